@@ -1,0 +1,41 @@
+# One command each: everything is set up by the first that needs it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test lint format bench clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(READY) ## make .venv with the server, its commands and the test tools
+
+# `--without-pip` and the outer pip: works where Debian keeps ensurepip in a package of its own.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check \
+		--root-user-action=ignore --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+serve: $(READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for options)
+	@$(BIN)/less-sync serve $(ARGS)
+
+test: $(READY) ## run every test against a real Postgres (ARGS='-k push' to choose)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## format check, lint, strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY) ## reformat and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure against bare Postgres and bare sockets, print one table
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+clean: ## remove .venv and caches (not the data directory)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,0 +1,48 @@
+"""The validated caller, and the identifiers derived from it."""
+
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import NAMESPACE_DNS, UUID, uuid5
+
+PERSONAL_SPACE_ROOTS: Final = {
+    "betterbase": uuid5(NAMESPACE_DNS, "betterbase.dev"),
+    "less": uuid5(NAMESPACE_DNS, "less.so"),
+}
+"""Brand to the namespace its personal space ids are derived in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is asking, as a validated token says. Every field may be empty but issuer, user and client.
+
+    No field is shown by `repr`: none of them may reach a log.
+    """
+
+    issuer: str = field(repr=False)
+    user_id: str = field(repr=False)
+    client_id: str = field(repr=False)
+    personal_space_id: str = field(default="", repr=False)
+    did: str = field(default="", repr=False)
+    mailbox_id: str = field(default="", repr=False)
+    scope: str = field(default="", repr=False)
+    expires_at: int = field(default=0, repr=False)
+    """Unix seconds of the token's `exp`; 0 when it has none."""
+    token_id: str = field(default="", repr=False)
+    """The token's `jti`."""
+    personal_space: UUID | None = field(default=None, repr=False)
+    """`personal_space_id` as a UUID value, or None when the claim is no UUID text."""
+
+    @property
+    def mailbox(self) -> str:
+        """The mailbox invitations are listed for: `mailbox_id`, or `client_id` when that is empty."""
+        return self.mailbox_id or self.client_id
+
+
+def personal_space_id(root: UUID, issuer: str, user_id: str, client_id: str) -> UUID:
+    """Derive the personal space id: UUIDv5(root, issuer NUL user_id NUL client_id).
+
+    Args:
+        root: one of `PERSONAL_SPACE_ROOTS`.
+        issuer: exactly as in the token's `iss`, not normalised.
+    """
+    return uuid5(root, f"{issuer}\x00{user_id}\x00{client_id}")

@@ -1,0 +1,94 @@
+"""What is kept, as values: frozen, without behaviour, independent of the database driver."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """One row of `spaces`. `root_public_key` is None for a personal space, 33 bytes for a shared one."""
+
+    id: UUID
+    client_id: str = field(repr=False)
+    root_public_key: bytes | None
+    key_generation: int
+    min_key_generation: int
+    metadata_version: int
+    cursor: int
+    rewrap_epoch: int | None
+    home_server: str | None
+
+
+class PushStatus(IntEnum):
+    """What `lsync_push_v1` answers for one push (storage chapter 7.2)."""
+
+    WRITTEN = 0
+    CONFLICT = 1
+    NO_SPACE = 2
+    FOREIGN_RECORD = 3
+    STALE_EPOCH = 4
+    REVOKED = 5
+    REMOTE_HOME = 6
+    NOT_PERSONAL = 7
+
+
+@dataclass(slots=True)
+class Push:
+    """All changes of one push, in columns as the statement takes them.
+
+    `ids`, `expected`, `blobs` and `deks` have the same length, one entry per change; a blob of None is a
+    tombstone. All empty: nothing is written and the outcome reports the space's cursor. Validated by the
+    caller: ids unique, sizes within limits.
+    """
+
+    space: UUID
+    ids: Sequence[UUID]
+    expected: Sequence[int]
+    blobs: Sequence[bytes | None]
+    deks: Sequence[bytes | None]
+    payload_bytes: int
+    """Sum of the lengths of blobs and DEKs: what the lanes bound their statements by."""
+    client: str | None = None
+    """Set on the personal path alone: creates the space when it is missing."""
+    cids: Sequence[str] | None = None
+    """CIDs of every token of the caller's chain, refused if one is revoked; None on the personal path."""
+    min_epoch: int | None = None
+    """Smallest unsigned epoch among the 44-byte DEKs; None when there is none."""
+    local_only: bool = False
+    """Refuse with REMOTE_HOME a space whose home is another server."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushOutcome:
+    """What became of one push. `cursor` is the space's new cursor, 0 unless `status` is WRITTEN."""
+
+    status: PushStatus
+    cursor: int = 0
+    key_generation: int = 0
+    rewrap_epoch: int | None = None
+    removed_files: tuple[tuple[UUID, UUID], ...] = ()
+    """(file id, record id) of each file row a tombstone removed."""
+
+
+RECORD, MEMBER, FILE = 1, 2, 3
+"""Kinds of a `PullRow`, in the order in which they stand at one cursor."""
+
+PullRow = tuple[
+    int, int, UUID | None, bytes | None, bytes | None, bytes | None, UUID | None, int | None, bool
+]
+"""One pulled entry: (kind, cursor, id, b1, b2, b3, record id, number, deleted).
+
+record: b1 blob, b2 DEK. member: b1 payload, b2 entry hash, b3 previous hash, number chain_seq.
+file: b2 DEK, record id, number size. A plain tuple because a pull may carry millions.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PullMeta:
+    """State of the space in the snapshot that the entries of a pull come from."""
+
+    cursor: int
+    key_generation: int
+    rewrap_epoch: int | None

@@ -1,0 +1,45 @@
+"""Every bound of the client protocol, with its unit in its name. Each is a setting `LIMIT_<NAME>`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds and timers of a session, defaults as the protocol states them."""
+
+    # Handshake and life of a connection.
+    auth_timeout_s: float = 5.0
+    handshake_timeout_s: float = 15.0
+    unauthenticated_sessions: int = 1000
+    keepalive_interval_s: float = 30.0
+    ping_interval_s: float = 30.0
+    silence_timeout_s: float = 60.0
+    lifetime_s: float = 3600.0
+    lifetime_jitter: float = 0.1
+    write_timeout_s: float = 20.0
+    close_timeout_s: float = 5.0
+    connections_per_mailbox: int = 3
+    # Inbound.
+    frame_bytes: int = 4 * 1024 * 1024
+    cbor_depth: int = 64
+    request_id_bytes: int = 256
+    method_echo_chars: int = 128
+    backlog_frames: int = 64
+    backlog_bytes: int = 8 * 1024 * 1024
+    pushes_in_flight: int = 64
+    pulls_waiting: int = 8
+    # Outbound.
+    outbound_frame_bytes: int = 4 * 1024 * 1024
+    queue_frames: int = 64
+    queue_bytes: int = 16 * 1024 * 1024
+    write_chunk_bytes: int = 64 * 1024
+    # Spaces.
+    spaces_per_subscribe: int = 1000
+    spaces_per_pull: int = 1000
+    spaces_per_session: int = 10_000
+    # Records.
+    records_per_push: int = 100_000
+    record_blob_bytes: int = 5 * 1024 * 1024
+    push_blob_bytes: int = 500 * 1024 * 1024
+    strict_dek: bool = False
+    dek_bytes: int = 44
