@@ -1,6 +1,7 @@
 """What can be wrong with a credential.
 
 AuthError
+├── MalformedText       no strict base64url, JSON or claim; decoders raise it, verifiers never let it out
 ├── MissingToken        no token at all
 ├── InvalidToken        wrong syntax, signature, claims or audience
 │   └── KeysUnavailable the issuer's key set cannot be fetched now: not the caller's fault
@@ -20,6 +21,12 @@ class AuthError(Exception):
 
     def __str__(self) -> str:
         return self.text
+
+
+class MalformedText(AuthError):
+    """A decoder's refusal. Each verifier turns it into its own kind."""
+
+    text = "malformed text"
 
 
 class MissingToken(AuthError):

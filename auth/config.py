@@ -1,0 +1,87 @@
+"""Reading the settings this room gives a meaning to: trusted issuers and audiences (auth chapter 3.6)."""
+
+import re
+from ipaddress import AddressValueError, IPv6Address
+from typing import Final
+
+from auth.encoding import split_white_space
+from auth.tokens import normalize_issuer
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_AUTHORITY: Final = re.compile(r"[/\\]*([^/\\?#]*)")
+_BAD_HOST_CHARS: Final = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")
+
+
+def parse_trusted_issuers(text: str | None) -> dict[str, str]:
+    """Read `TRUSTED_ISSUERS`: entries `issuer` or `issuer=jwks_url` between white space.
+
+    Returns:
+        Normalised issuer to the URL of its key set; of a repeated issuer the last entry.
+
+    Raises:
+        ValueError: worded for the operator.
+    """
+    issuers: dict[str, str] = {}
+    for entry in split_white_space(text or ""):
+        issuer, has_url, url = entry.partition("=")
+        _check_http_url("issuer", issuer)
+        normalized = normalize_issuer(issuer)
+        if has_url:
+            _check_http_url("jwks_url", url)
+        issuers[normalized] = url if has_url else f"{normalized}/.well-known/jwks.json"
+    if not issuers:
+        raise ValueError("TRUSTED_ISSUERS must be set")
+    return issuers
+
+
+def parse_audiences(text: str | None) -> tuple[str, ...]:
+    """Read `AUDIENCES`: items between commas, trimmed, empty ones dropped."""
+    items = (item.strip() for item in (text or "").split(","))
+    return tuple(item for item in items if item)
+
+
+def _check_http_url(what: str, raw: str) -> None:
+    reason = _url_fault(raw)
+    if reason:
+        raise ValueError(f'invalid {what} URL "{raw}": {reason}')
+
+
+def _url_fault(raw: str) -> str | None:
+    """Why a text is no absolute http or https URL by WHATWG rules, or None.
+
+    Any number of slashes, even none, may follow the scheme.
+    """
+    scheme = _SCHEME.match(raw)
+    if scheme is None:
+        return "relative URL without a base"
+    if scheme[1].lower() not in ("http", "https"):
+        return "must use http or https"
+    authority = _AUTHORITY.match(raw, scheme.end())
+    assert authority is not None, "matches the empty text"
+    return _host_fault(authority[1].rpartition("@")[2])
+
+
+def _host_fault(host_port: str) -> str | None:
+    bracketed = host_port.startswith("[")
+    host, _, port = host_port.partition("]") if bracketed else host_port.partition(":")
+    if bracketed:
+        try:
+            IPv6Address(host[1:])
+        except AddressValueError:
+            return "invalid IPv6 address"
+        port = port.removeprefix(":")
+    elif not host:
+        return "empty host"
+    elif not _is_domain(host):
+        return "invalid international domain name"
+    if port and not (port.isascii() and port.isdigit() and int(port[:6]) <= 65_535):
+        return "invalid port number"
+    return None
+
+
+def _is_domain(host: str) -> bool:
+    try:
+        ascii_host = host.encode("idna").decode("ascii") if not host.isascii() else host
+    except UnicodeError:
+        return False
+    return not _BAD_HOST_CHARS.search(ascii_host)
