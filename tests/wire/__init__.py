@@ -1,0 +1,1 @@
+"""Replays recorded conversations byte for byte on real sockets; see `replay.py`."""
