@@ -1,0 +1,2 @@
+-- Every revoked delegation becomes valid again.
+DROP TABLE revocations;

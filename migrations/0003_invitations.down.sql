@@ -1,0 +1,2 @@
+-- Waiting invitations are lost.
+DROP TABLE invitations;

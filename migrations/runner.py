@@ -1,0 +1,242 @@
+"""Up, down and the questions about them, on one dedicated connection.
+
+What makes it safe: the migration lock of the existing server is held throughout, so one migrator works on a
+database at a time; a script and its bookkeeping row commit in one transaction, so a process that dies in the
+middle leaves neither.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from migrations import history, schema
+from migrations.catalog import NO_TRANSACTION, Catalog, Migration, load
+from migrations.connection import LOCK_WAIT_S, Connection, connect, migration_lock
+from migrations.errors import NeedsConfirmation, NothingToRollBack, failed, refused, worded
+from migrations.history import History
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A migration that was just run, up or down, and how long its script took."""
+
+    version: int
+    name: str
+    elapsed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One line of `status`. `applied_at` is UTC, and None too where the Go server did not say."""
+
+    version: int
+    name: str
+    applied: bool
+    applied_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """Why reverting a version needs confirmation; with a table and condition only if a row meets it."""
+
+    loss: str
+    table: str | None = None
+    condition: str = "TRUE"
+
+
+_GUARDS: Final = {
+    1: _Guard("destroys every space, record, file entry and membership log"),
+    2: _Guard("makes every revoked delegation valid again"),
+    3: _Guard("loses all invitations"),
+    4: _Guard("makes every record unreadable"),
+    5: _Guard("forgets which record each file belongs to"),
+    7: _Guard("loses all invitations"),
+    9: _Guard("forgets a re-wrap that is in progress", "spaces", "rewrap_epoch IS NOT NULL"),
+    10: _Guard("loses the cursors of files and members"),
+    11: _Guard("destroys the federation signing keys", "federation_signing_keys"),
+    12: _Guard("publishes deactivated federation keys again", "federation_signing_keys", "NOT is_active"),
+}
+
+
+async def migrate_up(
+    url: str,
+    *,
+    on_applied: Callable[[Applied], None] | None = None,
+    catalog: Catalog | None = None,
+    lock_wait_s: float = LOCK_WAIT_S,
+) -> list[Applied]:
+    """Apply everything pending, ascending; adopt a database of an existing server first if it is one.
+
+    Each migration commits with its bookkeeping row. What was committed before a failure stays.
+
+    Args:
+        on_applied: called after each commit.
+        catalog: other migrations than this project's, for tests.
+
+    Raises:
+        MigrationError: nothing of the failed migration is left behind.
+        DatabaseUnreachable: not even connected.
+    """
+    known = load() if catalog is None else catalog
+    done: list[Applied] = []
+    async with _session(url, lock_wait_s=lock_wait_s) as connection:
+        past = await _verified(connection, known)
+        await history.prepare(connection, known, past)
+        for migration in _pending(known, past):
+            applied = await _apply(connection, migration)
+            done.append(applied)
+            if on_applied is not None:
+                on_applied(applied)
+    return done
+
+
+async def migrate_down(
+    url: str, *, confirmed: bool = False, catalog: Catalog | None = None, lock_wait_s: float = LOCK_WAIT_S
+) -> Applied:
+    """Revert the one highest applied migration, our own first.
+
+    Args:
+        confirmed: go on although data is lost.
+
+    Raises:
+        NothingToRollBack: none is applied.
+        NeedsConfirmation: data would be lost; nothing was changed.
+        MigrationError: the script failed; nothing was changed.
+    """
+    known = load() if catalog is None else catalog
+    async with _session(url, lock_wait_s=lock_wait_s) as connection:
+        past = await _verified(connection, known)
+        if not past.applied:
+            raise NothingToRollBack
+        await history.prepare(connection, known, past)
+        return await _revert(connection, known[max(past.applied)], confirmed=confirmed)
+
+
+async def pending(url: str, *, catalog: Catalog | None = None) -> list[State]:
+    """What `migrate_up` would apply, after all its checks; changes nothing and takes no lock."""
+    known = load() if catalog is None else catalog
+    async with _reading(url) as connection:
+        past = await _verified(connection, known)
+        return [State(m.version, m.name, False, None) for m in _pending(known, past)]
+
+
+async def revertible(url: str, *, confirmed: bool = False, catalog: Catalog | None = None) -> State:
+    """What `migrate_down` would revert, after all its checks; changes nothing and takes no lock."""
+    known = load() if catalog is None else catalog
+    async with _reading(url) as connection:
+        past = await _verified(connection, known)
+        if not past.applied:
+            raise NothingToRollBack
+        migration = known[max(past.applied)]
+        await _guard(connection, migration, confirmed=confirmed)
+        return State(migration.version, migration.name, True, past.applied[migration.version])
+
+
+async def status(url: str, *, catalog: Catalog | None = None) -> list[State]:
+    """Every known migration, ascending, and whether it is applied. Creates nothing."""
+    known = load() if catalog is None else catalog
+    async with _reading(url) as connection:
+        past = await history.read(connection, known)
+    return [State(v, m.name, v in past.applied, past.applied.get(v)) for v, m in known.items()]
+
+
+async def version(url: str, *, catalog: Catalog | None = None) -> int:
+    """The highest applied version, 0 if none. Creates nothing."""
+    async with _reading(url) as connection:
+        past = await history.read(connection, load() if catalog is None else catalog)
+    return max(past.applied, default=0)
+
+
+@asynccontextmanager
+async def _session(url: str, *, lock_wait_s: float) -> AsyncIterator[Connection]:
+    """A connection that holds the migration lock; what PostgreSQL refuses outside a script is worded here."""
+    connection = await connect(url)
+    try:
+        async with migration_lock(connection, wait_s=lock_wait_s):
+            yield connection
+    except asyncpg.PostgresError as error:
+        raise refused(f"while executing migrations: {worded(error)}") from error
+    except (OSError, asyncpg.InterfaceError) as error:
+        raise refused("while executing migrations: the connection was lost") from error
+    finally:
+        connection.terminate()
+
+
+@asynccontextmanager
+async def _reading(url: str) -> AsyncIterator[Connection]:
+    """A connection that sees one moment of the database and cannot change it."""
+    connection = await connect(url)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            yield connection
+    except asyncpg.PostgresError as error:
+        raise refused(f"while reading the history: {worded(error)}") from error
+    except (OSError, asyncpg.InterfaceError) as error:
+        raise refused("while reading the history: the connection was lost") from error
+    finally:
+        connection.terminate()
+
+
+async def _verified(connection: Connection, known: Catalog) -> History:
+    past = await history.read(connection, known)
+    await schema.check(connection, past.shared_last)
+    return past
+
+
+def _pending(known: Catalog, past: History) -> list[Migration]:
+    return [migration for version, migration in known.items() if version not in past.applied]
+
+
+async def _apply(connection: Connection, migration: Migration) -> Applied:
+    begun_ns = time.monotonic_ns()
+    try:
+        if migration.up.startswith(NO_TRANSACTION):
+            await connection.execute(migration.up)
+            elapsed_ns = time.monotonic_ns() - begun_ns
+            await history.record(connection, migration, elapsed_ns=elapsed_ns)
+        else:
+            async with connection.transaction():
+                await connection.execute(migration.up)
+                elapsed_ns = time.monotonic_ns() - begun_ns
+                await history.record(connection, migration, elapsed_ns=elapsed_ns)
+    except asyncpg.PostgresError as error:
+        raise failed(migration.version, error) from error
+    return Applied(migration.version, migration.name, elapsed_ns // 1_000_000)
+
+
+async def _revert(connection: Connection, migration: Migration, *, confirmed: bool) -> Applied:
+    begun_ns = time.monotonic_ns()
+    try:
+        if migration.down.startswith(NO_TRANSACTION):
+            await connection.execute(migration.down)
+            await history.forget(connection, migration)
+        else:
+            async with connection.transaction():
+                await _guard(connection, migration, confirmed=confirmed, lock=True)
+                await connection.execute(migration.down)
+                await history.forget(connection, migration)
+    except asyncpg.PostgresError as error:
+        raise failed(migration.version, error) from error
+    return Applied(migration.version, migration.name, (time.monotonic_ns() - begun_ns) // 1_000_000)
+
+
+async def _guard(
+    connection: Connection, migration: Migration, *, confirmed: bool, lock: bool = False
+) -> None:
+    """Refuse an unconfirmed loss. With `lock`, no row that matters can appear between check and script."""
+    guard = _GUARDS.get(migration.version)
+    if guard is None or confirmed:
+        return
+    if guard.table is not None:
+        if lock:
+            await connection.execute(f"LOCK TABLE {guard.table} IN ACCESS EXCLUSIVE MODE")
+        if not await connection.fetchval(
+            f"SELECT EXISTS (SELECT 1 FROM {guard.table} WHERE {guard.condition})"
+        ):
+            return
+    raise NeedsConfirmation(migration.label, guard.loss)
