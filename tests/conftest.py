@@ -1,0 +1,139 @@
+"""Databases for tests: a real Postgres, one migrated template, one clone of it per test.
+
+Without `TEST_DATABASE_URL` the tests run on an embedded Postgres of their own in a temporary directory, which
+does not sync to disk. With it they use that server, whose role needs CREATEDB; databases of test runs that
+died are dropped by the next one.
+"""
+
+import asyncio
+import os
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from bins.embedded import EmbeddedPostgres
+
+_PREFIX: Final = "less_sync_test_"
+_QUICK_NOT_SAFE: Final = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "autovacuum": "off",
+    "max_connections": "200",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Asynchronous tests run as the server does, on asyncio with uvloop, and with asyncio's debug mode on."""
+    return "asyncio", {"use_uvloop": True, "debug": True}
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseServer:
+    """Makes and drops databases; `run` is the prefix of all names of this test session."""
+
+    runner: asyncio.Runner
+    admin: "asyncpg.Connection[asyncpg.Record]"
+    url: str
+    run: str
+
+    def url_of(self, name: str) -> str:
+        """The server's URL with another database."""
+        return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
+
+    def create(self, name: str, *, template: str = "template0") -> str:
+        """Create a database as a copy of `template` and return its URL."""
+        self.runner.run(self.admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+        return self.url_of(name)
+
+    def drop(self, name: str) -> None:
+        """Drop a database, disconnecting whoever a failed test left connected."""
+        self.runner.run(self.admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+
+@asynccontextmanager
+async def _server_url() -> AsyncIterator[str]:
+    url = os.environ.get("TEST_DATABASE_URL")
+    if url:
+        yield url
+        return
+    with tempfile.TemporaryDirectory(prefix="less-sync-test-") as directory:
+        async with EmbeddedPostgres(Path(directory, "data"), settings=_QUICK_NOT_SAFE) as postgres:
+            yield postgres.url
+
+
+async def _drop_leftovers(admin: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Drop what dead test runs left: each living one holds a connection that is named like its databases."""
+    rows = await admin.fetch(
+        """SELECT datname FROM pg_database
+           WHERE starts_with(datname, $1) AND pg_has_role(datdba, 'MEMBER') AND NOT EXISTS (
+               SELECT FROM pg_stat_activity
+               WHERE starts_with(application_name, $1) AND starts_with(datname, application_name))""",
+        _PREFIX,
+    )
+    for row in rows:
+        await admin.execute(f'DROP DATABASE IF EXISTS "{row["datname"]}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[DatabaseServer]:
+    """The Postgres of this test session; most tests want `database_url` or `empty_database_url`."""
+    run = f"{_PREFIX}{secrets.token_hex(4)}_"
+    with asyncio.Runner() as runner:
+        context = _server_url()
+        url = runner.run(context.__aenter__())
+        try:
+            settings = {"application_name": run}
+            admin = runner.run(asyncpg.connect(url, server_settings=settings, statement_cache_size=0))
+            try:
+                runner.run(_drop_leftovers(admin))
+                yield DatabaseServer(runner, admin, url, run)
+            finally:
+                runner.run(admin.close())
+        finally:
+            runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="session")
+def database_template(database_server: DatabaseServer) -> Iterator[str]:
+    """Name of a migrated database; clone it, do not write to it."""
+    from migrations import migrate_up
+
+    name = f"{database_server.run}template"
+    try:
+        url = database_server.create(name)
+        database_server.runner.run(migrate_up(url))
+        yield name
+    finally:
+        database_server.drop(name)
+
+
+@pytest.fixture
+def empty_database_url(database_server: DatabaseServer) -> Iterator[str]:
+    """URL of a database of the test's own without any table."""
+    name = database_server.run + secrets.token_hex(4)
+    try:
+        yield database_server.create(name)
+    finally:
+        database_server.drop(name)
+
+
+@pytest.fixture
+def database_url(database_server: DatabaseServer, database_template: str) -> Iterator[str]:
+    """URL of a database of the test's own with the migrated schema and no rows."""
+    name = database_server.run + secrets.token_hex(4)
+    try:
+        yield database_server.create(name, template=database_template)
+    finally:
+        database_server.drop(name)
