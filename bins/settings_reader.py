@@ -1,0 +1,144 @@
+"""Reads typed values out of an environment and remembers every problem instead of stopping at the first."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+U64_MAX: Final = 2**64 - 1
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+_SHORT_ESCAPES: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", '"': '\\"', "\\": "\\\\"}
+
+
+def quoted(text: str) -> str:
+    r"""Show a value in an error message: in double quotes, with `\"`, `\\`, `\n`, `\u{7}` and such escapes.
+
+    Operations chapter 10.1.
+    """
+    return '"' + "".join(_SHORT_ESCAPES.get(c) or _escaped(c) for c in text) + '"'
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else f"\\u{{{ord(character):x}}}"
+
+
+class SettingsReader:
+    """Typed reads of one mapping; each failed read adds its message to `problems` and returns the default.
+
+    A value that is not valid Unicode counts as unset. Set-but-empty is *not* unset, unless a method says so
+    (operations chapter 10.1).
+    """
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self.problems: list[str] = []
+
+    def text(self, name: str, *aliases: str) -> str | None:
+        """The value of the first of these variables that is set, untouched."""
+        for candidate in (name, *aliases):
+            value = self._env.get(candidate)
+            if value is not None and _is_unicode(value):
+                return value
+        return None
+
+    def text_or_unset(self, name: str, alias: str) -> str | None:
+        """The first of two variables that is neither unset nor empty, untouched."""
+        return self.text(name) or self.text(alias) or None
+
+    def reject(self, name: str, value: str, expectation: str) -> None:
+        """Remember `invalid {name} value "{value}": {expectation}`."""
+        self.problems.append(f"invalid {name} value {quoted(value)}: {expectation}")
+
+    def is_set(self, name: str) -> bool:
+        """True also for an empty value."""
+        return self.text(name) is not None
+
+    def count(self, name: str, default: int, *, max: int = U64_MAX) -> int:
+        """A positive integer: decimal digits after an optional `+`; trimmed; empty counts as unset.
+
+        Args:
+            max: the largest value accepted; 64 bits unless something smaller is meant.
+        """
+        value = self.optional_count(name, max=max)
+        return default if value is None else value
+
+    def optional_count(self, name: str, *, max: int = U64_MAX) -> int | None:
+        """Like `count`, for a variable whose absence means something of its own."""
+        value = self._trimmed(name)
+        if value is None:
+            return None
+        digits = value.removeprefix("+")
+        if not (digits.isascii() and digits.isdigit()):
+            self.reject(name, value, "invalid digit found in string")
+            return None
+        # Leading zeros are free; 20 digits hold 64 bits, and int() of a text of any length is quadratic.
+        significant = digits.lstrip("0")
+        number = int(significant or "0") if len(significant) <= 20 else U64_MAX + 1
+        if number > U64_MAX:
+            self.reject(name, value, "number too large to fit in target type")
+        elif number == 0:
+            self.problems.append(f"{name} must be greater than zero")
+        elif number > max:
+            self.problems.append(f"{name} must not exceed {max}")
+        else:
+            return number
+        return None
+
+    def seconds(self, name: str, default: float) -> float:
+        """A positive decimal number such as `30` or `0.5`; trimmed; empty counts as unset."""
+        number = self._decimal(name, default)
+        if number > 0:
+            return number
+        self.problems.append(f"{name} must be greater than zero")
+        return default
+
+    def fraction(self, name: str, default: float) -> float:
+        """A decimal number from 0 up to, not including, 1; trimmed; empty counts as unset."""
+        number = self._decimal(name, default)
+        if number < 1:
+            return number
+        self.problems.append(f"{name} must be less than one")
+        return default
+
+    def flag(self, name: str, default: bool) -> bool:
+        """`true`, `1`, `yes`, `on` or `false`, `0`, `no`, `off`, in any letter case."""
+        value = self.text(name)
+        if value is None:
+            return default
+        if value.strip().lower() in _TRUE | _FALSE:
+            return value.strip().lower() in _TRUE
+        self.reject(name, value, 'expected "true" or "false"')
+        return default
+
+    def choice(self, name: str, default: str, options: Collection[str]) -> str:
+        """One of `options`, in any letter case."""
+        value = self.text(name)
+        if value is None:
+            return default
+        if value.strip().lower() in options:
+            return value.strip().lower()
+        self.reject(name, value, "expected one of " + ", ".join(quoted(option) for option in options))
+        return default
+
+    def _decimal(self, name: str, default: float) -> float:
+        value = self._trimmed(name)
+        if value is None:
+            return default
+        whole, _, part = value.partition(".")
+        digits = whole + part
+        # Nine digits before the point are 31 years: more is a slip, and no float loses them.
+        if digits.isascii() and digits.isdigit() and whole and len(whole) <= 9 and len(value) <= 20:
+            return float(value)
+        self.reject(name, value, "expected a number such as 30 or 0.5")
+        return default
+
+    def _trimmed(self, name: str) -> str | None:
+        return (self.text(name) or "").strip() or None
+
+
+def _is_unicode(value: str) -> bool:
+    """False for what the operating system handed over as undecodable bytes (surrogate escapes)."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
