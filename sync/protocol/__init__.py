@@ -1,0 +1,13 @@
+"""The protocol without I/O: bytes in, typed messages out, bytes to send. No event loop, no socket, no clock.
+
+frames.py         one message to and from CBOR
+messages.py       params and results, the only file that knows wire field names
+codes.py          error codes and close codes
+errors.py         whose fault it is
+connection.py     states of a connection: awaiting auth, open, closed
+notifications.py  complete frames of what the server announces
+pull_chunks.py    the chunks of a pull, with their WebSocket headers
+ids.py            record ids
+scanner.py        the bounded fallback decoder
+cbor.py           heads and strings for frames joined from parts
+"""
