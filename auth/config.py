@@ -9,6 +9,7 @@ from auth.tokens import normalize_issuer
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _AUTHORITY: Final = re.compile(r"[/\\]*([^/\\?#]*)")
+_DIGITS: Final = re.compile(r"0{0,100}[0-9]{0,5}")
 _BAD_HOST_CHARS: Final = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")
 
 
@@ -62,21 +63,29 @@ def _url_fault(raw: str) -> str | None:
 
 
 def _host_fault(host_port: str) -> str | None:
-    bracketed = host_port.startswith("[")
-    host, _, port = host_port.partition("]") if bracketed else host_port.partition(":")
-    if bracketed:
-        try:
-            IPv6Address(host[1:])
-        except AddressValueError:
+    if host_port.startswith("["):
+        host, bracket, rest = host_port.rpartition("]")
+        if not bracket or not _is_ipv6(host[1:]):
             return "invalid IPv6 address"
-        port = port.removeprefix(":")
-    elif not host:
+        return None if not rest or (rest.startswith(":") and _is_port(rest[1:])) else "invalid port number"
+    host, _, port = host_port.partition(":")
+    if not host:
         return "empty host"
-    elif not _is_domain(host):
+    if not _is_domain(host):
         return "invalid international domain name"
-    if port and not (port.isascii() and port.isdigit() and int(port[:6]) <= 65_535):
-        return "invalid port number"
-    return None
+    return None if _is_port(port) else "invalid port number"
+
+
+def _is_port(text: str) -> bool:
+    return _DIGITS.fullmatch(text) is not None and int(text or "0") <= 65_535
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        # A zone, which the class takes, has no place in a URL.
+        return IPv6Address(text).scope_id is None
+    except AddressValueError:
+        return False
 
 
 def _is_domain(host: str) -> bool:
