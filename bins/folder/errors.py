@@ -1,0 +1,75 @@
+"""What can stop a folder command, and the exit code each cause has.
+
+    FolderError                 1   anything else that stops the work
+    ├── UsageProblem            2   the command cannot mean this folder, key or option
+    ├── KeyMismatch             4   the records were encrypted with another key file
+    ├── TokenProblem            5   no token, or the server refused it
+    ├── ServerDown              6   the server cannot be reached
+    ├── DiskFull                7   no space left; nothing was lost
+    └── FolderBusy              8   another command works in the same folder
+
+Exit code 3 is no error: the work is done except for the files that were named and skipped.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `push`, `pull`, `watch` and `key`; stable, listed in `--help` and documented."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    SKIPPED = 3
+    KEY_MISMATCH = 4
+    TOKEN_REFUSED = 5
+    SERVER_UNREACHABLE = 6
+    DISK_FULL = 7
+    FOLDER_BUSY = 8
+
+
+class FolderError(Exception):
+    """The work cannot go on. `str()` is one sentence for the user, `hint` what they can do about it."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageProblem(FolderError):
+    """The folder, the key file or an option is not what the command needs."""
+
+    exit_code = ExitCode.USAGE
+
+
+class KeyMismatch(FolderError):
+    """The space holds records that this key file does not decrypt."""
+
+    exit_code = ExitCode.KEY_MISMATCH
+
+
+class TokenProblem(FolderError):
+    """No token could be had, or the server refused the one that was sent."""
+
+    exit_code = ExitCode.TOKEN_REFUSED
+
+
+class ServerDown(FolderError):
+    """The server cannot be reached, or went away and did not come back."""
+
+    exit_code = ExitCode.SERVER_UNREACHABLE
+
+
+class DiskFull(FolderError):
+    """The disk (or the quota on it) has no space left."""
+
+    exit_code = ExitCode.DISK_FULL
+
+
+class FolderBusy(FolderError):
+    """Another command holds the folder's lock."""
+
+    exit_code = ExitCode.FOLDER_BUSY
