@@ -44,7 +44,8 @@ class Push:
     """
 
     space: UUID
-    ids: Sequence[UUID]
+    ids: Sequence[UUID | str]
+    """Cheapest as the 36-character text that came in: the driver packs it in C, no `UUID` is ever made."""
     expected: Sequence[int]
     blobs: Sequence[bytes | None]
     deks: Sequence[bytes | None]
@@ -62,7 +63,11 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class PushOutcome:
-    """What became of one push. `cursor` is the space's new cursor, 0 unless `status` is WRITTEN."""
+    """What became of one push.
+
+    `cursor` is the space's new cursor, 0 unless `status` is WRITTEN; of an empty push the current one.
+    `key_generation` and `rewrap_epoch` are the space's, 0 and None when it is missing.
+    """
 
     status: PushStatus
     cursor: int = 0

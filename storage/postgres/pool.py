@@ -1,0 +1,221 @@
+"""Connections to PostgreSQL: one pool, and connections of their own for the lanes (storage chapter 3).
+
+Nothing that uses a pooled connection leaves session state behind (no LISTEN, no session lock, no SET outside
+a transaction), so asyncpg's reset on release, a round trip per use, is switched off. Every connection is
+warmed when it opens: asyncpg would otherwise spend about seven round trips on look-ups at the first push.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from storage.errors import REPEATABLE, Unavailable, translate
+from storage.postgres.url import split_url
+from storage.queries import sql
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+
+T = TypeVar("T")
+
+SESSION_SETTINGS: Final[Mapping[str, str]] = {
+    "application_name": "less-sync",
+    # Day arithmetic follows the session's zone across a change of daylight saving.
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "extra_float_digits": "2",
+    "default_transaction_isolation": "read committed",
+    # A plan made while a table was empty stays with the session: never let it be a scan of the whole table.
+    "enable_seqscan": "off",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "random_page_cost": "1.1",
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+"""What every connection sets at its start; the database URL may override the application name."""
+
+_COMMAND_TIMEOUT_S: Final = 40.0  # beyond statement_timeout: ends the wait when the network swallows answers
+_CONNECT_TIMEOUT_S: Final = 5.0
+_IDLE_LIFETIME_S: Final = 600.0
+_ATTEMPTS: Final = 3
+_NIL: Final = UUID(int=0)
+
+
+class PostgresPool:
+    """At most `max_connections` connections, opened as they are needed.
+
+    After an outage of the database the next use opens a new connection; meanwhile every use fails with
+    `Unavailable`, at once when the database refuses, after `acquire_timeout_s` at the latest.
+    """
+
+    def __init__(
+        self,
+        pool: "asyncpg.Pool[asyncpg.Record]",
+        url: str,
+        *,
+        max_connections: int,
+        acquire_timeout_s: float,
+    ) -> None:
+        self._pool = pool
+        self._url = url
+        self._acquire_timeout_s = acquire_timeout_s
+        self.max_connections = max_connections
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        max_connections: int = 10,
+        connect_timeout_s: float = 15.0,
+        connect_pause_s: float = 1.0,
+        acquire_timeout_s: float = 10.0,
+    ) -> Self:
+        """Connect once, trying again every `connect_pause_s` for `connect_timeout_s`.
+
+        Args:
+            url: `postgres://` or `postgresql://`, with libpq's options; those only sqlx knows are dropped.
+
+        Raises:
+            Unavailable: the database did not let us in within `connect_timeout_s`.
+            StorageError: it refused for good (password, unknown database), or the schema is not migrated.
+        """
+        deadline = asyncio.get_running_loop().time() + connect_timeout_s
+        while True:
+            pool = _create_pool(url, max_connections)
+            try:
+                await pool
+            except Exception as error:
+                failed = translate(error)
+                remaining = deadline - asyncio.get_running_loop().time()
+                if not isinstance(failed, Unavailable) or remaining <= 0:
+                    raise failed from error
+                await asyncio.sleep(min(connect_pause_s, remaining))
+            else:
+                return cls(pool, url, max_connections=max_connections, acquire_timeout_s=acquire_timeout_s)
+
+    @asynccontextmanager
+    async def connection(self) -> "AsyncIterator[PoolConnectionProxy[asyncpg.Record]]":
+        """Lend a connection. What the block raises is not translated.
+
+        Raises:
+            Unavailable: none became free, or none could be opened, in time.
+        """
+        try:
+            async with asyncio.timeout(self._acquire_timeout_s):
+                con = await self._pool.acquire()
+        except Exception as error:
+            raise translate(error) from error
+        try:
+            yield con
+        finally:
+            # A release that fails has ended the connection; what the block did stands all the same.
+            with suppress(Exception):
+                await self._pool.release(con, timeout=self._acquire_timeout_s)
+
+    async def run(self, work: "Callable[[Connection], Awaitable[T]]") -> T:
+        """Do `work` on a connection: one statement in autocommit.
+
+        Repeated up to three times, with a pause of 10-50 ms, when the server reports a serialisation failure
+        or a deadlock, or when the connection was found closed before anything was sent. A connection lost
+        later is an error: the outcome is unknown.
+
+        Raises:
+            Unavailable: no connection in time, or the connection was lost.
+            StorageError: the database refused.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                async with self.connection() as con:
+                    return await work(con)
+            except Exception as error:
+                if attempt == _ATTEMPTS or not _may_repeat(error):
+                    raise translate(error) from error
+            await asyncio.sleep(random.uniform(0.01, 0.05))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def fetch(self, name: str, *args: object) -> list[asyncpg.Record]:
+        """Run a named query as `run` does and return its rows."""
+        text = sql(name)
+        return await self.run(lambda con: con.fetch(text, *args))
+
+    async def open_connection(self, settings: Mapping[str, str]) -> "asyncpg.Connection[asyncpg.Record]":
+        """Open a warmed connection beyond the pool, with `settings` on top of the session's.
+
+        Raises:
+            Unavailable: the database did not let us in.
+            StorageError: it refused.
+        """
+        try:
+            con = await _connect(self._url, settings)
+        except Exception as error:
+            raise translate(error) from error
+        return con
+
+    async def aclose(self, timeout_s: float) -> None:
+        """Close every connection; those still in use after `timeout_s` are cut."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._pool.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._pool.terminate()
+
+
+def _may_repeat(error: Exception) -> bool:
+    """Nothing was done: the server undid it, or the driver found the connection closed before sending."""
+    if isinstance(error, asyncpg.PostgresError):
+        return error.sqlstate in REPEATABLE
+    return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
+
+
+def _create_pool(url: str, max_connections: int) -> "asyncpg.Pool[asyncpg.Record]":
+    dsn, settings = split_url(url)
+    return asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        init_size=1,
+        max_size=max_connections,
+        max_inactive_connection_lifetime=_IDLE_LIFETIME_S,
+        max_cached_statement_lifetime=0,  # 0: for ever; the default prepares again every five minutes
+        timeout=_CONNECT_TIMEOUT_S,
+        command_timeout=_COMMAND_TIMEOUT_S,
+        server_settings={**SESSION_SETTINGS, **settings},
+        init=_warm_up,
+        reset=_no_reset,
+    )
+
+
+async def _connect(url: str, extra: Mapping[str, str]) -> "asyncpg.Connection[asyncpg.Record]":
+    dsn, settings = split_url(url)
+    con: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+        dsn,
+        timeout=_CONNECT_TIMEOUT_S,
+        command_timeout=_COMMAND_TIMEOUT_S,
+        max_cached_statement_lifetime=0,
+        server_settings={**SESSION_SETTINGS, **settings, **extra},
+    )
+    try:
+        await _warm_up(con)
+    except BaseException:
+        con.terminate()
+        raise
+    return con
+
+
+async def _no_reset(_con: "Connection") -> None:
+    """Leave the session as it is (module docstring)."""
+
+
+async def _warm_up(con: "Connection") -> None:
+    """Run the hot statements in ways that touch no row, so that they and their types are prepared."""
+    await con.fetch(sql("push_batch"), *([[]] * 13))
+    await con.fetch(sql("get_spaces"), [])

@@ -1,0 +1,84 @@
+"""Pushes to statement arguments and result rows to outcomes (storage chapter 7.2)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from storage.types import Push, PushOutcome, PushStatus
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_STATUS: Final = tuple(PushStatus)
+_NO_CIDS: Final = (1, 0)  # last below first: the statement passes NULL
+
+
+def single_arguments(push: Push) -> tuple[object, ...]:
+    """Arguments of query `push`; the columns go as they are, nothing is copied."""
+    return (
+        push.space,
+        push.ids,
+        push.expected,
+        push.blobs,
+        push.deks,
+        push.client,
+        push.cids,
+        push.min_epoch,
+        push.local_only,
+    )
+
+
+def batch_arguments(pushes: Sequence[Push]) -> tuple[list[Any], ...]:  # Any: one list per column type
+    """Arguments of query `push_batch`: all changes end to end, and where each push's begin and end."""
+    ids: list[UUID | str] = []
+    expected: list[int] = []
+    blobs: list[bytes | None] = []
+    deks: list[bytes | None] = []
+    cids: list[str] = []
+    firsts: list[int] = []
+    lasts: list[int] = []
+    first_cids: list[int] = []
+    last_cids: list[int] = []
+    last = 0
+    for push in pushes:
+        firsts.append(last + 1)
+        last += len(push.ids)
+        lasts.append(last)
+        ids += push.ids
+        expected += push.expected
+        blobs += push.blobs
+        deks += push.deks
+        first, end = _NO_CIDS
+        if push.cids:
+            first = len(cids) + 1
+            cids += push.cids
+            end = len(cids)
+        first_cids.append(first)
+        last_cids.append(end)
+    return (
+        [push.space for push in pushes],
+        [push.client for push in pushes],
+        [push.local_only for push in pushes],
+        [push.min_epoch for push in pushes],
+        firsts,
+        lasts,
+        first_cids,
+        last_cids,
+        ids,
+        expected,
+        blobs,
+        deks,
+        cids,
+    )
+
+
+def outcome(row: "asyncpg.Record") -> PushOutcome:
+    """Read one result row of either query."""
+    status, cursor, key_generation, rewrap_epoch, file_ids, file_records = row
+    return PushOutcome(
+        _STATUS[status],
+        cursor,
+        key_generation or 0,
+        rewrap_epoch,
+        tuple(zip(file_ids, file_records, strict=True)) if file_ids else (),
+    )
