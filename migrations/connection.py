@@ -1,6 +1,8 @@
 """The one connection a migration works on: its URL, its settings, its lock."""
 
 import asyncio
+import contextlib
+import os
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ from migrations.errors import DatabaseUnreachable, refused, worded
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CONNECT_TIMEOUT_S: Final = 10.0
+CLOSE_TIMEOUT_S: Final = 2.0
 LOCK_WAIT_S: Final = 60.0
 """How long to wait for another process that is migrating."""
 LOCK_RETRY_S: Final = 0.2
@@ -97,10 +100,24 @@ async def connect(url: str) -> Connection:
     except TimeoutError as error:
         raise DatabaseUnreachable("database error: timed out while connecting") from error
     except OSError as error:
-        detail = error.strerror or "connection failed"
-        raise DatabaseUnreachable(f"database error: error communicating with database: {detail}") from error
+        raise DatabaseUnreachable(
+            f"database error: error communicating with database: {_os(error)}"
+        ) from error
     except (ValueError, asyncpg.InterfaceError) as error:
         raise _misconfigured("invalid connection parameters") from error
+
+
+async def close(connection: Connection) -> None:
+    """Say goodbye, for a moment at most; a connection that does not answer is cut."""
+    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        await connection.close(timeout=CLOSE_TIMEOUT_S)
+
+
+def _os(error: OSError) -> str:
+    """The operating system's words and number; asyncio's own text would hide what happened."""
+    if error.errno is None or error.errno <= 0:  # name resolution has numbers of its own
+        return error.strerror or "connection failed"
+    return f"{os.strerror(error.errno)} (os error {error.errno})"
 
 
 def _misconfigured(detail: str) -> DatabaseUnreachable:
@@ -129,8 +146,6 @@ async def migration_lock(connection: Connection, *, wait_s: float = LOCK_WAIT_S)
         await asyncio.sleep(LOCK_RETRY_S)
     else:
         raise refused(f"another process has been migrating this database for {wait_s:g} s")
-    try:
-        yield
-    finally:
-        if not connection.is_closed():
-            await connection.execute(f"SELECT pg_advisory_unlock({key})")
+    yield
+    # After a failure the connection is closed, which releases the lock as well.
+    await connection.execute(f"SELECT pg_advisory_unlock({key})")

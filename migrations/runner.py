@@ -6,19 +6,19 @@ middle leaves neither.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import asyncpg
 
-from migrations import history, schema
+from migrations import history
 from migrations.catalog import NO_TRANSACTION, Catalog, Migration, load
-from migrations.connection import LOCK_WAIT_S, Connection, connect, migration_lock
-from migrations.errors import NeedsConfirmation, NothingToRollBack, failed, refused, worded
+from migrations.connection import LOCK_WAIT_S, Connection
+from migrations.errors import NeedsConfirmation, NothingToRollBack, failed
 from migrations.history import History
+from migrations.session import reading, session, verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ async def migrate_up(
     """
     known = load() if catalog is None else catalog
     done: list[Applied] = []
-    async with _session(url, lock_wait_s=lock_wait_s) as connection:
-        past = await _verified(connection, known)
+    async with session(url, lock_wait_s=lock_wait_s) as connection:
+        past = await verified(connection, known)
         await history.prepare(connection, known, past)
         for migration in _pending(known, past):
             applied = await _apply(connection, migration)
@@ -109,8 +109,8 @@ async def migrate_down(
         MigrationError: the script failed; nothing was changed.
     """
     known = load() if catalog is None else catalog
-    async with _session(url, lock_wait_s=lock_wait_s) as connection:
-        past = await _verified(connection, known)
+    async with session(url, lock_wait_s=lock_wait_s) as connection:
+        past = await verified(connection, known)
         if not past.applied:
             raise NothingToRollBack
         await history.prepare(connection, known, past)
@@ -120,16 +120,16 @@ async def migrate_down(
 async def pending(url: str, *, catalog: Catalog | None = None) -> list[State]:
     """What `migrate_up` would apply, after all its checks; changes nothing and takes no lock."""
     known = load() if catalog is None else catalog
-    async with _reading(url) as connection:
-        past = await _verified(connection, known)
+    async with reading(url) as connection:
+        past = await verified(connection, known)
         return [State(m.version, m.name, False, None) for m in _pending(known, past)]
 
 
 async def revertible(url: str, *, confirmed: bool = False, catalog: Catalog | None = None) -> State:
     """What `migrate_down` would revert, after all its checks; changes nothing and takes no lock."""
     known = load() if catalog is None else catalog
-    async with _reading(url) as connection:
-        past = await _verified(connection, known)
+    async with reading(url) as connection:
+        past = await verified(connection, known)
         if not past.applied:
             raise NothingToRollBack
         migration = known[max(past.applied)]
@@ -140,52 +140,16 @@ async def revertible(url: str, *, confirmed: bool = False, catalog: Catalog | No
 async def status(url: str, *, catalog: Catalog | None = None) -> list[State]:
     """Every known migration, ascending, and whether it is applied. Creates nothing."""
     known = load() if catalog is None else catalog
-    async with _reading(url) as connection:
+    async with reading(url) as connection:
         past = await history.read(connection, known)
     return [State(v, m.name, v in past.applied, past.applied.get(v)) for v, m in known.items()]
 
 
 async def version(url: str, *, catalog: Catalog | None = None) -> int:
     """The highest applied version, 0 if none. Creates nothing."""
-    async with _reading(url) as connection:
+    async with reading(url) as connection:
         past = await history.read(connection, load() if catalog is None else catalog)
     return max(past.applied, default=0)
-
-
-@asynccontextmanager
-async def _session(url: str, *, lock_wait_s: float) -> AsyncIterator[Connection]:
-    """A connection that holds the migration lock; what PostgreSQL refuses outside a script is worded here."""
-    connection = await connect(url)
-    try:
-        async with migration_lock(connection, wait_s=lock_wait_s):
-            yield connection
-    except asyncpg.PostgresError as error:
-        raise refused(f"while executing migrations: {worded(error)}") from error
-    except (OSError, asyncpg.InterfaceError) as error:
-        raise refused("while executing migrations: the connection was lost") from error
-    finally:
-        connection.terminate()
-
-
-@asynccontextmanager
-async def _reading(url: str) -> AsyncIterator[Connection]:
-    """A connection that sees one moment of the database and cannot change it."""
-    connection = await connect(url)
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            yield connection
-    except asyncpg.PostgresError as error:
-        raise refused(f"while reading the history: {worded(error)}") from error
-    except (OSError, asyncpg.InterfaceError) as error:
-        raise refused("while reading the history: the connection was lost") from error
-    finally:
-        connection.terminate()
-
-
-async def _verified(connection: Connection, known: Catalog) -> History:
-    past = await history.read(connection, known)
-    await schema.check(connection, past.shared_last)
-    return past
 
 
 def _pending(known: Catalog, past: History) -> list[Migration]:

@@ -1,0 +1,35 @@
+"""New, empty migration scripts."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from migrations.catalog import OWN_FIRST, SCRIPTS
+from migrations.errors import MigrationError
+
+_OTHER_CHARACTERS: Final = re.compile(r"[^a-z0-9]+")
+_VERSION: Final = re.compile(r"(\d+)_")
+
+
+def create(name: str, *, folder: Path = SCRIPTS) -> tuple[Path, Path]:
+    """Write the next numbered up and down script and return their paths.
+
+    The number follows the highest one in `folder`, from 101. The name is lower-cased, and every run of
+    characters other than letters a-z and digits becomes `_`. Never overwrites.
+
+    Raises:
+        MigrationError: nothing is left of the name, or the files cannot be written.
+    """
+    slug = _OTHER_CHARACTERS.sub("_", name.lower())
+    if not slug.strip("_"):
+        raise MigrationError("a migration's name needs a letter or a digit")
+    numbers = [int(m[1]) for m in (_VERSION.match(path.name) for path in folder.glob("*.sql")) if m]
+    version = max([OWN_FIRST - 1, *numbers]) + 1
+    up, down = (folder / f"{version:04d}_{slug}.{part}.sql" for part in ("up", "down"))
+    try:
+        for path, purpose in ((up, "why this change is made"), (down, "what reverting loses")):
+            with path.open("x", encoding="utf-8") as file:
+                file.write(f"-- Say here {purpose}.\n")
+    except OSError as error:
+        raise MigrationError(f"cannot write {error.filename}: {error.strerror}") from error
+    return up, down

@@ -1,0 +1,60 @@
+"""The two ways to be connected: holding the migration lock, or only looking.
+
+What goes wrong outside a script is worded here; what is wrong with a script, where it runs.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from migrations import history, schema
+from migrations.catalog import Catalog
+from migrations.connection import Connection, close, connect, migration_lock
+from migrations.errors import refused, worded
+from migrations.history import History
+
+
+@asynccontextmanager
+async def session(url: str, *, lock_wait_s: float) -> AsyncIterator[Connection]:
+    """A connection that holds the migration lock: one migrator per database at a time.
+
+    Raises:
+        MigrationError: no connection, the lock is not to be had, or the database refused a statement.
+    """
+    connection = await connect(url)
+    try:
+        async with migration_lock(connection, wait_s=lock_wait_s):
+            yield connection
+    except asyncpg.PostgresError as error:
+        raise refused(f"while executing migrations: {worded(error)}") from error
+    except (OSError, asyncpg.InterfaceError) as error:
+        raise refused("while executing migrations: the connection was lost") from error
+    finally:
+        await close(connection)
+
+
+@asynccontextmanager
+async def reading(url: str) -> AsyncIterator[Connection]:
+    """A connection that sees one moment of the database and cannot change it.
+
+    Raises:
+        MigrationError: no connection, or the database refused a statement.
+    """
+    connection = await connect(url)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            yield connection
+    except asyncpg.PostgresError as error:
+        raise refused(f"while reading the history: {worded(error)}") from error
+    except (OSError, asyncpg.InterfaceError) as error:
+        raise refused("while reading the history: the connection was lost") from error
+    finally:
+        await close(connection)
+
+
+async def verified(connection: Connection, known: Catalog) -> History:
+    """The history, after all checks of storage chapter 2.4: of what is recorded and of the tables."""
+    past = await history.read(connection, known)
+    await schema.check(connection, past.shared_last)
+    return past
