@@ -8,9 +8,10 @@ died are dropped by the next one.
 import asyncio
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,15 +20,20 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from bins.embedded import EmbeddedPostgres
+from bins.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from bins.embedded_files import hold_data_directory, postgres_is_gone
 
 _PREFIX: Final = "less_sync_test_"
+_DIRECTORY_PREFIX: Final = "less-sync-test-"
+_MEMORY: Final = Path("/dev/shm")
+_MEMORY_BYTES_MIN: Final = 1 << 30
 _QUICK_NOT_SAFE: Final = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
     "autovacuum": "off",
     "max_connections": "200",
+    "max_wal_size": "256MB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
 }
@@ -47,6 +53,7 @@ class DatabaseServer:
     admin: "asyncpg.Connection[asyncpg.Record]"
     url: str
     run: str
+    strategy: str
 
     def url_of(self, name: str) -> str:
         """The server's URL with another database."""
@@ -54,12 +61,31 @@ class DatabaseServer:
 
     def create(self, name: str, *, template: str = "template0") -> str:
         """Create a database as a copy of `template` and return its URL."""
-        self.runner.run(self.admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+        statement = f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY {self.strategy}'
+        self.runner.run(self.admin.execute(statement))
         return self.url_of(name)
 
     def drop(self, name: str) -> None:
         """Drop a database, disconnecting whoever a failed test left connected."""
         self.runner.run(self.admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+
+def _scratch() -> Path:
+    """Where the cluster goes: cloning a database takes 20 ms in memory and up to 400 ms on a slow disk."""
+    if os.access(_MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES_MIN:
+        return _MEMORY
+    return Path(tempfile.gettempdir())
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove clusters of killed test runs: nobody holds them, and their Postgres died with them."""
+    for directory in parent.glob(f"{_DIRECTORY_PREFIX}*"):
+        data_dir = directory / "data"
+        with suppress(EmbeddedPostgresError, OSError):  # in use, or another user's
+            if (data_dir / "lock").exists():
+                with hold_data_directory(data_dir):
+                    if postgres_is_gone(data_dir):
+                        shutil.rmtree(directory)
 
 
 @asynccontextmanager
@@ -68,7 +94,9 @@ async def _server_url() -> AsyncIterator[str]:
     if url:
         yield url
         return
-    with tempfile.TemporaryDirectory(prefix="less-sync-test-") as directory:
+    parent = _scratch()
+    _remove_leftovers(parent)
+    with tempfile.TemporaryDirectory(prefix=_DIRECTORY_PREFIX, dir=parent) as directory:
         async with EmbeddedPostgres(Path(directory, "data"), settings=_QUICK_NOT_SAFE) as postgres:
             yield postgres.url
 
@@ -98,7 +126,9 @@ def database_server() -> Iterator[DatabaseServer]:
             admin = runner.run(asyncpg.connect(url, server_settings=settings, statement_cache_size=0))
             try:
                 runner.run(_drop_leftovers(admin))
-                yield DatabaseServer(runner, admin, url, run)
+                # Copying files takes 15 ms instead of 80, but needs two checkpoints: dear where they are
+                synced.strategy = "wal_log" if os.environ.get("TEST_DATABASE_URL") else "file_copy"
+                yield DatabaseServer(runner, admin, url, run, strategy)
             finally:
                 runner.run(admin.close())
         finally:
