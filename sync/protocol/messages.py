@@ -203,10 +203,45 @@ class PullCommit(Result, frozen=True):
     count: int
 
 
+class PullRecord(Result, frozen=True, kw_only=True):
+    """Chunk `pull.record`; without a blob, or marked `deleted`, it is a tombstone."""
+
+    space: str
+    id: str
+    blob: bytes | None = None
+    cursor: I64
+    dek: bytes | None = None
+    deleted: bool = False
+
+
 class ChunkedResult(Result, frozen=True):
     """Result of a method that answers in chunks: how many were sent in all."""
 
     chunks: int = field(name="_chunks")
+
+
+# sync (protocol 11.1)
+
+
+class SyncRecord(Result, frozen=True, kw_only=True):
+    """One record of an announced push; without a blob, or marked `deleted`, it is a tombstone."""
+
+    id: str
+    blob: bytes | None = None
+    cursor: I64
+    dek: bytes | None = None
+    deleted: bool = False
+
+
+class SyncNotice(Result, frozen=True):
+    """Notification `sync`: a push moved the space from `prev` to `cursor`. No records: pull."""
+
+    space: str
+    prev: I64
+    cursor: I64
+    key_generation: I32
+    rewrap_epoch: I32 | None = None
+    records: list[SyncRecord] = []
 
 
 # token.refresh (protocol 9.4)
