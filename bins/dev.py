@@ -1,0 +1,227 @@
+"""Dev mode's own token issuer, so that a server works on a bare machine before anybody set up accounts.
+
+Everything lies below `dev/` in the data directory, in files of mode 0600: the issuer's key, one key per user
+(behind the token's `did`), and the random identity hash key. The first process that needs one makes it, and it
+is kept. Whoever can read this directory is everybody to this server.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from multiformats import multibase, varint
+
+from auth import PERSONAL_SPACE_ROOTS, b64url_encode, personal_space_id
+
+DEV_ISSUER: Final = "https://dev.less-sync.invalid"
+"""The same whatever the port: personal space ids derive from it. `.invalid` never resolves (RFC 6761 6.4)."""
+
+DEV_AUDIENCE: Final = "less-sync"
+DEV_CLIENT_ID: Final = "less-sync-dev"
+DEV_SCOPE: Final = "sync files"
+DEV_TOKEN_TTL_S: Final = 24 * 60 * 60
+
+_USER_BYTES_MAX: Final = 256
+_FILE_BYTES_MAX: Final = 4096
+_P256_MULTICODEC: Final = 0x1200
+
+
+class DevIssuerError(Exception):
+    """A key cannot be made or read; the text names the file."""
+
+
+class DevIssuer:
+    """Issues tokens for any user of the server whose data directory this is.
+
+    Raises (here and in `mint` and `user_key`):
+        DevIssuerError: a key file cannot be written, read or understood.
+    """
+
+    issuer: Final = DEV_ISSUER
+
+    def __init__(self, data_dir: Path) -> None:
+        self._users: Final = data_dir / "dev" / "users"
+        self._key: Final = _kept_key(data_dir / "dev" / "issuer.pem")
+        self._kid: Final = _thumbprint(self._key)
+
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """The key set to verify this issuer's tokens with (RFC 7517)."""
+        return {"keys": [_public_jwk(self._key) | {"use": "sig", "alg": "ES256", "kid": self._kid}]}
+
+    def user_key(self, user: str) -> ec.EllipticCurvePrivateKey:
+        """The P-256 key of `user`, made at the first call; its `did:key` is in the user's tokens.
+
+        Raises:
+            ValueError: not a user's name: empty, over 256 bytes of UTF-8, or with control characters.
+        """
+        return _kept_key(self._users / _file_name(_checked_user(user)))
+
+    def mint(
+        self,
+        user: str,
+        *,
+        now: datetime,
+        ttl_s: int = DEV_TOKEN_TTL_S,
+        did: str | None = None,
+        scope: str | None = None,
+    ) -> str:
+        """A token for `user`, valid for `ttl_s` seconds from `now` (timezone-aware), as in auth chapter 3.1.
+
+        `did` replaces the one of the user's key (then none is made), `scope` the default `sync files`.
+
+        Raises:
+            ValueError: as `user_key`, or `ttl_s` is not positive.
+        """
+        _checked_user(user)
+        if ttl_s <= 0:
+            raise ValueError("the life of a token must be at least one second")
+        issued_at = int(now.timestamp())
+        claims = {
+            "iss": DEV_ISSUER,
+            "sub": user,
+            "aud": [DEV_AUDIENCE],
+            "client_id": DEV_CLIENT_ID,
+            "iat": issued_at,
+            "exp": issued_at + ttl_s,
+            "scope": DEV_SCOPE if scope is None else scope,
+            "did": _did_key(self.user_key(user)) if did is None else did,
+            "personal_space_id": str(dev_personal_space_id(user)),
+            "mailbox_id": dev_mailbox_id(user),
+        }
+        return jwt.encode(claims, self._key, algorithm="ES256", headers={"kid": self._kid})
+
+
+def dev_personal_space_id(user: str) -> UUID:
+    """The personal space of a dev mode user (auth chapter 4.1, namespace root betterbase)."""
+    root = PERSONAL_SPACE_ROOTS["betterbase"]
+    return personal_space_id(root, issuer=DEV_ISSUER, user_id=user, client_id=DEV_CLIENT_ID)
+
+
+def dev_mailbox_id(user: str) -> str:
+    """The mailbox of a dev mode user: 64 hexadecimal digits that depend on the name alone.
+
+    Real clients derive theirs from an encryption key (auth chapter 4.4), which dev mode's users do not have.
+    """
+    return hashlib.sha256(f"less-sync dev mailbox\0{DEV_ISSUER}\0{user}".encode()).hexdigest()
+
+
+def dev_identity_hash_key(data_dir: Path) -> bytes:
+    """32 random bytes kept in the data directory: dev mode's `IDENTITY_HASH_KEY`.
+
+    Raises:
+        DevIssuerError: the file cannot be written, read or understood.
+    """
+    path = data_dir / "dev" / "identity-hash-key"
+    text = _kept(path, _new_hash_key).strip()
+    if not re.fullmatch(rb"[0-9a-fA-F]{64}", text):
+        raise DevIssuerError(f"{path} does not hold 64 hexadecimal digits; remove it to get a new key")
+    return bytes.fromhex(text.decode())
+
+
+def _checked_user(user: str) -> str:
+    try:
+        size = len(user.encode())
+    except UnicodeEncodeError:
+        raise ValueError("a user's name must be valid Unicode") from None
+    if not 0 < size <= _USER_BYTES_MAX:
+        raise ValueError(f"a user's name has 1 to {_USER_BYTES_MAX} bytes")
+    # NUL would make the derivations ambiguous; no control character does a terminal any good.
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in user):
+        raise ValueError("a user's name must not contain control characters")
+    return user
+
+
+def _file_name(user: str) -> str:
+    """A name any file system takes; differs for different users, also where case is ignored; readable."""
+    readable = re.sub(r"[^a-z0-9]+", "-", user.lower())[:32].strip("-")
+    return f"{readable}.{hashlib.sha256(user.encode()).hexdigest()[:32]}.pem"
+
+
+def _kept_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key in `path`, made and kept there if there is none."""
+    try:
+        key = load_pem_private_key(_kept(path, _new_key), password=None)
+    except (ValueError, TypeError) as error:
+        raise DevIssuerError(f"{path} does not hold a private key; remove it to get a new one") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise DevIssuerError(f"{path} does not hold a P-256 key; remove it to get a new one")
+    return key
+
+
+def _new_key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _new_hash_key() -> bytes:
+    return secrets.token_hex(32).encode() + b"\n"
+
+
+def _kept(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The content of `path`; what `make` returns if the file was missing.
+
+    Safe between processes: the file appears whole, by a hard link only one of them can make, and all read it.
+    """
+    try:
+        if not path.exists():
+            _make_directories(path.parent)
+            _create(path, make())
+        with path.open("rb") as file:
+            return file.read(_FILE_BYTES_MAX)
+    except OSError as error:
+        raise DevIssuerError(f"cannot keep a key in {path}: {error.strerror}") from error
+
+
+def _make_directories(directory: Path) -> None:
+    """As `mkdir -p`, but every directory made is private, the data directory too."""
+    for part in (*reversed(directory.parents), directory):
+        if not part.exists():
+            part.mkdir(mode=0o700, exist_ok=True)
+
+
+def _create(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+
+
+def _public_jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+    numbers = key.public_key().public_numbers()
+    x, y = (b64url_encode(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
+    return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
+
+
+def _thumbprint(key: ec.EllipticCurvePrivateKey) -> str:
+    """RFC 7638: the members in order of their names, no white space."""
+    jwk = _public_jwk(key)
+    text = f'{{"crv":"{jwk["crv"]}","kty":"{jwk["kty"]}","x":"{jwk["x"]}","y":"{jwk["y"]}"}}'
+    return b64url_encode(hashlib.sha256(text.encode()).digest())
+
+
+def _did_key(key: ec.EllipticCurvePrivateKey) -> str:
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    return "did:key:" + multibase.encode(varint.encode(_P256_MULTICODEC) + point, "base58btc")
