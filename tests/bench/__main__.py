@@ -1,0 +1,124 @@
+"""`make bench`: measure the server against bare Postgres and bare sockets, and print one table."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from bins.embedded import EmbeddedPostgres
+from migrations import migrate_up
+from tests.bench import usage
+from tests.bench.child import Child, raise_open_files
+from tests.bench.report import as_json, table
+from tests.bench.rows import ISSUER, KIB, QUICK, ROWS, SHORT_PULL_RECORDS, Bench, Pair, Scale, measures
+from tests.wire.issuer import AUDIENCE, new_issuer, served_key_set
+from tests.wire.process import ServerProcess
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rows", help=f"comma-separated, of: {', '.join(ROWS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here as well")
+    parser.add_argument("--quick", action="store_true", help="small and few runs: to see that it works")
+    parser.add_argument("--rounds", type=int, help="interleaved runs of each row (5)")
+    parser.add_argument("--database-url", help="an empty database; by default an embedded Postgres")
+    parser.add_argument("--server-output", action="store_true", help="print what the server printed")
+    return parser.parse_args(arguments)
+
+
+@asynccontextmanager
+async def database(url: str | None) -> AsyncIterator[tuple[str, int | None]]:
+    """Yield a migrated database and, when it is our own, the process id of its Postgres."""
+    if url is not None:
+        await migrate_up(url)
+        yield url, None
+        return
+    with tempfile.TemporaryDirectory(prefix="less-sync-bench-") as directory:
+        async with EmbeddedPostgres(Path(directory, "data")) as postgres:
+            await migrate_up(postgres.url)
+            yield postgres.url, postgres.pid
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+async def run(options: argparse.Namespace) -> None:
+    scale = QUICK if options.quick else Scale()
+    rounds = options.rounds or scale.rounds
+    wanted = set(options.rows.split(",")) if options.rows else set(ROWS)
+    if unknown := wanted - set(ROWS):
+        raise SystemExit(f"unknown rows: {', '.join(sorted(unknown))}")
+    async with contextlib.AsyncExitStack() as stack:
+        url, postgres_pid = await stack.enter_async_context(database(options.database_url))
+        issuer = new_issuer()
+        key_set_url = await stack.enter_async_context(served_key_set(issuer))
+        settings = {
+            "DATABASE_URL": url,
+            "TRUSTED_ISSUERS": f"{ISSUER}={key_set_url}",
+            "AUDIENCES": AUDIENCE,
+            "LOG_LEVEL": "warn",
+        }
+        server = await stack.enter_async_context(ServerProcess(settings))
+        pem = issuer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        load = await stack.enter_async_context(Child("tests.bench.load", key_pem=pem, issuer=ISSUER))
+        floors = await stack.enter_async_context(Child("tests.bench.floors", database_url=url))
+        await load("target", port=server.port)
+        postgres = await floors("connect")
+        if postgres["fsync"] != "on" or postgres["synchronous_commit"] != "on":
+            raise SystemExit("the database does not sync to disk: its figures would mean nothing")
+        bench = Bench(load, floors, issuer, server, lambda: ServerProcess(settings), postgres_pid, scale)
+        results = await measure(bench, wanted, rounds)
+        if options.server_output:
+            say("\n".join(server.output))
+    about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "rounds": rounds}
+    about |= {"machine": usage.machine(), "python": sys.version.split()[0], "postgres": postgres}
+    print(table(results))
+    if options.json:
+        options.json.write_text(json.dumps(as_json(results, about), indent=1) + "\n")
+
+
+async def measure(bench: Bench, wanted: set[str], rounds: int) -> dict[str, list[Pair]]:
+    """Run every wanted row `rounds` times, floor and server by turns."""
+    short_pull, long_pull = str(uuid4()), str(uuid4())
+    if "pull" in wanted:
+        await bench.floors(
+            "fill", space=short_pull, records=SHORT_PULL_RECORDS, blob_bytes=KIB, records_per_push=10
+        )
+    if wanted & {"long pull", "long pull memory"}:
+        say(f"filling a space with {bench.scale.long_pull_records:,} records")
+        await bench.floors(
+            "fill",
+            space=long_pull,
+            records=bench.scale.long_pull_records,
+            blob_bytes=100,
+            records_per_push=100,
+        )
+    results: dict[str, list[Pair]] = {name: [] for name in ROWS if name in wanted}
+    for names, one_round in measures(short_pull, long_pull, bench.scale):
+        if not names & wanted:
+            continue
+        for number in range(1, rounds + 1):
+            for name, pair in (await one_round(bench)).items():
+                if name in wanted:
+                    results[name].append(pair)
+                say(f"{name} {number}/{rounds}: {ROWS[name].shown.format(pair.ratio)}")
+    return results
+
+
+def main() -> None:
+    raise_open_files()
+    asyncio.run(run(parse(sys.argv[1:])))
+
+
+if __name__ == "__main__":
+    main()

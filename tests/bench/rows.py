@@ -1,0 +1,346 @@
+"""What is measured: one row of the table each, with its floor, what it should reach, and how."""
+
+import statistics
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import uuid4
+
+from tests.bench import usage
+from tests.bench.child import Child
+from tests.wire.issuer import Issuer
+from tests.wire.process import ServerProcess
+
+KIB: Final = 1024
+ISSUER: Final = "https://bench.example"
+CONNECT_PARALLEL: Final = 16
+IDLE_WARM_UP: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is done in one run of each row."""
+
+    rounds: int = 5
+    single_pushes: int = 600
+    hundred_pushes: int = 100
+    thousand_pushes: int = 16
+    long_pull_records: int = 1_000_000
+    subscribers: int = 1000
+    fan_outs: int = 50
+    notifications: int = 300
+    connects: int = 2000
+    verifications: int = 2000
+
+
+QUICK: Final = Scale(2, 100, 20, 5, 50_000, 200, 10, 50, 200, 200)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`at_least`: whether the ratio must not fall below `reach`, or not exceed it."""
+
+    name: str
+    floor: str
+    unit: str
+    reach: float
+    at_least: bool
+    existing: str
+    shown: str = "{:.2f}"
+
+
+@dataclass(slots=True)
+class Use:
+    """CPU seconds of one run of the server, and the share of one core that the load generator took."""
+
+    server_s: float = 0.0
+    postgres_s: float = 0.0
+    load_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One floor run and the server run right after it. `floor` is None where the row has none."""
+
+    floor: float | None
+    server: float
+    ratio: float
+    use: Use
+
+
+@dataclass(slots=True)
+class Bench:
+    """The processes of a run."""
+
+    load: Child
+    floors: Child
+    issuer: Issuer = field(repr=False)
+    server: ServerProcess
+    start_server: Callable[[], ServerProcess]
+    postgres_pid: int | None
+    scale: Scale
+
+    @asynccontextmanager
+    async def using(self, use: Use) -> AsyncIterator[None]:
+        """Add up what the server and Postgres spend in the block."""
+        server = usage.cpu_s(self.server.pid)
+        postgres = {} if self.postgres_pid is None else usage.family_cpu_s(self.postgres_pid)
+        yield
+        use.server_s += usage.cpu_s(self.server.pid) - server
+        if self.postgres_pid is not None:
+            use.postgres_s += usage.spent_s(postgres, usage.family_cpu_s(self.postgres_pid))
+
+    async def measured(self, use: Use, command: str, **arguments: Any) -> dict[str, Any]:
+        """One command of the load generator, with everybody's CPU."""
+        async with self.using(use):
+            answer = await self.load(command, **arguments)
+        use.load_share = answer["cpu_s"] / answer["wall_s"]
+        return answer
+
+    async def open(
+        self, group: str, count: int, *, space: str, parallel: int = 16, subscribe: bool = False
+    ) -> None:
+        """Open connections of one user to the load generator's current server."""
+        tokens = (await self.load("tokens", count=count, user=f"user {space}", space=space))["tokens"]
+        await self.load(
+            "open",
+            group=group,
+            tokens=tokens,
+            parallel=parallel,
+            subscribe=space if subscribe else None,
+        )
+
+
+Pairs = Mapping[str, Pair]
+Measure = Callable[[Bench], Awaitable[Pairs]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pushes:
+    """Pushes in parallel against bare inserts: pushes a second."""
+
+    row: str
+    connections: int
+    one_space: bool
+    records: int
+    count: Callable[[Scale], int]
+
+    async def __call__(self, bench: Bench) -> Pairs:
+        shape = {"pushes": self.count(bench.scale), "records": self.records, "blob_bytes": KIB}
+        await bench.floors("checkpoint")
+        done = await bench.floors("insert", connections=self.connections, spaces=self.connections, **shape)
+        floor = done["pushes"] / done["seconds"]
+
+        spaces = [str(uuid4()) for _ in range(1 if self.one_space else self.connections)]
+        for space in spaces:
+            await bench.open("push", self.connections // len(spaces), space=space)
+        await bench.load("prepare", group="push", spaces=spaces, **shape)
+        await bench.floors("checkpoint")
+        use = Use()
+        done = await bench.measured(use, "push", group="push")
+        await bench.load("close", group="push")
+        served = done["pushes"] / done["seconds"]
+        return {self.row: Pair(floor, served, served / floor, use)}
+
+
+@dataclass(frozen=True, slots=True)
+class ShortPull:
+    """A pull of 10,000 records against a bare fetch: records a second."""
+
+    row: str
+    space: str
+    records: int
+
+    async def __call__(self, bench: Bench) -> Pairs:
+        done = await bench.floors("fetch", space=self.space)
+        assert done["rows"] == self.records, done
+        floor = done["rows"] / done["seconds"]
+        await bench.open("pull", 1, space=self.space)
+        use = Use()
+        done = await bench.measured(use, "pull", group="pull", space=self.space)
+        await bench.load("close", group="pull")
+        assert done["frames"] == self.records + 3, done  # begin, commit and the result
+        served = self.records / done["seconds"]
+        return {self.row: Pair(floor, served, served / floor, use)}
+
+
+@dataclass(frozen=True, slots=True)
+class LongPull:
+    """A long pull: server CPU per record, and how much memory it takes while it runs."""
+
+    cpu_row: str
+    memory_row: str
+    space: str
+    records: int
+
+    async def __call__(self, bench: Bench) -> Pairs:
+        done = await bench.floors("portal", space=self.space)
+        assert done["rows"] == self.records, done
+        floor_us = done["cpu"] / done["rows"] * 1e6
+        await bench.open("pull", 1, space=self.space)
+        use = Use()
+        idle = usage.resident_bytes(bench.server.pid)
+        usage.reset_peak(bench.server.pid)
+        done = await bench.measured(use, "pull", group="pull", space=self.space)
+        grown = (usage.peak_bytes(bench.server.pid) - idle) / KIB / KIB
+        await bench.load("close", group="pull")
+        assert done["frames"] == self.records + 3, done
+        served_us = use.server_s / self.records * 1e6
+        return {
+            self.cpu_row: Pair(floor_us, served_us, served_us / floor_us, use),
+            self.memory_row: Pair(None, grown, grown, use),
+        }
+
+
+async def fan_out(bench: Bench) -> Pairs:
+    """One record to many subscribers: CPU per delivery, against writing to as many bare sockets."""
+    scale = bench.scale
+    space = str(uuid4())
+    await bench.open("subscribers", scale.subscribers, space=space, subscribe=True)
+    await bench.open("pusher", 1, space=space)
+    call = {"subscribers": "subscribers", "trigger": "pusher", "space": space, "blob_bytes": KIB}
+    once = await bench.load("fan_out", rounds=1, **call)
+    frame_bytes = once["bytes"] // once["deliveries"]
+
+    port = (await bench.floors("serve_frames", frame_bytes=frame_bytes))["port"]
+    await bench.load("open_bare", group="bare", count=scale.subscribers, port=port)
+    await bench.load("open_bare", group="bare trigger", count=1, port=port)
+    bare = {"subscribers": "bare", "trigger": "bare trigger", "space": None, "blob_bytes": 0}
+    await bench.load("fan_out", rounds=1, **bare)
+    before = usage.cpu_s(bench.floors.pid)
+    done = await bench.load("fan_out", rounds=scale.fan_outs, **bare)
+    floor_us = (usage.cpu_s(bench.floors.pid) - before) / done["deliveries"] * 1e6
+    await bench.load("close", group="bare")
+    await bench.load("close", group="bare trigger")
+
+    use = Use()
+    done = await bench.measured(use, "fan_out", rounds=scale.fan_outs, **call)
+    await bench.load("close", group="subscribers")
+    await bench.load("close", group="pusher")
+    served_us = use.server_s / done["deliveries"] * 1e6
+    return {"fan-out": Pair(floor_us, served_us, floor_us / served_us, use)}
+
+
+async def notification(bench: Bench) -> Pairs:
+    """From a push to its notification at another device, nothing else going on: medians in ms."""
+    count = bench.scale.notifications
+    done = await bench.floors("commit_times", count=count, blob_bytes=KIB)
+    floor_ms = statistics.median(done["seconds"]) * 1e3
+    space = str(uuid4())
+    await bench.open("reader", 1, space=space, subscribe=True)
+    await bench.open("writer", 1, space=space)
+    use = Use()
+    done = await bench.measured(
+        use, "notify", subscriber="reader", pusher="writer", space=space, count=count, blob_bytes=KIB
+    )
+    await bench.load("close", group="reader")
+    await bench.load("close", group="writer")
+    served_ms = statistics.median(done["seconds"]) * 1e3
+    return {"notification": Pair(floor_ms, served_ms, served_ms / floor_ms, use)}
+
+
+async def connecting(bench: Bench) -> Pairs:
+    """Connect, authenticate, subscribe: server CPU each, against one verification of a token."""
+    count = bench.scale.connects
+    space = str(uuid4())
+    tokens = (await bench.load("tokens", count=count, user="connecting", space=space))["tokens"]
+    key_set = bench.issuer.key_set().decode()
+    done = await bench.floors("verify", token=tokens[0], key_set=key_set, count=bench.scale.verifications)
+    floor_us = done["cpu"] / bench.scale.verifications * 1e6
+    use = Use()
+    await bench.measured(
+        use, "open", group="connecting", tokens=tokens, parallel=CONNECT_PARALLEL, subscribe=space
+    )
+    await bench.load("close", group="connecting")
+    served_us = use.server_s / count * 1e6
+    return {"connect": Pair(floor_us, served_us, served_us / floor_us, use)}
+
+
+async def idle(bench: Bench) -> Pairs:
+    """Memory of open connections that have nothing to do, in a server just started: KiB each."""
+    count = bench.scale.connects
+    space = str(uuid4())
+    use = Use()
+    async with bench.start_server() as server:
+        await bench.load("target", port=server.port)
+        await bench.open("warm-up", IDLE_WARM_UP, space=space, subscribe=True)
+        await bench.load("close", group="warm-up")
+        before = usage.resident_bytes(server.pid)
+        await bench.open("idle", count, space=space, subscribe=True)
+        each_kib = (usage.resident_bytes(server.pid) - before) / count / KIB
+        await bench.load("close", group="idle")
+        await bench.load("target", port=bench.server.port)
+    return {"idle": Pair(None, each_kib, each_kib, use)}
+
+
+SINGLE_FLOOR: Final = "one prepared INSERT per commit"
+MANY_FLOOR: Final = "one INSERT ... SELECT unnest per push"
+
+ROWS: Final[Mapping[str, Row]] = {
+    "push 1": Row(
+        "push of 1 record of 1 KiB, 32 connections in parallel", SINGLE_FLOOR, "pushes/s", 0.60, True, "0.15"
+    ),
+    "push 1 shared": Row("the same, all 32 in one space", SINGLE_FLOOR, "pushes/s", 0.60, True, "0.05"),
+    "push 100": Row("push of 100 records, 4 connections", MANY_FLOOR, "pushes/s", 0.50, True, "0.13"),
+    "push 1000": Row("push of 1000 records, 2 connections", MANY_FLOOR, "pushes/s", 0.50, True, "0.18"),
+    "pull": Row(
+        "pull of 10,000 records of 1 KiB", "a bare fetch of the same rows", "records/s", 0.45, True, "0.25"
+    ),
+    "long pull": Row(
+        "pull of 1,000,000 records of 100 B: server CPU a record",
+        "a bare portal over the same rows",
+        "µs",
+        3.0,
+        False,
+        "",
+    ),
+    "long pull memory": Row(
+        "the same: peak memory of the server over its idle memory", "", "MiB", 32.0, False, "0", "{:.1f}"
+    ),
+    "fan-out": Row(
+        "fan-out of 1 KiB to 1000 subscribers: server CPU per delivery",
+        "transport.write in a loop over 1000 sockets",
+        "µs",
+        0.70,
+        True,
+        "0.6",
+    ),
+    "notification": Row(
+        "push to notification at another device, nothing else going on, p50",
+        "one insert and commit, p50",
+        "ms",
+        2.5,
+        False,
+        "4",
+    ),
+    "connect": Row(
+        "connect, authenticate, subscribe, 2000 times, 16 at a time: server CPU each",
+        "one ES256 verification by PyJWT",
+        "µs",
+        5.0,
+        False,
+        "5",
+    ),
+    "idle": Row("idle connection: resident memory, at 2000", "", "KiB", 20.0, False, "140", "{:.1f}"),
+}
+
+
+def measures(short_pull: str, long_pull: str, scale: Scale) -> list[tuple[frozenset[str], Measure]]:
+    """What fills which rows. `short_pull` and `long_pull` are spaces already filled."""
+    long_rows = ("long pull", "long pull memory")
+    return [
+        (frozenset({"push 1"}), Pushes("push 1", 32, False, 1, lambda of: of.single_pushes)),
+        (frozenset({"push 1 shared"}), Pushes("push 1 shared", 32, True, 1, lambda of: of.single_pushes)),
+        (frozenset({"push 100"}), Pushes("push 100", 4, False, 100, lambda of: of.hundred_pushes)),
+        (frozenset({"push 1000"}), Pushes("push 1000", 2, False, 1000, lambda of: of.thousand_pushes)),
+        (frozenset({"pull"}), ShortPull("pull", short_pull, SHORT_PULL_RECORDS)),
+        (frozenset(long_rows), LongPull(*long_rows, long_pull, scale.long_pull_records)),
+        (frozenset({"fan-out"}), fan_out),
+        (frozenset({"notification"}), notification),
+        (frozenset({"connect"}), connecting),
+        (frozenset({"idle"}), idle),
+    ]
+
+
+SHORT_PULL_RECORDS: Final = 10_000

@@ -1,0 +1,98 @@
+"""The real server as a process of its own: `less-sync serve`, started and stopped or killed by a test."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 30.0
+OUTPUT_LINES_KEPT: Final = 200
+LISTENING: Final = re.compile(r"\b127\.0\.0\.1:(\d+)\b")
+"""The address really bound: the server prints it once it listens."""
+INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+
+
+class ServerProcess:
+    """`less-sync serve` on a free loopback port, with exactly the given variables for its settings."""
+
+    def __init__(self, settings: Mapping[str, str], arguments: Sequence[str] = ()) -> None:
+        self._arguments = ("serve", "--listen", "127.0.0.1:0", *arguments)
+        kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        self._environment = {**kept, **settings}
+        self.output: list[str] = []
+        """The last lines it printed, on either stream."""
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "bins.cli",
+            *self._arguments,
+            cwd=Path(__file__).parent.parent.parent,
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        self._port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._reader = asyncio.create_task(self._read())
+        try:
+            self.port = await asyncio.wait_for(self._port, START_TIMEOUT_S)
+        except BaseException:
+            await self.kill()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(self._process.wait(), STOP_TIMEOUT_S)
+            except TimeoutError:
+                await self.kill()
+                raise
+        await self._reader
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def wait(self, timeout_s: float) -> int:
+        """Return the exit status once the process has ended.
+
+        Raises:
+            TimeoutError: it did not end.
+        """
+        return await asyncio.wait_for(self._process.wait(), timeout_s)
+
+    async def kill(self) -> None:
+        """`kill -9`, and wait until the kernel has collected it."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := (await self._process.stdout.readline()).decode(errors="replace").rstrip():
+            self.output = [*self.output[1 - OUTPUT_LINES_KEPT :], line]
+            found = LISTENING.search(line)
+            if found and not self._port.done() and found[1] != "0":
+                self._port.set_result(int(found[1]))
+        if not self._port.done():
+            lines = "\n".join(self.output)
+            self._port.set_exception(RuntimeError(f"the server ended before it listened:\n{lines}"))
