@@ -13,7 +13,7 @@ import cbor2
 from cbor2 import CBORDecodeError
 from msgspec import UNSET, Struct, UnsetType, to_builtins
 
-from sync.protocol.cbor import text
+from sync.protocol.cbor import MAP, head, integer, text
 from sync.protocol.codes import (
     EMPTY_AUTH,
     EMPTY_FRAME,
@@ -25,7 +25,7 @@ from sync.protocol.codes import (
     Close,
 )
 from sync.protocol.errors import MalformedCbor, ParamsError, RemoteProtocolError
-from sync.protocol.messages import AuthParams, Message, decode_params
+from sync.protocol.messages import AuthParams, Message, PushResult, decode_params
 from sync.protocol.scanner import DEPTH_MAX, scan_frame
 
 REQUEST, RESPONSE, NOTIFICATION, CHUNK = 0, 1, 2, 3
@@ -237,7 +237,21 @@ def encode_value(value: Struct | Mapping[str, object]) -> bytes:
 
 def encode_response(id: str, result: Struct | Mapping[str, object]) -> bytes:
     """A response that carries a result."""
+    if type(result) is PushResult:  # as good as every second frame of a busy server
+        return _encode_push_response(id, result)
     return b"%b%bfresult%b" % (_RESPONSE_HEAD, text(id), encode_value(result))
+
+
+def _encode_push_response(id: str, result: PushResult) -> bytes:
+    """The same bytes by hand, at a third of the cost."""
+    return b"%b%bfresult%bbok%b%b%b" % (
+        _RESPONSE_HEAD,
+        text(id),
+        head(MAP, 1 + (result.cursor != 0) + (result.error != "")),
+        b"\xf5" if result.ok else b"\xf4",
+        b"fcursor" + integer(result.cursor) if result.cursor else b"",
+        b"eerror" + text(result.error) if result.error else b"",
+    )
 
 
 def encode_error(id: str, code: str, message: str) -> bytes:

@@ -119,9 +119,9 @@ class SubscribedSpace(Result, frozen=True):
     """A space now subscribed to; `id` as it was sent."""
 
     id: str
-    cursor: int
-    key_generation: int
-    rewrap_epoch: int | None = None
+    cursor: I64
+    key_generation: I32
+    rewrap_epoch: I32 | None = None
     token: str = ""
     peers: list[PresenceEntry] = []
 
@@ -188,19 +188,19 @@ class PullBegin(Result, frozen=True):
     """Chunk `pull.begin`: `prev` is the request's `since`, the rest is the space in the snapshot."""
 
     space: str
-    prev: int
-    cursor: int
-    key_generation: int
-    rewrap_epoch: int | None = None
+    prev: I64
+    cursor: I64
+    key_generation: I32
+    rewrap_epoch: I32 | None = None
 
 
 class PullCommit(Result, frozen=True):
     """Chunk `pull.commit`: `count` entries came since the begin."""
 
     space: str
-    prev: int
-    cursor: int
-    count: int
+    prev: I64
+    cursor: I64
+    count: I32
 
 
 class PullRecord(Result, frozen=True, kw_only=True):
@@ -214,34 +214,39 @@ class PullRecord(Result, frozen=True, kw_only=True):
     deleted: bool = False
 
 
-class ChunkedResult(Result, frozen=True):
-    """Result of a method that answers in chunks: how many were sent in all."""
+class MemberEntry(Result, frozen=True, kw_only=True):
+    """One link of the membership log; the first has no `prev_hash`."""
 
-    chunks: int = field(name="_chunks")
+    chain_seq: I32
+    prev_hash: bytes = b""
+    entry_hash: bytes
+    payload: bytes
 
 
-# sync (protocol 11.1)
+class PullMembership(Result, frozen=True):
+    """Chunk `pull.membership`: exactly one entry."""
 
-
-class SyncRecord(Result, frozen=True, kw_only=True):
-    """One record of an announced push; without a blob, or marked `deleted`, it is a tombstone."""
-
-    id: str
-    blob: bytes | None = None
+    space: str
     cursor: I64
-    dek: bytes | None = None
+    entries: list[MemberEntry]
+
+
+class PullFile(Result, frozen=True, kw_only=True):
+    """Chunk `pull.file`: `dek` is always written, `size` unless it is 0."""
+
+    space: str
+    id: str
+    record_id: str
+    size: I64 = 0
+    dek: bytes
+    cursor: I64
     deleted: bool = False
 
 
-class SyncNotice(Result, frozen=True):
-    """Notification `sync`: a push moved the space from `prev` to `cursor`. No records: pull."""
+class ChunkedResult(Result, frozen=True):
+    """Result of a method that answers in chunks: how many were sent in all."""
 
-    space: str
-    prev: I64
-    cursor: I64
-    key_generation: I32
-    rewrap_epoch: I32 | None = None
-    records: list[SyncRecord] = []
+    chunks: I32 = field(name="_chunks")
 
 
 # token.refresh (protocol 9.4)
@@ -266,7 +271,7 @@ class SpaceCreateParams(Params, frozen=True):
 
 class SpaceCreateResult(Result, frozen=True):
     id: str
-    key_generation: int
+    key_generation: I32
 
 
 # membership.revoke (protocol 9.8)
@@ -280,3 +285,58 @@ class MembershipRevokeParams(Params, frozen=True):
 
 class Empty(Result, frozen=True):
     """A result without fields: `{}`."""
+
+
+# Notifications of the server (protocol 11)
+
+
+class SyncRecord(Result, frozen=True, kw_only=True):
+    """One record of an announced push; without a blob, or marked `deleted`, it is a tombstone."""
+
+    id: str
+    blob: bytes | None = None
+    cursor: I64
+    dek: bytes | None = None
+    deleted: bool = False
+
+
+class SyncNotice(Result, frozen=True, kw_only=True):
+    """`sync` (11.1): a push moved the space from `prev` to `cursor`; if they are equal: pull (gap G16)."""
+
+    space: str
+    prev: I64
+    cursor: I64
+    key_generation: I32
+    rewrap_epoch: I32 | None = None
+    records: list[SyncRecord]
+
+
+class FileChange(Result, frozen=True):
+    """One file of a `file` notification."""
+
+    id: str
+    record_id: str
+    size: I64 = 0
+    dek: bytes | None = None
+    deleted: bool = False
+
+
+class FileNotice(Result, frozen=True):
+    """`file` (protocol 11.3): files came or went."""
+
+    space: str
+    cursor: I64
+    files: list[FileChange]
+
+
+class RevokedNotice(Result, frozen=True):
+    """`revoked` (protocol 11.4); `reason` is `ucan_revoked`."""
+
+    space: str
+    reason: str
+
+
+class ResubscribeNotice(Result, frozen=True):
+    """`resubscribe` (protocol 15 and gap G8): these subscriptions ended and need authorization anew."""
+
+    spaces: list[str]
