@@ -1,8 +1,8 @@
 """Dev mode's own token issuer, so that a server works on a bare machine before anybody set up accounts.
 
 Everything lies below `dev/` in the data directory, in files of mode 0600: the issuer's key, one key per user
-(behind the token's `did`), and the random identity hash key. The first process that needs one makes it; then it
-stays. Whoever can read this directory is everybody to this server.
+(behind the token's `did`), and the random identity hash key. The first process that needs one makes it for
+good. Whoever can read this directory is everybody to this server.
 """
 
 import hashlib

@@ -92,6 +92,7 @@ class EmbeddedPostgres:
         self._start_timeout_s: Final = start_timeout_s
         self._stop_timeout_s: Final = stop_timeout_s
         self._stack: Final = contextlib.AsyncExitStack()
+        self._log_start = 0  # where the messages of the program started last begin
         self._socket_dir: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -119,30 +120,33 @@ class EmbeddedPostgres:
         return await self._process.wait()
 
     async def __aenter__(self) -> Self:
-        async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(hold_data_directory(self.data_dir))
-            lock_fd = stack.enter_context(open_postgres_lock(self.data_dir))
-            await self._stop_orphan(lock_fd)
-            try:
-                self._check_cluster()
-                trim_log(self.log_path)
-                if not self._cluster.exists():
-                    await self._make_cluster(lock_fd)
-                forget_stale_pid_file(self._cluster)
-            except OSError as error:
-                raise refused(error, f"use the data directory {self.data_dir}") from error
-            self._socket_dir = stack.enter_context(socket_directory(self.data_dir))
-            self._process = await stack.enter_async_context(self._running(lock_fd))
-            await self._until_ready(self._process)
-            watcher = asyncio.create_task(_keep_log_small(self.log_path))
-            stack.callback(watcher.cancel)
-            self._stack.push_async_exit(stack.pop_all())
+        try:
+            await self._start()
+        except OSError as error:
+            raise refused(error, f"use the data directory {self.data_dir}") from error
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    async def _start(self) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(hold_data_directory(self.data_dir))
+            lock_fd = stack.enter_context(open_postgres_lock(self.data_dir))
+            await self._stop_orphan(lock_fd)
+            self._check_cluster()
+            trim_log(self.log_path)
+            if not self._cluster.exists():
+                await self._make_cluster(lock_fd)
+            forget_stale_pid_file(self._cluster)
+            self._socket_dir = stack.enter_context(socket_directory(self.data_dir))
+            self._process = await stack.enter_async_context(self._running(lock_fd))
+            await self._until_ready(self._process)
+            watcher = asyncio.create_task(_keep_log_small(self.log_path))
+            stack.callback(watcher.cancel)
+            self._stack.push_async_exit(stack.pop_all())
 
     async def _stop_orphan(self, lock_fd: int) -> None:
         """Stop a Postgres whose server was killed. The kernel tells its pid, so nobody else can be hit."""
@@ -195,7 +199,6 @@ class EmbeddedPostgres:
 
     async def _make_cluster(self, lock_fd: int) -> None:
         """Run initdb beside the place, then rename: a crash leaves nothing that looks like a cluster."""
-        log_start = self._log_size()
         parent = Path(tempfile.mkdtemp(prefix=_CLUSTER_HALF_MADE, dir=self.data_dir))
         try:
             arguments = ["-D", str(parent / "c"), "--username=postgres", "--encoding=UTF8", "--no-locale"]
@@ -204,16 +207,14 @@ class EmbeddedPostgres:
                 arguments.append("--no-sync")
             process = await self._spawn(lock_fd, "initdb", arguments)
             try:
-                status = await asyncio.wait_for(process.wait(), self._start_timeout_s)
+                async with asyncio.timeout(self._start_timeout_s):
+                    await process.wait()
             except TimeoutError:
-                status = None
+                raise self._failure(f"initdb did not end within {self._start_timeout_s:g} s") from None
             finally:
                 await self._end(process)
-            if status != 0:
-                problem = log_problem(self.log_path, log_start)
-                raise EmbeddedPostgresError(
-                    f"cannot make a Postgres cluster: {problem} (log: {self.log_path})"
-                )
+            if process.returncode != 0:
+                raise self._failure("cannot make a Postgres cluster")
             (parent / "c").rename(self._cluster)
             _sync_directory(self.data_dir)
         finally:
@@ -231,16 +232,12 @@ class EmbeddedPostgres:
             await self._end(process)
 
     async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
-        log_start = self._log_size()
         deadline = time.monotonic() + self._start_timeout_s
         while not self._is_ready(process.pid):
             if process.returncode is not None:
-                problem = log_problem(self.log_path, log_start)
-                raise EmbeddedPostgresError(f"Postgres did not start: {problem} (log: {self.log_path})")
+                raise self._failure("Postgres did not start")
             if time.monotonic() > deadline:
-                raise EmbeddedPostgresError(
-                    f"Postgres was not ready after {self._start_timeout_s:g} s (log: {self.log_path})"
-                )
+                raise self._failure(f"Postgres was not ready after {self._start_timeout_s:g} s")
             await asyncio.sleep(_POLL_S)
 
     def _is_ready(self, pid: int) -> bool:
@@ -254,27 +251,22 @@ class EmbeddedPostgres:
     async def _spawn(self, lock_fd: int, program: str, arguments: list[str]) -> asyncio.subprocess.Process:
         """Start a program of Postgres in a session of its own: Ctrl-C reaches the server, not it."""
         uid, gid = self._user()
-        environment = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.environ.get("PATH", os.defpath)}
+        launcher = [sys.executable, "-I", "-S", str(_LAUNCHER)]
+        launcher += [str(number) for number in (os.getpid(), lock_fd, uid, gid)]
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         log_fd = os.open(self.log_path, flags, 0o600)
+        self._log_start = os.fstat(log_fd).st_size
         try:
             return await asyncio.create_subprocess_exec(
-                *(
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    str(_LAUNCHER),
-                    str(os.getpid()),
-                    str(lock_fd),
-                    str(uid),
-                    str(gid),
-                ),
-                *(str(_binaries() / program), *arguments),
+                *launcher,
+                str(_binaries() / program),
+                *arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log_fd,
                 stderr=log_fd,
                 cwd="/",
-                env=environment,
+                # None of PGDATA, PGPORT and so on; messages in English.
+                env={"LC_ALL": "C", "TZ": "UTC", "PATH": os.environ.get("PATH", os.defpath)},
                 pass_fds=(lock_fd,),
                 start_new_session=True,
             )
@@ -310,7 +302,8 @@ class EmbeddedPostgres:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
             try:
-                await asyncio.wait_for(process.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await process.wait()
             except TimeoutError:
                 continue
             except asyncio.CancelledError:
@@ -318,8 +311,9 @@ class EmbeddedPostgres:
                     process.send_signal(signal.SIGQUIT)
                 raise
 
-    def _log_size(self) -> int:
-        return self.log_path.stat().st_size if self.log_path.exists() else 0
+    def _failure(self, what: str) -> EmbeddedPostgresError:
+        problem = log_problem(self.log_path, self._log_start)
+        return EmbeddedPostgresError(f"{what}: {problem} (log: {self.log_path})")
 
 
 def _binaries() -> Path:
