@@ -55,16 +55,30 @@ class Pull(Protocol):
     def batches(self) -> AsyncIterator[Sequence[PullRow]]:
         """Yield the entries in order of (cursor, kind, id); the next batch is read ahead while one is used.
 
-        Ends early and reads on by pages when the consumer is slow (storage chapter 7.5).
+        A consumer that is still at it after some seconds loses the snapshot and reads on by pages (storage
+        chapter 7.5): entries overwritten meanwhile are then missing here and come with the next pull, from
+        `meta.cursor`. To be called once.
+
+        Raises:
+            Unavailable: the database was lost on the way.
+            StorageError: it failed.
         """
 
 
 class PullStore(Protocol):
-    def pull(self, space: UUID, since: int) -> AbstractAsyncContextManager[Pull | None]:
+    def pull(
+        self, space: UUID, since: int, *, cursor_seen: int = 0
+    ) -> AbstractAsyncContextManager[Pull | None]:
         """Open a pull of everything above `since`; None when the space is missing.
 
-        Holds one database connection of the share that pulls may use until it is left.
+        A pull that fits one page holds nothing once it is open. A longer one holds one database connection of
+        the share that pulls may use until it is read, left, or some seconds old.
+
+        Args:
+            since: any 64-bit value; 0 leaves tombstones out; beyond the cursor it is taken for 0.
+            cursor_seen: the space's cursor if the caller has just read it: spares a page that will not do.
 
         Raises:
-            Unavailable: no connection in time.
+            Unavailable: no connection in time, or the database was lost.
+            StorageError: it failed.
         """

@@ -91,7 +91,7 @@ class Broker:
         Must be followed by `confirm` or `withdraw`. Spaces the session already listens to are not held:
         they go on being delivered.
         """
-        already = self._spaces.get(subscriber, frozenset())
+        already = self._spaces.get(subscriber, set())
         provisional = Provisional(subscriber, spaces, self._held_frames_max)
         for space in spaces:
             if space not in already:
@@ -99,7 +99,7 @@ class Broker:
         return provisional
 
     def confirm(self, provisional: Provisional, granted: Iterable[UUID]) -> None:
-        """Subscribe to the granted spaces and deliver what was held for them; drop what was held for others."""
+        """Subscribe to the granted spaces and deliver what was held for them; drop the rest."""
         subscriber, spaces = provisional.subscriber, provisional.spaces
         self._forget(provisional)
         wanted = frozenset(granted)

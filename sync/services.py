@@ -1,4 +1,4 @@
-"""What every session and route works with. All of it always exists; a feature that is off is another object."""
+"""What every session and route works with: all of it always exists."""
 
 from dataclasses import dataclass, field
 
@@ -6,6 +6,7 @@ from storage import PullStore, PushStore, SpaceStore
 from sync.authenticator import Authenticator
 from sync.broker import Broker
 from sync.limits import Limits
+from sync.sessions import Sessions
 
 
 @dataclass(slots=True)
@@ -15,6 +16,7 @@ class Services:
     pulls: PullStore
     authenticator: Authenticator
     broker: Broker = field(default_factory=Broker)
+    sessions: Sessions = field(default_factory=Sessions)
     limits: Limits = field(default_factory=Limits)
     subprotocols: tuple[str, ...] = ("betterbase-rpc-v1", "less-rpc-v1")
     """Accepted WebSocket subprotocols, preferred first."""

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("auth", "storage", "migrations", "sync", "federation", "bins", "tests")
-MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py") if "__pycache__" not in path.parts)
+MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 TEXTS = sorted(
     path
     for pattern in ("*.md", "docs/*.md", "*.toml", "*.txt", "Makefile", ".ci/*")

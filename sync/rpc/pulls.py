@@ -1,0 +1,94 @@
+"""`pull`: everything of a space above a cursor, streamed from one snapshot within a bounded window."""
+
+import structlog
+
+from storage import Pull, Space, StorageError
+from sync.authz import Grant, Refusal
+from sync.protocol.codes import ErrorCode
+from sync.protocol.messages import ChunkedResult, PullParams
+from sync.protocol.pull_chunks import PullEncoder
+from sync.rpc.call import Call, RpcError
+
+log = structlog.get_logger(__name__)
+
+
+async def pull(call: Call, params: PullParams, grants: list[Grant | Refusal]) -> ChunkedResult:
+    """Serve the spaces one after another; a space that may not or cannot be read is left out (protocol 9.3).
+
+    Raises:
+        RpcError: `internal` when a space fails after its begin was sent: the client must not take what it
+            has for the whole (protocol G14).
+    """
+    entries = params.spaces
+    if len(entries) > call.services.limits.spaces_per_pull:
+        raise RpcError(ErrorCode.BAD_REQUEST, "too many spaces in pull request")
+    chunks = 0
+    for entry, grant in zip(entries, grants, strict=True):
+        if isinstance(grant, Grant):
+            chunks += await _pull_space(call, entry.id, entry.since, grant)
+    return ChunkedResult(chunks=chunks)
+
+
+async def _pull_space(call: Call, text: str, since: int, grant: Grant) -> int:
+    """Stream one space; return the number of chunks sent."""
+    stream = _Stream(call, text, since)
+    try:
+        async with call.services.pulls.pull(grant.space, since) as opened:
+            if opened is not None:
+                if not grant.opens(shared=opened.meta.shared):
+                    return 0
+                await stream.send_all(opened)
+                return stream.chunks
+        # A personal space comes into being when its owner first reads it (protocol 8).
+        row = await call.services.spaces.get_or_create_space(grant.space, grant.client_id)
+        await stream.send_nothing(row)
+    except StorageError as error:
+        log.error("pull failed", space=str(grant.space), error=str(error), begun=stream.chunks > 0)
+        if stream.chunks:
+            raise RpcError(ErrorCode.INTERNAL, "pull stream error") from error
+    return stream.chunks
+
+
+class _Stream:
+    """The chunks of one space on their way to the session."""
+
+    __slots__ = ("_call", "_encoder", "_since", "chunks")
+
+    def __init__(self, call: Call, text: str, since: int) -> None:
+        self._call = call
+        self._encoder = PullEncoder(call.request_id, text)
+        self._since = since
+        self.chunks = 0
+
+    async def send_all(self, opened: Pull) -> None:
+        """Begin, every entry of the snapshot, commit. A few batches of rows are in memory at a time."""
+        meta, encoder, call = opened.meta, self._encoder, self._call
+        if self._since > meta.cursor:
+            log.warning("pull beyond the cursor served from 0", cursor=meta.cursor, since=self._since)
+        parts = [
+            encoder.begin(
+                since=self._since,
+                cursor=meta.cursor,
+                key_generation=meta.key_generation,
+                rewrap_epoch=meta.rewrap_epoch,
+            )
+        ]
+        self.chunks = 1
+        async for rows in opened.batches():
+            parts += encoder.entries(rows)
+            await call.send(parts)
+            parts = []
+        await call.send([*parts, encoder.commit()])
+        self.chunks = encoder.count + 2
+
+    async def send_nothing(self, row: Space) -> None:
+        """Begin and commit of a space that was just created."""
+        encoder = self._encoder
+        begin = encoder.begin(
+            since=self._since,
+            cursor=row.cursor,
+            key_generation=row.key_generation,
+            rewrap_epoch=row.rewrap_epoch,
+        )
+        self.chunks = 2
+        await self._call.send([begin, encoder.commit()])

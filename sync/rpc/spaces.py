@@ -1,0 +1,42 @@
+"""`space.create`, and reading the rows of spaces a caller was granted."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from auth import parse_uuid
+from storage import Space, SpaceExists, SpaceStore, StorageError
+from sync.authz import Grant
+from sync.protocol.codes import ErrorCode
+from sync.protocol.messages import SpaceCreateParams, SpaceCreateResult
+from sync.rpc.call import Call, RpcError
+
+_ROOT_KEY_BYTES = 33
+
+
+async def create(call: Call, params: SpaceCreateParams, _grant: None) -> SpaceCreateResult:
+    """Create a shared space under the caller's root key (protocol 9.5)."""
+    space = parse_uuid(params.id)
+    if space is None:
+        raise RpcError(ErrorCode.BAD_REQUEST, "invalid space id")
+    key = params.root_public_key
+    if len(key) != _ROOT_KEY_BYTES or key[0] not in (2, 3):
+        raise RpcError(ErrorCode.BAD_REQUEST, "invalid root public key")
+    if space.version == 5:
+        # Personal space ids are version 5 and can be computed by others: nobody may sit on one (G11).
+        raise RpcError(ErrorCode.CONFLICT, "space already exists")
+    try:
+        row = await call.services.spaces.create_space(space, call.identity.client_id, key)
+    except SpaceExists:
+        raise RpcError(ErrorCode.CONFLICT, "space already exists") from None
+    except StorageError as error:
+        raise RpcError(ErrorCode.INTERNAL, "failed to create space") from error
+    return SpaceCreateResult(id=str(row.id), key_generation=row.key_generation)
+
+
+async def read_granted(store: SpaceStore, grants: Sequence[Grant]) -> dict[UUID, Space]:
+    """Read the rows of all granted spaces in one round trip; one more for a personal space not yet there."""
+    rows = await store.get_spaces([grant.space for grant in grants])
+    for grant in grants:
+        if grant.space not in rows:
+            rows[grant.space] = await store.get_or_create_space(grant.space, grant.client_id)
+    return rows

@@ -1,0 +1,26 @@
+"""`token.refresh`: a session goes on under a newer token of the same caller."""
+
+from auth import AuthError, normalize_issuer
+from sync.authenticator import auth_failure
+from sync.authz import has_scope
+from sync.protocol.messages import TokenRefreshParams, TokenRefreshResult
+from sync.rpc.call import Call
+
+
+async def refresh(call: Call, params: TokenRefreshParams, _grant: None) -> TokenRefreshResult:
+    """Replace the session's identity; on any failure the old one stays (protocol 9.4).
+
+    The issuer is compared too: another trusted issuer's token with the same subject is another caller (G10).
+    """
+    try:
+        identity = await call.services.authenticator.identify(params.token)
+    except AuthError as error:
+        return TokenRefreshResult(ok=False, error=auth_failure(error).refresh_error)
+    if not has_scope(identity, "sync"):
+        return TokenRefreshResult(ok=False, error="sync scope required")
+    old = call.identity
+    same_issuer = normalize_issuer(identity.issuer) == normalize_issuer(old.issuer)
+    if not same_issuer or identity.user_id != old.user_id or identity.client_id != old.client_id:
+        return TokenRefreshResult(ok=False, error="token identity mismatch")
+    call.caller.adopt(identity)
+    return TokenRefreshResult(ok=True)

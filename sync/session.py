@@ -1,0 +1,436 @@
+"""One client connection, from accept to close: handshake, order of requests, deadlines, close.
+
+Messages are handled strictly in order of arrival, with two exceptions (protocol G15): consecutive pushes
+may wait in the database's lanes together, their replies leaving in order; pulls run one after another in a
+background task. Whatever must wait (for a running request, for pushes, for the peer to read) stays in a
+bounded backlog, and a full backlog pauses the socket.
+
+No task exists while nothing is being handled: an idle session costs its objects and one timer.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Coroutine
+from typing import Protocol
+
+import structlog
+
+from auth import AuthError, Identity
+from sync.authenticator import auth_failure
+from sync.authz import has_scope
+from sync.outbound import Outbound, Wire
+from sync.protocol import codes
+from sync.protocol.codes import Close
+from sync.protocol.connection import Authenticate, Connection, State
+from sync.protocol.errors import RemoteProtocolError
+from sync.protocol.frames import KEEPALIVE, Notification, Request, ws_frame
+from sync.rpc import dispatch
+from sync.rpc.call import Call
+from sync.rpc.dispatch import Method, PushMethod
+from sync.rpc.registry import METHODS, NOTIFICATIONS
+from sync.services import Services
+
+log = structlog.get_logger(__name__)
+
+_PING = b"\x89\x00"
+_HEARTBEAT = ws_frame(KEEPALIVE) + _PING
+_TEXT = b"text"  # stands in the backlog for a text message; compared by identity
+_NOBODY = Identity(issuer="", user_id="", client_id="")
+
+
+class SessionWire(Wire, Protocol):
+    """What a session needs of its socket beyond writing."""
+
+    def send_close(self, close: Close) -> None:
+        """Send the close frame after what is already written, then wait for the peer to close."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class _PendingPush:
+    """The place of one push's reply among those of its session."""
+
+    __slots__ = ("payload", "session")
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.payload: bytes | None = None
+
+    def reply(self, payload: bytes) -> None:
+        self.payload = payload
+        self.session.push_answered()
+
+
+class Session:
+    """Drives one connection. Called by the socket on the event loop; never blocks it, never raises to it."""
+
+    __slots__ = (
+        "_backlog",
+        "_backlog_bytes",
+        "_busy",
+        "_connection",
+        "_connection_key",
+        "_handshake_timer",
+        "_heartbeat",
+        "_held",
+        "_lifetime",
+        "_limits",
+        "_loop",
+        "_out",
+        "_pulls",
+        "_pushes",
+        "_reading_paused",
+        "_services",
+        "_silent_beats",
+        "_tasks",
+        "_wire",
+        "_worker",
+        "closing",
+        "draining",
+        "heard",
+        "identity",
+    )
+
+    def __init__(self, services: Services, wire: SessionWire) -> None:
+        self._services = services
+        self._limits = services.limits
+        self._wire = wire
+        self._loop = asyncio.get_running_loop()
+        self._out = Outbound(wire, self, services.limits)
+        self._connection = Connection(
+            request_id_bytes_max=services.limits.request_id_bytes, depth_max=services.limits.cbor_depth
+        )
+        self._backlog: deque[bytes | Close] = deque()
+        self._backlog_bytes = 0
+        self._held: Request | Notification | Close | None = None
+        self._pushes: deque[_PendingPush] = deque()
+        self._pulls: deque[tuple[Call, object]] | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._busy = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reading_paused = False
+        self._connection_key: str | None = None
+        self._lifetime: asyncio.TimerHandle | None = None
+        self._silent_beats = 0
+        self.identity: Identity = _NOBODY
+        self.heard = True
+        self.closing = False
+        self.draining = False
+        limits = self._limits
+        self._handshake_timer: asyncio.TimerHandle | None = self._loop.call_later(
+            limits.auth_timeout_s, self.close, codes.AUTH_TIMEOUT
+        )
+        self._heartbeat = self._loop.call_later(limits.keepalive_interval_s, self._beat)
+        services.sessions.opened(self)
+
+    # What the socket reports.
+
+    def binary_received(self, data: bytes) -> None:
+        """One complete binary message."""
+        self._backlog.append(data)
+        self._backlog_bytes += len(data)
+        self._pump()
+
+    def text_received(self) -> None:
+        """One complete text message: a violation, whatever it says (its UTF-8 is not looked at)."""
+        self._backlog.append(_TEXT)
+        self._pump()
+
+    def violated(self, close: Close) -> None:
+        """The peer broke the protocol below the frames: close once what came before is handled."""
+        self._backlog.append(close)
+        self._pump()
+
+    def writing_paused(self) -> None:
+        """The transport's buffer is over its high-water mark."""
+        self._out.paused()
+
+    def writing_resumed(self) -> None:
+        """The transport's buffer is below its low-water mark."""
+        self._out.resumed()
+
+    def lost(self) -> None:
+        """The connection is gone, or the peer's close frame came: nothing more is sent."""
+        self._out.lost()
+        self._end()
+        self._connection.lost()
+
+    # What the sending half reports.
+
+    def fell_behind(self) -> None:
+        """Too many notifications wait for this peer."""
+        # Called while the broker walks its subscribers: the teardown must wait for the next turn.
+        self._loop.call_soon(self.close, codes.SLOW_CONSUMER)
+
+    def writable_again(self) -> None:
+        """Go on with what waited for the peer to read."""
+        self._pump()
+
+    # The handshake.
+
+    def _authenticate(self, token: str) -> None:
+        self._restart_handshake_timer()
+        identity = self._services.authenticator.identify_cached(token)
+        if identity is not None:
+            self._admit_identity(identity)
+        else:
+            self._start(self._identify(token))
+
+    def _restart_handshake_timer(self) -> None:
+        """From the first message on, the rest of the time for the whole handshake bounds key fetches."""
+        limits = self._limits
+        if self._handshake_timer is not None:
+            self._handshake_timer.cancel()
+        rest_s = max(0.0, limits.handshake_timeout_s - limits.auth_timeout_s)
+        self._handshake_timer = self._loop.call_later(rest_s, self.close, codes.AUTH_TIMEOUT)
+
+    async def _identify(self, token: str) -> None:
+        try:
+            identity = await self._services.authenticator.identify(token)
+        except AuthError as error:
+            self.close(auth_failure(error).close)
+        else:
+            self._admit_identity(identity)
+
+    def _admit_identity(self, identity: Identity) -> None:
+        if self.closing:
+            return
+        if not has_scope(identity, "sync"):
+            self.close(codes.SYNC_SCOPE_REQUIRED)
+            return
+        key = connection_key(identity)
+        limits = self._limits
+        if not self._services.broker.register(key, connections_max=limits.connections_per_mailbox):
+            self.close(codes.TOO_MANY_CONNECTIONS)
+            return
+        self._connection_key = key
+        self.identity = identity
+        self._connection.authenticated()
+        self._services.sessions.authenticated(self)
+        if self._handshake_timer is not None:
+            self._handshake_timer.cancel()
+            self._handshake_timer = None
+        spread = random.uniform(1 - limits.lifetime_jitter, 1 + limits.lifetime_jitter)
+        self._lifetime = self._loop.call_later(limits.lifetime_s * spread, self.close, codes.LIFETIME_REACHED)
+        self._pump()
+
+    def adopt(self, identity: Identity) -> None:
+        """Replace the whole identity after `token.refresh`; the connection's place stays counted as before.
+
+        What the old identity alone could read is not heard of any more (protocol G10).
+        """
+        old, self.identity = self.identity.personal_space, identity
+        if old is not None and old != identity.personal_space:
+            self._services.broker.unsubscribe(self._out, [old])
+
+    # Requests in order.
+
+    def _pump(self) -> None:
+        """Handle what waits, until something must be waited for."""
+        while not self.closing and not self._busy and self._out.ready:
+            item = self._held
+            if item is None:
+                if not self._backlog or self._connection.state is State.AUTHENTICATING:
+                    break
+                item = self._decode_next()
+                if item is None:
+                    continue
+            if not self._handle(item):
+                self._held = item
+                break
+            self._held = None
+        self._regulate_reading()
+
+    def _decode_next(self) -> Request | Notification | Close | None:
+        data = self._backlog.popleft()
+        if isinstance(data, Close):
+            return data
+        try:
+            if data is _TEXT:
+                self._connection.receive_text()
+            self._backlog_bytes -= len(data)
+            event = self._connection.receive_binary(data)
+        except RemoteProtocolError as error:
+            return error.close
+        if isinstance(event, Authenticate):
+            self._authenticate(event.token)
+            return None
+        return event
+
+    def _handle(self, item: Request | Notification | Close) -> bool:
+        """Start one item; False when it must wait for what runs already."""
+        row = None
+        if type(item) is Request:
+            row = METHODS.get(item.method)
+            if type(row) is PushMethod:
+                return self._submit(item, row)
+        if self._pushes:
+            return False
+        if isinstance(item, Close):
+            self.close(item)
+            return True
+        if self.draining:
+            return False
+        if isinstance(item, Notification):
+            notify = NOTIFICATIONS.get(item.method)
+            if notify is not None:
+                notify(self._call(""), item.params)
+            return True
+        if not isinstance(row, Method):
+            self._out.send(ws_frame(dispatch.unknown_method(item, self._limits)))
+            return True
+        call = self._call(item.id)
+        if row.background:
+            return self._queue_pull(call, item.params, row)
+        self._start(self._run(call, item.params, row))
+        return True
+
+    def _call(self, request_id: str) -> Call:
+        return Call(self._services, self, self.identity, self._out, request_id)
+
+    def _submit(self, request: Request, row: PushMethod) -> bool:
+        if self.draining:
+            return False
+        pushes = self._services.pushes
+        if len(self._pushes) >= self._limits.pushes_in_flight:
+            return False
+        if pushes.congested:
+            self._start(pushes.uncongested())
+            return False
+        pending = _PendingPush(self)
+        self._pushes.append(pending)
+        row.submit(self._call(request.id), request.params, pending.reply)
+        return True
+
+    def push_answered(self) -> None:
+        """Send the replies of pushes that are next in line, then go on."""
+        pushes = self._pushes
+        while pushes and (payload := pushes[0].payload) is not None:
+            pushes.popleft()
+            self._out.send(ws_frame(payload))
+        if self._held is not None or self._backlog:
+            self._pump()
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        """Run one thing to its end before the next message is looked at."""
+        self._busy = True
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._busy = False
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("session task failed", exc_info=error)
+        self._pump()
+
+    async def _run(self, call: Call, params: object, row: Method) -> None:
+        payload = await dispatch.answer(call, params, row)
+        self._out.send(ws_frame(payload))
+
+    # Pulls, one after another in a task of their own.
+
+    def _queue_pull(self, call: Call, params: object, row: Method) -> bool:
+        if self._pulls is None:
+            self._pulls = deque()
+        if len(self._pulls) >= self._limits.pulls_waiting:
+            return False
+        self._pulls.append((call, params))
+        if self._worker is None:
+            self._worker = self._loop.create_task(self._pull_all(row))
+            self._tasks.add(self._worker)
+            self._worker.add_done_callback(self._pulls_finished)
+        return True
+
+    async def _pull_all(self, row: Method) -> None:
+        while self._pulls:
+            call, params = self._pulls.popleft()
+            self._pump()  # a place in the queue is free
+            payload = await dispatch.answer(call, params, row)
+            await self._out.drained()
+            self._out.send(ws_frame(payload))
+
+    def _pulls_finished(self, task: asyncio.Task[None]) -> None:
+        self._worker = None
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("pull task failed", exc_info=error)
+        self._pump()
+
+    # Back-pressure on the peer.
+
+    def _regulate_reading(self) -> None:
+        limits = self._limits
+        if self._reading_paused:
+            if (
+                len(self._backlog) * 2 <= limits.backlog_frames
+                and self._backlog_bytes * 2 <= limits.backlog_bytes
+            ):
+                self._reading_paused = False
+                self._wire.resume_reading()
+        elif len(self._backlog) >= limits.backlog_frames or self._backlog_bytes >= limits.backlog_bytes:
+            self._reading_paused = True
+            self._wire.pause_reading()
+
+    # Timers.
+
+    def _beat(self) -> None:
+        """Every keepalive interval from accept on: say we live, and see whether the peer does."""
+        limits = self._limits
+        if self.heard:
+            self.heard = False
+            self._silent_beats = 0
+        else:
+            self._silent_beats += 1
+            if self._silent_beats * limits.keepalive_interval_s >= limits.silence_timeout_s:
+                self._wire.abort()
+                return
+        if self._out.ready:
+            self._out.send(_HEARTBEAT)
+        self._heartbeat = self._loop.call_later(limits.keepalive_interval_s, self._beat)
+
+    # The end.
+
+    @property
+    def idle(self) -> bool:
+        """True while no request is being handled and everything was handed to the transport."""
+        return not self._busy and self._worker is None and not self._pushes and self._out.ready
+
+    def close(self, close: Close) -> None:
+        """Send one close frame ahead of what is queued, and end. Later calls do nothing."""
+        if self.closing:
+            return
+        self._connection.close(close)
+        self._out.discard()
+        self._end()
+        if self._reading_paused:
+            self._reading_paused = False
+            self._wire.resume_reading()  # input is discarded until the peer closes
+        log.debug("session closed", code=int(close.code), reason=close.reason)
+        self._wire.send_close(close)
+
+    def _end(self) -> None:
+        if self.closing:
+            return
+        self.closing = True
+        self._backlog.clear()
+        self._held = None
+        for timer in (self._handshake_timer, self._heartbeat, self._lifetime):
+            if timer is not None:
+                timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._connection_key is not None:
+            self._services.broker.unregister(self._connection_key, self._out)
+        self._services.sessions.closed(self)
+
+
+def connection_key(identity: Identity) -> str:
+    """What connections are counted under: the mailbox, or the user where the token names none (G24)."""
+    if identity.mailbox_id:
+        return identity.mailbox_id
+    return f"{identity.client_id}\x00{identity.issuer}\x00{identity.user_id}"

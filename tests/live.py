@@ -1,0 +1,199 @@
+"""The real server in this process: real sockets, real Postgres, services and limits as a test wants them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import cbor2
+import uvicorn
+
+from auth import PERSONAL_SPACE_ROOTS, personal_space_id
+from storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes
+from sync.app import create_app
+from sync.authenticator import Authenticator
+from sync.http_protocol import HttpProtocol
+from sync.key_fetch import KeyFetcher
+from sync.limits import Limits
+from sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
+from sync.services import Services
+from sync.socket import websocket_protocol
+from tests.wire.client import Closed, Message, Socket, open_socket
+from tests.wire.issuer import KID, Issuer, new_issuer
+
+ISSUER = "https://accounts.example"
+CLIENT_ID = "11111111-1111-1111-1111-111111111111"
+TIMEOUT_S = 20.0
+
+
+def claims(user: str, **changes: Any) -> dict[str, Any]:
+    """The claims of one user's token; `changes` override."""
+    space = personal_space_id(PERSONAL_SPACE_ROOTS["betterbase"], ISSUER, user, CLIENT_ID)
+    return {
+        "iss": ISSUER,
+        "sub": user,
+        "client_id": CLIENT_ID,
+        "scope": "sync files",
+        "personal_space_id": str(space),
+        "mailbox_id": user.encode().hex().ljust(64, "0"),
+        **changes,
+    }
+
+
+@dataclass(slots=True)
+class Client:
+    """An authenticated connection that speaks in values."""
+
+    socket: Socket
+    space: str
+    """The caller's personal space."""
+    unread: list[Response | Chunk | Notification] = field(default_factory=list)
+    requests: int = 0
+
+    def send(self, method: str, params: Mapping[str, object]) -> str:
+        """Send a request without waiting; return its id."""
+        self.requests += 1
+        id = f"r{self.requests}"
+        self.socket.send(encode_request(id, method, params))
+        return id
+
+    def notify(self, method: str, params: Mapping[str, object]) -> None:
+        """Send a notification."""
+        self.socket.send(cbor2.dumps({"type": 2, "method": method, "params": dict(params)}))
+
+    async def next(self) -> Response | Chunk | Notification:
+        """The next frame, whatever it is. Fails when the connection ends instead."""
+        if self.unread:
+            return self.unread.pop(0)
+        event = await self.socket.receive(TIMEOUT_S)
+        assert isinstance(event, Message), event
+        frame = decode_server_frame(event.data)
+        assert frame is not None
+        return frame
+
+    async def response(self, id: str) -> tuple[Response, list[Chunk]]:
+        """The response to a request with its chunks; everything else is kept for `next`."""
+        chunks: list[Chunk] = []
+        kept: list[Response | Chunk | Notification] = []
+        while True:
+            frame = await self.next()
+            if isinstance(frame, Response) and frame.id == id:
+                self.unread = kept + self.unread
+                return frame, chunks
+            if isinstance(frame, Chunk) and frame.id == id:
+                chunks.append(frame)
+            else:
+                kept.append(frame)
+
+    async def call(self, method: str, params: Mapping[str, object]) -> Any:
+        """Send a request and return its result; fails when it is an error."""
+        response, _ = await self.response(self.send(method, params))
+        assert response.error is None, (response.error.code, response.error.message)
+        return response.result
+
+    async def error(self, method: str, params: Mapping[str, object]) -> tuple[str, str]:
+        """Send a request and return the code and message of its error; fails when it succeeds."""
+        response, _ = await self.response(self.send(method, params))
+        assert response.error is not None
+        return response.error.code, response.error.message
+
+    async def subscribe(self, *spaces: str) -> Any:
+        """Subscribe to spaces, the personal one by default."""
+        entries = [{"id": space, "since": 0} for space in spaces or (self.space,)]
+        return await self.call("subscribe", {"spaces": entries})
+
+    async def push(self, *changes: Mapping[str, object], space: str = "") -> Any:
+        """Push changes and return the result."""
+        return await self.call("push", {"space": space or self.space, "changes": list(changes)})
+
+    async def pull(self, since: int = 0, space: str = "") -> list[tuple[str, Any]]:
+        """Pull one space and return (name, data) of each chunk."""
+        id = self.send("pull", {"spaces": [{"id": space or self.space, "since": since}]})
+        response, chunks = await self.response(id)
+        assert response.error is None
+        assert response.result == {"_chunks": len(chunks)}
+        return [(chunk.name, chunk.data) for chunk in chunks]
+
+    async def closed(self) -> Closed:
+        """The close frame the server sends; messages before it are skipped."""
+        while True:
+            event = await self.socket.receive(TIMEOUT_S)
+            if not isinstance(event, Message):
+                assert isinstance(event, Closed), event
+                return event
+
+
+@dataclass(slots=True)
+class Live:
+    """A running server and who may log in to it."""
+
+    services: Services
+    port: int
+    issuer: Issuer
+
+    def token(self, user: str, **changes: Any) -> str:
+        """A valid token of one user."""
+        return self.issuer.token(claims(user, **changes))
+
+    async def open(self) -> Socket:
+        """Connect without authenticating."""
+        return await open_socket("127.0.0.1", self.port)
+
+    async def connect(self, user: str = "alice", **changes: Any) -> Client:
+        """Connect and send the auth frame; the server does not answer it."""
+        socket = await self.open()
+        token = self.token(user, **changes)
+        socket.send(cbor2.dumps({"type": 2, "method": "auth", "params": {"token": token}}))
+        return Client(socket, claims(user, **changes)["personal_space_id"])
+
+    async def settled(self, client: Client) -> None:
+        """Return once the server has handled everything this client sent before."""
+        assert (await client.error("?", {}))[0] == "method_not_found"
+
+
+class _Server(uvicorn.Server):
+    """Without uvicorn's own signal handlers: the test process keeps its."""
+
+    def install_signal_handlers(self) -> None:
+        """Install none."""
+
+
+@asynccontextmanager
+async def live_server(database_url: str, limits: Limits | None = None) -> AsyncIterator[Live]:
+    """Serve `database_url` (migrated) on a loopback port until the block ends."""
+    issuer = new_issuer()
+    keys = KeyFetcher({}, injected={ISSUER: {KID: issuer.key.public_key()}})
+    pool = await PostgresPool.open(database_url)
+    lanes = await PushLanes.start(pool)
+    services = Services(
+        spaces=PostgresSpaceStore(pool),
+        pushes=lanes,
+        pulls=PostgresPullStore(pool),
+        authenticator=Authenticator(keys),
+        limits=limits or Limits(),
+    )
+    config = uvicorn.Config(
+        create_app(services),
+        host="127.0.0.1",
+        port=0,
+        http=HttpProtocol,
+        ws=websocket_protocol(services),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        ws_per_message_deflate=False,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve())
+    try:
+        while not server.started:  # noqa: ASYNC110  uvicorn offers no event to wait for
+            await asyncio.sleep(0.005)
+        yield Live(services, server.servers[0].sockets[0].getsockname()[1], issuer)
+    finally:
+        await services.sessions.shutdown(0.2)
+        server.should_exit = True
+        await serving
+        await lanes.aclose(5)
+        await pool.aclose(5)
+        await services.authenticator.aclose()
