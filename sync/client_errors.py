@@ -1,0 +1,103 @@
+"""What a call of the client can end in, apart from its result.
+
+SyncClientError
+├── ServerUnavailable      try again later: nothing is wrong with the request
+│   ├── ConnectFailed      no connection could be made
+│   ├── ConnectionLost     it broke while the call was under way: its fate is unknown
+│   └── RequestTimeout     no answer in time: its fate is unknown
+├── TokenUnavailable       the token source gave none
+├── TokenRefused           the server will not have this token; the client never reconnects with it
+├── RequestFailed          an error response; `code` is an `ErrorCode` or one this version does not know
+├── FrameTooLarge          the request does not fit into one frame; nothing was sent
+├── NotThisProtocol        the other end does not speak the protocol, or broke it
+└── ClientClosed           the client was closed
+
+A conflict is no error but a value: `PushResult.error`.
+"""
+
+
+class SyncClientError(Exception):
+    """Root of the client's errors. No text of these holds a token or payload bytes."""
+
+
+class ServerUnavailable(SyncClientError):
+    """The server is away or does not answer."""
+
+
+class ConnectFailed(ServerUnavailable):
+    """No connection: refused, unknown host, TLS failure, timeout, or the server is busy."""
+
+
+class ConnectionLost(ServerUnavailable):
+    """The connection ended. `code` is the close code, 1006 when there was no close frame."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"connection lost ({self.code}{': ' + self.reason if self.reason else ''})"
+
+
+class RequestTimeout(ServerUnavailable):
+    """The server did not answer in time."""
+
+    def __init__(self, method: str, timeout_s: float) -> None:
+        super().__init__(method, timeout_s)
+        self.method = method
+        self.timeout_s = timeout_s
+
+    def __str__(self) -> str:
+        return f"no answer to {self.method} within {self.timeout_s:g} s"
+
+
+class TokenUnavailable(SyncClientError):
+    """The token source failed: a file that is not there, a command that ended in an error."""
+
+
+class TokenRefused(SyncClientError):
+    """Closed with 4000 or 4002 (protocol 5). `reason` is the server's, such as `expired auth token`."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the server refused the token: {self.reason or self.code}"
+
+
+class RequestFailed(SyncClientError):
+    """The server answered with an error."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class FrameTooLarge(SyncClientError):
+    """A request of more bytes than a frame may have."""
+
+    def __init__(self, size_bytes: int, bytes_max: int) -> None:
+        super().__init__(size_bytes, bytes_max)
+        self.size_bytes = size_bytes
+        self.bytes_max = bytes_max
+
+    def __str__(self) -> str:
+        return f"a frame of {self.size_bytes} bytes exceeds {self.bytes_max}"
+
+
+class NotThisProtocol(SyncClientError):
+    """The address is another kind of server's, or frames came that break the protocol."""
+
+
+class ClientClosed(SyncClientError):
+    """The client was closed while the call waited, or before it."""
+
+    def __str__(self) -> str:
+        return "the client is closed"
