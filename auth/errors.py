@@ -1,14 +1,37 @@
 """What can be wrong with a credential.
 
 AuthError
-├── MalformedText       no strict base64url, JSON or claim; decoders raise it, verifiers never let it out
-├── MissingToken        no token at all
-├── InvalidToken        wrong syntax, signature, claims or audience
-│   └── KeysUnavailable the issuer's key set cannot be fetched now: not the caller's fault
-├── ExpiredToken        `exp` has passed
-└── UntrustedIssuer     `iss` is not configured
+├── MalformedText            no strict base64url, JSON or claim; decoders raise it, verifiers never let it out
+├── MissingToken             no token at all
+├── InvalidToken             wrong syntax, signature, claims or audience
+│   └── KeysUnavailable      the issuer's key set cannot be fetched now: not the caller's fault
+├── ExpiredToken             `exp` has passed
+├── UntrustedIssuer          `iss` is not configured
+├── DidKeyError              no `did:key` of a P-256 key
+│   └── MissingPrefix, InputTooLong, Base58Decode, InvalidVarint, WrongMulticodec,
+│       WrongPointLength, InvalidPoint
+├── UnknownPermission        no command or value of a permission
+├── UcanError                a chain that does not grant what is asked for; says at which link
+│   ├── InvalidUcan          wrong syntax, signature, claims, times or number of proofs
+│   ├── UcanExpired          `exp` of a link has passed
+│   ├── ChainTooDeep         more than eight links
+│   ├── AttenuationViolation less is granted than is needed or passed on
+│   ├── ResourceMismatch     a link is about another space
+│   ├── RootMismatch         the chain does not begin at the space's root key
+│   ├── IdentityMismatch     a link was given to somebody else
+│   ├── UcanRevoked          a link is revoked in this space
+│   └── RevocationCheckFailed revocations could not be read: the server's fault
+├── SessionError
+│   └── InvalidSession, SessionExpired, InvalidKeyLength, InvalidPermission
+├── SignatureError           a request between servers is not signed as it must be
+│   └── MissingSignatureInput, MissingSignature, InvalidSignatureInput, UnsupportedAlgorithm,
+│       SignatureExpired, MissingRequiredComponent, InvalidSignatureHeader, KeyLookupFailed, VerificationFailed
+├── InvalidKeyId             a key id that names no peer
+├── UntrustedPeer            a valid signature of a server that is not trusted
+└── FstError
+    └── InvalidFst, ExpiredFst
 
-`str(error)` is a fixed text per class and never holds any part of a token.
+`str(error)` is the text of auth chapters 3.7 to 10.4 and never holds a token, a key or any part of them.
 """
 
 from typing import ClassVar
@@ -47,3 +70,241 @@ class ExpiredToken(AuthError):
 
 class UntrustedIssuer(AuthError):
     text = "untrusted token issuer"
+
+
+class DidKeyError(AuthError):
+    """Root of what `decode_did_key` raises; `detail` completes the text."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"invalid did:key: {self.detail}"
+
+
+class MissingPrefix(DidKeyError):
+    def __init__(self) -> None:
+        super().__init__("missing did:key:z prefix")
+
+
+class InputTooLong(DidKeyError):
+    def __init__(self, length_bytes: int) -> None:
+        super().__init__(f"base58 input too long: {length_bytes}")
+
+
+class Base58Decode(DidKeyError):
+    def __init__(self) -> None:
+        super().__init__("base58 decode failed")
+
+
+class InvalidVarint(DidKeyError):
+    """`fault` is "too long" or "truncated"."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"varint decode failed: {fault}")
+
+
+class WrongMulticodec(DidKeyError):
+    def __init__(self, code: int) -> None:
+        super().__init__(f"expected P-256 multicodec 0x1200, got 0x{code:x}")
+
+
+class WrongPointLength(DidKeyError):
+    def __init__(self, length_bytes: int) -> None:
+        super().__init__(f"expected 33-byte compressed point, got {length_bytes}")
+
+
+class InvalidPoint(DidKeyError):
+    def __init__(self) -> None:
+        super().__init__("point not on P-256 curve")
+
+
+class UnknownPermission(AuthError):
+    """`what` is a command or a value; shown, as neither is secret, but at most 64 characters of it."""
+
+    def __init__(self, what: str | int) -> None:
+        super().__init__()
+        self.what = what
+
+    def __str__(self) -> str:
+        if isinstance(self.what, int):
+            return f"unknown permission value {self.what}"
+        return f'unknown command "{self.what[:64]}"'
+
+
+class UcanError(AuthError):
+    """Root of what a chain can be refused for. None of the texts reaches the wire.
+
+    `depth` is the link, 0 being the token presented; `reason` says in fixed words what was wrong with it.
+    """
+
+    text = "UCAN refused"
+
+    def __init__(self, reason: str = "", *, depth: int = 0) -> None:
+        super().__init__()
+        self.reason = reason
+        self.depth = depth
+
+
+class InvalidUcan(UcanError):
+    text = "invalid UCAN"
+
+
+class UcanExpired(UcanError):
+    text = "UCAN expired"
+
+
+class ChainTooDeep(UcanError):
+    text = "UCAN chain too deep"
+
+
+class AttenuationViolation(UcanError):
+    text = "UCAN attenuation violation"
+
+
+class ResourceMismatch(UcanError):
+    text = "UCAN resource mismatch"
+
+
+class RootMismatch(UcanError):
+    text = "UCAN root key mismatch"
+
+
+class IdentityMismatch(UcanError):
+    text = "UCAN identity mismatch"
+
+
+class UcanRevoked(UcanError):
+    text = "UCAN revoked"
+
+
+class RevocationCheckFailed(UcanError):
+    """Not the caller's fault: `internal`, never `forbidden`."""
+
+    text = "revocation check failed"
+
+
+class SessionError(AuthError):
+    """Root of what a session token can be refused for."""
+
+    text = "invalid session token"
+
+
+class InvalidSession(SessionError):
+    pass
+
+
+class SessionExpired(SessionError):
+    text = "session token expired"
+
+
+class InvalidKeyLength(SessionError):
+    def __init__(self, length_bytes: int) -> None:
+        super().__init__()
+        self.length_bytes = length_bytes
+
+    def __str__(self) -> str:
+        return f"session HMAC key must be 32 bytes, got {self.length_bytes}"
+
+
+class InvalidPermission(SessionError):
+    def __init__(self, value: int) -> None:
+        super().__init__()
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"invalid session permission: unknown permission value {self.value}"
+
+
+class SignatureError(AuthError):
+    """Root of what a signed request can be refused for: HTTP 401."""
+
+    text = "signature verification failed"
+
+
+class MissingSignatureInput(SignatureError):
+    text = "missing Signature-Input header"
+
+
+class MissingSignature(SignatureError):
+    text = "missing Signature header"
+
+
+class InvalidSignatureInput(SignatureError):
+    def __init__(self, detail: str) -> None:
+        super().__init__()
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"invalid Signature-Input: {self.detail}"
+
+
+class UnsupportedAlgorithm(SignatureError):
+    def __init__(self, algorithm: str) -> None:
+        super().__init__()
+        self.algorithm = algorithm
+
+    def __str__(self) -> str:
+        return f"unsupported algorithm: {self.algorithm[:64]}"
+
+
+class SignatureExpired(SignatureError):
+    text = "signature expired"
+
+
+class MissingRequiredComponent(SignatureError):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def __str__(self) -> str:
+        return f'required component "{self.name}" not covered'
+
+
+class InvalidSignatureHeader(SignatureError):
+    def __init__(self, detail: str) -> None:
+        super().__init__()
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"invalid Signature header: {self.detail}"
+
+
+class KeyLookupFailed(SignatureError):
+    text = "key lookup failed: unknown key id"
+
+
+class VerificationFailed(SignatureError):
+    pass
+
+
+class InvalidKeyId(AuthError):
+    """HTTP 400."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__()
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"invalid keyid: {self.detail}"
+
+
+class UntrustedPeer(AuthError):
+    """HTTP 403."""
+
+    text = "untrusted peer"
+
+
+class FstError(AuthError):
+    """Root of what a federation subscribe token can be refused for."""
+
+    text = "invalid federation subscribe token"
+
+
+class InvalidFst(FstError):
+    pass
+
+
+class ExpiredFst(FstError):
+    text = "federation subscribe token expired"

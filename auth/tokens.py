@@ -118,12 +118,13 @@ def check_jws_header(header: dict[str, Any]) -> None:
     RFC 8725 3.1, auth chapter 3.2 and 14.5.
 
     Raises:
-        MalformedText: `alg` differs, `typ` is no string, or there is a `crit`.
+        MalformedText: `alg` differs, `typ` or `kid` is no string, or there is a `crit`.
     """
     if header.get("alg") != "ES256" or "crit" in header:
         raise MalformedText
-    if header.get("typ") is not None:
-        text_of(header["typ"])
+    for name in ("typ", "kid"):
+        if header.get(name) is not None:
+            text_of(header[name])
 
 
 def _key_id(header: dict[str, Any]) -> str:
