@@ -3,6 +3,7 @@
 from storage.errors import SpaceExists, SpaceNotFound, StorageError, Unavailable
 from storage.postgres.lanes import PushLanes
 from storage.postgres.pool import PostgresPool
+from storage.postgres.pulls import PostgresPullStore
 from storage.postgres.spaces import PostgresSpaceStore
 from storage.stores import Pull, PullStore, PushDone, PushStore, SpaceStore
 from storage.types import FILE, MEMBER, RECORD, PullMeta, PullRow, Push, PushOutcome, PushStatus, Space
@@ -12,6 +13,7 @@ __all__ = [
     "MEMBER",
     "RECORD",
     "PostgresPool",
+    "PostgresPullStore",
     "PostgresSpaceStore",
     "Pull",
     "PullMeta",

@@ -86,9 +86,9 @@ PullRow = tuple[
 """One pulled entry: (kind, cursor, id, b1, b2, b3, record id, number, deleted).
 
 record: b1 blob, b2 DEK. member: b1 payload, b2 entry hash, b3 previous hash, number chain_seq.
-file: b2 DEK, record id, number size. A bare sequence because a pull may carry millions: a tuple or the driver's
-own record, so unpack it, nothing else. Ids are the driver's subclass of `UUID`; `str(id)` is the fastest way to
-the 36 lower-case characters.
+file: b2 DEK, record id, number size. A bare sequence because a pull may carry millions: a tuple or the
+driver's own record, so unpack it, nothing else. Ids are the driver's subclass of `UUID`; `str(id)` is the
+fastest way to the 36 lower-case characters.
 """
 
 

@@ -21,7 +21,8 @@ from storage.queries import sql
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    PooledConnection: TypeAlias = PoolConnectionProxy[asyncpg.Record]
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PooledConnection
 
 T = TypeVar("T")
 
@@ -32,8 +33,11 @@ SESSION_SETTINGS: Final[Mapping[str, str]] = {
     "DateStyle": "ISO, MDY",
     "extra_float_digits": "2",
     "default_transaction_isolation": "read committed",
-    # A plan made while a table was empty stays with the session: never let it be a scan of the whole table.
+    # A plan made while a table was empty stays with the session: never let it be a scan of the whole table,
+    # nor, for a pull, anything but a walk along the index that already has the order.
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_incremental_sort": "off",
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "random_page_cost": "1.1",
@@ -67,7 +71,7 @@ class PostgresPool:
     ) -> None:
         self._pool = pool
         self._url = url
-        self._acquire_timeout_s = acquire_timeout_s
+        self.acquire_timeout_s = acquire_timeout_s
         self.max_connections = max_connections
 
     @classmethod
@@ -104,14 +108,14 @@ class PostgresPool:
                 return cls(pool, url, max_connections=max_connections, acquire_timeout_s=acquire_timeout_s)
 
     @asynccontextmanager
-    async def connection(self) -> "AsyncIterator[PoolConnectionProxy[asyncpg.Record]]":
+    async def connection(self) -> "AsyncIterator[PooledConnection]":
         """Lend a connection. What the block raises is not translated.
 
         Raises:
             Unavailable: none became free, or none could be opened, in time.
         """
         try:
-            async with asyncio.timeout(self._acquire_timeout_s):
+            async with asyncio.timeout(self.acquire_timeout_s):
                 con = await self._pool.acquire()
         except Exception as error:
             raise translate(error) from error
@@ -120,7 +124,7 @@ class PostgresPool:
         finally:
             # A release that fails has ended the connection; what the block did stands all the same.
             with suppress(Exception):
-                await self._pool.release(con, timeout=self._acquire_timeout_s)
+                await self._pool.release(con, timeout=self.acquire_timeout_s)
 
     async def run(self, work: "Callable[[Connection], Awaitable[T]]") -> T:
         """Do `work` on a connection: one statement in autocommit.
@@ -219,3 +223,4 @@ async def _warm_up(con: "Connection") -> None:
     """Run the hot statements in ways that touch no row, so that they and their types are prepared."""
     await con.fetch(sql("push_batch"), *([[]] * 13))
     await con.fetch(sql("get_spaces"), [])
+    await con.fetch(sql("pull_first"), _NIL, 0, 1, 0)

@@ -1,0 +1,237 @@
+"""Reads one long pull: first from a portal, then, when that grows old, by pages (storage chapter 7.5).
+
+A task of its own fetches and hands over; it fetches the next batch while the consumer uses the one before,
+and no further, so two batches are in memory and a slow consumer stops the database. All of its state is the
+position after which to go on, so it can let go of the portal at any batch.
+
+Pages hold nothing between queries. They read what has a cursor up to that of the snapshot: whatever was
+changed since has a higher one and comes with the next pull, so after both the client has everything.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+from uuid import UUID
+
+from storage.errors import StorageError, translate
+from storage.postgres.pull_values import INLINE_BYTES_MAX, ROWS_FIRST, load, pieces, read_meta, rows_next
+from storage.queries import sql
+from storage.types import MEMBER, PullMeta, PullRow
+
+if TYPE_CHECKING:
+    from storage.postgres.pool import PooledConnection
+
+_BEGIN: Final = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = force_custom_plan"
+)
+_LAST_ID: Final = UUID(int=2**128 - 1)
+_ROLLBACK_TIMEOUT_S: Final = 1.0
+
+
+@dataclass(slots=True)
+class _Position:
+    """After which entry to go on. `legacy` is not None while the entries at cursor 0 are being read."""
+
+    cursor: int
+    id: UUID = _LAST_ID
+    legacy: tuple[int, UUID, int] | None = None
+
+    def advance(self, row: PullRow) -> None:
+        kind, cursor, id, number = abs(row[0]), row[1], row[2], row[7]
+        if self.legacy is not None:
+            self.legacy = (kind, id or UUID(int=0), (number or 0) if kind == MEMBER else 0)
+        else:
+            self.cursor, self.id = cursor, id or _LAST_ID
+
+
+class PullReader:
+    """One pull of one space.
+
+    Args:
+        lease: lends a connection of the share that pulls may use.
+        portal_age_max_s: when to let go of the portal.
+    """
+
+    def __init__(
+        self,
+        lease: "Callable[[], AbstractAsyncContextManager[PooledConnection]]",
+        space: UUID,
+        since: int,
+        *,
+        portal_age_max_s: float,
+    ) -> None:
+        self._lease = lease
+        self._space = space
+        self._since = since
+        self._position = _Position(0)
+        self._portal_age_max_s = portal_age_max_s
+        self._deadline: float | None = None
+        self._rows = ROWS_FIRST
+        self._cursor = 0
+        self._meta: asyncio.Future[PullMeta | None] = asyncio.get_running_loop().create_future()
+        self._queue: asyncio.Queue[Sequence[PullRow] | StorageError | None] = asyncio.Queue(1)
+        self._task = asyncio.create_task(self._run(), name="pull")
+
+    async def open(self) -> PullMeta | None:
+        """Wait for the snapshot; None when the space is missing.
+
+        Raises:
+            Unavailable: no connection in time.
+            StorageError: the database failed.
+        """
+        return await asyncio.shield(self._meta)
+
+    async def next(self) -> Sequence[PullRow] | None:
+        """Return the next batch, None after the last. Raises the `StorageError` that ended the pull."""
+        batch = await self._queue.get()
+        self._queue.task_done()
+        if isinstance(batch, StorageError):
+            raise batch
+        return batch
+
+    async def aclose(self) -> None:
+        """Stop, roll back and give the connection back; goes on by itself when the caller is cancelled."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        try:
+            if await self._portal() or await self._pages():
+                await self._queue.put(None)
+        except Exception as error:
+            failed = translate(error)
+            if self._meta.done():
+                await self._queue.put(failed)
+            else:
+                self._meta.set_exception(failed)
+        finally:
+            self._meta.cancel()
+
+    async def _portal(self) -> bool:
+        """Read in one snapshot; True when that was everything."""
+        async with self._lease() as con:
+            try:
+                await con.execute(_BEGIN)
+                meta = await self._read_meta(con)
+                self._meta.set_result(meta)
+                if meta is None:
+                    return True
+                self._deadline = asyncio.get_running_loop().time() + self._portal_age_max_s
+                return await self._read_legacy(con) and await self._read_portal(con)
+            finally:
+                self._deadline = None
+                await _roll_back(con)
+
+    async def _read_meta(self, con: "PooledConnection") -> PullMeta | None:
+        row = await con.fetchrow(sql("pull_meta"), self._space)
+        if row is None:
+            return None
+        self._cursor = row[0]
+        restarted = self._since > self._cursor
+        if restarted:
+            self._since = 0
+        if self._since < 0:
+            self._position.legacy = (0, UUID(int=0), 0)
+        self._position.cursor = max(0, self._since)
+        return read_meta(row, restarted=restarted)
+
+    async def _read_portal(self, con: "PooledConnection") -> bool:
+        """Read everything above the position; False when the portal grew old before the end."""
+        cursor = await con.cursor(
+            sql("pull_all"), self._space, self._position.cursor, self._since, INLINE_BYTES_MAX
+        )
+        while True:
+            asked = self._rows
+            rows = cast(list[PullRow], await cursor.fetch(asked))
+            if not await self._hand_over(con, rows):
+                return False
+            if len(rows) < asked:
+                return True
+
+    async def _read_legacy(self, con: "PooledConnection") -> bool:
+        """Read the entries at cursor 0 in the snapshot; False when it grew old before the end."""
+        while self._position.legacy is not None:
+            rows = await self._fetch_legacy(con, self._position.legacy)
+            if not await self._hand_over(con, rows):
+                return False
+            if len(rows) < ROWS_FIRST:
+                self._position.legacy = None
+        return True
+
+    async def _hand_over(self, con: "PooledConnection", rows: Sequence[PullRow]) -> bool:
+        """Give one batch to the consumer; False when the portal is old, as soon as it is."""
+        if not rows:
+            return True
+        for piece in pieces(rows):
+            await self._queue.put(await load(con, self._space, piece))
+            self._position.advance(piece[-1])
+            try:
+                async with asyncio.timeout_at(self._deadline):
+                    await self._queue.join()
+            except TimeoutError:
+                return False
+        self._rows = rows_next(rows)
+        return True
+
+    async def _pages(self) -> bool:
+        """Read the rest, with a connection only while a page is fetched."""
+        complete = False
+        while not complete:
+            await self._queue.join()
+            async with self._lease() as con:
+                batch, complete = await self._read_page(con)
+            if batch:
+                await self._queue.put(batch)
+        return True
+
+    async def _read_page(self, con: "PooledConnection") -> tuple[Sequence[PullRow], bool]:
+        """Return what comes after the position, and whether it was the last."""
+        position = self._position
+        if position.legacy is not None:
+            asked = ROWS_FIRST
+            rows = await self._fetch_legacy(con, position.legacy)
+        else:
+            asked = self._rows
+            rows = await self._fetch_page(con, asked)
+        if not rows:
+            batch, whole = rows, True
+        else:
+            # Only one piece: the connection is not to be held while the consumer takes it.
+            piece = pieces(rows)[0]
+            batch, whole = await load(con, self._space, piece), len(piece) == len(rows)
+            position.advance(piece[-1])
+            self._rows = rows_next(rows)
+        exhausted = whole and len(rows) < asked
+        if exhausted and position.legacy is not None:
+            position.legacy = None
+            return batch, False
+        return batch, exhausted
+
+    async def _fetch_legacy(self, con: "PooledConnection", after: tuple[int, UUID, int]) -> Sequence[PullRow]:
+        rows = await con.fetch(sql("pull_legacy"), self._space, INLINE_BYTES_MAX, *after, ROWS_FIRST)
+        return cast(list[PullRow], rows)
+
+    async def _fetch_page(self, con: "PooledConnection", limit: int) -> Sequence[PullRow]:
+        after = self._position
+        rows = await con.fetch(
+            sql("pull_page"),
+            self._space,
+            after.cursor,
+            self._since,
+            INLINE_BYTES_MAX,
+            after.id,
+            self._cursor,
+            limit,
+        )
+        return cast(list[PullRow], rows)
+
+
+async def _roll_back(con: "PooledConnection") -> None:
+    """End the transaction; a connection that does not answer at once is cut instead."""
+    try:
+        async with asyncio.timeout(_ROLLBACK_TIMEOUT_S):
+            await con.execute("ROLLBACK")
+    except Exception:
+        con.terminate()

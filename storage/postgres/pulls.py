@@ -1,0 +1,138 @@
+"""Pulls (storage chapter 7.5). Implements `storage.stores.PullStore`.
+
+Almost every pull is one page and one round trip: state of the space and entries in one statement, which is
+one snapshot. Where the page is full, or leaves out a large value, it is discarded and a `PullReader` starts.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, cast
+from uuid import UUID
+
+from storage.errors import Unavailable, translate
+from storage.postgres.pull_reader import PullReader
+from storage.postgres.pull_values import read_meta
+from storage.queries import sql
+from storage.types import PullMeta, PullRow
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.postgres.pool import PooledConnection, PostgresPool
+
+PAGE_ROWS: Final = 512
+PAGE_INLINE_BYTES_MAX: Final = 64 * 1024
+PORTAL_AGE_MAX_S: Final = 5.0
+
+_NIL: Final = UUID(int=0)
+
+
+class _Page:
+    """A pull that is complete."""
+
+    def __init__(self, meta: PullMeta, rows: Sequence[PullRow]) -> None:
+        self.meta = meta
+        self._rows = rows
+
+    async def batches(self) -> AsyncIterator[Sequence[PullRow]]:
+        if self._rows:
+            yield self._rows
+
+
+class _Stream:
+    """A pull that is being read."""
+
+    def __init__(self, meta: PullMeta, reader: PullReader) -> None:
+        self.meta = meta
+        self._reader = reader
+
+    async def batches(self) -> AsyncIterator[Sequence[PullRow]]:
+        while (rows := await self._reader.next()) is not None:
+            yield rows
+
+
+class PostgresPullStore:
+    """Pulls over at most half of the pool, so that they cannot starve anything else.
+
+    Args:
+        portal_age_max_s: how long a pull may keep its snapshot before it reads on by pages.
+    """
+
+    def __init__(self, pool: "PostgresPool", *, portal_age_max_s: float = PORTAL_AGE_MAX_S) -> None:
+        self._pool = pool
+        self._portal_age_max_s = portal_age_max_s
+        self._slots = asyncio.Semaphore(max(1, pool.max_connections // 2))
+
+    @asynccontextmanager
+    async def pull(
+        self, space: UUID, since: int, *, cursor_seen: int = 0
+    ) -> AsyncIterator[_Page | _Stream | None]:
+        """Open a pull of everything above `since`; None when the space is missing.
+
+        Leaving the context ends the transaction and frees the connection, whatever was read.
+
+        Raises:
+            Unavailable: no connection in time, or the database was lost.
+            StorageError: it failed.
+        """
+        if since != 0 or cursor_seen <= PAGE_ROWS:
+            page = await self._first_page(space, since)
+            if page is not _TOO_MUCH:
+                yield page
+                return
+        reader = PullReader(self._lease, space, since, portal_age_max_s=self._portal_age_max_s)
+        try:
+            meta = await reader.open()
+            yield None if meta is None else _Stream(meta, reader)
+        finally:
+            await reader.aclose()
+
+    @asynccontextmanager
+    async def _lease(self) -> "AsyncIterator[PooledConnection]":
+        """Lend a connection of the share of pulls."""
+        try:
+            async with asyncio.timeout(self._pool.acquire_timeout_s):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise Unavailable from error
+        try:
+            async with self._pool.connection() as con:
+                yield con
+        finally:
+            self._slots.release()
+
+    async def _first_page(self, space: UUID, since: int) -> _Page | None:
+        """Read one page; `_TOO_MUCH` when there is more than that."""
+        rows = await self._fetch_first(space, since)
+        if not rows:
+            return None
+        meta = read_meta(rows[0][9:])
+        if since > meta.cursor:
+            rows = await self._fetch_first(space, 0)
+            if not rows:
+                return None
+            meta = read_meta(rows[0][9:], restarted=True)
+        if rows[0][0] is None:
+            return _Page(meta, ())
+        entries = cast(list[PullRow], [row[:9] for row in rows])
+        if len(entries) == PAGE_ROWS or any(row[0] < 0 for row in entries):
+            return _TOO_MUCH
+        if since < 0:
+            entries.sort(key=_order)
+        return _Page(meta, entries)
+
+    async def _fetch_first(self, space: UUID, since: int) -> "list[asyncpg.Record]":
+        try:
+            async with self._lease() as con:
+                return await con.fetch(sql("pull_first"), space, since, PAGE_ROWS, PAGE_INLINE_BYTES_MAX)
+        except Exception as error:
+            raise translate(error) from error
+
+
+_TOO_MUCH: Final = _Page(PullMeta(0, 0, None, False), ())
+
+
+def _order(row: PullRow) -> tuple[int, int, UUID, int]:
+    """Entries from before there were cursors all have cursor 0: by kind, then id or place in the log."""
+    return row[1], row[0], row[2] or _NIL, row[7] or 0
