@@ -1,7 +1,7 @@
 """uvicorn's HTTP/1.1 parser with bounds: size of a request head, time for it, time a connection may idle.
 
-The base class has none for a head, and closes an idle connection only after its first response. Which upgrades
-become WebSockets is decided here too: only those of the WebSocket route, every other request is plain HTTP.
+The base class has none for a head, and closes an idle connection only after its first response. Which
+upgrades become WebSockets is decided here too: those of the WebSocket route; all else is plain HTTP.
 """
 
 import asyncio

@@ -1,0 +1,139 @@
+"""Logging of the process: one line per event on standard output, as text or JSON, and nothing private in it.
+
+A fault is logged by its kind and place alone, because the text of an exception may quote what a client sent.
+What libraries log through the standard library joins the same stream, from WARNING up and without arguments,
+for the same reason.
+"""
+
+import asyncio
+import json
+import logging
+import re
+import sys
+import traceback
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import structlog
+
+EventDict = MutableMapping[str, Any]
+
+_LEVELS: Final = {"trace": 0, "debug": 10, "info": 20, "warn": 30, "error": 40, "off": 50}
+_NAMES: Final = {"warning": "warn", "critical": "error", "exception": "error"}
+_PLAIN: Final = re.compile(r"[^\s\"=\x00-\x1f\x7f]+\Z")
+_CAUSES_MAX: Final = 8
+
+
+def configure_logging(*, level: str, format: str, stream: TextIO | None = None) -> None:
+    """Set up structlog, the standard library's logging and the lines themselves.
+
+    Args:
+        level: `off`, `error`, `warn`, `info`, `debug` or `trace`.
+        format: `text`, or `json` with the keys `ts` (RFC 3339, UTC), `level` and `msg` first.
+        stream: standard output, unless a test looks.
+    """
+    render = _json_line if format == "json" else _text_line
+    structlog.configure(
+        processors=[_drop] if level == "off" else [_order_and_clean, render],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(_Lines(stream or sys.stdout)),  # type: ignore[arg-type]  # only write and flush are used
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_Bridge()]
+    root.setLevel(logging.WARNING)
+    # uvicorn warns of each malformed request, and its access lines hold addresses and paths.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+
+
+def log_loop_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Exception handler of an event loop: the loop's own message would show the task and its exception."""
+    first_line = str(context.get("message", "")).partition("\n")[0]
+    structlog.get_logger("asyncio").error(first_line, exc_info=context.get("exception"))
+
+
+def describe_fault(error: BaseException) -> str:
+    """Kinds and places of an exception and its causes: `StorageError at pool.py:41 in acquire < OSError`."""
+    parts: list[str] = []
+    current: BaseException | None = error
+    while current is not None and len(parts) < _CAUSES_MAX:
+        frames = traceback.extract_tb(current.__traceback__)
+        kind = type(current).__name__
+        place = (
+            f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+        )
+        parts.append(kind + place)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return " < ".join(parts)
+
+
+class _Lines:
+    """A stream whose loss (a closed pipe, a full disk) does not disturb what is being logged about."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError):
+            return
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+
+class _Bridge(logging.Handler):
+    """Hands the standard library's records to structlog: the first line of the message's *template*."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        first_line = str(record.msg).partition("\n")[0]
+        fault = record.exc_info[1] if record.exc_info else None
+        write = (
+            structlog.get_logger().error
+            if record.levelno >= logging.ERROR
+            else structlog.get_logger().warning
+        )
+        write(first_line, source=record.name, exc_info=fault)
+
+
+def _drop(_logger: Any, _method: str, _event: EventDict) -> EventDict:
+    raise structlog.DropEvent
+
+
+def _order_and_clean(_logger: Any, method: str, event: EventDict) -> EventDict:
+    """Time, level and message first; an exception becomes `fault`."""
+    message = event.pop("event", "")
+    fault = event.pop("exc_info", None)
+    if fault is True:
+        fault = sys.exc_info()[1]
+    elif isinstance(fault, tuple):
+        fault = fault[1]
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    cleaned: EventDict = {"ts": now, "level": _NAMES.get(method, method), "msg": str(message), **event}
+    if isinstance(fault, BaseException):
+        cleaned["fault"] = describe_fault(fault)
+    return cleaned
+
+
+def _json_line(_logger: Any, _method: str, event: EventDict) -> str:
+    return json.dumps(event, separators=(",", ":"), default=str)
+
+
+def _text_line(_logger: Any, _method: str, event: EventDict) -> str:
+    head = f"{event.pop('ts')} {str(event.pop('level')).upper():5} {_one_line(event.pop('msg'))}"
+    return " ".join([head, *(f"{key}={_value(value)}" for key, value in event.items())])
+
+
+def _value(value: Any) -> str:
+    text = str(value)
+    return text if _PLAIN.match(text) else json.dumps(text)
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else json.dumps(text)

@@ -1,0 +1,248 @@
+"""The server process: what starts in which order, and how it stops (operations chapters 12 and 13).
+
+Start: logging, database, migrations, stores and lanes, application, listening socket. Stop: no more
+connections, sessions close with 1001, requests end, then everything is closed in reverse order of opening.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import structlog
+import uvicorn
+import uvloop
+
+import migrations
+from auth import parse_jwks
+from bins.config import Settings
+from bins.dev import DevIssuer, DevIssuerError
+from bins.embedded import EmbeddedPostgresError
+from bins.errors import CommandError
+from bins.listening import bound_address, open_listeners
+from bins.logs import configure_logging, log_loop_fault
+from bins.own_postgres import OwnPostgres
+from bins.settings_parts import ListenAddress
+from storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes, StorageError
+from sync.app import create_app
+from sync.authenticator import Authenticator
+from sync.http_protocol import KEEP_ALIVE_S, HttpProtocol
+from sync.key_fetch import KeyFetcher
+from sync.services import Services
+from sync.socket import websocket_protocol
+
+CONNECT_TIMEOUT_S: Final = 15.0
+CONNECT_PAUSE_S: Final = 1.0
+CLOSE_TIMEOUT_S: Final = 1.0
+"""For what follows the grace period: lanes and pool, which have nothing left to do by then."""
+
+_STARTING_UP: Final = frozenset({"57P03", "53300"})
+"""cannot_connect_now and too_many_connections: passing states of a database that is there."""
+_log = structlog.get_logger(__name__)
+
+
+def run_server(settings: Settings, announce: Callable[[ListenAddress], None]) -> int:
+    """Serve until a signal and return the exit status: 0 after a drain, 1 at the second signal.
+
+    Args:
+        announce: called once with the address really bound, when the server accepts connections.
+
+    Raises:
+        CommandError: the start failed.
+    """
+    configure_logging(level=settings.log.level, format=settings.log.format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, announce))
+
+
+class StopSignals:
+    """SIGTERM and SIGINT: the first asks for a stop, the second ends the process at once with status 1."""
+
+    def __init__(self) -> None:
+        self.received = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self.received.is_set():
+            # Not sys.exit: nothing may hold this up. The next start tidies up after an embedded Postgres.
+            os._exit(1)
+        self.received.set()
+
+
+async def _serve(settings: Settings, announce: Callable[[ListenAddress], None]) -> int:
+    asyncio.get_running_loop().set_exception_handler(log_loop_fault)
+    stop = StopSignals()
+    async with AsyncExitStack() as stack:
+        starting = asyncio.create_task(_start(settings, stack))
+        stopping = asyncio.create_task(stop.received.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
+        if starting.cancelled():
+            return 0
+        server = starting.result()
+        announce(server.address)
+        await stopping
+        _log.info("shutting down", grace_s=settings.shutdown_grace_s)
+        await server.drain(settings.shutdown_grace_s)
+    _log.info("server stopped")
+    return 0
+
+
+async def _start(settings: Settings, stack: AsyncExitStack) -> "HttpServer":
+    for warning in settings.warnings():
+        _log.warning(warning)
+    injected = _dev_keys(settings.data_dir) if settings.dev else {}
+    url = settings.database.url
+    if url is None:
+        url = await _own_database(settings.data_dir, stack)
+    await _migrate(url)
+    services = await _open_services(settings, url, injected, stack)
+    server = HttpServer(services, expose_etag=settings.cors_expose_etag)
+    await server.start(open_listeners(settings.listen))
+    _log.info("server listening", address=str(server.address))
+    return server
+
+
+def _dev_keys(data_dir: Path) -> Mapping[str, bytes]:
+    """The key set of dev mode's own issuer, which nothing has to be fetched for."""
+    try:
+        issuer = DevIssuer(data_dir)
+    except DevIssuerError as error:
+        raise CommandError(str(error)) from error
+    return {issuer.issuer: json.dumps(issuer.jwks()).encode()}
+
+
+async def _own_database(data_dir: Path, stack: AsyncExitStack) -> str:
+    try:
+        postgres = await stack.enter_async_context(OwnPostgres(data_dir))
+    except EmbeddedPostgresError as error:
+        raise CommandError(str(error)) from error
+    _log.info("embedded database started", data_dir=str(data_dir))
+    return postgres.url
+
+
+async def _migrate(url: str) -> None:
+    """Connect and migrate, trying again for 15 s while the database is not there yet.
+
+    Safe with other servers that start at the same time: migrations run under an advisory lock.
+    """
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + CONNECT_TIMEOUT_S
+    while True:
+        try:
+            await migrations.migrate_up(url, on_applied=_log_applied)
+        except migrations.DatabaseUnreachable as error:
+            if not _may_pass(error.__cause__):
+                raise CommandError(str(error)) from error
+            if loop.time() + CONNECT_PAUSE_S > deadline_s:
+                message = "database error: pool timed out while waiting for an open connection"
+                raise CommandError(message, [str(error).removeprefix("database error: ")]) from error
+            _log.warning("the database cannot be reached yet", reason=str(error))
+            await asyncio.sleep(CONNECT_PAUSE_S)
+        except migrations.MigrationError as error:
+            raise CommandError(str(error)) from error
+        else:
+            return
+
+
+def _may_pass(cause: BaseException | None) -> bool:
+    """True for faults that waiting may cure: nobody listens, no answer, the database is starting up."""
+    if isinstance(cause, asyncpg.PostgresError):
+        return cause.sqlstate in _STARTING_UP
+    return isinstance(cause, OSError)
+
+
+def _log_applied(done: migrations.Applied) -> None:
+    _log.info("migration applied", version=done.version)
+
+
+async def _open_services(
+    settings: Settings, url: str, injected: Mapping[str, bytes], stack: AsyncExitStack
+) -> Services:
+    try:
+        pool = await PostgresPool.open(url, max_connections=settings.database.connections_max)
+        stack.push_async_callback(pool.aclose, CLOSE_TIMEOUT_S)
+        lanes = await PushLanes.start(pool, lanes=settings.database.push_lanes)
+    except StorageError as error:
+        raise CommandError(f"database error: {error}") from error
+    stack.push_async_callback(lanes.aclose, CLOSE_TIMEOUT_S)
+    keys = KeyFetcher(
+        settings.trusted_issuers,
+        injected={issuer: parse_jwks(document) for issuer, document in injected.items()},
+        policy=settings.jwks_policy,
+    )
+    authenticator = Authenticator(keys, policy=settings.token_policy)
+    stack.push_async_callback(authenticator.aclose)
+    return Services(
+        spaces=PostgresSpaceStore(pool),
+        pushes=lanes,
+        pulls=PostgresPullStore(pool),
+        authenticator=authenticator,
+        limits=settings.limits,
+        subprotocols=settings.subprotocols,
+    )
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its signal handlers, which end with status 143 and ignore a second SIGTERM."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """uvicorn, driven step by step so that a stop happens in the order of operations chapter 13."""
+
+    def __init__(self, services: Services, *, expose_etag: bool = False) -> None:
+        self._services = services
+        self._config = uvicorn.Config(
+            create_app(services, expose_etag=expose_etag),
+            http=HttpProtocol,
+            ws=websocket_protocol(services),
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # no forwarding header is trusted
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        self._uvicorn = _Uvicorn(self._config)
+
+    async def start(self, listeners: list[socket.socket]) -> None:
+        """Accept connections on sockets that listen already."""
+        self.address = bound_address(listeners[0])
+        self._listeners = listeners
+        self._serving = asyncio.create_task(self._uvicorn.serve(sockets=listeners))
+        while not self._uvicorn.started and not self._serving.done():  # noqa: ASYNC110  # no event is offered
+            await asyncio.sleep(0.005)
+        if self._serving.done():
+            await self._serving
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse what is new, let what runs end, close every session with 1001; `grace_s` at most."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + grace_s
+        self._services.draining = True
+        for server in self._uvicorn.servers:
+            server.close()
+        for connection in list(self._uvicorn.server_state.connections):
+            if isinstance(connection, HttpProtocol):
+                connection.shutdown()
+        await self._services.sessions.shutdown(grace_s)
+        # uvicorn waits for connections and requests, and cancels what is left. It calls this an integer.
+        self._config.timeout_graceful_shutdown = max(0, deadline_s - loop.time())  # type: ignore[assignment]
+        self._uvicorn.should_exit = True
+        await self._serving
