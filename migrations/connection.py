@@ -85,15 +85,18 @@ def driver_url(url: str) -> str:
 async def connect(url: str) -> Connection:
     """Open a connection in the session settings migrations need: UTC, 10 s at most for a lock.
 
-    Statements are not cached: migrations change the tables that cached plans were made for.
+    A setting the URL names itself, as in `?lock_timeout=1s`, wins. Statements are not cached: migrations
+    change the tables that cached plans were made for.
 
     Raises:
         DatabaseUnreachable: with the existing server's wording, `database error: ...`.
     """
     dsn = driver_url(url)
+    named = dict(parse_qsl(urlsplit(dsn).query))
+    settings = {name: value for name, value in _SETTINGS.items() if name not in named}
     try:
         return await asyncpg.connect(
-            dsn, timeout=CONNECT_TIMEOUT_S, statement_cache_size=0, server_settings=_SETTINGS
+            dsn, timeout=CONNECT_TIMEOUT_S, statement_cache_size=0, server_settings=settings
         )
     except asyncpg.PostgresError as error:
         raise DatabaseUnreachable(f"database error: {worded(error)}") from error
