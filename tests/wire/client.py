@@ -169,21 +169,30 @@ class Socket:
     def resume_reading(self) -> None:
         self._link.transport.resume_reading()
 
-    async def receive(self, timeout_s: float) -> Event:
-        """Return the next message (keepalives skipped) or the end of the connection.
+    async def receive_any(self, timeout_s: float) -> Event:
+        """Return the next message, keepalives included, or the end of the connection.
 
         Raises:
             TimeoutError: nothing came.
         """
         link = self._link
         async with asyncio.timeout(timeout_s):
-            while True:
-                while link.events:
-                    event = link.events.popleft()
-                    if not (isinstance(event, Message) and event.data == KEEPALIVE and event.binary):
-                        return event
+            while not link.events:
                 link.changed.clear()
                 await link.changed.wait()
+        return link.events.popleft()
+
+    async def receive(self, timeout_s: float) -> Event:
+        """Return the next message (keepalives skipped) or the end of the connection.
+
+        Raises:
+            TimeoutError: nothing came.
+        """
+        async with asyncio.timeout(timeout_s):
+            while True:
+                event = await self.receive_any(timeout_s)
+                if not (isinstance(event, Message) and event.data == KEEPALIVE and event.binary):
+                    return event
 
     async def ended(self, timeout_s: float) -> None:
         """Return once the server has closed the TCP connection.

@@ -1,0 +1,47 @@
+"""The server in this process, made from settings as `less-sync serve` makes it, one scenario at a time."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from bins.config import Settings
+from bins.listening import open_listeners
+from bins.server import HttpServer, _open_services
+from tests.wire.issuer import AUDIENCE, closed_port, new_issuer, served_key_set
+from tests.wire.replay import Target
+from tests.wire.scenario import Scenario, Vectors
+
+DRAIN_S: Final = 1.0
+
+
+@asynccontextmanager
+async def served(
+    scenario: Scenario, vectors: Vectors, database_url: str, directory: Path
+) -> AsyncIterator[Target]:
+    """Serve `database_url` (migrated, empty) on a loopback port with the settings the scenario asks for.
+
+    All trusted issuers share one key set, served on a loopback port; the unreachable one has an address where
+    nothing listens. `directory` takes the files of the scenario.
+    """
+    issuer = new_issuer()
+    async with AsyncExitStack() as stack:
+        key_set_url = await stack.enter_async_context(served_key_set(issuer))
+        nowhere = f"http://127.0.0.1:{await stack.enter_async_context(closed_port())}/jwks.json"
+        urls = dict.fromkeys(vectors.trusted_issuers, key_set_url) | {vectors.unreachable_issuer: nowhere}
+        environment = {
+            "LISTEN_ADDR": "127.0.0.1:0",
+            "DATABASE_URL": database_url,
+            "TRUSTED_ISSUERS": " ".join(f"{name}={url}" for name, url in urls.items()),
+            "AUDIENCES": AUDIENCE,
+            "DATA_DIR": str(directory),
+            "FILE_STORAGE_BACKEND": "local",
+            "IDENTITY_HASH_KEY": scenario.identity_hash_key or "",
+            "FEDERATION_TRUSTED_DOMAINS": ",".join(scenario.federation_trusted),
+        }
+        settings = Settings.from_env(environment)
+        services = await _open_services(settings, database_url, {}, stack)
+        server = HttpServer(services)
+        await server.start(open_listeners(settings.listen))
+        stack.push_async_callback(server.drain, DRAIN_S)
+        yield Target(server.address.host, server.address.port, database_url, issuer, vectors.users)
