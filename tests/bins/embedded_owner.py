@@ -1,7 +1,7 @@
 """A process that owns an embedded Postgres, for tests that kill it.
 
-`python -m tests.bins.embedded_owner DATA_DIR` prints one line of JSON once a row is committed, then waits until
-its standard input ends.
+`python -m tests.bins.embedded_owner DATA_DIR` prints one line of JSON once a row is committed, then waits
+until its standard input ends.
 """
 
 import asyncio
