@@ -18,7 +18,7 @@ from sync.key_fetch import KeyFetcher
 from sync.limits import Limits
 from sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
 from sync.services import Services
-from sync.socket import websocket_protocol
+from sync.socket import ClientSocket, websocket_protocol
 from tests.wire.client import Closed, Message, Socket, open_socket
 from tests.wire.issuer import KID, Issuer, new_issuer
 
@@ -129,8 +129,14 @@ class Live:
     """A running server and who may log in to it."""
 
     services: Services
-    port: int
+    server: uvicorn.Server
     issuer: Issuer
+    opened: list[Socket] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        port: int = self.server.servers[0].sockets[0].getsockname()[1]
+        return port
 
     def token(self, user: str, **changes: Any) -> str:
         """A valid token of one user."""
@@ -138,14 +144,23 @@ class Live:
 
     async def open(self) -> Socket:
         """Connect without authenticating."""
-        return await open_socket("127.0.0.1", self.port)
+        socket = await open_socket("127.0.0.1", self.port)
+        self.opened.append(socket)
+        return socket
 
-    async def connect(self, user: str = "alice", **changes: Any) -> Client:
-        """Connect and send the auth frame; the server does not answer it."""
-        socket = await self.open()
+    async def connect_over(self, socket: Socket, user: str = "alice", **changes: Any) -> Client:
+        """Send the auth frame over an open socket; the server does not answer it."""
         token = self.token(user, **changes)
         socket.send(cbor2.dumps({"type": 2, "method": "auth", "params": {"token": token}}))
         return Client(socket, claims(user, **changes)["personal_space_id"])
+
+    async def connect(self, user: str = "alice", **changes: Any) -> Client:
+        """Connect and authenticate."""
+        return await self.connect_over(await self.open(), user, **changes)
+
+    def connections(self) -> list[ClientSocket]:
+        """The server's ends of the open WebSockets."""
+        return [one for one in self.server.server_state.connections if isinstance(one, ClientSocket)]
 
     async def settled(self, client: Client) -> None:
         """Return once the server has handled everything this client sent before."""
@@ -189,7 +204,10 @@ async def live_server(database_url: str, limits: Limits | None = None) -> AsyncI
     try:
         while not server.started:  # noqa: ASYNC110  uvicorn offers no event to wait for
             await asyncio.sleep(0.005)
-        yield Live(services, server.servers[0].sockets[0].getsockname()[1], issuer)
+        live = Live(services, server, issuer)
+        yield live
+        for socket in live.opened:
+            socket.abort()
     finally:
         await services.sessions.shutdown(0.2)
         server.should_exit = True
