@@ -27,7 +27,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def create_app(services: Services, *, expose_etag: bool = False) -> Starlette:
     """The ASGI application for every request that is not upgraded to a WebSocket."""
-    probe = HealthProbe(services.spaces.ping)
+    probe = HealthProbe(lambda: services.spaces.ping())
 
     async def health(_request: Request) -> Response:
         if services.draining:

@@ -7,26 +7,39 @@ from typing import Final
 DEADLINE_S: Final = 2.0
 REUSE_S: Final = 1.0
 GIVE_UP_S: Final = 10.0
-"""A probe that hangs this long is cancelled: a dead connection must not hide a database that is back."""
 
 
 class HealthProbe:
-    """Runs `ping` for all who ask: one at a time, each result good for a second (operations chapter 5).
+    """Runs `ping` for all who ask: one at a time, each result good for `reuse_s` (operations chapter 5).
 
     A flood of health requests so holds one database connection at most. Must be used on one event loop.
+
+    Args:
+        deadline_s: a ping that takes longer counts as failed, for all who ask while it goes on.
+        give_up_s: then it is cancelled: a dead connection must not hide a database that is back.
     """
 
-    def __init__(self, ping: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        ping: Callable[[], Awaitable[None]],
+        *,
+        deadline_s: float = DEADLINE_S,
+        reuse_s: float = REUSE_S,
+        give_up_s: float = GIVE_UP_S,
+    ) -> None:
         self._ping = ping
+        self._deadline_s = deadline_s
+        self._reuse_s = reuse_s
+        self._give_up_s = give_up_s
         self._probe: asyncio.Task[bool] | None = None
         self._started_at_s = 0.0
         self._answered_at_s = 0.0
 
     async def healthy(self) -> bool:
-        """True if the database answered within 2 s, counted from when it was asked. Never raises."""
+        """True if the database answered within the deadline, counted from when it was asked. Never raises."""
         loop = asyncio.get_running_loop()
         probe = self._current(loop.time())
-        left_s = max(0.0, self._started_at_s + DEADLINE_S - loop.time())
+        left_s = max(0.0, self._started_at_s + self._deadline_s - loop.time())
         # Not wait_for: it would await the cancellation, which a database that hangs can hold up as well.
         await asyncio.wait({probe}, timeout=left_s)
         return probe.done() and not probe.cancelled() and probe.result()
@@ -34,10 +47,10 @@ class HealthProbe:
     def _current(self, now_s: float) -> asyncio.Task[bool]:
         probe = self._probe
         if probe is not None and not probe.done():
-            if now_s - self._started_at_s < GIVE_UP_S:
+            if now_s - self._started_at_s < self._give_up_s:
                 return probe
             probe.cancel()
-        elif probe is not None and now_s - self._answered_at_s < REUSE_S:
+        elif probe is not None and now_s - self._answered_at_s < self._reuse_s:
             return probe
         self._started_at_s = now_s
         self._probe = asyncio.create_task(self._ask())
@@ -51,9 +64,3 @@ class HealthProbe:
         finally:
             self._answered_at_s = asyncio.get_running_loop().time()
         return True
-
-    async def aclose(self) -> None:
-        """Stop a probe under way."""
-        if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.wait({self._probe}, timeout=DEADLINE_S)

@@ -17,6 +17,8 @@ HEAD_FIELDS_MAX: Final = 100
 TARGET_BYTES_MAX: Final = 65_534
 HEAD_TIMEOUT_S: Final = 10.0
 KEEP_ALIVE_S: Final = 75
+LINGER_S: Final = 2.0
+"""How long input is discarded after a refusal: closing on unread bytes would reset the answer away."""
 WEBSOCKET_PATH: Final = b"/api/v1/ws"
 
 
@@ -47,6 +49,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._received_bytes = 0
         self._upgraded = False
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
         """Start the idle clock at once: a client that never speaks is idle too."""
@@ -61,9 +64,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, then see whether a head has grown too large or the connection is idle again."""
+        if self._refused:
+            return
         in_head = self._head_timer is not None
         super().data_received(data)
-        if self._head_timer is None:
+        if self._head_timer is None or self._refused:
             self._rearm_idle_timer()
         elif in_head:
             # A field that never ends reaches no callback, so the bytes of an unfinished head count as they
@@ -87,8 +92,8 @@ class HttpProtocol(HttpToolsProtocol):
             raise _HeadRefused
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One complete field."""
-        super().on_header(name, value)
+        """One complete field. The parser leaves blanks after a value, which are none of it (RFC 9112 5)."""
+        super().on_header(name, value.rstrip(b" \t"))
         self._count_head(len(name) + len(value) + len(": \r\n"))
         if len(self.headers) > HEAD_FIELDS_MAX:
             self._refusal = 431
@@ -127,15 +132,22 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         self._end_head()
-        if not self.transport.is_closing():
-            head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
-            self.transport.write(head)
-            self.transport.close()
+        if self.transport.is_closing():
+            return
+        self._refused = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            # An earlier request on this connection is still being answered: nothing follows the refusal.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.write_eof()
+        self._head_timer = self.loop.call_later(LINGER_S, self.transport.abort)
 
     def _rearm_idle_timer(self) -> None:
         """The base class stops its timer with each byte and starts it after a response only."""
         answered = self.cycle is None or self.cycle.response_complete
-        if answered and not (self._upgraded or self.transport.is_closing() or self.timeout_keep_alive_task):
+        over = self._upgraded or self._refused or self.transport.is_closing()
+        if answered and not over and self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
