@@ -42,8 +42,3 @@ def text(value: str) -> bytes:
     """One text string."""
     encoded = value.encode()
     return head(TEXT, len(encoded)) + encoded
-
-
-def byte_string(value: bytes) -> bytes:
-    """One byte string."""
-    return head(BYTES, len(value)) + value

@@ -6,7 +6,7 @@ end the connection. So a refused frame is read once more, here, where every oddi
 nothing accepts it as a field, everybody ignores it as an unknown one, and no key but text and bytes is ever
 hashed (colliding keys of other types could block the process for seconds).
 
-Work is bounded: the position only moves forward, each byte is looked at once and copied at most twice, a
+Work is bounded: the position only moves forward, each byte is looked at and copied at most twice, a
 declared length is compared with what is left before anything is allocated, nesting and items are counted.
 """
 

@@ -231,22 +231,27 @@ def test_no_repr_shows_a_field() -> None:
     assert repr(PushParams(space="s", ucan="u", changes=[])) == "PushParams(...)"
 
 
-json_like = st.recursive(
+any_scalar = (
     st.none()
     | st.booleans()
     | st.integers(-(2**65), 2**65)
     | st.floats()
-    | st.text()
-    | st.binary()
-    | st.just(undefined)
-    | st.just(REFUSED),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.binary(), inner),
+    | st.text(max_size=5)
+    | st.binary(max_size=5)
+    | st.sampled_from([undefined, REFUSED])
 )
-known_names = st.sampled_from(
+any_key = st.text(max_size=3) | st.binary(max_size=3)
+known_key = st.sampled_from(
     ["id", "since", "ucan", "spaces", "space", "changes", "blob", "dek", "expected_cursor", "token"]
 )
 shaped = st.recursive(
-    json_like, lambda inner: st.dictionaries(known_names, inner) | st.lists(inner, max_size=3)
+    any_scalar,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(known_key, inner, max_size=5)
+        | st.dictionaries(any_key, inner, max_size=2)
+    ),
+    max_leaves=12,
 )
 
 

@@ -1,0 +1,295 @@
+"""Frames in and out: every row of protocol 3.1 and 4.2, both directions, any bytes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import cbor2
+import pytest
+from cbor2 import CBORTag, dumps, undefined
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.protocol.codes import (
+    EMPTY_AUTH,
+    EMPTY_FRAME,
+    EMPTY_TOKEN,
+    FIRST_FRAME_NOT_AUTH,
+    INVALID_AUTH,
+    INVALID_FRAME,
+    REQUEST_ID_TOO_LONG,
+    Close,
+    ErrorCode,
+)
+from sync.protocol.errors import RemoteProtocolError
+from sync.protocol.frames import (
+    AUTH_ITEMS_MAX,
+    KEEPALIVE,
+    Chunk,
+    Notification,
+    Request,
+    Response,
+    RpcError,
+    decode_auth,
+    decode_frame,
+    decode_server_frame,
+    encode_chunk,
+    encode_error,
+    encode_notification,
+    encode_request,
+    encode_response,
+    ws_frame,
+    ws_header,
+)
+from sync.protocol.messages import Empty, PushResult
+from sync.protocol.scanner import DEPTH_MAX, REFUSED
+from tests.sync.protocol.cbor_examples import anything, nested
+
+HEADERS: dict[Any, Any] = {"type": 0, "id": "1", "method": "x"}
+
+
+def close_of(data: bytes) -> Close:
+    with pytest.raises(RemoteProtocolError) as caught:
+        decode_frame(data)
+    return caught.value.close
+
+
+def outcome_of(decode: Callable[[bytes], object], data: bytes) -> object:
+    """What `decode` returns, or the close it asks for."""
+    try:
+        return decode(data)
+    except RemoteProtocolError as error:
+        return error.close
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4, 99, -1, -(2**31), 2**31 - 1])
+def test_frames_of_other_types_are_ignored(kind: int) -> None:
+    assert decode_frame(dumps({**HEADERS, "type": kind})) is None
+
+
+def test_keepalive_is_ignored_and_exactly_one_byte() -> None:
+    assert decode_frame(KEEPALIVE) is None
+    assert close_of(KEEPALIVE + b"\x00") == INVALID_FRAME
+    assert close_of(b"") == EMPTY_FRAME
+
+
+def test_missing_id_and_method_are_empty_and_missing_params_are_none() -> None:
+    assert decode_frame(dumps({"type": 0})) == Request("", "", None)
+    assert decode_frame(dumps({"type": 2})) == Notification("", None)
+    assert decode_frame(dumps({**HEADERS, "params": {"a": 1}})) == Request("1", "x", {"a": 1})
+
+
+@pytest.mark.parametrize("key", ["type", "id", "method"])
+@pytest.mark.parametrize(
+    "odd", [None, undefined, True, 1.0, b"1", [], {}, CBORTag(999, "x"), CBORTag(999, 0)]
+)
+def test_a_header_of_another_type_closes(key: str, odd: object) -> None:
+    assert close_of(dumps({**HEADERS, key: odd})) == INVALID_FRAME
+
+
+@pytest.mark.parametrize("kind", [2**31, -(2**31) - 1, 2**64 - 1, "0"])
+def test_a_type_beyond_32_bits_closes(kind: object) -> None:
+    assert close_of(dumps({**HEADERS, "type": kind})) == INVALID_FRAME
+
+
+@pytest.mark.parametrize("key", [1, b"x", None, 1.5, (1, 2), CBORTag(999, "k")])
+def test_a_frame_key_that_is_no_text_closes(key: object) -> None:
+    assert close_of(b"\xa4" + dumps(HEADERS)[1:] + dumps(key) + b"\x00") == INVALID_FRAME
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{1: 2}, {b"k": 1}, CBORTag(0, "no date"), CBORTag(2, b"\xff"), CBORTag(28, []), 1.5, undefined, [None]],
+)
+def test_an_unknown_key_may_hold_anything(odd: object) -> None:
+    for place in ({"before": odd, **HEADERS}, {**HEADERS, "after": odd}):
+        assert decode_frame(dumps({**place, "params": {}})) == Request("1", "x", {})
+
+
+def test_odd_params_reach_the_caller_as_something_no_type_accepts() -> None:
+    for odd in (CBORTag(24, b""), {1: 2}):
+        assert decode_frame(dumps({**HEADERS, "params": odd})) == Request("1", "x", REFUSED)
+    twice = dumps("params") + dumps({})
+    assert decode_frame(b"\xa5" + dumps(HEADERS)[1:] + twice + twice) == Request("1", "x", REFUSED)
+
+
+def test_bytes_after_the_frame_are_ignored() -> None:
+    assert decode_frame(dumps(HEADERS) + b"\xff\xff") == Request("1", "x", None)
+
+
+def test_nesting_is_accepted_to_the_limit() -> None:
+    frame = b"\xa4" + dumps(HEADERS)[1:] + dumps("params")
+    assert isinstance(decode_frame(frame + nested(DEPTH_MAX - 1)), Request)
+    assert close_of(frame + nested(DEPTH_MAX)) == INVALID_FRAME
+    assert isinstance(decode_frame(frame + nested(2), depth_max=3), Request)
+    with pytest.raises(RemoteProtocolError):
+        decode_frame(frame + nested(3), depth_max=3)
+
+
+@pytest.mark.parametrize("letter", ["i", "é", "😀"])
+def test_a_request_id_is_bounded_in_bytes(letter: str) -> None:
+    longest = letter * (256 // len(letter.encode()))
+    assert decode_frame(dumps({**HEADERS, "id": longest})) == Request(longest, "x", None)
+    assert close_of(dumps({**HEADERS, "id": longest + "i"})) == REQUEST_ID_TOO_LONG
+    assert decode_frame(dumps({**HEADERS, "type": 1, "id": longest + "i"})) is None
+
+
+def test_colliding_keys_are_read_without_hashing_them() -> None:
+    keys = b"".join(
+        b"\x81\x1b" + (factor * (2**61 - 1) % 2**64).to_bytes(8, "big") + b"\x00" for factor in range(2000)
+    )
+    frame = b"\xa4" + dumps(HEADERS)[1:] + dumps("params") + b"\xbf" + keys + b"\xff"
+    assert decode_frame(frame) == Request("1", "x", REFUSED)
+
+
+@given(anything)
+def test_any_message_is_a_frame_nothing_or_a_close(data: bytes) -> None:
+    for message in (data, b"\xa4" + dumps(HEADERS)[1:] + dumps("params") + data, b"\xbf" + data + b"\xff"):
+        for decode in (decode_frame, decode_server_frame):
+            outcome = outcome_of(decode, message)
+            if isinstance(outcome, Close):
+                assert outcome in (EMPTY_FRAME, INVALID_FRAME, REQUEST_ID_TOO_LONG)
+            else:
+                assert outcome is None or isinstance(outcome, Request | Response | Chunk | Notification)
+
+
+# The first message.
+
+AUTH: dict[Any, Any] = {"type": 2, "method": "auth", "params": {"token": "t"}}
+
+
+@pytest.mark.parametrize(
+    ("data", "close"),
+    [
+        (b"", EMPTY_AUTH),
+        (KEEPALIVE, INVALID_AUTH),
+        (b"\xff\xff\xff", INVALID_AUTH),
+        (b"\xa5", INVALID_AUTH),
+        (dumps([]), INVALID_AUTH),
+        (dumps({**AUTH, "type": 2.0}), INVALID_AUTH),
+        (dumps({**AUTH, "type": True}), INVALID_AUTH),
+        (dumps({**AUTH, "type": 2**31}), INVALID_AUTH),
+        (dumps({**AUTH, "method": b"auth"}), INVALID_AUTH),
+        (dumps({"type": 2, "method": "auth"}), INVALID_AUTH),
+        (dumps({"type": 2, "params": {"token": "t"}}), INVALID_AUTH),
+        (dumps({"method": "auth", "params": {"token": "t"}}), INVALID_AUTH),
+        (dumps({**AUTH, "params": {}}), INVALID_AUTH),
+        (dumps({**AUTH, "params": []}), INVALID_AUTH),
+        (dumps({**AUTH, "params": {"token": None}}), INVALID_AUTH),
+        (dumps({**AUTH, "params": {"token": b"t"}}), INVALID_AUTH),
+        (dumps({**AUTH, "params": {"token": CBORTag(999, "t")}}), INVALID_AUTH),
+        (dumps({**AUTH, "x": [0] * AUTH_ITEMS_MAX}), INVALID_AUTH),
+        (dumps({**AUTH, "type": 0}), FIRST_FRAME_NOT_AUTH),
+        (dumps({**AUTH, "method": "hello"}), FIRST_FRAME_NOT_AUTH),
+        (dumps({**AUTH, "method": "hello", "params": {"token": ""}}), FIRST_FRAME_NOT_AUTH),
+        (dumps({**AUTH, "params": {"token": ""}}), EMPTY_TOKEN),
+    ],
+)
+def test_a_first_message_that_is_no_auth_closes_with_its_reason(data: bytes, close: Close) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        decode_auth(data)
+    assert caught.value.close == close
+    assert str(caught.value) == f"close 4000: {close.reason}"
+
+
+def test_an_auth_frame_gives_its_token() -> None:
+    token = "t" * 5000
+    for extra in ({}, {"id": 7}, {"x": CBORTag(0, {1: 2})}):
+        assert decode_auth(dumps({**AUTH, **extra, "params": {"token": token, "y": 1.5}}) + b"\xff") == token
+
+
+@given(anything)
+def test_any_first_message_gives_a_token_or_closes_with_4000(data: bytes) -> None:
+    for message in (data, b"\xa3" + dumps({"type": 2, "method": "auth"})[1:] + dumps("params") + data):
+        outcome = outcome_of(decode_auth, message)
+        if isinstance(outcome, Close):
+            assert outcome.code == 4000
+        else:
+            assert isinstance(outcome, str)
+            assert outcome
+
+
+# What a server sends.
+
+
+def test_server_frames_are_told_apart() -> None:
+    assert decode_server_frame(KEEPALIVE) is None
+    assert decode_server_frame(encode_request("1", "x", {})) is None
+    assert decode_server_frame(dumps({"type": 9})) is None
+    assert decode_server_frame(encode_response("1", PushResult(True, 3))) == Response(
+        "1", {"ok": True, "cursor": 3}
+    )
+    assert decode_server_frame(encode_error("1", ErrorCode.CONFLICT, "m")) == Response(
+        "1", error=RpcError("conflict", "m")
+    )
+    assert decode_server_frame(encode_chunk("1", "n", Empty())) == Chunk("1", "n", {})
+    assert decode_server_frame(encode_notification("sync", {"a": b"b"})) == Notification("sync", {"a": b"b"})
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"type": 1, "id": "1"},
+        {"type": 1, "id": "1", "error": None},
+        {"type": 1, "id": "1", "error": {"message": "m"}},
+        {"type": 3, "id": "1", "data": {}},
+        {"type": 3, "id": "1", "name": 1, "data": {}},
+        {"type": "1"},
+    ],
+)
+def test_a_server_frame_without_an_outcome_or_a_name_is_invalid(frame: dict[str, Any]) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        decode_server_frame(dumps(frame))
+    assert caught.value.close == INVALID_FRAME
+
+
+# Encoders.
+
+ids = st.text(max_size=300)
+
+
+@given(ids, ids, ids)
+def test_frames_are_those_of_a_generic_encoder(id: str, one: str, other: str) -> None:
+    body = {"b": [one, {"a": 1}], "a": b"x"}
+    assert encode_error(id, one, other) == dumps(
+        {"type": 1, "id": id, "error": {"code": one, "message": other}}
+    )
+    assert encode_response(id, body) == dumps({"type": 1, "id": id, "result": body})
+    assert encode_chunk(id, one, body) == dumps({"type": 3, "id": id, "name": one, "data": body})
+    assert encode_notification(one, body) == dumps({"type": 2, "method": one, "params": body})
+    assert encode_request(id, one, body) == dumps({"type": 0, "id": id, "method": one, "params": body})
+
+
+@given(ids, st.booleans(), st.integers(0, 2**63 - 1) | st.just(0), st.sampled_from(["", *ErrorCode]))
+def test_push_results_written_by_hand_are_those_of_a_generic_encoder(
+    id: str, ok: bool, cursor: int, error: str
+) -> None:
+    result: dict[str, object] = {"ok": ok}
+    if cursor:
+        result["cursor"] = cursor
+    if error:
+        result["error"] = str(error)
+    assert encode_response(id, PushResult(ok, cursor, error)) == dumps(
+        {"type": 1, "id": id, "result": result}
+    )
+
+
+@pytest.mark.parametrize(
+    ("length", "header"),
+    [
+        (0, "8200"),
+        (125, "827d"),
+        (126, "827e007e"),
+        (65535, "827effff"),
+        (65536, "827f0000000000010000"),
+        (4 * 1024 * 1024, "827f0000000000400000"),
+    ],
+)
+def test_a_websocket_header_is_final_binary_unmasked(length: int, header: str) -> None:
+    assert ws_header(length).hex() == header
+    assert ws_frame(bytes(length)) == bytes.fromhex(header) + bytes(length)
+
+
+def test_no_repr_shows_params() -> None:
+    decoded = decode_frame(dumps({**HEADERS, "params": {"token": "secret"}}))
+    assert repr(decoded) == "Request(...)"
+    assert cbor2.loads(encode_notification("auth", {"token": "secret"}))["params"] == {"token": "secret"}
