@@ -13,7 +13,7 @@ from typing import Final, Self
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 30.0
 OUTPUT_LINES_KEPT: Final = 200
-LISTENING: Final = re.compile(r"\b127\.0\.0\.1:(\d+)\b")
+LISTENING: Final = re.compile(r"listens on http://127\.0\.0\.1:(\d+)\b")
 """The address really bound: the server prints it once it listens."""
 INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
