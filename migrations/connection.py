@@ -7,7 +7,7 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
@@ -79,7 +79,8 @@ def driver_url(url: str) -> str:
             query.append((_RENAMED_KEYS.get(key, key), value))
     if options:
         query.append(("options", " ".join(options)))
-    return urlunsplit(parts._replace(query=urlencode(query)))
+    address = url.partition("?")[0]
+    return f"{address}?{urlencode(query)}" if query else address
 
 
 async def connect(url: str) -> Connection:

@@ -37,10 +37,10 @@ _RECORD_SHARED: Final = """
 INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
 VALUES ($1, $2, TRUE, $3, $4)"""
 _RECORD_OWN: Final = "INSERT INTO less_sync_migrations (version, name, checksum) VALUES ($1, $2, $3)"
-_RELATION: Final = "SELECT to_regclass(format('%I.%I', current_schema(), $1::text)) IS NOT NULL"
+_RELATION: Final = "SELECT to_regclass(quote_ident(current_schema()) || '.' || quote_ident($1)) IS NOT NULL"
 _KEY_LIFECYCLE: Final = """
 SELECT EXISTS (SELECT 1 FROM pg_attribute
-WHERE attrelid = to_regclass(format('%I.federation_signing_keys', current_schema()))
+WHERE attrelid = to_regclass(quote_ident(current_schema()) || '.federation_signing_keys')
 AND attname = 'is_active' AND NOT attisdropped)"""
 
 

@@ -5,13 +5,14 @@ from uuid import UUID
 
 from migrations import migrate_down, migrate_up, status, version
 
-from .support import CATALOG, LAST, SPACE, code, connected, execute, relations, tables, value
+from .support import CATALOG, LAST, SPACE, code, connected, execute, relations, tables, value, with_query
 
 
 async def two_schemas(url: str) -> tuple[str, str]:
     """URLs of two schemas of one database, each spelled in its own way."""
     await execute(url, 'CREATE SCHEMA one; CREATE SCHEMA "Two"')
-    return f"{url}&options=-csearch_path%3Done", f'{url}&search_path="Two"&statement-cache-capacity=5'
+    two = 'search_path="Two"&statement-cache-capacity=5'
+    return with_query(url, "options=-csearch_path%3Done"), with_query(url, two)
 
 
 async def test_two_schemas_of_one_database_are_migrated_at_once(empty_database_url: str) -> None:
