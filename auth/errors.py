@@ -25,7 +25,8 @@ AuthError
 │   └── InvalidSession, SessionExpired, InvalidKeyLength, InvalidPermission
 ├── SignatureError           a request between servers is not signed as it must be
 │   └── MissingSignatureInput, MissingSignature, InvalidSignatureInput, UnsupportedAlgorithm,
-│       SignatureExpired, MissingRequiredComponent, InvalidSignatureHeader, KeyLookupFailed, VerificationFailed
+│       SignatureExpired, MissingRequiredComponent, InvalidSignatureHeader, KeyLookupFailed,
+│       VerificationFailed
 ├── InvalidKeyId             a key id that names no peer
 ├── UntrustedPeer            a valid signature of a server that is not trusted
 └── FstError

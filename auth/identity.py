@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 PERSONAL_SPACE_ROOTS: Final = {
     "betterbase": uuid5(NAMESPACE_DNS, "betterbase.dev"),
     "less": uuid5(NAMESPACE_DNS, "less.so"),
@@ -46,3 +49,23 @@ def personal_space_id(root: UUID, issuer: str, user_id: str, client_id: str) -> 
         issuer: exactly as in the token's `iss`, not normalised.
     """
     return uuid5(root, f"{issuer}\x00{user_id}\x00{client_id}")
+
+
+_MAILBOX_NAMES: Final = {
+    "betterbase": (b"betterbase-mailbox-salt-v1", "betterbase:mailbox:v1\x00"),
+    "less": (b"less-platform-mailbox-salt-v1", "less:mailbox:v1\x00"),
+}
+
+
+def derive_mailbox_id(brand: str, encryption_key: bytes, *, issuer: str, user_id: str) -> str:
+    """The mailbox id a client derives from its user's encryption key (auth chapter 4.4): 64 hex digits.
+
+    HKDF-SHA-256 (RFC 5869). A server takes the claim as it is; clients and tests need this.
+
+    Args:
+        brand: a key of `PERSONAL_SPACE_ROOTS`.
+        encryption_key: 32 bytes.
+    """
+    salt, prefix = _MAILBOX_NAMES[brand]
+    info = f"{prefix}{issuer}\x00{user_id}".encode()
+    return HKDF(algorithm=SHA256(), length=32, salt=salt, info=info).derive(encryption_key).hex()

@@ -257,9 +257,10 @@ def check_chain(
     request = _Request(f"space:{space_id}", needed, revoked, int(now))
     if chain.leaf.audience != audience:
         raise IdentityMismatch("given to somebody else")
-    for depth, link in enumerate(chain.links):
-        if depth == CHAIN_LINKS_MAX:
-            raise ChainTooDeep("more than eight links", depth=depth)
+    depth = 0
+    # One link of the chain each time, and a chain has nine at most.
+    while depth < CHAIN_LINKS_MAX:
+        link = chain.links[depth]
         granted = _check_link(link, request, depth)
         if not link.proofs:
             if not compare_digest(link.issuer_key, root_public_key):
@@ -267,10 +268,11 @@ def check_chain(
             return
         if len(link.proofs) > 1:
             raise InvalidUcan("more than one proof", depth=depth)
-        if depth + 1 == len(chain.links):
-            break
-        _check_delegation(link, granted, chain.links[depth + 1], depth)
-    raise InvalidUcan("the proof cannot be read or is not rightly signed", depth=depth)
+        depth += 1
+        if depth == len(chain.links):
+            raise InvalidUcan("the proof cannot be read or is not rightly signed", depth=depth - 1)
+        _check_delegation(link, granted, chain.links[depth], depth - 1)
+    raise ChainTooDeep("more than eight links", depth=depth)
 
 
 def _check_link(link: Ucan, request: _Request, depth: int) -> Permission:

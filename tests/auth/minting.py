@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from auth import Keys, b64url_encode
+from auth import Keys, b64url_decode, b64url_encode, encode_did_key
+from auth.es256 import P256_ORDER
 
 NOW = 1_767_225_600
 """2026-01-01T00:00:00Z, the base time of the shared vectors."""
@@ -84,3 +88,61 @@ class Issuer:
     def mint_exactly(self, header: Mapping[str, Any], claims: object) -> str:
         """A token of just these members, validly signed."""
         return jws(self.key, json.dumps(header).encode(), json.dumps(claims).encode())
+
+
+def compressed(key: ec.EllipticCurvePublicKey) -> bytes:
+    """33 bytes: what a space stores as its root key."""
+    return key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+
+
+class Person:
+    """Somebody with a DID, who makes UCANs as the existing client does."""
+
+    def __init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.did = encode_did_key(self.key.public_key())
+        self.compressed = compressed(self.key.public_key())
+
+    def claims(self, to: "Person", space: UUID, **members: Any) -> dict[str, Any]:
+        """Claims of a root token for write, valid at `NOW`; `members` replace or add."""
+        return {
+            "aud": [to.did],
+            "cmd": "/space/write",
+            "exp": NOW + 3600,
+            "iss": self.did,
+            "nonce": "bm9uY2Utbm9uY2UtMTIz",
+            "prf": [],
+            "with": f"space:{space}",
+        } | members
+
+    def grant(self, to: "Person", space: UUID, **members: Any) -> str:
+        """A token; `prf` may be given as the text of the one proof."""
+        if isinstance(members.get("prf"), str):
+            members["prf"] = [members["prf"]]
+        return self.sign(self.claims(to, space, **members))
+
+    def sign(self, claims: object, *, header: Mapping[str, Any] | None = None) -> str:
+        """A token of just these claims."""
+        head = {"alg": "ES256", "typ": "JWT"} if header is None else header
+        return jws(self.key, _compact(head), _compact(claims))
+
+
+def _compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def chain_of(people: list[Person], space: UUID, *commands: str) -> list[str]:
+    """Tokens from the root's to the leaf: each of `people` grants to the next one."""
+    tokens: list[str] = []
+    for number, (giver, taker) in enumerate(pairwise(people)):
+        command = commands[number] if commands else "/space/admin"
+        tokens.append(giver.grant(taker, space, cmd=command, prf=tokens[-1:]))
+    return tokens
+
+
+def twin_of(token: str) -> str:
+    """The other text of a token that verifies."""
+    head, _, segment = token.rpartition(".")
+    raw = b64url_decode(segment)
+    s = P256_ORDER - int.from_bytes(raw[32:], "big")
+    return f"{head}.{b64url_encode(raw[:32] + s.to_bytes(32, 'big'))}"
