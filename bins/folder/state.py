@@ -167,6 +167,11 @@ class FolderState:
         (found,) = self._database.execute("SELECT min(pending_cursor) FROM record").fetchone()
         return None if found is None else int(found)
 
+    def is_new(self) -> bool:
+        """Whether no file was ever agreed on with the server."""
+        query = "SELECT 1 FROM record WHERE digest IS NOT NULL LIMIT 1"
+        return self._database.execute(query).fetchone() is None
+
     def get(self, record: UUID) -> Row | None:
         """One row by record id."""
         query = f"SELECT {_COLUMNS} FROM record WHERE id = ?"
