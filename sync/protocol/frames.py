@@ -22,7 +22,6 @@ from sync.protocol.codes import (
     INVALID_AUTH,
     INVALID_FRAME,
     REQUEST_ID_TOO_LONG,
-    Close,
 )
 from sync.protocol.errors import MalformedCbor, ParamsError, RemoteProtocolError
 from sync.protocol.messages import AuthParams, Message, PushResult, decode_params
@@ -179,17 +178,10 @@ def decode_auth(data: bytes, *, depth_max: int = DEPTH_MAX) -> str:
     method = frame.get("method")
     if type(kind) is not int or not -(1 << 31) <= kind < 1 << 31 or type(method) is not str:
         raise RemoteProtocolError(INVALID_AUTH)
-    return _auth_token(kind, method, token)
-
-
-def _auth_token(kind: int, method: str, token: str) -> str:
-    refusal: Close | None = None
     if kind != NOTIFICATION or method != "auth":
-        refusal = FIRST_FRAME_NOT_AUTH
-    elif not token:
-        refusal = EMPTY_TOKEN
-    if refusal is not None:
-        raise RemoteProtocolError(refusal)
+        raise RemoteProtocolError(FIRST_FRAME_NOT_AUTH)
+    if not token:
+        raise RemoteProtocolError(EMPTY_TOKEN)
     return token
 
 
