@@ -22,12 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
-from multiformats import multibase, varint
 
-from auth import PERSONAL_SPACE_ROOTS, b64url_encode, personal_space_id
+from auth import PERSONAL_SPACE_ROOTS, b64url_encode, encode_did_key, personal_space_id
 
 DEV_ISSUER: Final = "https://dev.less-sync.invalid"
 """The same whatever the port: personal space ids derive from it. `.invalid` never resolves (RFC 6761 6.4)."""
@@ -39,7 +37,6 @@ DEV_TOKEN_TTL_S: Final = 24 * 60 * 60
 
 _USER_BYTES_MAX: Final = 256
 _FILE_BYTES_MAX: Final = 4096
-_P256_MULTICODEC: Final = 0x1200
 
 
 class DevIssuerError(Exception):
@@ -100,7 +97,7 @@ class DevIssuer:
             "iat": issued_at,
             "exp": issued_at + ttl_s,
             "scope": DEV_SCOPE if scope is None else scope,
-            "did": _did_key(self.user_key(user)) if did is None else did,
+            "did": encode_did_key(self.user_key(user).public_key()) if did is None else did,
             "personal_space_id": str(dev_personal_space_id(user)),
             "mailbox_id": dev_mailbox_id(user),
         }
@@ -220,8 +217,3 @@ def _thumbprint(key: ec.EllipticCurvePrivateKey) -> str:
     jwk = _public_jwk(key)
     text = f'{{"crv":"{jwk["crv"]}","kty":"{jwk["kty"]}","x":"{jwk["x"]}","y":"{jwk["y"]}"}}'
     return b64url_encode(hashlib.sha256(text.encode()).digest())
-
-
-def _did_key(key: ec.EllipticCurvePrivateKey) -> str:
-    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-    return "did:key:" + multibase.encode(varint.encode(_P256_MULTICODEC) + point, "base58btc")

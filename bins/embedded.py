@@ -266,7 +266,7 @@ class EmbeddedPostgres:
                 stderr=log_fd,
                 cwd="/",
                 # None of PGDATA, PGPORT and so on; messages in English.
-                env={"LC_ALL": "C", "TZ": "UTC", "PATH": os.environ.get("PATH", os.defpath)},
+                env={"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath},
                 pass_fds=(lock_fd,),
                 start_new_session=True,
             )

@@ -8,6 +8,7 @@ a file can.
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import stat
@@ -184,13 +185,25 @@ def _make_socket_directory(link: Path) -> Path:
     if _fits(link):
         link.mkdir(mode=0o700)
         return link
+    # The same name each time: connections find their way back when Postgres is started again.
+    name = f"less-sync-{hashlib.sha256(os.fsencode(link)).hexdigest()[:16]}"
     for parent in (Path(tempfile.gettempdir()), Path("/tmp")):
-        directory = Path(tempfile.mkdtemp(prefix="less-sync-", dir=parent))
-        if _fits(directory):
+        if _fits(parent / f"{name}-12345678"):
+            directory = _private_directory(parent / name)
             link.symlink_to(directory)
             return directory
-        directory.rmdir()
     raise OSError(errno.ENAMETOOLONG, "no temporary directory with a path short enough for a Unix socket")
+
+
+def _private_directory(path: Path) -> Path:
+    """Make `path`; another name if somebody else is sitting there, since anybody may write where it lies."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        info = path.lstat()
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
+            return Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
+    return path
 
 
 def _remove_socket_directory(link: Path) -> None:

@@ -85,6 +85,32 @@ async def test_only_a_private_socket_leads_in(data_dir: Path) -> None:
     assert not directory.exists()
 
 
+async def test_the_address_stays_the_same_over_restarts(data_dir: Path) -> None:
+    urls = set()
+    for _ in range(2):
+        async with EmbeddedPostgres(data_dir, settings=QUICK) as postgres:
+            urls.add(postgres.url)
+    assert len(urls) == 1
+
+
+async def test_a_stranger_in_the_place_of_the_temporary_directory_is_avoided(tmp_path: Path) -> None:
+    data_dir = tmp_path / ("long-" * 24) / "data"
+    async with EmbeddedPostgres(data_dir, settings=QUICK) as postgres:
+        usual = (data_dir / "socket").readlink()
+    usual.mkdir()
+    usual.chmod(0o777)
+    try:
+        async with EmbeddedPostgres(data_dir, settings=QUICK) as postgres:
+            directory = (data_dir / "socket").readlink()
+            assert directory != usual
+            assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+            assert await scalar(postgres.url, "SELECT 1") == 1
+        assert not directory.exists()
+        assert usual.exists()
+    finally:
+        usual.rmdir()
+
+
 async def test_postgres_has_a_session_of_its_own_so_ctrl_c_passes_it_by(tmp_path: Path) -> None:
     async with EmbeddedPostgres(tmp_path, settings=QUICK) as postgres:
         assert os.getsid(postgres.pid) == postgres.pid
