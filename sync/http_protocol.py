@@ -5,12 +5,14 @@ upgrades become WebSockets is decided here too: those of the WebSocket route; al
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from sync.socket import ClientSocket
 
 HEAD_BYTES_MAX: Final = 384 * 1024
 HEAD_FIELDS_MAX: Final = 100
@@ -105,9 +107,19 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """None of the limits here applies any more."""
+        """Hand the connection over, head and all: none of the limits here applies any more.
+
+        The base class would write the head out again for the other side to parse a second time.
+        """
         self._upgraded = True
-        super().handle_websocket_upgrade()
+        self.connections.discard(self)
+        protocol = cast(
+            ClientSocket,
+            self.ws_protocol_class(self.config, self.server_state, self.app_state),  # type: ignore[misc, call-arg]  # set, and ours
+        )
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        protocol.upgrade(self.scope["method"], self.headers)
 
     def send_400_response(self, msg: str) -> None:
         """What the base class calls for input it cannot parse, our own refusals included."""

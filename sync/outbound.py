@@ -7,6 +7,7 @@ served by a reconnect and a pull than by an ever older queue (protocol G1, G2).
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from sync.limits import Limits
@@ -15,8 +16,9 @@ from sync.limits import Limits
 class Wire(Protocol):
     """The transport under a session, as `sync/socket.py` provides it."""
 
-    def write(self, data: bytes) -> None:
-        """Send bytes that are one or more complete WebSocket frames."""
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Sends bytes that are one or more complete WebSocket frames."""
 
     def unsent_bytes(self) -> int:
         """How much the transport still buffers."""
@@ -40,6 +42,7 @@ class Outbound:
 
     __slots__ = (
         "_deadline",
+        "_direct",
         "_drained",
         "_limits",
         "_owner",
@@ -48,6 +51,7 @@ class Outbound:
         "_unsent_bytes",
         "_wire",
         "_writable",
+        "_write",
         "closed",
     )
 
@@ -55,6 +59,9 @@ class Outbound:
         self._wire = wire
         self._owner = owner
         self._limits = limits
+        self._write = wire.write
+        self._direct = True
+        """Nothing stands between a frame and the transport: open, writable, and no queue."""
         self._writable = True
         self._queue: deque[bytes] | None = None
         self._queue_bytes = 0
@@ -66,30 +73,26 @@ class Outbound:
     @property
     def ready(self) -> bool:
         """True while what is sent goes straight to the transport."""
-        return self._writable and not self._queue
+        return self._direct
 
     def send(self, frame: bytes) -> None:
         """Send a response, chunk or keepalive frame; callers hold back more until `ready`."""
-        if self.closed:
-            return
         if self._queue:
             self._enqueue(frame)
-        else:
-            self._wire.write(frame)
+        elif not self.closed:
+            self._write(frame)
 
     def deliver(self, frame: bytes) -> None:
         """Send one notification frame, or queue it; over the bounds the owner is told."""
-        if self.closed:
-            return
-        if self._writable and not self._queue:
-            self._wire.write(frame)
-            return
-        frames = len(self._queue) if self._queue else 0
-        limits = self._limits
-        if frames >= limits.queue_frames or self._queue_bytes + len(frame) > limits.queue_bytes:
-            self.overflow()
-            return
-        self._enqueue(frame)
+        if self._direct:
+            self._write(frame)
+        elif not self.closed:
+            frames = len(self._queue) if self._queue else 0
+            limits = self._limits
+            if frames >= limits.queue_frames or self._queue_bytes + len(frame) > limits.queue_bytes:
+                self.overflow()
+            else:
+                self._enqueue(frame)
 
     def overflow(self) -> None:
         """Drop what is queued and tell the owner."""
@@ -99,6 +102,7 @@ class Outbound:
     def discard(self) -> None:
         """Drop what is queued and send nothing more: the way of a close frame is free."""
         self.closed = True
+        self._direct = False
         self._queue = None
         self._queue_bytes = 0
 
@@ -120,7 +124,7 @@ class Outbound:
 
     def paused(self) -> None:
         """The transport's buffer is full: queue from now on, and give the peer a deadline to read on."""
-        self._writable = False
+        self._writable = self._direct = False
         self._unsent_bytes = self._wire.unsent_bytes()
         self._arm()
 
@@ -146,8 +150,9 @@ class Outbound:
         while self._queue and self._writable:
             frame = self._queue.popleft()
             self._queue_bytes -= len(frame)
-            self._wire.write(frame)  # may pause us again before it returns
-        if self.ready:
+            self._write(frame)  # may pause us again before it returns
+        if self._writable and not self.closed:
+            self._direct = True
             self._wake()
             self._owner.writable_again()
 

@@ -1,24 +1,22 @@
-"""WebSockets of clients: the upgrade, messages in, bytes out, back-pressure. Knows uvicorn and websockets.
+"""WebSockets of clients: the upgrade, messages in, bytes out, back-pressure. In place of uvicorn's own class.
 
-uvicorn hands an upgraded connection to the class made here instead of its own ASGI bridge: a message goes
-straight to the session and a frame straight to the transport, without a task or a queue in between. Of
-websockets' sans-I/O core only the receiving half is used; what is sent is framed by `ws_frame`, unmasked and
-unfragmented. The base class's hooks that matter are overridden here; `tests/sync/test_socket.py` drives each.
+uvicorn is given the class as `Config(ws=...)` and asks three things of it: to list itself among the server's
+connections, to be an asyncio protocol, and to have a `shutdown`. This one hands a message straight to the
+session and a frame straight to the transport: no ASGI task, queue or wake-up in between. Of websockets'
+sans-I/O core only the receiving half is used; what is sent was framed by `ws_frame`, unmasked, unfragmented.
 """
 
 import asyncio
-from collections.abc import Generator
+import logging
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, ClassVar, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import Close as CloseData
 from websockets.frames import CloseCode as WebSocketCloseCode
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
-from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
+from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.utils import accept_key
 
 from sync.http_headers import COMMON_HEADERS
@@ -27,17 +25,19 @@ from sync.protocol.codes import Close
 from sync.services import Services
 from sync.session import Session
 
-CLIENT_PATH = "/api/v1/ws"
-
+_LOGGER = logging.getLogger(__name__)
 _REASONS = {400: "Bad Request", 405: "Method Not Allowed", 503: "Service Unavailable"}
 _COMMON = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS)
 _WRITE_BUFFER_BYTES = 256 * 1024
 _FRAGMENTS_MAX = 1024
 """Pieces of a fragmented message kept apart; beyond, they are joined, so that empty ones cost nothing."""
 
+HeaderLines = Sequence[tuple[bytes, bytes]]
+"""Header lines in order, names in lower case."""
 
-class _Receiver(ServerProtocol):
-    """websockets' receiving half, which reports a violation instead of closing in its own words."""
+
+class _Receiver(Protocol):
+    """websockets' core past the handshake; it reports a violation instead of closing in its own words."""
 
     failure: WebSocketCloseCode | int | None = None
 
@@ -53,57 +53,77 @@ class _Receiver(ServerProtocol):
             yield
 
 
-class ClientSocket(WebSocketsSansIOProtocol):
+class ClientSocket(asyncio.Protocol):
     """One upgraded TCP connection. Subclassed by `websocket_protocol`, which binds the services."""
 
     services: ClassVar[Services]
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.conn: _Receiver = _Receiver(max_size=self.services.limits.frame_bytes, logger=self.logger)
+    __slots__ = (
+        "_close_deadline",
+        "_closing_handshake",
+        "_connections",
+        "_failed",
+        "_fragments",
+        "_loop",
+        "_receiver",
+        "_session",
+        "_text",
+        "_writable",
+        "transport",
+        "write",
+    )
+
+    write: Callable[[bytes], None]
+    """Send bytes that are complete frames: the transport's own method."""
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        self._connections = server_state.connections
+        self._loop = asyncio.get_running_loop()
+        self._receiver = _Receiver(
+            SERVER, state=OPEN, max_size=self.services.limits.frame_bytes, logger=_LOGGER
+        )
+        self._fragments: list[bytes] = []
+        self._text = False
         self._session: Session | None = None
+        self._writable = True
         self._closing_handshake = False
         self._close_deadline: asyncio.TimerHandle | None = None
         self._failed = False
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The TCP connection is handed over by the HTTP protocol."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.write = self.transport.write
+        self._connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes there
+
     # Upgrade (protocol 2).
 
-    def handle_connect(self, event: Request) -> None:
+    def upgrade(self, method: str, headers: HeaderLines) -> None:
         """Answer the upgrade request by hand: our order of checks, our headers."""
-        self.handshake_initiated = True
-        self.handshake_complete = True
-        status, text = _refusal(event)
-        subprotocol = None if status else self._subprotocol(event)
+        status, text = _refusal(method, headers)
+        subprotocol = None if status else self._subprotocol(headers)
         if not status and subprotocol is None:
             status = 400
         limits, sessions = self.services.limits, self.services.sessions
-        if not status and (
-            self.services.draining or sessions.unauthenticated >= limits.unauthenticated_sessions
-        ):
+        full = sessions.unauthenticated >= limits.unauthenticated_sessions
+        if not status and (self.services.draining or full):
             status = 503
         if status:
             self._refuse(status, text)
             return
         self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
-        accept = accept_key(event.headers.get_all("Sec-WebSocket-Key")[0])
-        self.transport.write(
+        accept = accept_key(_values(headers, b"sec-websocket-key")[0])
+        self.write(
             (
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 f"Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n{_COMMON}\r\n"
             ).encode("latin-1")
         )
-        self.conn.state = OPEN
         self._session = Session(self.services, self)
 
-    def _subprotocol(self, request: Request) -> str | None:
+    def _subprotocol(self, headers: HeaderLines) -> str | None:
         """The first of our own subprotocols that any header line offers, compared exactly."""
-        lines = request.headers.get_all("Sec-WebSocket-Protocol")
+        lines = _values(headers, b"sec-websocket-protocol")
         offered = {token.strip() for line in lines for token in line.split(",")}
         return next((name for name in self.services.subprotocols if name in offered), None)
 
@@ -115,74 +135,76 @@ class ClientSocket(WebSocketsSansIOProtocol):
             f"HTTP/1.1 {status} {_REASONS[status]}\r\n{_COMMON}{kind}{allow}"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
-        self.close_sent = True
-        self.transport.write(head.encode("latin-1") + body)
+        self.write(head.encode("latin-1") + body)
         self.transport.close()
 
     # Bytes and messages in.
 
     def data_received(self, data: bytes) -> None:
         """Feed the receiver; messages that came before a violation are handled before it."""
-        self.conn.receive_data(data)
-        session = self._session
-        if session is not None:
-            session.heard = True
-        self.handle_events()
-        if self.conn.failure is not None and not self._failed:
-            self._failed = True
-            self._violated(self.conn.failure)
-
-    def _violated(self, failure: WebSocketCloseCode | int) -> None:
-        session = self._session
+        session, receiver = self._session, self._receiver
         if session is None:
-            self._refuse(400, "")
-        elif failure == WebSocketCloseCode.MESSAGE_TOO_BIG:
-            session.violated(codes.MESSAGE_TOO_BIG)
-        else:
-            session.violated(codes.PROTOCOL_VIOLATION)
+            return  # refused: whatever follows is not read
+        session.heard = True
+        receiver.receive_data(data)
+        for event in receiver.events_received():
+            self._frame_received(session, cast(Frame, event))
+        if receiver.failure is not None and not self._failed:
+            self._failed = True
+            too_big = receiver.failure == WebSocketCloseCode.MESSAGE_TOO_BIG
+            session.violated(codes.MESSAGE_TOO_BIG if too_big else codes.PROTOCOL_VIOLATION)
 
-    def handle_cont(self, event: Frame) -> None:
-        """Gather the pieces of a fragmented message, however small they are."""
-        self.frames.append(cast(bytes, event.data))
-        if len(self.frames) > _FRAGMENTS_MAX:
-            self.frames = [b"".join(self.frames)]
-        if event.fin:
-            self.send_receive_event_to_app()
+    def _frame_received(self, session: Session, frame: Frame) -> None:
+        match frame.opcode:
+            case Opcode.BINARY | Opcode.TEXT:
+                self._text = frame.opcode is Opcode.TEXT
+                if frame.fin:
+                    self._message_received(session, bytes(frame.data))
+                else:
+                    self._fragments = [bytes(frame.data)]
+            case Opcode.CONT:
+                self._fragment_received(session, frame)
+            case Opcode.PING:
+                self._send_pong()
+            case Opcode.CLOSE:
+                self._close_received(session)
+            case _:  # a pong: that anything came is noted already
+                pass
 
-    def send_receive_event_to_app(self) -> None:
-        """One complete message: hand it to the session, which bounds its own backlog."""
-        frames, self.frames = self.frames, []
-        session = self._session
-        if session is None or session.closing:
+    def _fragment_received(self, session: Session, frame: Frame) -> None:
+        self._fragments.append(bytes(frame.data))
+        if frame.fin:
+            fragments, self._fragments = self._fragments, []
+            self._message_received(session, b"".join(fragments))
+        elif len(self._fragments) > _FRAGMENTS_MAX:
+            self._fragments = [b"".join(self._fragments)]
+
+    def _message_received(self, session: Session, data: bytes) -> None:
+        if session.closing:
             return
-        if self.curr_msg_data_type == "text":
+        if self._text:
             session.text_received()
         else:
-            session.binary_received(bytes(frames[0]) if len(frames) == 1 else b"".join(frames))
+            session.binary_received(data)
 
-    def handle_ping(self) -> None:
-        """Send the pongs, unless the peer does not read: they may not pile up."""
-        output = self.conn.data_to_send()
-        if self.writable.is_set() and not self._closing_handshake:
-            self.transport.write(b"".join(output))
+    def _send_pong(self) -> None:
+        """Send what the receiver has prepared, unless the peer does not read: pongs may not pile up."""
+        output = self._receiver.data_to_send()
+        if self._writable and not self._closing_handshake:
+            self.write(b"".join(output))
 
-    def handle_pong(self, event: Frame) -> None:
-        """Nothing to do: any input shows that the peer lives."""
-
-    def handle_close(self, event: Frame) -> None:
+    def _close_received(self, session: Session) -> None:
         """The peer's close frame: echo it unless it answers ours, then close TCP (RFC 6455 5.5.1, 7.1.1)."""
-        output = self.conn.data_to_send()
+        output = self._receiver.data_to_send()
         if not self._closing_handshake:
-            self.transport.write(b"".join(output))
-        if self._session is not None:
-            self._session.lost()
+            self.write(b"".join(output))
+        session.lost()
         self.transport.close()
 
-    # What the session asks for.
+    def eof_received(self) -> None:
+        """The peer has shut its half: the transport closes itself."""
 
-    def write(self, data: bytes) -> None:
-        """Send complete frames."""
-        self.transport.write(data)
+    # What the session asks for.
 
     def unsent_bytes(self) -> int:
         """Bytes the transport still buffers."""
@@ -211,19 +233,18 @@ class ClientSocket(WebSocketsSansIOProtocol):
         if self._closing_handshake or self.transport.is_closing():
             return
         self._closing_handshake = True
-        self.close_sent = True
         # With a mark of 0 `pause_writing` and `resume_writing` tell whether anything is unsent.
         self.transport.set_write_buffer_limits(high=0)
         data = CloseData(int(close.code), close.reason).serialize()
-        self.transport.write(Frame(Opcode.CLOSE, data).serialize(mask=False))
+        self.write(Frame(Opcode.CLOSE, data).serialize(mask=False))
         if self._failed and self.transport.can_write_eof():
             self.transport.write_eof()
-        if self.writable.is_set():
+        if self._writable:
             self._await_peer_close()
 
     def _await_peer_close(self) -> None:
         if self._close_deadline is None:
-            self._close_deadline = self.loop.call_later(
+            self._close_deadline = self._loop.call_later(
                 self.services.limits.close_timeout_s, self.transport.abort
             )
 
@@ -231,13 +252,13 @@ class ClientSocket(WebSocketsSansIOProtocol):
 
     def pause_writing(self) -> None:
         """The transport's buffer is over its mark."""
-        super().pause_writing()
+        self._writable = False
         if self._session is not None:
             self._session.writing_paused()
 
     def resume_writing(self) -> None:
         """The transport takes bytes again."""
-        super().resume_writing()
+        self._writable = True
         if self._closing_handshake:
             self._await_peer_close()
         if self._session is not None:
@@ -251,26 +272,29 @@ class ClientSocket(WebSocketsSansIOProtocol):
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Clean up, then let the base class unlist the connection."""
+        """Clean up."""
         if self._close_deadline is not None:
             self._close_deadline.cancel()
         if self._session is not None:
             self._session.lost()
-        super().connection_lost(exc)
+        self._connections.discard(self)
 
 
-def _refusal(request: Request) -> tuple[int, str]:
+def _values(headers: HeaderLines, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in headers if key == name]
+
+
+def _refusal(method: str, headers: HeaderLines) -> tuple[int, str]:
     """Status and text of the first failed check of the upgrade (protocol 2), or (0, "")."""
-    headers = request.headers
-    if request.method != "GET":
+    if method != "GET":
         return 405, ""
-    if not any("upgrade" in value.lower() for value in headers.get_all("Connection")):
+    if not any("upgrade" in value.lower() for value in _values(headers, b"connection")):
         return 400, "Connection header did not include 'upgrade'"
-    if not any(value.lower() == "websocket" for value in headers.get_all("Upgrade")):
+    if not any(value.lower() == "websocket" for value in _values(headers, b"upgrade")):
         return 400, "`Upgrade` header did not include 'websocket'"
-    if headers.get_all("Sec-WebSocket-Version")[:1] != ["13"]:
+    if _values(headers, b"sec-websocket-version")[:1] != ["13"]:
         return 400, "`Sec-WebSocket-Version` header did not include '13'"
-    if not headers.get_all("Sec-WebSocket-Key"):
+    if not _values(headers, b"sec-websocket-key"):
         return 400, "`Sec-WebSocket-Key` header missing"
     return 0, ""
 
@@ -279,6 +303,7 @@ def websocket_protocol(bound: Services) -> type[ClientSocket]:
     """The class uvicorn is given as `Config(ws=...)`: one instance per upgraded connection."""
 
     class BoundSocket(ClientSocket):
+        __slots__ = ()
         services = bound
 
     return BoundSocket
