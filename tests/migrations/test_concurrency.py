@@ -123,3 +123,21 @@ async def test_a_script_waits_for_a_table_lock_only_so_long(empty_database_url: 
             with pytest.raises(MigrationError, match="canceling statement due to lock timeout"):
                 await migrate_up(impatient)
     assert await version(empty_database_url) == 12
+
+
+async def test_a_connection_cut_in_the_middle_is_an_error_and_leaves_nothing(empty_database_url: str) -> None:
+    await seeded_at(empty_database_url, 9)
+    async with connected(empty_database_url) as watcher:
+        async with watcher.transaction():
+            await watcher.execute("LOCK TABLE files IN ACCESS EXCLUSIVE MODE")
+            up = asyncio.create_task(migrate_up(empty_database_url))
+            await until(watcher, BLOCKED)
+            await watcher.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks"
+                " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+            )
+            with pytest.raises(MigrationError, match=r"^migration error: while executing migration"):
+                await up
+        await until(watcher, GONE)
+    assert await shared_versions(empty_database_url) == list(range(1, 10))
+    assert await tables(empty_database_url) == expected(9)

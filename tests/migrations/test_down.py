@@ -2,7 +2,16 @@
 
 import pytest
 
-from migrations import NeedsConfirmation, NothingToRollBack, migrate_down, migrate_up, revertible, version
+from migrations import (
+    MigrationError,
+    NeedsConfirmation,
+    NothingToRollBack,
+    migrate_down,
+    migrate_up,
+    revertible,
+    version,
+)
+from migrations.catalog import Catalog, Migration
 from migrations.schema import expected
 
 from .support import (
@@ -163,3 +172,29 @@ async def test_down_removes_the_row_of_the_go_server_too(empty_database_url: str
     assert [row["version_id"] for row in rows] == list(range(11))
     assert await shared_versions(empty_database_url) == list(range(1, 11))
     assert await version(empty_database_url) == 10
+
+
+def with_own(up: str, down: str) -> Catalog:
+    """This project's migrations and one more."""
+    return {**CATALOG, 999: Migration(999, "extra", up, down, bytes(48))}
+
+
+async def test_a_failing_down_script_changes_nothing(empty_database_url: str) -> None:
+    catalog = with_own("CREATE TABLE extra (x INTEGER)", "DROP TABLE extra; SELECT 1 / 0")
+    await migrate_up(empty_database_url, catalog=catalog)
+    with pytest.raises(MigrationError) as caught:
+        await migrate_down(empty_database_url, catalog=catalog)
+    assert str(caught.value) == (
+        "migration error: while executing migration 999: error returned from database: division by zero"
+    )
+    assert "extra" in await relations(empty_database_url)
+    assert await version(empty_database_url, catalog=catalog) == 999
+
+
+async def test_a_down_script_may_ask_to_run_outside_a_transaction(empty_database_url: str) -> None:
+    down = "-- no-transaction\nDROP INDEX CONCURRENTLY extra"
+    catalog = with_own("CREATE INDEX extra ON records (cursor)", down)
+    await migrate_up(empty_database_url, catalog=catalog)
+    await migrate_down(empty_database_url, catalog=catalog)
+    assert "extra" not in await relations(empty_database_url)
+    assert await version(empty_database_url) == LAST
