@@ -5,6 +5,7 @@ problems and raises them together, so that an operator mends an environment in o
 lists what is read here; a test compares the two.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,11 @@ from sync.limits import Limits
 DEV_AUDIENCE: Final = "less-sync"
 FILE_BYTES_LIMIT_MAX: Final = 5 * 1024**3
 YEAR_S: Final = 31_536_000
+
+
+def environment() -> Mapping[str, str]:
+    """The environment of this process, for the commands that hand it on or need one variable of it."""
+    return os.environ
 
 
 class ConfigError(Exception):

@@ -1,7 +1,6 @@
 """The `migrate` command: bring a database up or down, and say where it stands (operations chapter 16.2)."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC
@@ -12,6 +11,7 @@ from typing import Annotated, Final, assert_never
 import typer
 
 import migrations
+from bins.config import environment
 from bins.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from migrations import Applied, MigrationError, Repaired, State
 
@@ -100,8 +100,8 @@ def _create(name: str, folder: Path | None) -> None:
 async def _database(url: str | None, environ: Mapping[str, str]) -> AsyncIterator[str]:
     """The database meant: the option's, the environment's, or the private Postgres for as long as it is used.
 
-    The environment is read here and not through `Settings`: migrating needs none of the server's other
-    variables, and must work where they are unset or wrong.
+    Not by `Settings`: migrating needs none of the server's other variables, and must work where they are
+    unset or wrong.
     """
     url = environ.get("DATABASE_URL") if url is None else url
     if url is not None:
@@ -115,7 +115,7 @@ async def _database(url: str | None, environ: Mapping[str, str]) -> AsyncIterato
 
 
 async def _run(command: Command, database_url: str | None, *, yes: bool, dry_run: bool) -> None:
-    async with _database(database_url, os.environ) as url:
+    async with _database(database_url, environment()) as url:
         match command:
             case Command.UP:
                 await _up(url, dry_run=dry_run)
