@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth import PERSONAL_SPACE_ROOTS, Identity, personal_space_id
+from auth import PERSONAL_SPACE_ROOTS, Identity, derive_mailbox_id, personal_space_id
 from tests.auth.vectors import auth_vectors
 
 SPACE_ID = auth_vectors()["space_id"]
@@ -64,3 +64,12 @@ def test_identity_shows_nothing_of_itself() -> None:
         issuer="secret-i", user_id="secret-u", client_id="secret-c", did="secret-d", mailbox_id="secret-m"
     )
     assert repr(identity) == "Identity()"
+
+
+@pytest.mark.parametrize(
+    "case", auth_vectors()["mailbox_id"], ids=lambda case: f"{case['brand']} {case['user_id']}"
+)
+def test_mailbox_id_matches_the_vector(case: dict[str, str]) -> None:
+    key = bytes.fromhex(case["encryption_key_hex"])
+    mailbox = derive_mailbox_id(case["brand"], key, issuer=case["issuer"], user_id=case["user_id"])
+    assert mailbox == case["mailbox_id"]
