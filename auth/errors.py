@@ -54,10 +54,14 @@ class MalformedText(AuthError):
 
 
 class MissingToken(AuthError):
+    """No token at all."""
+
     text = "missing authorization token"
 
 
 class InvalidToken(AuthError):
+    """Wrong syntax, signature, claims or audience."""
+
     text = "invalid token"
 
 
@@ -66,10 +70,14 @@ class KeysUnavailable(InvalidToken):
 
 
 class ExpiredToken(AuthError):
+    """`exp` has passed."""
+
     text = "token has expired"
 
 
 class UntrustedIssuer(AuthError):
+    """`iss` is absent or not configured."""
+
     text = "untrusted token issuer"
 
 
@@ -85,16 +93,22 @@ class DidKeyError(AuthError):
 
 
 class MissingPrefix(DidKeyError):
+    """Not `did:key:z` and something after it."""
+
     def __init__(self) -> None:
         super().__init__("missing did:key:z prefix")
 
 
 class InputTooLong(DidKeyError):
+    """The base58 part is longer than 256 bytes."""
+
     def __init__(self, length_bytes: int) -> None:
         super().__init__(f"base58 input too long: {length_bytes}")
 
 
 class Base58Decode(DidKeyError):
+    """A character outside the Bitcoin alphabet."""
+
     def __init__(self) -> None:
         super().__init__("base58 decode failed")
 
@@ -107,16 +121,22 @@ class InvalidVarint(DidKeyError):
 
 
 class WrongMulticodec(DidKeyError):
+    """A key of another kind."""
+
     def __init__(self, code: int) -> None:
         super().__init__(f"expected P-256 multicodec 0x1200, got 0x{code:x}")
 
 
 class WrongPointLength(DidKeyError):
+    """Not the 33 bytes of a compressed point."""
+
     def __init__(self, length_bytes: int) -> None:
         super().__init__(f"expected 33-byte compressed point, got {length_bytes}")
 
 
 class InvalidPoint(DidKeyError):
+    """33 bytes that are no point of the curve in compressed form."""
+
     def __init__(self) -> None:
         super().__init__("point not on P-256 curve")
 
@@ -149,34 +169,50 @@ class UcanError(AuthError):
 
 
 class InvalidUcan(UcanError):
+    """Wrong syntax, signature, claims, times or number of proofs."""
+
     text = "invalid UCAN"
 
 
 class UcanExpired(UcanError):
+    """`exp` of a link has passed."""
+
     text = "UCAN expired"
 
 
 class ChainTooDeep(UcanError):
+    """More than eight links."""
+
     text = "UCAN chain too deep"
 
 
 class AttenuationViolation(UcanError):
+    """Less is granted than is needed or passed on."""
+
     text = "UCAN attenuation violation"
 
 
 class ResourceMismatch(UcanError):
+    """A link is about another space."""
+
     text = "UCAN resource mismatch"
 
 
 class RootMismatch(UcanError):
+    """The chain does not begin at the space's root key."""
+
     text = "UCAN root key mismatch"
 
 
 class IdentityMismatch(UcanError):
+    """A link was given to somebody else."""
+
     text = "UCAN identity mismatch"
 
 
 class UcanRevoked(UcanError):
+    """A link, or its twin, is revoked in this space."""
+
     text = "UCAN revoked"
 
 
@@ -193,14 +229,18 @@ class SessionError(AuthError):
 
 
 class InvalidSession(SessionError):
-    pass
+    """Wrong length, version, MAC or space."""
 
 
 class SessionExpired(SessionError):
+    """The expiry has passed."""
+
     text = "session token expired"
 
 
 class InvalidKeyLength(SessionError):
+    """The key a server was given, not a token, is wrong."""
+
     def __init__(self, length_bytes: int) -> None:
         super().__init__()
         self.length_bytes = length_bytes
@@ -210,6 +250,8 @@ class InvalidKeyLength(SessionError):
 
 
 class InvalidPermission(SessionError):
+    """Rightly signed, for a permission there is not."""
+
     def __init__(self, value: int) -> None:
         super().__init__()
         self.value = value
@@ -225,14 +267,20 @@ class SignatureError(AuthError):
 
 
 class MissingSignatureInput(SignatureError):
+    """No readable `Signature-Input`."""
+
     text = "missing Signature-Input header"
 
 
 class MissingSignature(SignatureError):
+    """No readable `Signature`."""
+
     text = "missing Signature header"
 
 
 class InvalidSignatureInput(SignatureError):
+    """`detail` says what was expected."""
+
     def __init__(self, detail: str) -> None:
         super().__init__()
         self.detail = detail
@@ -242,6 +290,8 @@ class InvalidSignatureInput(SignatureError):
 
 
 class UnsupportedAlgorithm(SignatureError):
+    """`alg` is not `ed25519`."""
+
     def __init__(self, algorithm: str) -> None:
         super().__init__()
         self.algorithm = algorithm
@@ -251,10 +301,14 @@ class UnsupportedAlgorithm(SignatureError):
 
 
 class SignatureExpired(SignatureError):
+    """`created` is too far from now."""
+
     text = "signature expired"
 
 
 class MissingRequiredComponent(SignatureError):
+    """Method, target or host is not signed."""
+
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
@@ -264,6 +318,8 @@ class MissingRequiredComponent(SignatureError):
 
 
 class InvalidSignatureHeader(SignatureError):
+    """`detail` says what was expected."""
+
     def __init__(self, detail: str) -> None:
         super().__init__()
         self.detail = detail
@@ -273,11 +329,13 @@ class InvalidSignatureHeader(SignatureError):
 
 
 class KeyLookupFailed(SignatureError):
+    """`keyid` is not known."""
+
     text = "key lookup failed: unknown key id"
 
 
 class VerificationFailed(SignatureError):
-    pass
+    """No text the request may stand for was signed with this key."""
 
 
 class InvalidKeyId(AuthError):
@@ -304,8 +362,10 @@ class FstError(AuthError):
 
 
 class InvalidFst(FstError):
-    pass
+    """Malformed, forged, or for another peer."""
 
 
 class ExpiredFst(FstError):
+    """The expiry has passed."""
+
     text = "federation subscribe token expired"
