@@ -235,7 +235,7 @@ async def test_endless_body_is_abandoned_at_the_limit(server: JwksServer, fetche
     async def endless(_path: str, writer: asyncio.StreamWriter) -> None:
         nonlocal written
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while True:
+        while not writer.is_closing():
             writer.write(chunk)
             await writer.drain()
             written += len(chunk)
@@ -321,7 +321,7 @@ async def test_whole_fetch_has_one_deadline_however_the_bytes_drip(
 ) -> None:
     async def drip(_path: str, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while True:
+        while not writer.is_closing():
             writer.write(b"1\r\n \r\n")
             await writer.drain()
             await asyncio.sleep(0.01)
