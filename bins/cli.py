@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from bins.errors import CommandError, print_error
+from bins.folder.commands import add_commands
 
 if TYPE_CHECKING:
     from bins.config import Settings
@@ -147,20 +148,20 @@ def _print_banner(settings: "Settings", address: "ListenAddress") -> None:
         lines[0] += " in dev mode: for this machine and tokens minted here"
         # The variable may be set in this terminal alone, so only the built-in default goes without saying.
         where = [] if settings.data_dir == Path("data") else ["--data-dir", str(settings.data_dir)]
-        lines.append(f"mint a token:   {shlex.join([_own_name(), 'token', '--user', 'alice', *where])}")
+        lines.append(f"mint a token:   {shlex.join([*_own_name(), 'token', '--user', 'alice', *where])}")
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
-def _own_name() -> str:
+def _own_name() -> list[str]:
     """How this command can be called again from here: by name if that finds it, else by its path."""
     program = Path(sys.argv[0])
+    if program.suffix == ".py":  # started as `python -m bins.cli`
+        return [sys.executable, "-m", "bins.cli"]
     found = shutil.which("less-sync")
     if found and program.exists() and Path(found).samefile(program):
-        return "less-sync"
-    try:
-        return str(program.absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return str(program.absolute())
+        return ["less-sync"]
+    absolute = program.absolute()
+    return [str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)]
 
 
 @app.command()
@@ -201,6 +202,9 @@ def _parse_ttl(text: str) -> int:
             "a number of seconds, or 90m, 24h, 7d; at most ten years", param_hint="--ttl"
         )
     return seconds
+
+
+add_commands(app)
 
 
 if __name__ == "__main__":

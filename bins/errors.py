@@ -1,5 +1,6 @@
 """How a command fails: `Error:` on standard error, and why, without a traceback (operations chapter 10.1)."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,9 +15,10 @@ class CommandError(Exception):
 
 def os_error_text(error: OSError) -> str:
     """The operating system's message, `Address already in use (os error 98)`."""
-    # getaddrinfo numbers its failures by itself, below zero.
-    is_errno = error.errno is not None and error.errno > 0
-    return f"{error.strerror} (os error {error.errno})" if is_errno else str(error.strerror or error)
+    # getaddrinfo numbers its failures by itself, below zero; asyncio and socket add to the system's own text.
+    if error.errno is not None and error.errno > 0:
+        return f"{os.strerror(error.errno)} (os error {error.errno})"
+    return error.strerror or str(error)
 
 
 def print_error(message: str, causes: Sequence[str] = ()) -> None:

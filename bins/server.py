@@ -106,7 +106,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> "HttpServer":
     url = settings.database.url
     if url is None:
         url = await _own_database(settings.data_dir, stack)
-    await _migrate(url)
+    await migrate_when_reachable(url)
     services = await _open_services(settings, url, injected, stack)
     server = HttpServer(services, expose_etag=settings.cors_expose_etag)
     await server.start(open_listeners(settings.listen))
@@ -132,24 +132,29 @@ async def _own_database(data_dir: Path, stack: AsyncExitStack) -> str:
     return postgres.url
 
 
-async def _migrate(url: str) -> None:
-    """Connect and migrate, trying again for 15 s while the database is not there yet.
+async def migrate_when_reachable(
+    url: str, *, timeout_s: float = CONNECT_TIMEOUT_S, pause_s: float = CONNECT_PAUSE_S
+) -> None:
+    """Connect and migrate, trying again for `timeout_s` while the database is not there yet.
 
     Safe with other servers that start at the same time: migrations run under an advisory lock.
+
+    Raises:
+        CommandError: the database stayed away, refused us, or could not be migrated.
     """
     loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + CONNECT_TIMEOUT_S
+    deadline_s = loop.time() + timeout_s
     while True:
         try:
             await migrations.migrate_up(url, on_applied=_log_applied)
         except migrations.DatabaseUnreachable as error:
             if not _may_pass(error.__cause__):
                 raise CommandError(str(error)) from error
-            if loop.time() + CONNECT_PAUSE_S > deadline_s:
+            if loop.time() + pause_s > deadline_s:
                 message = "database error: pool timed out while waiting for an open connection"
                 raise CommandError(message, [str(error).removeprefix("database error: ")]) from error
             _log.warning("the database cannot be reached yet", reason=str(error))
-            await asyncio.sleep(CONNECT_PAUSE_S)
+            await asyncio.sleep(pause_s)
         except migrations.MigrationError as error:
             raise CommandError(str(error)) from error
         else:
