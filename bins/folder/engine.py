@@ -50,7 +50,7 @@ _NOTICES_PER_TURN: Final = 64
 _BATCH_BYTES: Final = ClientLimits().frame_bytes
 _TRY_LATER: Final = (ErrorCode.INTERNAL, ErrorCode.RATE_LIMITED)
 KEY_HINT: Final = (
-    "the key file here is not the one they were encrypted with: "
+    "the devices of a user share one key file: "
     "`less-sync key export` on the other device, `less-sync key import` here"
 )
 
@@ -174,6 +174,7 @@ class Engine:
         count = PullCount()
         for record in notice.records:
             await self._receive(record, apply=True, count=count)
+        await in_thread(self._replica.name_undecryptable, count)
         await in_thread(self._replica.flush)
         if count.in_the_way:
             return True
@@ -247,7 +248,9 @@ class Engine:
     async def _commit(self, commit: PullCommit, count: PullCount) -> None:
         if count.undecryptable and not count.opened and self._state.is_new():
             await in_thread(self._replica.discard)
-            raise KeyMismatch(f"none of {count.undecryptable} records can be decrypted", KEY_HINT)
+            number = len(count.undecryptable)
+            raise KeyMismatch(f"the key file decrypts none of {number} records in the space", KEY_HINT)
+        await in_thread(self._replica.name_undecryptable, count)
         if count.opened:
             await self._bind_once()
         await in_thread(self._replica.flush)

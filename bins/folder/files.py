@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -50,8 +50,13 @@ class ChangedMeanwhile(Exception):
 class FileTree:
     """The files of one folder. Paths are relative, in the spelling of the disk."""
 
-    def __init__(self, root: Path, spool: Path) -> None:
-        """`spool` is a directory of the same file system for what is being written."""
+    def __init__(self, root: Path, spool: Path, *, link: Callable[..., None] = os.link) -> None:
+        """`spool` is a directory of the same file system for what is being written.
+
+        Raises:
+            OSError: either cannot be opened.
+        """
+        self._link = link
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self._spool = os.open(spool, _DIRECTORY)
@@ -222,7 +227,7 @@ class FileTree:
     def _link_new(self, spooled: str, parent: int, name: str) -> None:
         try:
             # Refuses an existing name: nothing that appeared meanwhile is overwritten.
-            os.link(spooled, name, src_dir_fd=self._spool, dst_dir_fd=parent, follow_symlinks=False)
+            self._link(spooled, name, src_dir_fd=self._spool, dst_dir_fd=parent, follow_symlinks=False)
         except FileExistsError:
             raise ChangedMeanwhile from None
         except OSError as error:

@@ -88,7 +88,7 @@ class PullCount:
     """What one pull met, to tell a wrong key file from a stray record."""
 
     opened: int = 0
-    undecryptable: int = 0
+    undecryptable: list[UUID] = field(default_factory=list)
     in_the_way: int = 0
 
 
@@ -163,8 +163,8 @@ class Replica:
         try:
             file = self._cipher.open(incoming.record, incoming.sealed)
         except Undecryptable:
-            count.undecryptable += 1
-            self._postpone(row, incoming.cursor, NOT_DECRYPTABLE, kind=Kind.UNDECRYPTABLE)
+            count.undecryptable.append(incoming.record)
+            self._note(replace(row, pending_cursor=incoming.cursor, pending_reason=NOT_DECRYPTABLE))
             return None
         except ForeignRecord:
             count.opened += 1
@@ -256,6 +256,13 @@ class Replica:
             self._tell(Event(Kind.CONFLICT, path, copy))
             return
         raise Obstacle("too many conflict copies within one second")
+
+    def name_undecryptable(self, count: PullCount) -> None:
+        """Tell which records a pull could not decrypt, by path where that is known."""
+        for record in count.undecryptable:
+            row = self._row(record)
+            path = row.path if row is not None and row.path else f"record {record}"
+            self._tell(Event(Kind.UNDECRYPTABLE, path, NOT_DECRYPTABLE))
 
     # Changes out.
 
@@ -368,11 +375,9 @@ class Replica:
         if len(self._gathered) >= _ROWS_GATHERED:
             self.flush()
 
-    def _postpone(
-        self, row: Row, cursor: int, reason: str, *, name: str = "", kind: Kind = Kind.SKIPPED
-    ) -> None:
+    def _postpone(self, row: Row, cursor: int, reason: str, *, name: str = "") -> None:
         self._note(replace(row, pending_cursor=cursor, pending_reason=reason))
-        self._tell(Event(kind, row.path or name or f"record {row.record}", reason))
+        self._tell(Event(Kind.SKIPPED, row.path or name or f"record {row.record}", reason))
 
     def _raw(self, path: str) -> str:
         found = self.scan.files.get(path)

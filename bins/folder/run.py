@@ -14,9 +14,9 @@ from uuid import UUID
 from bins.folder.access import TokenOptions, Tokens, is_exposed, personal_space, server_url, tokens_from
 from bins.folder.crypto import RecordCipher
 from bins.folder.engine import Engine, WatchTimes
-from bins.folder.errors import FolderError, ServerDown, TokenProblem, UsageProblem
+from bins.folder.errors import FolderError, KeyMismatch, ServerDown, TokenProblem, UsageProblem
 from bins.folder.files import FileTree
-from bins.folder.keyfile import load_or_create_key
+from bins.folder.keyfile import FolderKey, load_or_create_key
 from bins.folder.replica import Replica
 from bins.folder.report import Event, Kind, Reporter
 from bins.folder.state import FolderState, disk_errors
@@ -96,6 +96,18 @@ async def _do(job: Job, reporter: Reporter) -> None:
     key, is_new_key = load_or_create_key(job.key_file)
     if is_new_key:
         reporter.tell(Event(Kind.NOTE, detail=f"new key file {job.key_file}: other devices need it"))
+    try:
+        await _with_key(job, url, tokens, space, key, reporter)
+    except KeyMismatch:
+        if is_new_key:
+            # It would be in the way of the right one. Renamed, in case another command used it meanwhile.
+            job.key_file.rename(job.key_file.with_name(f"{job.key_file.name}.{key.fingerprint}.old"))
+        raise
+
+
+async def _with_key(
+    job: Job, url: str, tokens: Tokens, space: UUID, key: FolderKey, reporter: Reporter
+) -> None:
     if is_exposed(url):
         reporter.tell(
             Event(Kind.NOTE, detail="the connection is not encrypted: anybody on the way can take the token")
