@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -52,10 +53,17 @@ class HttpProtocol(HttpToolsProtocol):
         self._received_bytes = 0
         self._upgraded = False
         self._refused = False
+        self._to_upgrade: bool | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
-        """Start the idle clock at once: a client that never speaks is idle too."""
-        super().connection_made(transport)
+        """Start the idle clock at once: a client that never speaks is idle too.
+
+        The base class would look up both addresses; nothing here reads them, and no log may show them.
+        """
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.scheme = "http"
         self._rearm_idle_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -83,6 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._head_bytes = self._received_bytes = 0
+        self._to_upgrade = None
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._refuse, 408)
 
     def on_url(self, url: bytes) -> None:
@@ -126,7 +135,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(self._refusal)
 
     def _should_upgrade(self) -> bool:
-        return super()._should_upgrade() and httptools.parse_url(self.url).path == WEBSOCKET_PATH
+        # Asked three times a request, once its head is whole.
+        if self._to_upgrade is None:
+            wanted = super()._should_upgrade()
+            self._to_upgrade = wanted and httptools.parse_url(self.url).path == WEBSOCKET_PATH
+        return self._to_upgrade
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing to warn of: a request to upgrade may be ignored (RFC 9110 7.8)."""

@@ -172,11 +172,11 @@ class Session:
     # The handshake.
 
     def _authenticate(self, token: str) -> None:
-        self._restart_handshake_timer()
         identity = self._services.authenticator.identify_cached(token)
         if identity is not None:
             self._admit_identity(identity)
         else:
+            self._restart_handshake_timer()
             self._start(self._identify(token))
 
     def _restart_handshake_timer(self) -> None:

@@ -8,7 +8,7 @@ sans-I/O core only the receiving half is used; what is sent was framed by `ws_fr
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, ClassVar, cast
 
 from uvicorn.config import Config
@@ -32,8 +32,8 @@ _WRITE_BUFFER_BYTES = 256 * 1024
 _FRAGMENTS_MAX = 1024
 """Pieces of a fragmented message kept apart; beyond, they are joined, so that empty ones cost nothing."""
 
-HeaderLines = Sequence[tuple[bytes, bytes]]
-"""Header lines in order, names in lower case."""
+Headers = Mapping[bytes, list[str]]
+"""The values of each header, by name in lower case, in order of their lines."""
 
 
 class _Receiver(Protocol):
@@ -98,8 +98,15 @@ class ClientSocket(asyncio.Protocol):
 
     # Upgrade (protocol 2).
 
-    def upgrade(self, method: str, headers: HeaderLines) -> None:
-        """Answer the upgrade request by hand: our order of checks, our headers."""
+    def upgrade(self, method: str, lines: Iterable[tuple[bytes, bytes]]) -> None:
+        """Answer the upgrade request by hand: our order of checks, our headers.
+
+        Args:
+            lines: header lines in order, names in lower case.
+        """
+        headers: dict[bytes, list[str]] = {}
+        for name, value in lines:
+            headers.setdefault(name, []).append(value.decode("latin-1"))
         status, text = _refusal(method, headers)
         subprotocol = None if status else self._subprotocol(headers)
         if not status and subprotocol is None:
@@ -112,7 +119,7 @@ class ClientSocket(asyncio.Protocol):
             self._refuse(status, text)
             return
         self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
-        accept = accept_key(_values(headers, b"sec-websocket-key")[0])
+        accept = accept_key(headers[b"sec-websocket-key"][0])
         self.write(
             (
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -121,9 +128,9 @@ class ClientSocket(asyncio.Protocol):
         )
         self._session = Session(self.services, self)
 
-    def _subprotocol(self, headers: HeaderLines) -> str | None:
+    def _subprotocol(self, headers: Headers) -> str | None:
         """The first of our own subprotocols that any header line offers, compared exactly."""
-        lines = _values(headers, b"sec-websocket-protocol")
+        lines = headers.get(b"sec-websocket-protocol", ())
         offered = {token.strip() for line in lines for token in line.split(",")}
         return next((name for name in self.services.subprotocols if name in offered), None)
 
@@ -280,21 +287,17 @@ class ClientSocket(asyncio.Protocol):
         self._connections.discard(self)
 
 
-def _values(headers: HeaderLines, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in headers if key == name]
-
-
-def _refusal(method: str, headers: HeaderLines) -> tuple[int, str]:
+def _refusal(method: str, headers: Headers) -> tuple[int, str]:
     """Status and text of the first failed check of the upgrade (protocol 2), or (0, "")."""
     if method != "GET":
         return 405, ""
-    if not any("upgrade" in value.lower() for value in _values(headers, b"connection")):
+    if not any("upgrade" in value.lower() for value in headers.get(b"connection", ())):
         return 400, "Connection header did not include 'upgrade'"
-    if not any(value.lower() == "websocket" for value in _values(headers, b"upgrade")):
+    if not any(value.lower() == "websocket" for value in headers.get(b"upgrade", ())):
         return 400, "`Upgrade` header did not include 'websocket'"
-    if _values(headers, b"sec-websocket-version")[:1] != ["13"]:
+    if headers.get(b"sec-websocket-version", [])[:1] != ["13"]:
         return 400, "`Sec-WebSocket-Version` header did not include '13'"
-    if not _values(headers, b"sec-websocket-key"):
+    if b"sec-websocket-key" not in headers:
         return 400, "`Sec-WebSocket-Key` header missing"
     return 0, ""
 
