@@ -3,7 +3,6 @@
 Modules that a command alone needs are imported inside it, so that `less-sync token` answers at once.
 """
 
-import os
 import re
 import shlex
 import shutil
@@ -129,10 +128,10 @@ def serve(
 
 
 def _settings(options: dict[str, str], *, dev: bool) -> "Settings":
-    from bins.config import ConfigError, Settings
+    from bins.config import ConfigError, Settings, environment
 
     try:
-        return Settings.from_env({**os.environ, **options}, embedded=True, dev=dev)
+        return Settings.from_env({**environment(), **options}, embedded=True, dev=dev)
     except ConfigError as error:
         for problem in error.problems:
             print_error(problem)
@@ -173,23 +172,22 @@ def token(
         str | None, typer.Option(metavar="DID", help="Instead of the did:key of the user's own key.")
     ] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The server's data directory (DATA_DIR, else ./data).")
-    ] = None,
+        Path, typer.Option(envvar="DATA_DIR", metavar="DIR", help="The server's data directory.")
+    ] = Path("data"),
 ) -> None:
     """Mint a token for a server in dev mode and print it. Whoever can read its data directory can do this."""
     from bins.dev import DevIssuer, DevIssuerError
 
     life_s = _parse_ttl(ttl)
-    directory = data_dir or Path(os.environ.get("DATA_DIR") or "data")
-    is_new = not (directory / "dev").exists()
+    is_new = not (data_dir / "dev").exists()
     try:
-        minted = DevIssuer(directory).mint(user, now=datetime.now(UTC), ttl_s=life_s, did=did)
+        minted = DevIssuer(data_dir).mint(user, now=datetime.now(UTC), ttl_s=life_s, did=did)
     except DevIssuerError as error:
         raise CommandError(str(error)) from error
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--user") from error
     if is_new:
-        note = f"note: {directory} had no issuer yet; only a server with this data directory takes the token"
+        note = f"note: {data_dir} had no issuer yet; only a server with this data directory takes the token"
         print(note, file=sys.stderr)
     print(minted)
 
