@@ -141,7 +141,7 @@ def _settings(options: dict[str, str], *, dev: bool) -> "Settings":
 def _print_banner(settings: "Settings", address: "ListenAddress") -> None:
     """What somebody who just started a server needs next. On standard error: standard output is the log."""
     lines = [f"less-sync listens on http://{address}"]
-    if settings.database.url is None:
+    if settings.database.url is None or settings.dev:
         lines.append(f"data directory: {Path(settings.data_dir).absolute()}")
     if settings.dev:
         lines[0] += " in dev mode: for this machine and tokens minted here"

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,7 @@ from sync.socket import websocket_protocol
 
 CONNECT_TIMEOUT_S: Final = 15.0
 CONNECT_PAUSE_S: Final = 1.0
+OPEN_FILES_MAX: Final = 1 << 20
 CLOSE_TIMEOUT_S: Final = 1.0
 """For what follows the grace period: lanes and pool, which have nothing left to do by then."""
 
@@ -58,8 +60,17 @@ def run_server(settings: Settings, announce: Callable[[ListenAddress], None]) ->
         CommandError: the start failed.
     """
     configure_logging(level=settings.log.level, format=settings.log.format)
+    _raise_open_files_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings, announce))
+
+
+def _raise_open_files_limit() -> None:
+    """Every connection is an open file, and many systems start a process with a limit of 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(OPEN_FILES_MAX, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class StopSignals:
@@ -180,7 +191,7 @@ async def _open_services(
         stack.push_async_callback(pool.aclose, CLOSE_TIMEOUT_S)
         lanes = await PushLanes.start(pool, lanes=settings.database.push_lanes)
     except StorageError as error:
-        raise CommandError(f"database error: {error}") from error
+        raise CommandError(f"database error: {str(error).removeprefix('database error: ')}") from error
     stack.push_async_callback(lanes.aclose, CLOSE_TIMEOUT_S)
     keys = KeyFetcher(
         settings.trusted_issuers,
