@@ -1,6 +1,5 @@
 """The commands `push`, `pull`, `watch` and `key`. What they need is imported when they run."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -16,6 +15,8 @@ EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but files were skipped, 4 another key file is "
     "needed, 5 token refused, 6 server unreachable, 7 disk full, 8 folder in use, 130 interrupted."
 )
+
+DATA_DIR: Final = Path("data")
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder.", show_default=False)]
 Server = Annotated[
@@ -37,7 +38,7 @@ User = Annotated[
     typer.Option(envvar="LESS_SYNC_USER", metavar="NAME", help="Without a token: whose, of a dev server."),
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="The dev server's data directory (DATA_DIR, else ./data).")
+    Path, typer.Option(envvar="DATA_DIR", metavar="DIR", help="The dev server's data directory.")
 ]
 KeyFile = Annotated[
     Path | None,
@@ -73,7 +74,7 @@ def push(
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
     user: User = None,
-    data_dir: DataDir = None,
+    data_dir: DataDir = DATA_DIR,
     key_file: KeyFile = None,
     json: Json = False,
 ) -> None:
@@ -93,7 +94,7 @@ def pull(
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
     user: User = None,
-    data_dir: DataDir = None,
+    data_dir: DataDir = DATA_DIR,
     key_file: KeyFile = None,
     json: Json = False,
 ) -> None:
@@ -114,7 +115,7 @@ def watch(
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
     user: User = None,
-    data_dir: DataDir = None,
+    data_dir: DataDir = DATA_DIR,
     key_file: KeyFile = None,
     json: Json = False,
     interval: Annotated[
@@ -185,12 +186,13 @@ def _run(
     verb: str,
     folder: Path,
     server: str | None,
-    tokens: tuple[str | None, Path | None, str | None, str | None, Path | None],
+    tokens: tuple[str | None, Path | None, str | None, str | None, Path],
     key_file: Path | None,
     *,
     json: bool,
     times: "WatchTimes | None" = None,
 ) -> None:
+    from bins.config import environment
     from bins.folder.access import DEFAULT_SERVER, TokenOptions
     from bins.folder.engine import WatchTimes
     from bins.folder.keyfile import default_key_path
@@ -199,7 +201,7 @@ def _run(
 
     token, token_file, token_command, user, data_dir = tokens
     if token is None and token_file is None and token_command is None:
-        token = os.environ.get("LESS_SYNC_TOKEN") or None
+        token = environment().get("LESS_SYNC_TOKEN") or None
     job = Job(
         verb=Verb(verb),
         folder=folder,
@@ -209,7 +211,7 @@ def _run(
             file=token_file,
             command=token_command,
             user=user,
-            data_dir=data_dir or Path(os.environ.get("DATA_DIR") or "data"),
+            data_dir=data_dir,
         ),
         key_file=key_file or default_key_path(),
         times=times or WatchTimes(),
