@@ -6,7 +6,18 @@ from storage.postgres.pool import PostgresPool
 from storage.postgres.pulls import PostgresPullStore
 from storage.postgres.spaces import PostgresSpaceStore
 from storage.stores import Pull, PullStore, PushDone, PushStore, SpaceStore
-from storage.types import FILE, MEMBER, RECORD, PullMeta, PullRow, Push, PushOutcome, PushStatus, Space
+from storage.types import (
+    FILE,
+    MEMBER,
+    RECORD,
+    PullMeta,
+    PullRow,
+    Push,
+    PushOutcome,
+    PushStatus,
+    Space,
+    SpacesRead,
+)
 
 __all__ = [
     "FILE",
@@ -29,6 +40,7 @@ __all__ = [
     "SpaceExists",
     "SpaceNotFound",
     "SpaceStore",
+    "SpacesRead",
     "StorageError",
     "Unavailable",
 ]

@@ -6,7 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from storage.errors import StorageError
-from storage.types import PullMeta, PullRow, Push, PushOutcome, Space
+from storage.types import PullMeta, PullRow, Push, PushOutcome, Space, SpacesRead
 
 PushDone = Callable[[PushOutcome | StorageError], None]
 """Called once per submitted push, on the event loop, in cursor order within a space; must not raise."""
@@ -22,6 +22,10 @@ class SpaceStore(Protocol):
 
     async def get_spaces(self, ids: Sequence[UUID]) -> dict[UUID, Space]:
         """Read the spaces that exist among `ids`, in one round trip; none when `ids` is empty."""
+
+    async def read_spaces(self, ids: Sequence[UUID], cids: Sequence[tuple[UUID, str]] = ()) -> SpacesRead:
+        """Read what authorising needs, in one round trip: the spaces that exist among `ids`, and which of
+        `cids` (a space and a CID each) are revoked."""
 
     async def create_space(self, id: UUID, client_id: str, root_public_key: bytes | None) -> Space:
         """Insert a space with the database's defaults.

@@ -21,6 +21,16 @@ class Space:
     home_server: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class SpacesRead:
+    """Several spaces as one query saw them."""
+
+    spaces: dict[UUID, Space]
+    """Those that exist."""
+    revoked: frozenset[tuple[UUID, str]] = field(repr=False)
+    """The pairs of space and CID, of those asked about, that are revoked."""
+
+
 class PushStatus(IntEnum):
     """What `lsync_push_v1` answers for one push (storage chapter 7.2)."""
 

@@ -7,7 +7,7 @@ time) one round trip and one use of the pool serve many sessions.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -15,13 +15,13 @@ import asyncpg
 
 from storage.errors import SpaceExists, StorageError, Unavailable
 from storage.postgres.pool import PostgresPool
-from storage.types import Space
-
+from storage.types import Space, SpacesRead
 
 IDS_PER_QUERY_MAX: Final = 4096
-"""Ids gathered for one query; a single read that asks for more is sent alone."""
+"""Ids and CIDs gathered for one query; a single read that asks for more is sent alone."""
 
-_Waiting = tuple[Sequence[UUID], "asyncio.Future[dict[UUID, Space]]"]
+_Asked = tuple[Sequence[UUID], Sequence[tuple[UUID, str]]]
+_Waiting = tuple[_Asked, "asyncio.Future[SpacesRead]"]
 
 
 class PostgresSpaceStore:
@@ -41,11 +41,15 @@ class PostgresSpaceStore:
         await self._pool.fetch("ping")
 
     async def get_spaces(self, ids: Sequence[UUID]) -> dict[UUID, Space]:
-        """Read the spaces that exist among `ids`, as they are now or later; no query when `ids` is empty."""
+        """Read the spaces that exist among `ids`, as they are now; no query when `ids` is empty."""
+        return (await self.read_spaces(ids)).spaces
+
+    async def read_spaces(self, ids: Sequence[UUID], cids: Sequence[tuple[UUID, str]] = ()) -> SpacesRead:
+        """Read what authorising needs: the spaces that exist among `ids`, and the `cids` revoked in theirs."""
         if not ids:
-            return {}
-        answer: asyncio.Future[dict[UUID, Space]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((ids, answer))
+            return SpacesRead({}, frozenset())
+        answer: asyncio.Future[SpacesRead] = asyncio.get_running_loop().create_future()
+        self._waiting.append(((ids, cids), answer))
         if self._reading is None:
             self._reading = asyncio.create_task(self._read_waiting(), name="space reads")
         return await answer
@@ -56,23 +60,36 @@ class PostgresSpaceStore:
         try:
             while self._waiting:
                 batch = self._take()
-                ids = batch[0][0] if len(batch) == 1 else [id for wanted, _ in batch for id in wanted]
+                ids = [id for (wanted, _), _ in batch for id in wanted]
+                cids = [pair for (_, pairs), _ in batch for pair in pairs]
                 try:
-                    rows = await self._pool.fetch("get_spaces", ids)
+                    read = await self._read(ids, cids)
                 except StorageError as error:
                     _fail(batch, error)
                 else:
-                    _answer(batch, {row[0]: _space(row) for row in rows})
+                    _answer(batch, read)
         finally:
             self._reading = None
             _fail([*batch, *self._waiting], Unavailable())  # those left when this task is cancelled
             self._waiting.clear()
 
+    async def _read(self, ids: Sequence[UUID], cids: Sequence[tuple[UUID, str]]) -> SpacesRead:
+        if not cids:
+            rows = await self._pool.fetch("get_spaces", ids)
+            return SpacesRead({row[0]: _space(row) for row in rows}, frozenset())
+        spaces, texts = zip(*cids, strict=True)
+        rows = await self._pool.fetch("read_spaces", ids, spaces, texts)
+        # A row with a CID is a revocation, any other one a space.
+        return SpacesRead(
+            {row[0]: Space(*row[:-1]) for row in rows if row[-1] is None},
+            frozenset((row[0], row[-1]) for row in rows if row[-1] is not None),
+        )
+
     def _take(self) -> list[_Waiting]:
         batch = [self._waiting.popleft()]
-        room = IDS_PER_QUERY_MAX - len(batch[0][0])
-        while self._waiting and len(self._waiting[0][0]) <= room:
-            room -= len(self._waiting[0][0])
+        room = IDS_PER_QUERY_MAX - _weight(batch[0])
+        while self._waiting and _weight(self._waiting[0]) <= room:
+            room -= _weight(self._waiting[0])
             batch.append(self._waiting.popleft())
         return batch
 
@@ -96,10 +113,17 @@ class PostgresSpaceStore:
         return _space(rows[0])
 
 
-def _answer(batch: Sequence[_Waiting], spaces: Mapping[UUID, Space]) -> None:
-    for wanted, answer in batch:
+def _weight(waiting: _Waiting) -> int:
+    (ids, cids), _ = waiting
+    return len(ids) + len(cids)
+
+
+def _answer(batch: Sequence[_Waiting], read: SpacesRead) -> None:
+    spaces = read.spaces
+    for (wanted, _), answer in batch:
         if not answer.done():  # else whoever asked is gone
-            answer.set_result({id: spaces[id] for id in wanted if id in spaces})
+            mine = {id: spaces[id] for id in wanted if id in spaces}
+            answer.set_result(SpacesRead(mine, read.revoked))
 
 
 def _fail(batch: Sequence[_Waiting], error: StorageError) -> None:
