@@ -67,6 +67,7 @@ __all__ = [
     "ClientClosed",
     "ClientLimits",
     "ConnectFailed",
+    "ConnectionChange",
     "ConnectionLost",
     "NotThisProtocol",
     "Notice",

@@ -47,6 +47,7 @@ _CONFLICTS_MAX: Final = 8
 _LOSSES_MAX: Final = 3
 _PULLS_MAX: Final = 8
 _NOTICES_PER_TURN: Final = 64
+_REST: Final = 10.0
 _BATCH_BYTES: Final = ClientLimits().frame_bytes
 _TRY_LATER: Final = (ErrorCode.INTERNAL, ErrorCode.RATE_LIMITED)
 KEY_HINT: Final = (
@@ -107,7 +108,7 @@ class Engine:
 
         Raises: as `push_once`.
         """
-        await in_thread(self._replica.rescan)
+        await in_thread(self._replica.rescan, tell=False)
         await self._pull(apply=True)
 
     async def watch(self, times: WatchTimes) -> None:
@@ -130,11 +131,12 @@ class Engine:
                     notice = await self._notice(0.0)
                     if notice is None:
                         break
-                if clock() >= next_scan:
+                if (began := clock()) >= next_scan:
                     scanned = self._replica.scan.files
                     await in_thread(self._replica.rescan)
                     push_due = self._replica.differs_from(scanned) or push_due
-                    next_scan = clock() + times.scan_interval_s
+                    # A large folder on a slow disk is looked at less often.
+                    next_scan = clock() + max(times.scan_interval_s, _REST * (clock() - began))
                 if pull_due or push_due:
                     await self._until_agreed(apply=True, pull_first=pull_due)
                 pull_due = push_due = False
@@ -144,7 +146,9 @@ class Engine:
                 await asyncio.sleep(times.retry_s)
 
     async def _subscribe(self) -> None:
-        result = await self._client.subscribe([SubscribeSpace(id=self._space, since=self._state.cursor)])
+        result = await self._client.subscribe(
+            [SubscribeSpace(id=self._space, since=max(0, self._state.cursor))]
+        )
         for refused in result.errors:
             raise RequestFailed(refused.error, "the server does not show the space")
 
@@ -212,7 +216,8 @@ class Engine:
         """Take in everything after the state's cursor, and again what could not be applied before."""
         former = None
         for _ in range(_PULLS_MAX):
-            pending = self._state.first_pending()
+            # `push` has seen what is pending; only applying it would change anything.
+            pending = self._state.first_pending() if apply else None
             since = self._state.cursor if pending is None else min(self._state.cursor, pending - 1)
             count = PullCount()
             # A since of 0 would hide tombstones.

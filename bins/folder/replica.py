@@ -116,8 +116,8 @@ class Replica:
         self._wall_ns = wall_ns
         self._gathered: dict[UUID, Row] = {}
 
-    def rescan(self) -> Scan:
-        """Walk the folder anew and name what is skipped.
+    def rescan(self, *, tell: bool = True) -> Scan:
+        """Walk the folder anew and name what is skipped, unless `tell` is off.
 
         Raises:
             FolderError: the folder is not the one that was opened: moved, or its disk unmounted. Its files
@@ -126,7 +126,7 @@ class Replica:
         if not self._tree.is_still_at(self.root):
             raise FolderError(f"{self.root} was moved or unmounted", "nothing was changed on the server")
         self.scan = scan_folder(self.root)
-        for path, reason in sorted(self.scan.skipped.items()):
+        for path, reason in sorted(self.scan.skipped.items()) if tell else ():
             self._tell(Event(Kind.SKIPPED, path, reason))
         return self.scan
 

@@ -22,6 +22,7 @@ from bins.folder.report import Event, Kind, Reporter
 from bins.folder.state import FolderState, disk_errors
 from sync.client import (
     ConnectionChange,
+    ConnectionLost,
     NotThisProtocol,
     ServerUnavailable,
     SyncClient,
@@ -29,6 +30,7 @@ from sync.client import (
     TokenRefused,
     TokenUnavailable,
 )
+from sync.protocol.codes import CloseCode
 
 _REFUSALS_MAX: Final = 5
 _TOKEN_POLL_S: Final = 2.0
@@ -224,6 +226,8 @@ def _as_folder_error(error: SyncClientError, url: str) -> FolderError:
             return TokenProblem(str(error), hint)
         case TokenUnavailable():
             return TokenProblem(str(error))
+        case ConnectionLost(code=CloseCode.TOO_MANY_CONNECTIONS):
+            return ServerDown(str(error), "a user has few connections at a time; stop another watch")
         case ServerUnavailable():
             return ServerDown(
                 f"no connection to {url}: {error}",
