@@ -86,7 +86,7 @@ def tokens_from(options: TokenOptions) -> Tokens:
         return Tokens(_from_command(options.command), renewable=True)
     if not (options.data_dir / "dev" / "issuer.pem").exists():
         raise UsageProblem(
-            "no token",
+            f"no token, and {options.data_dir} is no data directory of a server in dev mode",
             "give --token, --token-file or --token-command; or, for a dev server, --data-dir and --user",
         )
     if options.user is None:

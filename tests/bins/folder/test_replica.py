@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bins.folder.crypto import PlainFile, RecordCipher, content_bytes_max
-from bins.folder.errors import FolderError
-from bins.folder.files import FileTree
+from bins.folder.errors import DiskFull, FolderError
+from bins.folder.files import FileStat, FileTree, Obstacle
 from bins.folder.keyfile import FolderKey
 from bins.folder.plan import Tombstone
-from bins.folder.replica import Replica
+from bins.folder.replica import PullCount, Replica
 from bins.folder.report import Kind
 from bins.folder.state import FolderState
 from tests.bins.folder.devices import CIPHER, SPACE, Device, Space, make_device
@@ -270,6 +270,61 @@ def test_a_tombstone_of_an_unknown_path_is_remembered_by_its_id(pair: tuple[Devi
         row = state.get(UUID(int=5))
     assert row is not None
     assert (row.path, row.base) == (None, Tombstone(1))
+
+
+def test_a_full_disk_stops_the_pull_and_the_next_one_completes_it(pair: tuple[Device, Device]) -> None:
+    one, two = pair
+    for number in range(5):
+        one.write(str(number), b"x")
+    one.sync()
+    with FolderState.open(two.root) as state:
+        tree = FullTree(two.root, state.directory / "tmp")
+        replica = Replica(two.root, state, tree, CIPHER, tell=two.events.append, now=lambda: NOW)
+        with pytest.raises(DiskFull):
+            receive_all(replica, two.space)
+        tree.close()
+    assert len(two.files()) == 2
+    settle(two)
+    assert two.files() == one.files()
+    assert two.told(Kind.CONFLICT) == []
+
+
+def test_a_file_that_cannot_be_read_is_named_and_kept_on_the_server(pair: tuple[Device, Device]) -> None:
+    one, two = pair
+    one.write("p", b"1")
+    settle(one, two)
+    one.write("p", b"22")
+    with FolderState.open(one.root) as state:
+        tree = UnreadableTree(one.root, state.directory / "tmp")
+        replica = Replica(one.root, state, tree, CIPHER, tell=one.events.append, now=lambda: NOW)
+        replica.rescan()
+        assert list(replica.changes()) == []
+        tree.close()
+    assert one.told(Kind.SKIPPED) == [("p", "permission denied")]
+
+
+def receive_all(replica: Replica, space: Space) -> None:
+    for record in space.since(-1):
+        replica.receive(record, apply=True, count=PullCount())
+
+
+class FullTree(FileTree):
+    """Takes two files."""
+
+    room = 2
+
+    def write(self, path: str, content: bytes, *, mtime_ns: int, expected: FileStat | None) -> FileStat:
+        self.room -= 1
+        if self.room < 0:
+            raise DiskFull("no space left on the disk")
+        return super().write(path, content, mtime_ns=mtime_ns, expected=expected)
+
+
+class UnreadableTree(FileTree):
+    """A user without the right to read."""
+
+    def read(self, path: str, bytes_max: int) -> tuple[FileStat, bytes]:
+        raise Obstacle("permission denied")
 
 
 steps = st.tuples(

@@ -2,7 +2,10 @@
 
 import io
 import json
+import re
+from pathlib import Path
 
+from bins.folder.commands import EXIT_CODES
 from bins.folder.errors import DiskFull, ExitCode
 from bins.folder.report import Event, JsonReporter, Kind, Summary, TextReporter
 
@@ -72,3 +75,11 @@ def test_a_file_that_was_skipped_and_then_done_is_not_counted_as_skipped() -> No
     summary.add(SKIP)
     summary.add(Event(Kind.UPLOADED, SKIP.path))
     assert (summary.exit_code, summary.words()) == (ExitCode.OK, "1 pushed")
+
+
+def test_the_documentation_lists_every_exit_code_and_event() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "folder-format.md").read_text()
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
+    assert listed == {130, *map(int, ExitCode)}
+    assert all(f"`{kind}`" in text for kind in Kind)
+    assert all(f"{int(code)} " in EXIT_CODES for code in ExitCode)
