@@ -18,7 +18,7 @@ MODULES = sorted(
     path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py") if "__pycache__" not in path.parts
 )
 PURE_ROOMS = (ROOT / "sync" / "protocol", ROOT / "auth")
-PURE = [path for path in MODULES if path.parent in PURE_ROOMS]
+PURE = [path for path in MODULES if set(path.parents) & set(PURE_ROOMS)]
 EFFECTS = {"asyncio", "socket", "time", "threading", "ssl", "selectors", "httpx", "uvicorn", "asyncpg", "os"}
 KNOW_UVICORN = {"sync/socket.py", "sync/http_protocol.py", "bins/server.py"}
 

@@ -33,6 +33,9 @@ REQUEST, RESPONSE, NOTIFICATION, CHUNK = 0, 1, 2, 3
 KEEPALIVE: Final = b"\xf6"
 """The whole message, one byte: CBOR null."""
 
+FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Clients drop larger frames (gap G16)."""
+
 REQUEST_ID_BYTES_MAX: Final = 256
 AUTH_ITEMS_MAX: Final = 1000
 """CBOR items looked at before anybody has authenticated; an auth frame has eight."""
@@ -74,6 +77,12 @@ class Chunk(Message, frozen=True):
     id: str
     name: str
     data: object
+
+
+class EncodedResult(Message, frozen=True):
+    """A result that is CBOR already: a handler's, that joined it from parts."""
+
+    body: bytes
 
 
 # Reading.
@@ -231,7 +240,8 @@ def encode_response(id: str, result: Struct | Mapping[str, object]) -> bytes:
     """A response that carries a result."""
     if type(result) is PushResult:  # as good as every second frame of a busy server
         return _encode_push_response(id, result)
-    return b"%b%bfresult%b" % (_RESPONSE_HEAD, text(id), encode_value(result))
+    body = result.body if type(result) is EncodedResult else encode_value(result)
+    return b"%b%bfresult%b" % (_RESPONSE_HEAD, text(id), body)
 
 
 def _encode_push_response(id: str, result: PushResult) -> bytes:

@@ -10,11 +10,23 @@ from typing import Final
 from uuid import UUID
 
 from sync.protocol.cbor import ARRAY, BYTES, head, integer, text
-from sync.protocol.frames import encode_notification
-from sync.protocol.messages import FileChange, FileNotice, PushChange, ResubscribeNotice, RevokedNotice
+from sync.protocol.frames import FRAME_BYTES_MAX, encode_notification
+from sync.protocol.messages import (
+    Empty,
+    EventNotice,
+    FileChange,
+    FileNotice,
+    MemberEntry,
+    MembershipNotice,
+    PresenceLeaveNotice,
+    PresenceNotice,
+    PushChange,
+    ResubscribeNotice,
+    RevokedNotice,
+)
 
-FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Clients drop larger frames (gap G16)."""
+INVITATION: Final = encode_notification("invitation", Empty())
+"""`invitation` (protocol 11.5): something came to the mailbox. It says no more, so one serves all."""
 
 _SYNC: Final = b"\xa3dtype\x02fmethoddsyncfparams"
 _SYNC_PLAIN: Final = _SYNC + b"\xa5espace"
@@ -77,6 +89,16 @@ def _add_records(parts: list[bytes], changes: Sequence[PushChange], cursor: int)
             add((b"cdek", head(BYTES, len(dek)), dek))
 
 
+def membership_notification(
+    space: str, cursor: int, entry: MemberEntry, *, frame_bytes_max: int = FRAME_BYTES_MAX
+) -> bytes:
+    """`membership` (protocol 11.2). A frame longer than `frame_bytes_max` has no entry: receivers pull."""
+    frame = encode_notification("membership", MembershipNotice(space, cursor, [entry]))
+    if len(frame) > frame_bytes_max:
+        return encode_notification("membership", MembershipNotice(space, cursor, []))
+    return frame
+
+
 def file_notification(
     space: str, cursor: int, files: Sequence[FileChange], *, frame_bytes_max: int = FRAME_BYTES_MAX
 ) -> bytes:
@@ -107,3 +129,18 @@ def revoked_notification(space: str, *, reason: str = "ucan_revoked") -> bytes:
 def resubscribe_notification(spaces: Sequence[str]) -> bytes:
     """`resubscribe`: subscriptions that ended with their UCAN (gap G8)."""
     return encode_notification("resubscribe", ResubscribeNotice(list(spaces)))
+
+
+def presence_notification(space: str, *, peer: str, data: bytes) -> bytes:
+    """`presence` (protocol 11.6): `peer`, a pseudonym, shows `data`."""
+    return encode_notification("presence", PresenceNotice(space, peer, data))
+
+
+def presence_leave_notification(space: str, *, peer: str) -> bytes:
+    """`presence.leave` (protocol 11.7)."""
+    return encode_notification("presence.leave", PresenceLeaveNotice(space, peer))
+
+
+def event_notification(space: str, *, peer: str, data: bytes) -> bytes:
+    """`event` (protocol 11.8): `peer`, a pseudonym, sent `data`."""
+    return encode_notification("event", EventNotice(space, peer, data))

@@ -11,17 +11,44 @@ from sync.protocol import messages
 from sync.protocol.errors import ParamsError
 from sync.protocol.frames import encode_value
 from sync.protocol.messages import (
+    EPOCH_CONFLICT,
     AuthParams,
     ChunkedResult,
+    DeksGetParams,
+    DeksResult,
+    DeksRewrapParams,
+    DeksRewrapResult,
     Empty,
+    EpochBeginParams,
+    EpochBegun,
+    EpochCompleteParams,
+    EpochConflict,
+    EventSendParams,
+    FileDek,
+    FileDeksResult,
+    Invitation,
+    InvitationCreateParams,
+    InvitationDeleteParams,
+    InvitationGetParams,
+    InvitationListParams,
+    InvitationListResult,
+    MemberEntry,
+    MembershipAppendParams,
+    MembershipAppendResult,
+    MembershipListParams,
+    MembershipListResult,
     MembershipRevokeParams,
     Params,
+    PresenceClearParams,
     PresenceEntry,
+    PresenceSetParams,
     PullParams,
     PullSpace,
     PushChange,
     PushParams,
     PushResult,
+    RecordDek,
+    RewrappedDek,
     SpaceCreateParams,
     SubscribedSpace,
     SubscribeError,
@@ -43,9 +70,36 @@ VALID: list[tuple[type[Params], dict[Any, Any]]] = [
     (PullParams, {"spaces": [{"id": "a", "since": 0}]}),
     (TokenRefreshParams, {"token": "t"}),
     (SpaceCreateParams, {"id": "s", "root_public_key": b"\2"}),
+    (
+        MembershipAppendParams,
+        {"space": "s", "expected_version": 0, "entry_hash": b"h", "payload": b"p"},
+    ),
+    (MembershipListParams, {"space": "s"}),
     (MembershipRevokeParams, {"space": "s", "ucan_cid": "c"}),
+    (InvitationCreateParams, {"mailbox_id": "m", "payload": "p"}),
+    (InvitationListParams, {}),
+    (InvitationGetParams, {"id": "i"}),
+    (InvitationDeleteParams, {"id": "i"}),
+    (EpochBeginParams, {"space": "s", "epoch": 2}),
+    (EpochCompleteParams, {"space": "s", "epoch": 2}),
+    (DeksGetParams, {"space": "s"}),
+    (DeksRewrapParams, {"space": "s", "deks": [{"id": "r", "dek": b"d"}]}),
+    (PresenceSetParams, {"space": "s", "data": b"d"}),
+    (PresenceClearParams, {"space": "s"}),
+    (EventSendParams, {"space": "s", "data": b"d"}),
 ]
-LIST_ITEM = {SubscribeParams: "spaces", PushParams: "changes", PullParams: "spaces"}
+LIST_ITEM = {SubscribeParams: "spaces", PushParams: "changes", PullParams: "spaces", DeksRewrapParams: "deks"}
+OPTIONAL: list[tuple[type[Params], dict[str, object]]] = [
+    (MembershipAppendParams, {"ucan": "u", "prev_hash": b"h"}),
+    (MembershipListParams, {"ucan": "u", "since_seq": -1}),
+    (MembershipRevokeParams, {"ucan": "u"}),
+    (InvitationCreateParams, {"server": "example.com"}),
+    (InvitationListParams, {"limit": 7, "after": "i"}),
+    (EpochBeginParams, {"ucan": "u", "set_min_key_generation": True}),
+    (EpochCompleteParams, {"ucan": "u"}),
+    (DeksGetParams, {"ucan": "u", "since": 2**63 - 1}),
+    (DeksRewrapParams, {"ucan": "u"}),
+]
 NO_FIELD_TAKES: tuple[object, ...] = (
     REFUSED,
     1.0,
@@ -138,6 +192,43 @@ def test_null_and_undefined_count_as_absent_in_every_optional_field(absent: obje
     ) == MembershipRevokeParams("s", "c")
 
 
+@pytest.mark.parametrize(("kind", "optional"), OPTIONAL)
+def test_each_optional_field_may_be_absent_null_or_undefined_but_of_no_other_type(
+    kind: type[Params], optional: dict[str, object]
+) -> None:
+    required = dict(VALID)[kind]
+    plain = decode_params(kind, required)
+    assert {
+        name: getattr(decode_params(kind, {**required, **optional}), name) for name in optional
+    } == optional
+    for key, right in optional.items():
+        for absent in (None, undefined):
+            assert decode_params(kind, {**required, key: absent}) == plain
+        for wrong in (one for one in (*NO_FIELD_TAKES, *OF_EACH_TYPE) if type(one) is not type(right)):
+            if wrong is not None and wrong is not undefined:
+                with pytest.raises(ParamsError):
+                    decode_params(kind, {**required, key: wrong})
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        (MembershipAppendParams, "expected_version"),
+        (MembershipListParams, "since_seq"),
+        (InvitationListParams, "limit"),
+        (EpochBeginParams, "epoch"),
+        (EpochCompleteParams, "epoch"),
+    ],
+)
+def test_versions_epochs_and_counts_are_32_bit_integers(kind: type[Params], field: str) -> None:
+    required = dict(VALID)[kind]
+    for edge in (-(2**31), 2**31 - 1):
+        assert getattr(decode_params(kind, {**required, field: edge}), field) == edge
+    for beyond in (-(2**31) - 1, 2**31, 2**64):
+        with pytest.raises(ParamsError):
+            decode_params(kind, {**required, field: beyond})
+
+
 def test_optional_fields_keep_what_was_sent() -> None:
     decoded = decode_params(
         SubscribeParams,
@@ -189,6 +280,44 @@ def test_an_empty_blob_stays_an_empty_blob() -> None:
         (PushResult(False, error="conflict"), {"ok": False, "error": "conflict"}),
         (TokenRefreshResult(True), {"ok": True}),
         (SubscribeResult([]), {"spaces": []}),
+        (MembershipAppendResult(1, 2), {"chain_seq": 1, "metadata_version": 2}),
+        (
+            MembershipListResult(
+                [
+                    MemberEntry(chain_seq=1, entry_hash=b"h", payload=b"p"),
+                    MemberEntry(chain_seq=2, prev_hash=b"h", entry_hash=b"i", payload=b"q"),
+                ],
+                2,
+            ),
+            {
+                "entries": [
+                    {"chain_seq": 1, "entry_hash": b"h", "payload": b"p"},
+                    {"chain_seq": 2, "prev_hash": b"h", "entry_hash": b"i", "payload": b"q"},
+                ],
+                "metadata_version": 2,
+            },
+        ),
+        (
+            InvitationListResult([Invitation("forwarded", "p", "", "")]),
+            {"invitations": [{"id": "forwarded", "payload": "p", "created_at": "", "expires_at": ""}]},
+        ),
+        (EpochBegun(2), {"epoch": 2}),
+        (EpochConflict(EPOCH_CONFLICT, 1), {"error": "epoch_conflict", "current_epoch": 1}),
+        (
+            EpochConflict(EPOCH_CONFLICT, 2, 2),
+            {"error": "epoch_conflict", "current_epoch": 2, "rewrap_epoch": 2},
+        ),
+        (DeksResult(chunks=2), {"_chunks": 2}),
+        (DeksResult(deks=[], chunks=0), {"deks": [], "_chunks": 0}),
+        (
+            DeksResult(deks=[RecordDek("r", b"d", 3)], chunks=1),
+            {"deks": [{"id": "r", "dek": b"d", "seq": 3}], "_chunks": 1},
+        ),
+        (
+            FileDeksResult(deks=[FileDek("f", b"", 0)], chunks=1),
+            {"deks": [{"id": "f", "dek": b"", "cursor": 0}], "_chunks": 1},
+        ),
+        (DeksRewrapResult(True, 0), {"ok": True, "count": 0}),
         (
             SubscribeResult(
                 [SubscribedSpace("a", 0, 1), SubscribedSpace("b", 2, 3, 0, "t", [PresenceEntry("p", b"")])],
@@ -224,6 +353,21 @@ def test_requests_we_write_keep_the_declared_order() -> None:
     assert encode_value(params) == dumps(
         {"space": "s", "ucan": "u", "changes": [{"id": "r", "blob": b"", "expected_cursor": 1, "dek": b"d"}]}
     )
+    append = MembershipAppendParams(
+        space="s", ucan="u", expected_version=1, prev_hash=b"h", entry_hash=b"i", payload=b"p"
+    )
+    assert encode_value(append) == dumps(
+        {
+            "space": "s",
+            "ucan": "u",
+            "expected_version": 1,
+            "prev_hash": b"h",
+            "entry_hash": b"i",
+            "payload": b"p",
+        }
+    )
+    rewrap = DeksRewrapParams(space="s", deks=[RewrappedDek("r", b"d")])
+    assert encode_value(rewrap) == dumps({"space": "s", "deks": [{"id": "r", "dek": b"d"}]})
 
 
 def test_no_repr_shows_a_field() -> None:

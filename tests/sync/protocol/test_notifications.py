@@ -1,5 +1,9 @@
 """Announcements: the bytes of a generic encoder, and what happens to those that are too long."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -7,10 +11,15 @@ from cbor2 import dumps, loads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.protocol.frames import Notification, decode_server_frame, encode_notification
+from sync.protocol.frames import FRAME_BYTES_MAX, Notification, decode_server_frame, encode_notification
 from sync.protocol.messages import (
+    EventNotice,
     FileChange,
     FileNotice,
+    MemberEntry,
+    MembershipNotice,
+    PresenceLeaveNotice,
+    PresenceNotice,
     PushChange,
     ResubscribeNotice,
     RevokedNotice,
@@ -19,8 +28,12 @@ from sync.protocol.messages import (
     decode_params,
 )
 from sync.protocol.notifications import (
-    FRAME_BYTES_MAX,
+    INVITATION,
+    event_notification,
     file_notification,
+    membership_notification,
+    presence_leave_notification,
+    presence_notification,
     removed_files_notification,
     resubscribe_notification,
     revoked_notification,
@@ -165,3 +178,69 @@ def test_revoked_and_resubscribe_name_their_spaces() -> None:
     )
     assert loads(resubscribe_notification([SPACE]))["params"] == {"spaces": [SPACE]}
     assert loads(revoked_notification(SPACE))["params"] == {"space": SPACE, "reason": "ucan_revoked"}
+
+
+def test_a_member_entry_is_announced_alone() -> None:
+    first = MemberEntry(chain_seq=1, entry_hash=b"h", payload=b"p")
+    later = MemberEntry(chain_seq=2, prev_hash=b"h", entry_hash=b"i", payload=b"q")
+    for entry in (first, later):
+        frame = membership_notification(SPACE, 7, entry)
+        assert frame == encode_notification("membership", MembershipNotice(SPACE, 7, [entry]))
+    assert list(loads(frame)["params"]) == ["space", "cursor", "entries"]
+    assert list(loads(frame)["params"]["entries"][0]) == ["chain_seq", "prev_hash", "entry_hash", "payload"]
+
+
+def test_a_membership_frame_over_the_limit_has_no_entry() -> None:
+    entry = MemberEntry(chain_seq=1, entry_hash=bytes(32), payload=bytes(100))
+    whole = membership_notification(SPACE, 7, entry)
+    assert membership_notification(SPACE, 7, entry, frame_bytes_max=len(whole)) == whole
+    cut = membership_notification(SPACE, 7, entry, frame_bytes_max=len(whole) - 1)
+    assert loads(cut)["params"] == {"space": SPACE, "cursor": 7, "entries": []}
+
+
+@given(st.text(max_size=5), st.text(max_size=5), st.binary(max_size=5))
+def test_presence_and_events_name_space_pseudonym_and_data(space: str, peer: str, data: bytes) -> None:
+    presence = presence_notification(space, peer=peer, data=data)
+    assert presence == encode_notification("presence", PresenceNotice(space, peer, data))
+    leave = presence_leave_notification(space, peer=peer)
+    assert leave == encode_notification("presence.leave", PresenceLeaveNotice(space, peer))
+    event = event_notification(space, peer=peer, data=data)
+    assert event == encode_notification("event", EventNotice(space, peer, data))
+    assert loads(presence)["params"] == loads(event)["params"] == {"space": space, "peer": peer, "data": data}
+    assert loads(leave)["params"] == {"space": space, "peer": peer}
+
+
+def recorded_notifications() -> list[bytes]:
+    wire = json.loads((Path(__file__).parents[2] / "vectors" / "wire.json").read_text())
+    steps = (step for scenario in wire["scenarios"] for step in scenario["steps"])
+    frames = (bytes.fromhex(step["expect"]) for step in steps if step.get("expect"))
+    return [frame for frame in frames if loads(frame)["type"] == 2]
+
+
+def rebuilt(method: str, params: dict[str, Any]) -> bytes:
+    """The frame as our builders make it from what it says."""
+    if method == "membership":
+        params["entry"] = MemberEntry(**params.pop("entries")[0])
+        return membership_notification(**params)
+    if method == "sync":
+        return encode_notification("sync", decode_params(SyncNotice, params))
+    if method == "file":
+        return file_notification(params["space"], params["cursor"], decode_params(FileNotice, params).files)
+    builders: dict[str, Callable[..., bytes]] = {
+        "presence": presence_notification,
+        "presence.leave": presence_leave_notification,
+        "event": event_notification,
+        "revoked": revoked_notification,
+        "resubscribe": resubscribe_notification,
+        "invitation": lambda: INVITATION,
+    }
+    return builders[method](**params)
+
+
+def test_recorded_notifications_are_built_byte_for_byte() -> None:
+    frames = recorded_notifications()
+    for frame in frames:
+        message = loads(frame)
+        assert rebuilt(message["method"], message["params"]) == frame
+    seen = {loads(frame)["method"] for frame in frames}
+    assert {"membership", "presence", "presence.leave", "event", "revoked", "invitation", "sync"} <= seen

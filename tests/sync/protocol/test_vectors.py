@@ -12,6 +12,16 @@ from sync.protocol.connection import Authenticate, Connection
 from sync.protocol.errors import ParamsError, RemoteProtocolError
 from sync.protocol.frames import Notification, Request, encode_error, encode_notification
 from sync.protocol.messages import (
+    DeksGetParams,
+    DeksRewrapParams,
+    EpochBeginParams,
+    EpochCompleteParams,
+    InvitationCreateParams,
+    InvitationDeleteParams,
+    InvitationGetParams,
+    InvitationListParams,
+    MembershipAppendParams,
+    MembershipListParams,
     MembershipRevokeParams,
     Params,
     PullParams,
@@ -28,7 +38,21 @@ METHODS: dict[str, tuple[type[Params], str]] = {
     "pull": (PullParams, "invalid pull params"),
     "token.refresh": (TokenRefreshParams, "invalid token refresh params"),
     "space.create": (SpaceCreateParams, "invalid space create params"),
+    "membership.append": (MembershipAppendParams, "invalid membership append params"),
+    "membership.list": (MembershipListParams, "invalid membership list params"),
     "membership.revoke": (MembershipRevokeParams, "invalid membership revoke params"),
+    "invitation.create": (InvitationCreateParams, "invalid invitation create params"),
+    "invitation.list": (InvitationListParams, "invalid invitation list params"),
+    "invitation.get": (InvitationGetParams, "invalid invitation get params"),
+    "invitation.delete": (InvitationDeleteParams, "invalid invitation delete params"),
+    "epoch.begin": (EpochBeginParams, "invalid epoch begin params"),
+    "epoch.complete": (EpochCompleteParams, "invalid epoch complete params"),
+    "deks.get": (DeksGetParams, "invalid deks get params"),
+    "deks.rewrap": (DeksRewrapParams, "invalid deks rewrap params"),
+    "file.deks.get": (DeksGetParams, "invalid file deks get params"),
+    "deks.getFiles": (DeksGetParams, "invalid file deks get params"),
+    "file.deks.rewrap": (DeksRewrapParams, "invalid file deks rewrap params"),
+    "deks.rewrapFiles": (DeksRewrapParams, "invalid file deks rewrap params"),
 }
 VALIDATED_LATER = {"invalid auth token", "expired auth token", "untrusted auth issuer", "sync scope required"}
 
@@ -110,7 +134,7 @@ def check_answer(request: Request, expected: bytes) -> None:
         else:
             decode_params(kind, request.params)
     else:
-        assert answer["id"] == request.id
+        raise AssertionError(request.method)
 
 
 @pytest.mark.parametrize("authenticated", [False, True])

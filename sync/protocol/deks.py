@@ -1,0 +1,92 @@
+"""Wrapped DEKs: the epoch one was wrapped for, and listings of them (protocol 9.12, 9.13, gap G20).
+
+A listing is sent twice over, for two generations of clients: one chunk per entry, then all entries once more
+in the result. The result is dropped as soon as it is known to be too long, so that a listing holds one
+frame at most, however many entries go by.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+from uuid import UUID
+
+from sync.protocol.cbor import ARRAY, BYTES, head, integer, text
+from sync.protocol.frames import FRAME_BYTES_MAX, EncodedResult, encode_response, ws_header
+
+_EPOCH_BYTES: Final = 4
+
+
+def wrapped_epoch(dek: bytes) -> int | None:
+    """Return the epoch a wrapped DEK was made for: its first 4 bytes, a signed big-endian integer.
+
+    None when it is shorter than that, or the number is not above 0: no epoch is (protocol 9.12).
+    """
+    epoch = int.from_bytes(dek[:_EPOCH_BYTES], "big", signed=True)
+    return epoch if epoch > 0 and len(dek) >= _EPOCH_BYTES else None
+
+
+class DekListing:
+    """Encodes the answer to one `deks.get` or `file.deks.get`: any number of `chunks`, then the `result`.
+
+    The bytes are those of the generic encoder over `RecordDek` or `FileDek`, and `DeksResult` or
+    `FileDeksResult`.
+    """
+
+    __slots__ = (
+        "_chunk_start",
+        "_cursor_key",
+        "_entries",
+        "_frame_bytes_max",
+        "_request_id",
+        "_room",
+        "count",
+    )
+
+    def __init__(
+        self, request_id: str, *, files: bool = False, frame_bytes_max: int = FRAME_BYTES_MAX
+    ) -> None:
+        """A listing of records, or of `files`; `deks` is left out of a result above `frame_bytes_max`."""
+        name = "deks.files.record" if files else "deks.record"
+        self._request_id = request_id
+        self._chunk_start = b"\xa4dtype\x03bid%bdname%bddata" % (text(request_id), text(name))
+        self._cursor_key = b"fcursor" if files else b"cseq"
+        self._frame_bytes_max = frame_bytes_max
+        self._room = frame_bytes_max
+        self._entries: list[bytes] = []
+        self.count = 0
+        """Entries encoded so far: `_chunks` of the result."""
+
+    def chunks(self, rows: Iterable[tuple[UUID | str, bytes, int]]) -> list[bytes]:
+        """One complete WebSocket frame for each (id, wrapped DEK, cursor), to be sent in this order."""
+        start, cursor_key = self._chunk_start, self._cursor_key
+        frames: list[bytes] = []
+        for id, dek, cursor in rows:
+            entry = b"\xa3bidx$%bcdek%b%b%b%b" % (
+                str(id).encode(),
+                head(BYTES, len(dek)),
+                dek,
+                cursor_key,
+                integer(cursor),
+            )
+            frames.append(ws_header(len(start) + len(entry)) + start + entry)
+            self._keep(entry)
+        self.count += len(frames)
+        return frames
+
+    def _keep(self, entry: bytes) -> None:
+        """Hold an entry for the result, until there is no more room for all of them."""
+        self._room -= len(entry)
+        if self._room < 0:
+            self._entries.clear()
+        else:
+            self._entries.append(entry)
+
+    def result(self) -> EncodedResult:
+        """The result, after the last chunk: `{deks, _chunks}`, or `{_chunks}` when it would be too long."""
+        chunks = b"g_chunks" + integer(self.count)
+        if self._room >= 0:
+            entries = head(ARRAY, len(self._entries)) + b"".join(self._entries)
+            around = len(encode_response(self._request_id, EncodedResult(b"")))
+            whole = b"\xa2ddeks" + entries + chunks
+            if around + len(whole) <= self._frame_bytes_max:
+                return EncodedResult(whole)
+        return EncodedResult(b"\xa1" + chunks)

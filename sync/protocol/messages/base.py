@@ -1,0 +1,84 @@
+"""What all messages have in common: integers with their ranges, bases, and decoding (protocol 4)."""
+
+from functools import cache
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from cbor2 import undefined
+from msgspec import Meta, Struct, ValidationError, convert
+from msgspec.structs import fields
+
+from sync.protocol.errors import ParamsError
+
+I32 = Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
+I64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+
+P = TypeVar("P", bound=Struct)
+
+
+class Message(Struct, frozen=True):
+    """Anything received or sent. Its repr is its type alone: fields hold tokens, UCANs and payloads."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+
+class Params(Message, frozen=True, omit_defaults=True):
+    """What a client sends with a method."""
+
+
+class Result(Message, frozen=True, omit_defaults=True):
+    """What the server answers or announces."""
+
+
+class Empty(Result, frozen=True):
+    """A result without fields: `{}`."""
+
+
+# Decoding.
+
+
+def decode_params(kind: type[P], params: object) -> P:
+    """Turn decoded CBOR into `kind`; also for results, on the client's side.
+
+    Booleans and floats are no integers, text and arrays are no bytes, arrays are no maps, and a known map
+    with a key that is no text is refused (protocol 4.2, step B).
+
+    Raises:
+        ParamsError: a required field is missing, or a field has another type or is out of range.
+    """
+    try:
+        # Without `builtin_types` text in a bytes field would be taken for base64.
+        return convert(params, kind, builtin_types=(bytes,))
+    except ValidationError:
+        pass
+    try:
+        return convert(_without_absent(params, kind), kind, builtin_types=(bytes,))
+    except ValidationError:
+        raise ParamsError from None
+
+
+def _without_absent(value: object, kind: type[Struct]) -> object:
+    """`value` without those optional keys of `kind`, at every level, that are null or undefined."""
+    if type(value) is not dict:
+        return value
+    optional, lists = _shape(kind)
+    kept = {k: v for k, v in value.items() if k not in optional or (v is not None and v is not undefined)}
+    for name, element in lists.items():
+        items = kept.get(name)
+        if type(items) is list:
+            kept[name] = [_without_absent(item, element) for item in items]
+    return kept
+
+
+@cache
+def _shape(kind: type[Struct]) -> tuple[frozenset[str], dict[str, type[Struct]]]:
+    """The optional keys of `kind`, and those that hold lists of maps with the type of these maps."""
+    optional: set[str] = set()
+    lists: dict[str, type[Struct]] = {}
+    for one in fields(kind):
+        if not one.required:
+            optional.add(one.encode_name)
+        element: Any = get_args(one.type)[0] if get_origin(one.type) is list else None
+        if isinstance(element, type) and issubclass(element, Struct):
+            lists[one.encode_name] = element
+    return frozenset(optional), lists

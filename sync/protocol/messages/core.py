@@ -1,0 +1,194 @@
+"""The handshake, subscriptions, records, tokens and spaces (protocol 3.1 and 9.1 to 9.5)."""
+
+from msgspec import field
+
+from sync.protocol.messages.base import I32, I64, Params, Result
+
+# auth (protocol 3.1)
+
+
+class AuthParams(Params, frozen=True):
+    token: str
+
+
+# subscribe (protocol 9.1)
+
+
+class SubscribeSpace(Params, frozen=True):
+    """One space to hear of. `token` is for peers alone."""
+
+    id: str
+    since: I64
+    ucan: str = ""
+    token: str = ""
+    presence: bool = False
+
+
+class SubscribeParams(Params, frozen=True):
+    spaces: list[SubscribeSpace]
+
+
+class PresenceEntry(Result, frozen=True):
+    """Who is there: a pseudonym and what it announced (protocol 12.2)."""
+
+    peer: str
+    data: bytes
+
+
+class SubscribedSpace(Result, frozen=True):
+    """A space now subscribed to; `id` as it was sent."""
+
+    id: str
+    cursor: I64
+    key_generation: I32
+    rewrap_epoch: I32 | None = None
+    token: str = ""
+    peers: list[PresenceEntry] = field(default_factory=list)
+
+
+class SubscribeError(Result, frozen=True):
+    """A space not subscribed to; `space` as it was sent, `error` an `ErrorCode`."""
+
+    space: str
+    error: str
+
+
+class SubscribeResult(Result, frozen=True):
+    spaces: list[SubscribedSpace]
+    errors: list[SubscribeError] = field(default_factory=list)
+
+
+# unsubscribe (protocol 10)
+
+
+class UnsubscribeParams(Params, frozen=True):
+    spaces: list[str]
+
+
+# push (protocol 9.2)
+
+
+class PushChange(Params, frozen=True, kw_only=True):
+    """One record to write: no blob is a deletion, an empty blob a live record; `id` is not checked yet."""
+
+    id: str
+    blob: bytes | None = None
+    expected_cursor: I64
+    dek: bytes | None = None
+
+
+class PushParams(Params, frozen=True, kw_only=True):
+    space: str
+    ucan: str = ""
+    changes: list[PushChange]
+
+
+class PushResult(Result, frozen=True):
+    """Also what a refused push answers: `ok` False and `error` an `ErrorCode`."""
+
+    ok: bool
+    cursor: I64 = 0
+    error: str = ""
+
+
+# pull (protocol 9.3)
+
+
+class PullSpace(Params, frozen=True):
+    id: str
+    since: I64
+    ucan: str = ""
+
+
+class PullParams(Params, frozen=True):
+    spaces: list[PullSpace]
+
+
+class PullBegin(Result, frozen=True):
+    """Chunk `pull.begin`: `prev` is the request's `since`, the rest is the space in the snapshot."""
+
+    space: str
+    prev: I64
+    cursor: I64
+    key_generation: I32
+    rewrap_epoch: I32 | None = None
+
+
+class PullCommit(Result, frozen=True):
+    """Chunk `pull.commit`: `count` entries came since the begin."""
+
+    space: str
+    prev: I64
+    cursor: I64
+    count: I32
+
+
+class PullRecord(Result, frozen=True, kw_only=True):
+    """Chunk `pull.record`; without a blob, or marked `deleted`, it is a tombstone."""
+
+    space: str
+    id: str
+    blob: bytes | None = None
+    cursor: I64
+    dek: bytes | None = None
+    deleted: bool = False
+
+
+class MemberEntry(Result, frozen=True, kw_only=True):
+    """One link of the membership log; the first has no `prev_hash`."""
+
+    chain_seq: I32
+    prev_hash: bytes = b""
+    entry_hash: bytes
+    payload: bytes
+
+
+class PullMembership(Result, frozen=True):
+    """Chunk `pull.membership`: exactly one entry."""
+
+    space: str
+    cursor: I64
+    entries: list[MemberEntry]
+
+
+class PullFile(Result, frozen=True, kw_only=True):
+    """Chunk `pull.file`: `dek` is always written, `size` unless it is 0."""
+
+    space: str
+    id: str
+    record_id: str
+    size: I64 = 0
+    dek: bytes
+    cursor: I64
+    deleted: bool = False
+
+
+class ChunkedResult(Result, frozen=True):
+    """Result of a method that answers in chunks: how many were sent in all."""
+
+    chunks: I32 = field(name="_chunks")
+
+
+# token.refresh (protocol 9.4)
+
+
+class TokenRefreshParams(Params, frozen=True):
+    token: str
+
+
+class TokenRefreshResult(Result, frozen=True):
+    ok: bool
+    error: str = ""
+
+
+# space.create (protocol 9.5)
+
+
+class SpaceCreateParams(Params, frozen=True):
+    id: str
+    root_public_key: bytes
+
+
+class SpaceCreateResult(Result, frozen=True):
+    id: str
+    key_generation: I32
