@@ -74,6 +74,7 @@ async def run(options: argparse.Namespace) -> None:
         floors = await stack.enter_async_context(Child("tests.bench.floors", database_url=url))
         await load("target", port=server.port)
         postgres = await floors("connect")
+        postgres = {name: value for name, value in postgres.items() if isinstance(value, str)}
         if postgres["fsync"] != "on" or postgres["synchronous_commit"] != "on":
             raise SystemExit("the database does not sync to disk: its figures would mean nothing")
         bench = Bench(load, floors, issuer, server, lambda: ServerProcess(settings), postgres_pid, scale)
