@@ -9,7 +9,9 @@ is published meanwhile is kept for it, then delivered or dropped. So no push fal
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Protocol
 from uuid import UUID
 
 
@@ -21,6 +23,19 @@ class Subscriber(Protocol):
 
     def overflow(self) -> None:
         """Take note that frames were lost: the session must be closed so that its client pulls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a subscription to a shared space rests on: it ends when one of these tokens does."""
+
+    cids: frozenset[str]
+    """Every name of every token of the chain that was accepted."""
+    expires_at: int
+    """Unix seconds; the earliest expiry of the chain."""
+
+
+_NO_HOLDS: Final[Mapping[UUID, Hold]] = MappingProxyType({})
 
 
 class Provisional:
@@ -61,6 +76,7 @@ class Broker:
         self._held_frames_max = held_frames_max
         self._subscribers: dict[UUID, dict[Subscriber, str | None]] = {}
         self._spaces: dict[Subscriber, set[UUID]] = {}
+        self._holds: dict[Subscriber, dict[UUID, Hold]] = {}
         self._provisional: dict[UUID, list[Provisional]] = {}
         self._connections: dict[str, int] = {}
 
@@ -98,11 +114,16 @@ class Broker:
                 self._provisional.setdefault(space, []).append(provisional)
         return provisional
 
-    def confirm(self, provisional: Provisional, granted: Iterable[UUID]) -> None:
-        """Subscribe to the granted spaces and deliver what was held for them; drop the rest."""
+    def confirm(self, provisional: Provisional, granted: Mapping[UUID, Hold | None]) -> None:
+        """Subscribe to the granted spaces and deliver what was held for them; drop the rest.
+
+        Args:
+            granted: with what each subscription rests on; None for a personal space.
+        """
         subscriber, spaces = provisional.subscriber, provisional.spaces
         self._forget(provisional)
         wanted = frozenset(granted)
+        self._keep_holds(subscriber, granted)
         if wanted:
             self._spaces.setdefault(subscriber, set()).update(wanted)
         for space in wanted:
@@ -110,6 +131,27 @@ class Broker:
             spelling = None if text == str(space) else text
             self._subscribers.setdefault(space, {})[subscriber] = spelling
         provisional.release(wanted)
+
+    def _keep_holds(self, subscriber: Subscriber, granted: Mapping[UUID, Hold | None]) -> None:
+        for space, hold in granted.items():
+            if hold is not None:
+                self._holds.setdefault(subscriber, {})[space] = hold
+
+    def holds(self, subscriber: Subscriber) -> Mapping[UUID, Hold]:
+        """The session's subscriptions that rest on tokens, with what each rests on."""
+        return self._holds.get(subscriber, _NO_HOLDS)
+
+    def resting_on(self, space: UUID, cid: str) -> list[Subscriber]:
+        """The subscribers of a space whose chain contains this token."""
+        return [
+            subscriber
+            for subscriber in self._subscribers.get(space, ())
+            if (hold := self.holds(subscriber).get(space)) is not None and cid in hold.cids
+        ]
+
+    def spelling(self, subscriber: Subscriber, space: UUID) -> str:
+        """How the session spells a space it is subscribed to."""
+        return self._subscribers[space][subscriber] or str(space)
 
     def withdraw(self, provisional: Provisional) -> None:
         """Drop a provisional subscription without touching what the session had before."""
@@ -132,12 +174,18 @@ class Broker:
             if space not in own:
                 continue
             own.discard(space)
+            self._drop_hold(subscriber, space)
             subscribers = self._subscribers[space]
             del subscribers[subscriber]
             if not subscribers:
                 del self._subscribers[space]
         if not own:
             del self._spaces[subscriber]
+
+    def _drop_hold(self, subscriber: Subscriber, space: UUID) -> None:
+        holds = self._holds.get(subscriber)
+        if holds is not None and holds.pop(space, None) is not None and not holds:
+            del self._holds[subscriber]
 
     def publish(
         self, space: UUID, build: Callable[[str], bytes], *, exclude: Subscriber | None = None

@@ -12,10 +12,10 @@ class Limits:
     handshake_timeout_s: float = 15.0
     unauthenticated_sessions: int = 1000
     keepalive_interval_s: float = 30.0
-    ping_interval_s: float = 30.0
     silence_timeout_s: float = 60.0
     lifetime_s: float = 3600.0
     lifetime_jitter: float = 0.1
+    token_expiry_grace_s: float = 60.0
     write_timeout_s: float = 20.0
     close_timeout_s: float = 5.0
     connections_per_mailbox: int = 3

@@ -25,6 +25,7 @@ from sync.protocol.codes import Close
 from sync.protocol.connection import Authenticate, Connection, State
 from sync.protocol.errors import RemoteProtocolError
 from sync.protocol.frames import KEEPALIVE, Notification, Request, ws_frame
+from sync.protocol.notifications import resubscribe_notification
 from sync.rpc import dispatch
 from sync.rpc.call import Call
 from sync.rpc.dispatch import Method, PushMethod
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 _PING = b"\x89\x00"
 _HEARTBEAT = ws_frame(KEEPALIVE) + _PING
+_HOLDS_CHECK_S = 3600.0  # wall clocks are set: look again now and then
 _TEXT = b"text"  # stands in the backlog for a text message; compared by identity
 _NOBODY = Identity(issuer="", user_id="", client_id="")
 
@@ -76,6 +78,7 @@ class Session:
         "_handshake_timer",
         "_heartbeat",
         "_held",
+        "_holds_timer",
         "_lifetime",
         "_limits",
         "_loop",
@@ -86,6 +89,7 @@ class Session:
         "_services",
         "_silent_beats",
         "_tasks",
+        "_token_timer",
         "_wire",
         "_worker",
         "closing",
@@ -114,6 +118,8 @@ class Session:
         self._reading_paused = False
         self._connection_key: str | None = None
         self._lifetime: asyncio.TimerHandle | None = None
+        self._holds_timer: asyncio.TimerHandle | None = None
+        self._token_timer: asyncio.TimerHandle | None = None
         self._silent_beats = 0
         self.identity: Identity = _NOBODY
         self.heard = True
@@ -215,6 +221,7 @@ class Session:
             self._handshake_timer = None
         spread = random.uniform(1 - limits.lifetime_jitter, 1 + limits.lifetime_jitter)
         self._lifetime = self._loop.call_later(limits.lifetime_s * spread, self.close, codes.LIFETIME_REACHED)
+        self._watch_token()
         self._pump()
 
     def adopt(self, identity: Identity) -> None:
@@ -222,9 +229,13 @@ class Session:
 
         What the old identity alone could read is not heard of any more (protocol G10).
         """
-        old, self.identity = self.identity.personal_space, identity
-        if old is not None and old != identity.personal_space:
-            self._services.broker.unsubscribe(self._out, [old])
+        old, self.identity = self.identity, identity
+        broker = self._services.broker
+        if old.personal_space is not None and old.personal_space != identity.personal_space:
+            broker.unsubscribe(self._out, [old.personal_space])
+        if old.did != identity.did:
+            broker.unsubscribe(self._out, list(broker.holds(self._out)))
+        self._watch_token()
 
     # Requests in order.
 
@@ -302,7 +313,9 @@ class Session:
             return False
         pending = _PendingPush(self)
         self._pushes.append(pending)
-        row.submit(self._call(request.id), request.params, pending.reply)
+        first = row.submit(self._call(request.id), request.params, pending.reply)
+        if first is not None:
+            self._start(first)
         return True
 
     def push_answered(self) -> None:
@@ -393,6 +406,38 @@ class Session:
             self._out.send(_HEARTBEAT)
         self._heartbeat = self._loop.call_later(limits.keepalive_interval_s, self._beat)
 
+    def _watch_token(self) -> None:
+        """Close a while after the token expires, where a setting asks for it (auth chapter 14.10)."""
+        if self._token_timer is not None:
+            self._token_timer.cancel()
+            self._token_timer = None
+        expires_at = self.identity.expires_at
+        if self._services.enforce_token_expiry and expires_at:
+            left_s = expires_at + self._limits.token_expiry_grace_s - self._services.now()
+            self._token_timer = self._loop.call_later(max(0.0, left_s), self.close, codes.TOKEN_EXPIRED)
+
+    def subscriptions_changed(self) -> None:
+        """Wake when the first of the tokens that subscriptions rest on expires."""
+        if self._holds_timer is not None:
+            self._holds_timer.cancel()
+            self._holds_timer = None
+        holds = self._services.broker.holds(self._out)
+        if holds and not self.closing:
+            first = min(hold.expires_at for hold in holds.values())
+            # One second late: a chain is good through the whole second it expires in.
+            left_s = min(max(0.0, first + 1 - self._services.now()), _HOLDS_CHECK_S)
+            self._holds_timer = self._loop.call_later(left_s, self._end_expired_holds)
+
+    def _end_expired_holds(self) -> None:
+        """Drop subscriptions whose tokens have expired and say so (protocol G8)."""
+        broker, now = self._services.broker, int(self._services.now())
+        expired = [space for space, hold in broker.holds(self._out).items() if now > hold.expires_at]
+        for space in expired:
+            text = broker.spelling(self._out, space)
+            broker.unsubscribe(self._out, [space])
+            self._out.deliver(ws_frame(resubscribe_notification([text])))
+        self.subscriptions_changed()
+
     # The end.
 
     @property
@@ -419,7 +464,14 @@ class Session:
         self.closing = True
         self._backlog.clear()
         self._held = None
-        for timer in (self._handshake_timer, self._heartbeat, self._lifetime):
+        timers = (
+            self._handshake_timer,
+            self._heartbeat,
+            self._lifetime,
+            self._holds_timer,
+            self._token_timer,
+        )
+        for timer in timers:
             if timer is not None:
                 timer.cancel()
         for task in list(self._tasks):

@@ -50,10 +50,11 @@ class Sessions:
         for session in sessions:
             session.draining = True
         step_s = grace_s / 4 / max(1, len(sessions))
-        for session in sessions:
+        for index, session in enumerate(sessions):
+            if index:
+                await asyncio.sleep(step_s)
             if session.idle:
                 session.close(codes.SHUTTING_DOWN)
-                await asyncio.sleep(step_s)
         while self._open and loop.time() < deadline:
             for session in list(self._open):
                 if session.idle:

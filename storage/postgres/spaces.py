@@ -1,8 +1,8 @@
 """Spaces: read, create (storage chapter 5.1). Implements `storage.stores.SpaceStore`.
 
 Reads that wait together go together: while one query is on its way, the ids others ask for are gathered, and
-the next query reads them all. A lonely read is sent at once; under load (many clients that connect at the same
-time) one round trip and one use of the pool serve many sessions.
+the next query reads them all. A lonely read is sent at once; when many clients connect together, one round
+trip and one use of the pool serve them all.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class PostgresSpaceStore:
         return (await self.read_spaces(ids)).spaces
 
     async def read_spaces(self, ids: Sequence[UUID], cids: Sequence[tuple[UUID, str]] = ()) -> SpacesRead:
-        """Read what authorising needs: the spaces that exist among `ids`, and the `cids` revoked in theirs."""
+        """Read what authorising needs: the spaces that exist among `ids`, and which of `cids` are revoked."""
         if not ids:
             return SpacesRead({}, frozenset())
         answer: asyncio.Future[SpacesRead] = asyncio.get_running_loop().create_future()

@@ -27,6 +27,9 @@ class Caller(Protocol):
     def adopt(self, identity: Identity) -> None:
         """Replace the whole identity (protocol 9.4)."""
 
+    def subscriptions_changed(self) -> None:
+        """Look anew at when the first subscription's tokens expire."""
+
 
 @dataclass(slots=True)
 class Call:

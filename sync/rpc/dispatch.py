@@ -1,6 +1,6 @@
 """From a decoded frame to an encoded reply: params, rule, handler, exceptions to codes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,8 +19,13 @@ log = structlog.get_logger(__name__)
 P = TypeVar("P", bound=Params)
 A = TypeVar("A")
 
-Submit = Callable[[Call, object, Callable[[bytes], None]], None]
-"""Takes a push on its way; the last argument is called once with the encoded response."""
+Work = Coroutine[object, object, None]
+
+Submit = Callable[[Call, object, Callable[[bytes], None]], Work | None]
+"""Takes a push on its way; the last argument is called once with the encoded response.
+
+What it returns, if anything, must run to its end before the session looks at its next message.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def push_rpc(
     name: str,
     params: type[P],
     rule: Callable[[Call, P], A],
-    handler: Callable[[Call, P, A, Callable[[bytes], None]], None],
+    handler: Callable[[Call, P, A, Callable[[bytes], None]], Work | None],
     *,
     label: str = "",
     denied_as: Callable[[str, ErrorCode], bytes],
@@ -89,19 +94,20 @@ def push_rpc(
         denied_as: encodes a refusal: pushes report theirs inside the result (protocol 9.2).
     """
 
-    def submit(call: Call, raw: object, reply: Callable[[bytes], None]) -> None:
+    def submit(call: Call, raw: object, reply: Callable[[bytes], None]) -> Work | None:
         try:
             typed = decode_params(params, raw)
         except ParamsError:
             reply(_invalid_params(call.request_id, label or name))
-            return
+            return None
         try:
-            handler(call, typed, rule(call, typed), reply)
+            return handler(call, typed, rule(call, typed), reply)
         except RpcError as error:
             reply(denied_as(call.request_id, error.code))
         except Exception:
             log.exception("request failed", method=name)
             reply(denied_as(call.request_id, ErrorCode.INTERNAL))
+        return None
 
     return PushMethod(name, rule.__name__, label or name, submit)
 

@@ -3,7 +3,7 @@
 import structlog
 
 from storage import Pull, Space, StorageError
-from sync.authz import Grant, Refusal
+from sync.authz import Access, Grant, read_each
 from sync.protocol.codes import ErrorCode
 from sync.protocol.messages import ChunkedResult, PullParams
 from sync.protocol.pull_chunks import PullEncoder
@@ -12,21 +12,36 @@ from sync.rpc.call import Call, RpcError
 log = structlog.get_logger(__name__)
 
 
-async def pull(call: Call, params: PullParams, grants: list[Grant | Refusal]) -> ChunkedResult:
+async def pull(call: Call, params: PullParams, accesses: list[Access]) -> ChunkedResult:
     """Serve the spaces one after another; a space that may not or cannot be read is left out (protocol 9.3).
 
     Raises:
         RpcError: `internal` when a space fails after its begin was sent: the client must not take what it
             has for the whole (protocol G14).
     """
-    entries = params.spaces
-    if len(entries) > call.services.limits.spaces_per_pull:
+    if len(params.spaces) > call.services.limits.spaces_per_pull:
         raise RpcError(ErrorCode.BAD_REQUEST, "too many spaces in pull request")
+    grants = await _grants(call, accesses)
     chunks = 0
-    for entry, grant in zip(entries, grants, strict=True):
-        if isinstance(grant, Grant):
+    for entry, grant in zip(params.spaces, grants, strict=True):
+        if grant is not None:
             chunks += await _pull_space(call, entry.id, entry.since, grant)
     return ChunkedResult(chunks=chunks)
+
+
+async def _grants(call: Call, accesses: list[Access]) -> list[Grant | None]:
+    """A grant for each space that may be read. Shared ones take one query; a personal one none of its own."""
+    grants = [access.personal_grant() for access in accesses]
+    asked = [index for index, grant in enumerate(grants) if grant is None]
+    if asked:
+        try:
+            readable = await read_each(call, [accesses[index] for index in asked])
+        except StorageError as error:
+            log.error("storage failed", method="pull", error=str(error))
+        else:
+            for index, one in zip(asked, readable, strict=True):
+                grants[index] = None if isinstance(one, ErrorCode) else one[0]
+    return grants
 
 
 async def _pull_space(call: Call, text: str, since: int, grant: Grant) -> int:
@@ -35,13 +50,15 @@ async def _pull_space(call: Call, text: str, since: int, grant: Grant) -> int:
     try:
         async with call.services.pulls.pull(grant.space, since) as opened:
             if opened is not None:
-                if not grant.opens(shared=opened.meta.shared):
-                    return 0
+                if grant.client_id is not None and opened.meta.shared:
+                    return 0  # a token that claims a shared space opens nothing (protocol G11)
                 await stream.send_all(opened)
                 return stream.chunks
-        # A personal space comes into being when its owner first reads it (protocol 8).
-        row = await call.services.spaces.get_or_create_space(grant.space, grant.client_id)
-        await stream.send_nothing(row)
+        if grant.client_id is not None:
+            # A personal space comes into being when its owner first reads it (protocol 8).
+            await stream.send_nothing(
+                await call.services.spaces.get_or_create_space(grant.space, grant.client_id)
+            )
     except StorageError as error:
         log.error("pull failed", space=str(grant.space), error=str(error), begun=stream.chunks > 0)
         if stream.chunks:

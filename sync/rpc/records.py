@@ -1,20 +1,20 @@
 """`push`: one atomic change of a space's records, written through a lane and announced to the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final
 from uuid import UUID
 
 import structlog
 
 from storage import Push, PushOutcome, PushStatus, StorageError
-from sync.authz import Grant
+from sync.authz import Access, Grant
 from sync.limits import Limits
 from sync.protocol.codes import ErrorCode
 from sync.protocol.frames import encode_response, ws_frame
 from sync.protocol.ids import parse_record_id
 from sync.protocol.messages import PushChange, PushParams, PushResult
 from sync.protocol.notifications import removed_files_notification, sync_notification
-from sync.rpc.call import Call
+from sync.rpc.call import Call, RpcError
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +32,40 @@ _REFUSED: Final = {
 _EPOCH_BYTES = 4
 
 
-def push(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes], None]) -> None:
+def push(
+    call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]
+) -> Coroutine[object, object, None] | None:
     """Queue one push; `reply` is called with the encoded response once its fate is known (protocol 9.2).
+
+    Returns:
+        What must run first, alone, when the space's root key has to be read; None when the push is queued.
+
+    Raises:
+        RpcError: the caller may not write there.
+    """
+    grant = access.write_now()
+    if grant is None:
+        return _push_once_granted(call, params, access, reply)
+    _submit(call, params, grant, reply)
+    return None
+
+
+async def _push_once_granted(
+    call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]
+) -> None:
+    try:
+        grant = await access.write()
+    except RpcError as error:
+        reply(push_denied(call.request_id, error.code))
+    except StorageError as error:
+        log.error("storage failed", method="push", error=str(error))
+        reply(push_denied(call.request_id, ErrorCode.INTERNAL))
+    else:
+        _submit(call, params, grant, reply)
+
+
+def _submit(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes], None]) -> None:
+    """Validate and queue.
 
     Authorisation comes before validation: an invalid push is sent to the database empty, and its
     validation error is the answer only if the database would have let the caller write.
@@ -53,6 +85,7 @@ def push(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes], 
             deks=prepared.deks,
             payload_bytes=prepared.payload_bytes,
             client=grant.client_id,
+            cids=grant.cids,
             min_epoch=prepared.min_epoch,
         ),
         in_flight.done,

@@ -1,11 +1,7 @@
 """`space.create`, and reading the rows of spaces a caller was granted."""
 
-from collections.abc import Sequence
-from uuid import UUID
-
 from auth import parse_uuid
-from storage import Space, SpaceExists, SpaceStore, StorageError
-from sync.authz import Grant
+from storage import SpaceExists, StorageError
 from sync.protocol.codes import ErrorCode
 from sync.protocol.messages import SpaceCreateParams, SpaceCreateResult
 from sync.rpc.call import Call, RpcError
@@ -31,12 +27,3 @@ async def create(call: Call, params: SpaceCreateParams, _grant: None) -> SpaceCr
     except StorageError as error:
         raise RpcError(ErrorCode.INTERNAL, "failed to create space") from error
     return SpaceCreateResult(id=str(row.id), key_generation=row.key_generation)
-
-
-async def read_granted(store: SpaceStore, grants: Sequence[Grant]) -> dict[UUID, Space]:
-    """Read the rows of all granted spaces in one round trip; one more for a personal space not yet there."""
-    rows = await store.get_spaces([grant.space for grant in grants])
-    for grant in grants:
-        if grant.space not in rows:
-            rows[grant.space] = await store.get_or_create_space(grant.space, grant.client_id)
-    return rows

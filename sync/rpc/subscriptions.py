@@ -6,7 +6,8 @@ import structlog
 
 from auth import parse_uuid
 from storage import Space, StorageError
-from sync.authz import Grant, Refusal
+from sync.authz import Access, Grant, Readable, read_each
+from sync.broker import Hold
 from sync.protocol.codes import ErrorCode
 from sync.protocol.errors import ParamsError
 from sync.protocol.messages import (
@@ -18,12 +19,11 @@ from sync.protocol.messages import (
     decode_params,
 )
 from sync.rpc.call import Call, RpcError
-from sync.rpc.spaces import read_granted
 
 log = structlog.get_logger(__name__)
 
 
-async def subscribe(call: Call, params: SubscribeParams, grants: list[Grant | Refusal]) -> SubscribeResult:
+async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access]) -> SubscribeResult:
     """Subscribe to every space the caller may read; the others are listed with the reason (protocol 9.1).
 
     What is published between registering and reading the rows is held and delivered afterwards, so the
@@ -34,54 +34,80 @@ async def subscribe(call: Call, params: SubscribeParams, grants: list[Grant | Re
     limits, broker = call.services.limits, call.services.broker
     if len(entries) > limits.spaces_per_subscribe:
         raise RpcError(ErrorCode.BAD_REQUEST, "too many spaces in subscribe request")
-    asked = list(zip(entries, grants, strict=True))
-    spellings = {grant.space: entry.id for entry, grant in asked if isinstance(grant, Grant)}
+    spellings = {access.space: access.text for access in accesses if access.space is not None}
     provisional = broker.prepare(call.outbound, spellings)
     try:
-        rows = await _rows(call, grants)
+        outcomes = await _outcomes(call, accesses)
     except BaseException:
         broker.withdraw(provisional)
         raise
-    already = broker.subscribed(call.outbound)
-    fresh = [space for space in spellings if space not in already]
-    over = frozenset(fresh[max(0, limits.spaces_per_session - len(already)) :])
-    outcomes = [(entry.id, _outcome(grant, rows, over)) for entry, grant in asked]
+    _cap(call, accesses, outcomes)
     # A space that may not be read any more is not heard of any more either (protocol G7).
-    refused = (parse_uuid(text) for text, outcome in outcomes if outcome is ErrorCode.FORBIDDEN)
-    broker.unsubscribe(call.outbound, [space for space in refused if space is not None])
-    broker.confirm(provisional, [row.id for _, row in outcomes if isinstance(row, Space)])
+    refused = [
+        access.space
+        for access, outcome in zip(accesses, outcomes, strict=True)
+        if outcome is ErrorCode.FORBIDDEN and access.space is not None
+    ]
+    broker.unsubscribe(call.outbound, refused)
+    broker.confirm(provisional, {grant.space: _hold(grant) for grant, _ in _granted(outcomes)})
+    call.caller.subscriptions_changed()
     return SubscribeResult(
-        spaces=[_described(text, row) for text, row in outcomes if isinstance(row, Space)],
+        spaces=[
+            _described(entry.id, outcome[1])
+            for entry, outcome in zip(entries, outcomes, strict=True)
+            if not isinstance(outcome, ErrorCode)
+        ],
         errors=[
-            SubscribeError(space=text, error=code) for text, code in outcomes if isinstance(code, ErrorCode)
+            SubscribeError(space=entry.id, error=outcome)
+            for entry, outcome in zip(entries, outcomes, strict=True)
+            if isinstance(outcome, ErrorCode)
         ],
     )
 
 
-async def _rows(call: Call, grants: list[Grant | Refusal]) -> dict[UUID, Space] | None:
-    """The rows of all granted spaces; None when storage failed."""
+Outcome = tuple[Grant, Space] | ErrorCode
+
+
+def _granted(outcomes: list[Outcome]) -> list[tuple[Grant, Space]]:
+    return [outcome for outcome in outcomes if not isinstance(outcome, ErrorCode)]
+
+
+async def _outcomes(call: Call, accesses: list[Access]) -> list[Outcome]:
+    """Decide, and create the personal space if need be; a storage fault refuses nobody for good."""
     try:
-        return await read_granted(
-            call.services.spaces, [grant for grant in grants if isinstance(grant, Grant)]
-        )
+        return [await _existing(call, readable) for readable in await read_each(call, accesses)]
     except StorageError as error:
         log.error("storage failed", method="subscribe", error=str(error))
+        return [ErrorCode.BAD_REQUEST if access.space is None else ErrorCode.INTERNAL for access in accesses]
+
+
+async def _existing(call: Call, readable: Readable) -> Outcome:
+    if isinstance(readable, ErrorCode):
+        return readable
+    grant, row = readable
+    if row is None:
+        # Personal: it comes into being when its owner first reads it (protocol 8).
+        row = await call.services.spaces.get_or_create_space(grant.space, grant.client_id or "")
+    return grant, row
+
+
+def _cap(call: Call, accesses: list[Access], outcomes: list[Outcome]) -> None:
+    """Refuse what goes beyond the subscriptions one session may have."""
+    already = call.services.broker.subscribed(call.outbound)
+    room = call.services.limits.spaces_per_session - len(already)
+    fresh: set[UUID] = set()
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, ErrorCode) or outcome[0].space in already:
+            continue
+        fresh.add(outcome[0].space)
+        if len(fresh) > room:
+            outcomes[index] = ErrorCode.RATE_LIMITED
+
+
+def _hold(grant: Grant) -> Hold | None:
+    if grant.cids is None or grant.expires_at is None:
         return None
-
-
-def _outcome(
-    grant: Grant | Refusal, rows: dict[UUID, Space] | None, over: frozenset[UUID]
-) -> Space | ErrorCode:
-    if isinstance(grant, ErrorCode):
-        return grant
-    if rows is None:
-        return ErrorCode.INTERNAL
-    if grant.space in over:
-        return ErrorCode.RATE_LIMITED
-    row = rows.get(grant.space)
-    if row is None or not grant.opens(shared=row.root_public_key is not None):
-        return ErrorCode.FORBIDDEN
-    return row
+    return Hold(frozenset(grant.cids), grant.expires_at)
 
 
 def _described(text: str, row: Space) -> SubscribedSpace:

@@ -2,7 +2,7 @@
 
 from uuid import UUID, uuid4
 
-from sync.broker import Broker
+from sync.broker import Broker, Hold
 
 
 class Ear:
@@ -33,7 +33,7 @@ class Press:
 
 def subscribe(broker: Broker, ear: Ear, *spaces: UUID) -> None:
     provisional = broker.prepare(ear, {space: str(space) for space in spaces})
-    broker.confirm(provisional, spaces)
+    broker.confirm(provisional, dict.fromkeys(spaces))
 
 
 def test_a_notification_reaches_the_space_but_not_its_author_and_is_encoded_once() -> None:
@@ -63,7 +63,7 @@ def test_every_spelling_gets_its_own_frame_made_once() -> None:
     plain, upper, shouting = Ear(), Ear(), Ear()
     subscribe(broker, plain, space)
     for ear in (upper, shouting):
-        broker.confirm(broker.prepare(ear, {space: str(space).upper()}), [space])
+        broker.confirm(broker.prepare(ear, {space: str(space).upper()}), {space: None})
     press = Press()
     assert broker.publish(space, press) == 3
     assert sorted(press.built) == sorted([str(space), str(space).upper()])
@@ -73,7 +73,7 @@ def test_every_spelling_gets_its_own_frame_made_once() -> None:
 def test_the_last_spelling_subscribed_is_the_one_used() -> None:
     broker, space, ear = Broker(), uuid4(), Ear()
     subscribe(broker, ear, space)
-    broker.confirm(broker.prepare(ear, {space: space.hex}), [space])
+    broker.confirm(broker.prepare(ear, {space: space.hex}), {space: None})
     broker.publish(space, Press())
     assert ear.heard == [b"news of %s" % space.hex.encode()]
 
@@ -84,7 +84,7 @@ def test_what_is_published_before_the_answer_is_delivered_with_it() -> None:
     broker.publish(space, Press("first"))
     broker.publish(space, Press("second"))
     assert ear.heard == []
-    broker.confirm(provisional, [space])
+    broker.confirm(provisional, {space: None})
     assert [heard.split()[0] for heard in ear.heard] == [b"first", b"second"]
     broker.publish(space, Press("third"))
     assert len(ear.heard) == 3
@@ -94,7 +94,7 @@ def test_what_was_held_for_a_refused_space_is_never_delivered() -> None:
     broker, granted, refused, ear = Broker(), uuid4(), uuid4(), Ear()
     provisional = broker.prepare(ear, {granted: str(granted), refused: str(refused)})
     broker.publish(refused, Press())
-    broker.confirm(provisional, [granted])
+    broker.confirm(provisional, {granted: None})
     broker.publish(refused, Press())
     assert ear.heard == []
     assert broker.subscribed(ear) == {granted}
@@ -117,7 +117,7 @@ def test_a_session_that_falls_behind_before_its_answer_is_told_so() -> None:
     provisional = broker.prepare(ear, {space: str(space)})
     for _ in range(5):
         broker.publish(space, Press())
-    broker.confirm(provisional, [space])
+    broker.confirm(provisional, {space: None})
     assert ear.overflowed == 1
     assert ear.heard == []
 
@@ -126,7 +126,7 @@ def test_the_author_waiting_for_its_own_subscription_does_not_hear_itself() -> N
     broker, space, ear = Broker(), uuid4(), Ear()
     provisional = broker.prepare(ear, {space: str(space)})
     broker.publish(space, Press(), exclude=ear)
-    broker.confirm(provisional, [space])
+    broker.confirm(provisional, {space: None})
     assert ear.heard == []
 
 
@@ -152,3 +152,27 @@ def test_a_mailbox_has_its_share_of_connections_and_a_freed_place_can_be_used() 
     broker.unregister("m", Ear())
     broker.unregister("m", Ear())
     assert broker.register("m", connections_max=1)
+
+
+def test_a_subscription_rests_on_the_tokens_it_was_granted_for() -> None:
+    broker, space, other = Broker(), uuid4(), uuid4()
+    one, two = Ear(), Ear()
+    for ear, cids in ((one, {"a", "b"}), (two, {"b", "c"})):
+        provisional = broker.prepare(ear, {space: str(space), other: str(other)})
+        broker.confirm(provisional, {space: Hold(frozenset(cids), 100), other: None})
+    assert broker.resting_on(space, "a") == [one]
+    assert broker.resting_on(space, "b") == [one, two]
+    assert broker.resting_on(other, "b") == []
+    assert broker.holds(one) == {space: Hold(frozenset({"a", "b"}), 100)}
+    broker.unsubscribe(one, [space])
+    assert broker.resting_on(space, "b") == [two]
+    assert broker.holds(one) == {}
+    assert broker.subscribed(one) == {other}
+
+
+def test_a_newer_grant_replaces_what_a_subscription_rests_on() -> None:
+    broker, space, ear = Broker(), uuid4(), Ear()
+    for hold in (Hold(frozenset({"old"}), 1), Hold(frozenset({"new"}), 2)):
+        broker.confirm(broker.prepare(ear, {space: str(space)}), {space: hold})
+    assert broker.resting_on(space, "old") == []
+    assert broker.resting_on(space, "new") == [ear]

@@ -8,12 +8,6 @@ from typing import Final
 NOT_SERVED: Final[frozenset[str]] = frozenset(
     {
         # UCANs and shared spaces
-        "subscribe/errors",
-        "subscribe/delegated",
-        "push/bad",
-        "push/stale-key-generation",
-        "push/notifies-key-generation",
-        "pull/skips",
         "storage/spaces-missing",
         "storage/revocations-missing",
         # membership
