@@ -4,6 +4,7 @@ Pure: time, keys and fetches are arguments. Imports no other room.
 """
 
 from auth.config import parse_audiences, parse_trusted_issuers
+from auth.delegation import UCAN_LIFE_S, delegate
 from auth.did_key import DidKey, decode_did_key, encode_did_key
 from auth.encoding import b64url_decode, b64url_encode, granted_scopes, parse_json_object, parse_uuid
 from auth.errors import (
@@ -120,6 +121,7 @@ __all__ = [
     "TARGET_SCHEMES",
     "TOKEN_CHARS_MAX",
     "UCAN_CHARS_MAX",
+    "UCAN_LIFE_S",
     "AttenuationViolation",
     "AuthError",
     "Base58Decode",
@@ -194,6 +196,7 @@ __all__ = [
     "canonicalize_domain",
     "check_chain",
     "decode_did_key",
+    "delegate",
     "derive_fst_key",
     "derive_mailbox_id",
     "encode_did_key",

@@ -1,0 +1,61 @@
+"""Making UCANs: what clients and the command line do; a server never signs one (auth chapter 7.1)."""
+
+import json
+from typing import Final
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from auth.did_key import encode_did_key
+from auth.encoding import b64url_encode
+from auth.permission import Permission
+from auth.ucan import parse_ucan
+
+UCAN_LIFE_S: Final = 90 * 24 * 3600
+"""What existing clients give a token."""
+
+_HEADER: Final = b64url_encode(b'{"alg":"ES256","typ":"JWT"}')
+
+
+def delegate(
+    key: EllipticCurvePrivateKey,
+    *,
+    audience: str,
+    permission: Permission,
+    space_id: UUID,
+    expires_at: int,
+    nonce: bytes,
+    proof: str | None = None,
+) -> str:
+    """Sign a UCAN by which the owner of `key` lets `audience` use a space.
+
+    Without a proof it is a root token: good only where `key` is the space's root key. A token never outlives
+    its proof: `expires_at` is lowered to the proof's.
+
+    Args:
+        audience: the DID of who receives it.
+        expires_at: Unix seconds.
+        nonce: 16 random bytes.
+        proof: the UCAN by which the owner of `key` was let in.
+
+    Raises:
+        InvalidUcan: the proof cannot be read.
+    """
+    if proof is not None:
+        limit = parse_ucan(proof).expires_at
+        expires_at = expires_at if limit is None else min(expires_at, limit)
+    claims = {
+        "aud": [audience],
+        "cmd": permission.command,
+        "exp": expires_at,
+        "iss": encode_did_key(key.public_key()),
+        "nonce": b64url_encode(nonce),
+        "prf": [] if proof is None else [proof],
+        "with": f"space:{space_id}",
+    }
+    payload = b64url_encode(json.dumps(claims, separators=(",", ":")).encode())
+    signing_input = f"{_HEADER}.{payload}"
+    r, s = decode_dss_signature(key.sign(signing_input.encode("ascii"), ECDSA(SHA256())))
+    return f"{signing_input}.{b64url_encode(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
