@@ -102,7 +102,6 @@ CHANGE_OVERHEAD_BYTES: Final = 160
 PUSH_OVERHEAD_BYTES: Final = 1024
 CHANGES_PER_PUSH: Final = 1000
 SPACES_PER_SUBSCRIBE: Final = 1000
-_AT_ONCE_AFTER_S: Final = 5.0
 
 R = TypeVar("R", bound=Struct)
 
@@ -337,7 +336,9 @@ class SyncClient:
             lived_s = asyncio.get_running_loop().time() - opened_at
             expired = isinstance(error, ConnectionLost) and error.code == CloseCode.TOKEN_EXPIRED
             # An expired token is renewed at once, but never in a circle.
-            next_link = await self._reconnect(error, at_once=expired and lived_s > _AT_ONCE_AFTER_S)
+            next_link = await self._reconnect(
+                error, at_once=expired and lived_s >= self._limits.settled_after_s
+            )
             if next_link is None:
                 return
             link = self._link = next_link

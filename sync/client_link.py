@@ -71,6 +71,8 @@ class ClientLimits:
     backoff_max_s: float = 30.0
     backoff_jitter: float = 0.3
     pull_resumptions: int = 8
+    settled_after_s: float = 5.0
+    """A connection that lived so long is replaced at once when its token expired (4001)."""
 
 
 class _Chunks:

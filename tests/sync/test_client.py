@@ -253,6 +253,25 @@ async def test_a_reconnect_waits_longer_each_time_and_starts_anew_after_an_authe
     assert [change.connected for change in changes].count(True) == 3
 
 
+@pytest.mark.parametrize(("settled_after_s", "wait_s"), [(0.0, 0.0), (3600.0, 1.0)])
+async def test_an_expired_token_is_replaced_at_once_but_not_in_a_circle(
+    settled_after_s: float, wait_s: float
+) -> None:
+    async def expire(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.connection.close(4001, "token expired")
+
+    async def stay(peer: Peer) -> None:
+        await peer.welcome()
+        await hold(peer)
+
+    waits = Waits()
+    limits = ClientLimits(settled_after_s=settled_after_s, close_timeout_s=0.2)
+    async with scripted(expire, stay) as server, client_of(server.url, waits, limits) as client:
+        assert await client.next_notice() == ResyncNeeded("reconnected")
+    assert waits.seconds == [wait_s]
+
+
 @pytest.mark.parametrize("code", [4000, 4002])
 async def test_after_4000_and_4002_it_never_comes_back(code: int) -> None:
     async def act(peer: Peer) -> None:

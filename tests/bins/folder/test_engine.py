@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -165,6 +166,30 @@ async def test_a_watch_settles_what_both_sides_did_while_it_was_off(
         first, second = await both(live, one, two, three)
     assert len(first.told(Kind.CONFLICT) + second.told(Kind.CONFLICT)) == 1
     assert sorted(files(one).values()) == [b"from one", b"from two"]
+
+
+async def test_watched_folders_agree_after_their_connections_broke(database_url: str, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+
+    def agree(count: int) -> bool:
+        return len(files(one)) == count and files(one) == files(two)
+
+    async with live_server(database_url) as live:
+
+        async def script(first: Log, second: Log) -> None:
+            for turn in range(2):
+                for number in range(20):
+                    (one / f"{turn}-{number}").write_text("one")
+                    (two / f"{turn}-{number}-two").write_text("two")
+                await eventually(lambda: len(first.told(Kind.UPLOADED)) > 0)
+                for connection in live.connections():
+                    connection.transport.abort()
+                await eventually(partial(agree, 40 * (turn + 1)))
+
+        first, second = await both(live, one, two, script)
+    assert first.told(Kind.CONFLICT) == second.told(Kind.CONFLICT) == []
+    uploaded = first.told(Kind.UPLOADED) + second.told(Kind.UPLOADED)
+    assert set(uploaded) <= set(files(one))
 
 
 async def test_another_key_changes_nothing_on_either_side(database_url: str, tmp_path: Path) -> None:
