@@ -43,3 +43,23 @@ class Limits:
     push_blob_bytes: int = 500 * 1024 * 1024
     strict_dek: bool = False
     dek_bytes: int = 44
+    # Presence and events.
+    presence_bytes: int = 1024
+    event_bytes: int = 4096
+    presence_per_space: int = 100
+    presence_stale_s: float = 45.0
+    presence_sweep_s: float = 15.0
+    transient_per_s: int = 50
+    transient_burst: int = 200
+    # Invitations.
+    invitation_payload_bytes: int = 131_072
+    invitation_lifetime_s: float = 604_800.0
+    invitation_list_default: int = 50
+    invitation_list_max: int = 200
+    invitation_list_bytes: int = 3_670_016
+    invitation_delay_min_s: float = 1.0
+    invitation_delay_max_s: float = 5.0
+    # What one person may do per window.
+    rate_window_s: float = 3600.0
+    invitations_per_window: int = 10
+    membership_appends_per_window: int = 10
