@@ -156,53 +156,48 @@ class Lane:
 
     async def _send(self, con: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._in_flight = batch = self._take()
+        if len(batch) == 1:
+            await self._one_by_one(con)
+            return
         try:
-            if len(batch) == 1:
-                await self._one_by_one(con, batch)
-                return
             # One transaction for all: each call of the function locks its space's row and sees what the
             # calls before it wrote; all become visible together at the statement's commit.
             rows = await con.fetch(sql("push_batch"), *batch_arguments([entry[0] for entry in batch]))
         except Exception as error:
             failed = translate(error)
             if isinstance(failed, Unavailable):
-                self._lose(con, batch, failed)
+                self._lose(con, failed)
             else:
-                await self._one_by_one(con, batch)
+                await self._one_by_one(con)
         else:
             self._in_flight = []
             self._finish(batch, [outcome(row) for row in rows])
 
-    async def _one_by_one(self, con: "asyncpg.Connection[asyncpg.Record]", batch: list[Entry]) -> None:
+    async def _one_by_one(self, con: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Send each entry by itself: the server undid the statement they shared, or there is but one."""
-        for index, entry in enumerate(batch):
-            line = entry[2]
-            if line.held is not None:
-                continue  # moved there by `_step_aside`, in order
+        while self._in_flight:
+            entry = self._in_flight[0]
             result = await push_one(con, entry[0])
             if isinstance(result, Unavailable):
-                self._lose(con, [other for other in batch[index:] if other[2].held is None], result)
-                return
-            if isinstance(result, StorageError) and result.sqlstate == LOCK_NOT_AVAILABLE:
-                self._step_aside(line, batch[index:])
+                self._lose(con, result)
+            elif isinstance(result, StorageError) and result.sqlstate == LOCK_NOT_AVAILABLE:
+                self._step_aside(entry[2])
             else:
-                self._in_flight.remove(entry)
+                del self._in_flight[0]
                 self._finish([entry], [result])
 
-    def _step_aside(self, line: Line, unsent: list[Entry]) -> None:
+    def _step_aside(self, line: Line) -> None:
         """Move everything the space still has here to its line, and let that wait beside the lane."""
-        line.held = deque(entry for entry in (*unsent, *self._queue) if entry[2] is line)
-        self._queue = deque(entry for entry in self._queue if entry[2] is not line)
+        line.held = deque(entry for entry in (*self._in_flight, *self._queue) if entry[2] is line)
         self._in_flight = [entry for entry in self._in_flight if entry[2] is not line]
+        self._queue = deque(entry for entry in self._queue if entry[2] is not line)
         self._hold(line)
 
-    def _lose(
-        self, con: "asyncpg.Connection[asyncpg.Record]", entries: list[Entry], error: Unavailable
-    ) -> None:
-        """Answer entries whose outcome is unknown: the connection was lost, or the database is stopping."""
+    def _lose(self, con: "asyncpg.Connection[asyncpg.Record]", error: Unavailable) -> None:
+        """Answer what was in flight: the connection was lost, or the database is stopping."""
         if error.sqlstate is None:
             con.terminate()  # the server said nothing: this connection is not to be waited for again
-        self._in_flight = []
+        entries, self._in_flight = self._in_flight, []
         self._finish(entries, [error] * len(entries))
 
     def _fail_all(self) -> None:

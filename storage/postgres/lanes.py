@@ -145,10 +145,8 @@ class PushLanes:
                 del self._lines[push.space]
             try:
                 done(result)
-            except Exception as error:  # a broken callback must not take the pushes behind it along
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": "completion of a push raised", "exception": error}
-                )
+            except Exception:  # a broken callback must not take the pushes behind it along
+                _log.exception("completion of a push raised")
         self._entries -= len(entries)
         if not self._calm.is_set() and self._relieved():
             self._calm.set()

@@ -1,0 +1,71 @@
+"""A door in front of Postgres that a test can shut: connections through it break and are refused."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Self
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+
+class Gate:
+    """Forwards bytes both ways. `shut` cuts every connection and takes no new one until `unlock`."""
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+        self._query = {key: values[-1] for key, values in parse_qs(self._parts.query).items()}
+        self._host = self._query.pop("host", self._parts.hostname or "localhost")
+        self._port = self._parts.port or int(self._query.pop("port", "5432"))
+        self._server: asyncio.Server | None = None
+        self._port_here = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.connected = asyncio.Event()
+        """Set by the next connection; the test clears it."""
+
+    @classmethod
+    @asynccontextmanager
+    async def before(cls, url: str) -> AsyncIterator[Self]:
+        gate = cls(url)
+        await gate.unlock()
+        try:
+            yield gate
+        finally:
+            await gate.shut()
+
+    @property
+    def url(self) -> str:
+        """The database's URL by way of the gate."""
+        auth, at, _ = self._parts.netloc.rpartition("@")
+        return urlunsplit(
+            self._parts._replace(
+                netloc=f"{auth}{at}127.0.0.1:{self._port_here}", query=urlencode(self._query)
+            )
+        )
+
+    async def unlock(self) -> None:
+        self._server = await asyncio.start_server(self._pass, "127.0.0.1", self._port_here)
+        self._port_here = self._server.sockets[0].getsockname()[1]
+
+    async def shut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connected.set()
+        if self._host.startswith("/"):
+            there = await asyncio.open_unix_connection(f"{self._host}/.s.PGSQL.{self._port}")
+        else:
+            there = await asyncio.open_connection(self._host, self._port)
+        self._writers |= {writer, there[1]}
+        await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+        self._writers -= {writer, there[1]}
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()

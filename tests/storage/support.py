@@ -1,0 +1,156 @@
+"""What the tests of this room share: pushes awaited, pulls collected, rows read and written directly."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from storage import (
+    PostgresPool,
+    PostgresPullStore,
+    PullMeta,
+    PullRow,
+    Push,
+    PushLanes,
+    PushOutcome,
+    PushStatus,
+    PushStore,
+    StorageError,
+)
+
+if TYPE_CHECKING:
+    from storage.postgres.pool import PooledConnection
+
+DEK: Final = (1).to_bytes(4, "big") + bytes(range(40))
+"""A wrapped DEK of epoch 1."""
+
+Change = tuple[UUID, int, bytes | None]
+"""(record id, expected cursor, blob)."""
+
+
+def make_push(
+    space: UUID,
+    *changes: Change,
+    client: str | None = None,
+    dek: bytes | None = DEK,
+    cids: Sequence[str] | None = None,
+    min_epoch: int | None = None,
+    local_only: bool = False,
+) -> Push:
+    return Push(
+        space,
+        [str(id) for id, _, _ in changes],
+        [expected for _, expected, _ in changes],
+        [blob for _, _, blob in changes],
+        [dek] * len(changes),
+        sum(len(blob or b"") + len(dek or b"") for _, _, blob in changes),
+        client,
+        cids,
+        min_epoch,
+        local_only,
+    )
+
+
+def submit(lanes: PushStore, push: Push) -> "asyncio.Future[PushOutcome | StorageError]":
+    """Submit and return a future of what `done` is called with."""
+    future: asyncio.Future[PushOutcome | StorageError] = asyncio.get_running_loop().create_future()
+    lanes.submit(push, future.set_result)
+    return future
+
+
+async def write(lanes: PushStore, push: Push) -> PushOutcome:
+    """Submit and return the outcome; a storage error is raised."""
+    result = await submit(lanes, push)
+    if isinstance(result, StorageError):
+        raise result
+    return result
+
+
+async def written(lanes: PushStore, space: UUID, *changes: Change, dek: bytes | None = DEK) -> int:
+    """Push changes that must succeed and return the new cursor."""
+    outcome = await write(lanes, make_push(space, *changes, client="client", dek=dek))
+    assert outcome.status is PushStatus.WRITTEN
+    return outcome.cursor
+
+
+async def pulled(pulls: PostgresPullStore, space: UUID, since: int) -> tuple[PullMeta, list[PullRow]]:
+    """Pull everything above `since` as plain tuples."""
+    async with pulls.pull(space, since) as pull:
+        assert pull is not None
+        return pull.meta, [as_tuple(row) async for batch in pull.batches() for row in batch]
+
+
+def as_tuple(row: PullRow) -> PullRow:
+    """A row that compares, whichever kind of sequence it came as."""
+    kind, cursor, id, b1, b2, b3, record_id, number, deleted = row
+    return kind, cursor, id, b1, b2, b3, record_id, number, deleted
+
+
+@asynccontextmanager
+async def opened(url: str, *, max_connections: int = 10) -> AsyncIterator[PostgresPool]:
+    """A pool beside the test's own. Always closed: a connection left open would hang the end of the test."""
+    pool = await PostgresPool.open(url, max_connections=max_connections)
+    try:
+        yield pool
+    finally:
+        await pool.aclose(5.0)
+
+
+@asynccontextmanager
+async def started(pool: PostgresPool, *, lanes: int = 2) -> AsyncIterator[PushLanes]:
+    """Lanes beside the test's own."""
+    opened_lanes = await PushLanes.start(pool, lanes=lanes)
+    try:
+        yield opened_lanes
+    finally:
+        await opened_lanes.aclose(5.0)
+
+
+async def lock_waits(con: "PooledConnection", count: int) -> None:
+    """Return once `count` sessions of this database wait for a lock."""
+    text = """SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+              WHERE NOT granted AND datname = current_database()"""
+    async with asyncio.timeout(20.0):
+        while await con.fetchval(text) < count:  # noqa: ASYNC110 - only the database knows
+            await asyncio.sleep(0.005)
+
+
+async def execute(pool: PostgresPool, text: str, *args: object) -> None:
+    await pool.run(lambda con: con.execute(text, *args))
+
+
+async def select(pool: PostgresPool, text: str, *args: object) -> list[asyncpg.Record]:
+    return await pool.run(lambda con: con.fetch(text, *args))
+
+
+async def shared_space(pool: PostgresPool, *, min_epoch: int = 1) -> UUID:
+    """Make a space with a root key."""
+    space = uuid4()
+    await execute(
+        pool,
+        """INSERT INTO spaces (id, client_id, root_public_key, key_generation, min_key_generation)
+           VALUES ($1, 'client', $2, $3, $3)""",
+        space,
+        b"\x02" + bytes(32),
+        min_epoch,
+    )
+    return space
+
+
+async def many_records(pool: PostgresPool, space: UUID, *, pushes: int, each: int, blob_bytes: int) -> None:
+    """Write `pushes` pushes of `each` new records straight into the tables."""
+    await execute(pool, "INSERT INTO spaces (id, client_id, cursor) VALUES ($1, 'client', $2)", space, pushes)
+    await execute(
+        pool,
+        """INSERT INTO records (id, space_id, blob, cursor, wrapped_dek)
+           SELECT gen_random_uuid(), $1, decode(repeat('ab', $4::int), 'hex'), 1 + i / $3::int, $5
+           FROM generate_series(0, $2::int * $3::int - 1) i""",
+        space,
+        pushes,
+        each,
+        blob_bytes,
+        DEK,
+    )

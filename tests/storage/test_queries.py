@@ -1,0 +1,22 @@
+"""The named queries."""
+
+import pytest
+
+from storage import PostgresPool
+from storage.queries import QUERIES
+
+
+async def test_every_query_prepares(pool: PostgresPool) -> None:
+    async with pool.connection() as con:
+        for query in QUERIES.values():
+            statement = await con.prepare(query.text)
+            assert statement.get_attributes(), query.name
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_every_query_says_what_it_is_for(name: str) -> None:
+    query = QUERIES[name]
+    assert query.name == name
+    assert query.description.endswith(".")
+    assert query.text.startswith(("SELECT", "INSERT"))
+    assert not query.text.endswith(";")
