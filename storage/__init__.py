@@ -1,20 +1,54 @@
 """What is kept: spaces, records, files, the membership log. Postgres only. Imports no other room."""
 
 from storage.errors import SpaceExists, SpaceNotFound, StorageError, Unavailable
+from storage.postgres.deks import PostgresDekStore
+from storage.postgres.epochs import PostgresEpochStore
+from storage.postgres.invitations import PostgresInvitationStore
 from storage.postgres.lanes import PushLanes
+from storage.postgres.members import PostgresMemberStore
 from storage.postgres.pool import PostgresPool
 from storage.postgres.pulls import PostgresPullStore
+from storage.postgres.rate_limits import PostgresRateLimitStore
+from storage.postgres.revocations import PostgresRevocationStore
 from storage.postgres.spaces import PostgresSpaceStore
-from storage.stores import Pull, PullStore, PushDone, PushStore, SpaceStore
+from storage.stores import (
+    NOBODY,
+    DekListing,
+    DekStore,
+    EpochStore,
+    InvitationStore,
+    MemberStore,
+    Pull,
+    PullStore,
+    PushDone,
+    PushStore,
+    RateLimitStore,
+    RevocationStore,
+    SpaceStore,
+)
 from storage.types import (
     FILE,
     MEMBER,
     RECORD,
+    AdvanceOutcome,
+    AppendOutcome,
+    AppendStatus,
+    Caller,
+    CompleteOutcome,
+    DekKind,
+    DekRow,
+    EpochStatus,
+    Invitation,
+    MemberEntry,
+    MemberLog,
     PullMeta,
     PullRow,
     Push,
     PushOutcome,
     PushStatus,
+    RateSlot,
+    RevokeStatus,
+    RewrapStatus,
     Space,
     SpacesRead,
 )
@@ -22,9 +56,32 @@ from storage.types import (
 __all__ = [
     "FILE",
     "MEMBER",
+    "NOBODY",
     "RECORD",
+    "AdvanceOutcome",
+    "AppendOutcome",
+    "AppendStatus",
+    "Caller",
+    "CompleteOutcome",
+    "DekKind",
+    "DekListing",
+    "DekRow",
+    "DekStore",
+    "EpochStatus",
+    "EpochStore",
+    "Invitation",
+    "InvitationStore",
+    "MemberEntry",
+    "MemberLog",
+    "MemberStore",
+    "PostgresDekStore",
+    "PostgresEpochStore",
+    "PostgresInvitationStore",
+    "PostgresMemberStore",
     "PostgresPool",
     "PostgresPullStore",
+    "PostgresRateLimitStore",
+    "PostgresRevocationStore",
     "PostgresSpaceStore",
     "Pull",
     "PullMeta",
@@ -36,6 +93,11 @@ __all__ = [
     "PushOutcome",
     "PushStatus",
     "PushStore",
+    "RateLimitStore",
+    "RateSlot",
+    "RevocationStore",
+    "RevokeStatus",
+    "RewrapStatus",
     "Space",
     "SpaceExists",
     "SpaceNotFound",

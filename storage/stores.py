@@ -2,11 +2,29 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from storage.errors import StorageError
-from storage.types import PullMeta, PullRow, Push, PushOutcome, Space, SpacesRead
+from storage.types import (
+    AdvanceOutcome,
+    AppendOutcome,
+    Caller,
+    CompleteOutcome,
+    DekKind,
+    DekRow,
+    Invitation,
+    MemberLog,
+    PullMeta,
+    PullRow,
+    Push,
+    PushOutcome,
+    RateSlot,
+    RevokeStatus,
+    RewrapStatus,
+    Space,
+    SpacesRead,
+)
 
 PushDone = Callable[[PushOutcome | StorageError], None]
 """Called once per submitted push, on the event loop, in cursor order within a space; must not raise."""
@@ -86,3 +104,145 @@ class PullStore(Protocol):
             Unavailable: no connection in time, or the database was lost.
             StorageError: it failed.
         """
+
+
+NOBODY: Final = Caller()
+"""A change on the server's own behalf: nothing is checked of a caller, and a missing space is not created."""
+
+
+class MemberStore(Protocol):
+    async def append(
+        self,
+        space: UUID,
+        *,
+        expected_version: int,
+        prev_hash: bytes | None,
+        entry_hash: bytes,
+        payload: bytes,
+        caller: Caller = NOBODY,
+    ) -> AppendOutcome:
+        """Append an entry if the log is at `expected_version` and ends with `prev_hash`. One round trip.
+
+        The space's cursor and the log's version advance by one. Hash and payload are the caller's to check.
+
+        Args:
+            prev_hash: None or empty for the first entry.
+        """
+
+    async def list(self, space: UUID, since_seq: int, *, cids: Sequence[str] = ()) -> MemberLog | None:
+        """Read the entries after `since_seq`, and which of `cids` are revoked, in one round trip and one
+        snapshot; None when the space is missing."""
+
+
+class EpochStore(Protocol):
+    async def advance(
+        self, space: UUID, epoch: int, *, set_min: bool, caller: Caller = NOBODY
+    ) -> AdvanceOutcome:
+        """Begin `epoch` if it is the next one and no re-wrapping is pending. One round trip; no cursor moves.
+
+        Args:
+            set_min: make it the lowest epoch that pushes may use, too.
+        """
+
+    async def complete(self, space: UUID, epoch: int, *, caller: Caller = NOBODY) -> CompleteOutcome:
+        """End the re-wrapping for `epoch` if it is the pending one. One round trip; no cursor moves."""
+
+
+class DekListing(Protocol):
+    """The DEKs of one space. Holds nothing of the database, whether it is read or not."""
+
+    space: Space
+    """As of the first page. The cursor bounds the listing: it is what the reader has read up to."""
+    revoked: frozenset[tuple[UUID, str]]
+    """This space with each CID, of those asked about, that is revoked."""
+
+    def batches(self) -> AsyncIterator[Sequence[DekRow]]:
+        """Yield the entries in order of cursor and id, a page at a time, each read when it is asked for.
+
+        What is written while the listing is read has a cursor above `space.cursor` and is left out.
+        To be called once.
+
+        Raises:
+            Unavailable: the database was lost on the way.
+            StorageError: it failed.
+        """
+
+
+class DekStore(Protocol):
+    async def get(
+        self, kind: DekKind, space: UUID, since: int, *, cids: Sequence[str] = ()
+    ) -> DekListing | None:
+        """List the DEKs of records (tombstones included) or files with a cursor above `since`; None when the
+        space is missing. One round trip for a listing of one page."""
+
+    async def rewrap(
+        self,
+        kind: DekKind,
+        space: UUID,
+        ids: Sequence[UUID | str | None],
+        deks: Sequence[bytes],
+        *,
+        read_cursor: int | None = None,
+        caller: Caller = NOBODY,
+    ) -> RewrapStatus:
+        """Replace the DEKs of rows, all or none, in one round trip; no cursor moves.
+
+        Args:
+            ids: all in one spelling, as repeated ones are found by equality (the last counts); as text
+                36 characters. None stands for an id that is no UUID. Empty: only the caller is checked.
+            deks: one per id, carrying the space's current epoch.
+            read_cursor: up to where the caller has read. Rows beyond it are refused, and rows that are at the
+                epoch already keep their DEK; None: every row is overwritten.
+        """
+
+
+class InvitationStore(Protocol):
+    async def create(self, mailbox: str, payload: bytes) -> Invitation:
+        """Leave a message in a mailbox, 64 hex digits, for seven days. One round trip, as all of these."""
+
+    async def list(
+        self, mailbox: str, *, limit: int, after: UUID | None = None, bytes_max: int | None = None
+    ) -> Sequence[Invitation]:
+        """Read the unexpired invitations of a mailbox in order of time and id, at most `limit`.
+
+        Args:
+            after: begin behind this one; if it is not in this mailbox (any more), there are none.
+            bytes_max: no further one once the payloads have reached this; at least one comes.
+        """
+
+    async def get(self, id: UUID, mailbox: str) -> Invitation | None:
+        """Read one that has not expired; None when this mailbox has none such."""
+
+    async def delete(self, id: UUID, mailbox: str) -> bool:
+        """Delete one, expired or not; False when this mailbox has none such."""
+
+    async def purge(self) -> int:
+        """Delete those that have expired, in small transactions; return how many. None while another process
+        is at it."""
+
+
+class RevocationStore(Protocol):
+    async def revoke(self, space: UUID, cid: str, *, caller: Caller = NOBODY) -> RevokeStatus:
+        """Revoke a CID in a space; again is harmless. Once it has returned nobody writes by it.
+
+        One round trip.
+        """
+
+
+class RateLimitStore(Protocol):
+    async def take(self, action: str, actor_hash: str, *, window_s: int, max: int) -> RateSlot | None:
+        """Take one of `max` slots that an actor has for an action within `window_s`; None when all are taken.
+
+        One round trip, and exact however many take at once, in whatever process.
+
+        Args:
+            action: at most 32 characters.
+            actor_hash: 64 hex digits (storage chapter 5.9).
+        """
+
+    async def undo(self, slot: RateSlot) -> None:
+        """Give a slot back, because what it was taken for has failed."""
+
+    async def cleanup(self, *, window_s: int) -> int:
+        """Delete slots older than `window_s`, in small transactions; return how many. None while another
+        process is at it."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
+from datetime import datetime
+from enum import Enum, IntEnum
 from uuid import UUID
 
 
@@ -113,3 +114,151 @@ class PullMeta:
     """Whether the space has a root key: a personal grant does not open it."""
     restarted: bool = False
     """`since` was beyond the space's cursor (a restored backup) and is taken for 0: worth a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """On whose behalf a space is changed: what the statement checks under the lock of the space's row."""
+
+    client: str | None = field(default=None, repr=False)
+    """Set on the personal path alone: creates the space when it is missing, and opens no shared one."""
+    cids: Sequence[str] | None = field(default=None, repr=False)
+    """CIDs of every token of the caller's chain, refused if one is revoked; None on the personal path."""
+    local_only: bool = False
+    """Refuse with REMOTE_HOME a space whose home is another server."""
+
+
+class AppendStatus(IntEnum):
+    """What `lsync_append_member_v1` answers. A wrong version is told before a wrong hash."""
+
+    APPENDED = 0
+    VERSION_CONFLICT = 1
+    NO_SPACE = 2
+    CHAIN_BROKEN = 3
+    REVOKED = 5
+    REMOTE_HOME = 6
+    NOT_PERSONAL = 7
+
+
+@dataclass(frozen=True, slots=True)
+class AppendOutcome:
+    """What became of an append. `chain_seq` and `cursor` are the new entry's, 0 unless it was appended;
+    `metadata_version` is the log's after it, 0 when the space is missing."""
+
+    status: AppendStatus
+    chain_seq: int = 0
+    cursor: int = 0
+    metadata_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemberEntry:
+    """One link of a membership log. `prev_hash` is None for the first; the payload is opaque."""
+
+    chain_seq: int
+    cursor: int
+    prev_hash: bytes | None = field(repr=False)
+    entry_hash: bytes = field(repr=False)
+    payload: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLog:
+    """A membership log, the state of its space and what authorises its reader, all of one snapshot."""
+
+    space: Space
+    revoked: frozenset[tuple[UUID, str]] = field(repr=False)
+    """This space with each CID, of those asked about, that is revoked."""
+    entries: Sequence[MemberEntry]
+
+
+class EpochStatus(IntEnum):
+    """What `lsync_advance_epoch_v1` and `lsync_complete_rewrap_v1` answer."""
+
+    DONE = 0
+    CONFLICT = 1
+    """Not the next epoch, or a re-wrapping is pending; to complete: not the pending one."""
+    NO_SPACE = 2
+    REVOKED = 5
+    REMOTE_HOME = 6
+    NOT_PERSONAL = 7
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceOutcome:
+    """What became of an advance. The epochs are the state after it, of a conflict the one that decided."""
+
+    status: EpochStatus
+    current_epoch: int = 0
+    rewrap_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteOutcome:
+    """What became of a completion. `stale_deks`, for logs alone, counts those left at other epochs."""
+
+    status: EpochStatus
+    stale_deks: int = 0
+
+
+class DekKind(Enum):
+    """Whose DEKs: those of records or those of files."""
+
+    RECORDS = "records"
+    FILES = "files"
+
+
+DekRow = tuple[UUID, bytes, int]
+"""(id of the record or file, wrapped DEK, cursor); `str(id)` is the fastest way to its text."""
+
+
+class RewrapStatus(IntEnum):
+    """What becomes of a rewrap. When several entries are wrong, the first in the order sent is told, of one
+    entry the epoch before the id before the missing row; of files any wrong epoch first of all."""
+
+    REWRAPPED = 0
+    EPOCH_MISMATCH = 1
+    """The first four bytes of a DEK are not the space's epoch."""
+    NO_SPACE = 2
+    NOT_FOUND = 3
+    """No such record or file in this space."""
+    CHANGED = 4
+    """Written after the caller read it, and not at the current epoch (protocol G32)."""
+    REVOKED = 5
+    REMOTE_HOME = 6
+    NOT_PERSONAL = 7
+    BAD_ID = 8
+    """An id that is None: the client's was no UUID."""
+
+
+class RevokeStatus(IntEnum):
+    """What `lsync_revoke_v1` answers."""
+
+    DONE = 0
+    """The CID is revoked, by this call or before."""
+    NO_SPACE = 2
+    REVOKED = 5
+    """A token of the caller's own chain is revoked; nothing was written."""
+    REMOTE_HOME = 6
+    NOT_PERSONAL = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A message in a mailbox; times are in UTC, by the database's clock."""
+
+    id: UUID
+    payload: bytes = field(repr=False)
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RateSlot:
+    """One use of a rate limit, to be given back if what it was taken for fails."""
+
+    action: str
+    actor_hash: str = field(repr=False)
+    row: tuple[int, int]
+    """Where the row is: block and place in it."""
+    taken_at: datetime

@@ -1,0 +1,26 @@
+"""Revocations (storage chapter 5.8). Implements `storage.stores.RevocationStore`.
+
+They are read with the space they are in: `read_spaces`, and within every mutation.
+"""
+
+from uuid import UUID
+
+from storage.postgres.pool import PostgresPool
+from storage.stores import NOBODY
+from storage.types import Caller, RevokeStatus
+
+
+class PostgresRevocationStore:
+    """Every operation is one round trip; it raises `Unavailable` or `StorageError` as `PostgresPool.run`."""
+
+    def __init__(self, pool: PostgresPool) -> None:
+        self._pool = pool
+
+    async def revoke(self, space: UUID, cid: str, *, caller: Caller = NOBODY) -> RevokeStatus:
+        """Revoke a CID in a space; again is harmless.
+
+        `lsync_revoke_v1` takes the lock of the space's row, under which every mutation looks revocations up:
+        one that used the CID has been committed before, or will be refused.
+        """
+        [row] = await self._pool.fetch("revoke", space, cid, caller.client, caller.cids, caller.local_only)
+        return RevokeStatus(row[0])
