@@ -78,9 +78,9 @@ FROM (
   UNION ALL
   SELECT 3::int2, f.id, NULL::bytea, f.wrapped_dek, NULL::bytea, f.record_id, f.size, f.deleted
   FROM files f WHERE f.space_id = $1 AND f.cursor = 0) u
-WHERE (k, coalesce(id, '00000000-0000-0000-0000-000000000000'), CASE WHEN k = 2 THEN n ELSE 0 END)
+WHERE (u.k, coalesce(u.id, '00000000-0000-0000-0000-000000000000'), CASE WHEN u.k = 2 THEN u.n ELSE 0 END)
       > ($3::int2, $4::uuid, $5::bigint)
-ORDER BY k, coalesce(id, '00000000-0000-0000-0000-000000000000'), CASE WHEN k = 2 THEN n ELSE 0 END
+ORDER BY u.k, coalesce(u.id, '00000000-0000-0000-0000-000000000000'), CASE WHEN u.k = 2 THEN u.n ELSE 0 END
 LIMIT $6;
 
 -- name: pull_blobs

@@ -1,0 +1,365 @@
+"""Pulls that do not fit a page: behaviours 37 and 39-43 of storage chapter 9."""
+
+import asyncio
+import gc
+import random
+import tracemalloc
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+import pytest
+
+from storage import PostgresPool, PostgresPullStore, PullRow, PushLanes
+from storage.queries import sql
+from tests.storage.support import (
+    DEK,
+    as_tuple,
+    execute,
+    lock_waits,
+    make_push,
+    many_records,
+    opened,
+    pulled,
+    select,
+    started,
+    submit,
+    write,
+    written,
+)
+
+ENTRIES = [
+    "EXPLAIN (COSTS OFF) " + sql("pull_all"),
+    "EXPLAIN (COSTS OFF) " + sql("pull_page"),
+    "EXPLAIN (COSTS OFF) " + sql("pull_first"),
+]
+
+
+async def transactions_open(pool: PostgresPool) -> int:
+    rows = await select(
+        pool,
+        """SELECT count(*)::int FROM pg_stat_activity
+           WHERE datname = current_database() AND state LIKE 'idle in transaction%'""",
+    )
+    count: int = rows[0][0]
+    return count
+
+
+async def until_no_transaction_is_open(pool: PostgresPool) -> None:
+    async with asyncio.timeout(20.0):
+        while await transactions_open(pool):
+            pass
+
+
+@pytest.mark.parametrize("age_s", [60.0, 0.0], ids=["portal", "pages"])
+@pytest.mark.parametrize(("pushes", "each"), [(1, 5000), (5000, 1), (50, 100), (1, 512), (1, 513)])
+async def test_every_entry_comes_once_and_in_order(
+    pool: PostgresPool, age_s: float, pushes: int, each: int
+) -> None:
+    space = uuid4()
+    await many_records(pool, space, pushes=pushes, each=each, blob_bytes=10)
+    expected = await select(
+        pool, "SELECT cursor, id FROM records WHERE space_id = $1 ORDER BY cursor, id", space
+    )
+    _, rows = await pulled(PostgresPullStore(pool, portal_age_max_s=age_s), space, 0)
+    assert [(row[1], row[2]) for row in rows] == [tuple(row) for row in expected]
+
+
+@pytest.mark.parametrize("age_s", [60.0, 0.0], ids=["portal", "pages"])
+async def test_large_values_come_whole_among_small_ones(pool: PostgresPool, age_s: float) -> None:
+    space, chooser = uuid4(), random.Random(7)
+    lengths = [chooser.choice([0, 10, 8192, 8193, 30_000, 700_000]) for _ in range(60)] + [5 * 1024 * 1024]
+    async with started(pool) as lanes:
+        for length in lengths:
+            await written(lanes, space, (uuid4(), 0, chooser.randbytes(length)))
+        await written(lanes, space, (uuid4(), 0, None))
+    expected = await select(
+        pool,
+        "SELECT cursor, id, blob FROM records WHERE space_id = $1 AND NOT deleted ORDER BY cursor",
+        space,
+    )
+    async with PostgresPullStore(pool, portal_age_max_s=age_s).pull(space, 0, cursor_seen=1000) as pull:
+        assert pull is not None
+        batches = [list(batch) async for batch in pull.batches()]
+    assert [as_tuple(row)[:4] for batch in batches for row in batch] == [(1, *row) for row in expected]
+    assert max(sum(len(row[3] or b"") for row in batch) for batch in batches) <= 6 * 1024 * 1024
+
+
+async def test_a_hundred_thousand_entries_take_bounded_memory(pool: PostgresPool) -> None:
+    space = uuid4()
+    await many_records(pool, space, pushes=100, each=1000, blob_bytes=100)
+    pulls, count = PostgresPullStore(pool), 0
+    gc.collect()
+    tracemalloc.start()
+    async with pulls.pull(space, 0) as pull:
+        assert pull is not None
+        async for batch in pull.batches():
+            count += len(batch)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 100_000
+    assert peak < 8 * 1024 * 1024
+
+
+async def test_rows_that_grow_suddenly_do_not_make_a_large_batch(pool: PostgresPool) -> None:
+    """The size of a batch is guessed from the one before: an author who knows that gains nothing."""
+    space = uuid4()
+    await many_records(pool, space, pushes=10, each=500, blob_bytes=1)
+    await execute(
+        pool,
+        """INSERT INTO records (id, space_id, blob, cursor, wrapped_dek)
+           SELECT gen_random_uuid(), $1, decode(repeat('cd', 100000), 'hex'), 11, $2
+           FROM generate_series(1, 300)""",
+        space,
+        DEK,
+    )
+    await execute(pool, "UPDATE spaces SET cursor = 11 WHERE id = $1", space)
+    async with PostgresPullStore(pool).pull(space, 0) as pull:
+        assert pull is not None
+        sizes = [sum(len(row[3] or b"") for row in batch) async for batch in pull.batches()]
+    assert sum(sizes) == 5000 + 300 * 100_000
+    assert max(sizes) <= 1024 * 1024
+
+
+async def test_state_and_entries_are_one_snapshot_while_others_push(
+    pool: PostgresPool, pulls: PostgresPullStore
+) -> None:
+    space = uuid4()
+    await many_records(pool, space, pushes=700, each=1, blob_bytes=1)
+    stop = asyncio.Event()
+
+    async def pusher(lanes: PushLanes) -> None:
+        while not stop.is_set():
+            await written(lanes, space, (uuid4(), 0, b"y"))
+
+    async with started(pool) as lanes:
+        pushing = [asyncio.ensure_future(pusher(lanes)) for _ in range(4)]
+        for attempt in range(20):
+            meta, rows = await pulled(pulls, space, 0 if attempt % 2 else 600)
+            start = 0 if attempt % 2 else 600
+            assert [row[1] for row in rows] == list(range(start + 1, meta.cursor + 1))
+        stop.set()
+        await asyncio.gather(*pushing)
+
+
+async def test_what_is_written_during_a_pull_is_not_in_it(
+    pool: PostgresPool, pulls: PostgresPullStore, lanes: PushLanes
+) -> None:
+    space = uuid4()
+    await many_records(pool, space, pushes=10, each=200, blob_bytes=1000)
+    async with pulls.pull(space, 0) as pull:
+        assert pull is not None
+        batches = pull.batches()
+        rows: list[PullRow] = list(await anext(batches))
+        [last] = await select(pool, "SELECT id FROM records WHERE cursor = 10 ORDER BY id DESC LIMIT 1")
+        await written(lanes, space, (last[0], 10, b"overwritten"), (uuid4(), 0, b"new"))
+        rows += [row async for batch in batches for row in batch]
+    assert len(rows) == 2000
+    assert as_tuple(rows[-1])[1:4] == (10, last[0], b"\xab" * 1000)
+
+
+async def collect_slowly(
+    pulls: PostgresPullStore, space: UUID, since: int, between: asyncio.Semaphore
+) -> tuple[int, list[PullRow]]:
+    """Pull, waiting before each batch until others have written."""
+    rows: list[PullRow] = []
+    async with pulls.pull(space, since, cursor_seen=1000) as pull:
+        assert pull is not None
+        async for batch in pull.batches():
+            rows += [as_tuple(row) for row in batch]
+            await between.acquire()
+        return pull.meta.cursor, rows
+
+
+def apply(state: dict[UUID, tuple[int, bytes]], rows: Sequence[PullRow], cursor: int) -> None:
+    """What a client does: a pull's entries, none above its cursor, ascending."""
+    assert [row[1] for row in rows] == sorted(row[1] for row in rows)
+    for row in rows:
+        id, blob = row[2], row[3]
+        assert id is not None
+        assert row[1] <= cursor
+        if blob is None:
+            state.pop(id, None)
+        else:
+            state[id] = (row[1], blob)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_slow_client_that_reads_by_pages_ends_with_the_same_state(
+    pool: PostgresPool, seed: int
+) -> None:
+    space, chooser, between = uuid4(), random.Random(seed), asyncio.Semaphore(0)
+    await many_records(pool, space, pushes=20, each=60, blob_bytes=6000)
+    current = {
+        row[0]: row[1]
+        for row in await select(pool, "SELECT id, cursor FROM records WHERE space_id = $1", space)
+    }
+
+    async def writer(lanes: PushLanes) -> None:
+        for _ in range(60):
+            id = chooser.choice(list(current))
+            blob = chooser.choice([None, b"small", chooser.randbytes(20_000)])
+            current[id] = await written(lanes, space, (id, current[id], blob))
+            if chooser.random() < 0.3:
+                new = uuid4()
+                current[new] = await written(lanes, space, (new, 0, b"new"))
+            between.release()
+        for _ in range(1000):
+            between.release()
+
+    pulls, state = PostgresPullStore(pool, portal_age_max_s=0.01), dict[UUID, tuple[int, bytes]]()
+    async with started(pool) as lanes:
+        writing = asyncio.ensure_future(writer(lanes))
+        cursor, rows = await collect_slowly(pulls, space, 0, between)
+        apply(state, rows, cursor)
+        await writing
+    final, rows = await pulled(pulls, space, cursor)
+    apply(state, rows, final.cursor)
+    expected = await select(
+        pool, "SELECT id, cursor, blob FROM records WHERE space_id = $1 AND NOT deleted", space
+    )
+    assert state == {row[0]: (row[1], row[2]) for row in expected}
+
+
+async def test_a_stalled_client_loses_its_snapshot_and_keeps_its_place(
+    pool: PostgresPool, lanes: PushLanes
+) -> None:
+    space = uuid4()
+    await many_records(pool, space, pushes=50, each=100, blob_bytes=500)
+    async with PostgresPullStore(pool, portal_age_max_s=0.05).pull(space, 0) as pull:
+        assert pull is not None
+        batches = pull.batches()
+        rows = list(await anext(batches))
+        await until_no_transaction_is_open(pool)
+        rows += [row async for batch in batches for row in batch]
+    assert len({row[2] for row in rows}) == len(rows) == 5000
+
+
+async def test_a_client_that_leaves_frees_its_connection(database_url: str) -> None:
+    async with opened(database_url, max_connections=2) as pool, opened(database_url) as other:
+        space, pulls = uuid4(), PostgresPullStore(pool)
+        await many_records(pool, space, pushes=50, each=100, blob_bytes=2000)
+        for _ in range(5):  # one connection is the share of pulls: a leak would block the second
+            async with pulls.pull(space, 0) as pull:
+                assert pull is not None
+                async for batch in pull.batches():
+                    assert batch
+                    break
+            assert await transactions_open(other) == 0
+
+
+async def test_a_cancelled_pull_frees_its_connection(database_url: str) -> None:
+    async with opened(database_url, max_connections=2) as pool, opened(database_url) as other:
+        space, pulls = uuid4(), PostgresPullStore(pool)
+        await many_records(pool, space, pushes=50, each=100, blob_bytes=2000)
+
+        async def pull_some(batches_max: int) -> None:
+            async with pulls.pull(space, 0) as pull:
+                assert pull is not None
+                async for _ in pull.batches():
+                    batches_max -= 1
+                    if batches_max == 0:
+                        await asyncio.Event().wait()
+
+        for batches_max in range(1, 6):
+            task = asyncio.ensure_future(pull_some(batches_max))
+            for _ in range(batches_max * 40):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait({task})
+            assert task.cancelled()
+        assert len((await pulled(pulls, space, 0))[1]) == 5000
+        await until_no_transaction_is_open(other)
+
+
+async def test_stalled_pulls_leave_half_of_the_pool_to_others(
+    pool: PostgresPool, pulls: PostgresPullStore, lanes: PushLanes
+) -> None:
+    space = uuid4()
+    await many_records(pool, space, pushes=50, each=100, blob_bytes=2000)
+    arrived, leave = asyncio.Semaphore(0), asyncio.Event()
+
+    async def stall() -> int:
+        async with pulls.pull(space, 0) as pull:
+            assert pull is not None
+            count = 0
+            async for batch in pull.batches():
+                if not count:
+                    arrived.release()
+                    await leave.wait()
+                count += len(batch)
+            return count
+
+    stalled = [asyncio.ensure_future(stall()) for _ in range(12)]
+    for _ in range(5):
+        await arrived.acquire()
+    assert arrived.locked()
+    assert await transactions_open(pool) == 5
+    assert await written(lanes, space, (uuid4(), 0, b"x")) == 51
+    async with pool.connection() as con, con.transaction():
+        await con.fetch("SELECT cursor FROM spaces WHERE id = $1 FOR UPDATE", space)
+        waiting = submit(lanes, make_push(space, (uuid4(), 0, b"x")))
+        await lock_waits(con, 1)
+    assert not isinstance(await waiting, Exception)
+    leave.set()
+    assert set(await asyncio.gather(*stalled)) <= {5000, 5001, 5002}
+
+
+@pytest.mark.parametrize("state", ["empty", "grown", "analysed"])
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_no_plan_sorts_records(pool: PostgresPool, state: str, mode: str) -> None:
+    space = uuid4()
+    if state != "empty":
+        await many_records(pool, space, pushes=100, each=100, blob_bytes=100)
+        await many_records(pool, uuid4(), pushes=100, each=100, blob_bytes=100)
+        await execute(pool, "UPDATE records SET cursor = 101 - cursor")
+    if state == "analysed":
+        await execute(pool, "ANALYZE")
+    for text, args in zip(
+        ENTRIES,
+        [(space, 0, 0, 8192), (space, 50, 0, 8192, uuid4(), 100, 500), (space, 0, 512, 8192)],
+        strict=True,
+    ):
+        plan = await explain(pool, mode, text, args)
+        assert_records_are_read_in_order(plan)
+
+
+async def explain(pool: PostgresPool, mode: str, text: str, args: Sequence[object]) -> list[str]:
+    async with pool.connection() as con, con.transaction():
+        await con.execute(f"SET LOCAL plan_cache_mode = {mode}")
+        return [row[0] for row in await con.fetch(text, *args)]
+
+
+def assert_records_are_read_in_order(plan: list[str]) -> None:
+    """The scan of `records` is by the index in order, with nothing above it but merges and limits."""
+    depth = next(i for i, line in enumerate(plan) if "using idx_records_sync on records" in line)
+    indent = len(plan[depth]) - len(plan[depth].lstrip())
+    for line in reversed(plan[:depth]):
+        here = len(line) - len(line.lstrip())
+        if here < indent and ("->" in line or here == 0):
+            assert "Sort" not in line.replace("Sort Key", "")
+            indent = here
+
+
+async def test_after_many_pulls_nothing_is_sorted_on_disk(database_url: str) -> None:
+    """The plan of a session may change after five uses: one that sorts a push's records spills to disk."""
+    space = uuid4()
+    async with opened(database_url) as pool:
+        await many_records(pool, space, pushes=1, each=20_000, blob_bytes=500)
+        pulls = PostgresPullStore(pool)
+        for _ in range(10):
+            assert len((await pulled(pulls, space, 0))[1]) == 20_000
+    # A backend reports its counts at the latest when it ends.
+    async with opened(database_url) as pool:
+        text = "SELECT temp_files::int FROM pg_stat_database WHERE datname = current_database()"
+        assert [row[0] for row in await select(pool, text)] == [0]
+
+
+async def test_an_empty_push_during_a_pull_changes_nothing(
+    pool: PostgresPool, pulls: PostgresPullStore, lanes: PushLanes
+) -> None:
+    space = uuid4()
+    await many_records(pool, space, pushes=3, each=300, blob_bytes=1)
+    async with pulls.pull(space, 0) as pull:
+        assert pull is not None
+        assert (await write(lanes, make_push(space))).cursor == 3
+        assert sum([len(batch) async for batch in pull.batches()]) == 900
