@@ -53,13 +53,12 @@ class Limits:
     transient_burst: int = 200
     # Invitations.
     invitation_payload_bytes: int = 131_072
-    invitation_lifetime_s: float = 604_800.0
     invitation_list_default: int = 50
     invitation_list_max: int = 200
     invitation_list_bytes: int = 3_670_016
     invitation_delay_min_s: float = 1.0
     invitation_delay_max_s: float = 5.0
     # What one person may do per window.
-    rate_window_s: float = 3600.0
+    rate_window_s: int = 3600
     invitations_per_window: int = 10
     membership_appends_per_window: int = 10
