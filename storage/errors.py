@@ -68,7 +68,8 @@ def translate(error: Exception) -> StorageError:
 
     By class and SQLSTATE, never by message: the server's texts are localised. Classes 08 (connection) and
     57 (shutdown, cancelled by a timeout), 53300 and 25P03, every network error and every time-out are
-    `Unavailable`, so is a connection or pool the driver finds closed. A `StorageError` is returned as it is.
+    `Unavailable`, so is a connection or pool the driver finds closed or has lost track of. A `StorageError`
+    is returned as it is.
     """
     if isinstance(error, StorageError):
         return error
@@ -88,6 +89,6 @@ def _translate(error: Exception) -> StorageError:
     # that the connection or the pool is closed.
     if isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):
         return Unavailable()
-    if isinstance(error, OSError):  # TimeoutError too
+    if isinstance(error, OSError | asyncpg.InternalClientError):  # TimeoutError too
         return Unavailable()
     return StorageError(f"database error: {type(error).__name__}")

@@ -37,6 +37,7 @@ SESSION_SETTINGS: Final[Mapping[str, str]] = {
     # nor, for a pull, anything but a walk along the index that already has the order.
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
+    "enable_sort": "off",
     "enable_incremental_sort": "off",
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
@@ -121,6 +122,9 @@ class PostgresPool:
             raise translate(error) from error
         try:
             yield con
+        except asyncpg.InternalClientError:
+            con.terminate()  # the driver lost track of the connection, as when the server ends it just then
+            raise
         finally:
             # A release that fails has ended the connection; what the block did stands all the same.
             with suppress(Exception):

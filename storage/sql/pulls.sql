@@ -4,6 +4,11 @@
 --
 -- The conditions stand outside the UNION ALL: inside the branches PostgreSQL cannot use the order of the
 -- index (space_id, cursor, id) and sorts the whole result, blobs included.
+--
+-- They are ordered by cursor alone, which every branch has an index for, and sessions forbid sorts, so the only
+-- plan, whatever the statistics, merges three index scans. Within a cursor the records come in the order of
+-- their index, by id; members and files have their cursor for themselves. With ORDER BY c, id PostgreSQL sorts
+-- the whole result when it believes the space to be small.
 
 -- name: pull_first
 -- Space $1 and its entries above $2, at most $3, values up to $4 bytes, in one snapshot. No row: the space is
@@ -23,7 +28,7 @@ FROM spaces s LEFT JOIN (
     SELECT f.space_id, 3::int2, f.cursor, f.id, NULL::bytea, f.wrapped_dek,
            NULL::bytea, f.record_id, f.size, f.deleted FROM files f) u
   WHERE sp = $1 AND c > $2 AND ($2::bigint <> 0 OR NOT del)
-  ORDER BY c, id LIMIT $3) e ON true
+  ORDER BY c LIMIT $3) e ON true
 WHERE s.id = $1;
 
 -- name: pull_meta
@@ -45,7 +50,7 @@ FROM (
   SELECT f.space_id, 3::int2, f.cursor, f.id, NULL::bytea, f.wrapped_dek,
          NULL::bytea, f.record_id, f.size, f.deleted FROM files f) u
 WHERE sp = $1 AND c > $2 AND ($3::bigint <> 0 OR NOT del)
-ORDER BY c, id;
+ORDER BY c;
 
 -- name: pull_page
 -- As pull_all, but after the position cursor $2, id $5, up to cursor $6, at most $7 entries. A member has no
@@ -63,7 +68,7 @@ FROM (
   SELECT f.space_id, 3::int2, f.cursor, f.id, NULL::bytea, f.wrapped_dek,
          NULL::bytea, f.record_id, f.size, f.deleted FROM files f) u
 WHERE sp = $1 AND c >= $2 AND (c, id) > ($2, $5::uuid) AND c <= $6 AND ($3::bigint <> 0 OR NOT del)
-ORDER BY c, id LIMIT $7;
+ORDER BY c LIMIT $7;
 
 -- name: pull_legacy
 -- The members and files of space $1 from before there were cursors, all at cursor 0, in order of kind, id and

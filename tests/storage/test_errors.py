@@ -13,6 +13,7 @@ from storage.errors import translate
         ConnectionRefusedError(),
         TimeoutError(),
         asyncpg.InterfaceError("closed"),
+        asyncpg.InternalClientError("in another state"),
         asyncpg.PostgresConnectionError.new({"C": "08006", "M": ""}),
         asyncpg.PostgresError.new({"C": "57P01", "M": ""}),
         asyncpg.PostgresError.new({"C": "57014", "M": ""}),

@@ -330,14 +330,14 @@ async def explain(pool: PostgresPool, mode: str, text: str, args: Sequence[objec
 
 
 def assert_records_are_read_in_order(plan: list[str]) -> None:
-    """The scan of `records` is by the index in order, with nothing above it but merges and limits."""
-    depth = next(i for i, line in enumerate(plan) if "using idx_records_sync on records" in line)
-    indent = len(plan[depth]) - len(plan[depth].lstrip())
-    for line in reversed(plan[:depth]):
-        here = len(line) - len(line.lstrip())
-        if here < indent and ("->" in line or here == 0):
-            assert "Sort" not in line.replace("Sort Key", "")
-            indent = here
+    """Three index scans are merged by cursor: no other node could reorder or hold back rows."""
+    nodes = [line.split("->")[-1].strip() for line in plan if "->" in line or line == plan[0]]
+    for node in nodes:
+        assert node.startswith(
+            ("Merge Append", "Index Scan using", "Limit", "Result", "Subquery", "Nested Loop")
+        )
+    assert "Index Scan using idx_records_sync on records r" in nodes
+    assert sum(node == "Merge Append" for node in nodes) == 1
 
 
 async def test_after_many_pulls_nothing_is_sorted_on_disk(database_url: str) -> None:
