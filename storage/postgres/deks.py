@@ -62,7 +62,7 @@ class PostgresDekStore:
 
     def full(self, page: Sequence[DekRow]) -> bool:
         """Whether more may follow a page."""
-        return len(page) == self._page_rows or sum(len(dek) for _, dek, _ in page) >= self._page_bytes
+        return len(page) >= self._page_rows or sum(len(dek) for _, dek, _ in page) >= self._page_bytes
 
     async def rewrap(
         self,

@@ -21,7 +21,8 @@ FROM (SELECT r.id, r.wrapped_dek, r.cursor,
 WHERE p.total - octet_length(p.wrapped_dek) < $6::bigint;
 
 -- name: file_deks
--- As record_deks, of its files.
+-- As record_deks, of its files. Their index has no id: files of one cursor, which only those from before there
+-- were cursors share, come whole and are put in order afterwards.
 SELECT s.id, s.client_id, s.root_public_key, s.key_generation, s.min_key_generation, s.metadata_version, s.cursor,
        s.rewrap_epoch, s.home_server,
        ARRAY(SELECT v.ucan_cid FROM revocations v WHERE v.space_id = $1 AND v.ucan_cid = ANY ($7::text[])) AS revoked,
@@ -34,7 +35,7 @@ FROM (SELECT f.id, f.wrapped_dek, f.cursor,
       FROM (SELECT id, wrapped_dek, cursor FROM files
             WHERE space_id = $1 AND cursor >= $2 AND (cursor, id) > ($2, $3::uuid)
               AND cursor <= coalesce($4::bigint, 9223372036854775807)
-            ORDER BY cursor, id LIMIT $5) f) p
+            ORDER BY cursor FETCH FIRST ($5) ROWS WITH TIES) f) p
 WHERE p.total - octet_length(p.wrapped_dek) < $6::bigint;
 
 -- name: rewrap

@@ -1,4 +1,7 @@
--- Mailboxes must reach the server as `bpchar`, the type of the column, or no index is used: no casts of them.
+-- Mailboxes must reach the server as `bpchar`, the type of the column, or no index is used: no casts of them. How
+-- many invitations a mailbox holds is up to strangers, so a page reads its own rows alone, in the order of the
+-- index (mailbox_id, created_at): ties of time come whole and are put in order of id afterwards. `IS TRUE`
+-- keeps a condition out of the choice of an index, where the row is to be found by its key.
 
 -- name: create_invitation
 -- Leave payload $2 in mailbox $1 for seven days of 24 hours, whatever the session's zone does meanwhile.
@@ -13,29 +16,31 @@ FROM (SELECT i.id, i.payload, i.created_at, i.expires_at,
              sum(octet_length(i.payload)) OVER (ORDER BY i.created_at, i.id ROWS UNBOUNDED PRECEDING) AS total
       FROM (SELECT id, payload, created_at, expires_at FROM invitations
             WHERE mailbox_id = $1 AND expires_at > NOW()
-            ORDER BY created_at, id LIMIT $2) i) p
-WHERE p.total - octet_length(p.payload) < $3::bigint;
+            ORDER BY created_at FETCH FIRST ($2) ROWS WITH TIES) i) p
+WHERE p.total - octet_length(p.payload) < $3::bigint
+ORDER BY p.created_at, p.id LIMIT $2;
 
 -- name: list_invitations_after
 -- As list_invitations, those after invitation $4, which may have expired; none if it is not in mailbox $1.
 SELECT p.id, p.payload, p.created_at, p.expires_at
 FROM (SELECT i.id, i.payload, i.created_at, i.expires_at,
              sum(octet_length(i.payload)) OVER (ORDER BY i.created_at, i.id ROWS UNBOUNDED PRECEDING) AS total
-      FROM (SELECT n.id, n.payload, n.created_at, n.expires_at
-            FROM (SELECT id, created_at FROM invitations WHERE id = $4 AND mailbox_id = $1) a
-            JOIN invitations n ON n.mailbox_id = $1 AND n.created_at >= a.created_at
-            WHERE (n.created_at, n.id) > (a.created_at, a.id) AND n.expires_at > NOW()
-            ORDER BY n.created_at, n.id LIMIT $2) i) p
-WHERE p.total - octet_length(p.payload) < $3::bigint;
+      FROM (SELECT id, payload, created_at, expires_at FROM invitations
+            WHERE mailbox_id = $1 AND expires_at > NOW()
+              AND (created_at, id) > (
+                (SELECT created_at FROM invitations WHERE id = $4 AND (mailbox_id = $1) IS TRUE), $4::uuid)
+            ORDER BY created_at FETCH FIRST ($2) ROWS WITH TIES) i) p
+WHERE p.total - octet_length(p.payload) < $3::bigint
+ORDER BY p.created_at, p.id LIMIT $2;
 
 -- name: get_invitation
 -- Invitation $1 if it is in mailbox $2 and has not expired.
 SELECT id, payload, created_at, expires_at FROM invitations
-WHERE id = $1 AND mailbox_id = $2 AND expires_at > NOW();
+WHERE id = $1 AND (mailbox_id = $2) IS TRUE AND (expires_at > NOW()) IS TRUE;
 
 -- name: delete_invitation
 -- Delete invitation $1 if it is in mailbox $2, expired or not. A row: it was there.
-DELETE FROM invitations WHERE id = $1 AND mailbox_id = $2 RETURNING id;
+DELETE FROM invitations WHERE id = $1 AND (mailbox_id = $2) IS TRUE RETURNING id;
 
 -- name: purge_invitations
 -- Delete up to $1 expired invitations, if nobody else does maintenance now ($2 is the lock's name): the lock is

@@ -122,7 +122,8 @@ async def test_completing_counts_the_deks_of_other_epochs_and_refuses_none(
     await written(lanes, space, (bare, 0, b"x"), dek=None)
     await execute(
         pool,
-        "INSERT INTO files (space_id, id, size, wrapped_dek, record_id, cursor) VALUES ($1, $2, 1, $3, $2, 4)",
+        """INSERT INTO files (space_id, id, size, wrapped_dek, record_id, cursor)
+           VALUES ($1, $2, 1, $3, $2, 4)""",
         space,
         stale,
         DEK,

@@ -191,8 +191,7 @@ async def test_cursors_of_appends_and_pushes_at_once_are_contiguous(
     cursors: list[int] = []
 
     async def push(count: int) -> None:
-        for _ in range(count):
-            cursors.append(await written(lanes, space, (uuid4(), 0, b"x")))
+        cursors.extend([await written(lanes, space, (uuid4(), 0, b"x")) for _ in range(count)])
 
     async def log(count: int) -> None:
         prev: bytes | None = None
