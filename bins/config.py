@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Self, cast
 
-from auth import JwksPolicy, TokenPolicy, parse_audiences
+from auth import JwksPolicy, Permission, TokenPolicy, parse_audiences
 from bins.settings_parts import (
     ListenAddress,
+    parse_admin_operations,
     parse_database_url,
     parse_identity_hash_key,
     parse_listen_address,
@@ -99,6 +100,7 @@ class Settings:
     token_policy: TokenPolicy = field(repr=False)
     jwks_policy: JwksPolicy
     enforce_token_expiry: bool
+    admin_operations: Permission
     files: FileSettings
     identity_hash_key: bytes | None = field(repr=False)
     peer_quotas: PeerQuotas
@@ -146,11 +148,12 @@ class Settings:
         jwks_policy = _jwks_policy(reader)
         token_policy = _token_policy(reader, frozenset(audiences))
         enforce_token_expiry = reader.flag("WS_ENFORCE_TOKEN_EXPIRY", False)
+        admin_operations = parse_admin_operations(reader)
         if reader.text("DATA_DIR") == "":
             reader.problems.append("DATA_DIR must not be empty")
         push_lanes = reader.count("PUSH_LANES", 2, max=64)
         subprotocols = parse_subprotocols(reader)
-        limits = read_limits(reader, record_blob_bytes=blob_bytes_max, perf_mode=perf_mode)
+        limits = read_limits(reader, record_blob_bytes=blob_bytes_max, perf_mode=perf_mode, dev=dev_mode)
         if reader.problems:
             raise ConfigError(reader.problems)
         return cls(
@@ -162,6 +165,7 @@ class Settings:
             token_policy=token_policy,
             jwks_policy=jwks_policy,
             enforce_token_expiry=enforce_token_expiry,
+            admin_operations=admin_operations,
             files=FileSettings(backend, directory, file_bytes_max, sweep_s),
             identity_hash_key=identity_hash_key,
             peer_quotas=peer_quotas,

@@ -6,12 +6,11 @@ connections, sessions close with 1001, requests end, then everything is closed i
 
 import asyncio
 import contextlib
-import json
 import os
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -22,28 +21,23 @@ import uvicorn
 import uvloop
 
 import migrations
-from auth import parse_jwks
 from bins.config import Settings
-from bins.dev import DevIssuer, DevIssuerError
 from bins.embedded import EmbeddedPostgresError
 from bins.errors import CommandError
 from bins.listening import bound_address, open_listeners
 from bins.logs import configure_logging, log_loop_fault
 from bins.own_postgres import OwnPostgres
+from bins.services import open_services, running
 from bins.settings_parts import ListenAddress
-from storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes, StorageError
 from sync.app import create_app
-from sync.authenticator import Authenticator
+from sync.background import run_background
 from sync.http_protocol import KEEP_ALIVE_S, HttpProtocol
-from sync.key_fetch import KeyFetcher
 from sync.services import Services
 from sync.socket import websocket_protocol
 
 CONNECT_TIMEOUT_S: Final = 15.0
 CONNECT_PAUSE_S: Final = 1.0
 OPEN_FILES_MAX: Final = 1 << 20
-CLOSE_TIMEOUT_S: Final = 1.0
-"""For what follows the grace period: lanes and pool, which have nothing left to do by then."""
 
 _STARTING_UP: Final = frozenset({"57P03", "53300"})
 """cannot_connect_now and too_many_connections: passing states of a database that is there."""
@@ -113,25 +107,17 @@ async def _serve(settings: Settings, announce: Callable[[ListenAddress], None]) 
 async def _start(settings: Settings, stack: AsyncExitStack) -> "HttpServer":
     for warning in settings.warnings():
         _log.warning(warning)
-    injected = _dev_keys(settings.data_dir) if settings.dev else {}
     url = settings.database.url
     if url is None:
         url = await _own_database(settings.data_dir, stack)
     await migrate_when_reachable(url)
-    services = await _open_services(settings, url, injected, stack)
+    services = await open_services(settings, url, stack)
+    background = run_background(services, maintenance_interval_s=settings.maintenance_interval_s)
+    await stack.enter_async_context(running(background))
     server = HttpServer(services, expose_etag=settings.cors_expose_etag)
     await server.start(open_listeners(settings.listen))
     _log.info("server listening", address=str(server.address))
     return server
-
-
-def _dev_keys(data_dir: Path) -> Mapping[str, bytes]:
-    """The key set of dev mode's own issuer, which nothing has to be fetched for."""
-    try:
-        issuer = DevIssuer(data_dir)
-    except DevIssuerError as error:
-        raise CommandError(str(error)) from error
-    return {issuer.issuer: json.dumps(issuer.jwks()).encode()}
 
 
 async def _own_database(data_dir: Path, stack: AsyncExitStack) -> str:
@@ -181,33 +167,6 @@ def _may_pass(cause: BaseException | None) -> bool:
 
 def _log_applied(done: migrations.Applied) -> None:
     _log.info("migration applied", version=done.version)
-
-
-async def _open_services(
-    settings: Settings, url: str, injected: Mapping[str, bytes], stack: AsyncExitStack
-) -> Services:
-    try:
-        pool = await PostgresPool.open(url, max_connections=settings.database.connections_max)
-        stack.push_async_callback(pool.aclose, CLOSE_TIMEOUT_S)
-        lanes = await PushLanes.start(pool, lanes=settings.database.push_lanes)
-    except StorageError as error:
-        raise CommandError(f"database error: {str(error).removeprefix('database error: ')}") from error
-    stack.push_async_callback(lanes.aclose, CLOSE_TIMEOUT_S)
-    keys = KeyFetcher(
-        settings.trusted_issuers,
-        injected={issuer: parse_jwks(document) for issuer, document in injected.items()},
-        policy=settings.jwks_policy,
-    )
-    authenticator = Authenticator(keys, policy=settings.token_policy)
-    stack.push_async_callback(authenticator.aclose)
-    return Services(
-        spaces=PostgresSpaceStore(pool),
-        pushes=lanes,
-        pulls=PostgresPullStore(pool),
-        authenticator=authenticator,
-        limits=settings.limits,
-        subprotocols=settings.subprotocols,
-    )
 
 
 class _Uvicorn(uvicorn.Server):

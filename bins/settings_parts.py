@@ -1,14 +1,13 @@
 """Settings whose text has a form of its own: addresses, URLs, keys, levels, and the table of limits."""
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from auth import parse_trusted_issuers
+from auth import Permission, parse_trusted_issuers
 from bins.settings_reader import SettingsReader, quoted
 from sync.limits import Limits
 
@@ -18,6 +17,9 @@ LOG_LEVELS: Final = ("off", "error", "warn", "info", "debug", "trace")
 """In the order of the digits 0 to 5 that `RUST_LOG` may hold."""
 LIMITS_NAMED_ELSEWHERE: Final = frozenset({"record_blob_bytes"})
 """Fields of `Limits` that are set by a variable operations chapter 11 names, not by `LIMIT_<NAME>`."""
+DEV_PERSONAL_LIMIT: Final = 1000
+UNLIMITED: Final = 2**31 - 1
+"""As good as no limit, and still what the database takes for an integer."""
 
 _HOST_NAME: Final = re.compile(r"(?!.*\.[0-9]+\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z", re.ASCII)
 _PORT: Final = re.compile(r"[0-9]{1,5}\Z", re.ASCII)
@@ -178,15 +180,36 @@ def limit_variable(name: str) -> str:
     return f"LIMIT_{name.upper()}"
 
 
-def read_limits(reader: SettingsReader, *, record_blob_bytes: int, perf_mode: bool) -> Limits:
-    """Every field of `Limits` from its variable; perf mode lifts the connections of a mailbox."""
+def parse_admin_operations(reader: SettingsReader) -> Permission:
+    """What revoking and epochs take on a shared space: `admin`, or `write` as existing servers ask."""
+    name = reader.choice("ADMIN_OPS_PERMISSION", "admin", ("admin", "write"))
+    return Permission.WRITE if name == "write" else Permission.ADMIN
+
+
+def read_limits(
+    reader: SettingsReader, *, record_blob_bytes: int, perf_mode: bool, dev: bool = False
+) -> Limits:
+    """Every field of `Limits` from its variable.
+
+    Perf mode lifts the connections of a mailbox and what one person may do in an hour; dev mode allows a
+    thousand of the latter, for tests that go through a space's life over and over.
+    """
     defaults = Limits()
+    if dev:
+        defaults = _per_person(defaults, DEV_PERSONAL_LIMIT)
     values: dict[str, int | float | bool] = {"record_blob_bytes": record_blob_bytes}
     for field in fields(Limits):
         if field.name not in LIMITS_NAMED_ELSEWHERE:
             values[field.name] = _read_limit(reader, field.name, getattr(defaults, field.name))
     limits = replace(defaults, **values)  # type: ignore[arg-type]  # each value has the type of its default
-    return replace(limits, connections_per_mailbox=sys.maxsize) if perf_mode else limits
+    if perf_mode:
+        return replace(_per_person(limits, UNLIMITED), connections_per_mailbox=UNLIMITED)
+    return limits
+
+
+def _per_person(limits: Limits, count: int) -> Limits:
+    """What one person may do in a window, each as often."""
+    return replace(limits, invitations_per_window=count, membership_appends_per_window=count)
 
 
 def _read_limit(reader: SettingsReader, name: str, default: int | float | bool) -> int | float | bool:

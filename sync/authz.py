@@ -10,7 +10,7 @@ read each time.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 from uuid import UUID
@@ -26,10 +26,11 @@ from auth import (
     parse_chain,
     parse_uuid,
 )
-from storage import Space, SpacesRead
+from storage import Caller, Space, SpacesRead
 from sync.authority import Authority
+from sync.errors import RpcError
 from sync.protocol.codes import ErrorCode
-from sync.rpc.call import Call, RpcError
+from sync.rpc.call import Call
 
 CHAINS_PER_TURN: Final = 16
 """Chains verified before other sessions get their turn; a cold one of eight links takes a millisecond."""
@@ -46,6 +47,11 @@ class Grant:
     """On the personal path: under whose name the space is created when it is missing."""
     chain: UcanChain | None = None
     """On the shared path: valid but for revocations, which the statement looks up by `cids`."""
+
+    @property
+    def caller(self) -> Caller:
+        """What a statement that changes the space checks under its lock."""
+        return Caller(client=self.client_id, cids=self.cids)
 
     @property
     def cids(self) -> tuple[str, ...] | None:
@@ -116,7 +122,6 @@ class Access:
             return personal
         root_key = self._authority.root_keys.get(space)
         if root_key is None:
-            self._require_credentials()
             return None
         return self._held_against(self.chain(), root_key, NO_CIDS)
 
@@ -138,41 +143,59 @@ class Access:
         """
         space = self.check_id()
         chain = self.chain()
-        read = await self._call.services.spaces.read_spaces([space], [(space, cid) for cid in chain.cids])
-        return self.grant_from(read, chain)
+        read = await self._call.services.spaces.read_spaces([space], pairs(space, chain))
+        return self.grant_from(read.spaces.get(space), read.revoked, chain)
 
-    def chain(self) -> UcanChain:
-        """The caller's UCAN with its proofs, signatures verified.
+    def chain(self) -> UcanChain | None:
+        """The caller's UCAN with its proofs, signatures verified; None when there is none to be used.
 
-        Raises:
-            RpcError: `forbidden`: there is none, it cannot be read, or the caller has no DID.
+        Asked before the database is, so that one query serves; a refusal waits for the answer, lest a fault
+        of ours look like one.
         """
-        self._require_credentials()
+        if not self._ucan or not self._call.identity.did:
+            return None
         try:
             return parse_chain(self._ucan, parse=self._authority.ucans.parse)
         except InvalidUcan:
-            raise RpcError(ErrorCode.FORBIDDEN) from None
+            return None
 
-    def grant_from(self, read: SpacesRead, chain: UcanChain) -> Grant:
+    async def admit(
+        self, row: Space | None, revoked: Collection[tuple[UUID, str]], chain: UcanChain | None
+    ) -> Grant:
+        """Decide by what was read about the space, personal or shared.
+
+        Args:
+            chain: as `chain` gave it before the space was read; None for a personal space.
+
+        Raises:
+            RpcError: `forbidden`.
+            StorageError: the database could not be asked once more, about a space claimed as personal.
+        """
+        personal = self.personal_grant()
+        if personal is None:
+            return self.grant_from(row, revoked, chain)
+        if row is None or row.root_public_key is None:
+            return personal
+        return await self.shared()  # rare, so a query of its own
+
+    def grant_from(
+        self, row: Space | None, revoked: Collection[tuple[UUID, str]], chain: UcanChain | None
+    ) -> Grant:
         """Decide by what was read about a shared space.
 
         Raises:
             RpcError: `forbidden`.
         """
-        space = self.check_id()
-        row = read.spaces.get(space)
         if row is None or row.root_public_key is None:
             raise RpcError(ErrorCode.FORBIDDEN)
         self._authority.root_keys.learn(row)
-        revoked = frozenset(cid for where, cid in read.revoked if where == space)
-        return self._held_against(chain, row.root_public_key, revoked)
+        mine = frozenset(cid for space, cid in revoked if space == row.id)
+        return self._held_against(chain, row.root_public_key, mine)
 
-    def _require_credentials(self) -> None:
-        if not self._ucan or not self._call.identity.did:
-            raise RpcError(ErrorCode.FORBIDDEN)
-
-    def _held_against(self, chain: UcanChain, root_key: bytes, revoked: frozenset[str]) -> Grant:
+    def _held_against(self, chain: UcanChain | None, root_key: bytes, revoked: frozenset[str]) -> Grant:
         space = self.check_id()
+        if chain is None:
+            raise RpcError(ErrorCode.FORBIDDEN)
         try:
             check_chain(
                 chain,
@@ -188,8 +211,13 @@ class Access:
         return Grant(space, chain=chain)
 
 
+def pairs(space: UUID, chain: UcanChain | None) -> list[tuple[UUID, str]]:
+    """What to look up among revocations for one chain in one space."""
+    return [] if chain is None else [(space, cid) for cid in chain.cids]
+
+
 class SpaceRequest(Protocol):
-    """Params that name one space."""
+    """Params that name one space and may bring a UCAN for it."""
 
     @property
     def space(self) -> str: ...
@@ -242,11 +270,47 @@ def each_space_read(call: Call, params: SpaceList) -> list[Access]:
     return [Access(call, entry.id, entry.ucan, Permission.READ) for entry in params.spaces]
 
 
+class SpaceNamed(Protocol):
+    """Params that name one space and nothing to authorise by."""
+
+    @property
+    def space(self) -> str: ...
+
+
+class SpaceNames(Protocol):
+    """Params that name spaces and nothing to authorise by."""
+
+    @property
+    def spaces(self) -> Sequence[str]: ...
+
+
+def subscribed(call: Call, params: SpaceNamed) -> UUID | None:
+    """Whoever is subscribed to `params.space`: what that took is not asked again (protocol 10)."""
+    space = parse_uuid(params.space)
+    if space is None or not call.services.broker.is_subscribed(call.outbound, space):
+        return None
+    return space
+
+
+def subscribed_within_rate(call: Call, params: SpaceNamed) -> UUID | None:
+    """As `subscribed`, as often as a connection may (protocol G22)."""
+    return subscribed(call, params) if call.caller.may_send() else None
+
+
+def anybody(call: Call, params: SpaceNames) -> list[UUID]:
+    """Anybody, for what concerns nobody else."""
+    ids = (parse_uuid(text) for text in params.spaces)
+    return [space for space in ids if space is not None]
+
+
 SIGNED_IN: Final = signed_in
 SPACE_READ: Final = space_read
 SPACE_WRITE: Final = space_write
 SPACE_ADMIN: Final = space_admin
 EACH_SPACE_READ: Final = each_space_read
+SUBSCRIBED: Final = subscribed
+SUBSCRIBED_WITHIN_RATE: Final = subscribed_within_rate
+ANYBODY: Final = anybody
 
 
 Readable = tuple[Grant, Space | None] | ErrorCode
@@ -260,52 +324,34 @@ async def read_each(call: Call, accesses: Sequence[Access]) -> list[Readable]:
         StorageError: the database could not be asked.
     """
     chains = await _chains(accesses)
-    ids: list[UUID] = []
-    cids: list[tuple[UUID, str]] = []
-    for access, chain in zip(accesses, chains, strict=True):
-        if access.space is not None and not isinstance(chain, ErrorCode):
-            ids.append(access.space)
-            if chain is not None:
-                cids += [(access.space, cid) for cid in chain.cids]
+    known = [(access, chain) for access, chain in zip(accesses, chains, strict=True) if access.space]
+    ids = [access.check_id() for access, _ in known]
+    cids = [pair for access, chain in known for pair in pairs(access.check_id(), chain)]
     read = await call.services.spaces.read_spaces(ids, cids)
-    return [
-        await _readable(call, access, chain, read) for access, chain in zip(accesses, chains, strict=True)
-    ]
+    return [await _readable(access, chain, read) for access, chain in zip(accesses, chains, strict=True)]
 
 
-async def _chains(accesses: Sequence[Access]) -> list[UcanChain | ErrorCode | None]:
-    """The chain of each shared space, None for a personal one, or why it is refused unasked."""
-    chains: list[UcanChain | ErrorCode | None] = []
+async def _chains(accesses: Sequence[Access]) -> list[UcanChain | None]:
+    """The chain of each shared space, None where there is none or none is needed."""
+    chains: list[UcanChain | None] = []
     parsed = 0
     for access in accesses:
-        if access.space is None:
-            chains.append(ErrorCode.BAD_REQUEST)
-        elif access.personal:
+        if access.space is None or access.personal:
             chains.append(None)
-        else:
-            try:
-                chains.append(access.chain())
-            except RpcError as refused:
-                chains.append(refused.code)
-            parsed += 1
-            if parsed % CHAINS_PER_TURN == 0:
-                await asyncio.sleep(0)
+            continue
+        chains.append(access.chain())
+        parsed += 1
+        if parsed % CHAINS_PER_TURN == 0:
+            await asyncio.sleep(0)
     return chains
 
 
-async def _readable(
-    call: Call, access: Access, chain: UcanChain | ErrorCode | None, read: SpacesRead
-) -> Readable:
-    if isinstance(chain, ErrorCode):
-        return chain
-    space = access.check_id()
-    row = read.spaces.get(space)
+async def _readable(access: Access, chain: UcanChain | None, read: SpacesRead) -> Readable:
+    if access.space is None:
+        return ErrorCode.BAD_REQUEST
+    row = read.spaces.get(access.space)
     try:
-        if chain is not None:
-            return access.grant_from(read, chain), row
-        if row is None or row.root_public_key is None:
-            return Grant(space, client_id=call.identity.client_id), row
-        return await access.shared(), row  # a token that claims a shared space: rare, so a query of its own
+        return await access.admit(row, read.revoked, chain), row
     except RpcError as refused:
         return refused.code
 

@@ -18,6 +18,10 @@ from uuid import UUID
 class Subscriber(Protocol):
     """One session as the broker sees it. Compared by identity."""
 
+    @property
+    def connection_id(self) -> str:
+        """Unique to this connection while the process lives."""
+
     def deliver(self, frame: bytes) -> None:
         """Take one complete WebSocket frame. Must not block, raise, or call the broker."""
 
@@ -100,6 +104,10 @@ class Broker:
     def subscribed(self, subscriber: Subscriber) -> frozenset[UUID]:
         """The spaces this session is subscribed to."""
         return frozenset(self._spaces.get(subscriber, ()))
+
+    def is_subscribed(self, subscriber: Subscriber, space: UUID) -> bool:
+        """Whether this session listens to this space."""
+        return space in self._spaces.get(subscriber, ())
 
     def prepare(self, subscriber: Subscriber, spaces: Mapping[UUID, str]) -> Provisional:
         """Begin to hold what is published to `spaces`, ids with the spelling asked for.

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
+from uuid import uuid4
 
 from sync.limits import Limits
 
@@ -41,6 +42,7 @@ class Outbound:
     """The sending half of a session; the subscriber the broker knows."""
 
     __slots__ = (
+        "_connection_id",
         "_deadline",
         "_direct",
         "_drained",
@@ -56,6 +58,7 @@ class Outbound:
     )
 
     def __init__(self, wire: Wire, owner: Owner, limits: Limits) -> None:
+        self._connection_id = ""
         self._wire = wire
         self._owner = owner
         self._limits = limits
@@ -69,6 +72,18 @@ class Outbound:
         self._deadline: asyncio.TimerHandle | None = None
         self._unsent_bytes = 0
         self.closed = False
+
+    @property
+    def connection_id(self) -> str:
+        """Random text that names this connection to the presence registry; made when first asked for."""
+        if not self._connection_id:
+            self._connection_id = str(uuid4())
+        return self._connection_id
+
+    @property
+    def named(self) -> bool:
+        """Whether `connection_id` was ever asked for: the presence registry may know this connection."""
+        return self._connection_id != ""
 
     @property
     def ready(self) -> bool:

@@ -10,13 +10,15 @@ No task exists while nothing is being handled: an idle session costs its objects
 
 import asyncio
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Coroutine
 from typing import Protocol
+from uuid import UUID
 
 import structlog
 
 from auth import AuthError, Identity
+from storage import DekKind
 from sync.authenticator import auth_failure
 from sync.authz import has_scope
 from sync.outbound import Outbound, Wire
@@ -26,9 +28,11 @@ from sync.protocol.connection import Authenticate, Connection, State
 from sync.protocol.errors import RemoteProtocolError
 from sync.protocol.frames import KEEPALIVE, Notification, Request, ws_frame
 from sync.protocol.notifications import resubscribe_notification
+from sync.rate_bucket import RateBucket, Verdict
 from sync.rpc import dispatch
 from sync.rpc.call import Call
 from sync.rpc.dispatch import Method, PushMethod
+from sync.rpc.presence import announce_leave, end_subscriptions
 from sync.rpc.registry import METHODS, NOTIFICATIONS
 from sync.services import Services
 
@@ -72,6 +76,7 @@ class Session:
     __slots__ = (
         "_backlog",
         "_backlog_bytes",
+        "_bucket",
         "_busy",
         "_connection",
         "_connection_key",
@@ -85,6 +90,7 @@ class Session:
         "_out",
         "_pulls",
         "_pushes",
+        "_read_cursors",
         "_reading_paused",
         "_services",
         "_silent_beats",
@@ -118,6 +124,8 @@ class Session:
         self._reading_paused = False
         self._connection_key: str | None = None
         self._lifetime: asyncio.TimerHandle | None = None
+        self._bucket: RateBucket | None = None
+        self._read_cursors: OrderedDict[tuple[DekKind, UUID], int] | None = None
         self._holds_timer: asyncio.TimerHandle | None = None
         self._token_timer: asyncio.TimerHandle | None = None
         self._silent_beats = 0
@@ -214,6 +222,7 @@ class Session:
             return
         self._connection_key = key
         self.identity = identity
+        self._services.mailboxes.join(identity.mailbox, self._out)
         self._connection.authenticated()
         self._services.sessions.authenticated(self)
         if self._handshake_timer is not None:
@@ -230,12 +239,41 @@ class Session:
         What the old identity alone could read is not heard of any more (protocol G10).
         """
         old, self.identity = self.identity, identity
-        broker = self._services.broker
+        ended: list[UUID] = []
         if old.personal_space is not None and old.personal_space != identity.personal_space:
-            broker.unsubscribe(self._out, [old.personal_space])
+            ended.append(old.personal_space)
         if old.did != identity.did:
-            broker.unsubscribe(self._out, list(broker.holds(self._out)))
+            ended += self._services.broker.holds(self._out)
+        end_subscriptions(self._services, self._out, ended)
+        if old.mailbox != identity.mailbox:
+            self._services.mailboxes.leave(old.mailbox, self._out)
+            self._services.mailboxes.join(identity.mailbox, self._out)
         self._watch_token()
+
+    def may_send(self) -> bool:
+        """Count one presence update or event; a flood of them ends the session (protocol G22)."""
+        if self._bucket is None:
+            limits = self._limits
+            self._bucket = RateBucket(
+                per_s=limits.transient_per_s, burst=limits.transient_burst, now_s=self._loop.time()
+            )
+        verdict = self._bucket.take(self._loop.time())
+        if verdict is Verdict.CLOSE:
+            self.close(codes.RATE_LIMITED)
+        return verdict is Verdict.PASS
+
+    def note_read(self, kind: DekKind, space: UUID, cursor: int) -> None:
+        """Remember up to which cursor this session has read a space's DEKs; the oldest is forgotten first."""
+        if self._read_cursors is None:
+            self._read_cursors = OrderedDict()
+        self._read_cursors[kind, space] = cursor
+        self._read_cursors.move_to_end((kind, space))
+        if len(self._read_cursors) > self._limits.spaces_per_session:
+            self._read_cursors.popitem(last=False)
+
+    def read_up_to(self, kind: DekKind, space: UUID) -> int | None:
+        """The cursor of the last `note_read`; None when there was none."""
+        return None if self._read_cursors is None else self._read_cursors.get((kind, space))
 
     # Requests in order.
 
@@ -286,9 +324,9 @@ class Session:
         if self.draining:
             return False
         if isinstance(item, Notification):
-            notify = NOTIFICATIONS.get(item.method)
-            if notify is not None:
-                notify(self._call(""), item.params)
+            notice = NOTIFICATIONS.get(item.method)
+            if notice is not None:
+                notice.run(self._call(""), item.params)
             return True
         if not isinstance(row, Method):
             self._out.send(ws_frame(dispatch.unknown_method(item, self._limits)))
@@ -434,7 +472,7 @@ class Session:
         expired = [space for space, hold in broker.holds(self._out).items() if now > hold.expires_at]
         for space in expired:
             text = broker.spelling(self._out, space)
-            broker.unsubscribe(self._out, [space])
+            end_subscriptions(self._services, self._out, [space])
             self._out.deliver(ws_frame(resubscribe_notification([text])))
         self.subscriptions_changed()
 
@@ -477,8 +515,15 @@ class Session:
         for task in list(self._tasks):
             task.cancel()
         if self._connection_key is not None:
+            self._leave_everywhere()
+            self._services.mailboxes.leave(self.identity.mailbox, self._out)
             self._services.broker.unregister(self._connection_key, self._out)
         self._services.sessions.closed(self)
+
+    def _leave_everywhere(self) -> None:
+        if self._out.named:
+            for space, peer in self._services.presence.drop(self._out.connection_id):
+                announce_leave(self._services, space, peer, exclude=self._out)
 
 
 def connection_key(identity: Identity) -> str:

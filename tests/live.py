@@ -10,13 +10,25 @@ import cbor2
 import uvicorn
 
 from auth import PERSONAL_SPACE_ROOTS, personal_space_id
-from storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes
+from storage import (
+    PostgresDekStore,
+    PostgresEpochStore,
+    PostgresInvitationStore,
+    PostgresMemberStore,
+    PostgresPool,
+    PostgresPullStore,
+    PostgresRateLimitStore,
+    PostgresRevocationStore,
+    PostgresSpaceStore,
+    PushLanes,
+)
 from sync.app import create_app
 from sync.authenticator import Authenticator
 from sync.http_protocol import HttpProtocol
 from sync.key_fetch import KeyFetcher
 from sync.limits import Limits
 from sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
+from sync.rates import RateLimits
 from sync.services import Services
 from sync.socket import ClientSocket, websocket_protocol
 from tests.wire.client import Closed, Message, Socket, open_socket
@@ -179,14 +191,21 @@ async def live_server(database_url: str, limits: Limits | None = None) -> AsyncI
     """Serve `database_url` (migrated) on a loopback port until the block ends."""
     issuer = new_issuer()
     keys = KeyFetcher({}, injected={ISSUER: {KID: issuer.key.public_key()}})
+    limits = limits or Limits()
     pool = await PostgresPool.open(database_url)
     lanes = await PushLanes.start(pool)
     services = Services(
         spaces=PostgresSpaceStore(pool),
         pushes=lanes,
         pulls=PostgresPullStore(pool),
+        members=PostgresMemberStore(pool),
+        epochs=PostgresEpochStore(pool),
+        deks=PostgresDekStore(pool),
+        invitations=PostgresInvitationStore(pool),
+        revocations=PostgresRevocationStore(pool),
+        rates=RateLimits(PostgresRateLimitStore(pool), key=bytes(32), window_s=limits.rate_window_s),
         authenticator=Authenticator(keys),
-        limits=limits or Limits(),
+        limits=limits,
     )
     config = uvicorn.Config(
         create_app(services),

@@ -3,20 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 from auth import Identity
+from storage import DekKind
 from sync.outbound import Outbound
-from sync.protocol.codes import ErrorCode
 from sync.services import Services
-
-
-class RpcError(Exception):
-    """Ends a request with an error response: `{code, message}`."""
-
-    def __init__(self, code: ErrorCode, message: str | None = None) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = code.value if message is None else message
 
 
 class Caller(Protocol):
@@ -29,6 +21,15 @@ class Caller(Protocol):
 
     def subscriptions_changed(self) -> None:
         """Look anew at when the first subscription's tokens expire."""
+
+    def may_send(self) -> bool:
+        """Count one presence update or event; False when it is one too many (protocol G22)."""
+
+    def note_read(self, kind: DekKind, space: UUID, cursor: int) -> None:
+        """Remember up to which cursor this session has read a space's DEKs (protocol G32)."""
+
+    def read_up_to(self, kind: DekKind, space: UUID) -> int | None:
+        """The cursor of the last `note_read`; None when there was none."""
 
 
 @dataclass(slots=True)

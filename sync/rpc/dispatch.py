@@ -7,12 +7,13 @@ from typing import TypeVar
 import structlog
 
 from storage import StorageError
+from sync.errors import RpcError
 from sync.limits import Limits
 from sync.protocol.codes import ErrorCode
 from sync.protocol.errors import ParamsError
 from sync.protocol.frames import Request, encode_error, encode_response
 from sync.protocol.messages import Message, Params, decode_params
-from sync.rpc.call import Call, RpcError
+from sync.rpc.call import Call
 
 log = structlog.get_logger(__name__)
 
@@ -110,6 +111,32 @@ def push_rpc(
         return None
 
     return PushMethod(name, rule.__name__, label or name, submit)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One notification clients may send. Never answered: what may not be is dropped in silence."""
+
+    name: str
+    rule: str
+    run: Callable[[Call, object], None]
+
+
+def notice(
+    name: str, params: type[P], rule: Callable[[Call, P], A | None], handler: Callable[[Call, P, A], None]
+) -> Notice:
+    """One row of the notification table; a rule that yields None refuses (protocol 10)."""
+
+    def run(call: Call, raw: object) -> None:
+        try:
+            typed = decode_params(params, raw)
+        except ParamsError:
+            return
+        allowed = rule(call, typed)
+        if allowed is not None:
+            handler(call, typed, allowed)
+
+    return Notice(name, rule.__name__, run)
 
 
 def table(*rows: Row) -> dict[str, Row]:

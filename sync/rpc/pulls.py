@@ -4,10 +4,11 @@ import structlog
 
 from storage import Pull, Space, StorageError
 from sync.authz import Access, Grant, read_each
+from sync.errors import RpcError
 from sync.protocol.codes import ErrorCode
 from sync.protocol.messages import ChunkedResult, PullParams
 from sync.protocol.pull_chunks import PullEncoder
-from sync.rpc.call import Call, RpcError
+from sync.rpc.call import Call
 
 log = structlog.get_logger(__name__)
 

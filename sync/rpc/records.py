@@ -8,13 +8,14 @@ import structlog
 
 from storage import Push, PushOutcome, PushStatus, StorageError
 from sync.authz import Access, Grant
+from sync.errors import RpcError
 from sync.limits import Limits
 from sync.protocol.codes import ErrorCode
 from sync.protocol.frames import encode_response, ws_frame
 from sync.protocol.ids import parse_record_id
 from sync.protocol.messages import PushChange, PushParams, PushResult
 from sync.protocol.notifications import removed_files_notification, sync_notification
-from sync.rpc.call import Call, RpcError
+from sync.rpc.call import Call
 
 log = structlog.get_logger(__name__)
 

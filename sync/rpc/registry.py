@@ -1,33 +1,81 @@
 """The methods and notifications clients may send. Adding one is adding a row; there is no default rule."""
 
-from collections.abc import Callable
 from typing import Final
 
-from sync.authz import EACH_SPACE_READ, SIGNED_IN, SPACE_WRITE
-from sync.protocol.messages import (
-    PullParams,
-    PushParams,
-    SpaceCreateParams,
-    SubscribeParams,
-    TokenRefreshParams,
+from sync.authz import (
+    ANYBODY,
+    EACH_SPACE_READ,
+    SIGNED_IN,
+    SPACE_ADMIN,
+    SPACE_READ,
+    SPACE_WRITE,
+    SUBSCRIBED,
+    SUBSCRIBED_WITHIN_RATE,
 )
-from sync.rpc import pulls, records, spaces, subscriptions, tokens
-from sync.rpc.call import Call
-from sync.rpc.dispatch import push_rpc, rpc, table
+from sync.protocol import messages as m
+from sync.rpc import (
+    deks,
+    epochs,
+    invitations,
+    membership,
+    presence,
+    pulls,
+    records,
+    spaces,
+    subscriptions,
+    tokens,
+)
+from sync.rpc.dispatch import notice, push_rpc, rpc, table
 from sync.rpc.records import push_denied
 
+_FILES_GET: Final = ("deks.getFiles",)
+_FILES_REWRAP: Final = ("deks.rewrapFiles",)
+
+# `label` is how error messages name the params where it is not the method's name.
 # fmt: off
 METHODS: Final = table(
-    #        wire name        params              who may call     handler
-    rpc(     "token.refresh", TokenRefreshParams, SIGNED_IN,       tokens.refresh, label="token refresh"),
-    rpc(     "space.create",  SpaceCreateParams,  SIGNED_IN,       spaces.create, label="space create"),
-    rpc(     "subscribe",     SubscribeParams,    EACH_SPACE_READ, subscriptions.subscribe),
-    push_rpc("push",          PushParams,         SPACE_WRITE,     records.push, denied_as=push_denied),
-    rpc(     "pull",          PullParams,         EACH_SPACE_READ, pulls.pull, background=True),
+    #        wire name            params                    who may call     handler
+    rpc(     "token.refresh",     m.TokenRefreshParams,     SIGNED_IN,       tokens.refresh,
+             label="token refresh"),
+    rpc(     "space.create",      m.SpaceCreateParams,      SIGNED_IN,       spaces.create,
+             label="space create"),
+    rpc(     "subscribe",         m.SubscribeParams,        EACH_SPACE_READ, subscriptions.subscribe),
+    push_rpc("push",              m.PushParams,             SPACE_WRITE,     records.push,
+             denied_as=push_denied),
+    rpc(     "pull",              m.PullParams,             EACH_SPACE_READ, pulls.pull,
+             background=True),
+    rpc(     "membership.append", m.MembershipAppendParams, SPACE_WRITE,     membership.append,
+             label="membership append"),
+    rpc(     "membership.list",   m.MembershipListParams,   SPACE_READ,      membership.list_,
+             label="membership list"),
+    rpc(     "membership.revoke", m.MembershipRevokeParams, SPACE_ADMIN,     membership.revoke,
+             label="membership revoke"),
+    rpc(     "invitation.create", m.InvitationCreateParams, SIGNED_IN,       invitations.create,
+             label="invitation create"),
+    rpc(     "invitation.list",   m.InvitationListParams,   SIGNED_IN,       invitations.list_,
+             label="invitation list"),
+    rpc(     "invitation.get",    m.InvitationGetParams,    SIGNED_IN,       invitations.get,
+             label="invitation get"),
+    rpc(     "invitation.delete", m.InvitationDeleteParams, SIGNED_IN,       invitations.delete,
+             label="invitation delete"),
+    rpc(     "epoch.begin",       m.EpochBeginParams,       SPACE_ADMIN,     epochs.begin,
+             label="epoch begin"),
+    rpc(     "epoch.complete",    m.EpochCompleteParams,    SPACE_ADMIN,     epochs.complete,
+             label="epoch complete"),
+    rpc(     "deks.get",          m.DeksGetParams,          SPACE_READ,      deks.get,
+             label="deks get", background=True),
+    rpc(     "deks.rewrap",       m.DeksRewrapParams,       SPACE_WRITE,     deks.rewrap,
+             label="deks rewrap"),
+    rpc(     "file.deks.get",     m.DeksGetParams,          SPACE_READ,      deks.get_files,
+             label="file deks get", background=True, aliases=_FILES_GET),
+    rpc(     "file.deks.rewrap",  m.DeksRewrapParams,       SPACE_WRITE,     deks.rewrap_files,
+             label="file deks rewrap", aliases=_FILES_REWRAP),
 )
-# fmt: on
 
-NOTIFICATIONS: Final[dict[str, Callable[[Call, object], None]]] = {
-    "unsubscribe": subscriptions.unsubscribe,
-}
-"""Never answered: undecodable params and unknown methods are ignored in silence (protocol 10)."""
+NOTIFICATIONS: Final = {row.name: row for row in (
+    notice(  "unsubscribe",       m.UnsubscribeParams,      ANYBODY,         subscriptions.unsubscribe),
+    notice(  "presence.set",      m.PresenceSetParams,      SUBSCRIBED_WITHIN_RATE, presence.set_),
+    notice(  "presence.clear",    m.PresenceClearParams,    SUBSCRIBED,      presence.clear),
+    notice(  "event.send",        m.EventSendParams,        SUBSCRIBED_WITHIN_RATE, presence.send),
+)}
+# fmt: on

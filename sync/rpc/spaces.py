@@ -2,9 +2,10 @@
 
 from auth import parse_uuid
 from storage import SpaceExists, StorageError
+from sync.errors import RpcError
 from sync.protocol.codes import ErrorCode
 from sync.protocol.messages import SpaceCreateParams, SpaceCreateResult
-from sync.rpc.call import Call, RpcError
+from sync.rpc.call import Call
 
 _ROOT_KEY_BYTES = 33
 

@@ -4,21 +4,21 @@ from uuid import UUID
 
 import structlog
 
-from auth import parse_uuid
 from storage import Space, StorageError
 from sync.authz import Access, Grant, Readable, read_each
 from sync.broker import Hold
+from sync.errors import RpcError
 from sync.protocol.codes import ErrorCode
-from sync.protocol.errors import ParamsError
 from sync.protocol.messages import (
     SubscribedSpace,
     SubscribeError,
     SubscribeParams,
     SubscribeResult,
+    SubscribeSpace,
     UnsubscribeParams,
-    decode_params,
 )
-from sync.rpc.call import Call, RpcError
+from sync.rpc.call import Call
+from sync.rpc.presence import end_subscriptions
 
 log = structlog.get_logger(__name__)
 
@@ -48,12 +48,12 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
         for access, outcome in zip(accesses, outcomes, strict=True)
         if outcome is ErrorCode.FORBIDDEN and access.space is not None
     ]
-    broker.unsubscribe(call.outbound, refused)
+    end_subscriptions(call.services, call.outbound, refused)
     broker.confirm(provisional, {grant.space: _hold(grant) for grant, _ in _granted(outcomes)})
     call.caller.subscriptions_changed()
     return SubscribeResult(
         spaces=[
-            _described(entry.id, outcome[1])
+            _described(call, entry, outcome[1])
             for entry, outcome in zip(entries, outcomes, strict=True)
             if not isinstance(outcome, ErrorCode)
         ],
@@ -110,17 +110,17 @@ def _hold(grant: Grant) -> Hold | None:
     return Hold(frozenset(grant.cids), grant.expires_at)
 
 
-def _described(text: str, row: Space) -> SubscribedSpace:
+def _described(call: Call, entry: SubscribeSpace, row: Space) -> SubscribedSpace:
+    peers = call.services.presence.others(row.id, call.outbound.connection_id) if entry.presence else []
     return SubscribedSpace(
-        id=text, cursor=row.cursor, key_generation=row.key_generation, rewrap_epoch=row.rewrap_epoch
+        id=entry.id,
+        cursor=row.cursor,
+        key_generation=row.key_generation,
+        rewrap_epoch=row.rewrap_epoch,
+        peers=peers,
     )
 
 
-def unsubscribe(call: Call, raw: object) -> None:
-    """Stop hearing of the listed spaces; unknown ids and undecodable params are ignored (protocol 10)."""
-    try:
-        params = decode_params(UnsubscribeParams, raw)
-    except ParamsError:
-        return
-    ids = (parse_uuid(text) for text in params.spaces)
-    call.services.broker.unsubscribe(call.outbound, [space for space in ids if space is not None])
+def unsubscribe(call: Call, params: UnsubscribeParams, spaces: list[UUID]) -> None:
+    """Stop hearing of the listed spaces, and be there no more (protocol 10)."""
+    end_subscriptions(call.services, call.outbound, spaces)

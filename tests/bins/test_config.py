@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from auth import JwksPolicy
+from auth import JwksPolicy, Permission
 from bins.config import ConfigError, LogSettings, PeerQuotas, Settings
 from bins.settings_parts import DEV_ADDRESS, ListenAddress
 from sync.limits import Limits
@@ -275,11 +275,34 @@ def test_a_switch_takes_words_and_digits_but_nothing_else(name: str) -> None:
     assert problem(**{name: ""}) == f'invalid {name} value "": expected "true" or "false"'
 
 
-def test_perf_mode_lifts_the_connections_of_a_mailbox_alone() -> None:
-    limits = read(PERF_MODE="1").limits
-    assert limits.connections_per_mailbox > 1_000_000
-    changed = [f.name for f in fields(Limits) if getattr(limits, f.name) != getattr(Limits(), f.name)]
-    assert changed == ["connections_per_mailbox"]
+def _changed(limits: Limits) -> dict[str, object]:
+    now = {f.name: getattr(limits, f.name) for f in fields(Limits)}
+    return {name: value for name, value in now.items() if value != getattr(Limits(), name)}
+
+
+def test_perf_mode_lifts_the_connections_of_a_mailbox_and_what_one_person_may_do() -> None:
+    changed = _changed(read(PERF_MODE="1").limits)
+    assert changed.keys() == {
+        "connections_per_mailbox",
+        "invitations_per_window",
+        "membership_appends_per_window",
+    }
+    assert all(isinstance(value, int) and value > 1_000_000 for value in changed.values())
+
+
+def test_dev_mode_lets_one_person_do_a_thousand_things_an_hour_unless_told_otherwise() -> None:
+    assert _changed(Settings.from_env({}, embedded=True).limits) == {
+        "invitations_per_window": 1000,
+        "membership_appends_per_window": 1000,
+    }
+    told = Settings.from_env({"LIMIT_INVITATIONS_PER_WINDOW": "3"}, embedded=True).limits
+    assert told.invitations_per_window == 3
+
+
+def test_admin_operations_take_admin_unless_writers_are_let_in() -> None:
+    assert read().admin_operations is Permission.ADMIN
+    assert read(ADMIN_OPS_PERMISSION="write").admin_operations is Permission.WRITE
+    assert "ADMIN_OPS_PERMISSION" in problem(ADMIN_OPS_PERMISSION="read")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Final
 
 from bins.config import Settings
 from bins.listening import open_listeners
-from bins.server import HttpServer, _open_services
+from bins.server import HttpServer
+from bins.services import open_services
 from tests.wire.issuer import AUDIENCE, closed_port, new_issuer, served_key_set
 from tests.wire.replay import Target
 from tests.wire.scenario import Scenario, Vectors
@@ -40,7 +41,7 @@ async def served(
             "FEDERATION_TRUSTED_DOMAINS": ",".join(scenario.federation_trusted),
         }
         settings = Settings.from_env(environment)
-        services = await _open_services(settings, database_url, {}, stack)
+        services = await open_services(settings, database_url, stack)
         server = HttpServer(services)
         await server.start(open_listeners(settings.listen))
         stack.push_async_callback(server.drain, DRAIN_S)

@@ -1,0 +1,115 @@
+"""Settings to services: what the sessions of one server process share, opened and closed in order."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from auth import parse_jwks
+from bins.config import Settings
+from bins.dev import DevIssuer, DevIssuerError, dev_identity_hash_key
+from bins.errors import CommandError
+from storage import (
+    PostgresDekStore,
+    PostgresEpochStore,
+    PostgresInvitationStore,
+    PostgresMemberStore,
+    PostgresPool,
+    PostgresPullStore,
+    PostgresRateLimitStore,
+    PostgresRevocationStore,
+    PostgresSpaceStore,
+    PushLanes,
+    StorageError,
+)
+from sync.authenticator import Authenticator
+from sync.authority import Authority
+from sync.key_fetch import KeyFetcher
+from sync.rates import RateLimits
+from sync.services import Services
+
+CLOSE_TIMEOUT_S: Final = 1.0
+"""For what follows the grace period: lanes and pool, which have nothing left to do by then."""
+
+
+async def open_services(settings: Settings, url: str, stack: AsyncExitStack) -> Services:
+    """Connect to the migrated database at `url` and build what sessions need; `stack` closes it again.
+
+    Raises:
+        CommandError: the database did not let us in, or the dev issuer's files cannot be used.
+    """
+    try:
+        pool = await PostgresPool.open(url, max_connections=settings.database.connections_max)
+        stack.push_async_callback(pool.aclose, CLOSE_TIMEOUT_S)
+        lanes = await PushLanes.start(pool, lanes=settings.database.push_lanes)
+    except StorageError as error:
+        raise CommandError(f"database error: {str(error).removeprefix('database error: ')}") from error
+    stack.push_async_callback(lanes.aclose, CLOSE_TIMEOUT_S)
+    authenticator = _authenticator(settings)
+    stack.push_async_callback(authenticator.aclose)
+    rates = RateLimits(
+        PostgresRateLimitStore(pool), key=_identity_hash_key(settings), window_s=settings.limits.rate_window_s
+    )
+    services = Services(
+        spaces=PostgresSpaceStore(pool),
+        pushes=lanes,
+        pulls=PostgresPullStore(pool),
+        members=PostgresMemberStore(pool),
+        epochs=PostgresEpochStore(pool),
+        deks=PostgresDekStore(pool),
+        invitations=PostgresInvitationStore(pool),
+        revocations=PostgresRevocationStore(pool),
+        rates=rates,
+        authenticator=authenticator,
+        limits=settings.limits,
+        authority=Authority(admin_operations=settings.admin_operations),
+        subprotocols=settings.subprotocols,
+        enforce_token_expiry=settings.enforce_token_expiry,
+    )
+    stack.callback(services.mailboxes.close)
+    return services
+
+
+def _authenticator(settings: Settings) -> Authenticator:
+    keys = KeyFetcher(
+        settings.trusted_issuers,
+        injected={
+            issuer: parse_jwks(document)
+            for issuer, document in (_dev_keys(settings.data_dir) if settings.dev else {}).items()
+        },
+        policy=settings.jwks_policy,
+    )
+    return Authenticator(keys, policy=settings.token_policy)
+
+
+def _dev_keys(data_dir: Path) -> dict[str, bytes]:
+    """The key set of dev mode's own issuer, which nothing has to be fetched for."""
+    try:
+        issuer = DevIssuer(data_dir)
+    except DevIssuerError as error:
+        raise CommandError(str(error)) from error
+    return {issuer.issuer: json.dumps(issuer.jwks()).encode()}
+
+
+def _identity_hash_key(settings: Settings) -> bytes | None:
+    """Persons are counted under a key of the operator's; dev mode keeps one of its own."""
+    if settings.identity_hash_key is not None or not settings.dev:
+        return settings.identity_hash_key
+    try:
+        return dev_identity_hash_key(settings.data_dir)
+    except DevIssuerError as error:
+        raise CommandError(str(error)) from error
+
+
+@asynccontextmanager
+async def running(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Run something beside the block; it is cancelled, and awaited, when the block ends."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,57 @@
+"""Key epochs of a space: `epoch.begin` and `epoch.complete`, the two ends of a rotation (protocol 9.11)."""
+
+import structlog
+
+from storage import EpochStatus
+from sync.authz import Access
+from sync.errors import RpcError
+from sync.protocol.codes import ErrorCode
+from sync.protocol.messages import (
+    EPOCH_CONFLICT,
+    Empty,
+    EpochBeginParams,
+    EpochBegun,
+    EpochCompleteParams,
+    EpochConflict,
+)
+from sync.rpc.call import Call
+
+log = structlog.get_logger(__name__)
+
+
+async def begin(call: Call, params: EpochBeginParams, access: Access) -> EpochBegun | EpochConflict:
+    """Enter the next epoch, unless a re-wrapping is pending; a lost race is a result, not an error."""
+    access.check_id()
+    grant = await access.write()
+    # `lsync_advance_epoch_v1` compares and sets under the lock of the space's row.
+    outcome = await call.services.epochs.advance(
+        grant.space, params.epoch, set_min=params.set_min_key_generation, caller=grant.caller
+    )
+    if outcome.status is EpochStatus.CONFLICT:
+        return EpochConflict(EPOCH_CONFLICT, outcome.current_epoch, outcome.rewrap_epoch)
+    _check(outcome.status)
+    return EpochBegun(params.epoch)
+
+
+async def complete(call: Call, params: EpochCompleteParams, access: Access) -> Empty:
+    """End the pending re-wrapping. DEKs of older epochs that remain are counted in the log, not refused."""
+    access.check_id()
+    grant = await access.write()
+    # `lsync_complete_rewrap_v1` compares and clears under the lock of the space's row.
+    outcome = await call.services.epochs.complete(grant.space, params.epoch, caller=grant.caller)
+    if outcome.status is EpochStatus.CONFLICT:
+        raise RpcError(ErrorCode.CONFLICT, "epoch mismatch")
+    _check(outcome.status)
+    if outcome.stale_deks:
+        log.warning("epoch completed with stale DEKs", space=str(grant.space), count=outcome.stale_deks)
+    return Empty()
+
+
+def _check(status: EpochStatus) -> None:
+    match status:
+        case EpochStatus.NO_SPACE:
+            raise RpcError(ErrorCode.NOT_FOUND, "space not found")
+        case EpochStatus.REVOKED | EpochStatus.NOT_PERSONAL:
+            raise RpcError(ErrorCode.FORBIDDEN)
+        case EpochStatus.REMOTE_HOME:
+            raise RpcError(ErrorCode.INTERNAL)

@@ -1,0 +1,105 @@
+"""Messages left in mailboxes: `invitation.create`, `.list`, `.get`, `.delete` (protocol 9.9, 9.10)."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import storage
+from auth import parse_uuid
+from sync.errors import RpcError
+from sync.protocol.codes import ErrorCode
+from sync.protocol.messages import (
+    Empty,
+    Invitation,
+    InvitationCreateParams,
+    InvitationDeleteParams,
+    InvitationGetParams,
+    InvitationListParams,
+    InvitationListResult,
+)
+from sync.protocol.times import time_text
+from sync.rpc.call import Call
+
+_MAILBOX: Final = re.compile("[0-9a-f]{64}").fullmatch
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def create(call: Call, params: InvitationCreateParams, _grant: None) -> Invitation:
+    """Leave a message in any mailbox, for seven days; whoever listens there is told a little later.
+
+    The rate limit comes before validation.
+    """
+    limits = call.services.limits
+    async with call.services.rates.slot(
+        "invitation", call.identity, max=limits.invitations_per_window, what="invitations"
+    ):
+        _check(params, limits.invitation_payload_bytes)
+        row = await call.services.invitations.create(params.mailbox_id, params.payload.encode())
+    call.services.mailboxes.announce(params.mailbox_id)
+    return _described(row)
+
+
+def _check(params: InvitationCreateParams, payload_bytes_max: int) -> None:
+    if not params.mailbox_id:
+        raise RpcError(ErrorCode.BAD_REQUEST, "missing mailbox_id")
+    if not _MAILBOX(params.mailbox_id):
+        raise RpcError(ErrorCode.BAD_REQUEST, "mailbox_id must be 64-char hex string")
+    if not params.payload:
+        raise RpcError(ErrorCode.BAD_REQUEST, "missing payload")
+    if len(params.payload.encode()) > payload_bytes_max:
+        raise RpcError(ErrorCode.PAYLOAD_TOO_LARGE, "payload too large")
+    if params.server:
+        raise RpcError(ErrorCode.BAD_REQUEST, "federation is not enabled on this server")
+
+
+async def list_(call: Call, params: InvitationListParams, _grant: None) -> InvitationListResult:
+    """A page of the caller's own mailbox, oldest first; it ends early before it outgrows a frame (G16)."""
+    after = parse_uuid(params.after) if params.after else None
+    if params.after and after is None:
+        raise RpcError(ErrorCode.BAD_REQUEST, "invalid invitation cursor")
+    limits = call.services.limits
+    limit = limits.invitation_list_default if params.limit <= 0 else params.limit
+    rows = await call.services.invitations.list(
+        call.identity.mailbox,
+        limit=min(limit, limits.invitation_list_max),
+        after=after,
+        bytes_max=limits.invitation_list_bytes,
+    )
+    return InvitationListResult([_described(row) for row in rows])
+
+
+async def get(call: Call, params: InvitationGetParams, _grant: None) -> Invitation:
+    """One message of the caller's own mailbox."""
+    row = await call.services.invitations.get(_id(params.id), call.identity.mailbox)
+    if row is None:
+        raise RpcError(ErrorCode.NOT_FOUND, "not found")
+    return _described(row)
+
+
+async def delete(call: Call, params: InvitationDeleteParams, _grant: None) -> Empty:
+    """Delete one message of the caller's own mailbox, expired or not."""
+    # One DELETE: of two that race one finds the row.
+    if not await call.services.invitations.delete(_id(params.id), call.identity.mailbox):
+        raise RpcError(ErrorCode.NOT_FOUND, "not found")
+    return Empty()
+
+
+def _id(text: str) -> UUID:
+    id = parse_uuid(text)
+    if id is None:
+        raise RpcError(ErrorCode.BAD_REQUEST, "invalid invitation id")
+    return id
+
+
+def _described(row: storage.Invitation) -> Invitation:
+    return Invitation(
+        id=str(row.id),
+        payload=row.payload.decode(errors="replace"),
+        created_at=time_text(_microseconds(row.created_at)),
+        expires_at=time_text(_microseconds(row.expires_at)),
+    )
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
