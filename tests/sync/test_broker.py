@@ -8,6 +8,8 @@ from sync.broker import Broker, Hold
 class Ear:
     """A subscriber that keeps what it hears."""
 
+    connection_id = "ear"
+
     def __init__(self) -> None:
         self.heard: list[bytes] = []
         self.overflowed = 0
@@ -160,12 +162,12 @@ def test_a_subscription_rests_on_the_tokens_it_was_granted_for() -> None:
     for ear, cids in ((one, {"a", "b"}), (two, {"b", "c"})):
         provisional = broker.prepare(ear, {space: str(space), other: str(other)})
         broker.confirm(provisional, {space: Hold(frozenset(cids), 100), other: None})
-    assert broker.resting_on(space, "a") == [one]
-    assert broker.resting_on(space, "b") == [one, two]
-    assert broker.resting_on(other, "b") == []
+    assert broker.revoke(space, "a") == [one]
+    assert broker.revoke(space, "b") == [one, two]
+    assert broker.revoke(other, "b") == []
     assert broker.holds(one) == {space: Hold(frozenset({"a", "b"}), 100)}
     broker.unsubscribe(one, [space])
-    assert broker.resting_on(space, "b") == [two]
+    assert broker.revoke(space, "b") == [two]
     assert broker.holds(one) == {}
     assert broker.subscribed(one) == {other}
 
@@ -174,5 +176,5 @@ def test_a_newer_grant_replaces_what_a_subscription_rests_on() -> None:
     broker, space, ear = Broker(), uuid4(), Ear()
     for hold in (Hold(frozenset({"old"}), 1), Hold(frozenset({"new"}), 2)):
         broker.confirm(broker.prepare(ear, {space: str(space)}), {space: hold})
-    assert broker.resting_on(space, "old") == []
-    assert broker.resting_on(space, "new") == [ear]
+    assert broker.revoke(space, "old") == []
+    assert broker.revoke(space, "new") == [ear]
