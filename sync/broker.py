@@ -49,11 +49,13 @@ class Provisional:
     that it fell behind.
     """
 
-    __slots__ = ("_frames_max", "_held", "spaces", "subscriber")
+    __slots__ = ("_frames_max", "_held", "revoked", "spaces", "subscriber")
 
     def __init__(self, subscriber: Subscriber, spaces: Mapping[UUID, str], frames_max: int) -> None:
         self.subscriber = subscriber
         self.spaces = spaces
+        self.revoked: set[tuple[UUID, str]] = set()
+        """(space, CID) of what was revoked since this began: the answer on its way does not know of it."""
         self._frames_max = frames_max
         self._held: list[tuple[UUID, bytes]] = []
 
@@ -112,14 +114,12 @@ class Broker:
     def prepare(self, subscriber: Subscriber, spaces: Mapping[UUID, str]) -> Provisional:
         """Begin to hold what is published to `spaces`, ids with the spelling asked for.
 
-        Must be followed by `confirm` or `withdraw`. Spaces the session already listens to are not held:
-        they go on being delivered.
+        Must be followed by `confirm` or `withdraw`. Spaces the session already listens to are not held
+        while it does: they go on being delivered.
         """
-        already = self._spaces.get(subscriber, set())
         provisional = Provisional(subscriber, spaces, self._held_frames_max)
         for space in spaces:
-            if space not in already:
-                self._provisional.setdefault(space, []).append(provisional)
+            self._provisional.setdefault(space, []).append(provisional)
         return provisional
 
     def confirm(self, provisional: Provisional, granted: Mapping[UUID, Hold | None]) -> None:
@@ -149,8 +149,13 @@ class Broker:
         """The session's subscriptions that rest on tokens, with what each rests on."""
         return self._holds.get(subscriber, _NO_HOLDS)
 
-    def resting_on(self, space: UUID, cid: str) -> list[Subscriber]:
-        """The subscribers of a space whose chain contains this token."""
+    def revoke(self, space: UUID, cid: str) -> list[Subscriber]:
+        """Return the subscribers of a space whose chain contains this token: theirs must end.
+
+        Those who are just being let in find it in `Provisional.revoked`.
+        """
+        for provisional in self._provisional.get(space, ()):
+            provisional.revoked.add((space, cid))
         return [
             subscriber
             for subscriber in self._subscribers.get(space, ())
@@ -235,8 +240,9 @@ class Broker:
         exclude: Subscriber | None,
     ) -> None:
         frames: dict[str, bytes] = {}
+        listening = self._subscribers.get(space, ())
         for provisional in waiting:
-            if provisional.subscriber is exclude:
+            if provisional.subscriber is exclude or provisional.subscriber in listening:
                 continue
             spelling = provisional.spaces[space]
             if spelling not in frames:

@@ -117,7 +117,7 @@ class Session:
         self._backlog_bytes = 0
         self._held: Request | Notification | Close | None = None
         self._pushes: deque[_PendingPush] = deque()
-        self._pulls: deque[tuple[Call, object]] | None = None
+        self._pulls: deque[tuple[Call, object, Method]] | None = None
         self._worker: asyncio.Task[None] | None = None
         self._busy = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -390,16 +390,16 @@ class Session:
             self._pulls = deque()
         if len(self._pulls) >= self._limits.pulls_waiting:
             return False
-        self._pulls.append((call, params))
+        self._pulls.append((call, params, row))
         if self._worker is None:
-            self._worker = self._loop.create_task(self._pull_all(row))
+            self._worker = self._loop.create_task(self._pull_all())
             self._tasks.add(self._worker)
             self._worker.add_done_callback(self._pulls_finished)
         return True
 
-    async def _pull_all(self, row: Method) -> None:
+    async def _pull_all(self) -> None:
         while self._pulls:
-            call, params = self._pulls.popleft()
+            call, params, row = self._pulls.popleft()
             self._pump()  # a place in the queue is free
             payload = await dispatch.answer(call, params, row)
             await self._out.drained()

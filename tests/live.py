@@ -1,15 +1,20 @@
 """The real server in this process: real sockets, real Postgres, services and limits as a test wants them."""
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+from uuid import UUID, uuid4
 
 import cbor2
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from auth import PERSONAL_SPACE_ROOTS, personal_space_id
+from auth import PERSONAL_SPACE_ROOTS, Permission, delegate, encode_did_key, parse_ucan, personal_space_id
 from storage import (
     PostgresDekStore,
     PostgresEpochStore,
@@ -37,6 +42,8 @@ from tests.wire.issuer import KID, Issuer, new_issuer
 ISSUER = "https://accounts.example"
 CLIENT_ID = "11111111-1111-1111-1111-111111111111"
 TIMEOUT_S = 20.0
+GRANT_S: Final = 3600
+"""How long a UCAN made here is good."""
 
 
 def claims(user: str, **changes: Any) -> dict[str, Any]:
@@ -51,6 +58,50 @@ def claims(user: str, **changes: Any) -> dict[str, Any]:
         "mailbox_id": user.encode().hex().ljust(64, "0"),
         **changes,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user with a DID, who can own a shared space and let others in."""
+
+    name: str
+    key: ec.EllipticCurvePrivateKey = field(
+        default_factory=lambda: ec.generate_private_key(ec.SECP256R1()), repr=False
+    )
+
+    @property
+    def did(self) -> str:
+        return encode_did_key(self.key.public_key())
+
+    @property
+    def root_key(self) -> bytes:
+        """What a space created by this person is created with."""
+        return self.key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+
+    def grant(
+        self,
+        to: "Person",
+        space: str,
+        permission: Permission = Permission.WRITE,
+        *,
+        proof: str | None = None,
+        expires_at: int | None = None,
+    ) -> str:
+        """A UCAN for somebody; without a proof it is good only in a space of this person's own."""
+        return delegate(
+            self.key,
+            audience=to.did,
+            permission=permission,
+            space_id=UUID(space),
+            expires_at=int(time.time()) + GRANT_S if expires_at is None else expires_at,
+            nonce=os.urandom(16),
+            proof=proof,
+        )
+
+
+def cid_of(ucan: str) -> str:
+    """What a UCAN is revoked by."""
+    return parse_ucan(ucan).cid
 
 
 @dataclass(slots=True)
@@ -110,18 +161,37 @@ class Client:
         assert response.error is not None
         return response.error.code, response.error.message
 
-    async def subscribe(self, *spaces: str) -> Any:
+    async def heard(self) -> list[Notification]:
+        """Every notification sent to this client before the server answers one more request of its own."""
+        assert (await self.error("?", {}))[0] == "method_not_found"
+        frames, self.unread = self.unread, []
+        assert all(isinstance(frame, Notification) for frame in frames), frames
+        return [frame for frame in frames if isinstance(frame, Notification)]
+
+    async def methods_heard(self) -> list[str]:
+        """The methods of the notifications that `heard` returns."""
+        return [notice.method for notice in await self.heard()]
+
+    async def subscribe(self, *spaces: str, ucan: str = "", presence: bool = False) -> Any:
         """Subscribe to spaces, the personal one by default."""
-        entries = [{"id": space, "since": 0} for space in spaces or (self.space,)]
+        more = {"ucan": ucan, "presence": presence}
+        entries = [{"id": space, "since": 0, **more} for space in spaces or (self.space,)]
         return await self.call("subscribe", {"spaces": entries})
 
-    async def push(self, *changes: Mapping[str, object], space: str = "") -> Any:
-        """Push changes and return the result."""
-        return await self.call("push", {"space": space or self.space, "changes": list(changes)})
+    async def create_space(self, owner: Person) -> str:
+        """Create a shared space with this root key and return its id."""
+        space = str(uuid4())
+        await self.call("space.create", {"id": space, "root_public_key": owner.root_key})
+        return space
 
-    async def pull(self, since: int = 0, space: str = "") -> list[tuple[str, Any]]:
+    async def push(self, *changes: Mapping[str, object], space: str = "", ucan: str = "") -> Any:
+        """Push changes and return the result."""
+        params = {"space": space or self.space, "ucan": ucan, "changes": list(changes)}
+        return await self.call("push", params)
+
+    async def pull(self, since: int = 0, space: str = "", ucan: str = "") -> list[tuple[str, Any]]:
         """Pull one space and return (name, data) of each chunk."""
-        id = self.send("pull", {"spaces": [{"id": space or self.space, "since": since}]})
+        id = self.send("pull", {"spaces": [{"id": space or self.space, "since": since, "ucan": ucan}]})
         response, chunks = await self.response(id)
         assert response.error is None
         assert response.result == {"_chunks": len(chunks)}
@@ -169,6 +239,10 @@ class Live:
     async def connect(self, user: str = "alice", **changes: Any) -> Client:
         """Connect and authenticate."""
         return await self.connect_over(await self.open(), user, **changes)
+
+    async def join(self, person: Person, **changes: Any) -> Client:
+        """Connect as somebody who has a DID."""
+        return await self.connect(person.name, did=person.did, **changes)
 
     def connections(self) -> list[ClientSocket]:
         """The server's ends of the open WebSockets."""

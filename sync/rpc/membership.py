@@ -135,7 +135,7 @@ async def revoke(call: Call, params: MembershipRevokeParams, access: Access) -> 
         raise _again(_NOT_REVOKED[status])
     broker = call.services.broker
     broker.publish(grant.space, lambda space: ws_frame(revoked_notification(space)), exclude=call.outbound)
-    for subscriber in broker.resting_on(grant.space, cid):
+    for subscriber in broker.revoke(grant.space, cid):
         end_subscriptions(call.services, subscriber, [grant.space])
     return Empty()
 

@@ -6,7 +6,7 @@ import structlog
 
 from storage import Space, StorageError
 from sync.authz import Access, Grant, Readable, read_each
-from sync.broker import Hold
+from sync.broker import Hold, Provisional
 from sync.errors import RpcError
 from sync.protocol.codes import ErrorCode
 from sync.protocol.messages import (
@@ -41,6 +41,8 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
     except BaseException:
         broker.withdraw(provisional)
         raise
+    # From here to `confirm` nothing is awaited.
+    _refuse_revoked(provisional, outcomes)
     _cap(call, accesses, outcomes)
     # A space that may not be read any more is not heard of any more either (protocol G7).
     refused = [
@@ -89,6 +91,16 @@ async def _existing(call: Call, readable: Readable) -> Outcome:
         # Personal: it comes into being when its owner first reads it (protocol 8).
         row = await call.services.spaces.get_or_create_space(grant.space, grant.client_id or "")
     return grant, row
+
+
+def _refuse_revoked(provisional: Provisional, outcomes: list[Outcome]) -> None:
+    """Refuse what was granted by a token that has been revoked since the database was asked (protocol G7)."""
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, ErrorCode):
+            continue
+        grant = outcome[0]
+        if any((grant.space, cid) in provisional.revoked for cid in grant.cids or ()):
+            outcomes[index] = ErrorCode.FORBIDDEN
 
 
 def _cap(call: Call, accesses: list[Access], outcomes: list[Outcome]) -> None:
