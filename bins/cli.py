@@ -1,4 +1,4 @@
-"""The `less-sync` command: `serve`, `token`, and the commands that sync a folder.
+"""The `less-sync` command: `serve`, `token`, and the commands that sync and share a folder.
 
 Modules that a command alone needs are imported inside it, so that `less-sync token` answers at once.
 """
@@ -16,6 +16,7 @@ import typer
 
 from bins.errors import CommandError, print_error
 from bins.folder.commands import add_commands
+from bins.sharing.commands import add_space_commands
 
 if TYPE_CHECKING:
     from bins.config import Settings
@@ -178,7 +179,7 @@ def token(
     """Mint a token for a server in dev mode and print it. Whoever can read its data directory can do this."""
     from bins.dev import DevIssuer, DevIssuerError
 
-    life_s = _parse_ttl(ttl)
+    life_s = parse_ttl(ttl, option="--ttl")
     is_new = not (data_dir / "dev").exists()
     try:
         minted = DevIssuer(data_dir).mint(user, now=datetime.now(UTC), ttl_s=life_s, did=did)
@@ -192,17 +193,17 @@ def token(
     print(minted)
 
 
-def _parse_ttl(text: str) -> int:
+def parse_ttl(text: str, *, option: str) -> int:
+    """Seconds of `90`, `90m`, `24h`, `7d`; anything else is a usage error of `option`."""
     match = _TTL.match(text.strip())
     seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
     if not 0 < seconds <= TTL_S_MAX:
-        raise typer.BadParameter(
-            "a number of seconds, or 90m, 24h, 7d; at most ten years", param_hint="--ttl"
-        )
+        raise typer.BadParameter("a number of seconds, or 90m, 24h, 7d; at most ten years", param_hint=option)
     return seconds
 
 
 add_commands(app)
+add_space_commands(app)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class DevIssuer:
 
     def __init__(self, data_dir: Path) -> None:
         self._users: Final = data_dir / "dev" / "users"
-        self._key: Final = _kept_key(data_dir / "dev" / "issuer.pem")
+        self._key: Final = kept_key(data_dir / "dev" / "issuer.pem")
         self._kid: Final = _thumbprint(self._key)
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
@@ -67,7 +67,7 @@ class DevIssuer:
         Raises:
             ValueError: not a user's name: empty, over 256 bytes of UTF-8, or with control characters.
         """
-        return _kept_key(self._users / _file_name(_checked_user(user)))
+        return kept_key(self._users / _file_name(_checked_user(user)))
 
     def mint(
         self,
@@ -150,8 +150,12 @@ def _file_name(user: str) -> str:
     return f"{readable}.{hashlib.sha256(user.encode()).hexdigest()[:32]}.pem"
 
 
-def _kept_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """The P-256 key in `path`, made and kept there if there is none."""
+def kept_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key in `path`, made and kept there, mode 0600, if there is none.
+
+    Raises:
+        DevIssuerError: the file cannot be written, read or understood.
+    """
     try:
         key = load_pem_private_key(_kept(path, _new_key), password=None)
     except (ValueError, TypeError) as error:

@@ -38,11 +38,23 @@ from sync.client_errors import (
     TokenUnavailable,
 )
 from sync.client_link import ClientLimits, Link, open_link
-from sync.client_notices import Notice, NoticeQueue, OtherNotice, ResyncNeeded, SubscriptionLost
+from sync.client_notices import (
+    InvitationNotice,
+    Notice,
+    NoticeQueue,
+    OtherNotice,
+    ResyncNeeded,
+    SubscriptionLost,
+)
+from sync.client_sharing import SharingCalls
 from sync.protocol.codes import CloseCode, ErrorCode
 from sync.protocol.errors import ParamsError
 from sync.protocol.frames import Chunk
 from sync.protocol.messages import (
+    EventNotice,
+    MembershipNotice,
+    PresenceLeaveNotice,
+    PresenceNotice,
     PullBegin,
     PullCommit,
     PullParams,
@@ -51,6 +63,8 @@ from sync.protocol.messages import (
     PushChange,
     PushParams,
     PushResult,
+    ResubscribeNotice,
+    RevokedNotice,
     SpaceCreateParams,
     SpaceCreateResult,
     SubscribeParams,
@@ -69,9 +83,14 @@ __all__ = [
     "ConnectFailed",
     "ConnectionChange",
     "ConnectionLost",
+    "EventNotice",
+    "InvitationNotice",
+    "MembershipNotice",
     "NotThisProtocol",
     "Notice",
     "OtherNotice",
+    "PresenceLeaveNotice",
+    "PresenceNotice",
     "PullBegin",
     "PullCommit",
     "PullEvent",
@@ -81,7 +100,9 @@ __all__ = [
     "PushResult",
     "RequestFailed",
     "RequestTimeout",
+    "ResubscribeNotice",
     "ResyncNeeded",
+    "RevokedNotice",
     "ServerUnavailable",
     "SubscribeSpace",
     "SubscriptionLost",
@@ -143,7 +164,7 @@ def split_changes(
         yield batch
 
 
-class SyncClient:
+class SyncClient(SharingCalls):
     """A client of one server with one identity. Use as an async context manager; entering connects.
 
     Args:
@@ -211,7 +232,7 @@ class SyncClient:
         """Hear no more of these spaces (protocol 10)."""
         for space in spaces:
             self._subscribed.pop(space, None)
-        link = await self._ready(self._limits.request_timeout_s, "unsubscribe")
+        link = await self._link_for("unsubscribe")
         await link.notify("unsubscribe", UnsubscribeParams(list(spaces)))
 
     async def push(
@@ -281,7 +302,7 @@ class SyncClient:
         return await self._notices.get()
 
     async def _pull_once(self, space: str, seen: "_Seen", ucan: str) -> AsyncGenerator[PullEvent, None]:
-        link = await self._ready(self._limits.request_timeout_s, "pull")
+        link = await self._link_for("pull")
         request = PullParams([PullSpace(space, seen.since, ucan)])
         begun = committed = False
         entries = 0
@@ -308,6 +329,9 @@ class SyncClient:
         timeout_s = self._limits.request_timeout_s if timeout_s is None else timeout_s
         link = await self._ready(timeout_s, method)
         return await link.call(method, params, kind, timeout_s=timeout_s)
+
+    async def _link_for(self, method: str) -> Link:
+        return await self._ready(self._limits.request_timeout_s, method)
 
     async def _ready(self, timeout_s: float, method: str) -> Link:
         """The present connection, or the next one if it comes in time."""

@@ -7,12 +7,22 @@ takes its place: a pull by cursor finds all of it again.
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 from sync.client_errors import SyncClientError
 from sync.client_link import ClientLimits
 from sync.protocol.errors import ParamsError
 from sync.protocol.frames import Notification
-from sync.protocol.messages import SyncNotice, decode_params
+from sync.protocol.messages import (
+    EventNotice,
+    MembershipNotice,
+    PresenceLeaveNotice,
+    PresenceNotice,
+    ResubscribeNotice,
+    RevokedNotice,
+    SyncNotice,
+    decode_params,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,31 @@ class OtherNotice:
     params: object
 
 
-Notice = SyncNotice | ResyncNeeded | SubscriptionLost | OtherNotice
+@dataclass(frozen=True, slots=True)
+class InvitationNotice:
+    """An invitation has arrived in our mailbox (protocol 11.5)."""
+
+
+Typed = (
+    SyncNotice
+    | RevokedNotice
+    | ResubscribeNotice
+    | MembershipNotice
+    | PresenceNotice
+    | PresenceLeaveNotice
+    | EventNotice
+)
+Notice = Typed | InvitationNotice | ResyncNeeded | SubscriptionLost | OtherNotice
+
+_TYPES: Final[dict[str, type[Typed]]] = {
+    "sync": SyncNotice,
+    "revoked": RevokedNotice,
+    "resubscribe": ResubscribeNotice,
+    "membership": MembershipNotice,
+    "presence": PresenceNotice,
+    "presence.leave": PresenceLeaveNotice,
+    "event": EventNotice,
+}
 
 
 class NoticeQueue:
@@ -53,11 +87,14 @@ class NoticeQueue:
 
     def receive(self, frame: Notification, size_bytes: int) -> None:
         """Queue an announcement of the server; one that cannot be read asks for a pull instead."""
-        if frame.method != "sync":
-            self.put(OtherNotice(frame.method, frame.params), size_bytes)
+        kind = _TYPES.get(frame.method)
+        if kind is None:
+            known = frame.method == "invitation"
+            notice = InvitationNotice() if known else OtherNotice(frame.method, frame.params)
+            self.put(notice, size_bytes)
             return
         try:
-            self.put(decode_params(SyncNotice, frame.params), size_bytes)
+            self.put(decode_params(kind, frame.params), size_bytes)
         except ParamsError:
             self.resync("an announcement could not be read")
 

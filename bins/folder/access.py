@@ -165,17 +165,23 @@ def _from_dev_issuer(data_dir: Path, user: str) -> Callable[[], Awaitable[str]]:
     return source
 
 
+def token_claim(token: str, name: str) -> str:
+    """A claim of a token, unverified; empty when there is none or this is no token."""
+    try:
+        payload: Any = json.loads(b64url_decode(token.split(".")[1]))
+        value = payload.get(name)
+    except (AuthError, AttributeError, IndexError, ValueError):
+        return ""
+    return value if isinstance(value, str) else ""
+
+
 def personal_space(token: str) -> UUID:
     """The personal space a token names. Nothing is verified: that is the server's part.
 
     Raises:
         TokenProblem: no token of this kind.
     """
-    try:
-        payload: Any = json.loads(b64url_decode(token.split(".")[1]))
-        space = parse_uuid(str(payload["personal_space_id"]))
-    except (AuthError, IndexError, KeyError, TypeError, ValueError):
-        space = None
+    space = parse_uuid(token_claim(token, "personal_space_id"))
     if space is None:
         raise TokenProblem(
             "the token is no session token of a sync server: it names no personal space",

@@ -9,11 +9,13 @@ import typer
 from bins.folder.errors import FolderError
 
 if TYPE_CHECKING:
+    from bins.folder.access import TokenOptions
     from bins.folder.engine import WatchTimes
 
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but files were skipped, 4 another key file is "
-    "needed, 5 token refused, 6 server unreachable, 7 disk full, 8 folder in use, 130 interrupted."
+    "needed, 5 token refused, 6 server unreachable, 7 disk full, 8 folder in use, 9 no access to the shared "
+    "space, 130 interrupted."
 )
 
 DATA_DIR: Final = Path("data")
@@ -56,13 +58,14 @@ def add_commands(app: typer.Typer) -> None:
     app.command(epilog=EXIT_CODES)(watch)
     key = typer.Typer(
         name="key",
-        help="Carry the key file to another device.",
+        help="Carry the key file to another device; show your DID.",
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
     key.command("export", epilog=EXIT_CODES)(key_export)
     key.command("import", epilog=EXIT_CODES)(key_import)
+    key.command("did", epilog=EXIT_CODES)(key_did)
     app.add_typer(key)
 
 
@@ -83,7 +86,7 @@ def push(
     Files here are left alone. A file that changed on the server too is named and left for `pull`.
     """
     tokens = (token, token_file, token_command, user, data_dir)
-    _run("push", folder, server, tokens, key_file, json=json)
+    run_verb("push", folder, server, tokens, key_file, json=json)
 
 
 def pull(
@@ -104,7 +107,7 @@ def pull(
     from here as `name (conflict DATE TIME).ext`.
     """
     tokens = (token, token_file, token_command, user, data_dir)
-    _run("pull", folder, server, tokens, key_file, json=json)
+    run_verb("pull", folder, server, tokens, key_file, json=json)
 
 
 def watch(
@@ -130,7 +133,7 @@ def watch(
 
     tokens = (token, token_file, token_command, user, data_dir)
     times = WatchTimes(scan_interval_s=interval)
-    _run("watch", folder, server, tokens, key_file, json=json, times=times)
+    run_verb("watch", folder, server, tokens, key_file, json=json, times=times)
 
 
 def key_export(
@@ -182,7 +185,37 @@ def key_import(
         print(f"the former one is in {kept}")
 
 
-def _run(
+def key_did(
+    *,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: Annotated[
+        Path | None,
+        typer.Option(envvar="LESS_SYNC_DID_KEY_FILE", metavar="FILE", help="The key behind your DID."),
+    ] = None,
+) -> None:
+    """Print your DID, by which others let you into their spaces; makes its key if there is none."""
+    from bins.sharing.person import person_from
+
+    try:
+        print(person_from(did_key_file, user=user, data_dir=data_dir, make=True).did)
+    except FolderError as error:
+        _fail(error)
+
+
+def token_options(
+    token: str | None, file: Path | None, command: str | None, user: str | None, data_dir: Path
+) -> "TokenOptions":
+    """Options about tokens with what the environment adds."""
+    from bins.config import environment
+    from bins.folder.access import TokenOptions
+
+    if token is None and file is None and command is None:
+        token = environment().get("LESS_SYNC_TOKEN") or None
+    return TokenOptions(token=token, file=file, command=command, user=user, data_dir=data_dir)
+
+
+def run_verb(
     verb: str,
     folder: Path,
     server: str | None,
@@ -191,28 +224,19 @@ def _run(
     *,
     json: bool,
     times: "WatchTimes | None" = None,
-) -> None:
-    from bins.config import environment
-    from bins.folder.access import DEFAULT_SERVER, TokenOptions
+) -> NoReturn:
+    """Run `push`, `pull` or `watch` and exit with its code."""
+    from bins.folder.access import DEFAULT_SERVER
     from bins.folder.engine import WatchTimes
     from bins.folder.keyfile import default_key_path
     from bins.folder.report import JsonReporter, TextReporter
     from bins.folder.run import Job, Verb, run_job
 
-    token, token_file, token_command, user, data_dir = tokens
-    if token is None and token_file is None and token_command is None:
-        token = environment().get("LESS_SYNC_TOKEN") or None
     job = Job(
         verb=Verb(verb),
         folder=folder,
         server=server or DEFAULT_SERVER,
-        tokens=TokenOptions(
-            token=token,
-            file=token_file,
-            command=token_command,
-            user=user,
-            data_dir=data_dir,
-        ),
+        tokens=token_options(*tokens),
         key_file=key_file or default_key_path(),
         times=times or WatchTimes(),
     )

@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import os
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -79,7 +80,7 @@ class RecordCipher:
     def __init__(self, key: FolderKey, space: UUID) -> None:
         self._key = key
         self._space = str(space).encode("ascii")
-        self._id_key = self._derive(b"record-id")
+        self._id_key = self._derive(b"record-id", key)
         self._keks: dict[int, bytes] = {}
 
     def record_id(self, path: str) -> UUID:
@@ -124,14 +125,66 @@ class RecordCipher:
     def _kek(self, epoch: int) -> bytes:
         kek = self._keks.get(epoch)
         if kek is None:
-            kek = self._derive(b"kek\x00" + _EPOCH.pack(epoch))
+            kek = self._derive(b"kek\x00" + _EPOCH.pack(epoch), self._key_of(epoch))
             if len(self._keks) < 64:  # a hostile server may name any epoch; remember a few
                 self._keks[epoch] = kek
         return kek
 
-    def _derive(self, purpose: bytes) -> bytes:
+    def _key_of(self, epoch: int) -> FolderKey:
+        return self._key
+
+    @staticmethod
+    def _derive(purpose: bytes, key: FolderKey) -> bytes:
         hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=_INFO + purpose)
-        return hkdf.derive(self._key.secret)
+        return hkdf.derive(key.secret)
+
+
+class SharedCipher(RecordCipher):
+    """Seals and opens the records of a shared space, where each epoch has a random key of its own.
+
+    Who is removed never gets the keys that follow. Record ids derive from the lowest epoch's key, so that a
+    path keeps its id.
+    """
+
+    def __init__(self, keys: Mapping[int, FolderKey], space: UUID) -> None:
+        super().__init__(keys[min(keys)], space)
+        self._by_epoch = dict(keys)
+
+    def learn(self, keys: Mapping[int, FolderKey]) -> None:
+        """Add keys of further epochs."""
+        self._by_epoch = {**keys, **self._by_epoch}
+
+    def knows(self, epoch: int) -> bool:
+        """Whether records of this epoch can be sealed and opened."""
+        return epoch in self._by_epoch
+
+    def unwrap(self, dek: bytes) -> bytes:
+        """The record key in a wrapped DEK.
+
+        Raises:
+            Undecryptable: wrapped with another key, or no wrapped DEK.
+        """
+        if len(dek) != DEK_BYTES:
+            raise Undecryptable
+        (epoch,) = _EPOCH.unpack_from(dek)
+        try:
+            return aes_key_unwrap(self._kek(epoch), dek[_EPOCH.size :])
+        except InvalidUnwrap as error:
+            raise Undecryptable from error
+
+    def wrap(self, dek: bytes, *, epoch: int) -> bytes:
+        """Wrap a record key for an epoch.
+
+        Raises:
+            Undecryptable: the key of the epoch is not known.
+        """
+        return _EPOCH.pack(epoch) + aes_key_wrap(self._kek(epoch), dek)
+
+    def _key_of(self, epoch: int) -> FolderKey:
+        key = self._by_epoch.get(epoch)
+        if key is None:
+            raise Undecryptable
+        return key
 
 
 def _read_plaintext(plaintext: bytes) -> PlainFile:

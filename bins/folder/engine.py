@@ -7,16 +7,17 @@ so that a stopped command never leaves a half-done step behind.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
 from uuid import UUID
 
 from bins.folder.crypto import SealedFile
-from bins.folder.errors import FolderError, KeyMismatch, ServerDown
+from bins.folder.errors import FolderError, KeyMismatch, ServerDown, UsageProblem
 from bins.folder.replica import Change, Incoming, PullCount, Replica
 from bins.folder.report import Event, Kind, Reporter
+from bins.folder.shared import Grant
 from sync.client import (
     CHANGE_OVERHEAD_BYTES,
     CHANGES_PER_PUSH,
@@ -27,7 +28,9 @@ from sync.client import (
     PullRecord,
     PushChange,
     RequestFailed,
+    ResubscribeNotice,
     ResyncNeeded,
+    RevokedNotice,
     ServerUnavailable,
     SubscribeSpace,
     SubscriptionLost,
@@ -77,10 +80,27 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 class Engine:
-    """See the module. Methods run one at a time."""
+    """See the module. Methods run one at a time.
 
-    def __init__(self, client: SyncClient, space: UUID, replica: Replica, reporter: Reporter) -> None:
+    Args:
+        grant: what lets us into a shared space; None for the personal one.
+        on_epoch: called with the space's epoch before any record of a pull, to fetch a key not yet known.
+    """
+
+    def __init__(
+        self,
+        client: SyncClient,
+        space: UUID,
+        replica: Replica,
+        reporter: Reporter,
+        *,
+        grant: Grant | None = None,
+        on_epoch: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
         self._client = client
+        self._grant = grant
+        self._ucan = "" if grant is None else grant.ucan
+        self._on_epoch = on_epoch
         self._space = str(space)
         self._replica = replica
         self._state = replica.state
@@ -97,9 +117,15 @@ class Engine:
 
         Raises:
             KeyMismatch: the space was written with another key; nothing was pushed.
+            AccessLost: a shared space does not let us in any more.
+            UsageProblem: we may only read there.
             FolderError: the server does not take it.
             SyncClientError: see `sync.client_errors`.
         """
+        if self._grant is not None and self._grant.read_only:
+            raise UsageProblem(
+                "your access to this shared space is for reading only", "`pull` and `watch` work"
+            )
         await in_thread(self._replica.rescan)
         await self._until_agreed(apply=False)
 
@@ -117,6 +143,8 @@ class Engine:
         Raises: as `push_once`, but for ServerUnavailable.
         """
         await self._subscribe()
+        if self._grant is not None and self._grant.read_only:
+            self._reporter.tell(Event(Kind.NOTE, detail="for reading only: changes here are not pushed"))
         await in_thread(self._replica.rescan)
         await self._until_agreed(apply=True)
         self._reporter.tell(Event(Kind.WATCHING, detail="watching; Ctrl-C stops"))
@@ -147,9 +175,10 @@ class Engine:
 
     async def _subscribe(self) -> None:
         result = await self._client.subscribe(
-            [SubscribeSpace(id=self._space, since=max(0, self._state.cursor))]
+            [SubscribeSpace(id=self._space, since=max(0, self._state.cursor), ucan=self._ucan)]
         )
         for refused in result.errors:
+            self._check_access(refused.error)
             raise RequestFailed(refused.error, "the server does not show the space")
 
     async def _notice(self, timeout_s: float) -> Notice | None:
@@ -165,7 +194,11 @@ class Engine:
                 return await self._apply_notice(notice)
             case ResyncNeeded():
                 return True
-            case SubscriptionLost(space=self._space):
+            case RevokedNotice(space=self._space) | SubscriptionLost(space=self._space):
+                # Somebody's token was revoked: subscribing again tells whether it was ours.
+                await self._subscribe()
+                return True
+            case ResubscribeNotice() if self._space in notice.spaces:
                 await self._subscribe()
                 return True
         return False
@@ -198,7 +231,7 @@ class Engine:
                     await self._pull(apply=apply)
                     if apply:
                         await in_thread(self._replica.rescan)
-                if await self._push():
+                if (self._grant is not None and self._grant.read_only) or await self._push():
                     return
                 conflicts += 1
             except ServerUnavailable:
@@ -209,6 +242,11 @@ class Engine:
                 await in_thread(self._state.forget)
             pull_first = True
         raise FolderError("the space changes faster than this command can follow", "run it again")
+
+    def _check_access(self, code: str) -> None:
+        """A shared space that is `forbidden` is so for good: never a transient fault (protocol 13)."""
+        if self._grant is not None and code == ErrorCode.FORBIDDEN:
+            raise self._grant.lost()
 
     # From the server.
 
@@ -221,8 +259,12 @@ class Engine:
             since = self._state.cursor if pending is None else min(self._state.cursor, pending - 1)
             count = PullCount()
             # A since of 0 would hide tombstones.
-            if not await self._pull_since(since if since > 0 else -1, count, apply=apply):
-                continue
+            try:
+                if not await self._pull_since(since if since > 0 else -1, count, apply=apply):
+                    continue
+            except RequestFailed as error:
+                self._check_access(error.code)
+                raise
             # What stood in the way may have moved by a later record of the same pull.
             if not count.in_the_way or count.in_the_way == former:
                 return
@@ -231,12 +273,14 @@ class Engine:
     async def _pull_since(self, since: int, count: PullCount, *, apply: bool) -> bool:
         """One pull. False when the server turned out to be another one than before: start again."""
         begin: PullBegin | None = None
-        async with aclosing(self._client.pull(self._space, since)) as events:
+        async with aclosing(self._client.pull(self._space, since, ucan=self._ucan)) as events:
             async for event in events:
                 match event:
                     case PullBegin():
                         begin = event
                         self._epoch = max(1, event.key_generation)
+                        if self._on_epoch is not None:
+                            await self._on_epoch(self._epoch)
                         if event.cursor < self._state.cursor:
                             await in_thread(self._replica.discard)
                             await in_thread(self._state.forget)
@@ -308,7 +352,7 @@ class Engine:
     async def _push_batch(self, batch: list[Change], sealed: list[PushChange]) -> bool:
         await self._bind_once()
         await in_thread(self._replica.mark_sent, batch)
-        result = await self._client.push(self._space, sealed)
+        result = await self._client.push(self._space, sealed, ucan=self._ucan)
         if result.ok:
             await in_thread(self._replica.acknowledge, batch, result.cursor)
             if result.cursor == self._state.cursor + 1:  # nobody else wrote in between
@@ -316,6 +360,7 @@ class Engine:
             return True
         if result.error in (ErrorCode.CONFLICT, ErrorCode.KEY_GENERATION_STALE):
             return False
+        self._check_access(result.error)
         if result.error in _TRY_LATER:
             raise ServerDown(f"the server could not store it ({result.error})", "try again later")
         raise FolderError(f"the server refuses to store it ({result.error})")

@@ -6,7 +6,8 @@
     ├── TokenProblem            5   no token, or the server refused it
     ├── ServerDown              6   the server cannot be reached
     ├── DiskFull                7   no space left; nothing was lost
-    └── FolderBusy              8   another command works in the same folder
+    ├── FolderBusy              8   another command works in the same folder
+    └── AccessLost              9   a shared space does not let us in (any more)
 
 Exit code 3 is no error: the work is done except for the files that were named and skipped.
 """
@@ -16,7 +17,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `push`, `pull`, `watch` and `key`; stable, listed in `--help` and documented."""
+    """Exit codes of `push`, `pull`, `watch`, `key` and `space`; stable, listed in `--help` and documented."""
 
     OK = 0
     FAILURE = 1
@@ -27,6 +28,7 @@ class ExitCode(IntEnum):
     SERVER_UNREACHABLE = 6
     DISK_FULL = 7
     FOLDER_BUSY = 8
+    ACCESS_LOST = 9
 
 
 class FolderError(Exception):
@@ -73,3 +75,9 @@ class FolderBusy(FolderError):
     """Another command holds the folder's lock."""
 
     exit_code = ExitCode.FOLDER_BUSY
+
+
+class AccessLost(FolderError):
+    """The server refuses this member of a shared space: revoked, expired, or never let in."""
+
+    exit_code = ExitCode.ACCESS_LOST

@@ -11,14 +11,23 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from bins.folder.access import TokenOptions, Tokens, is_exposed, personal_space, server_url, tokens_from
-from bins.folder.crypto import RecordCipher
+from bins.folder.access import (
+    TokenOptions,
+    Tokens,
+    is_exposed,
+    personal_space,
+    server_url,
+    token_claim,
+    tokens_from,
+)
+from bins.folder.crypto import RecordCipher, SharedCipher
 from bins.folder.engine import Engine, WatchTimes
 from bins.folder.errors import FolderError, KeyMismatch, ServerDown, TokenProblem, UsageProblem
 from bins.folder.files import FileTree
-from bins.folder.keyfile import FolderKey, load_or_create_key
+from bins.folder.keyfile import load_or_create_key
 from bins.folder.replica import Replica
 from bins.folder.report import Event, Kind, Reporter
+from bins.folder.shared import Grant, SharedFile, SharedSpace, grant_of
 from bins.folder.state import FolderState, disk_errors
 from sync.client import (
     ConnectionChange,
@@ -57,10 +66,20 @@ class Job:
     times: WatchTimes = field(default_factory=WatchTimes)
 
 
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The space a folder is kept in agreement with, and what opens it."""
+
+    space: UUID
+    fingerprint: str
+    cipher: RecordCipher
+    grant: Grant | None = None
+
+
 def run_job(job: Job, reporter: Reporter) -> int:
     """Do the job and return the exit code. Everything that can go wrong was reported."""
     try:
-        asyncio.run(_until_signal(_do(job, reporter)))
+        asyncio.run(until_signal(_do(job, reporter)))
     except FolderError as error:
         reporter.fail(error)
         return int(error.exit_code)
@@ -71,7 +90,7 @@ def run_job(job: Job, reporter: Reporter) -> int:
     return int(reporter.summary.exit_code)
 
 
-async def _until_signal(work: Awaitable[None]) -> None:
+async def until_signal(work: Awaitable[None]) -> None:
     """Let SIGINT and SIGTERM cancel the work once; a second one kills, and loses nothing either."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
@@ -92,14 +111,20 @@ async def _do(job: Job, reporter: Reporter) -> None:
     tokens = tokens_from(job.tokens)
     _check_folder(job)
     try:
-        space = personal_space(await tokens.source())
+        token = await tokens.source()
     except TokenUnavailable as error:
         raise TokenProblem(str(error)) from error
+    shared = SharedFile(job.folder).load()
+    if shared is not None:
+        await _with_binding(job, url, tokens, _shared_binding(shared, token), reporter)
+        return
+    space = personal_space(token)
     key, is_new_key = load_or_create_key(job.key_file)
     if is_new_key:
         reporter.tell(Event(Kind.NOTE, detail=f"new key file {job.key_file}: other devices need it"))
     try:
-        await _with_key(job, url, tokens, space, key, reporter)
+        binding = Binding(space, key.fingerprint, RecordCipher(key, space))
+        await _with_binding(job, url, tokens, binding, reporter)
     except KeyMismatch:
         if is_new_key:
             # It would be in the way of the right one. Renamed, in case another command used it meanwhile.
@@ -107,16 +132,25 @@ async def _do(job: Job, reporter: Reporter) -> None:
         raise
 
 
-async def _with_key(
-    job: Job, url: str, tokens: Tokens, space: UUID, key: FolderKey, reporter: Reporter
-) -> None:
+def _shared_binding(shared: SharedSpace, token: str) -> Binding:
+    """Raises UsageProblem where the server would only say `forbidden`."""
+    grant = grant_of(shared.ucan)
+    if token_claim(token, "did") != grant.audience:
+        raise UsageProblem(
+            "this folder was joined by another person than the one whose token this is",
+            "the token's `did` must be the one the space was shared with",
+        )
+    return Binding(shared.space, shared.fingerprint, SharedCipher(shared.epoch_keys, shared.space), grant)
+
+
+async def _with_binding(job: Job, url: str, tokens: Tokens, binding: Binding, reporter: Reporter) -> None:
     if is_exposed(url):
         reporter.tell(
             Event(Kind.NOTE, detail="the connection is not encrypted: anybody on the way can take the token")
         )
     with ExitStack() as stack:
         state = stack.enter_context(FolderState.open(job.folder))
-        state.check(space=space, fingerprint=key.fingerprint)
+        state.check(space=binding.space, fingerprint=binding.fingerprint)
         with disk_errors(f"cannot open {job.folder}"):
             tree = FileTree(job.folder, state.directory / "tmp")
         stack.callback(tree.close)
@@ -124,15 +158,15 @@ async def _with_key(
             job.folder,
             state,
             tree,
-            RecordCipher(key, space),
+            binding.cipher,
             tell=reporter.tell,
             now=lambda: datetime.now().astimezone(),
         )
 
         def bind() -> None:
-            state.bind(space=space, fingerprint=key.fingerprint)
+            state.bind(space=binding.space, fingerprint=binding.fingerprint)
 
-        await _with_client(job, url, tokens, space, replica, reporter, bind)
+        await _with_client(job, url, tokens, binding, replica, reporter, bind)
 
 
 def _check_folder(job: Job) -> None:
@@ -147,7 +181,7 @@ async def _with_client(
     job: Job,
     url: str,
     tokens: Tokens,
-    space: UUID,
+    binding: Binding,
     replica: Replica,
     reporter: Reporter,
     bind: Callable[[], None],
@@ -176,7 +210,7 @@ async def _with_client(
     while True:
         try:
             async with SyncClient(url, source, on_connection=on_connection) as client:
-                engine = Engine(client, space, replica, reporter)
+                engine = Engine(client, binding.space, replica, reporter, grant=binding.grant)
                 engine.bind_with(bind)
                 await _engine_run(engine, job)
                 return
@@ -185,12 +219,12 @@ async def _with_client(
             refusals += 1
             waits = job.verb is Verb.WATCH and was_connected and tokens.renewable
             if not waits or refusals > _REFUSALS_MAX:
-                raise _as_folder_error(error, url) from error
+                raise as_folder_error(error, url) from error
             reporter.tell(Event(Kind.DISCONNECTED, detail=f"{error}; waiting for another token"))
             await _another_token(tokens, refused)
         except SyncClientError as error:
             if not (was_connected and job.verb is Verb.WATCH and isinstance(error, ServerUnavailable)):
-                raise _as_folder_error(error, url) from error
+                raise as_folder_error(error, url) from error
             reporter.tell(Event(Kind.DISCONNECTED, detail=f"{error}; trying again"))
             await asyncio.sleep(job.times.retry_s)
 
@@ -216,7 +250,7 @@ async def _another_token(tokens: Tokens, refused: str) -> None:
             continue
 
 
-def _as_folder_error(error: SyncClientError, url: str) -> FolderError:
+def as_folder_error(error: SyncClientError, url: str) -> FolderError:
     """What the user is told, with what they can do about it."""
     match error:
         case TokenRefused():

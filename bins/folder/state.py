@@ -144,7 +144,7 @@ class FolderState:
             if found is None or found == value:
                 continue
             problem, other = (
-                (UsageProblem, "another user's space")
+                (UsageProblem, "another space")
                 if name == "space"
                 else (KeyMismatch, f"the key file {found}, and this one is {value}")
             )
