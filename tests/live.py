@@ -261,7 +261,9 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def live_server(database_url: str, limits: Limits | None = None) -> AsyncIterator[Live]:
+async def live_server(
+    database_url: str, limits: Limits | None = None, *, identity_hash_key: bytes | None = bytes(32)
+) -> AsyncIterator[Live]:
     """Serve `database_url` (migrated) on a loopback port until the block ends."""
     issuer = new_issuer()
     keys = KeyFetcher({}, injected={ISSUER: {KID: issuer.key.public_key()}})
@@ -277,7 +279,7 @@ async def live_server(database_url: str, limits: Limits | None = None) -> AsyncI
         deks=PostgresDekStore(pool),
         invitations=PostgresInvitationStore(pool),
         revocations=PostgresRevocationStore(pool),
-        rates=RateLimits(PostgresRateLimitStore(pool), key=bytes(32), window_s=limits.rate_window_s),
+        rates=RateLimits(PostgresRateLimitStore(pool), key=identity_hash_key, window_s=limits.rate_window_s),
         authenticator=Authenticator(keys),
         limits=limits,
     )
