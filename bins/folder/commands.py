@@ -226,6 +226,7 @@ def run_verb(
     times: "WatchTimes | None" = None,
 ) -> NoReturn:
     """Run `push`, `pull` or `watch` and exit with its code."""
+    from bins.config import environment
     from bins.folder.access import DEFAULT_SERVER
     from bins.folder.engine import WatchTimes
     from bins.folder.keyfile import default_key_path
@@ -238,6 +239,7 @@ def run_verb(
         server=server or DEFAULT_SERVER,
         tokens=token_options(*tokens),
         key_file=key_file or default_key_path(),
+        did_key_file=Path(did) if (did := environment().get("LESS_SYNC_DID_KEY_FILE")) else None,
         times=times or WatchTimes(),
     )
     raise typer.Exit(run_job(job, JsonReporter() if json else TextReporter()))

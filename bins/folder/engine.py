@@ -7,10 +7,10 @@ so that a stopped command never leaves a half-done step behind.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 from bins.folder.crypto import SealedFile
@@ -67,6 +67,16 @@ class WatchTimes:
     retry_s: float = 5.0
 
 
+class EpochKeys(Protocol):
+    """The keys of a shared space."""
+
+    def knows(self, epoch: int) -> bool:
+        """Whether records of this epoch can be sealed and opened."""
+
+    async def fetch(self, client: SyncClient, epoch: int) -> None:
+        """Make sure of the key of an epoch, or raise KeyMismatch."""
+
+
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run blocking work in a thread and, when cancelled, wait for it to end before giving way."""
     task = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
@@ -84,7 +94,7 @@ class Engine:
 
     Args:
         grant: what lets us into a shared space; None for the personal one.
-        on_epoch: called with the space's epoch before any record of a pull, to fetch a key not yet known.
+        keys: of a shared space's epochs, to fetch one not yet known before any record of a pull.
     """
 
     def __init__(
@@ -95,12 +105,12 @@ class Engine:
         reporter: Reporter,
         *,
         grant: Grant | None = None,
-        on_epoch: Callable[[int], Awaitable[None]] | None = None,
+        keys: EpochKeys | None = None,
     ) -> None:
         self._client = client
         self._grant = grant
         self._ucan = "" if grant is None else grant.ucan
-        self._on_epoch = on_epoch
+        self._keys = keys
         self._space = str(space)
         self._replica = replica
         self._state = replica.state
@@ -208,6 +218,8 @@ class Engine:
             return False
         if notice.prev != self._state.cursor or not notice.records:
             return True
+        if self._keys is not None and not all(self._keys.knows(_epoch(one)) for one in notice.records):
+            return True
         count = PullCount()
         for record in notice.records:
             await self._receive(record, apply=True, count=count)
@@ -279,8 +291,8 @@ class Engine:
                     case PullBegin():
                         begin = event
                         self._epoch = max(1, event.key_generation)
-                        if self._on_epoch is not None:
-                            await self._on_epoch(self._epoch)
+                        if self._keys is not None:
+                            await self._keys.fetch(self._client, self._epoch)
                         if event.cursor < self._state.cursor:
                             await in_thread(self._replica.discard)
                             await in_thread(self._state.forget)
@@ -369,6 +381,11 @@ class Engine:
         if self._bind is not None:
             bind, self._bind = self._bind, None
             await in_thread(bind)
+
+
+def _epoch(record: SyncRecord) -> int:
+    """The epoch a record's key is wrapped for; 1, which every member knows, for a tombstone."""
+    return int.from_bytes(record.dek[:4], "big") if record.dek else 1
 
 
 def _size_bytes(change: PushChange) -> int:

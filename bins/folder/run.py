@@ -21,7 +21,7 @@ from bins.folder.access import (
     tokens_from,
 )
 from bins.folder.crypto import RecordCipher, SharedCipher
-from bins.folder.engine import Engine, WatchTimes
+from bins.folder.engine import Engine, EpochKeys, WatchTimes
 from bins.folder.errors import FolderError, KeyMismatch, ServerDown, TokenProblem, UsageProblem
 from bins.folder.files import FileTree
 from bins.folder.keyfile import load_or_create_key
@@ -63,6 +63,7 @@ class Job:
     server: str
     tokens: TokenOptions
     key_file: Path
+    did_key_file: Path | None = None
     times: WatchTimes = field(default_factory=WatchTimes)
 
 
@@ -74,6 +75,7 @@ class Binding:
     fingerprint: str
     cipher: RecordCipher
     grant: Grant | None = None
+    keys: EpochKeys | None = None
 
 
 def run_job(job: Job, reporter: Reporter) -> int:
@@ -116,7 +118,7 @@ async def _do(job: Job, reporter: Reporter) -> None:
         raise TokenProblem(str(error)) from error
     shared = SharedFile(job.folder).load()
     if shared is not None:
-        await _with_binding(job, url, tokens, _shared_binding(shared, token), reporter)
+        await _with_binding(job, url, tokens, _shared_binding(job, shared, token), reporter)
         return
     space = personal_space(token)
     key, is_new_key = load_or_create_key(job.key_file)
@@ -132,15 +134,23 @@ async def _do(job: Job, reporter: Reporter) -> None:
         raise
 
 
-def _shared_binding(shared: SharedSpace, token: str) -> Binding:
+def _shared_binding(job: Job, shared: SharedSpace, token: str) -> Binding:
     """Raises UsageProblem where the server would only say `forbidden`."""
+    from bins.sharing.keys import SpaceKeys
+    from bins.sharing.person import Person, person_from
+
+    def person() -> Person:
+        return person_from(job.did_key_file, user=job.tokens.user, data_dir=job.tokens.data_dir)
+
     grant = grant_of(shared.ucan)
     if token_claim(token, "did") != grant.audience:
         raise UsageProblem(
             "this folder was joined by another person than the one whose token this is",
             "the token's `did` must be the one the space was shared with",
         )
-    return Binding(shared.space, shared.fingerprint, SharedCipher(shared.epoch_keys, shared.space), grant)
+    cipher = SharedCipher(shared.epoch_keys, shared.space)
+    keys = SpaceKeys(SharedFile(job.folder), cipher, person)
+    return Binding(shared.space, shared.fingerprint, cipher, grant, keys)
 
 
 async def _with_binding(job: Job, url: str, tokens: Tokens, binding: Binding, reporter: Reporter) -> None:
@@ -210,7 +220,9 @@ async def _with_client(
     while True:
         try:
             async with SyncClient(url, source, on_connection=on_connection) as client:
-                engine = Engine(client, binding.space, replica, reporter, grant=binding.grant)
+                engine = Engine(
+                    client, binding.space, replica, reporter, grant=binding.grant, keys=binding.keys
+                )
                 engine.bind_with(bind)
                 await _engine_run(engine, job)
                 return

@@ -45,6 +45,16 @@ class Delegation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"Delegation({self.permission})"
 
 
+class Rotation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A rotation of the keys that is under way: since which epoch, and who is to be removed by it."""
+
+    from_epoch: int
+    remove: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Rotation({self.from_epoch})"
+
+
 class SharedSpace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a member knows: the UCAN that lets them in, the key of each epoch, and what they handed out."""
 
@@ -54,8 +64,8 @@ class SharedSpace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     keys: dict[int, bytes]
     """Of each epoch that is known; the lowest one's also derives record ids."""
     delegated: tuple[Delegation, ...] = ()
-    log_seq: int = 0
-    """Up to which entry the membership log was read for keys."""
+    rotation: Rotation | None = None
+    """Not yet completed; `space rotate` goes on with it."""
 
     def __repr__(self) -> str:
         return f"SharedSpace({self.space})"

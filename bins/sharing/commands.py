@@ -1,13 +1,11 @@
 """The commands `space ...`. What they need is imported when they run."""
 
 import os
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,34 +22,22 @@ from bins.folder.commands import (
     User,
 )
 from bins.folder.paths import STATE_DIR
+from bins.sharing.member_commands import add_member_commands
+from bins.sharing.options import (
+    HERE,
+    DidKeyFile,
+    PermissionName,
+    SharedFolder,
+    options_of,
+    run,
+    seconds,
+    text_of,
+)
 
 if TYPE_CHECKING:
-    from bins.sharing.session import Options, Output
+    from bins.sharing.session import Output
 
     Work = Callable[[Output], Awaitable[int | None]]
-
-HERE: Final = Path()
-_TEXT_CHARS_MAX: Final = 256 * 1024
-
-DidKeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="LESS_SYNC_DID_KEY_FILE",
-        metavar="FILE",
-        help="The key behind your DID; default that of --user at a dev server, else less-sync/did.pem.",
-    ),
-]
-SharedFolder = Annotated[
-    Path, typer.Argument(metavar="[DIR]", help="The folder of the space; default this one.")
-]
-
-
-class PermissionName(StrEnum):
-    """What a token lets its holder do; each includes those before."""
-
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
 
 
 def add_space_commands(app: typer.Typer) -> None:
@@ -68,6 +54,7 @@ def add_space_commands(app: typer.Typer) -> None:
     space.command("join", epilog=EXIT_CODES)(join)
     space.command("revoke", epilog=EXIT_CODES)(revoke)
     space.command("explain", epilog=EXIT_CODES)(explain)
+    add_member_commands(space)
     app.add_typer(space)
 
 
@@ -91,14 +78,14 @@ def create(
     from bins.folder.keyfile import default_key_path
     from bins.sharing import spaces
 
-    options = _options(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
     keys_dir = (key_file or default_key_path()).parent
 
     async def work(output: "Output") -> None:
         await spaces.create(options, folder, keys_dir, output)
         output.hint("`less-sync push` sends what is in it, `less-sync space invite-token` lets others in")
 
-    _run(work, as_json=json)
+    run(work, as_json=json)
 
 
 def invite_token(
@@ -120,15 +107,15 @@ def invite_token(
     from auth import Permission
     from bins.sharing import spaces
 
-    options = _options(None, (None, None, None, user, data_dir), did_key_file)
-    expires_at = int(time.time()) + _seconds(expires)
+    options = options_of(None, (None, None, None, user, data_dir), did_key_file)
+    expires_at = int(time.time()) + seconds(expires)
     invitee = spaces.Invitee(to, Permission[permission.name], expires_at)
 
     async def work(output: "Output") -> None:
         bundle = spaces.invite_token(options, folder, invitee)
         output.tell("invite", bundle, bundle=bundle)
 
-    _run(work, as_json=json)
+    run(work, as_json=json)
 
 
 def join(
@@ -154,13 +141,13 @@ def join(
     from bins.sharing import spaces
 
     tokens = (token, token_file, token_command, user, data_dir)
-    options = _options(server, tokens, did_key_file)
-    text = _text(bundle)
+    options = options_of(server, tokens, did_key_file)
+    text = text_of(bundle)
 
     async def work(output: "Output") -> None:
         spaces.join(options, folder, text, output)
 
-    _run(work, as_json=json, goes_on=True)
+    run(work, as_json=json, goes_on=True)
     run_verb("pull", folder, server, tokens, None, json=json)
 
 
@@ -192,13 +179,13 @@ def revoke(
 
     if sum(one is not None for one in (cid, bundle, to)) != 1:
         raise typer.BadParameter("give one of --cid, --bundle and --to")
-    options = _options(server, (token, token_file, token_command, user, data_dir), did_key_file)
-    what = spaces.Revocation(cid, None if bundle is None else _text(bundle), to)
+    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    what = spaces.Revocation(cid, None if bundle is None else text_of(bundle), to)
 
     async def work(output: "Output") -> None:
         await spaces.revoke(options, folder, what, output)
 
-    _run(work, as_json=json)
+    run(work, as_json=json)
 
 
 def explain(
@@ -231,7 +218,7 @@ def explain(
 
     # os.path: a text too long for a name is no folder, and no error.
     if token == "-" or not os.path.isdir(os.path.join(token, STATE_DIR)):
-        text, folder = _text(token), None
+        text, folder = text_of(token), None
     else:
         text, folder = "", Path(token)
     inquiry = Inquiry(
@@ -247,35 +234,4 @@ def explain(
     async def work(output: "Output") -> int:
         return await inquire(inquiry, output, now_s=datetime.now(UTC).timestamp())
 
-    _run(work, as_json=json)
-
-
-def _options(
-    server: str | None,
-    tokens: tuple[str | None, Path | None, str | None, str | None, Path],
-    did_key_file: Path | None,
-) -> "Options":
-    from bins.folder.access import DEFAULT_SERVER
-    from bins.folder.commands import token_options
-    from bins.sharing.session import Options
-
-    return Options(server or DEFAULT_SERVER, token_options(*tokens), did_key_file)
-
-
-def _run(work: "Work", *, as_json: bool, goes_on: bool = False) -> None:
-    from bins.sharing.session import run_command
-
-    status = run_command(work, as_json=as_json)
-    if status or not goes_on:
-        raise typer.Exit(status)
-
-
-def _text(argument: str) -> str:
-    """The argument itself, or standard input for `-`."""
-    return sys.stdin.read(_TEXT_CHARS_MAX) if argument == "-" else argument
-
-
-def _seconds(text: str) -> int:
-    from bins.cli import parse_ttl
-
-    return parse_ttl(text, option="--expires")
+    run(work, as_json=json)

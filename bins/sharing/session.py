@@ -41,7 +41,7 @@ class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
 
-    def tell(self, event: str, text: str, **fields: object) -> None:
+    def tell(self, event: str, text: str, /, **fields: object) -> None:
         """Say that something happened. `fields` are for programs and say all that `text` does."""
         print(json.dumps({"event": event, **fields}) if self.as_json else text, flush=True)
 
@@ -61,8 +61,14 @@ class Output:
             print(f"  {error.hint}", file=sys.stderr)
 
 
-def run_command(work: Callable[[Output], Awaitable[int | None]], *, as_json: bool) -> int:
-    """Run a command to its exit code; whatever can go wrong has been said then."""
+def run_command(
+    work: Callable[[Output], Awaitable[int | None]], *, as_json: bool, until_stopped: bool = False
+) -> int:
+    """Run a command to its exit code; whatever can go wrong has been said then.
+
+    Args:
+        until_stopped: Ctrl-C is how it ends when all is well.
+    """
     output = Output(as_json=as_json)
     status = 0
 
@@ -76,7 +82,7 @@ def run_command(work: Callable[[Output], Awaitable[int | None]], *, as_json: boo
         output.fail(error)
         return int(error.exit_code)
     except asyncio.CancelledError:
-        return INTERRUPTED
+        return 0 if until_stopped else INTERRUPTED
     return status
 
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from auth import AuthError, Permission, decode_did_key, delegate, parse_ucan, ucan_cid
 from bins.dev import DevIssuerError, kept_key
 from bins.folder.errors import FolderError, UsageProblem
-from bins.folder.shared import Delegation, SharedFile, SharedSpace
+from bins.folder.shared import Delegation, Grant, SharedFile, SharedSpace
 from bins.folder.state import FolderState, disk_errors
-from bins.sharing.bundle import bundled_ucan, make_bundle, open_bundle
+from bins.sharing.bundle import Bundle, bundled_ucan, make_bundle, open_bundle
+from bins.sharing.log import append_entry, removal_of
+from bins.sharing.person import Person
 from bins.sharing.session import Options, Output, bound, connected, own, when
 
 OWN_LIFE_S: Final = 10 * 365 * 86_400
@@ -90,6 +92,15 @@ def invite_token(options: Options, folder: Path, invitee: Invitee) -> str:
     person = options.person()
     file, shared, grant = bound(folder)
     own(grant, person)
+    return make_bundle(delegated(file, grant, person, invitee), shared.keys, person)
+
+
+def delegated(file: SharedFile, grant: Grant, person: Person, invitee: Invitee) -> str:
+    """Make a UCAN for the invitee and note it in the folder, before anybody can have it.
+
+    Raises:
+        UsageProblem: not a P-256 DID, or more than we have ourselves.
+    """
     try:
         decode_did_key(invitee.did)
     except AuthError as error:
@@ -103,17 +114,18 @@ def invite_token(options: Options, folder: Path, invitee: Invitee) -> str:
         person.key,
         audience=invitee.did,
         permission=invitee.permission,
-        space_id=shared.space,
+        space_id=UUID(parse_ucan(grant.ucan).resource.removeprefix("space:")),
         expires_at=invitee.expires_at,
         nonce=os.urandom(_NONCE_BYTES),
-        proof=shared.ucan,
+        proof=grant.ucan,
     )
-    bundle = make_bundle(ucan, shared.keys, person)
-    file.update(lambda now: _noting(now or shared, ucan, invitee))
-    return bundle
+    file.update(lambda now: _noting(now, ucan, invitee))
+    return ucan
 
 
-def _noting(shared: SharedSpace, ucan: str, invitee: Invitee) -> SharedSpace:
+def _noting(shared: SharedSpace | None, ucan: str, invitee: Invitee) -> SharedSpace:
+    if shared is None:
+        raise FolderError("the folder was unbound from its space meanwhile")
     token = parse_ucan(ucan)
     note = Delegation(
         did=invitee.did,
@@ -136,7 +148,15 @@ def join(options: Options, folder: Path, text: str, output: Output) -> None:
         FolderBusy: a command works in the folder.
     """
     person = options.person()
-    bundle = open_bundle(text, person)
+    enter(person, folder, open_bundle(text, person), output)
+
+
+def enter(person: Person, folder: Path, bundle: Bundle, output: Output) -> None:
+    """Bind a folder to the space of an opened bundle.
+
+    Raises: as `join`.
+    """
+    assert bundle.token.audience == person.did, "only a bundle for us opens"
     _make(folder)
     file = SharedFile(folder)
     with FolderState.open(folder) as state:
@@ -189,6 +209,7 @@ async def revoke(options: Options, folder: Path, what: Revocation, output: Outpu
             await client.membership_revoke(str(shared.space), cid, ucan=shared.ucan)
             file.update(lambda now, cid=cid: _without(now or shared, cid))  # type: ignore[misc]  # now is typed by update
             output.tell("revoked", f"revoked: {cid}", space=str(shared.space), cid=cid)
+        await append_entry(client, file, person, removal_of(cids, person))
 
 
 def _cids(shared: SharedSpace, what: Revocation) -> list[str]:
