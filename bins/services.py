@@ -25,8 +25,8 @@ from storage import (
     StorageError,
 )
 from sync.authenticator import Authenticator
-from sync.authority import Authority
 from sync.key_fetch import KeyFetcher
+from sync.limits import Limits
 from sync.rates import RateLimits
 from sync.services import Services
 
@@ -49,10 +49,26 @@ async def open_services(settings: Settings, url: str, stack: AsyncExitStack) -> 
     stack.push_async_callback(lanes.aclose, CLOSE_TIMEOUT_S)
     authenticator = _authenticator(settings)
     stack.push_async_callback(authenticator.aclose)
-    rates = RateLimits(
-        PostgresRateLimitStore(pool), key=_identity_hash_key(settings), window_s=settings.limits.rate_window_s
+    services = build_services(
+        pool, lanes, authenticator, limits=settings.limits, identity_hash_key=_identity_hash_key(settings)
     )
-    services = Services(
+    services.authority.admin_operations = settings.admin_operations
+    services.subprotocols = settings.subprotocols
+    services.enforce_token_expiry = settings.enforce_token_expiry
+    stack.callback(services.mailboxes.close)
+    return services
+
+
+def build_services(
+    pool: PostgresPool,
+    lanes: PushLanes,
+    authenticator: Authenticator,
+    *,
+    limits: Limits,
+    identity_hash_key: bytes | None,
+) -> Services:
+    """Everything sessions share, over one database; what else there is to set has its default."""
+    return Services(
         spaces=PostgresSpaceStore(pool),
         pushes=lanes,
         pulls=PostgresPullStore(pool),
@@ -61,15 +77,10 @@ async def open_services(settings: Settings, url: str, stack: AsyncExitStack) -> 
         deks=PostgresDekStore(pool),
         invitations=PostgresInvitationStore(pool),
         revocations=PostgresRevocationStore(pool),
-        rates=rates,
+        rates=RateLimits(PostgresRateLimitStore(pool), key=identity_hash_key, window_s=limits.rate_window_s),
         authenticator=authenticator,
-        limits=settings.limits,
-        authority=Authority(admin_operations=settings.admin_operations),
-        subprotocols=settings.subprotocols,
-        enforce_token_expiry=settings.enforce_token_expiry,
+        limits=limits,
     )
-    stack.callback(services.mailboxes.close)
-    return services
 
 
 def _authenticator(settings: Settings) -> Authenticator:

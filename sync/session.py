@@ -21,13 +21,14 @@ from auth import AuthError, Identity
 from storage import DekKind
 from sync.authenticator import auth_failure
 from sync.authz import has_scope
+from sync.background_requests import BackgroundRequests
+from sync.expiry import ExpiryWatch
 from sync.outbound import Outbound, Wire
 from sync.protocol import codes
 from sync.protocol.codes import Close
 from sync.protocol.connection import Authenticate, Connection, State
 from sync.protocol.errors import RemoteProtocolError
 from sync.protocol.frames import KEEPALIVE, Notification, Request, ws_frame
-from sync.protocol.notifications import resubscribe_notification
 from sync.rate_bucket import RateBucket, Verdict
 from sync.rpc import dispatch
 from sync.rpc.call import Call
@@ -40,7 +41,6 @@ log = structlog.get_logger(__name__)
 
 _PING = b"\x89\x00"
 _HEARTBEAT = ws_frame(KEEPALIVE) + _PING
-_HOLDS_CHECK_S = 3600.0  # wall clocks are set: look again now and then
 _TEXT = b"text"  # stands in the backlog for a text message; compared by identity
 _NOBODY = Identity(issuer="", user_id="", client_id="")
 
@@ -74,30 +74,29 @@ class Session:
     """Drives one connection. Called by the socket on the event loop; never blocks it, never raises to it."""
 
     __slots__ = (
+        "_background",
         "_backlog",
         "_backlog_bytes",
         "_bucket",
         "_busy",
         "_connection",
         "_connection_key",
+        "_expiry",
         "_handshake_timer",
         "_heartbeat",
         "_held",
-        "_holds_timer",
         "_lifetime",
         "_limits",
         "_loop",
         "_out",
-        "_pulls",
+        "_pumping",
         "_pushes",
         "_read_cursors",
         "_reading_paused",
         "_services",
         "_silent_beats",
         "_tasks",
-        "_token_timer",
         "_wire",
-        "_worker",
         "closing",
         "draining",
         "heard",
@@ -117,8 +116,10 @@ class Session:
         self._backlog_bytes = 0
         self._held: Request | Notification | Close | None = None
         self._pushes: deque[_PendingPush] = deque()
-        self._pulls: deque[tuple[Call, object, Method]] | None = None
-        self._worker: asyncio.Task[None] | None = None
+        self._background = BackgroundRequests(
+            self._out, waiting_max=services.limits.pulls_waiting, on_room=self._pump
+        )
+        self._pumping = False
         self._busy = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading_paused = False
@@ -126,8 +127,7 @@ class Session:
         self._lifetime: asyncio.TimerHandle | None = None
         self._bucket: RateBucket | None = None
         self._read_cursors: OrderedDict[tuple[DekKind, UUID], int] | None = None
-        self._holds_timer: asyncio.TimerHandle | None = None
-        self._token_timer: asyncio.TimerHandle | None = None
+        self._expiry = ExpiryWatch(services, self._out, self.close)
         self._silent_beats = 0
         self.identity: Identity = _NOBODY
         self.heard = True
@@ -230,7 +230,7 @@ class Session:
             self._handshake_timer = None
         spread = random.uniform(1 - limits.lifetime_jitter, 1 + limits.lifetime_jitter)
         self._lifetime = self._loop.call_later(limits.lifetime_s * spread, self.close, codes.LIFETIME_REACHED)
-        self._watch_token()
+        self._expiry.token_changed(identity)
         self._pump()
 
     def adopt(self, identity: Identity) -> None:
@@ -248,7 +248,7 @@ class Session:
         if old.mailbox != identity.mailbox:
             self._services.mailboxes.leave(old.mailbox, self._out)
             self._services.mailboxes.join(identity.mailbox, self._out)
-        self._watch_token()
+        self._expiry.token_changed(identity)
 
     def may_send(self) -> bool:
         """Count one presence update or event; a flood of them ends the session (protocol G22)."""
@@ -279,19 +279,29 @@ class Session:
 
     def _pump(self) -> None:
         """Handle what waits, until something must be waited for."""
-        while not self.closing and not self._busy and self._out.ready:
-            item = self._held
-            if item is None:
-                if not self._backlog or self._connection.state is State.AUTHENTICATING:
-                    break
-                item = self._decode_next()
-                if item is None:
-                    continue
-            if not self._handle(item):
-                self._held = item
-                break
-            self._held = None
+        if self._pumping:
+            return  # called from within: the loop below goes on by itself
+        self._pumping = True
+        try:
+            while not self.closing and not self._busy and self._out.ready and self._handle_next():
+                pass
+        finally:
+            self._pumping = False
         self._regulate_reading()
+
+    def _handle_next(self) -> bool:
+        """Take one item on its way; False when there is none, or it must wait for what runs already."""
+        item, self._held = self._held, None
+        if item is None:
+            if not self._backlog or self._connection.state is State.AUTHENTICATING:
+                return False
+            item = self._decode_next()
+            if item is None:
+                return True
+        if not self._handle(item):
+            self._held = item
+            return False
+        return True
 
     def _decode_next(self) -> Request | Notification | Close | None:
         data = self._backlog.popleft()
@@ -333,7 +343,7 @@ class Session:
             return True
         call = self._call(item.id)
         if row.background:
-            return self._queue_pull(call, item.params, row)
+            return self._background.add(call, item.params, row)
         self._start(self._run(call, item.params, row))
         return True
 
@@ -362,8 +372,7 @@ class Session:
         while pushes and (payload := pushes[0].payload) is not None:
             pushes.popleft()
             self._out.send(ws_frame(payload))
-        if self._held is not None or self._backlog:
-            self._pump()
+        self._pump()
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         """Run one thing to its end before the next message is looked at."""
@@ -382,35 +391,6 @@ class Session:
     async def _run(self, call: Call, params: object, row: Method) -> None:
         payload = await dispatch.answer(call, params, row)
         self._out.send(ws_frame(payload))
-
-    # Pulls, one after another in a task of their own.
-
-    def _queue_pull(self, call: Call, params: object, row: Method) -> bool:
-        if self._pulls is None:
-            self._pulls = deque()
-        if len(self._pulls) >= self._limits.pulls_waiting:
-            return False
-        self._pulls.append((call, params, row))
-        if self._worker is None:
-            self._worker = self._loop.create_task(self._pull_all())
-            self._tasks.add(self._worker)
-            self._worker.add_done_callback(self._pulls_finished)
-        return True
-
-    async def _pull_all(self) -> None:
-        while self._pulls:
-            call, params, row = self._pulls.popleft()
-            self._pump()  # a place in the queue is free
-            payload = await dispatch.answer(call, params, row)
-            await self._out.drained()
-            self._out.send(ws_frame(payload))
-
-    def _pulls_finished(self, task: asyncio.Task[None]) -> None:
-        self._worker = None
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("pull task failed", exc_info=error)
-        self._pump()
 
     # Back-pressure on the peer.
 
@@ -444,44 +424,17 @@ class Session:
             self._out.send(_HEARTBEAT)
         self._heartbeat = self._loop.call_later(limits.keepalive_interval_s, self._beat)
 
-    def _watch_token(self) -> None:
-        """Close a while after the token expires, where a setting asks for it (auth chapter 14.10)."""
-        if self._token_timer is not None:
-            self._token_timer.cancel()
-            self._token_timer = None
-        expires_at = self.identity.expires_at
-        if self._services.enforce_token_expiry and expires_at:
-            left_s = expires_at + self._limits.token_expiry_grace_s - self._services.now()
-            self._token_timer = self._loop.call_later(max(0.0, left_s), self.close, codes.TOKEN_EXPIRED)
-
     def subscriptions_changed(self) -> None:
         """Wake when the first of the tokens that subscriptions rest on expires."""
-        if self._holds_timer is not None:
-            self._holds_timer.cancel()
-            self._holds_timer = None
-        holds = self._services.broker.holds(self._out)
-        if holds and not self.closing:
-            first = min(hold.expires_at for hold in holds.values())
-            # One second late: a chain is good through the whole second it expires in.
-            left_s = min(max(0.0, first + 1 - self._services.now()), _HOLDS_CHECK_S)
-            self._holds_timer = self._loop.call_later(left_s, self._end_expired_holds)
-
-    def _end_expired_holds(self) -> None:
-        """Drop subscriptions whose tokens have expired and say so (protocol G8)."""
-        broker, now = self._services.broker, int(self._services.now())
-        expired = [space for space, hold in broker.holds(self._out).items() if now > hold.expires_at]
-        for space in expired:
-            text = broker.spelling(self._out, space)
-            end_subscriptions(self._services, self._out, [space])
-            self._out.deliver(ws_frame(resubscribe_notification([text])))
-        self.subscriptions_changed()
+        if not self.closing:
+            self._expiry.subscriptions_changed()
 
     # The end.
 
     @property
     def idle(self) -> bool:
         """True while no request is being handled and everything was handed to the transport."""
-        return not self._busy and self._worker is None and not self._pushes and self._out.ready
+        return not self._busy and self._background.idle and not self._pushes and self._out.ready
 
     def close(self, close: Close) -> None:
         """Send one close frame ahead of what is queued, and end. Later calls do nothing."""
@@ -502,16 +455,11 @@ class Session:
         self.closing = True
         self._backlog.clear()
         self._held = None
-        timers = (
-            self._handshake_timer,
-            self._heartbeat,
-            self._lifetime,
-            self._holds_timer,
-            self._token_timer,
-        )
-        for timer in timers:
+        for timer in (self._handshake_timer, self._heartbeat, self._lifetime):
             if timer is not None:
                 timer.cancel()
+        self._expiry.stop()
+        self._background.cancel()
         for task in list(self._tasks):
             task.cancel()
         if self._connection_key is not None:

@@ -1,12 +1,24 @@
 """All sessions of the process: the cap on unauthenticated ones, and the orderly stop."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sync.protocol import codes
+from sync.protocol.codes import Close
 
-if TYPE_CHECKING:  # a session is built with the services that hold this registry
-    from sync.session import Session
+
+class Session(Protocol):
+    """One connection, as far as closing it is concerned. Compared by identity."""
+
+    draining: bool
+    """Set to take no further request on."""
+
+    @property
+    def idle(self) -> bool:
+        """True while no request is being handled and everything was handed to the transport."""
+
+    def close(self, close: Close) -> None:
+        """Send the close frame and end."""
 
 
 class Sessions:
@@ -24,16 +36,16 @@ class Sessions:
         """How many have not presented a valid token yet."""
         return len(self._unauthenticated)
 
-    def opened(self, session: "Session") -> None:
+    def opened(self, session: Session) -> None:
         """A connection was accepted."""
         self._open.add(session)
         self._unauthenticated.add(session)
 
-    def authenticated(self, session: "Session") -> None:
+    def authenticated(self, session: Session) -> None:
         """Its token was accepted."""
         self._unauthenticated.discard(session)
 
-    def closed(self, session: "Session") -> None:
+    def closed(self, session: Session) -> None:
         """It is closing or gone."""
         self._open.discard(session)
         self._unauthenticated.discard(session)

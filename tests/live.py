@@ -15,25 +15,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from auth import PERSONAL_SPACE_ROOTS, Permission, delegate, encode_did_key, parse_ucan, personal_space_id
-from storage import (
-    PostgresDekStore,
-    PostgresEpochStore,
-    PostgresInvitationStore,
-    PostgresMemberStore,
-    PostgresPool,
-    PostgresPullStore,
-    PostgresRateLimitStore,
-    PostgresRevocationStore,
-    PostgresSpaceStore,
-    PushLanes,
-)
+from bins.services import build_services
+from storage import PostgresPool, PushLanes
 from sync.app import create_app
 from sync.authenticator import Authenticator
 from sync.http_protocol import HttpProtocol
 from sync.key_fetch import KeyFetcher
 from sync.limits import Limits
 from sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
-from sync.rates import RateLimits
 from sync.services import Services
 from sync.socket import ClientSocket, websocket_protocol
 from tests.wire.client import Closed, Message, Socket, open_socket
@@ -270,18 +259,8 @@ async def live_server(
     limits = limits or Limits()
     pool = await PostgresPool.open(database_url)
     lanes = await PushLanes.start(pool)
-    services = Services(
-        spaces=PostgresSpaceStore(pool),
-        pushes=lanes,
-        pulls=PostgresPullStore(pool),
-        members=PostgresMemberStore(pool),
-        epochs=PostgresEpochStore(pool),
-        deks=PostgresDekStore(pool),
-        invitations=PostgresInvitationStore(pool),
-        revocations=PostgresRevocationStore(pool),
-        rates=RateLimits(PostgresRateLimitStore(pool), key=identity_hash_key, window_s=limits.rate_window_s),
-        authenticator=Authenticator(keys),
-        limits=limits,
+    services = build_services(
+        pool, lanes, Authenticator(keys), limits=limits, identity_hash_key=identity_hash_key
     )
     config = uvicorn.Config(
         create_app(services),

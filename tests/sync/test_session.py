@@ -47,6 +47,26 @@ async def test_a_subscribe_behind_pushes_sees_the_cursor_they_made(database_url:
         assert result["spaces"][0]["cursor"] == 20
 
 
+async def test_thousands_of_refused_pushes_behind_a_waiting_one_are_answered_once_each_in_order(
+    database_url: str,
+) -> None:
+    async with live_server(database_url) as live:
+        client = await live.connect()
+        await client.push(change())
+        blocker = await asyncpg.connect(database_url)
+        transaction = blocker.transaction()
+        await transaction.start()
+        await blocker.execute("SELECT 1 FROM spaces FOR UPDATE")
+        # A request that waits keeps everything behind it in the backlog; then a flood in a few segments.
+        expected = [client.send("membership.revoke", {"space": client.space, "ucan_cid": "x"})]
+        expected += [client.send("push", {"space": "no uuid", "changes": []}) for _ in range(3000)]
+        await transaction.rollback()
+        await blocker.close()
+        answers = [await client.next() for _ in expected]
+        assert [answer.id for answer in answers if isinstance(answer, Response)] == expected
+        await live.settled(client)
+
+
 async def test_requests_pipelined_behind_the_auth_frame_are_answered(database_url: str) -> None:
     async with live_server(database_url) as live:
         client = await live.connect()
