@@ -182,6 +182,16 @@ class Socket:
                 await link.changed.wait()
         return link.events.popleft()
 
+    async def receive_all(self, timeout_s: float) -> list[Event]:
+        """Return everything that has come, keepalives included, as soon as there is anything.
+
+        Raises:
+            TimeoutError: nothing came.
+        """
+        events = [await self.receive_any(timeout_s), *self._link.events]
+        self._link.events.clear()
+        return events
+
     async def receive(self, timeout_s: float) -> Event:
         """Return the next message (keepalives skipped) or the end of the connection.
 
