@@ -145,7 +145,7 @@ def join(
     text = text_of(bundle)
 
     async def work(output: "Output") -> None:
-        spaces.join(options, folder, text, output)
+        await spaces.join(options, folder, text, output)
 
     run(work, as_json=json, goes_on=True)
     run_verb("pull", folder, server, tokens, None, json=json)

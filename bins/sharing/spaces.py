@@ -20,7 +20,7 @@ from bins.folder.errors import FolderError, UsageProblem
 from bins.folder.shared import Delegation, Grant, SharedFile, SharedSpace
 from bins.folder.state import FolderState, disk_errors
 from bins.sharing.bundle import Bundle, bundled_ucan, make_bundle, open_bundle
-from bins.sharing.log import append_entry, removal_of
+from bins.sharing.log import MEMBER, Entry, MemberLog, append_entry, entry_by, removal_of
 from bins.sharing.person import Person
 from bins.sharing.session import Options, Output, bound, connected, own, when
 
@@ -138,17 +138,34 @@ def _noting(shared: SharedSpace | None, ucan: str, invitee: Invitee) -> SharedSp
     return msgspec.structs.replace(shared, delegated=(*shared.delegated, note))
 
 
-def join(options: Options, folder: Path, text: str, output: Output) -> None:
-    """Open a bundle with our DID key and bind the folder to its space. Needs no server.
+async def join(options: Options, folder: Path, text: str, output: Output) -> None:
+    """Open a bundle with our DID key, bind the folder to its space, and tell the members if we may.
 
     A folder of the same space takes over the new UCAN, for instance after the old one has expired.
+    Telling the members, so that the next key reaches us whoever makes it, may fail: we are in nonetheless.
 
     Raises:
         UsageProblem: not a bundle for us, or the folder belongs to another space.
         FolderBusy: a command works in the folder.
     """
     person = options.person()
-    enter(person, folder, open_bundle(text, person), output)
+    bundle = open_bundle(text, person)
+    enter(person, folder, bundle, output)
+    file, _, grant = bound(folder)
+    if grant.read_only:
+        return
+
+    def arrival(log: MemberLog, shared: SharedSpace) -> Entry | None:
+        member = log.members.get(person.did)
+        known = member is not None and bundle.token.cid in member.cids
+        entry = entry_by(person, shared, MEMBER)
+        return None if known else msgspec.structs.replace(entry, ucan=bundle.ucan)
+
+    try:
+        async with connected(options, person, grant=grant) as client:
+            await append_entry(client, file, person, arrival)
+    except FolderError as error:
+        output.hint(f"the other members could not be told: {error}")
 
 
 def enter(person: Person, folder: Path, bundle: Bundle, output: Output) -> None:

@@ -115,6 +115,23 @@ async def test_who_comes_after_a_rotation_reads_all_of_it_and_a_reader_follows_t
         assert (pulled.status, files(bobs)) == (0, {"a.txt": "a", "b.txt": "b"}), pulled.err
 
 
+async def test_who_joined_by_a_token_gets_the_key_of_an_administrator_who_never_heard_of_them(
+    town: Town,
+) -> None:
+    alice, bob, carol = (town.person(name) for name in ("alice", "bob", "carol"))
+    plans, bobs, carols = alice.folder("plans"), town.parent / "bobs", town.parent / "carols"
+    async with town.server():
+        await alice.run("space", "create", plans)
+        for who, folder, permission in ((bob, bobs, "write"), (carol, carols, "admin")):
+            words = ("space", "invite-token", plans, "--to", await who.did(), "--permission", permission)
+            assert (await who.run("space", "join", folder, (await alice.run(*words)).out)).status == 0
+        assert (await carol.run("space", "rotate", carols)).status == 0
+        (carols / "c.txt").write_text("c")
+        assert (await carol.run("push", carols)).status == 0
+        pulled = await bob.run("pull", bobs)
+        assert (pulled.status, files(bobs)) == (0, {"c.txt": "c"}), pulled.err
+
+
 async def test_sharing_commands_refuse_wrong_use_in_words(town: Town) -> None:
     alice, bob = town.person("alice"), town.person("bob")
     plans, bobs = alice.folder("plans"), town.parent / "bobs"
