@@ -4,10 +4,15 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
+import pytest
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from websockets.frames import Frame, Opcode
 
+from auth import UcanCache, UcanError
+from tests.bench.chains import measure_chains, new_chain, validate, verify_bare
 from tests.bench.child import Child
 from tests.bench.frames import FrameCounter, client_frame
 from tests.bench.report import as_json, table
@@ -80,6 +85,23 @@ def test_the_table_gives_the_median_and_says_what_was_not_reached() -> None:
     assert rows[0]["ratio"] == 0.55
     assert rows[0]["reached"] is False
     assert len(rows[0]["runs"]) == 3
+
+
+def test_the_chains_that_are_timed_are_valid_for_whom_they_are_and_for_nobody_else() -> None:
+    chain = new_chain()
+    assert len(chain.links) == 4
+    verify_bare(chain)
+    known = UcanCache()
+    for _ in range(2):
+        validate(chain, known)
+        assert len(known) == 4
+    with pytest.raises(UcanError):
+        validate(replace(chain, audience="did:key:zNobody"), known)
+    point, signature, _ = chain.links[0]
+    with pytest.raises(InvalidSignature):
+        verify_bare(replace(chain, links=[(point, signature, b"other")]))
+    times = measure_chains(3)
+    assert min(times.floor_s, times.cold_s, times.warm_s) > 0
 
 
 async def test_the_load_generator_makes_distinct_tokens() -> None:
