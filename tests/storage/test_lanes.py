@@ -135,7 +135,10 @@ async def test_a_push_the_database_refuses_leaves_its_neighbours_alone(lanes: Pu
 async def test_a_completion_that_raises_is_reported_and_stops_nobody(
     lanes: PushLanes, caplog: pytest.LogCaptureFixture
 ) -> None:
+    told = asyncio.Event()
+
     def broken(_: PushOutcome | StorageError) -> None:
+        told.set()
         raise RuntimeError("broken completion")
 
     with caplog.at_level(logging.ERROR, logger="storage.postgres.lanes"):
@@ -143,6 +146,7 @@ async def test_a_completion_that_raises_is_reported_and_stops_nobody(
         space = uuid4()
         assert await written(lanes, space, (uuid4(), 0, b"x")) == 1
         assert await written(lanes, space, (uuid4(), 0, b"x")) == 2
+        await asyncio.wait_for(told.wait(), 20)  # the two spaces may have taken different lanes
     assert "completion of a push raised" in caplog.text
 
 
