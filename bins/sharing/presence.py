@@ -11,7 +11,7 @@ import os
 import struct
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -49,6 +49,7 @@ PRESENCE_BYTES_MAX: Final = 1024
 EVENT_BYTES_MAX: Final = 4096
 HEARTBEAT_S: Final = 25.0
 AGE_S_MAX: Final = 120
+PEERS_MAX: Final = 1000
 
 _TYP: Final = "less-sync-presence"
 _INFO: Final = b"less-sync/space/v1/presence"
@@ -107,6 +108,8 @@ class _Room:
     shared: SharedSpace
     grant: Grant
     output: Output
+    names: dict[str, str] = field(default_factory=dict)
+    """Who is behind a pseudonym, as far as was shown."""
 
     async def enter(self) -> SubscribedSpace:
         space = SubscribeSpace(id=str(self.shared.space), since=0, ucan=self.shared.ucan, presence=True)
@@ -127,6 +130,8 @@ class _Room:
     def tell(self, event: str, verb: str, peer: str, data: bytes) -> None:
         shown = open_shown(data, self.shared.space, self.shared.keys, now_s=time.time())
         who, text = (shown.sender, shown.text) if shown is not None else ("somebody unknown", "")
+        if len(self.names) < PEERS_MAX:
+            self.names[peer] = who
         line = f"{verb}: {who}{f': {_printable(text)}' if text else ''}"
         self.output.tell(event, line, peer=peer, text=text, **({"did": who} if shown else {}))
 
@@ -135,7 +140,8 @@ class _Room:
             case PresenceNotice():
                 self.tell("presence", "here", notice.peer, notice.data)
             case PresenceLeaveNotice():
-                self.output.tell("left", f"left: {notice.peer}", peer=notice.peer)
+                who = self.names.pop(notice.peer, "somebody unknown")
+                self.output.tell("left", f"left: {who}", peer=notice.peer)
             case EventNotice():
                 self.tell("event", "says", notice.peer, notice.data)
             case RevokedNotice() | SubscriptionLost() | ResubscribeNotice():

@@ -120,6 +120,8 @@ class Rotator:
         self.step("removed entry")
         removal = removal_of(sorted(cids), self.person)
         await append_entry(self.client, self.file, self.person, removal)
+        text = f"removed: {did}, {len(cids)} {'token' if len(cids) == 1 else 'tokens'} revoked"
+        self.output.tell("removed", text, did=did, tokens=len(cids))
 
     async def _enter(self, epoch: int, gone: frozenset[str]) -> None:
         """Hand out a key for the next epoch, unless somebody has, and enter it."""

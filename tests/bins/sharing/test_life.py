@@ -51,7 +51,7 @@ async def test_a_space_lives_through_invitation_presence_rotation_and_removal(to
         await line_with(there, f"here: {await bob.did()}: at the desk")
         there.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(there.wait(), TIMEOUT_S) == 0
-        await line_with(listening, "left: ")
+        await line_with(listening, f"left: {await alice.did()}")
         assert (await alice.run("space", "send", "lunch?", laptop)).status == 0
         await line_with(listening, f"says: {await alice.did()}: lunch?")
 
