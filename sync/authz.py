@@ -110,6 +110,14 @@ class Access:
             return None
         return Grant(self.space, client_id=self._call.identity.client_id)
 
+    def unasked_grant(self) -> Grant | None:
+        """`personal_grant`, where the database need not be asked first.
+
+        Whoever brings a UCAN for the space that the token calls personal may be right: it is looked at, once
+        that is known to be a shared one (protocol G11). No client sends one with a space of its own.
+        """
+        return None if self._ucan else self.personal_grant()
+
     def write_now(self) -> Grant | None:
         """A grant for a statement that looks up revocations itself; None when `write` must be awaited.
 
@@ -117,9 +125,9 @@ class Access:
             RpcError: `bad_request` or `forbidden`.
         """
         space = self.check_id()
-        personal = self.personal_grant()
-        if personal is not None:
-            return personal
+        unasked = self.unasked_grant()
+        if unasked is not None:
+            return unasked
         root_key = self._authority.root_keys.get(space)
         if root_key is None:
             return None
@@ -132,7 +140,14 @@ class Access:
             RpcError: `bad_request` or `forbidden`.
             StorageError: the database could not be asked. Never told as `forbidden`.
         """
-        return self.write_now() or await self.shared()
+        granted = self.write_now()
+        if granted is not None:
+            return granted
+        if not self.personal:
+            return await self.shared()
+        space = self.check_id()
+        read = await self._call.services.spaces.read_spaces([space])
+        return await self.admit(read.spaces.get(space), (), None)
 
     async def shared(self) -> Grant:
         """A grant by the rules of shared spaces, revocations looked up.

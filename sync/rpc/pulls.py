@@ -32,7 +32,7 @@ async def pull(call: Call, params: PullParams, accesses: list[Access]) -> Chunke
 
 async def _grants(call: Call, accesses: list[Access]) -> list[Grant | None]:
     """A grant for each space that may be read. Shared ones take one query; a personal one none of its own."""
-    grants = [access.personal_grant() for access in accesses]
+    grants = [access.unasked_grant() for access in accesses]
     asked = [index for index, grant in enumerate(grants) if grant is None]
     if asked:
         try:

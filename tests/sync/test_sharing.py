@@ -336,6 +336,32 @@ async def test_a_claim_on_a_shared_space_opens_nothing_and_writes_nothing(
         await con.close()
 
 
+@pytest.mark.parametrize(
+    "method", ["push", "pull", "subscribe", "epoch.begin", "membership.list", "deks.get"]
+)
+async def test_a_space_claimed_as_personal_that_is_shared_is_open_to_its_members(
+    live: Live, alice: Person, bob: Person, method: str
+) -> None:
+    owner = await live.join(alice)
+    space = await owner.create_space(alice)
+    member = await live.join(bob, personal_space_id=space)
+    ucan = alice.grant(bob, space, ADMIN)
+    match method:
+        case "push":
+            assert await may_write(member, space, ucan)
+        case "pull":
+            assert len(await member.pull(ucan=ucan)) == 2
+        case "subscribe":
+            assert (await member.subscribe(ucan=ucan))["spaces"]
+        case _:
+            await member.call(method, {"space": space, "ucan": ucan, "epoch": 2})
+    assert await may_read(member, space, ucan)
+    assert await may_write(member, space, ucan)
+    await revoke(owner, alice, space, cid_of(ucan))
+    assert not await may_read(member, space, ucan)
+    assert not await may_write(member, space, ucan)
+
+
 @pytest.mark.parametrize("table", ["spaces", "revocations"])
 @pytest.mark.parametrize("known", [False, True], ids=["root key unknown", "root key known"])
 async def test_a_storage_fault_while_authorising_is_never_called_forbidden(
