@@ -183,7 +183,7 @@ async def test_who_falls_silent_is_swept_and_told_to_everybody_himself_included(
 
 
 MEMBERS = 100
-UPDATES_EACH = 3
+UPDATES_EACH = 10
 
 
 @asynccontextmanager

@@ -44,6 +44,10 @@ class Dropped:
 Event = Message | Closed | Dropped
 
 
+def _is_keepalive(event: Event) -> bool:
+    return isinstance(event, Message) and event.data == KEEPALIVE and event.binary
+
+
 class Refused(Exception):
     """The upgrade was answered with something other than 101."""
 
@@ -176,10 +180,11 @@ class Socket:
             TimeoutError: nothing came.
         """
         link = self._link
-        async with asyncio.timeout(timeout_s):
-            while not link.events:
-                link.changed.clear()
-                await link.changed.wait()
+        if not link.events:  # a deadline costs more than a frame: none where there is nothing to wait for
+            async with asyncio.timeout(timeout_s):
+                while not link.events:
+                    link.changed.clear()
+                    await link.changed.wait()
         return link.events.popleft()
 
     async def receive_all(self, timeout_s: float) -> list[Event]:
@@ -198,10 +203,12 @@ class Socket:
         Raises:
             TimeoutError: nothing came.
         """
+        if self._link.events and not _is_keepalive(self._link.events[0]):
+            return self._link.events.popleft()
         async with asyncio.timeout(timeout_s):
             while True:
                 event = await self.receive_any(timeout_s)
-                if not (isinstance(event, Message) and event.data == KEEPALIVE and event.binary):
+                if not _is_keepalive(event):
                     return event
 
     async def ended(self, timeout_s: float) -> None:
