@@ -5,9 +5,22 @@ import json
 import signal
 from pathlib import Path
 
-from tests.bins.sharing.people import TIMEOUT_S, Town, eventually, files, line_with
+from tests.bins.sharing.people import TIMEOUT_S, Somebody, Town, eventually, files, line_with
 
 QUICK = ("--interval", "0.05")
+
+
+async def assert_shut_out(who: Somebody, folder: Path) -> None:
+    for words in (
+        ("pull", folder),
+        ("push", folder),
+        ("space", "members", folder),
+        ("space", "presence", folder, "--once"),
+        ("space", "send", "hello?", folder),
+        ("space", "rotate", folder),
+    ):
+        refused = await who.run(*words)
+        assert refused.status == 9, (words, refused.out, refused.err)
 
 
 async def test_a_space_lives_through_invitation_presence_rotation_and_removal(town: Town) -> None:
@@ -69,16 +82,7 @@ async def test_a_space_lives_through_invitation_presence_rotation_and_removal(to
             assert await asyncio.wait_for(process.wait(), TIMEOUT_S) == 9
         (phone / "d.txt").write_text("d")
         await eventually(lambda: files(laptop).get("d.txt") == "d")
-        for words in (
-            ("pull", bobs),
-            ("push", bobs),
-            ("space", "members", bobs),
-            ("space", "presence", bobs, "--once"),
-            ("space", "send", "hello?", bobs),
-            ("space", "rotate", bobs),
-        ):
-            refused = await bob.run(*words)
-            assert refused.status == 9, (words, refused.out, refused.err)
+        await assert_shut_out(bob, bobs)
         assert sorted(files(bobs)) == ["a.txt", "b.txt", "c.txt"]
         assert [line["did"] for line in await alice.told("space", "members", laptop)] == [await alice.did()]
         assert files(laptop) == files(phone)
