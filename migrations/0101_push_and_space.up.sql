@@ -23,7 +23,7 @@ LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
-DECLARE s record; v_n int := coalesce(cardinality(p_ids), 0); v_old int; v_bad int; v_foreign int;
+DECLARE s record; v_n int := coalesce(cardinality(p_ids), 0); v_old int; v_bad int; v_foreign int; v_where uuid; v_at bigint;
 BEGIN
   new_cursor := 0;
   LOOP
@@ -41,22 +41,40 @@ BEGIN
   IF p_local_only AND s.hs IS NOT NULL THEN status := 6; RETURN; END IF;
   IF v_n = 0 THEN status := 0; new_cursor := s.cur; RETURN; END IF;
   IF s.shared AND s.mkg > 1 AND p_min_epoch < s.mkg THEN status := 4; RETURN; END IF;
-  SELECT count(*) FILTER (WHERE c.e <> 0),
-         count(*) FILTER (WHERE CASE WHEN r.space_id IS DISTINCT FROM p_space THEN c.e <> 0
-                                     ELSE c.e = 0 OR r.cursor <> c.e END),
-         count(*) FILTER (WHERE r.space_id <> p_space)
-    INTO v_old, v_bad, v_foreign
-    FROM unnest(p_ids, p_expected) AS c(id, e)
-    LEFT JOIN LATERAL (SELECT y.space_id, y.cursor FROM records y WHERE y.id = c.id LIMIT 1) r ON true;
+  IF v_n = 1 THEN
+    -- The commonest push by far: the same rules as below without building a set of one.
+    v_old := (p_expected[1] <> 0)::int;
+    SELECT y.space_id, y.cursor INTO v_where, v_at FROM records y WHERE y.id = p_ids[1];
+    IF v_where = p_space THEN
+      v_bad := (p_expected[1] = 0 OR v_at <> p_expected[1])::int; v_foreign := 0;
+    ELSE
+      v_bad := v_old; v_foreign := (v_where IS NOT NULL)::int;
+    END IF;
+  ELSE
+    SELECT count(*) FILTER (WHERE c.e <> 0),
+           count(*) FILTER (WHERE CASE WHEN r.space_id IS DISTINCT FROM p_space THEN c.e <> 0
+                                       ELSE c.e = 0 OR r.cursor <> c.e END),
+           count(*) FILTER (WHERE r.space_id <> p_space)
+      INTO v_old, v_bad, v_foreign
+      FROM unnest(p_ids, p_expected) AS c(id, e)
+      LEFT JOIN LATERAL (SELECT y.space_id, y.cursor FROM records y WHERE y.id = c.id LIMIT 1) r ON true;
+  END IF;
   IF v_bad > 0 THEN status := 1; RETURN; END IF;
   IF v_foreign > 0 THEN status := 3; RETURN; END IF;
   new_cursor := s.cur + 1;
-  IF v_old > 0 THEN
+  IF v_n = 1 AND v_old = 0 THEN
+    INSERT INTO records (id, space_id, blob, cursor, wrapped_dek, deleted)
+      VALUES (p_ids[1], p_space, p_blobs[1], new_cursor, p_deks[1], p_blobs[1] IS NULL);
+  ELSIF v_n = 1 THEN
+    UPDATE records r
+      SET blob = p_blobs[1], cursor = new_cursor, wrapped_dek = p_deks[1], deleted = p_blobs[1] IS NULL
+      WHERE r.id = p_ids[1];
+  ELSIF v_old > 0 THEN
     UPDATE records r SET blob = c.b, cursor = new_cursor, wrapped_dek = c.d, deleted = c.b IS NULL
       FROM unnest(p_ids, p_expected, p_blobs, p_deks) AS c(id, e, b, d)
       WHERE r.id = c.id AND c.e <> 0;
   END IF;
-  IF v_old < v_n THEN
+  IF v_n > 1 AND v_old < v_n THEN
     INSERT INTO records (id, space_id, blob, cursor, wrapped_dek, deleted)
       SELECT c.id, p_space, c.b, new_cursor, c.d, c.b IS NULL
       FROM unnest(p_ids, p_expected, p_blobs, p_deks) AS c(id, e, b, d) WHERE c.e = 0 ORDER BY c.id;
