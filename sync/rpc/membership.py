@@ -3,6 +3,8 @@
 import hashlib
 from typing import Final
 
+import structlog
+
 from storage import AppendStatus, MemberLog, RevokeStatus
 from sync.authz import Access
 from sync.errors import RpcError
@@ -20,6 +22,8 @@ from sync.protocol.messages import (
 from sync.protocol.notifications import membership_notification, revoked_notification
 from sync.rpc.call import Call
 from sync.rpc.presence import end_subscriptions
+
+warn = structlog.get_logger(__name__)
 
 CID_BYTES_MAX: Final = 256
 _HASH_BYTES: Final = 32
@@ -104,6 +108,9 @@ async def list_(call: Call, params: MembershipListParams, access: Access) -> Mem
         log = MemberLog(row, frozenset(), ())
     else:
         await access.admit(log.space, log.revoked, chain)
+    if sum(len(entry.payload) for entry in log.entries) > call.services.limits.outbound_frame_bytes:
+        # Sent whole all the same: there is no paging, and a part would be taken for the whole (protocol G16).
+        warn.warning("membership log outgrows a frame", space=str(space), entries=len(log.entries))
     return MembershipListResult(
         entries=[
             MemberEntry(
