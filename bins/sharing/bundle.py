@@ -10,6 +10,7 @@ A JWE alone says nothing about its author: the signature does, and the space and
 the UCAN beside them, so that nobody can slip other keys under a genuine UCAN.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,7 +22,16 @@ from joserfc import jwe, jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from auth import AuthError, Ucan, decode_did_key, parse_ucan
+from auth import (
+    AuthError,
+    Permission,
+    Ucan,
+    UcanError,
+    check_chain,
+    decode_did_key,
+    parse_chain,
+    parse_ucan,
+)
 from bins.folder.errors import UsageProblem
 from bins.folder.shared import EPOCH_KEYS_MAX
 from bins.sharing.person import Person
@@ -136,7 +146,7 @@ def open_bundle(text: str, person: Person) -> Bundle:
 
     Raises:
         NotForUs: it was made for another DID.
-        UsageProblem: not a bundle, altered, or its parts do not belong together.
+        UsageProblem: not a bundle, altered, expired, or its parts do not belong together.
     """
     outer = _outer(text)
     token = parse_ucan(outer.ucan)
@@ -151,7 +161,27 @@ def open_bundle(text: str, person: Person) -> Bundle:
             raise ValueError
     except _BROKEN as error:
         raise _damaged() from error
+    _check_usable(outer.ucan, person, inner.space)
     return Bundle(inner.space, outer.ucan, token, inner.keys)
+
+
+def _check_usable(ucan: str, person: Person, space: UUID) -> None:
+    """What can be known without the server: the whole chain, but for its root key and revocations."""
+    try:
+        chain = parse_chain(ucan)
+        check_chain(
+            chain,
+            audience=person.did,
+            needed=Permission.READ,
+            space_id=space,
+            root_public_key=chain.links[-1].issuer_key,
+            revoked=frozenset(),
+            now=time.time(),
+        )
+    except UcanError as error:
+        raise UsageProblem(
+            f"the invitation cannot be used: link {error.depth + 1}: {error.reason}", "ask for another one"
+        ) from error
 
 
 def _outer(text: str) -> _Outer:

@@ -150,13 +150,21 @@ class Rotator:
         cipher = SharedCipher(shared.epoch_keys, shared.space)
         try:
             await self._rewrap(cipher, epoch, shared, files=False)
-            await self._rewrap(cipher, epoch, shared, files=True)
+            await self._rewrap_files(cipher, epoch, shared)
             self.step("complete")
             await self.client.epoch_complete(str(shared.space), epoch, ucan=shared.ucan)
         except RequestFailed as error:
             # A record was replaced since it was listed, or the epoch is another one now: look again.
             if error.code != ErrorCode.CONFLICT:
                 raise
+
+    async def _rewrap_files(self, cipher: SharedCipher, epoch: int, shared: SharedSpace) -> None:
+        try:
+            await self._rewrap(cipher, epoch, shared, files=True)
+        except RequestFailed as error:
+            if error.code != ErrorCode.FORBIDDEN or "scope" not in error.message:
+                raise
+            self.output.hint("keys of files were left as they are: the token is not for files")
 
     async def _rewrap(self, cipher: SharedCipher, epoch: int, shared: SharedSpace, *, files: bool) -> None:
         space, ucan = str(shared.space), shared.ucan

@@ -68,9 +68,9 @@ class Member:
         return self.entry(MEMBER, ucan=other.shared.ucan)
 
     @asynccontextmanager
-    async def client(self, live: Live) -> AsyncIterator[SyncClient]:
+    async def client(self, live: Live, *, scope: str = "sync files") -> AsyncIterator[SyncClient]:
         async def token() -> str:
-            return live.token(self.name, did=self.person.did)
+            return live.token(self.name, did=self.person.did, scope=scope)
 
         async with SyncClient(f"ws://127.0.0.1:{live.port}/api/v1/ws", token) as client:
             yield client

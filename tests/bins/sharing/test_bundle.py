@@ -36,14 +36,21 @@ def person() -> Person:
 ALICE, BOB, MALLORY = person(), person(), person()
 
 
-def ucan(author: Person = ALICE, audience: Person = BOB, space: UUID = SPACE) -> str:
+def ucan(
+    author: Person = ALICE,
+    audience: Person = BOB,
+    *,
+    expires_at: int = 4_000_000_000,
+    proof: str | None = None,
+) -> str:
     return delegate(
         author.key,
         audience=audience.did,
         permission=Permission.WRITE,
-        space_id=space,
-        expires_at=2_000_000_000,
+        space_id=SPACE,
+        expires_at=expires_at,
         nonce=bytes(16),
+        proof=proof,
     )
 
 
@@ -78,6 +85,15 @@ def test_whatever_is_given_as_a_bundle_is_refused_in_words(text: str) -> None:
     for candidate in (text, PREFIX + text, f"{PREFIX}{sign(text.encode(), ALICE.key, kind=KIND)}"):
         with pytest.raises(UsageProblem):
             open_bundle(candidate, BOB)
+
+
+def test_an_invitation_that_is_good_for_nothing_is_said_to_be() -> None:
+    for token, reason in (
+        (ucan(expires_at=1_000_000_000), "link 1: has expired"),
+        (ucan(proof=ucan(MALLORY, MALLORY)), "link 1: the proof was given to somebody else"),
+    ):
+        with pytest.raises(UsageProblem, match=reason):
+            open_bundle(make_bundle(token, KEYS, ALICE), BOB)
 
 
 def test_nobody_can_put_other_keys_under_a_genuine_ucan() -> None:

@@ -202,6 +202,16 @@ async def test_a_record_written_under_an_old_key_is_refused_after_a_rotation_and
             before.open(record, new)
 
 
+async def test_a_token_that_is_not_for_files_rotates_all_the_same(database_url: str, tmp_path: Path) -> None:
+    async with live_server(database_url, identity_hash_key=None) as live:
+        alice = founder(tmp_path)
+        await begin(live, alice)
+        async with alice.client(live, scope="sync") as client:
+            await alice.rotator(client).run([])
+            assert await epoch_of(client, alice) == (2, None)
+            assert await keys_of(client, alice) == [2]
+
+
 async def push(client: SyncClient, member: Member, id: str, sealed: SealedFile) -> tuple[bool, str]:
     change = PushChange(id=id, blob=sealed.blob, expected_cursor=0, dek=sealed.dek)
     result = await client.push(str(member.shared.space), [change], ucan=member.shared.ucan)
