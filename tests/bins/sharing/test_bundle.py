@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auth import Permission, UcanError, delegate, encode_did_key, parse_ucan
@@ -67,6 +67,7 @@ def test_a_bundle_opens_for_its_audience_alone() -> None:
     assert opened.ucan not in repr(opened)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0), st.integers(min_value=1, max_value=255))
 def test_no_altered_bundle_is_ever_opened(position: int, flip: int) -> None:
     text = bytearray(BUNDLE.encode())
@@ -80,6 +81,7 @@ def test_no_altered_bundle_is_ever_opened(position: int, flip: int) -> None:
         open_bundle(altered, BOB)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_whatever_is_given_as_a_bundle_is_refused_in_words(text: str) -> None:
     for candidate in (text, PREFIX + text, f"{PREFIX}{sign(text.encode(), ALICE.key, kind=KIND)}"):
@@ -134,6 +136,7 @@ def test_a_signature_for_one_purpose_is_none_for_another() -> None:
         parse_ucan(signed)
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(max_size=100), st.sampled_from([BUNDLE, "a.b.c.d.e", "e30.e30.e30.e30.e30"])))
 def test_what_is_sealed_for_somebody_else_is_none(text: str) -> None:
     assert open_sealed(text, BOB) is None

@@ -128,7 +128,7 @@ def test_a_log_whose_hashes_do_not_chain_is_refused(family: tuple[Member, Member
             read(alice, broken)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_altered_entry_counts(family: tuple[Member, Member, Member], data: st.DataObject) -> None:
     alice, bob, _ = family

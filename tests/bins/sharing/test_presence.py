@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bins.sharing.presence import AGE_S_MAX, Shown, open_shown, seal_shown
@@ -30,11 +30,13 @@ def test_nobody_speaks_for_somebody_else_and_nothing_is_played_again() -> None:
         assert (open_shown(SEALED, SPACE, KEYS, now_s=NOW_S + age_s) is not None) is seen
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_it(data: bytes) -> None:
     assert open_shown(data, SPACE, KEYS, now_s=NOW_S) is None
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=len(SEALED) - 1), st.integers(min_value=1, max_value=255))
 def test_altered_it_is_nothing(place: int, flip: int) -> None:
     altered = bytearray(SEALED)
