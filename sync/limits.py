@@ -32,7 +32,7 @@ class Limits:
     outbound_frame_bytes: int = 4 * 1024 * 1024
     queue_frames: int = 64
     queue_bytes: int = 16 * 1024 * 1024
-    write_chunk_bytes: int = 64 * 1024
+    write_progress_bytes: int = 64 * 1024
     # Spaces.
     spaces_per_subscribe: int = 1000
     spaces_per_pull: int = 1000

@@ -151,7 +151,7 @@ class Outbound:
     def _deadline_passed(self) -> None:
         # A peer on a slow line makes progress and is let live; one that stopped reading is not.
         unsent = self._wire.unsent_bytes()
-        if self._unsent_bytes - unsent >= self._limits.write_chunk_bytes:
+        if self._unsent_bytes - unsent >= self._limits.write_progress_bytes:
             self._unsent_bytes = unsent
             self._arm()
             return

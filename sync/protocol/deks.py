@@ -1,4 +1,4 @@
-"""Wrapped DEKs: the epoch one was wrapped for, and listings of them (protocol 9.12, 9.13, gap G20).
+"""Listings of wrapped DEKs (protocol 9.12, 9.13, gap G20).
 
 A listing is sent twice over, for two generations of clients: one chunk per entry, then all entries once more
 in the result. The result is dropped as soon as it is known to be too long, so that a listing holds one
@@ -6,22 +6,10 @@ frame at most, however many entries go by.
 """
 
 from collections.abc import Iterable
-from typing import Final
 from uuid import UUID
 
 from sync.protocol.cbor import ARRAY, BYTES, head, integer, text
 from sync.protocol.frames import FRAME_BYTES_MAX, EncodedResult, encode_response, ws_header
-
-_EPOCH_BYTES: Final = 4
-
-
-def wrapped_epoch(dek: bytes) -> int | None:
-    """Return the epoch a wrapped DEK was made for: its first 4 bytes, a signed big-endian integer.
-
-    None when it is shorter than that, or the number is not above 0: no epoch is (protocol 9.12).
-    """
-    epoch = int.from_bytes(dek[:_EPOCH_BYTES], "big", signed=True)
-    return epoch if epoch > 0 and len(dek) >= _EPOCH_BYTES else None
 
 
 class DekListing:

@@ -115,7 +115,7 @@ async def test_a_peer_that_stops_reading_is_dropped_after_the_write_deadline() -
 
 
 async def test_a_peer_that_reads_slowly_is_let_live() -> None:
-    out, wire, _ = make(write_timeout_s=0.01, write_chunk_bytes=1000)
+    out, wire, _ = make(write_timeout_s=0.01, write_progress_bytes=1000)
     checks = 0
 
     class Draining(FakeWire):
@@ -125,7 +125,7 @@ async def test_a_peer_that_reads_slowly_is_let_live() -> None:
             return max(0, 5000 - 1000 * checks)
 
     wire = Draining()
-    out = Outbound(wire, FakeOwner(), Limits(write_timeout_s=0.01, write_chunk_bytes=1000))
+    out = Outbound(wire, FakeOwner(), Limits(write_timeout_s=0.01, write_progress_bytes=1000))
     out.paused()
     await asyncio.wait_for(wire.aborted.wait(), 5)
     assert checks >= 5  # each deadline at which it had read on was followed by another

@@ -9,7 +9,7 @@ from cbor2 import loads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.protocol.deks import DekListing, wrapped_epoch
+from sync.protocol.deks import DekListing
 from sync.protocol.frames import FRAME_BYTES_MAX, encode_chunk, encode_response, ws_frame
 from sync.protocol.messages import DeksResult, FileDek, FileDeksResult, RecordDek
 
@@ -17,27 +17,6 @@ WIRE = json.loads((Path(__file__).parents[2] / "vectors" / "wire.json").read_tex
 SCENARIOS = ("deks/get", "deks/rewrap", "deks/rewrap-changed", "file-deks/get-rewrap")
 
 rows = st.lists(st.tuples(st.uuids(), st.binary(max_size=300), st.integers(-(2**63), 2**63 - 1)), max_size=5)
-
-
-@pytest.mark.parametrize(
-    ("start", "epoch"),
-    [
-        ("00000001", 1),
-        ("00000100", 256),
-        ("7fffffff", 2**31 - 1),
-        ("00000000", None),
-        ("80000000", None),
-        ("ffffffff", None),
-    ],
-)
-def test_the_epoch_is_a_signed_number_above_zero(start: str, epoch: int | None) -> None:
-    assert wrapped_epoch(bytes.fromhex(start) + bytes(40)) == epoch
-    assert wrapped_epoch(bytes.fromhex(start)) == epoch
-
-
-@pytest.mark.parametrize("dek", [b"", b"\1", b"\0\0\1"])
-def test_a_dek_too_short_for_an_epoch_has_none(dek: bytes) -> None:
-    assert wrapped_epoch(dek) is None
 
 
 @given(st.text(max_size=30), st.lists(rows, max_size=3))
