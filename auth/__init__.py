@@ -3,11 +3,20 @@
 Pure: time, keys and fetches are arguments. Imports no other room.
 """
 
-from auth.config import parse_audiences, parse_trusted_issuers
-from auth.delegation import UCAN_LIFE_S, delegate
-from auth.did_key import DidKey, decode_did_key, encode_did_key
-from auth.encoding import b64url_decode, b64url_encode, granted_scopes, parse_json_object, parse_uuid
-from auth.errors import (
+if __name__ != "less_sync.auth":  # the checkout is on sys.path under pytest and `python -m`
+    raise ImportError(f"import less_sync.auth, not {__name__}: each class would exist twice")
+
+from less_sync.auth.config import parse_audiences, parse_trusted_issuers
+from less_sync.auth.delegation import UCAN_LIFE_S, delegate
+from less_sync.auth.did_key import DidKey, decode_did_key, encode_did_key
+from less_sync.auth.encoding import (
+    b64url_decode,
+    b64url_encode,
+    granted_scopes,
+    parse_json_object,
+    parse_uuid,
+)
+from less_sync.auth.errors import (
     AttenuationViolation,
     AuthError,
     Base58Decode,
@@ -55,7 +64,7 @@ from auth.errors import (
     WrongMulticodec,
     WrongPointLength,
 )
-from auth.fst import (
+from less_sync.auth.fst import (
     FST_LIFE_S_MAX,
     LEAF_TAG_BYTES,
     FstClaims,
@@ -65,7 +74,7 @@ from auth.fst import (
     fst_expiry,
     fst_leaf_tag,
 )
-from auth.http_signature import (
+from less_sync.auth.http_signature import (
     SIGNATURE_AGE_S_MAX,
     TARGET_SCHEMES,
     SignatureHeaders,
@@ -76,9 +85,9 @@ from auth.http_signature import (
     sign_request,
     verify_request,
 )
-from auth.identity import PERSONAL_SPACE_ROOTS, Identity, derive_mailbox_id, personal_space_id
-from auth.jwks import JWKS_BYTES_MAX, JwksPolicy, KeyCache, KeyDecision, Keys, parse_jwk, parse_jwks
-from auth.peers import (
+from less_sync.auth.identity import PERSONAL_SPACE_ROOTS, Identity, derive_mailbox_id, personal_space_id
+from less_sync.auth.jwks import JWKS_BYTES_MAX, JwksPolicy, KeyCache, KeyDecision, Keys, parse_jwk, parse_jwks
+from less_sync.auth.peers import (
     FederationTrust,
     SignatureUses,
     authenticate_peer,
@@ -87,9 +96,9 @@ from auth.peers import (
     peer_identity,
     split_key_id,
 )
-from auth.permission import Permission
-from auth.session_token import SESSION_KEY_BYTES, SESSION_NONCE_BYTES, SessionClaims, SessionTokens
-from auth.tokens import (
+from less_sync.auth.permission import Permission
+from less_sync.auth.session_token import SESSION_KEY_BYTES, SESSION_NONCE_BYTES, SessionClaims, SessionTokens
+from less_sync.auth.tokens import (
     TOKEN_CHARS_MAX,
     TokenPolicy,
     UnverifiedToken,
@@ -97,7 +106,7 @@ from auth.tokens import (
     parse_token,
     verify_token,
 )
-from auth.ucan import (
+from less_sync.auth.ucan import (
     CHAIN_LINKS_MAX,
     UCAN_CHARS_MAX,
     Ucan,

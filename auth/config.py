@@ -4,8 +4,8 @@ import re
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
-from auth.encoding import split_white_space
-from auth.tokens import normalize_issuer
+from less_sync.auth.encoding import split_white_space
+from less_sync.auth.tokens import normalize_issuer
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _AUTHORITY: Final = re.compile(r"[/\\]*([^/\\?#]*)")

@@ -8,10 +8,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePri
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from auth.did_key import encode_did_key
-from auth.encoding import b64url_encode
-from auth.permission import Permission
-from auth.ucan import parse_ucan
+from less_sync.auth.did_key import encode_did_key
+from less_sync.auth.encoding import b64url_encode
+from less_sync.auth.permission import Permission
+from less_sync.auth.ucan import parse_ucan
 
 UCAN_LIFE_S: Final = 90 * 24 * 3600
 """What existing clients give a token."""

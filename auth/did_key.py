@@ -10,7 +10,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from auth.errors import (
+from less_sync.auth.errors import (
     Base58Decode,
     InputTooLong,
     InvalidPoint,

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
-from auth.errors import MalformedText
+from less_sync.auth.errors import MalformedText
 
 JSON_DEPTH_MAX: Final = 128
 """Containers a header or payload may nest, its own object included (auth chapter 1.2)."""

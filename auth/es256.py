@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from auth.encoding import b64url_decode, b64url_encode
-from auth.errors import MalformedText
+from less_sync.auth.encoding import b64url_decode, b64url_encode
+from less_sync.auth.errors import MalformedText
 
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """The order n of the group; r and s are 1 to n-1."""

@@ -17,8 +17,8 @@ from struct import Struct
 from typing import Final
 from uuid import UUID
 
-from auth.encoding import b64url_decode, b64url_encode
-from auth.errors import ExpiredFst, FstError, InvalidFst, MalformedText
+from less_sync.auth.encoding import b64url_decode, b64url_encode
+from less_sync.auth.errors import ExpiredFst, FstError, InvalidFst, MalformedText
 
 FST_LIFE_S_MAX: Final = 86_400
 LEAF_TAG_BYTES: Final = 8

@@ -17,7 +17,7 @@ from typing import Final
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
-from auth.errors import (
+from less_sync.auth.errors import (
     InvalidKeyId,
     InvalidSignatureHeader,
     InvalidSignatureInput,

@@ -1,7 +1,7 @@
 """Key sets of issuers (RFC 7517): reading one, and when to use, refresh or fetch it.
 
 The cache is a value and every decision a pure function of it and the time, so each rule of auth
-chapter 3.4 can be tested without a network. `sync/key_fetch.py` is the shell that does what is decided:
+chapter 3.4 can be tested without a network. `sync/access/key_fetch.py` does what is decided:
 
     decide(cache, kid) ─▶ USE ─────────────────────────────▶ the cached key, at once
                           REFRESH_BEHIND ──▶ start a fetch ─▶ the cached key, at once
@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurvePublicNumbers,
 )
 
-from auth.encoding import b64url_decode, parse_json_object, text_of
-from auth.errors import MalformedText
+from less_sync.auth.encoding import b64url_decode, parse_json_object, text_of
+from less_sync.auth.errors import MalformedText
 
 JWKS_BYTES_MAX: Final = 1_048_576
 """A key set document may have this many decoded bytes and no more."""

@@ -11,11 +11,11 @@ from uuid import NAMESPACE_DNS, uuid5
 
 from nacl.bindings import crypto_core_ed25519_is_valid_point
 
-from auth.encoding import b64url_decode, split_white_space
-from auth.errors import InvalidKeyId, MalformedText, UntrustedPeer, VerificationFailed
-from auth.fst import canonicalize_domain
-from auth.http_signature import SIGNATURE_AGE_S_MAX, SignedRequest, verify_request
-from auth.identity import Identity
+from less_sync.auth.encoding import b64url_decode, split_white_space
+from less_sync.auth.errors import InvalidKeyId, MalformedText, UntrustedPeer, VerificationFailed
+from less_sync.auth.fst import canonicalize_domain
+from less_sync.auth.http_signature import SIGNATURE_AGE_S_MAX, SignedRequest, verify_request
+from less_sync.auth.identity import Identity
 
 ED25519_KEY_BYTES: Final = 32
 

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Final
 
-from auth.errors import UnknownPermission
+from less_sync.auth.errors import UnknownPermission
 
 
 class Permission(IntEnum):

@@ -12,8 +12,14 @@ from hmac import compare_digest, digest
 from struct import Struct
 from typing import Final
 
-from auth.errors import InvalidKeyLength, InvalidPermission, InvalidSession, SessionExpired, UnknownPermission
-from auth.permission import Permission
+from less_sync.auth.errors import (
+    InvalidKeyLength,
+    InvalidPermission,
+    InvalidSession,
+    SessionExpired,
+    UnknownPermission,
+)
+from less_sync.auth.permission import Permission
 
 SESSION_KEY_BYTES: Final = 32
 SESSION_NONCE_BYTES: Final = 16

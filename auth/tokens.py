@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from auth.encoding import (
+from less_sync.auth.encoding import (
     b64url_decode,
     int_member,
     parse_json_object,
@@ -20,9 +20,9 @@ from auth.encoding import (
     text_of,
     texts_member,
 )
-from auth.errors import ExpiredToken, InvalidToken, MalformedText, MissingToken, UntrustedIssuer
-from auth.es256 import Es256Signature
-from auth.identity import PERSONAL_SPACE_ROOTS, Identity, personal_space_id
+from less_sync.auth.errors import ExpiredToken, InvalidToken, MalformedText, MissingToken, UntrustedIssuer
+from less_sync.auth.es256 import Es256Signature
+from less_sync.auth.identity import PERSONAL_SPACE_ROOTS, Identity, personal_space_id
 
 TOKEN_CHARS_MAX: Final = 16_384
 """Longer tokens are refused unread (auth chapter 7.4)."""

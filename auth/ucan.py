@@ -20,9 +20,16 @@ from hmac import compare_digest
 from typing import Any, Final
 from uuid import UUID
 
-from auth.did_key import decode_did_key
-from auth.encoding import b64url_decode, int_member, parse_json_object, text_member, text_of, texts_member
-from auth.errors import (
+from less_sync.auth.did_key import decode_did_key
+from less_sync.auth.encoding import (
+    b64url_decode,
+    int_member,
+    parse_json_object,
+    text_member,
+    text_of,
+    texts_member,
+)
+from less_sync.auth.errors import (
     AttenuationViolation,
     ChainTooDeep,
     DidKeyError,
@@ -36,9 +43,9 @@ from auth.errors import (
     UcanRevoked,
     UnknownPermission,
 )
-from auth.es256 import Es256Signature
-from auth.permission import Permission
-from auth.tokens import check_jws_header
+from less_sync.auth.es256 import Es256Signature
+from less_sync.auth.permission import Permission
+from less_sync.auth.tokens import check_jws_header
 
 UCAN_CHARS_MAX: Final = 65_536
 """Longer texts are refused unread (auth chapter 7.4)."""

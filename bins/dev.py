@@ -6,26 +6,18 @@ good. Whoever can read this directory is everybody to this server.
 """
 
 import hashlib
-import os
 import re
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
-from auth import PERSONAL_SPACE_ROOTS, b64url_encode, encode_did_key, personal_space_id
+from less_sync.auth import PERSONAL_SPACE_ROOTS, b64url_encode, encode_did_key, personal_space_id
+from less_sync.client.kept_key import KeyFileError, kept, kept_key
 
 DEV_ISSUER: Final = "https://dev.less-sync.invalid"
 """The same whatever the port: personal space ids derive from it. `.invalid` never resolves (RFC 6761 6.4)."""
@@ -36,18 +28,40 @@ DEV_SCOPE: Final = "sync files"
 DEV_TOKEN_TTL_S: Final = 24 * 60 * 60
 
 _USER_BYTES_MAX: Final = 256
-_FILE_BYTES_MAX: Final = 4096
 
 
-class DevIssuerError(Exception):
-    """A key cannot be made or read; the text names the file."""
+class DevPeople:
+    """The users of a dev server, for commands that act as one of them (`client.folder.access.LocalIssuer`).
+
+    The files are read at each use: the server may have made or replaced them meanwhile.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+
+    @classmethod
+    def found_in(cls, data_dir: Path) -> "DevPeople | None":
+        """Those of this data directory; None when no dev server ever used it."""
+        return cls(data_dir) if (data_dir / "dev" / "issuer.pem").exists() else None
+
+    def token(self, user: str) -> str:
+        """A fresh token of a day. Raises as `DevIssuer`."""
+        return DevIssuer(self._data_dir).mint(user, now=datetime.now(UTC))
+
+    def key(self, user: str) -> ec.EllipticCurvePrivateKey:
+        """The key behind the user's DID. Raises as `DevIssuer`."""
+        return DevIssuer(self._data_dir).user_key(user)
+
+    def mailbox_id(self, user: str) -> str:
+        """Where invitations for the user are left."""
+        return dev_mailbox_id(user)
 
 
 class DevIssuer:
     """Issues tokens for any user of the server whose data directory this is.
 
     Raises (here and in `mint` and `user_key`):
-        DevIssuerError: a key file cannot be written, read or understood.
+        KeyFileError: a key file cannot be written, read or understood.
     """
 
     issuer: Final = DEV_ISSUER
@@ -122,12 +136,12 @@ def dev_identity_hash_key(data_dir: Path) -> bytes:
     """32 random bytes kept in the data directory: dev mode's `IDENTITY_HASH_KEY`.
 
     Raises:
-        DevIssuerError: the file cannot be written, read or understood.
+        KeyFileError: the file cannot be written, read or understood.
     """
     path = data_dir / "dev" / "identity-hash-key"
-    text = _kept(path, _new_hash_key).strip()
+    text = kept(path, _new_hash_key).strip()
     if not re.fullmatch(rb"[0-9a-fA-F]{64}", text):
-        raise DevIssuerError(f"{path} does not hold 64 hexadecimal digits; remove it to get a new key")
+        raise KeyFileError(f"{path} does not hold 64 hexadecimal digits; remove it to get a new key")
     return bytes.fromhex(text.decode())
 
 
@@ -150,64 +164,8 @@ def _file_name(user: str) -> str:
     return f"{readable}.{hashlib.sha256(user.encode()).hexdigest()[:32]}.pem"
 
 
-def kept_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """The P-256 key in `path`, made and kept there, mode 0600, if there is none.
-
-    Raises:
-        DevIssuerError: the file cannot be written, read or understood.
-    """
-    try:
-        key = load_pem_private_key(_kept(path, _new_key), password=None)
-    except (ValueError, TypeError) as error:
-        raise DevIssuerError(f"{path} does not hold a private key; remove it to get a new one") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise DevIssuerError(f"{path} does not hold a P-256 key; remove it to get a new one")
-    return key
-
-
-def _new_key() -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
 def _new_hash_key() -> bytes:
     return secrets.token_hex(32).encode() + b"\n"
-
-
-def _kept(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The content of `path`; what `make` returns if the file was missing.
-
-    Safe between processes: the file appears whole, by a hard link only one of them can make, and all read it.
-    """
-    try:
-        if not path.exists():
-            _make_directories(path.parent)
-            _create(path, make())
-        with path.open("rb") as file:
-            return file.read(_FILE_BYTES_MAX)
-    except OSError as error:
-        raise DevIssuerError(f"cannot keep a key in {path}: {error.strerror}") from error
-
-
-def _make_directories(directory: Path) -> None:
-    """As `mkdir -p`, but every directory made is private, the data directory too."""
-    for part in (*reversed(directory.parents), directory):
-        if not part.exists():
-            part.mkdir(mode=0o700, exist_ok=True)
-
-
-def _create(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink()
 
 
 def _public_jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:

@@ -4,8 +4,8 @@ import errno
 import socket
 from contextlib import ExitStack
 
-from bins.errors import CommandError, os_error_text
-from bins.settings_parts import ListenAddress
+from less_sync.bins.errors import CommandError, os_error_text
+from less_sync.bins.settings.parts import ListenAddress
 
 BACKLOG = 2048
 

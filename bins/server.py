@@ -21,20 +21,20 @@ import structlog
 import uvicorn
 import uvloop
 
-import migrations
-from bins.config import Settings
-from bins.embedded import EmbeddedPostgresError
-from bins.errors import CommandError
-from bins.listening import bound_address, open_listeners
-from bins.logs import configure_logging, log_loop_fault
-from bins.own_postgres import OwnPostgres
-from bins.services import open_services, running
-from bins.settings_parts import ListenAddress
-from sync.app import create_app
-from sync.background import run_background
-from sync.http_protocol import KEEP_ALIVE_S, HttpProtocol
-from sync.services import Services
-from sync.socket import websocket_protocol
+from less_sync import migrations
+from less_sync.bins.errors import CommandError
+from less_sync.bins.listening import bound_address, open_listeners
+from less_sync.bins.logs import configure_logging, log_loop_fault
+from less_sync.bins.postgres.embedded import EmbeddedPostgresError
+from less_sync.bins.postgres.keeper import OwnPostgres
+from less_sync.bins.services import open_services, running
+from less_sync.bins.settings.config import Settings
+from less_sync.bins.settings.parts import ListenAddress
+from less_sync.sync.background import run_background
+from less_sync.sync.http.app import create_app
+from less_sync.sync.http.http1 import KEEP_ALIVE_S, HttpProtocol
+from less_sync.sync.http.socket import websocket_protocol
+from less_sync.sync.services import Services
 
 CONNECT_TIMEOUT_S: Final = 15.0
 CONNECT_PAUSE_S: Final = 1.0

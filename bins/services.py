@@ -7,11 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from auth import parse_jwks
-from bins.config import Settings
-from bins.dev import DevIssuer, DevIssuerError, dev_identity_hash_key
-from bins.errors import CommandError
-from storage import (
+from less_sync.auth import parse_jwks
+from less_sync.bins.dev import DevIssuer, dev_identity_hash_key
+from less_sync.bins.errors import CommandError
+from less_sync.bins.settings.config import Settings
+from less_sync.client.kept_key import KeyFileError
+from less_sync.storage import (
     PostgresDekStore,
     PostgresEpochStore,
     PostgresInvitationStore,
@@ -24,11 +25,11 @@ from storage import (
     PushLanes,
     StorageError,
 )
-from sync.authenticator import Authenticator
-from sync.key_fetch import KeyFetcher
-from sync.limits import Limits
-from sync.rates import RateLimits
-from sync.services import Services
+from less_sync.sync.access.hourly_limits import RateLimits
+from less_sync.sync.access.key_fetch import KeyFetcher
+from less_sync.sync.access.sign_in import Authenticator
+from less_sync.sync.limits import Limits
+from less_sync.sync.services import Services
 
 CLOSE_TIMEOUT_S: Final = 1.0
 """For what follows the grace period: lanes and pool, which have nothing left to do by then."""
@@ -99,7 +100,7 @@ def _dev_keys(data_dir: Path) -> dict[str, bytes]:
     """The key set of dev mode's own issuer, which nothing has to be fetched for."""
     try:
         issuer = DevIssuer(data_dir)
-    except DevIssuerError as error:
+    except KeyFileError as error:
         raise CommandError(str(error)) from error
     return {issuer.issuer: json.dumps(issuer.jwks()).encode()}
 
@@ -110,7 +111,7 @@ def _identity_hash_key(settings: Settings) -> bytes | None:
         return settings.identity_hash_key
     try:
         return dev_identity_hash_key(settings.data_dir)
-    except DevIssuerError as error:
+    except KeyFileError as error:
         raise CommandError(str(error)) from error
 
 

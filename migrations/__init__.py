@@ -7,10 +7,27 @@ runner.py      up, down, status                     repair.py   cursors for rows
 create.py      new scripts                          errors.py   why it did not work
 """
 
-from migrations.create import create
-from migrations.errors import DatabaseUnreachable, MigrationError, NeedsConfirmation, NothingToRollBack
-from migrations.repair import Cursorless, Repaired, cursorless, repair_cursors
-from migrations.runner import Applied, State, migrate_down, migrate_up, pending, revertible, status, version
+if __name__ != "less_sync.migrations":  # the checkout is on sys.path under pytest and `python -m`
+    raise ImportError(f"import less_sync.migrations, not {__name__}: each class would exist twice")
+
+from less_sync.migrations.create import create
+from less_sync.migrations.errors import (
+    DatabaseUnreachable,
+    MigrationError,
+    NeedsConfirmation,
+    NothingToRollBack,
+)
+from less_sync.migrations.repair import Cursorless, Repaired, cursorless, repair_cursors
+from less_sync.migrations.runner import (
+    Applied,
+    State,
+    migrate_down,
+    migrate_up,
+    pending,
+    revertible,
+    status,
+    version,
+)
 
 __all__ = [
     "Applied",

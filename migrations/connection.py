@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
-from migrations.errors import DatabaseUnreachable, refused, worded
+from less_sync.migrations.errors import DatabaseUnreachable, refused, worded
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

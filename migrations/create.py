@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from migrations.catalog import OWN_FIRST, SCRIPTS
-from migrations.errors import MigrationError
+from less_sync.migrations.catalog import OWN_FIRST, SCRIPTS
+from less_sync.migrations.errors import MigrationError
 
 _OTHER_CHARACTERS: Final = re.compile(r"[^a-z0-9]+")
 _VERSION: Final = re.compile(r"(\d+)_")

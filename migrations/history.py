@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from migrations.catalog import BASELINE_CHECKSUM, SHARED_LAST, Catalog, Migration
-from migrations.connection import Connection
-from migrations.errors import MigrationError, refused
+from less_sync.migrations.catalog import BASELINE_CHECKSUM, SHARED_LAST, Catalog, Migration
+from less_sync.migrations.connection import Connection
+from less_sync.migrations.errors import MigrationError, refused
 
 _CREATE_SHARED: Final = """
 CREATE TABLE IF NOT EXISTS _sqlx_migrations (

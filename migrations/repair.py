@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from migrations import history
-from migrations.catalog import Catalog, load
-from migrations.connection import LOCK_WAIT_S, Connection
-from migrations.errors import refused
-from migrations.session import reading, session, verified
+from less_sync.migrations import history
+from less_sync.migrations.catalog import Catalog, load
+from less_sync.migrations.connection import LOCK_WAIT_S, Connection
+from less_sync.migrations.errors import refused
+from less_sync.migrations.session import reading, session, verified
 
 UNIFIED_CURSOR: Final = 10
 """The migration that made the cursor; before it there is nothing to repair."""

@@ -13,12 +13,12 @@ from typing import Final
 
 import asyncpg
 
-from migrations import history
-from migrations.catalog import NO_TRANSACTION, Catalog, Migration, load
-from migrations.connection import LOCK_WAIT_S, Connection
-from migrations.errors import NeedsConfirmation, NothingToRollBack, failed
-from migrations.history import History
-from migrations.session import reading, session, verified
+from less_sync.migrations import history
+from less_sync.migrations.catalog import NO_TRANSACTION, Catalog, Migration, load
+from less_sync.migrations.connection import LOCK_WAIT_S, Connection
+from less_sync.migrations.errors import NeedsConfirmation, NothingToRollBack, failed
+from less_sync.migrations.history import History
+from less_sync.migrations.session import reading, session, verified
 
 
 @dataclass(frozen=True, slots=True)

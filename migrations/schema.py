@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final, TypedDict
 
-from migrations.connection import Connection
-from migrations.errors import refused
+from less_sync.migrations.connection import Connection
+from less_sync.migrations.errors import refused
 
 EXPECTED_FILE: Final = Path(__file__).parent / "expected_schema.json"
 

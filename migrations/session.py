@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from migrations import history, schema
-from migrations.catalog import Catalog
-from migrations.connection import Connection, close, connect, migration_lock
-from migrations.errors import refused, worded
-from migrations.history import History
+from less_sync.migrations import history, schema
+from less_sync.migrations.catalog import Catalog
+from less_sync.migrations.connection import Connection, close, connect, migration_lock
+from less_sync.migrations.errors import refused, worded
+from less_sync.migrations.history import History
 
 
 @asynccontextmanager

@@ -1,17 +1,20 @@
 """What is kept: spaces, records, files, the membership log. Postgres only. Imports no other room."""
 
-from storage.errors import SpaceExists, SpaceNotFound, StorageError, Unavailable
-from storage.postgres.deks import PostgresDekStore
-from storage.postgres.epochs import PostgresEpochStore
-from storage.postgres.invitations import PostgresInvitationStore
-from storage.postgres.lanes import PushLanes
-from storage.postgres.members import PostgresMemberStore
-from storage.postgres.pool import PostgresPool
-from storage.postgres.pulls import PostgresPullStore
-from storage.postgres.rate_limits import PostgresRateLimitStore
-from storage.postgres.revocations import PostgresRevocationStore
-from storage.postgres.spaces import PostgresSpaceStore
-from storage.stores import (
+if __name__ != "less_sync.storage":  # the checkout is on sys.path under pytest and `python -m`
+    raise ImportError(f"import less_sync.storage, not {__name__}: each class would exist twice")
+
+from less_sync.storage.errors import SpaceExists, SpaceNotFound, StorageError, Unavailable
+from less_sync.storage.postgres.deks import PostgresDekStore
+from less_sync.storage.postgres.epochs import PostgresEpochStore
+from less_sync.storage.postgres.invitations import PostgresInvitationStore
+from less_sync.storage.postgres.lanes import PushLanes
+from less_sync.storage.postgres.members import PostgresMemberStore
+from less_sync.storage.postgres.pool import PostgresPool
+from less_sync.storage.postgres.pulls import PostgresPullStore
+from less_sync.storage.postgres.rate_limits import PostgresRateLimitStore
+from less_sync.storage.postgres.revocations import PostgresRevocationStore
+from less_sync.storage.postgres.spaces import PostgresSpaceStore
+from less_sync.storage.stores import (
     NOBODY,
     DekListing,
     DekStore,
@@ -26,7 +29,7 @@ from storage.stores import (
     RevocationStore,
     SpaceStore,
 )
-from storage.types import (
+from less_sync.storage.types import (
     FILE,
     MEMBER,
     RECORD,

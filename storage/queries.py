@@ -32,7 +32,7 @@ def _parse(source: str) -> Iterator[Query]:
 
 def _load() -> dict[str, Query]:
     queries: dict[str, Query] = {}
-    for file in sorted((files("storage") / "sql").iterdir(), key=lambda entry: entry.name):
+    for file in sorted((files("less_sync.storage") / "sql").iterdir(), key=lambda entry: entry.name):
         if not file.name.endswith(".sql"):
             continue
         for query in _parse(file.read_text(encoding="utf-8")):

@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 from uuid import UUID
 
-from storage.errors import StorageError
-from storage.types import (
+from less_sync.storage.errors import StorageError
+from less_sync.storage.types import (
     AdvanceOutcome,
     AppendOutcome,
     Caller,

@@ -9,10 +9,10 @@ from typing import Final
 
 import structlog
 
-from storage import StorageError
-from sync.presence import SWEEP_MAX
-from sync.rpc.presence import announce_leave
-from sync.services import Services
+from less_sync.storage import StorageError
+from less_sync.sync.live.presence import SWEEP_MAX
+from less_sync.sync.rpc.presence import announce_leave
+from less_sync.sync.services import Services
 
 FIRST_MAINTENANCE_S: Final = 30.0
 JITTER: Final = 0.1

@@ -1,6 +1,6 @@
 """How a request ends when it does not succeed."""
 
-from sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.codes import ErrorCode
 
 
 class RpcError(Exception):

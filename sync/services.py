@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from storage import (
+from less_sync.storage import (
     DekStore,
     EpochStore,
     InvitationStore,
@@ -14,14 +14,14 @@ from storage import (
     RevocationStore,
     SpaceStore,
 )
-from sync.authenticator import Authenticator
-from sync.authority import Authority
-from sync.broker import Broker
-from sync.limits import Limits
-from sync.mailboxes import Mailboxes
-from sync.presence import Presence
-from sync.rates import RateLimits
-from sync.sessions import Sessions
+from less_sync.sync.access.authority import Authority
+from less_sync.sync.access.hourly_limits import RateLimits
+from less_sync.sync.access.sign_in import Authenticator
+from less_sync.sync.limits import Limits
+from less_sync.sync.live.broker import Broker
+from less_sync.sync.live.mailboxes import Mailboxes
+from less_sync.sync.live.presence import Presence
+from less_sync.sync.session.open_sessions import Sessions
 
 
 @dataclass(slots=True)

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from bins.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from bins.embedded_files import hold_data_directory, postgres_is_gone
+from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.files import hold_data_directory, postgres_is_gone
 
 _PREFIX: Final = "less_sync_test_"
 _DIRECTORY_PREFIX: Final = "less-sync-test-"
@@ -143,7 +143,7 @@ def database_server() -> Iterator[DatabaseServer]:
 @pytest.fixture(scope="session")
 def database_template(database_server: DatabaseServer) -> Iterator[str]:
     """Name of a migrated database; clone it, do not write to it."""
-    from migrations import migrate_up
+    from less_sync.migrations import migrate_up
 
     name = f"{database_server.run}template"
     try:

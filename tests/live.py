@@ -14,17 +14,24 @@ import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from auth import PERSONAL_SPACE_ROOTS, Permission, delegate, encode_did_key, parse_ucan, personal_space_id
-from bins.services import build_services
-from storage import PostgresPool, PushLanes
-from sync.app import create_app
-from sync.authenticator import Authenticator
-from sync.http_protocol import HttpProtocol
-from sync.key_fetch import KeyFetcher
-from sync.limits import Limits
-from sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
-from sync.services import Services
-from sync.socket import ClientSocket, websocket_protocol
+from less_sync.auth import (
+    PERSONAL_SPACE_ROOTS,
+    Permission,
+    delegate,
+    encode_did_key,
+    parse_ucan,
+    personal_space_id,
+)
+from less_sync.bins.services import build_services
+from less_sync.storage import PostgresPool, PushLanes
+from less_sync.sync.access.key_fetch import KeyFetcher
+from less_sync.sync.access.sign_in import Authenticator
+from less_sync.sync.http.app import create_app
+from less_sync.sync.http.http1 import HttpProtocol
+from less_sync.sync.http.socket import ClientSocket, websocket_protocol
+from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
+from less_sync.sync.services import Services
 from tests.wire.client import Closed, Message, Socket, open_socket
 from tests.wire.issuer import KID, Issuer, new_issuer
 

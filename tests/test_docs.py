@@ -9,11 +9,11 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import fields
 
-from sync.authenticator import AUTH_FAILURES
-from sync.limits import Limits
-from sync.protocol import codes, messages
-from sync.protocol.codes import Close, CloseCode, ErrorCode
-from sync.rpc.registry import METHODS, NOTIFICATIONS
+from less_sync.sync.access.sign_in import AUTH_FAILURES
+from less_sync.sync.limits import Limits
+from less_sync.sync.protocol import codes, messages
+from less_sync.sync.protocol.codes import Close, CloseCode, ErrorCode
+from less_sync.sync.rpc.registry import METHODS, NOTIFICATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "protocol.md").read_text()
@@ -85,7 +85,7 @@ WHO = {
     "space_admin": "who administers the space",
     "each_space_read": "decided for each space, who may read it",
 }
-"""How the page words the rules of `sync/authz.py`."""
+"""How the page words the rules of `sync/access/rules.py`."""
 ROWS = {row.name: row for row in METHODS.values()}
 
 

@@ -10,8 +10,8 @@ from typing import Any, get_args, get_origin
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
-from sync.protocol import codes, frames, messages
-from sync.protocol.codes import Close, CloseCode, ErrorCode
+from less_sync.sync.protocol import codes, frames, messages
+from less_sync.sync.protocol.codes import Close, CloseCode, ErrorCode
 
 EXPECTED: dict[str, str] = {
     "Empty": "c6c094bc0054f9cb",

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from storage.postgres.pool import PostgresPool
-from storage.postgres.space_rows import SPACE_COLUMNS, split_space
-from storage.stores import NOBODY
-from storage.types import Caller, DekKind, DekRow, RewrapStatus, Space
+from less_sync.storage.postgres.pool import PostgresPool
+from less_sync.storage.postgres.space_rows import SPACE_COLUMNS, split_space
+from less_sync.storage.stores import NOBODY
+from less_sync.storage.types import Caller, DekKind, DekRow, RewrapStatus, Space
 
 if TYPE_CHECKING:
     import asyncpg

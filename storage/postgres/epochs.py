@@ -6,9 +6,9 @@ that race one wins, and the others are told the state that beat them.
 
 from uuid import UUID
 
-from storage.postgres.pool import PostgresPool
-from storage.stores import NOBODY
-from storage.types import AdvanceOutcome, Caller, CompleteOutcome, EpochStatus
+from less_sync.storage.postgres.pool import PostgresPool
+from less_sync.storage.stores import NOBODY
+from less_sync.storage.types import AdvanceOutcome, Caller, CompleteOutcome, EpochStatus
 
 
 class PostgresEpochStore:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from storage.postgres.maintenance import purge
-from storage.postgres.pool import PostgresPool
-from storage.types import Invitation
+from less_sync.storage.postgres.maintenance import purge
+from less_sync.storage.postgres.pool import PostgresPool
+from less_sync.storage.types import Invitation
 
 _NO_LIMIT: Final = 2**63 - 1
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
-from storage.postgres.push_batch import batch_arguments, outcome
-from storage.postgres.push_one import push_one
-from storage.queries import sql
-from storage.stores import PushDone
-from storage.types import Push, PushOutcome
+from less_sync.storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
+from less_sync.storage.postgres.push_batch import batch_arguments, outcome
+from less_sync.storage.postgres.push_one import push_one
+from less_sync.storage.queries import sql
+from less_sync.storage.stores import PushDone
+from less_sync.storage.types import Push, PushOutcome
 
 if TYPE_CHECKING:
     import asyncpg

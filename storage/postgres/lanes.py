@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Self
 from uuid import UUID
 
-from storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
-from storage.postgres.lane import Entry, Lane, Line, Result
-from storage.postgres.push_one import push_one
-from storage.stores import PushDone
-from storage.types import Push
+from less_sync.storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
+from less_sync.storage.postgres.lane import Entry, Lane, Line, Result
+from less_sync.storage.postgres.push_one import push_one
+from less_sync.storage.stores import PushDone
+from less_sync.storage.types import Push
 
 if TYPE_CHECKING:
-    from storage.postgres.pool import PostgresPool
+    from less_sync.storage.postgres.pool import PostgresPool
 
 _ENTRY_BYTES: Final = 1024
 """What a queued push and each of its changes weigh beside their payload."""

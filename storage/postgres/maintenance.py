@@ -7,7 +7,7 @@ session keeps a lock, so a process that dies hinders nobody.
 
 from typing import Final
 
-from storage.postgres.pool import PostgresPool
+from less_sync.storage.postgres.pool import PostgresPool
 
 BATCH_ROWS: Final = 1000
 BATCHES_MAX: Final = 1000

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from storage.postgres.pool import PostgresPool
-from storage.postgres.space_rows import SPACE_COLUMNS, split_space
-from storage.stores import NOBODY
-from storage.types import AppendOutcome, AppendStatus, Caller, MemberEntry, MemberLog
+from less_sync.storage.postgres.pool import PostgresPool
+from less_sync.storage.postgres.space_rows import SPACE_COLUMNS, split_space
+from less_sync.storage.stores import NOBODY
+from less_sync.storage.types import AppendOutcome, AppendStatus, Caller, MemberEntry, MemberLog
 
 
 class PostgresMemberStore:

@@ -14,9 +14,9 @@ from uuid import UUID
 
 import asyncpg
 
-from storage.errors import REPEATABLE, Unavailable, translate
-from storage.postgres.url import split_url
-from storage.queries import sql
+from less_sync.storage.errors import REPEATABLE, Unavailable, translate
+from less_sync.storage.postgres.url import split_url
+from less_sync.storage.queries import sql
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

@@ -15,13 +15,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
-from storage.errors import StorageError, translate
-from storage.postgres.pull_values import INLINE_BYTES_MAX, ROWS_FIRST, load, pieces, read_meta, rows_next
-from storage.queries import sql
-from storage.types import MEMBER, PullMeta, PullRow
+from less_sync.storage.errors import StorageError, translate
+from less_sync.storage.postgres.pull_values import (
+    INLINE_BYTES_MAX,
+    ROWS_FIRST,
+    load,
+    pieces,
+    read_meta,
+    rows_next,
+)
+from less_sync.storage.queries import sql
+from less_sync.storage.types import MEMBER, PullMeta, PullRow
 
 if TYPE_CHECKING:
-    from storage.postgres.pool import PooledConnection
+    from less_sync.storage.postgres.pool import PooledConnection
 
 _BEGIN: Final = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = force_custom_plan"

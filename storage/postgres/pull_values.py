@@ -10,11 +10,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from storage.queries import sql
-from storage.types import MEMBER, RECORD, PullMeta, PullRow
+from less_sync.storage.queries import sql
+from less_sync.storage.types import MEMBER, RECORD, PullMeta, PullRow
 
 if TYPE_CHECKING:
-    from storage.postgres.pool import PooledConnection
+    from less_sync.storage.postgres.pool import PooledConnection
 
 ROWS_FIRST: Final = 256
 ROWS_MIN: Final = 16

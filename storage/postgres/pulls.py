@@ -10,16 +10,16 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
-from storage.errors import Unavailable, translate
-from storage.postgres.pull_reader import PullReader
-from storage.postgres.pull_values import read_meta
-from storage.queries import sql
-from storage.types import PullMeta, PullRow
+from less_sync.storage.errors import Unavailable, translate
+from less_sync.storage.postgres.pull_reader import PullReader
+from less_sync.storage.postgres.pull_values import read_meta
+from less_sync.storage.queries import sql
+from less_sync.storage.types import PullMeta, PullRow
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from storage.postgres.pool import PooledConnection, PostgresPool
+    from less_sync.storage.postgres.pool import PooledConnection, PostgresPool
 
 PAGE_ROWS: Final = 512
 PAGE_INLINE_BYTES_MAX: Final = 64 * 1024

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from storage.types import Push, PushOutcome, PushStatus
+from less_sync.storage.types import Push, PushOutcome, PushStatus
 
 if TYPE_CHECKING:
     import asyncpg

@@ -4,13 +4,13 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Final
 
-from storage.errors import REPEATABLE, UNIQUE_VIOLATION, StorageError, translate
-from storage.postgres.push_batch import outcome, single_arguments
-from storage.queries import sql
-from storage.types import Push, PushOutcome, PushStatus
+from less_sync.storage.errors import REPEATABLE, UNIQUE_VIOLATION, StorageError, translate
+from less_sync.storage.postgres.push_batch import outcome, single_arguments
+from less_sync.storage.queries import sql
+from less_sync.storage.types import Push, PushOutcome, PushStatus
 
 if TYPE_CHECKING:
-    from storage.postgres.pool import Connection
+    from less_sync.storage.postgres.pool import Connection
 
 _ATTEMPTS: Final = 3
 

@@ -4,9 +4,9 @@
 transaction: those who take at once take turns, and each sees the slots of those before.
 """
 
-from storage.postgres.maintenance import purge
-from storage.postgres.pool import PostgresPool
-from storage.types import RateSlot
+from less_sync.storage.postgres.maintenance import purge
+from less_sync.storage.postgres.pool import PostgresPool
+from less_sync.storage.types import RateSlot
 
 
 class PostgresRateLimitStore:

@@ -5,9 +5,9 @@ They are read with the space they are in: `read_spaces`, and within every mutati
 
 from uuid import UUID
 
-from storage.postgres.pool import PostgresPool
-from storage.stores import NOBODY
-from storage.types import Caller, RevokeStatus
+from less_sync.storage.postgres.pool import PostgresPool
+from less_sync.storage.stores import NOBODY
+from less_sync.storage.types import Caller, RevokeStatus
 
 
 class PostgresRevocationStore:

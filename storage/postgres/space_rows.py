@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from storage.types import Space
+from less_sync.storage.types import Space
 
 if TYPE_CHECKING:
     import asyncpg

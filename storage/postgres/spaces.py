@@ -13,9 +13,9 @@ from uuid import UUID
 
 import asyncpg
 
-from storage.errors import SpaceExists, StorageError, Unavailable
-from storage.postgres.pool import PostgresPool
-from storage.types import Space, SpacesRead
+from less_sync.storage.errors import SpaceExists, StorageError, Unavailable
+from less_sync.storage.postgres.pool import PostgresPool
+from less_sync.storage.types import Space, SpacesRead
 
 IDS_PER_QUERY_MAX: Final = 4096
 """Ids and CIDs gathered for one query; a single read that asks for more is sent alone."""

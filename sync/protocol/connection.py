@@ -14,17 +14,17 @@ AWAITING_AUTH ───▶ AUTHENTICATING ───▶ OPEN ⟲ MESSAGE
 from enum import Enum, auto
 from typing import Final
 
-from sync.protocol.codes import EXPECTED_BINARY, EXPECTED_BINARY_AUTH, Close
-from sync.protocol.errors import LocalProtocolError, RemoteProtocolError
-from sync.protocol.frames import (
+from less_sync.sync.protocol.codes import EXPECTED_BINARY, EXPECTED_BINARY_AUTH, Close
+from less_sync.sync.protocol.errors import LocalProtocolError, RemoteProtocolError
+from less_sync.sync.protocol.frames import (
     REQUEST_ID_BYTES_MAX,
     Notification,
     Request,
     decode_auth,
     decode_frame,
 )
-from sync.protocol.messages import Message
-from sync.protocol.scanner import DEPTH_MAX
+from less_sync.sync.protocol.messages import Message
+from less_sync.sync.protocol.scanner import DEPTH_MAX
 
 
 class State(Enum):

@@ -8,8 +8,8 @@ frame at most, however many entries go by.
 from collections.abc import Iterable
 from uuid import UUID
 
-from sync.protocol.cbor import ARRAY, BYTES, head, integer, text
-from sync.protocol.frames import FRAME_BYTES_MAX, EncodedResult, encode_response, ws_header
+from less_sync.sync.protocol.cbor import ARRAY, BYTES, head, integer, text
+from less_sync.sync.protocol.frames import FRAME_BYTES_MAX, EncodedResult, encode_response, ws_header
 
 
 class DekListing:

@@ -9,7 +9,7 @@ ProtocolError
 No text of these holds any part of what the peer sent.
 """
 
-from sync.protocol.codes import Close
+from less_sync.sync.protocol.codes import Close
 
 
 class ProtocolError(Exception):

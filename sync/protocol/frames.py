@@ -13,8 +13,8 @@ import cbor2
 from cbor2 import CBORDecodeError
 from msgspec import UNSET, Struct, UnsetType, to_builtins
 
-from sync.protocol.cbor import MAP, head, integer, text
-from sync.protocol.codes import (
+from less_sync.sync.protocol.cbor import MAP, head, integer, text
+from less_sync.sync.protocol.codes import (
     EMPTY_AUTH,
     EMPTY_FRAME,
     EMPTY_TOKEN,
@@ -23,9 +23,9 @@ from sync.protocol.codes import (
     INVALID_FRAME,
     REQUEST_ID_TOO_LONG,
 )
-from sync.protocol.errors import MalformedCbor, ParamsError, RemoteProtocolError
-from sync.protocol.messages import AuthParams, Message, PushResult, decode_params
-from sync.protocol.scanner import DEPTH_MAX, scan_frame
+from less_sync.sync.protocol.errors import MalformedCbor, ParamsError, RemoteProtocolError
+from less_sync.sync.protocol.messages import AuthParams, Message, PushResult, decode_params
+from less_sync.sync.protocol.scanner import DEPTH_MAX, scan_frame
 
 REQUEST, RESPONSE, NOTIFICATION, CHUNK = 0, 1, 2, 3
 """Values of `type`. Any other integer is ignored on receipt."""

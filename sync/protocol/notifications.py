@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from sync.protocol.cbor import ARRAY, BYTES, head, integer, text
-from sync.protocol.frames import FRAME_BYTES_MAX, encode_notification
-from sync.protocol.messages import (
+from less_sync.sync.protocol.cbor import ARRAY, BYTES, head, integer, text
+from less_sync.sync.protocol.frames import FRAME_BYTES_MAX, encode_notification
+from less_sync.sync.protocol.messages import (
     Empty,
     EventNotice,
     FileChange,

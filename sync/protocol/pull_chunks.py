@@ -9,11 +9,11 @@ one `extend`. Every byte is that of the generic encoder over `PullRecord` (stora
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from storage import FILE, MEMBER, RECORD, PullRow
-from sync.protocol.cbor import BYTES, MAP, head, integer, text
-from sync.protocol.errors import LocalProtocolError
-from sync.protocol.frames import encode_chunk, ws_frame, ws_header
-from sync.protocol.messages import (
+from less_sync.storage import FILE, MEMBER, RECORD, PullRow
+from less_sync.sync.protocol.cbor import BYTES, MAP, head, integer, text
+from less_sync.sync.protocol.errors import LocalProtocolError
+from less_sync.sync.protocol.frames import encode_chunk, ws_frame, ws_header
+from less_sync.sync.protocol.messages import (
     MemberEntry,
     PullBegin,
     PullCommit,

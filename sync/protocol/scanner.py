@@ -16,7 +16,7 @@ from typing import Final
 
 from cbor2 import CBORSimpleValue, undefined
 
-from sync.protocol.errors import MalformedCbor
+from less_sync.sync.protocol.errors import MalformedCbor
 
 DEPTH_MAX: Final = 64
 """Containers and tags around an item, the outermost included."""

@@ -6,15 +6,15 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from auth import parse_uuid
-from storage import DekKind, RewrapStatus
-from sync.authz import Access, has_scope
-from sync.errors import RpcError
-from sync.protocol.codes import ErrorCode
-from sync.protocol.deks import DekListing
-from sync.protocol.frames import EncodedResult
-from sync.protocol.messages import DeksGetParams, DeksRewrapParams, DeksRewrapResult, RewrappedDek
-from sync.rpc.call import Call
+from less_sync.auth import parse_uuid
+from less_sync.storage import DekKind, RewrapStatus
+from less_sync.sync.access.rules import Access, has_scope
+from less_sync.sync.call import Call
+from less_sync.sync.errors import RpcError
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.deks import DekListing
+from less_sync.sync.protocol.frames import EncodedResult
+from less_sync.sync.protocol.messages import DeksGetParams, DeksRewrapParams, DeksRewrapResult, RewrappedDek
 
 _SCOPES: Final = {DekKind.RECORDS: "sync", DekKind.FILES: "files"}
 _NOT_FOUND: Final = {

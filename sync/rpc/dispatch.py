@@ -6,14 +6,14 @@ from typing import TypeVar
 
 import structlog
 
-from storage import StorageError
-from sync.errors import RpcError
-from sync.limits import Limits
-from sync.protocol.codes import ErrorCode
-from sync.protocol.errors import ParamsError
-from sync.protocol.frames import Request, encode_error, encode_response
-from sync.protocol.messages import Message, Params, decode_params
-from sync.rpc.call import Call
+from less_sync.storage import StorageError
+from less_sync.sync.call import Call
+from less_sync.sync.errors import RpcError
+from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.errors import ParamsError
+from less_sync.sync.protocol.frames import Request, encode_error, encode_response
+from less_sync.sync.protocol.messages import Message, Params, decode_params
 
 log = structlog.get_logger(__name__)
 

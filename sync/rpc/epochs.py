@@ -2,11 +2,12 @@
 
 import structlog
 
-from storage import EpochStatus
-from sync.authz import Access
-from sync.errors import RpcError
-from sync.protocol.codes import ErrorCode
-from sync.protocol.messages import (
+from less_sync.storage import EpochStatus
+from less_sync.sync.access.rules import Access
+from less_sync.sync.call import Call
+from less_sync.sync.errors import RpcError
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.messages import (
     EPOCH_CONFLICT,
     Empty,
     EpochBeginParams,
@@ -14,7 +15,6 @@ from sync.protocol.messages import (
     EpochCompleteParams,
     EpochConflict,
 )
-from sync.rpc.call import Call
 
 log = structlog.get_logger(__name__)
 

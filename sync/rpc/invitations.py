@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-import storage
-from auth import parse_uuid
-from sync.errors import RpcError
-from sync.protocol.codes import ErrorCode
-from sync.protocol.messages import (
+from less_sync import storage
+from less_sync.auth import parse_uuid
+from less_sync.sync.call import Call
+from less_sync.sync.errors import RpcError
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.messages import (
     Empty,
     Invitation,
     InvitationCreateParams,
@@ -18,8 +19,7 @@ from sync.protocol.messages import (
     InvitationListParams,
     InvitationListResult,
 )
-from sync.protocol.times import time_text
-from sync.rpc.call import Call
+from less_sync.sync.protocol.times import time_text
 
 _MAILBOX: Final = re.compile("[0-9a-f]{64}").fullmatch
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -5,12 +5,13 @@ from typing import Final
 
 import structlog
 
-from storage import AppendStatus, MemberLog, RevokeStatus
-from sync.authz import Access
-from sync.errors import RpcError
-from sync.protocol.codes import ErrorCode
-from sync.protocol.frames import ws_frame
-from sync.protocol.messages import (
+from less_sync.storage import AppendStatus, MemberLog, RevokeStatus
+from less_sync.sync.access.rules import Access
+from less_sync.sync.call import Call
+from less_sync.sync.errors import RpcError
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.frames import ws_frame
+from less_sync.sync.protocol.messages import (
     Empty,
     MemberEntry,
     MembershipAppendParams,
@@ -19,9 +20,8 @@ from sync.protocol.messages import (
     MembershipListResult,
     MembershipRevokeParams,
 )
-from sync.protocol.notifications import membership_notification, revoked_notification
-from sync.rpc.call import Call
-from sync.rpc.presence import end_subscriptions
+from less_sync.sync.protocol.notifications import membership_notification, revoked_notification
+from less_sync.sync.rpc.presence import end_subscriptions
 
 warn = structlog.get_logger(__name__)
 

@@ -7,16 +7,16 @@ and goes through `end_subscriptions`.
 from collections.abc import Iterable
 from uuid import UUID
 
-from sync.broker import Subscriber
-from sync.protocol.frames import ws_frame
-from sync.protocol.messages import EventSendParams, PresenceClearParams, PresenceSetParams
-from sync.protocol.notifications import (
+from less_sync.sync.call import Call
+from less_sync.sync.live.broker import Subscriber
+from less_sync.sync.protocol.frames import ws_frame
+from less_sync.sync.protocol.messages import EventSendParams, PresenceClearParams, PresenceSetParams
+from less_sync.sync.protocol.notifications import (
     event_notification,
     presence_leave_notification,
     presence_notification,
 )
-from sync.rpc.call import Call
-from sync.services import Services
+from less_sync.sync.services import Services
 
 
 def set_(call: Call, params: PresenceSetParams, space: UUID) -> None:

@@ -2,13 +2,13 @@
 
 import structlog
 
-from storage import Pull, Space, StorageError
-from sync.authz import Access, Grant, read_each
-from sync.errors import RpcError
-from sync.protocol.codes import ErrorCode
-from sync.protocol.messages import ChunkedResult, PullParams
-from sync.protocol.pull_chunks import PullEncoder
-from sync.rpc.call import Call
+from less_sync.storage import Pull, Space, StorageError
+from less_sync.sync.access.rules import Access, Grant, read_each
+from less_sync.sync.call import Call
+from less_sync.sync.errors import RpcError
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.messages import ChunkedResult, PullParams
+from less_sync.sync.protocol.pull_chunks import PullEncoder
 
 log = structlog.get_logger(__name__)
 

@@ -6,16 +6,16 @@ from uuid import UUID
 
 import structlog
 
-from storage import Push, PushOutcome, PushStatus, StorageError
-from sync.authz import Access, Grant
-from sync.errors import RpcError
-from sync.limits import Limits
-from sync.protocol.codes import ErrorCode
-from sync.protocol.frames import encode_response, ws_frame
-from sync.protocol.ids import parse_record_id
-from sync.protocol.messages import PushChange, PushParams, PushResult
-from sync.protocol.notifications import removed_files_notification, sync_notification
-from sync.rpc.call import Call
+from less_sync.storage import Push, PushOutcome, PushStatus, StorageError
+from less_sync.sync.access.rules import Access, Grant
+from less_sync.sync.call import Call
+from less_sync.sync.errors import RpcError
+from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.frames import encode_response, ws_frame
+from less_sync.sync.protocol.ids import parse_record_id
+from less_sync.sync.protocol.messages import PushChange, PushParams, PushResult
+from less_sync.sync.protocol.notifications import removed_files_notification, sync_notification
 
 log = structlog.get_logger(__name__)
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sync.authz import (
+from less_sync.sync.access.rules import (
     ANYBODY,
     EACH_SPACE_READ,
     SIGNED_IN,
@@ -12,8 +12,8 @@ from sync.authz import (
     SUBSCRIBED,
     SUBSCRIBED_WITHIN_RATE,
 )
-from sync.protocol import messages as m
-from sync.rpc import (
+from less_sync.sync.protocol import messages as m
+from less_sync.sync.rpc import (
     deks,
     epochs,
     invitations,
@@ -25,8 +25,8 @@ from sync.rpc import (
     subscriptions,
     tokens,
 )
-from sync.rpc.dispatch import notice, push_rpc, rpc, table
-from sync.rpc.records import push_denied
+from less_sync.sync.rpc.dispatch import notice, push_rpc, rpc, table
+from less_sync.sync.rpc.records import push_denied
 
 _FILES_GET: Final = ("deks.getFiles",)
 _FILES_REWRAP: Final = ("deks.rewrapFiles",)

@@ -1,11 +1,11 @@
 """`space.create`, and reading the rows of spaces a caller was granted."""
 
-from auth import parse_uuid
-from storage import SpaceExists, StorageError
-from sync.errors import RpcError
-from sync.protocol.codes import ErrorCode
-from sync.protocol.messages import SpaceCreateParams, SpaceCreateResult
-from sync.rpc.call import Call
+from less_sync.auth import parse_uuid
+from less_sync.storage import SpaceExists, StorageError
+from less_sync.sync.call import Call
+from less_sync.sync.errors import RpcError
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.messages import SpaceCreateParams, SpaceCreateResult
 
 _ROOT_KEY_BYTES = 33
 

@@ -4,12 +4,13 @@ from uuid import UUID
 
 import structlog
 
-from storage import Space, StorageError
-from sync.authz import Access, Grant, Readable, read_each
-from sync.broker import Hold, Provisional
-from sync.errors import RpcError
-from sync.protocol.codes import ErrorCode
-from sync.protocol.messages import (
+from less_sync.storage import Space, StorageError
+from less_sync.sync.access.rules import Access, Grant, Readable, read_each
+from less_sync.sync.call import Call
+from less_sync.sync.errors import RpcError
+from less_sync.sync.live.broker import Hold, Provisional
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.messages import (
     SubscribedSpace,
     SubscribeError,
     SubscribeParams,
@@ -17,8 +18,7 @@ from sync.protocol.messages import (
     SubscribeSpace,
     UnsubscribeParams,
 )
-from sync.rpc.call import Call
-from sync.rpc.presence import end_subscriptions
+from less_sync.sync.rpc.presence import end_subscriptions
 
 log = structlog.get_logger(__name__)
 

@@ -1,10 +1,10 @@
 """`token.refresh`: a session goes on under a newer token of the same caller."""
 
-from auth import AuthError, normalize_issuer
-from sync.authenticator import auth_failure
-from sync.authz import has_scope
-from sync.protocol.messages import TokenRefreshParams, TokenRefreshResult
-from sync.rpc.call import Call
+from less_sync.auth import AuthError, normalize_issuer
+from less_sync.sync.access.rules import has_scope
+from less_sync.sync.access.sign_in import auth_failure
+from less_sync.sync.call import Call
+from less_sync.sync.protocol.messages import TokenRefreshParams, TokenRefreshResult
 
 
 async def refresh(call: Call, params: TokenRefreshParams, _grant: None) -> TokenRefreshResult:

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from auth import Keys, b64url_decode, b64url_encode, encode_did_key
-from auth.es256 import P256_ORDER
+from less_sync.auth import Keys, b64url_decode, b64url_encode, encode_did_key
+from less_sync.auth.es256 import P256_ORDER
 
 NOW = 1_767_225_600
 """2026-01-01T00:00:00Z, the base time of the shared vectors."""

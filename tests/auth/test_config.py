@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth import parse_audiences, parse_trusted_issuers
+from less_sync.auth import parse_audiences, parse_trusted_issuers
 from tests.auth.vectors import auth_vectors
 
 CONFIG = auth_vectors()["config"]

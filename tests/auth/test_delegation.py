@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from auth import (
+from less_sync.auth import (
     AttenuationViolation,
     InvalidUcan,
     Permission,

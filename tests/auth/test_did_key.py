@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multiformats import multibase, multicodec, varint
 
-from auth import DidKeyError, InvalidPoint, InvalidVarint, decode_did_key, encode_did_key
-from auth import errors as auth_errors
-from auth.did_key import DID_CHARS_MAX
+from less_sync.auth import DidKeyError, InvalidPoint, InvalidVarint, decode_did_key, encode_did_key
+from less_sync.auth import errors as auth_errors
+from less_sync.auth.did_key import DID_CHARS_MAX
 from tests.auth.minting import compressed
 from tests.auth.vectors import auth_vectors, names
 

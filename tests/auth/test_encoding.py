@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth import MalformedText, b64url_decode, b64url_encode, granted_scopes, parse_json_object, parse_uuid
-from auth.encoding import JSON_DEPTH_MAX, int_member, split_white_space, text_member, texts_member
+from less_sync.auth import (
+    MalformedText,
+    b64url_decode,
+    b64url_encode,
+    granted_scopes,
+    parse_json_object,
+    parse_uuid,
+)
+from less_sync.auth.encoding import JSON_DEPTH_MAX, int_member, split_white_space, text_member, texts_member
 from tests.auth.vectors import auth_vectors
 
 BASE64URL = auth_vectors()["base64url_no_pad"]

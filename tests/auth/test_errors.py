@@ -5,9 +5,9 @@ from itertools import chain
 
 import pytest
 
-import auth
-from auth import AuthError, SessionError, UcanError
-from auth import errors as auth_errors
+from less_sync import auth
+from less_sync.auth import AuthError, SessionError, UcanError
+from less_sync.auth import errors as auth_errors
 from tests.auth.vectors import auth_vectors
 
 KINDS = [kind for _, kind in inspect.getmembers(auth_errors, inspect.isclass) if issubclass(kind, Exception)]

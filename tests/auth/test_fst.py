@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth import (
+from less_sync.auth import (
     ExpiredFst,
     FstError,
     FstKeys,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
-from auth import (
+from less_sync.auth import (
     InvalidKeyId,
     InvalidSignatureHeader,
     InvalidSignatureInput,
@@ -29,7 +29,7 @@ from auth import (
     sign_request,
     verify_request,
 )
-from auth import errors as auth_errors
+from less_sync.auth import errors as auth_errors
 from tests.auth.minting import NOW
 from tests.auth.vectors import auth_vectors, names
 

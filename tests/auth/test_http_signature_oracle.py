@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from http_message_signatures import HTTPMessageSigner, HTTPMessageVerifier, InvalidSignature, algorithms
 from nacl.signing import SigningKey
 
-from auth import TARGET_SCHEMES, SignedRequest, b64url_decode, sign_request, verify_request
+from less_sync.auth import TARGET_SCHEMES, SignedRequest, b64url_decode, sign_request, verify_request
 from tests.auth.minting import NOW
 from tests.auth.vectors import auth_vectors, names
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth import PERSONAL_SPACE_ROOTS, Identity, derive_mailbox_id, personal_space_id
+from less_sync.auth import PERSONAL_SPACE_ROOTS, Identity, derive_mailbox_id, personal_space_id
 from tests.auth.vectors import auth_vectors
 
 SPACE_ID = auth_vectors()["space_id"]

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth import (
+from less_sync.auth import (
     JWKS_BYTES_MAX,
     JwksPolicy,
     KeyCache,
@@ -19,7 +19,7 @@ from auth import (
     parse_jwk,
     parse_jwks,
 )
-from auth.jwks import KEYS_MAX
+from less_sync.auth.jwks import KEYS_MAX
 from tests.auth.minting import Issuer, without
 from tests.auth.test_tokens import JSON_VALUES
 from tests.auth.vectors import auth_vectors, names, p256_key

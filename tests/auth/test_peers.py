@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
-from auth import (
+from less_sync.auth import (
     FederationTrust,
     Identity,
     InvalidKeyId,

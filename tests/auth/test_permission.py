@@ -2,7 +2,7 @@
 
 import pytest
 
-from auth import Permission, UnknownPermission
+from less_sync.auth import Permission, UnknownPermission
 from tests.auth.vectors import auth_vectors
 
 

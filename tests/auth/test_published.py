@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
-from auth import (
+from less_sync.auth import (
     MalformedText,
     SignedRequest,
     VerificationFailed,
@@ -19,7 +19,7 @@ from auth import (
     parse_jwk,
     verify_request,
 )
-from auth.es256 import P256_ORDER, Es256Signature
+from less_sync.auth.es256 import P256_ORDER, Es256Signature
 from tests.auth.minting import NOW, sign
 from tests.auth.vectors import auth_vectors
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth import (
+from less_sync.auth import (
     InvalidKeyLength,
     InvalidPermission,
     InvalidSession,
@@ -15,7 +15,7 @@ from auth import (
     SessionExpired,
     SessionTokens,
 )
-from auth import errors as auth_errors
+from less_sync.auth import errors as auth_errors
 from tests.auth.minting import NOW
 from tests.auth.vectors import auth_vectors, names
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth import (
+from less_sync.auth import (
     PERSONAL_SPACE_ROOTS,
     TOKEN_CHARS_MAX,
     AuthError,
@@ -31,7 +31,7 @@ from auth import (
     personal_space_id,
     verify_token,
 )
-from auth.es256 import P256_ORDER
+from less_sync.auth.es256 import P256_ORDER
 from tests.auth.minting import NOW, Issuer, jws, without
 from tests.auth.vectors import auth_vectors, names
 

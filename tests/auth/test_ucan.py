@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from auth import (
+from less_sync.auth import (
     CHAIN_LINKS_MAX,
     UCAN_CHARS_MAX,
     AttenuationViolation,
@@ -30,7 +30,7 @@ from auth import (
     parse_ucan,
     ucan_cid,
 )
-from auth import errors as auth_errors
+from less_sync.auth import errors as auth_errors
 from tests.auth.minting import NOW, Person, chain_of, twin_of, without
 from tests.auth.vectors import auth_vectors, names
 

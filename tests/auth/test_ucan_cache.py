@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auth import (
+from less_sync.auth import (
     CHAIN_LINKS_MAX,
     InvalidUcan,
     Permission,

@@ -14,8 +14,8 @@ from uuid import uuid4
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from bins.embedded import EmbeddedPostgres
-from migrations import migrate_up
+from less_sync.bins.postgres.embedded import EmbeddedPostgres
+from less_sync.migrations import migrate_up
 from tests.bench import usage
 from tests.bench.child import Child, raise_open_files
 from tests.bench.report import as_json, table

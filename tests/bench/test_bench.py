@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from websockets.frames import Frame, Opcode
 
-from auth import UcanCache, UcanError
+from less_sync.auth import UcanCache, UcanError
 from tests.bench.chains import measure_chains, new_chain, validate, verify_bare
 from tests.bench.child import Child
 from tests.bench.frames import FrameCounter, client_frame

@@ -29,7 +29,7 @@ async def run_less_sync(
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "bins.cli",
+        "less_sync.bins.commands.main",
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

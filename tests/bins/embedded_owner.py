@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from bins.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 
 async def scalar(url: str, query: str) -> Any:

@@ -137,8 +137,8 @@ async def test_completion_can_be_shown_for_a_shell() -> None:
 async def test_minting_a_token_does_not_load_the_server() -> None:
     code = (
         "import sys; sys.argv = ['less-sync', 'token', '--help']\n"
-        "import bins.cli\n"
-        "try: bins.cli.main()\n"
+        "import less_sync.bins.commands.main\n"
+        "try: less_sync.bins.commands.main.main()\n"
         "finally: print(sorted({'uvicorn', 'asyncpg', 'uvloop', 'rich', 'cbor2'} & set(sys.modules)))"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)

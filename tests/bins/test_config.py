@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from auth import JwksPolicy, Permission
-from bins.config import ConfigError, LogSettings, PeerQuotas, Settings
-from bins.settings_parts import DEV_ADDRESS, ListenAddress
-from sync.limits import Limits
+from less_sync.auth import JwksPolicy, Permission
+from less_sync.bins.settings.config import ConfigError, LogSettings, PeerQuotas, Settings
+from less_sync.bins.settings.parts import DEV_ADDRESS, ListenAddress
+from less_sync.sync.limits import Limits
 
 ROOT = Path(__file__).parents[2]
 NEEDED = {"DATABASE_URL": "postgres://db/sync", "TRUSTED_ISSUERS": "https://accounts.example.com"}

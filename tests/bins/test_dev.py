@@ -13,16 +13,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auth import TokenPolicy, parse_jwks, parse_token, verify_token
-from bins.dev import (
+from less_sync.auth import TokenPolicy, parse_jwks, parse_token, verify_token
+from less_sync.bins.dev import (
     DEV_CLIENT_ID,
     DEV_ISSUER,
     DevIssuer,
-    DevIssuerError,
     dev_identity_hash_key,
     dev_mailbox_id,
     dev_personal_space_id,
 )
+from less_sync.client.kept_key import KeyFileError
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())
@@ -172,7 +172,7 @@ def test_a_damaged_key_file_is_named(tmp_path: Path, content: bytes) -> None:
     DevIssuer(tmp_path)
     path = tmp_path / "dev" / "issuer.pem"
     path.write_bytes(content)
-    with pytest.raises(DevIssuerError, match=r"issuer\.pem does not hold a private key"):
+    with pytest.raises(KeyFileError, match=r"issuer\.pem does not hold a private key"):
         DevIssuer(tmp_path)
 
 
@@ -181,18 +181,18 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     path.parent.mkdir()
     for key in (ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP384R1())):
         path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        with pytest.raises(DevIssuerError, match="does not hold a P-256 key"):
+        with pytest.raises(KeyFileError, match="does not hold a P-256 key"):
             DevIssuer(tmp_path)
 
 
 def test_a_damaged_identity_hash_key_is_named(tmp_path: Path) -> None:
     dev_identity_hash_key(tmp_path)
     (tmp_path / "dev" / "identity-hash-key").write_text("00" * 31)
-    with pytest.raises(DevIssuerError, match="identity-hash-key does not hold 64"):
+    with pytest.raises(KeyFileError, match="identity-hash-key does not hold 64"):
         dev_identity_hash_key(tmp_path)
 
 
 def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DevIssuerError, match=r"cannot keep a key in .*issuer\.pem: Not a directory"):
+    with pytest.raises(KeyFileError, match=r"cannot keep a key in .*issuer\.pem: Not a directory"):
         DevIssuer(tmp_path / "file" / "data")

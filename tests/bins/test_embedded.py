@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from bins.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from tests.bins.embedded_owner import is_running, scalar
 
 ROOT = Path(__file__).parents[2]
@@ -135,7 +135,7 @@ async def test_an_ordinary_user_owns_everything_and_the_data_survive(tmp_path: P
         data_dir.mkdir(mode=0o700)
         os.chown(data_dir, 65534, 65534)
         code = (
-            "import os, sys; from bins.embedded_exec import main;"
+            "import os, sys; from less_sync.bins.postgres.launcher import main;"
             "fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT);"
             "main([str(os.getppid()), str(fd), '65534', '65534', *sys.argv[2:]])"
         )

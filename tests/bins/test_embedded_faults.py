@@ -9,9 +9,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bins import embedded_exec
-from bins.embedded import EmbeddedPostgres, EmbeddedPostgresError, binaries
-from bins.embedded_files import LOG_BYTES_MAX, log_problem, trim_log
+from less_sync.bins.postgres import launcher
+from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, binaries
+from less_sync.bins.postgres.files import LOG_BYTES_MAX, log_problem, trim_log
 from tests.bins.embedded_owner import is_running, scalar
 
 QUICK = {"fsync": "off"}
@@ -36,7 +36,7 @@ def postgres_without_server(cluster: Path, lock: Path) -> Iterator[subprocess.Po
     """A Postgres on `cluster` that no server has started; `lock` is the file it holds."""
     owner = cluster.stat()
     fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    launcher = (sys.executable, "-I", "-S", embedded_exec.__file__, str(os.getpid()), str(fd))
+    start = (sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), str(fd))
     postgres = (
         str(binaries() / "postgres"),
         "-D",
@@ -47,7 +47,7 @@ def postgres_without_server(cluster: Path, lock: Path) -> Iterator[subprocess.Po
         "listen_addresses=",
     )
     process = subprocess.Popen(
-        [*launcher, str(owner.st_uid), str(owner.st_gid), *postgres],
+        [*start, str(owner.st_uid), str(owner.st_gid), *postgres],
         pass_fds=(fd,),
         stderr=subprocess.DEVNULL,
         start_new_session=True,

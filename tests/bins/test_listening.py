@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from bins.errors import CommandError
-from bins.listening import bound_address, open_listeners
-from bins.settings_parts import ListenAddress
+from less_sync.bins.errors import CommandError
+from less_sync.bins.listening import bound_address, open_listeners
+from less_sync.bins.settings.parts import ListenAddress
 
 
 @contextmanager

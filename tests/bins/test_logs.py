@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from bins.logs import configure_logging, describe_fault, log_loop_fault
+from less_sync.bins.logs import configure_logging, describe_fault, log_loop_fault
 
 SECRET = "eyJhbGciOiJFUzI1NiJ9"
 

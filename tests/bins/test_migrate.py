@@ -11,10 +11,10 @@ from typing import Final
 import asyncpg
 import pytest
 
-from bins.embedded import EmbeddedPostgres
-from bins.migrate import app
-from migrations import migrate_up
-from migrations.catalog import load
+from less_sync.bins.commands.migrate import app
+from less_sync.bins.postgres.embedded import EmbeddedPostgres
+from less_sync.migrations import migrate_up
+from less_sync.migrations.catalog import load
 
 ROOT: Final = Path(__file__).parents[2]
 CATALOG: Final = load()
@@ -47,7 +47,7 @@ def in_process(*args: str, **environ: str) -> Outcome:
     """Run the command as a process of its own, with nothing but `environ` said about databases."""
     inherited = {k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "DATA_DIR"}}
     done = subprocess.run(
-        [sys.executable, "-m", "bins.migrate", *args],
+        [sys.executable, "-m", "less_sync.bins.commands.migrate", *args],
         cwd=ROOT,
         env={**inherited, **environ},
         capture_output=True,

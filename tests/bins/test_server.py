@@ -15,9 +15,9 @@ import cbor2
 import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 
-from bins.dev import DevIssuer, dev_personal_space_id
-from bins.errors import CommandError
-from bins.server import migrate_when_reachable
+from less_sync.bins.dev import DevIssuer, dev_personal_space_id
+from less_sync.bins.errors import CommandError
+from less_sync.bins.server import migrate_when_reachable
 from tests.bins.commands import run_less_sync
 from tests.sync.raw_http import Response, connected, fetch
 from tests.wire.client import Closed, Message, Socket, open_socket
@@ -219,7 +219,15 @@ async def test_a_database_that_stays_away_is_given_up() -> None:
 
 async def test_a_signal_while_the_database_is_awaited_ends_the_start(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bins.cli", "serve", "--dev", "--database-url", "postgres://127.0.0.1:1/x"),
+        *(
+            sys.executable,
+            "-m",
+            "less_sync.bins.commands.main",
+            "serve",
+            "--dev",
+            "--database-url",
+            "postgres://127.0.0.1:1/x",
+        ),
         *("--data-dir", str(tmp_path)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -12,7 +12,7 @@ import cbor2
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from sync.protocol.frames import Response, decode_server_frame, encode_request
+from less_sync.sync.protocol.frames import Response, decode_server_frame, encode_request
 from tests.bench.usage import children
 from tests.live import Client
 from tests.wire.client import Message, Socket, open_socket

@@ -8,8 +8,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from bins.embedded import EmbeddedPostgres
-from migrations import migrate_up
+from less_sync.bins.postgres.embedded import EmbeddedPostgres
+from less_sync.migrations import migrate_up
 from tests.integration.waiting import until
 from tests.live import Client, Live, live_server
 

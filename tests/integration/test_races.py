@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from sync.protocol.frames import Notification
+from less_sync.sync.protocol.frames import Notification
 from tests.integration.waiting import until
 from tests.live import Client, Live, live_server
 

@@ -6,10 +6,10 @@ from typing import Final
 
 import asyncpg
 
-from migrations import migrate_up
-from migrations.catalog import Catalog, load
-from migrations.connection import Connection, connect
-from migrations.schema import Schema, snapshot
+from less_sync.migrations import migrate_up
+from less_sync.migrations.catalog import Catalog, load
+from less_sync.migrations.connection import Connection, connect
+from less_sync.migrations.schema import Schema, snapshot
 
 CATALOG: Final = load()
 LAST: Final = max(CATALOG)

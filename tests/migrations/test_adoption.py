@@ -2,8 +2,8 @@
 
 import pytest
 
-from migrations import MigrationError, migrate_up, pending, status, version
-from migrations.catalog import BASELINE_CHECKSUM
+from less_sync.migrations import MigrationError, migrate_up, pending, status, version
+from less_sync.migrations.catalog import BASELINE_CHECKSUM
 
 from .support import (
     LAST,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from migrations import MigrationError, create
-from migrations.catalog import SCRIPTS, load
+from less_sync.migrations import MigrationError, create
+from less_sync.migrations.catalog import SCRIPTS, load
 
 from .support import CATALOG, OWN
 

@@ -10,9 +10,9 @@ from typing import Final
 
 import pytest
 
-from migrations import MigrationError, migrate_down, migrate_up, version
-from migrations.connection import Connection, lock_key, migration_lock
-from migrations.schema import expected
+from less_sync.migrations import MigrationError, migrate_down, migrate_up, version
+from less_sync.migrations.connection import Connection, lock_key, migration_lock
+from less_sync.migrations.schema import expected
 
 from .support import BLOCKED, CATALOG, LAST, connected, seeded_at, shared_versions, tables, with_query
 
@@ -23,7 +23,7 @@ DEADLINE_S: Final = 60.0
 def start_up(url: str) -> subprocess.Popen[str]:
     """A process that runs `migrate up`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "bins.migrate", "up"],
+        [sys.executable, "-m", "less_sync.bins.commands.migrate", "up"],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": url},
         stdout=subprocess.PIPE,

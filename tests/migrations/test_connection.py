@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from migrations import DatabaseUnreachable, migrate_up, version
-from migrations.connection import connect, driver_url, lock_key
+from less_sync.migrations import DatabaseUnreachable, migrate_up, version
+from less_sync.migrations.connection import connect, driver_url, lock_key
 
 from .support import with_query
 

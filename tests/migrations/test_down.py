@@ -2,7 +2,7 @@
 
 import pytest
 
-from migrations import (
+from less_sync.migrations import (
     MigrationError,
     NeedsConfirmation,
     NothingToRollBack,
@@ -11,8 +11,8 @@ from migrations import (
     revertible,
     version,
 )
-from migrations.catalog import Catalog, Migration
-from migrations.schema import expected
+from less_sync.migrations.catalog import Catalog, Migration
+from less_sync.migrations.schema import expected
 
 from .support import (
     CATALOG,

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from migrations import Cursorless, MigrationError, cursorless, migrate_up, repair_cursors
+from less_sync.migrations import Cursorless, MigrationError, cursorless, migrate_up, repair_cursors
 
 from .support import BLOCKED, SEED, SPACE, connected, execute, fetch, up_to, value
 

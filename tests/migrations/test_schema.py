@@ -2,8 +2,8 @@
 
 import json
 
-from migrations import migrate_up
-from migrations.schema import EXPECTED_FILE, Schema, expected
+from less_sync.migrations import migrate_up
+from less_sync.migrations.schema import EXPECTED_FILE, Schema, expected
 
 from .support import code, tables, up_to
 

@@ -3,7 +3,7 @@
 import asyncio
 from uuid import UUID
 
-from migrations import migrate_down, migrate_up, status, version
+from less_sync.migrations import migrate_down, migrate_up, status, version
 
 from .support import CATALOG, LAST, SPACE, code, connected, execute, relations, tables, value, with_query
 

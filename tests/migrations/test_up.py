@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from migrations import MigrationError, cursorless, migrate_up, pending, status, version
-from migrations.catalog import Catalog, Migration
+from less_sync.migrations import MigrationError, cursorless, migrate_up, pending, status, version
+from less_sync.migrations.catalog import Catalog, Migration
 
 from .support import (
     CATALOG,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 from uuid import UUID
 
-from storage import Caller, DekKind, RateSlot
+from less_sync.storage import Caller, DekKind, RateSlot
 from tests.storage import operations as op
 from tests.storage.model import Model
 

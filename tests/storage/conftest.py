@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes
+from less_sync.storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes
 
 
 @pytest.fixture

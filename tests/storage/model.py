@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from storage import Caller, DekKind, MemberEntry, PullRow, Space
+from less_sync.storage import Caller, DekKind, MemberEntry, PullRow, Space
 
 ADMITTED, NO_SPACE, REVOKED, NOT_PERSONAL = 0, 2, 5, 7
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 from uuid import UUID
 
-from storage import (
+from less_sync.storage import (
     Caller,
     DekKind,
     MemberEntry,

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from storage import (
+from less_sync.storage import (
     PostgresPool,
     PostgresPullStore,
     PullMeta,
@@ -22,7 +22,7 @@ from storage import (
 )
 
 if TYPE_CHECKING:
-    from storage.postgres.pool import PooledConnection
+    from less_sync.storage.postgres.pool import PooledConnection
 
 DEK: Final = (1).to_bytes(4, "big") + bytes(range(40))
 """A wrapped DEK of epoch 1."""

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import (
+from less_sync.storage import (
     DekKind,
     DekRow,
     PostgresDekStore,
@@ -16,7 +16,7 @@ from storage import (
     RewrapStatus,
     StorageError,
 )
-from storage.queries import sql
+from less_sync.storage.queries import sql
 from tests.storage.support import DEK, execute, many_records, select, shared_space, written
 
 RECORDS, FILES = DekKind.RECORDS, DekKind.FILES

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import (
+from less_sync.storage import (
     AdvanceOutcome,
     Caller,
     CompleteOutcome,

@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
-from storage import SpaceNotFound, StorageError, Unavailable
-from storage.errors import translate
+from less_sync.storage import SpaceNotFound, StorageError, Unavailable
+from less_sync.storage.errors import translate
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import Invitation, PostgresInvitationStore, PostgresPool
-from storage.queries import sql
+from less_sync.storage import Invitation, PostgresInvitationStore, PostgresPool
+from less_sync.storage.queries import sql
 from tests.storage.support import execute, select
 
 MINE, OTHERS = "a1" * 32, "b2" * 32

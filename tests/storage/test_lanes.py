@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import (
+from less_sync.storage import (
     PostgresPool,
     PostgresSpaceStore,
     Push,
@@ -141,7 +141,7 @@ async def test_a_completion_that_raises_is_reported_and_stops_nobody(
         told.set()
         raise RuntimeError("broken completion")
 
-    with caplog.at_level(logging.ERROR, logger="storage.postgres.lanes"):
+    with caplog.at_level(logging.ERROR, logger="less_sync.storage.postgres.lanes"):
         lanes.submit(make_push(uuid4(), (uuid4(), 0, b"x"), client="c"), broken)
         space = uuid4()
         assert await written(lanes, space, (uuid4(), 0, b"x")) == 1

@@ -5,9 +5,9 @@ from typing import Final
 
 import pytest
 
-from storage import PostgresInvitationStore, PostgresPool, PostgresRateLimitStore, StorageError
-from storage.postgres.maintenance import BATCH_ROWS, LOCK_NAME
-from storage.queries import sql
+from less_sync.storage import PostgresInvitationStore, PostgresPool, PostgresRateLimitStore, StorageError
+from less_sync.storage.postgres.maintenance import BATCH_ROWS, LOCK_NAME
+from less_sync.storage.queries import sql
 from tests.storage.support import execute, select
 
 EXPIRED: Final = 2 * BATCH_ROWS + 17

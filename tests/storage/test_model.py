@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from storage import PostgresPool, PushLanes, PushStatus, RateSlot
+from less_sync.storage import PostgresPool, PushLanes, PushStatus, RateSlot
 from tests.storage.choices import MAKERS, Choices
 from tests.storage.model import Model
 from tests.storage.operations import ROOT_KEY, CreateSpace, Operation, Server, read_tables

@@ -5,7 +5,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import FILE, MEMBER, RECORD, PostgresPool, PostgresPullStore, PullMeta, PullRow, PushLanes
+from less_sync.storage import (
+    FILE,
+    MEMBER,
+    RECORD,
+    PostgresPool,
+    PostgresPullStore,
+    PullMeta,
+    PullRow,
+    PushLanes,
+)
 from tests.storage.support import DEK, as_tuple, execute, many_records, pulled, shared_space, written
 
 

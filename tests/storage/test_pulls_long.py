@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import PostgresPool, PostgresPullStore, PullRow, PushLanes
-from storage.queries import sql
+from less_sync.storage import PostgresPool, PostgresPullStore, PullRow, PushLanes
+from less_sync.storage.queries import sql
 from tests.storage.support import (
     DEK,
     as_tuple,

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes, PushStatus
-from storage.postgres.push_one import push_one
+from less_sync.storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes, PushStatus
+from less_sync.storage.postgres.push_one import push_one
 from tests.storage.support import DEK, make_push, opened, pulled, submit
 
 RECORDS = [uuid4() for _ in range(6)]

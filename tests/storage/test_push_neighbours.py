@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import PostgresPool, PostgresPullStore, PushLanes, PushOutcome, PushStatus
+from less_sync.storage import PostgresPool, PostgresPullStore, PushLanes, PushOutcome, PushStatus
 from tests.storage.support import (
     DEK,
     execute,

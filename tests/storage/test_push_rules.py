@@ -4,7 +4,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes, PushOutcome, PushStatus
+from less_sync.storage import (
+    PostgresPool,
+    PostgresPullStore,
+    PostgresSpaceStore,
+    PushLanes,
+    PushOutcome,
+    PushStatus,
+)
 from tests.storage.support import (
     DEK,
     Change,

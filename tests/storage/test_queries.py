@@ -2,8 +2,8 @@
 
 import pytest
 
-from storage import PostgresPool
-from storage.queries import QUERIES
+from less_sync.storage import PostgresPool
+from less_sync.storage.queries import QUERIES
 
 
 async def test_every_query_prepares(pool: PostgresPool) -> None:

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from storage import PostgresPool, PostgresRateLimitStore, RateSlot
-from storage.queries import sql
+from less_sync.storage import PostgresPool, PostgresRateLimitStore, RateSlot
+from less_sync.storage.queries import sql
 from tests.storage.support import execute, select
 
 ACTOR, ANOTHER = "c3" * 32, "d4" * 32

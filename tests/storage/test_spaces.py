@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from storage import PostgresPool, PostgresSpaceStore, Space, SpaceExists
+from less_sync.storage import PostgresPool, PostgresSpaceStore, Space, SpaceExists
 from tests.storage.support import execute, select
 
 

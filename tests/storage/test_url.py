@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage.postgres.url import split_url
+from less_sync.storage.postgres.url import split_url
 from tests.storage.support import opened, select
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
-from bins.listening import bound_address, open_listeners
-from bins.settings_parts import ListenAddress
-from sync.http_protocol import HttpProtocol
+from less_sync.bins.listening import bound_address, open_listeners
+from less_sync.bins.settings.parts import ListenAddress
+from less_sync.sync.http.http1 import HttpProtocol
 
 TIMEOUT_S = 20.0
 

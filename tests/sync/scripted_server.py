@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from sync.protocol.frames import (
+from less_sync.sync.protocol.frames import (
     Request,
     decode_auth,
     decode_frame,
@@ -16,7 +16,7 @@ from sync.protocol.frames import (
     encode_notification,
     encode_response,
 )
-from sync.protocol.messages import SubscribeParams, decode_params
+from less_sync.sync.protocol.messages import SubscribeParams, decode_params
 
 
 class Peer:

@@ -9,11 +9,11 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from storage import InvitationStore, PostgresInvitationStore, Unavailable
-from sync.background import maintain, run_background, sweep
-from sync.limits import Limits
-from sync.presence import SWEEP_MAX, Departure, Presence
-from sync.protocol.frames import Notification
+from less_sync.storage import InvitationStore, PostgresInvitationStore, Unavailable
+from less_sync.sync.background import maintain, run_background, sweep
+from less_sync.sync.limits import Limits
+from less_sync.sync.live.presence import SWEEP_MAX, Departure, Presence
+from less_sync.sync.protocol.frames import Notification
 from tests.integration.waiting import until
 from tests.live import Live, live_server
 

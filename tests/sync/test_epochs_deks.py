@@ -12,9 +12,9 @@ import asyncpg
 import cbor2
 import pytest
 
-from auth import Permission
-from sync.limits import Limits
-from sync.protocol.frames import Chunk, Response, encode_request
+from less_sync.auth import Permission
+from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.frames import Chunk, Response, encode_request
 from tests.bench.usage import peak_bytes, reset_peak
 from tests.live import ISSUER, Client, Live, Person, claims, live_server
 from tests.wire.client import KEEPALIVE, Message, Socket, open_socket

@@ -6,8 +6,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from sync.limits import Limits
-from sync.protocol.frames import Notification
+from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.frames import Notification
 from tests.live import Client, Live, live_server
 
 MAILBOX = "ab" * 32

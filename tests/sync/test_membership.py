@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from auth import Permission
-from sync.limits import Limits
-from sync.protocol.frames import Response
+from less_sync.auth import Permission
+from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.frames import Response
 from tests.live import Client, Live, Person, live_server
 
 UNLIMITED = Limits(membership_appends_per_window=10_000)

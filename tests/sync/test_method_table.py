@@ -9,9 +9,9 @@ from uuid import uuid4
 import cbor2
 import pytest
 
-from auth import Permission
-from sync.protocol.frames import encode_request
-from sync.rpc.registry import METHODS, NOTIFICATIONS
+from less_sync.auth import Permission
+from less_sync.sync.protocol.frames import encode_request
+from less_sync.sync.rpc.registry import METHODS, NOTIFICATIONS
 from tests.live import Client, Live, Person, live_server
 
 READ, WRITE, ADMIN = Permission.READ, Permission.WRITE, Permission.ADMIN

@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from auth import UCAN_CHARS_MAX, Permission
-from storage import PostgresSpaceStore, Space, SpacesRead
-from sync.protocol.frames import Notification
+from less_sync.auth import UCAN_CHARS_MAX, Permission
+from less_sync.storage import PostgresSpaceStore, Space, SpacesRead
+from less_sync.sync.protocol.frames import Notification
 from tests.auth.minting import Person as Minter
 from tests.auth.minting import twin_of
 from tests.live import Client, Live, Person, cid_of, live_server

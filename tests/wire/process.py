@@ -32,7 +32,7 @@ class ServerProcess:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "bins.cli",
+            "less_sync.bins.commands.main",
             *self._arguments,
             cwd=Path(__file__).parent.parent.parent,
             env=self._environment,

@@ -5,10 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from bins.config import Settings
-from bins.listening import open_listeners
-from bins.server import HttpServer
-from bins.services import open_services
+from less_sync.bins.listening import open_listeners
+from less_sync.bins.server import HttpServer
+from less_sync.bins.services import open_services
+from less_sync.bins.settings.config import Settings
 from tests.wire.issuer import AUDIENCE, closed_port, new_issuer, served_key_set
 from tests.wire.replay import Target
 from tests.wire.scenario import Scenario, Vectors

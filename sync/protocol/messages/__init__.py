@@ -9,7 +9,7 @@ sharing.py  members, invitations, epochs, wrapped DEKs
 notices.py  notifications in both directions
 """
 
-from sync.protocol.messages.base import (
+from less_sync.sync.protocol.messages.base import (
     I32,
     I64,
     Empty,
@@ -18,7 +18,7 @@ from sync.protocol.messages.base import (
     Result,
     decode_params,
 )
-from sync.protocol.messages.core import (
+from less_sync.sync.protocol.messages.core import (
     AuthParams,
     ChunkedResult,
     MemberEntry,
@@ -44,7 +44,7 @@ from sync.protocol.messages.core import (
     TokenRefreshResult,
     UnsubscribeParams,
 )
-from sync.protocol.messages.notices import (
+from less_sync.sync.protocol.messages.notices import (
     EventNotice,
     EventSendParams,
     FileChange,
@@ -59,7 +59,7 @@ from sync.protocol.messages.notices import (
     SyncNotice,
     SyncRecord,
 )
-from sync.protocol.messages.sharing import (
+from less_sync.sync.protocol.messages.sharing import (
     EPOCH_CONFLICT,
     DeksGetParams,
     DeksResult,

@@ -7,7 +7,7 @@ from cbor2 import undefined
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import fields
 
-from sync.protocol.errors import ParamsError
+from less_sync.sync.protocol.errors import ParamsError
 
 I32 = Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
 I64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]

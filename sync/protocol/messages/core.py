@@ -2,7 +2,7 @@
 
 from msgspec import field
 
-from sync.protocol.messages.base import I32, I64, Params, Result
+from less_sync.sync.protocol.messages.base import I32, I64, Params, Result
 
 # auth (protocol 3.1)
 

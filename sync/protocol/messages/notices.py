@@ -1,7 +1,7 @@
 """Notifications in both directions (protocol 10 and 11)."""
 
-from sync.protocol.messages.base import I32, I64, Params, Result
-from sync.protocol.messages.core import MemberEntry
+from less_sync.sync.protocol.messages.base import I32, I64, Params, Result
+from less_sync.sync.protocol.messages.core import MemberEntry
 
 # From clients (protocol 10)
 

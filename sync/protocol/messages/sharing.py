@@ -4,8 +4,8 @@ from typing import Final
 
 from msgspec import field
 
-from sync.protocol.messages.base import I32, I64, Params, Result
-from sync.protocol.messages.core import MemberEntry
+from less_sync.sync.protocol.messages.base import I32, I64, Params, Result
+from less_sync.sync.protocol.messages.core import MemberEntry
 
 EPOCH_CONFLICT: Final = "epoch_conflict"
 """`error` of an `EpochConflict`; the one spelling clients know (gap G21)."""

@@ -5,7 +5,7 @@ from cbor2 import dumps
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.protocol.cbor import ARRAY, BYTES, MAP, TEXT, head, integer, text
+from less_sync.sync.protocol.cbor import ARRAY, BYTES, MAP, TEXT, head, integer, text
 
 EDGES = [
     edge

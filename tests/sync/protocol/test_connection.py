@@ -7,7 +7,7 @@ from cbor2 import dumps
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.protocol.codes import (
+from less_sync.sync.protocol.codes import (
     AUTH_TIMEOUT,
     EMPTY_AUTH,
     EXPECTED_BINARY,
@@ -16,9 +16,15 @@ from sync.protocol.codes import (
     LIFETIME_REACHED,
     REQUEST_ID_TOO_LONG,
 )
-from sync.protocol.connection import TRANSITIONS, Authenticate, Connection, State, Step
-from sync.protocol.errors import LocalProtocolError, RemoteProtocolError
-from sync.protocol.frames import KEEPALIVE, Notification, Request, encode_notification, encode_request
+from less_sync.sync.protocol.connection import TRANSITIONS, Authenticate, Connection, State, Step
+from less_sync.sync.protocol.errors import LocalProtocolError, RemoteProtocolError
+from less_sync.sync.protocol.frames import (
+    KEEPALIVE,
+    Notification,
+    Request,
+    encode_notification,
+    encode_request,
+)
 from tests.sync.protocol.cbor_examples import anything, nested
 
 AUTH = encode_notification("auth", {"token": "secret"})

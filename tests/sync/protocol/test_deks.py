@@ -9,9 +9,9 @@ from cbor2 import loads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.protocol.deks import DekListing
-from sync.protocol.frames import FRAME_BYTES_MAX, encode_chunk, encode_response, ws_frame
-from sync.protocol.messages import DeksResult, FileDek, FileDeksResult, RecordDek
+from less_sync.sync.protocol.deks import DekListing
+from less_sync.sync.protocol.frames import FRAME_BYTES_MAX, encode_chunk, encode_response, ws_frame
+from less_sync.sync.protocol.messages import DeksResult, FileDek, FileDeksResult, RecordDek
 
 WIRE = json.loads((Path(__file__).parents[2] / "vectors" / "wire.json").read_text())
 SCENARIOS = ("deks/get", "deks/rewrap", "deks/rewrap-changed", "file-deks/get-rewrap")

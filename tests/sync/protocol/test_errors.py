@@ -1,7 +1,7 @@
 """What the errors of the protocol say: codes and states, never input."""
 
-from sync.protocol.codes import INVALID_FRAME
-from sync.protocol.errors import (
+from less_sync.sync.protocol.codes import INVALID_FRAME
+from less_sync.sync.protocol.errors import (
     LocalProtocolError,
     MalformedCbor,
     ParamsError,

@@ -9,7 +9,7 @@ from cbor2 import CBORTag, dumps, undefined
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.protocol.codes import (
+from less_sync.sync.protocol.codes import (
     EMPTY_AUTH,
     EMPTY_FRAME,
     EMPTY_TOKEN,
@@ -20,8 +20,8 @@ from sync.protocol.codes import (
     Close,
     ErrorCode,
 )
-from sync.protocol.errors import RemoteProtocolError
-from sync.protocol.frames import (
+from less_sync.sync.protocol.errors import RemoteProtocolError
+from less_sync.sync.protocol.frames import (
     AUTH_ITEMS_MAX,
     KEEPALIVE,
     Chunk,
@@ -40,8 +40,8 @@ from sync.protocol.frames import (
     ws_frame,
     ws_header,
 )
-from sync.protocol.messages import Empty, PushResult
-from sync.protocol.scanner import DEPTH_MAX, REFUSED
+from less_sync.sync.protocol.messages import Empty, PushResult
+from less_sync.sync.protocol.scanner import DEPTH_MAX, REFUSED
 from tests.sync.protocol.cbor_examples import anything, nested
 
 HEADERS: dict[Any, Any] = {"type": 0, "id": "1", "method": "x"}

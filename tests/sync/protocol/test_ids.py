@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.protocol.ids import parse_record_id
+from less_sync.sync.protocol.ids import parse_record_id
 
 
 @given(st.uuids())

@@ -7,10 +7,10 @@ from cbor2 import dumps, loads, undefined
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.protocol import messages
-from sync.protocol.errors import ParamsError
-from sync.protocol.frames import encode_value
-from sync.protocol.messages import (
+from less_sync.sync.protocol import messages
+from less_sync.sync.protocol.errors import ParamsError
+from less_sync.sync.protocol.frames import encode_value
+from less_sync.sync.protocol.messages import (
     EPOCH_CONFLICT,
     AuthParams,
     ChunkedResult,
@@ -60,7 +60,7 @@ from sync.protocol.messages import (
     UnsubscribeParams,
     decode_params,
 )
-from sync.protocol.scanner import REFUSED
+from less_sync.sync.protocol.scanner import REFUSED
 
 VALID: list[tuple[type[Params], dict[Any, Any]]] = [
     (AuthParams, {"token": "t"}),

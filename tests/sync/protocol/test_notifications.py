@@ -11,8 +11,13 @@ from cbor2 import dumps, loads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.protocol.frames import FRAME_BYTES_MAX, Notification, decode_server_frame, encode_notification
-from sync.protocol.messages import (
+from less_sync.sync.protocol.frames import (
+    FRAME_BYTES_MAX,
+    Notification,
+    decode_server_frame,
+    encode_notification,
+)
+from less_sync.sync.protocol.messages import (
     EventNotice,
     FileChange,
     FileNotice,
@@ -27,7 +32,7 @@ from sync.protocol.messages import (
     SyncRecord,
     decode_params,
 )
-from sync.protocol.notifications import (
+from less_sync.sync.protocol.notifications import (
     INVITATION,
     event_notification,
     file_notification,

@@ -7,11 +7,11 @@ from asyncpg.pgproto.pgproto import UUID as DriverUUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import FILE, MEMBER, RECORD, PullRow
-from sync.protocol import pull_chunks
-from sync.protocol.errors import LocalProtocolError
-from sync.protocol.frames import encode_chunk, ws_frame
-from sync.protocol.messages import (
+from less_sync.storage import FILE, MEMBER, RECORD, PullRow
+from less_sync.sync.protocol import pull_chunks
+from less_sync.sync.protocol.errors import LocalProtocolError
+from less_sync.sync.protocol.frames import encode_chunk, ws_frame
+from less_sync.sync.protocol.messages import (
     MemberEntry,
     PullBegin,
     PullCommit,
@@ -20,7 +20,7 @@ from sync.protocol.messages import (
     PullRecord,
     Result,
 )
-from sync.protocol.pull_chunks import PullEncoder
+from less_sync.sync.protocol.pull_chunks import PullEncoder
 
 SPACE = "{4B131AA1-543C-5C6B-92CD-3DB468A95E64}"
 

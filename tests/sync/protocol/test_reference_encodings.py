@@ -2,15 +2,15 @@
 
 import pytest
 
-from sync.protocol.codes import ErrorCode
-from sync.protocol.frames import (
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.frames import (
     encode_chunk,
     encode_error,
     encode_notification,
     encode_request,
     encode_response,
 )
-from sync.protocol.messages import AuthParams, ChunkedResult, Empty, PullCommit, PushResult
+from less_sync.sync.protocol.messages import AuthParams, ChunkedResult, Empty, PullCommit, PushResult
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from cbor2 import CBORSimpleValue, undefined
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sync.protocol.errors import MalformedCbor
-from sync.protocol.frames import _NO_TAGS
-from sync.protocol.scanner import DEPTH_MAX, REFUSED, scan, scan_frame
+from less_sync.sync.protocol.errors import MalformedCbor
+from less_sync.sync.protocol.frames import _NO_TAGS
+from less_sync.sync.protocol.scanner import DEPTH_MAX, REFUSED, scan, scan_frame
 from tests.sync.protocol.cbor_examples import CountedBytes, anything, encoded_plain, mutated, nested
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.protocol.times import time_text
+from less_sync.sync.protocol.times import time_text
 
 SECOND = 1_000_000
 

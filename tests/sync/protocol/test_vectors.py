@@ -7,11 +7,11 @@ from typing import Any
 import cbor2
 import pytest
 
-from sync.protocol.codes import EXPECTED_BINARY, EXPECTED_BINARY_AUTH, Close, CloseCode
-from sync.protocol.connection import Authenticate, Connection
-from sync.protocol.errors import ParamsError, RemoteProtocolError
-from sync.protocol.frames import Notification, Request, encode_error, encode_notification
-from sync.protocol.messages import (
+from less_sync.sync.protocol.codes import EXPECTED_BINARY, EXPECTED_BINARY_AUTH, Close, CloseCode
+from less_sync.sync.protocol.connection import Authenticate, Connection
+from less_sync.sync.protocol.errors import ParamsError, RemoteProtocolError
+from less_sync.sync.protocol.frames import Notification, Request, encode_error, encode_notification
+from less_sync.sync.protocol.messages import (
     DeksGetParams,
     DeksRewrapParams,
     EpochBeginParams,

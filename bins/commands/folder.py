@@ -1,0 +1,255 @@
+"""The commands `push`, `pull`, `watch` and `key`. What they need is imported when they run."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import typer
+
+from less_sync.client.folder.errors import FolderError
+
+if TYPE_CHECKING:
+    from less_sync.client.folder.access import TokenOptions
+    from less_sync.client.folder.engine import WatchTimes
+
+EXIT_CODES: Final = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but files were skipped, 4 another key file is "
+    "needed, 5 token refused, 6 server unreachable, 7 disk full, 8 folder in use, 9 no access to the shared "
+    "space, 130 interrupted."
+)
+
+DATA_DIR: Final = Path("data")
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder.", show_default=False)]
+Server = Annotated[
+    str | None,
+    typer.Option(envvar="LESS_SYNC_SERVER", metavar="URL", help="The server; default 127.0.0.1:5379."),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(metavar="JWT", help="A session token; else LESS_SYNC_TOKEN, out of sight of `ps`."),
+]
+TokenFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Read the token from here at every connect.")
+]
+TokenCommand = Annotated[
+    str | None, typer.Option(metavar="COMMAND", help="Run this at every connect; it prints the token.")
+]
+User = Annotated[
+    str | None,
+    typer.Option(envvar="LESS_SYNC_USER", metavar="NAME", help="Without a token: whose, of a dev server."),
+]
+DataDir = Annotated[
+    Path, typer.Option(envvar="DATA_DIR", metavar="DIR", help="The dev server's data directory.")
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="LESS_SYNC_KEY_FILE", metavar="FILE", help="The key file; made when missing. Devices share it."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per line instead of text.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the folder commands to the umbrella command."""
+    app.command(epilog=EXIT_CODES)(push)
+    app.command(epilog=EXIT_CODES)(pull)
+    app.command(epilog=EXIT_CODES)(watch)
+    key = typer.Typer(
+        name="key",
+        help="Carry the key file to another device; show your DID.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    key.command("export", epilog=EXIT_CODES)(key_export)
+    key.command("import", epilog=EXIT_CODES)(key_import)
+    key.command("did", epilog=EXIT_CODES)(key_did)
+    app.add_typer(key)
+
+
+def push(
+    folder: Folder,
+    *,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> None:
+    """Push what changed in a folder to your personal space, encrypted.
+
+    Files here are left alone. A file that changed on the server too is named and left for `pull`.
+    """
+    tokens = (token, token_file, token_command, user, data_dir)
+    run_verb("push", folder, server, tokens, key_file, json=json)
+
+
+def pull(
+    folder: Folder,
+    *,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> None:
+    """Bring a folder up to what is in your personal space.
+
+    Nothing is pushed. A file that changed on both sides is kept twice: the server's under its name, the one
+    from here as `name (conflict DATE TIME).ext`.
+    """
+    tokens = (token, token_file, token_command, user, data_dir)
+    run_verb("pull", folder, server, tokens, key_file, json=json)
+
+
+def watch(
+    folder: Folder,
+    *,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    key_file: KeyFile = None,
+    json: Json = False,
+    interval: Annotated[
+        float, typer.Option(min=0.05, max=3600, metavar="SECONDS", help="How often to look at the folder.")
+    ] = 2.0,
+) -> None:
+    """Keep a folder and your personal space alike, both ways, until Ctrl-C.
+
+    Survives restarts of the server, and with --token-file, --token-command or --user also the end of a token.
+    """
+    from less_sync.client.folder.engine import WatchTimes
+
+    tokens = (token, token_file, token_command, user, data_dir)
+    times = WatchTimes(scan_interval_s=interval)
+    run_verb("watch", folder, server, tokens, key_file, json=json, times=times)
+
+
+def key_export(
+    file: Annotated[Path | None, typer.Argument(help="Write here instead of printing.")] = None,
+    *,
+    key_file: KeyFile = None,
+) -> None:
+    """Print the key, or write it to a new file with mode 0600. Whoever has it can read your files."""
+    from less_sync.client.folder.errors import UsageProblem
+    from less_sync.client.folder.keyfile import default_key_path, load_key, save_key
+
+    path = key_file or default_key_path()
+    try:
+        try:
+            key = load_key(path)
+        except FileNotFoundError:
+            raise UsageProblem(
+                f"there is no key file {path} yet", "the first push, pull or watch makes it"
+            ) from None
+        if file is None:
+            print(key.line())
+        elif not save_key(file, key):
+            raise UsageProblem(f"{file} exists already")
+    except FolderError as error:
+        _fail(error)
+
+
+def key_import(
+    file: Annotated[Path | None, typer.Argument(help="Read from here instead of standard input.")] = None,
+    *,
+    key_file: KeyFile = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace another key; it is kept beside.")] = False,
+) -> None:
+    """Take over the key of another device."""
+    from less_sync.client.folder.errors import UsageProblem
+    from less_sync.client.folder.keyfile import default_key_path, import_key, load_key, parse_key
+
+    path = key_file or default_key_path()
+    try:
+        try:
+            key = parse_key(sys.stdin.read(4096)) if file is None or str(file) == "-" else load_key(file)
+        except FileNotFoundError:
+            raise UsageProblem(f"there is no file {file}") from None
+        kept = import_key(path, key, force=force)
+    except FolderError as error:
+        _fail(error)
+    print(f"key {key.fingerprint} is in {path}")
+    if kept is not None:
+        print(f"the former one is in {kept}")
+
+
+def key_did(
+    *,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: Annotated[
+        Path | None,
+        typer.Option(envvar="LESS_SYNC_DID_KEY_FILE", metavar="FILE", help="The key behind your DID."),
+    ] = None,
+) -> None:
+    """Print your DID, by which others let you into their spaces; makes its key if there is none."""
+    from less_sync.bins.dev import DevPeople
+    from less_sync.client.sharing.person import person_from
+
+    issuer = DevPeople.found_in(data_dir)
+    try:
+        print(person_from(did_key_file, user=user, issuer=issuer, make=True).did)
+    except FolderError as error:
+        _fail(error)
+
+
+def token_options(
+    token: str | None, file: Path | None, command: str | None, user: str | None, data_dir: Path
+) -> "TokenOptions":
+    """Options about tokens with what the environment adds."""
+    from less_sync.bins.dev import DevPeople
+    from less_sync.bins.settings.config import environment
+    from less_sync.client.folder.access import TokenOptions
+
+    if token is None and file is None and command is None:
+        token = environment().get("LESS_SYNC_TOKEN") or None
+    return TokenOptions(token, file, command, user, data_dir, DevPeople.found_in(data_dir))
+
+
+def run_verb(
+    verb: str,
+    folder: Path,
+    server: str | None,
+    tokens: tuple[str | None, Path | None, str | None, str | None, Path],
+    key_file: Path | None,
+    *,
+    json: bool,
+    times: "WatchTimes | None" = None,
+) -> NoReturn:
+    """Run `push`, `pull` or `watch` and exit with its code."""
+    from less_sync.bins.settings.config import environment
+    from less_sync.client.folder.access import DEFAULT_SERVER
+    from less_sync.client.folder.engine import WatchTimes
+    from less_sync.client.folder.keyfile import default_key_path
+    from less_sync.client.folder.report import JsonReporter, TextReporter
+    from less_sync.client.folder.run import Job, Verb, run_job
+
+    job = Job(
+        verb=Verb(verb),
+        folder=folder,
+        server=server or DEFAULT_SERVER,
+        tokens=token_options(*tokens),
+        key_file=key_file or default_key_path(),
+        did_key_file=Path(did) if (did := environment().get("LESS_SYNC_DID_KEY_FILE")) else None,
+        times=times or WatchTimes(),
+    )
+    raise typer.Exit(run_job(job, JsonReporter() if json else TextReporter()))
+
+
+def _fail(error: FolderError) -> NoReturn:
+    print(f"Error: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"  {error.hint}", file=sys.stderr)
+    raise typer.Exit(int(error.exit_code))

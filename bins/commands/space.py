@@ -1,0 +1,237 @@
+"""The commands `space ...`. What they need is imported when they run."""
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from less_sync.bins.commands.folder import (
+    DATA_DIR,
+    EXIT_CODES,
+    DataDir,
+    Json,
+    KeyFile,
+    Server,
+    Token,
+    TokenCommand,
+    TokenFile,
+    User,
+)
+from less_sync.bins.commands.space_members import add_member_commands
+from less_sync.bins.commands.space_options import (
+    HERE,
+    DidKeyFile,
+    PermissionName,
+    SharedFolder,
+    options_of,
+    run,
+    seconds,
+    text_of,
+)
+from less_sync.client.folder.paths import STATE_DIR
+
+if TYPE_CHECKING:
+    from less_sync.client.sharing.session import Output
+
+    Work = Callable[[Output], Awaitable[int | None]]
+
+
+def add_space_commands(app: typer.Typer) -> None:
+    """Add the group `space` to the umbrella command."""
+    space = typer.Typer(
+        name="space",
+        help="Share a folder with other people.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    space.command("create", epilog=EXIT_CODES)(create)
+    space.command("invite-token", epilog=EXIT_CODES)(invite_token)
+    space.command("join", epilog=EXIT_CODES)(join)
+    space.command("revoke", epilog=EXIT_CODES)(revoke)
+    space.command("explain", epilog=EXIT_CODES)(explain)
+    add_member_commands(space)
+    app.add_typer(space)
+
+
+def create(
+    folder: SharedFolder = HERE,
+    *,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> None:
+    """Make a shared space and bind a folder to it: `push`, `pull` and `watch` then use that space.
+
+    The space's root key is kept beside your key file. Nothing is pushed yet.
+    """
+    from less_sync.client.folder.keyfile import default_key_path
+    from less_sync.client.sharing import spaces
+
+    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    keys_dir = (key_file or default_key_path()).parent
+
+    async def work(output: "Output") -> None:
+        await spaces.create(options, folder, keys_dir, output)
+        output.hint("`less-sync push` sends what is in it, `less-sync space invite-token` lets others in")
+
+    run(work, as_json=json)
+
+
+def invite_token(
+    folder: SharedFolder = HERE,
+    *,
+    to: Annotated[str, typer.Option(metavar="DID", help="Whom: what `less-sync key did` printed there.")],
+    permission: Annotated[PermissionName, typer.Option(help="What they may do.")] = PermissionName.WRITE,
+    expires: Annotated[str, typer.Option(metavar="TIME", help="How long: 90m, 24h, 90d.")] = "90d",
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
+    json: Json = False,
+) -> None:
+    """Let somebody into the folder's space: print one line of text to send to them.
+
+    It holds a token for their DID and the space's keys encrypted to it: nobody else can use it. A token never
+    outlives yours. Needs no server.
+    """
+    from less_sync.auth import Permission
+    from less_sync.client.sharing import spaces
+
+    options = options_of(None, (None, None, None, user, data_dir), did_key_file)
+    expires_at = int(time.time()) + seconds(expires)
+    invitee = spaces.Invitee(to, Permission[permission.name], expires_at)
+
+    async def work(output: "Output") -> None:
+        bundle = spaces.invite_token(options, folder, invitee)
+        output.tell("invite", bundle, bundle=bundle)
+
+    run(work, as_json=json)
+
+
+def join(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one with files.")],
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE", help="The line you were sent; - reads standard input.")
+    ],
+    *,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
+    json: Json = False,
+) -> None:
+    """Enter a space: bind a folder to it and pull.
+
+    A file that is in both is kept twice. Joining again with a newer bundle takes over its token.
+    """
+    from less_sync.bins.commands.folder import run_verb
+    from less_sync.client.sharing import spaces
+
+    tokens = (token, token_file, token_command, user, data_dir)
+    options = options_of(server, tokens, did_key_file)
+    text = text_of(bundle)
+
+    async def work(output: "Output") -> None:
+        await spaces.join(options, folder, text, output)
+
+    run(work, as_json=json, goes_on=True)
+    run_verb("pull", folder, server, tokens, None, json=json)
+
+
+def revoke(
+    folder: SharedFolder = HERE,
+    *,
+    cid: Annotated[str | None, typer.Option(metavar="CID", help="The token with this CID.")] = None,
+    bundle: Annotated[
+        str | None, typer.Option(metavar="BUNDLE", help="The token of this bundle; - reads standard input.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="DID", help="All tokens made for this DID from this folder.")
+    ] = None,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
+    json: Json = False,
+) -> None:
+    """Take a token back. Whoever uses it is cut off at once, and everybody they passed it on to.
+
+    What they have pulled stays with them, and the keys they know open what was written before: rotate the
+    space's key to keep what comes from them even if the server helped.
+    """
+    from less_sync.client.sharing import spaces
+
+    if sum(one is not None for one in (cid, bundle, to)) != 1:
+        raise typer.BadParameter("give one of --cid, --bundle and --to")
+    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    what = spaces.Revocation(cid, None if bundle is None else text_of(bundle), to)
+
+    async def work(output: "Output") -> None:
+        await spaces.revoke(options, folder, what, output)
+
+    run(work, as_json=json)
+
+
+def explain(
+    token: Annotated[
+        str,
+        typer.Argument(metavar="TOKEN", help="A UCAN, a bundle, the folder of a space, or - to read one."),
+    ],
+    *,
+    permission: Annotated[
+        PermissionName | None, typer.Option(help="To do what; default what the token grants.")
+    ] = None,
+    did: Annotated[
+        str | None, typer.Option("--as", metavar="DID", help="Who asks; default whom it was given to.")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(metavar="ID", help="In which space; default the one it is about.")
+    ] = None,
+    database_url: Annotated[
+        str | None, typer.Option(envvar="DATABASE_URL", metavar="URL", help="The server's database.")
+    ] = None,
+    data_dir: DataDir = DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Say in words why a token may or may not do a thing in a space: each link of its chain.
+
+    The root key and revocations are read from --database-url, or from the private Postgres of --data-dir;
+    without either, what could not be checked is named. Exit code 9 when the answer is no.
+    """
+    from less_sync.bins.commands.explain import Inquiry, inquire
+
+    # os.path: a text too long for a name is no folder, and no error.
+    if token == "-" or not os.path.isdir(os.path.join(token, STATE_DIR)):
+        text, folder = text_of(token), None
+    else:
+        text, folder = "", Path(token)
+    inquiry = Inquiry(
+        token=text,
+        folder=folder,
+        permission=None if permission is None else permission.name,
+        audience=did,
+        space=space,
+        database_url=database_url or None,
+        data_dir=data_dir,
+    )
+
+    async def work(output: "Output") -> int:
+        return await inquire(inquiry, output, now_s=datetime.now(UTC).timestamp())
+
+    run(work, as_json=json)

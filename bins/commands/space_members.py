@@ -1,0 +1,220 @@
+"""The commands `space members|invite|accept|rotate|presence|send`; what they need is imported when run."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from less_sync.bins.commands.folder import (
+    DATA_DIR,
+    EXIT_CODES,
+    DataDir,
+    Json,
+    Server,
+    Token,
+    TokenCommand,
+    TokenFile,
+    User,
+    run_verb,
+)
+from less_sync.bins.commands.space_options import (
+    HERE,
+    DidKeyFile,
+    PermissionName,
+    SharedFolder,
+    options_of,
+    run,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from less_sync.client.sharing.session import Output
+
+
+def add_member_commands(space: typer.Typer) -> None:
+    """Add the commands about the people of a space."""
+    for command in (members, invite, accept, rotate, presence, send):
+        space.command(epilog=EXIT_CODES)(command)
+
+
+def members(
+    folder: SharedFolder = HERE,
+    *,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
+    json: Json = False,
+) -> None:
+    """List who is in the folder's space, by its membership log."""
+    from less_sync.client.sharing import people
+
+    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+
+    async def work(output: "Output") -> None:
+        await people.members(options, folder, output)
+
+    run(work, as_json=json)
+
+
+def invite(
+    folder: SharedFolder = HERE,
+    *,
+    to: Annotated[
+        str | None, typer.Option(metavar="DID", help="Whom: what `less-sync key did` printed there.")
+    ] = None,
+    mailbox: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Their mailbox: the `mailbox_id` of their tokens.")
+    ] = None,
+    to_user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Instead of both: a user of the dev server here.")
+    ] = None,
+    permission: Annotated[PermissionName, typer.Option(help="What they may do.")] = PermissionName.WRITE,
+    expires: Annotated[str, typer.Option(metavar="TIME", help="How long: 90m, 24h, 90d.")] = "90d",
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
+    json: Json = False,
+) -> None:
+    """Let somebody into the folder's space and leave the invitation in their mailbox on the server.
+
+    As `invite-token`, but the members hear of it too, and so the next key reaches them whoever makes it.
+    """
+    from less_sync.auth import Permission
+    from less_sync.client.sharing import people
+    from less_sync.client.sharing.spaces import Invitee
+
+    named = to is not None and mailbox is not None and to_user is None
+    if not named and (to_user is None or to is not None or mailbox is not None):
+        raise typer.BadParameter("give --to and --mailbox, or --to-user")
+    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    expires_at = int(time.time()) + seconds(expires)
+
+    async def work(output: "Output") -> None:
+        address = people.dev_address(options, to_user) if to_user else people.Address(to or "", mailbox or "")
+        invitee = Invitee(address.did, Permission[permission.name], expires_at)
+        await people.invite(options, folder, invitee, address, output)
+
+    run(work, as_json=json)
+
+
+def accept(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Where to; without it, list what waits.")
+    ] = None,
+    *,
+    id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which invitation, if several spaces wait.")
+    ] = None,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
+    json: Json = False,
+) -> None:
+    """Enter the space of an invitation that waits in your mailbox: bind a folder to it and pull."""
+    from less_sync.client.sharing import people
+
+    tokens = (token, token_file, token_command, user, data_dir)
+    options = options_of(server, tokens, did_key_file)
+
+    async def work(output: "Output") -> None:
+        if folder is None:
+            await people.list_mailbox(options, output)
+        else:
+            await people.accept(options, folder, id, output)
+
+    run(work, as_json=json, goes_on=folder is not None)
+    if folder is not None:
+        run_verb("pull", folder, server, tokens, None, json=json)
+
+
+def rotate(
+    folder: SharedFolder = HERE,
+    *,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="DID", help="Revoke all tokens of this member first.")
+    ] = None,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
+    json: Json = False,
+) -> None:
+    """Give the space a new key, known to its present members alone; with --remove, to all but these.
+
+    If it was interrupted, run it again: it goes on where it stopped.
+    """
+    from less_sync.client.sharing.rotation import rotate_folder
+
+    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+
+    async def work(output: "Output") -> None:
+        await rotate_folder(options, folder, remove or (), output)
+
+    run(work, as_json=json)
+
+
+def presence(
+    folder: SharedFolder = HERE,
+    *,
+    say: Annotated[str, typer.Option(metavar="TEXT", help="What the others see beside your DID.")] = "",
+    once: Annotated[
+        bool, typer.Option("--once", help="Tell who is there and end, without being there.")
+    ] = False,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
+    json: Json = False,
+) -> None:
+    """Be present in the folder's space, and tell who else is and what they `send`, until Ctrl-C."""
+    from less_sync.client.sharing import presence as room
+
+    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+
+    async def work(output: "Output") -> None:
+        await room.presence(options, folder, say, output, once=once)
+
+    run(work, as_json=json, until_stopped=True)
+
+
+def send(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
+    folder: SharedFolder = HERE,
+    *,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
+    json: Json = False,
+) -> None:
+    """Send a text to whoever is in `presence` now. It is stored nowhere."""
+    from less_sync.client.sharing import presence as room
+
+    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+
+    async def work(output: "Output") -> None:
+        await room.send(options, folder, text, output)
+
+    run(work, as_json=json)

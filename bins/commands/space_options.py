@@ -1,0 +1,71 @@
+"""Options and helpers that both modules of `space` commands use."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from less_sync.client.sharing.session import Options, Output
+
+    Work = Callable[[Output], Awaitable[int | None]]
+
+HERE: Final = Path()
+_TEXT_CHARS_MAX: Final = 256 * 1024
+
+DidKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="LESS_SYNC_DID_KEY_FILE",
+        metavar="FILE",
+        help="The key behind your DID; default that of --user at a dev server, else less-sync/did.pem.",
+    ),
+]
+SharedFolder = Annotated[
+    Path, typer.Argument(metavar="[DIR]", help="The folder of the space; default this one.")
+]
+
+
+class PermissionName(StrEnum):
+    """What a token lets its holder do; each includes those before."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+def options_of(
+    server: str | None,
+    tokens: tuple[str | None, Path | None, str | None, str | None, Path],
+    did_key_file: Path | None,
+) -> "Options":
+    """What the options of a command say together with the environment."""
+    from less_sync.bins.commands.folder import token_options
+    from less_sync.client.folder.access import DEFAULT_SERVER
+    from less_sync.client.sharing.session import Options
+
+    return Options(server or DEFAULT_SERVER, token_options(*tokens), did_key_file)
+
+
+def run(work: "Work", *, as_json: bool, goes_on: bool = False, until_stopped: bool = False) -> None:
+    """Run a command and exit with its code; with `goes_on`, return if that is 0."""
+    from less_sync.client.sharing.session import run_command
+
+    status = run_command(work, as_json=as_json, until_stopped=until_stopped)
+    if status or not goes_on:
+        raise typer.Exit(status)
+
+
+def text_of(argument: str) -> str:
+    """The argument itself, or standard input for `-`."""
+    return sys.stdin.read(_TEXT_CHARS_MAX) if argument == "-" else argument
+
+
+def seconds(text: str) -> int:
+    """What --expires says."""
+    from less_sync.bins.commands.main import parse_ttl
+
+    return parse_ttl(text, option="--expires")

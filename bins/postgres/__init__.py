@@ -1,0 +1,1 @@
+"""The embedded Postgres, and what is read from a database beside the server."""

@@ -1,0 +1,63 @@
+"""What a database says about a space: its root key, and which UCANs are revoked there. Reads alone."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+from uuid import UUID
+
+from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.client.folder.errors import FolderError, UsageProblem
+from less_sync.client.sharing.explain import Evidence
+from less_sync.storage import PostgresPool, PostgresSpaceStore, StorageError
+
+_SOCKET: Final = ".s.PGSQL.5432"
+
+
+async def read_evidence(url: str | None, data_dir: Path, space: UUID, cids: Sequence[str]) -> Evidence | None:
+    """Look a space and CIDs up in the database of a URL, else in the private Postgres of a data directory.
+
+    None when neither is there.
+
+    Raises:
+        UsageProblem: the private Postgres cannot be used.
+        FolderError: the database does not answer.
+    """
+    if url is None and not EmbeddedPostgres.exists(data_dir):
+        return None
+    try:
+        async with _database(url, data_dir) as found:
+            pool = await PostgresPool.open(found)
+            try:
+                read = await PostgresSpaceStore(pool).read_spaces([space], [(space, cid) for cid in cids])
+            finally:
+                await pool.aclose(5)
+    except EmbeddedPostgresError as error:
+        raise UsageProblem(str(error)) from error
+    except (StorageError, OSError, ValueError) as error:
+        raise FolderError("the database cannot be read", "is it the right one, and migrated?") from error
+    row = read.spaces.get(space)
+    revoked = frozenset(cid for _, cid in read.revoked)
+    return Evidence(row is not None, row.root_public_key if row else None, revoked)
+
+
+@asynccontextmanager
+async def _database(url: str | None, data_dir: Path) -> AsyncIterator[str]:
+    """The running server's Postgres by its socket, or one started for as long as it is needed."""
+    if url is not None:
+        yield url
+        return
+    running = _running(data_dir)
+    if running is not None:
+        yield running
+        return
+    async with EmbeddedPostgres(data_dir) as postgres:
+        yield postgres.url
+
+
+def _running(data_dir: Path) -> str | None:
+    directory = (data_dir / "socket").resolve()
+    if not (directory / _SOCKET).exists():
+        return None
+    return f"postgresql://postgres@/postgres?host={quote(str(directory), safe='/')}&port=5432"

@@ -1,0 +1,1 @@
+"""Settings: read from the environment, checked, all problems told at once."""

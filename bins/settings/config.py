@@ -1,0 +1,246 @@
+"""Settings of the server: the only reader of its environment variables.
+
+`Settings.from_env` is pure. It reads every variable in the order of operations chapter 10, collects all
+problems and raises them together, so that an operator mends an environment in one go. `docs/settings.md`
+lists what is read here; a test compares the two.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, Self, cast
+
+from less_sync.auth import JwksPolicy, Permission, TokenPolicy, parse_audiences
+from less_sync.bins.settings.parts import (
+    ListenAddress,
+    parse_admin_operations,
+    parse_database_url,
+    parse_identity_hash_key,
+    parse_listen_address,
+    parse_log_level,
+    parse_subprotocols,
+    parse_trusted_issuers_or_dev,
+    read_limits,
+)
+from less_sync.bins.settings.reader import SettingsReader, quoted
+from less_sync.sync.limits import Limits
+
+DEV_AUDIENCE: Final = "less-sync"
+FILE_BYTES_LIMIT_MAX: Final = 5 * 1024**3
+YEAR_S: Final = 31_536_000
+
+
+def environment() -> Mapping[str, str]:
+    """The environment of this process, for the commands that hand it on or need one variable of it."""
+    return os.environ
+
+
+class ConfigError(Exception):
+    """The environment is not usable. `problems` holds one message each, in the chapter's order."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """Which Postgres, and how many connections to it."""
+
+    url: str | None = field(repr=False)
+    """None: the server brings its own Postgres along, under the data directory."""
+    connections_max: int
+    push_lanes: int
+    """Connections beyond `connections_max`, for pushes alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSettings:
+    """Where file content is kept and how large it may be (operations chapters 10.4, 11, 14)."""
+
+    backend: Literal["none", "local", "s3"]
+    directory: Path
+    bytes_max: int
+    orphan_sweep_interval_s: int | None
+    """None: no sweep."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerQuotas:
+    """What one federation peer may use (operations chapter 10.5)."""
+
+    spaces: int
+    records_per_hour: int
+    bytes_per_hour: int
+    invitations_per_hour: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged, and how."""
+
+    level: str
+    """One of `settings_parts.LOG_LEVELS`."""
+    format: Literal["text", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything an operator can set, checked. Secrets and issuers are left out of `repr`."""
+
+    data_dir: Path
+    dev: bool
+    """True: tokens of the server's own development issuer are accepted, and no others."""
+    listen: ListenAddress
+    database: DatabaseSettings
+    trusted_issuers: Mapping[str, str] = field(repr=False)
+    """Normalised issuer to the URL of its key set; empty in dev mode."""
+    token_policy: TokenPolicy = field(repr=False)
+    jwks_policy: JwksPolicy
+    enforce_token_expiry: bool
+    admin_operations: Permission
+    files: FileSettings
+    identity_hash_key: bytes | None = field(repr=False)
+    peer_quotas: PeerQuotas
+    limits: Limits
+    perf_mode: bool
+    subprotocols: tuple[str, ...]
+    cors_expose_etag: bool
+    maintenance_interval_s: int
+    shutdown_grace_s: int
+    log: LogSettings
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], *, embedded: bool = False, dev: bool = False) -> Self:
+        """Read and check all settings.
+
+        Args:
+            embedded: an *unset* `DATABASE_URL` means the server's own Postgres, and then an unset
+                `TRUSTED_ISSUERS` means dev mode, as `less-sync serve` offers. Otherwise both must be set.
+            dev: dev mode was asked for, whatever the database.
+
+        Raises:
+            ConfigError: with all problems at once.
+        """
+        reader = SettingsReader(env)
+        own_database = embedded and not reader.is_set("DATABASE_URL")
+        dev_mode = dev or (own_database and not reader.is_set("TRUSTED_ISSUERS"))
+        data_dir = Path(reader.text("DATA_DIR") or "data")
+        # One statement per part, in the order of the chapter: that is the order of the messages.
+        listen = parse_listen_address(reader, dev=dev_mode)
+        database_url = None if own_database else parse_database_url(reader)
+        issuers = parse_trusted_issuers_or_dev(reader, dev=dev_mode)
+        audiences = {DEV_AUDIENCE} if dev_mode else parse_audiences(reader.text("AUDIENCES"))
+        backend, directory = _file_storage(reader, data_dir)
+        identity_hash_key = parse_identity_hash_key(reader)
+        peer_quotas = _peer_quotas(reader)
+        blob_bytes_max = reader.count("MAX_RECORD_BLOB_SIZE", Limits().record_blob_bytes)
+        file_bytes_max = reader.count("MAX_FILE_SIZE", 104_857_600, max=FILE_BYTES_LIMIT_MAX)
+        perf_mode = reader.flag("PERF_MODE", False)
+        connections_max = reader.count("DATABASE_MAX_CONNECTIONS", 10, max=10_000)
+        shutdown_grace_s = reader.count("SHUTDOWN_GRACE_SECONDS", 8, max=YEAR_S)
+        maintenance_interval_s = reader.count("MAINTENANCE_INTERVAL_SECONDS", 600, max=YEAR_S)
+        sweep_s = reader.optional_count("FILE_ORPHAN_SWEEP_SECONDS", max=YEAR_S)
+        log = _log(reader)
+        cors_expose_etag = reader.flag("CORS_EXPOSE_ETAG", False)
+        jwks_policy = _jwks_policy(reader)
+        token_policy = _token_policy(reader, frozenset(audiences))
+        enforce_token_expiry = reader.flag("WS_ENFORCE_TOKEN_EXPIRY", False)
+        admin_operations = parse_admin_operations(reader)
+        if reader.text("DATA_DIR") == "":
+            reader.problems.append("DATA_DIR must not be empty")
+        push_lanes = reader.count("PUSH_LANES", 2, max=64)
+        subprotocols = parse_subprotocols(reader)
+        limits = read_limits(reader, record_blob_bytes=blob_bytes_max, perf_mode=perf_mode, dev=dev_mode)
+        if reader.problems:
+            raise ConfigError(reader.problems)
+        return cls(
+            data_dir=data_dir,
+            dev=dev_mode,
+            listen=listen,
+            database=DatabaseSettings(database_url, connections_max, push_lanes),
+            trusted_issuers=issuers,
+            token_policy=token_policy,
+            jwks_policy=jwks_policy,
+            enforce_token_expiry=enforce_token_expiry,
+            admin_operations=admin_operations,
+            files=FileSettings(backend, directory, file_bytes_max, sweep_s),
+            identity_hash_key=identity_hash_key,
+            peer_quotas=peer_quotas,
+            limits=limits,
+            perf_mode=perf_mode,
+            subprotocols=subprotocols,
+            cors_expose_etag=cors_expose_etag,
+            maintenance_interval_s=maintenance_interval_s,
+            shutdown_grace_s=shutdown_grace_s,
+            log=log,
+        )
+
+    def warnings(self) -> list[str]:
+        """What deserves a WARN line at start, though the server does start."""
+        found = []
+        if self.identity_hash_key is None and not self.dev:
+            found.append("rate limiting is disabled: IDENTITY_HASH_KEY is not set")
+        if not self.token_policy.audiences:
+            found.append("token audiences are not checked: AUDIENCES is not set")
+        if self.limits.record_blob_bytes > self.limits.frame_bytes and not self._blob_limit_is_default:
+            frame_bytes = self.limits.frame_bytes
+            found.append(
+                f"MAX_RECORD_BLOB_SIZE is above the limit of a WebSocket message, {frame_bytes} bytes"
+            )
+        if self.perf_mode:
+            found.append("perf mode enabled: connection and rate limits are off")
+        if self.files.backend != "none":
+            found.append("file storage is configured, but this version has no file routes yet")
+        return found
+
+    @property
+    def _blob_limit_is_default(self) -> bool:
+        return self.limits.record_blob_bytes == Limits().record_blob_bytes
+
+
+def _file_storage(reader: SettingsReader, data_dir: Path) -> tuple[Literal["none", "local", "s3"], Path]:
+    """Operations chapter 10.4: exact spelling, `fs` is `local`; empty counts as unset."""
+    backend = reader.text_or_unset("FILE_STORAGE_BACKEND", "FILE_STORAGE") or "none"
+    if backend not in ("none", "local", "fs", "s3"):
+        expected = 'expected "none", "local", or "s3"'
+        reader.problems.append(f"invalid FILE_STORAGE_BACKEND {quoted(backend)}: {expected}")
+        backend = "none"
+    directory = reader.text_or_unset("FILE_STORAGE_PATH", "FILE_FS_PATH")
+    kind = cast(Literal["none", "local", "s3"], "local" if backend == "fs" else backend)
+    return kind, Path(directory) if directory else data_dir / "files"
+
+
+def _peer_quotas(reader: SettingsReader) -> PeerQuotas:
+    return PeerQuotas(
+        spaces=reader.count("FEDERATION_MAX_SPACES", 1000),
+        records_per_hour=reader.count("FEDERATION_MAX_RECORDS_PER_HOUR", 10_000),
+        bytes_per_hour=reader.count("FEDERATION_MAX_BYTES_PER_HOUR", 524_288_000),
+        invitations_per_hour=reader.count("FEDERATION_MAX_INVITATIONS_PER_HOUR", 100),
+        connections=reader.count("FEDERATION_MAX_CONNECTIONS", 3),
+    )
+
+
+def _log(reader: SettingsReader) -> LogSettings:
+    level = parse_log_level(reader)
+    return LogSettings(
+        level, "json" if reader.choice("LOG_FORMAT", "text", ("text", "json")) == "json" else "text"
+    )
+
+
+def _jwks_policy(reader: SettingsReader) -> JwksPolicy:
+    defaults = JwksPolicy()
+    return JwksPolicy(
+        ttl_s=reader.count("JWKS_REFRESH_TTL", int(defaults.ttl_s), max=YEAR_S),
+        stale_max_s=reader.count("JWKS_MAX_STALE", int(defaults.stale_max_s), max=YEAR_S),
+    )
+
+
+def _token_policy(reader: SettingsReader, audiences: frozenset[str]) -> TokenPolicy:
+    require_exp = reader.flag("REQUIRE_TOKEN_EXP", True)
+    derive = reader.choice("PERSONAL_SPACE_CHECK", "claim", ("claim", "derive")) == "derive"
+    return TokenPolicy(
+        audiences=audiences, require_exp=require_exp, personal_space_check="derive" if derive else "claim"
+    )

@@ -1,0 +1,210 @@
+"""Where the server is and who we are: its address, the source of tokens, the personal space they name."""
+
+import asyncio
+import json
+import shlex
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+from less_sync.auth import AuthError, b64url_decode, parse_uuid
+from less_sync.client.folder.errors import TokenProblem, UsageProblem
+from less_sync.client.kept_key import KeyFileError
+from less_sync.sync.client import TokenUnavailable
+
+DEFAULT_SERVER: Final = "ws://127.0.0.1:5379/api/v1/ws"
+_ROUTE: Final = "/api/v1/ws"
+_SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+_TOKEN_BYTES_MAX: Final = 64 * 1024
+_COMMAND_TIMEOUT_S: Final = 30.0
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+
+class LocalIssuer(Protocol):
+    """The issuer of a dev server whose files are at hand: it makes tokens and keeps the keys of users.
+
+    Each method raises KeyFileError when a file cannot be used, and ValueError for what is no user's name.
+    """
+
+    def token(self, user: str) -> str:
+        """A fresh token."""
+
+    def key(self, user: str) -> EllipticCurvePrivateKey:
+        """The P-256 key behind the user's DID."""
+
+    def mailbox_id(self, user: str) -> str:
+        """Where invitations for the user are left."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOptions:
+    """What the command line and the environment say about tokens; at most one of the first three is set.
+
+    `issuer` is that of the dev server in `data_dir`, None when there is none.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    file: Path | None = None
+    command: str | None = None
+    user: str | None = None
+    data_dir: Path = Path("data")
+    issuer: LocalIssuer | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A source of tokens; `renewable` when asking again may give another one."""
+
+    source: Callable[[], Awaitable[str]]
+    renewable: bool
+
+
+def server_url(text: str) -> str:
+    """The WebSocket address of a server named by host and port, base URL or full URL, ws(s) or http(s).
+
+    Raises:
+        UsageProblem: no such address.
+    """
+    parts = urlsplit(text if "://" in text else f"ws://{text}")
+    scheme = _SCHEMES.get(parts.scheme)
+    try:
+        valid = scheme is not None and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid or scheme is None or "@" in parts.netloc:
+        raise UsageProblem(f"not a server's address: {text}", "for example https://sync.example.org")
+    path = parts.path.rstrip("/")
+    if not path.endswith("/ws"):
+        path += "/ws" if path.endswith("/api/v1") else _ROUTE
+    return urlunsplit((scheme, parts.netloc, path, "", ""))
+
+
+def is_exposed(url: str) -> bool:
+    """Whether a token sent there travels unencrypted through a network."""
+    parts = urlsplit(url)
+    return parts.scheme == "ws" and parts.hostname not in _LOOPBACK
+
+
+def tokens_from(options: TokenOptions) -> Tokens:
+    """Choose the source of tokens.
+
+    Raises:
+        UsageProblem: more than one is named, or none and there is no dev server's data directory.
+    """
+    given = [option for option in (options.token, options.file, options.command) if option is not None]
+    if len(given) > 1:
+        raise UsageProblem("more than one of --token, --token-file and --token-command is given")
+    if options.token is not None:
+        return Tokens(_always(options.token.strip()), renewable=False)
+    if options.file is not None:
+        return Tokens(_from_file(options.file), renewable=True)
+    if options.command is not None:
+        return Tokens(_from_command(options.command), renewable=True)
+    if options.issuer is None:
+        raise UsageProblem(
+            f"no token, and {options.data_dir} is no data directory of a server in dev mode",
+            "give --token, --token-file or --token-command; or, for a dev server, --data-dir and --user",
+        )
+    if options.user is None:
+        raise UsageProblem("no user", "--user NAME says whose space of the dev server it is")
+    return Tokens(_from_issuer(options.issuer, options.user), renewable=True)
+
+
+def _always(token: str) -> Callable[[], Awaitable[str]]:
+    async def source() -> str:
+        return token
+
+    return source
+
+
+def _from_file(path: Path) -> Callable[[], Awaitable[str]]:
+    async def source() -> str:
+        try:
+            with path.open("rb") as file:
+                token = file.read(_TOKEN_BYTES_MAX).decode("ascii", errors="replace").strip()
+        except OSError as error:
+            raise TokenUnavailable(f"cannot read the token file {path}: {error.strerror}") from error
+        if not token:
+            raise TokenUnavailable(f"the token file {path} is empty")
+        return token
+
+    return source
+
+
+def _from_command(command: str) -> Callable[[], Awaitable[str]]:
+    """Run without a shell; its standard output is the token, and its standard error goes to the user."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageProblem(f"--token-command: {error}") from error
+    if not words:
+        raise UsageProblem("--token-command is empty")
+
+    async def source() -> str:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+            )
+        except OSError as error:
+            raise TokenUnavailable(f"cannot run the token command {words[0]}: {error.strerror}") from error
+        try:
+            async with asyncio.timeout(_COMMAND_TIMEOUT_S):
+                assert process.stdout is not None
+                output = await process.stdout.read(_TOKEN_BYTES_MAX)
+                status = await process.wait()
+        except TimeoutError:
+            raise TokenUnavailable(f"the token command took over {_COMMAND_TIMEOUT_S:g} s") from None
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        token = output.decode("ascii", errors="replace").strip()
+        if status != 0 or not token:
+            raise TokenUnavailable(
+                f"the token command ended with status {status} and {len(token)} characters"
+            )
+        return token
+
+    return source
+
+
+def _from_issuer(issuer: LocalIssuer, user: str) -> Callable[[], Awaitable[str]]:
+    async def source() -> str:
+        try:
+            return issuer.token(user)
+        except (KeyFileError, ValueError) as error:
+            raise TokenUnavailable(str(error)) from error
+
+    return source
+
+
+def token_claim(token: str, name: str) -> str:
+    """A claim of a token, unverified; empty when there is none or this is no token."""
+    try:
+        payload: Any = json.loads(b64url_decode(token.split(".")[1]))
+        value = payload.get(name)
+    except (AuthError, AttributeError, IndexError, ValueError):
+        return ""
+    return value if isinstance(value, str) else ""
+
+
+def personal_space(token: str) -> UUID:
+    """The personal space a token names. Nothing is verified: that is the server's part.
+
+    Raises:
+        TokenProblem: no token of this kind.
+    """
+    space = parse_uuid(token_claim(token, "personal_space_id"))
+    if space is None:
+        raise TokenProblem(
+            "the token is no session token of a sync server: it names no personal space",
+            "`less-sync token` mints one for a server in dev mode",
+        )
+    return space

@@ -1,0 +1,150 @@
+"""The key file: 32 random bytes that every device of one user shares, in one line of text.
+
+The line is `less-sync-key-1:` and 48 characters of base64url: the 32 bytes and the first 4 bytes of their
+SHA-256, so that a mistyped or truncated key is told from a wrong one. The file is made on first use with mode
+0600; it is never overwritten in place, because whoever loses it loses what was encrypted with it.
+"""
+
+import base64
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from less_sync.client.folder.errors import UsageProblem
+
+PREFIX: Final = "less-sync-key-1:"
+_SECRET_BYTES: Final = 32
+_CHECK_BYTES: Final = 4
+_FILE_BYTES_MAX: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class FolderKey:
+    """The shared secret. Its bytes are never shown; `fingerprint` names it."""
+
+    secret: bytes = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """8 hex digits to compare two key files by; says nothing about the key."""
+        return hashlib.sha256(b"less-sync/folder/v1/fingerprint\x00" + self.secret).hexdigest()[:8]
+
+    def line(self) -> str:
+        """The text of the key file, without a line end."""
+        checked = self.secret + hashlib.sha256(self.secret).digest()[:_CHECK_BYTES]
+        return PREFIX + base64.urlsafe_b64encode(checked).decode("ascii")
+
+
+def default_key_path() -> Path:
+    """`less-sync/folder.key` in the user's configuration folder (`XDG_CONFIG_HOME` is heeded)."""
+    return Path(typer.get_app_dir("less-sync")) / "folder.key"
+
+
+def parse_key(text: str) -> FolderKey:
+    """Read the line of a key file.
+
+    Raises:
+        UsageProblem: not a key, or a damaged one. The text is not repeated in the message.
+    """
+    line = text.strip()
+    if not line.startswith(PREFIX):
+        raise UsageProblem("this is not a key file of less-sync", f"its one line starts with {PREFIX}")
+    try:
+        checked = base64.b64decode(line.removeprefix(PREFIX), altchars=b"-_", validate=True)
+    except ValueError:
+        checked = b""
+    secret, check = checked[:_SECRET_BYTES], checked[_SECRET_BYTES:]
+    if len(secret) != _SECRET_BYTES or check != hashlib.sha256(secret).digest()[:_CHECK_BYTES]:
+        raise UsageProblem("the key is damaged: its check digits do not match", "copy the whole line again")
+    return FolderKey(secret)
+
+
+def load_key(path: Path) -> FolderKey:
+    """Read a key file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UsageProblem: it cannot be read or holds no key.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_FILE_BYTES_MAX).decode("ascii", errors="replace")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UsageProblem(f"cannot read the key file {path}: {error.strerror}") from error
+    return parse_key(text)
+
+
+def load_or_create_key(path: Path) -> tuple[FolderKey, bool]:
+    """Read the key file, or make one. The second value tells whether it was made now.
+
+    Two commands that start at once agree: the file appears complete or not at all (`os.link` of a finished
+    file refuses an existing name), and whoever comes second reads the first one's.
+
+    Raises:
+        UsageProblem: the file holds no key, or cannot be read or made.
+    """
+    try:
+        return load_key(path), False
+    except FileNotFoundError:
+        pass
+    key = FolderKey(secrets.token_bytes(_SECRET_BYTES))
+    if save_key(path, key):
+        return key, True
+    return load_key(path), False
+
+
+def save_key(path: Path, key: FolderKey) -> bool:
+    """Write a key file with mode 0600, durably, unless the name is taken. Returns whether it was written.
+
+    Raises:
+        UsageProblem: the folder cannot be made or written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(fd, key.line().encode("ascii") + b"\n")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+    except OSError as error:
+        raise UsageProblem(f"cannot write the key file {path}: {error.strerror}") from error
+    return True
+
+
+def import_key(path: Path, key: FolderKey, *, force: bool) -> Path | None:
+    """Put `key` into the key file. Returns where a different former key was kept, if there was one.
+
+    Raises:
+        UsageProblem: another key is there and `force` is off, or writing fails.
+    """
+    try:
+        former = load_key(path)
+    except FileNotFoundError:
+        save_key(path, key)
+        return None
+    if former == key:
+        return None
+    if not force:
+        raise UsageProblem(
+            f"{path} holds another key ({former.fingerprint})",
+            "--force replaces it and keeps the former one beside it",
+        )
+    kept = path.with_name(f"{path.name}.{former.fingerprint}.old")
+    os.replace(path, kept)
+    save_key(path, key)
+    return kept

@@ -1,0 +1,215 @@
+"""What a command tells while it works: a progress bar and lines for people, JSON lines for programs."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from less_sync.client.folder.errors import ExitCode, FolderError
+from less_sync.client.folder.paths import shown
+
+
+class Kind(StrEnum):
+    """What happened; the `event` of a JSON line."""
+
+    UPLOADED = "uploaded"
+    DOWNLOADED = "downloaded"
+    DELETED_HERE = "deleted_here"
+    DELETED_THERE = "deleted_there"
+    CONFLICT = "conflict"
+    SKIPPED = "skipped"
+    UNDECRYPTABLE = "undecryptable"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    WATCHING = "watching"
+    NOTE = "note"
+    SUMMARY = "summary"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `detail`: a reason, or the name of the conflict copy."""
+
+    kind: Kind
+    path: str = ""
+    detail: str = ""
+    size_bytes: int | None = None
+
+
+_VERBS: Final = {
+    Kind.UPLOADED: "pushed",
+    Kind.DOWNLOADED: "pulled",
+    Kind.DELETED_HERE: "deleted here",
+    Kind.DELETED_THERE: "deleted on the server",
+}
+_COUNTED: Final = (Kind.UPLOADED, Kind.DOWNLOADED, Kind.DELETED_HERE, Kind.DELETED_THERE, Kind.CONFLICT)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was done in all."""
+
+    counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(_COUNTED, 0))
+    skipped: dict[str, str] = field(default_factory=dict)
+    undecryptable: set[str] = field(default_factory=set)
+
+    def add(self, event: Event) -> bool:
+        """Count an event; False for a skipped file that was named before with the same reason."""
+        if event.kind in self.counts:
+            self.counts[event.kind] += 1
+            self.skipped.pop(event.path, None)
+        elif event.kind in (Kind.SKIPPED, Kind.UNDECRYPTABLE):
+            if self.skipped.get(event.path) == event.detail:
+                return False
+            self.skipped[event.path] = event.detail
+            if event.kind is Kind.UNDECRYPTABLE:
+                self.undecryptable.add(event.path)
+        return True
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """4 when a record did not decrypt, 3 when something was skipped, else 0."""
+        if self.undecryptable:
+            return ExitCode.KEY_MISMATCH
+        return ExitCode.SKIPPED if self.skipped else ExitCode.OK
+
+    def words(self) -> str:
+        """One line for people."""
+        parts = [f"{self.counts[kind]} {verb}" for kind, verb in _VERBS.items() if self.counts[kind]]
+        if self.counts[Kind.CONFLICT]:
+            parts.append(f"{self.counts[Kind.CONFLICT]} in conflict, both kept")
+        if self.skipped:
+            parts.append(f"{len(self.skipped)} skipped")
+        return ", ".join(parts) if parts else "nothing to do"
+
+
+class Reporter(Protocol):
+    """Receives events and progress."""
+
+    summary: Summary
+
+    def tell(self, event: Event) -> None:
+        """Report one event."""
+
+    def progress(self, doing: str, done: int, total: int | None) -> None:
+        """Say how far a long work is; `total` None when that is unknown."""
+
+    def fail(self, error: FolderError) -> None:
+        """Report what stopped the command."""
+
+    def finish(self) -> None:
+        """Take down the progress bar and report the summary."""
+
+
+class JsonReporter:
+    """One JSON object per line on standard output: `event`; `path`, `detail`, `bytes` where they apply."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self.summary = Summary()
+        self._out = out or sys.stdout
+
+    def tell(self, event: Event) -> None:
+        """Write the event."""
+        if self.summary.add(event):
+            fields: dict[str, object] = {"event": str(event.kind)}
+            if event.path:
+                fields["path"] = event.path
+            if event.detail:
+                fields["detail"] = event.detail
+            if event.size_bytes is not None:
+                fields["bytes"] = event.size_bytes
+            self._write(fields)
+
+    def progress(self, doing: str, done: int, total: int | None) -> None:
+        """Programs count events."""
+
+    def fail(self, error: FolderError) -> None:
+        """Write the error with its exit code."""
+        fields: dict[str, object] = {"event": str(Kind.ERROR), "detail": str(error)}
+        self._write(fields | {"hint": error.hint, "exit_code": int(error.exit_code)})
+
+    def finish(self) -> None:
+        """Write the summary."""
+        summary = self.summary
+        counts: dict[str, object] = {str(kind): count for kind, count in summary.counts.items()}
+        skipped: dict[str, object] = {"skipped": len(summary.skipped), "exit_code": int(summary.exit_code)}
+        self._write({"event": str(Kind.SUMMARY)} | counts | skipped)
+
+    def _write(self, fields: dict[str, object]) -> None:
+        # Undecodable file names become escapes: every line is valid UTF-8.
+        print(json.dumps(fields), file=self._out, flush=True)
+
+
+class TextReporter:
+    """Lines on standard output, problems on standard error, a progress bar when that is a terminal."""
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self.summary = Summary()
+        self._out = Console(file=out or sys.stdout, highlight=False, markup=False, soft_wrap=True)
+        self._err = Console(file=err or sys.stderr, highlight=False, markup=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def tell(self, event: Event) -> None:
+        """Print the event."""
+        if not self.summary.add(event):
+            return
+        path = shown(event.path)
+        match event.kind:
+            case Kind.CONFLICT:
+                self._print(f"conflict: {path} changed on both sides; yours is now {shown(event.detail)}")
+            case Kind.SKIPPED | Kind.UNDECRYPTABLE:
+                self._err_print(f"skipped: {path}: {shown(event.detail)}")
+            case kind if kind in _VERBS:
+                self._print(f"{_VERBS[kind]}: {path}")
+            case Kind.DISCONNECTED:
+                self._err_print(event.detail)
+            case _:
+                self._print(event.detail)
+
+    def progress(self, doing: str, done: int, total: int | None) -> None:
+        """Move the bar; nothing where there is no terminal to draw it on."""
+        if not self._err.is_terminal or (total is not None and total < 2):
+            return
+        if self._bar is None:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
+            self._bar = Progress(*columns, console=self._err, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(doing, total=total)
+        assert self._task is not None
+        self._bar.update(self._task, description=doing, completed=done, total=total)
+        if total is not None and done >= total:
+            self._drop_bar()
+
+    def fail(self, error: FolderError) -> None:
+        """Print the error and what to do about it."""
+        self._drop_bar()
+        self._err_print(f"Error: {error}")
+        if error.hint:
+            self._err_print(f"  {error.hint}")
+
+    def finish(self) -> None:
+        """Print the summary."""
+        self._drop_bar()
+        self._print(self.summary.words())
+
+    def _print(self, line: str) -> None:
+        self._out.print(line)
+
+    def _err_print(self, line: str) -> None:
+        self._err.print(line)
+
+    def _drop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = self._task = None

@@ -1,0 +1,131 @@
+"""What is in a folder now: one walk, stat only, nothing opened and no link followed."""
+
+import os
+import stat
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from less_sync.client.folder.crypto import content_bytes_max
+from less_sync.client.folder.errors import UsageProblem
+from less_sync.client.folder.files import FileStat
+from less_sync.client.folder.paths import is_state_dir, path_problem, shown
+from less_sync.client.folder.state import Stamp
+
+_RACY_NS: Final = 20_000_000
+_RACY_COARSE_NS: Final = 2_000_000_000
+_SECOND_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that can be synced. `raw` is its path as the disk spells it, which need not be NFC."""
+
+    raw: str
+    stat: FileStat
+
+
+@dataclass(slots=True)
+class Scan:
+    """The folder at one moment."""
+
+    files: dict[str, Found] = field(default_factory=dict)
+    """By synced path (NFC)."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Path, fit for a terminal where it could not be synced anyway, to the reason."""
+
+    def covers(self, path: str) -> bool:
+        """Whether `path` or a folder above it was skipped: its absence then means nothing."""
+        while path:
+            if path in self.skipped:
+                return True
+            path = path.rpartition("/")[0]
+        return False
+
+
+def scan_folder(root: Path) -> Scan:
+    """Walk the folder. What cannot be read or synced is named in `skipped`, never an error.
+
+    Raises:
+        UsageProblem: the folder itself cannot be read.
+    """
+    scan = Scan()
+    waiting = [("", "")]
+    while waiting:
+        raw_folder, folder = waiting.pop()
+        try:
+            with os.scandir(root / raw_folder) as entries:
+                for entry in entries:
+                    below = _look_at(scan, entry, raw_folder, folder)
+                    if below is not None:
+                        waiting.append(below)
+        except OSError as error:
+            if not raw_folder:
+                raise UsageProblem(f"cannot read {root}: {error.strerror}") from error
+            if not isinstance(error, FileNotFoundError):
+                scan.skipped[folder] = f"the folder cannot be read: {error.strerror}"
+    return scan
+
+
+def _look_at(scan: Scan, entry: os.DirEntry[str], raw_folder: str, folder: str) -> tuple[str, str] | None:
+    """Note one entry; a folder to walk is returned as (raw, synced) path."""
+    if is_state_dir(entry.name):
+        return None
+    raw = f"{raw_folder}/{entry.name}" if raw_folder else entry.name
+    name = unicodedata.normalize("NFC", entry.name)
+    path = f"{folder}/{name}" if folder else name
+    problem = path_problem(path)
+    if problem is not None:
+        scan.skipped[shown(path)] = problem
+        return None
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        scan.skipped[path] = f"it cannot be read: {error.strerror}"
+        return None
+    if path in scan.files or path in scan.skipped:
+        scan.skipped[path] = "two files have this name in different Unicode forms"
+        scan.files.pop(path, None)
+    elif stat.S_ISDIR(found.st_mode):
+        return raw, path
+    elif stat.S_ISLNK(found.st_mode):
+        scan.skipped[path] = "symbolic links are not synced"
+    elif not stat.S_ISREG(found.st_mode):
+        scan.skipped[path] = "it is no regular file"
+    elif found.st_size > content_bytes_max(path):
+        scan.skipped[path] = too_large(path, found.st_size)
+    else:
+        scan.files[path] = Found(
+            raw, FileStat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        )
+    return None
+
+
+def too_large(path: str, size_bytes: int) -> str:
+    """Say that a file does not fit into one record."""
+    return f"too large: {size_bytes:,} bytes, and a record holds {content_bytes_max(path):,}"
+
+
+def is_unchanged(stamp: Stamp | None, found: FileStat) -> bool:
+    """Whether the content is certainly the one that `stamp` was taken of.
+
+    A file written in the same clock tick in which it was looked at could have changed without its stat
+    showing it; such a file is read once more. Disks that keep whole seconds have long ticks.
+    """
+    if stamp is None or (stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode) != found:
+        return False
+    return not is_fresh(found, stamp.noted_ns)
+
+
+def is_fresh(found: FileStat, now_ns: int) -> bool:
+    """Whether a write after `now_ns` could leave this stat as it is."""
+    coarse = found.mtime_ns % _SECOND_NS == 0 and found.ctime_ns % _SECOND_NS == 0
+    return found.ctime_ns >= now_ns - (_RACY_COARSE_NS if coarse else _RACY_NS)
+
+
+def stamp_of(found: FileStat, noted_ns: int) -> Stamp:
+    """The stamp of a file whose content was known at `noted_ns`."""
+    return Stamp(*found, noted_ns)

@@ -1,0 +1,198 @@
+"""A folder bound to a shared space: what `.less-sync/shared.json` keeps, mode 0600, beside the state.
+
+It holds secrets (the space's keys and the UCAN), so nothing of it is ever printed. A lock of its own, held
+for one read and write, lets `less-sync space` work on a folder that is being watched.
+"""
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from less_sync.auth import AuthError, Permission, parse_ucan
+from less_sync.client.folder.errors import AccessLost, FolderBusy, UsageProblem
+from less_sync.client.folder.keyfile import FolderKey
+from less_sync.client.folder.paths import STATE_DIR
+from less_sync.client.folder.state import disk_errors
+
+FORMAT: Final = 1
+EPOCH_KEYS_MAX: Final = 4096
+
+_FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+_LOCK_ATTEMPTS: Final = 200
+_LOCK_PAUSE_S: Final = 0.05
+
+
+class Delegation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One UCAN that was handed out from this folder."""
+
+    did: str
+    cid: str
+    permission: str
+    expires_at: int
+    revoked: bool = False
+
+    def __repr__(self) -> str:
+        return f"Delegation({self.permission})"
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A rotation of the keys that is under way: since which epoch, and who is to be removed by it."""
+
+    from_epoch: int
+    remove: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Rotation({self.from_epoch})"
+
+
+class SharedSpace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a member knows: the UCAN that lets them in, the key of each epoch, and what they handed out."""
+
+    v: int = FORMAT
+    space: UUID
+    ucan: str
+    keys: dict[int, bytes]
+    """Of each epoch that is known; the lowest one's also derives record ids."""
+    delegated: tuple[Delegation, ...] = ()
+    rotation: Rotation | None = None
+    """Not yet completed; `space rotate` goes on with it."""
+
+    def __repr__(self) -> str:
+        return f"SharedSpace({self.space})"
+
+    @property
+    def epoch_keys(self) -> dict[int, FolderKey]:
+        """`keys` as the cipher takes them."""
+        return {epoch: FolderKey(secret) for epoch, secret in self.keys.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the key the folder's record ids derive from."""
+        return FolderKey(self.keys[min(self.keys)]).fingerprint
+
+    def with_keys(self, keys: Mapping[int, bytes]) -> "SharedSpace":
+        """The same with more keys; those already known stay."""
+        return msgspec.structs.replace(self, keys={**keys, **self.keys})
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the UCAN of a shared folder says about its holder."""
+
+    ucan: str
+    audience: str
+    permission: Permission
+    expires_at: int
+
+    def __repr__(self) -> str:
+        return f"Grant({self.permission.name})"
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be pushed."""
+        return not self.permission.covers(Permission.WRITE)
+
+    def lost(self) -> AccessLost:
+        """What to tell the holder whom the server no longer lets in."""
+        if time.time() > self.expires_at:
+            day = datetime.fromtimestamp(self.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            return AccessLost(
+                f"your access to this shared space ended on {day}", "ask for another invitation"
+            )
+        return AccessLost(
+            "your access to this shared space was revoked",
+            "the files here stay as they are; `less-sync space explain` tells more",
+        )
+
+
+def grant_of(ucan: str) -> Grant:
+    """Read what a UCAN grants.
+
+    Raises:
+        InvalidUcan: it cannot be read.
+        UnknownPermission: it grants nothing this version knows.
+    """
+    token = parse_ucan(ucan)
+    permission = Permission.from_command(token.command)
+    return Grant(ucan, token.audience or "", permission, token.expires_at or 0)
+
+
+class SharedFile:
+    """`shared.json` of one folder. Methods block for a file's read or write."""
+
+    def __init__(self, folder: Path) -> None:
+        self._directory = folder / STATE_DIR
+        self.path = self._directory / "shared.json"
+
+    def load(self) -> SharedSpace | None:
+        """Read it; None for a folder that is bound to no shared space.
+
+        Raises:
+            UsageProblem: it cannot be understood.
+            FolderError: it cannot be read.
+        """
+        try:
+            with disk_errors(f"cannot read {self.path}"):
+                try:
+                    with self.path.open("rb") as file:
+                        text = file.read(_FILE_BYTES_MAX)
+                except (FileNotFoundError, NotADirectoryError):
+                    return None
+            shared = msgspec.json.decode(text, type=SharedSpace)
+            known = shared.v == FORMAT and 0 < len(shared.keys) <= EPOCH_KEYS_MAX
+            if not known or any(len(secret) != 32 for secret in shared.keys.values()):
+                raise ValueError
+            grant_of(shared.ucan)
+        except (ValueError, msgspec.MsgspecError, AuthError) as error:
+            raise UsageProblem(
+                f"{self.path} is damaged, or of a later version", "join the space again with its bundle"
+            ) from error
+        return shared
+
+    def update(self, change: Callable[[SharedSpace | None], SharedSpace]) -> SharedSpace:
+        """Read, change and write it. The file's lock makes this the only writer; a rename makes it whole.
+
+        Raises: as `load`, what `change` raises, and
+            FolderBusy: another command held the lock for ten seconds.
+        """
+        with disk_errors(f"cannot write {self.path}"):
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._locked():
+                shared = change(self.load())
+                temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
+                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                try:
+                    with os.fdopen(fd, "wb") as file:
+                        file.write(msgspec.json.encode(shared))
+                        file.flush()
+                        os.fsync(file.fileno())
+                    os.replace(temporary, self.path)
+                finally:
+                    temporary.unlink(missing_ok=True)
+        return shared
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        fd = os.open(self._directory / "shared.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            for _ in range(_LOCK_ATTEMPTS):
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(_LOCK_PAUSE_S)
+            else:
+                raise FolderBusy(f"another less-sync command holds {self.path}")
+            yield
+        finally:
+            os.close(fd)

@@ -1,0 +1,286 @@
+"""What both sides last agreed on, kept in `.less-sync/state.db` of the folder.
+
+SQLite in its most careful setting (rollback journal, `synchronous=FULL`): each method is one transaction, so
+a kill or a power cut leaves the state before it or after it. Nothing else is promised about the order of disk
+changes and state changes, and nothing else is needed: a file or record that is ahead of the state is
+recognised by its content the next time (`plan.Note`), so it is neither lost nor doubled.
+
+A row has three parts. The *base* is what both sides had: cursor, digest (None for a tombstone) and the file's
+stat at that time, by which an unchanged file is known without reading it. *Pending* is set when the server
+has something newer that is not applied here: it could not be read or written, or `push` merely saw it. *Sent*
+is what is being pushed, so that an edit made after a push whose answer was lost is no conflict with it.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+from less_sync.client.folder.errors import DiskFull, FolderBusy, FolderError, KeyMismatch, UsageProblem
+from less_sync.client.folder.paths import STATE_DIR
+from less_sync.client.folder.plan import Absent, Content, Remote, Tombstone
+
+FORMAT: Final = "1"
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS record (
+    id BLOB PRIMARY KEY,       -- 16 bytes
+    path TEXT,                 -- NULL while only a tombstone or an unreadable record was seen
+    cursor INTEGER NOT NULL,   -- 0: both sides never agreed on it
+    digest BLOB,               -- SHA-256 of the content; NULL: tombstone, or cursor 0
+    size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, noted_ns INTEGER,
+    pending_cursor INTEGER,    -- the server has this newer version, not applied here
+    pending_reason TEXT,
+    sent BLOB                  -- digest on its way to the server; empty: a deletion
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS record_path ON record (path);
+CREATE INDEX IF NOT EXISTS record_pending ON record (pending_cursor) WHERE pending_cursor IS NOT NULL;
+"""
+_COLUMNS: Final = (
+    "id, path, cursor, digest, size, mtime_ns, ctime_ns, inode, noted_ns,"
+    " pending_cursor, pending_reason, sent"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A file's stat when its digest was known. Equal stat, not racily new: equal content."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    noted_ns: int
+    """Wall clock before the content was read or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record as this folder knows it."""
+
+    record: UUID
+    path: str | None
+    base: Remote
+    stamp: Stamp | None = None
+    pending_cursor: int | None = None
+    pending_reason: str = ""
+    sent: bytes | None = None
+    """Digest that was sent and not yet acknowledged; empty for a deletion."""
+
+
+class FolderState:
+    """The folder's `.less-sync/`: lock, database, and a place for files that are being written.
+
+    Used by one thread at a time. `open` takes the folder's lock; `close` gives it back.
+    """
+
+    def __init__(self, database: sqlite3.Connection, lock_fd: int, directory: Path) -> None:
+        self._database = database
+        self._lock_fd = lock_fd
+        self.directory = directory
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """Open or make the state of a folder that exists.
+
+        Raises:
+            FolderBusy: another command works in the folder.
+            UsageProblem: `.less-sync` cannot be made there, or is of a later format.
+            DiskFull: no space for it.
+        """
+        directory = root / STATE_DIR
+        with disk_errors(f"cannot write in {directory}"):
+            if directory.is_symlink():
+                raise UsageProblem(f"{directory} is a symbolic link", "it must be a folder of this disk")
+            directory.mkdir(mode=0o700, exist_ok=True)
+            lock_fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock_fd)
+            raise FolderBusy(
+                f"another less-sync command works in {root}", "wait for it, or stop it"
+            ) from error
+        try:
+            with disk_errors(f"cannot use {directory}"):
+                return cls(_open_database(directory), lock_fd, directory)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+
+    def close(self) -> None:
+        """Close the database and give the lock back."""
+        self._database.close()
+        os.close(self._lock_fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def bind(self, *, space: UUID, fingerprint: str) -> None:
+        """Tie the folder to one space and one key, once something was exchanged with them."""
+        self._set_meta({"space": str(space), "key": fingerprint})
+
+    def check(self, *, space: UUID, fingerprint: str) -> None:
+        """Check that the folder is not tied to another space or key.
+
+        Raises:
+            UsageProblem: it was synced with another space.
+            KeyMismatch: it was synced with another key file.
+        """
+        for name, value in (("space", str(space)), ("key", fingerprint)):
+            found = self._meta(name)
+            if found is None or found == value:
+                continue
+            problem, other = (
+                (UsageProblem, "another space")
+                if name == "space"
+                else (KeyMismatch, f"the key file {found}, and this one is {value}")
+            )
+            raise problem(
+                f"this folder was synced with {other}",
+                f"use that one, or remove {self.directory} to start anew (no file is lost by that)",
+            )
+
+    @property
+    def cursor(self) -> int:
+        """Everything up to this cursor was seen; -1 at first, which makes the server show tombstones too."""
+        return int(self._meta("cursor") or -1)
+
+    def advance(self, cursor: int) -> None:
+        """Remember that everything up to `cursor` was seen."""
+        self._set_meta({"cursor": str(cursor)})
+
+    def first_pending(self) -> int | None:
+        """The smallest cursor of what is on the server and not here, or None."""
+        (found,) = self._database.execute("SELECT min(pending_cursor) FROM record").fetchone()
+        return None if found is None else int(found)
+
+    def is_new(self) -> bool:
+        """Whether no file was ever agreed on with the server."""
+        query = "SELECT 1 FROM record WHERE digest IS NOT NULL LIMIT 1"
+        return self._database.execute(query).fetchone() is None
+
+    def get(self, record: UUID) -> Row | None:
+        """One row by record id."""
+        query = f"SELECT {_COLUMNS} FROM record WHERE id = ?"
+        found = self._database.execute(query, (record.bytes,)).fetchone()
+        return None if found is None else _row(found)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, by path. The state must not be changed while it is walked."""
+        for found in self._database.execute(f"SELECT {_COLUMNS} FROM record ORDER BY path, id"):
+            yield _row(found)
+
+    def put(self, rows: Iterable[Row]) -> None:
+        """Write rows whole, all or none."""
+        marks = ", ".join("?" * len(_COLUMNS.split(",")))
+        with self._transaction():
+            self._database.executemany(
+                f"INSERT OR REPLACE INTO record ({_COLUMNS}) VALUES ({marks})", map(_values, rows)
+            )
+
+    def forget(self) -> None:
+        """Drop every row and the cursor: the server is not the one it was. Files are then told by content."""
+        with self._transaction():
+            self._database.execute("DELETE FROM record")
+            self._database.execute("DELETE FROM meta WHERE name = 'cursor'")
+
+    def _meta(self, name: str) -> str | None:
+        found = self._database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def _set_meta(self, values: dict[str, str]) -> None:
+        with self._transaction():
+            self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        # The folder's lock makes this connection the only writer; the transaction makes the write whole.
+        with disk_errors(f"cannot write {self.directory / 'state.db'}"), self._database:
+            yield
+
+
+@contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn a full disk into DiskFull and any other fault of disk or database into FolderError.
+
+    Raises:
+        DiskFull: ENOSPC, EDQUOT, or SQLite's word for them.
+        FolderError: anything else the disk refuses.
+    """
+    full = {28, 122}  # ENOSPC, EDQUOT
+    try:
+        yield
+    except OSError as error:
+        if error.errno in full:
+            raise DiskFull(f"{doing}: no space left on the disk", "nothing was lost; make room") from error
+        raise FolderError(f"{doing}: {error.strerror or error}") from error
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            raise DiskFull(f"{doing}: no space left on the disk", "nothing was lost; make room") from error
+        raise FolderError(f"{doing}: {error}") from error
+
+
+def _open_database(directory: Path) -> sqlite3.Connection:
+    (directory / "tmp").mkdir(mode=0o700, exist_ok=True)
+    for leftover in (directory / "tmp").iterdir():
+        leftover.unlink()  # of a command that was killed; the lock says nobody uses it
+    # The engine calls from worker threads, one at a time.
+    database = sqlite3.connect(directory / "state.db", timeout=5.0, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = DELETE")
+        database.execute("PRAGMA synchronous = FULL")
+        with database:
+            database.executescript(_SCHEMA)
+            database.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
+        (found,) = database.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+        if found != FORMAT:
+            raise UsageProblem(f"{directory} was written by a later version of less-sync", "use that version")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _row(found: tuple[object, ...]) -> Row:
+    record, path, cursor, digest, *stat, pending_cursor, pending_reason, sent = found
+    assert isinstance(record, bytes)
+    assert isinstance(cursor, int)
+    base: Remote
+    if cursor == 0:
+        base = Absent()
+    elif isinstance(digest, bytes):
+        base = Content(digest, cursor)
+    else:
+        base = Tombstone(cursor)
+    numbers = [number for number in stat if isinstance(number, int)]
+    return Row(
+        record=UUID(bytes=record),
+        path=path if isinstance(path, str) else None,
+        base=base,
+        stamp=Stamp(*numbers) if len(numbers) == len(stat) else None,
+        pending_cursor=pending_cursor if isinstance(pending_cursor, int) else None,
+        pending_reason=pending_reason if isinstance(pending_reason, str) else "",
+        sent=sent if isinstance(sent, bytes) else None,
+    )
+
+
+def _values(row: Row) -> tuple[object, ...]:
+    stamp = row.stamp
+    stat = (stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, stamp.noted_ns) if stamp else (None,) * 5
+    digest = row.base.digest if isinstance(row.base, Content) else None
+    cursor = 0 if isinstance(row.base, Absent) else row.base.cursor
+    pending = (row.pending_cursor, row.pending_reason or None)
+    return (row.record.bytes, row.path, cursor, digest, *stat, *pending, row.sent)

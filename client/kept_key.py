@@ -1,0 +1,78 @@
+"""Private keys in files of mode 0600, made when they are first asked for."""
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+_FILE_BYTES_MAX: Final = 4096
+
+
+class KeyFileError(Exception):
+    """A key cannot be made or read; the text names the file."""
+
+
+def kept_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key in `path`, made and kept there, mode 0600, if there is none.
+
+    Raises:
+        KeyFileError: the file cannot be written, read or understood.
+    """
+    try:
+        key = load_pem_private_key(kept(path, _new_key), password=None)
+    except (ValueError, TypeError) as error:
+        raise KeyFileError(f"{path} does not hold a private key; remove it to get a new one") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise KeyFileError(f"{path} does not hold a P-256 key; remove it to get a new one")
+    return key
+
+
+def _new_key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def kept(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The content of `path`; what `make` returns if the file was missing.
+
+    Safe between processes: the file appears whole, by a hard link only one of them can make, and all read it.
+    """
+    try:
+        if not path.exists():
+            _make_directories(path.parent)
+            _create(path, make())
+        with path.open("rb") as file:
+            return file.read(_FILE_BYTES_MAX)
+    except OSError as error:
+        raise KeyFileError(f"cannot keep a key in {path}: {error.strerror}") from error
+
+
+def _make_directories(directory: Path) -> None:
+    """As `mkdir -p`, but every directory made is private, the data directory too."""
+    for part in (*reversed(directory.parents), directory):
+        if not part.exists():
+            part.mkdir(mode=0o700, exist_ok=True)
+
+
+def _create(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()

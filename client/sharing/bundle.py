@@ -1,0 +1,211 @@
+"""What is handed to a person to let them into a space: one line of text, safe to send in the open.
+
+    less-sync-invite-1:<JWS>   compact, ES256, `typ` less-sync-invite, signed by the issuer of the UCAN;
+                               its payload is the JSON
+    {"ucan": ..., "jwe": ...}  the UCAN, and for its audience alone
+    compact JWE, ECDH-ES and A256GCM, to the P-256 key of the audience's DID: the JSON
+    {"space": ..., "cid": the UCAN's, "keys": {epoch: base64 of 32 bytes}}
+
+A JWE alone says nothing about its author: the signature does, and the space and CID inside tie the keys to
+the UCAN beside them, so that nobody can slip other keys under a genuine UCAN.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from joserfc import jwe, jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+from less_sync.auth import (
+    AuthError,
+    Permission,
+    Ucan,
+    UcanError,
+    check_chain,
+    decode_did_key,
+    parse_chain,
+    parse_ucan,
+)
+from less_sync.client.folder.errors import UsageProblem
+from less_sync.client.folder.shared import EPOCH_KEYS_MAX
+from less_sync.client.sharing.person import Person
+
+PREFIX: Final = "less-sync-invite-1:"
+BUNDLE_CHARS_MAX: Final = 131_072
+"""What fits into an invitation (protocol 9.9)."""
+
+_KIND: Final = "less-sync-invite"
+_JWE_ALGORITHMS: Final = ("ECDH-ES", "A256GCM")
+_JWS_ALGORITHMS: Final = ("ES256",)
+_BROKEN: Final = (JoseError, msgspec.MsgspecError, ValueError, TypeError, KeyError, UnicodeError)
+
+
+class NotForUs(UsageProblem):
+    """The bundle was made for another DID."""
+
+
+class _Outer(msgspec.Struct, frozen=True):
+    ucan: str
+    jwe: str
+
+
+class _Inner(msgspec.Struct, frozen=True):
+    space: UUID
+    cid: str
+    keys: dict[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle."""
+
+    space: UUID
+    ucan: str = field(repr=False)
+    token: Ucan = field(repr=False)
+    keys: Mapping[int, bytes] = field(repr=False)
+
+
+def seal_for(did: str, plaintext: bytes) -> str:
+    """Encrypt for the owner of a DID: a compact JWE with ECDH-ES and A256GCM.
+
+    Raises:
+        UsageProblem: not a P-256 `did:key`.
+    """
+    header = {"alg": "ECDH-ES", "enc": "A256GCM"}
+    return jwe.encrypt_compact(header, plaintext, _public_key(did), algorithms=list(_JWE_ALGORITHMS))
+
+
+def open_sealed(text: str, person: Person) -> bytes | None:
+    """Decrypt what `seal_for` made; None when it is for somebody else, or altered."""
+    try:
+        opened = jwe.decrypt_compact(text, ECKey.import_key(person.key), algorithms=list(_JWE_ALGORITHMS))
+    except _BROKEN:
+        return None
+    return opened.plaintext
+
+
+def sign(payload: bytes, key: EllipticCurvePrivateKey, *, kind: str) -> str:
+    """A compact JWS with ES256. `kind` (the `typ` of its header) keeps it from passing for anything else."""
+    header = {"alg": "ES256", "typ": kind}
+    return jws.serialize_compact(header, payload, ECKey.import_key(key), algorithms=list(_JWS_ALGORITHMS))
+
+
+def verified(text: str, did: str, *, kind: str) -> bytes | None:
+    """The payload of a JWS of this kind that the owner of `did` signed; None for any other text."""
+    try:
+        key = ECKey.import_key(decode_did_key(did).key)
+        signed = jws.deserialize_compact(text, key, algorithms=list(_JWS_ALGORITHMS))
+        return signed.payload if signed.protected.get("typ") == kind else None
+    except (*_BROKEN, AuthError):
+        return None
+
+
+def unverified(text: str) -> bytes | None:
+    """The payload of a JWS whose signer is named inside; None when it is none."""
+    try:
+        return jws.extract_compact(text.encode("ascii")).payload
+    except _BROKEN:
+        return None
+
+
+def make_bundle(ucan: str, keys: Mapping[int, bytes], author: Person) -> str:
+    """Bundle a UCAN the author has just issued with the keys of its space, for its audience.
+
+    Raises:
+        UsageProblem: the audience is no P-256 `did:key`.
+    """
+    token = parse_ucan(ucan)
+    assert token.issuer == author.did, "only the issuer of a UCAN can bundle it"
+    inner = _Inner(UUID(token.resource.removeprefix("space:")), token.cid, dict(keys))
+    outer = _Outer(ucan, seal_for(token.audience or "", msgspec.json.encode(inner)))
+    return PREFIX + sign(msgspec.json.encode(outer), author.key, kind=_KIND)
+
+
+def is_bundle(text: str) -> bool:
+    """Whether a text looks like a bundle rather than a bare UCAN."""
+    return text.strip().startswith(PREFIX)
+
+
+def bundled_ucan(text: str) -> str:
+    """The UCAN of a bundle, for whomever it is.
+
+    Raises:
+        UsageProblem: not a bundle, altered, or not signed by the issuer of its UCAN.
+    """
+    return _outer(text).ucan
+
+
+def open_bundle(text: str, person: Person) -> Bundle:
+    """Open a bundle that was made for us.
+
+    Raises:
+        NotForUs: it was made for another DID.
+        UsageProblem: not a bundle, altered, expired, or its parts do not belong together.
+    """
+    outer = _outer(text)
+    token = parse_ucan(outer.ucan)
+    if token.audience != person.did:
+        raise NotForUs("this bundle was made for another DID", "`less-sync key did` prints yours")
+    plaintext = open_sealed(outer.jwe, person)
+    try:
+        inner = msgspec.json.decode(plaintext or b"", type=_Inner)
+        fits = token.resource == f"space:{inner.space}" and inner.cid == token.cid
+        sound = 0 < len(inner.keys) <= EPOCH_KEYS_MAX and min(inner.keys) > 0
+        if not fits or not sound or any(len(key) != 32 for key in inner.keys.values()):
+            raise ValueError
+    except _BROKEN as error:
+        raise _damaged() from error
+    _check_usable(outer.ucan, person, inner.space)
+    return Bundle(inner.space, outer.ucan, token, inner.keys)
+
+
+def _check_usable(ucan: str, person: Person, space: UUID) -> None:
+    """What can be known without the server: the whole chain, but for its root key and revocations."""
+    try:
+        chain = parse_chain(ucan)
+        check_chain(
+            chain,
+            audience=person.did,
+            needed=Permission.READ,
+            space_id=space,
+            root_public_key=chain.links[-1].issuer_key,
+            revoked=frozenset(),
+            now=time.time(),
+        )
+    except UcanError as error:
+        raise UsageProblem(
+            f"the invitation cannot be used: link {error.depth + 1}: {error.reason}", "ask for another one"
+        ) from error
+
+
+def _outer(text: str) -> _Outer:
+    text = text.strip()
+    if not is_bundle(text) or len(text) > BUNDLE_CHARS_MAX:
+        raise UsageProblem("this is no invitation to a space", f"its one line starts with {PREFIX}")
+    signed = text.removeprefix(PREFIX)
+    try:
+        outer = msgspec.json.decode(unverified(signed) or b"", type=_Outer)
+        if verified(signed, parse_ucan(outer.ucan).issuer, kind=_KIND) is None:
+            raise ValueError
+    except (*_BROKEN, AuthError) as error:
+        raise _damaged() from error
+    return outer
+
+
+def _damaged() -> UsageProblem:
+    return UsageProblem("the bundle is damaged", "copy the whole line again")
+
+
+def _public_key(did: str) -> ECKey:
+    try:
+        return ECKey.import_key(decode_did_key(did).key)
+    except AuthError as error:
+        raise UsageProblem(
+            "not the did:key of a P-256 key", "`less-sync key did` prints one's own"
+        ) from error

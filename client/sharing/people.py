@@ -1,0 +1,203 @@
+"""`space members`, `invite`, `accept`: who is in, and letting people in through their mailboxes."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from less_sync.auth import AuthError, encode_did_key, ucan_cid
+from less_sync.client.folder.errors import UsageProblem
+from less_sync.client.folder.shared import SharedSpace, grant_of
+from less_sync.client.kept_key import KeyFileError
+from less_sync.client.sharing.bundle import BUNDLE_CHARS_MAX, Bundle, NotForUs, make_bundle, open_bundle
+from less_sync.client.sharing.log import MEMBER, Entry, MemberLog, append_entry, entry_by, read_log
+from less_sync.client.sharing.person import Person
+from less_sync.client.sharing.session import Options, Output, bound, connected, own, when
+from less_sync.client.sharing.spaces import Invitee, delegated, enter
+from less_sync.sync.client import SyncClient
+from less_sync.sync.protocol.messages import Invitation
+
+MAILBOX_PAGE: Final = 20
+"""At most 20 invitations of 128 KiB fit into a frame."""
+MAILBOX_MAX: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to leave an invitation, and for whom."""
+
+    did: str
+    mailbox_id: str
+
+    def __repr__(self) -> str:
+        return "Address()"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An invitation in our mailbox that opens with our key."""
+
+    invitation: Invitation
+    bundle: Bundle
+
+    def __repr__(self) -> str:
+        return f"Waiting({self.bundle.space})"
+
+
+def dev_address(options: Options, user: str) -> Address:
+    """DID and mailbox of a user of the dev server.
+
+    Raises:
+        UsageProblem: this is no data directory of a dev server, or no user's name.
+    """
+    issuer = options.tokens.issuer
+    if issuer is None:
+        raise UsageProblem(
+            f"{options.tokens.data_dir} is no data directory of a server in dev mode",
+            "--to and --mailbox name somebody elsewhere",
+        )
+    try:
+        return Address(encode_did_key(issuer.key(user).public_key()), issuer.mailbox_id(user))
+    except (KeyFileError, ValueError) as error:
+        raise UsageProblem(str(error)) from error
+
+
+async def members(options: Options, folder: Path, output: Output) -> None:
+    """Tell who is in the space, by its log and by the tokens made in this folder.
+
+    Raises:
+        FolderError: see `connected` and `read_log`.
+    """
+    person = options.person()
+    file, _, grant = bound(folder)
+    own(grant, person)
+    async with connected(options, person, grant=grant) as client:
+        log, shared = await read_log(client, file, person)
+    for member in log.members.values():
+        _tell_member(output, member.did, member.permission.name.lower(), member.expires_at, person)
+    for note in shared.delegated:
+        if not note.revoked and note.did not in log.members and note.cid not in log.revoked:
+            _tell_member(output, note.did, note.permission, note.expires_at, person, "invited from here")
+    if log.passed_over:
+        text = (
+            f"{log.passed_over} entries of the log were passed over: unreadable, or nobody allowed wrote them"
+        )
+        output.tell("passed_over", text, count=log.passed_over)
+
+
+def _tell_member(
+    output: Output, did: str, permission: str, expires_at: int, person: Person, note: str = ""
+) -> None:
+    note = "you" if did == person.did else note
+    ended = expires_at < time.time()
+    until = f"{'ended' if ended else 'until'} {when(expires_at)}"
+    text = f"{did}  {permission}, {until}{f' ({note})' if note else ''}"
+    fields = {"permission": permission, "expires_at": expires_at, "you": did == person.did}
+    output.tell("member", text, did=did, **fields)
+
+
+async def invite(options: Options, folder: Path, invitee: Invitee, address: Address, output: Output) -> None:
+    """Note a new member in the log and leave the bundle in their mailbox.
+
+    The log entry comes first, and on top of all that was read: whoever rotates the keys after it gives the
+    new one to the invitee too, and every key from before it is in the bundle.
+
+    Raises:
+        UsageProblem: not a P-256 DID, or more than we have ourselves.
+        FolderError: see `connected`.
+    """
+    person = options.person()
+    file, _, grant = bound(folder)
+    own(grant, person)
+    ucan = delegated(file, grant, person, invitee)
+    cid = ucan_cid(ucan)
+    async with connected(options, person, grant=grant) as client:
+
+        def arrival(log: MemberLog, shared: SharedSpace) -> Entry | None:
+            member = log.members.get(invitee.did)
+            if member is not None and cid in member.cids:
+                return None
+            return msgspec.structs.replace(entry_by(person, shared, MEMBER), ucan=ucan)
+
+        _, shared = await append_entry(client, file, person, arrival)
+        bundle = make_bundle(ucan, shared.keys, person)
+        sent = await client.invitation_create(address.mailbox_id, bundle)
+    text = f"invited to {invitee.permission.name.lower()}; the invitation waits until {sent.expires_at}"
+    output.tell("invited", text, id=sent.id, expires_at=sent.expires_at, did=invitee.did)
+
+
+async def mailbox(client: SyncClient, person: Person) -> tuple[list[Waiting], int]:
+    """What waits in our mailbox and opens, oldest first, and how many others there are."""
+    found: list[Waiting] = []
+    others, after = 0, ""
+    while len(found) + others < MAILBOX_MAX:
+        page = await client.invitation_list(limit=MAILBOX_PAGE, after=after)
+        if not page:
+            break
+        for invitation in page:
+            try:
+                if len(invitation.payload) > BUNDLE_CHARS_MAX:
+                    raise NotForUs("too long")
+                found.append(Waiting(invitation, open_bundle(invitation.payload, person)))
+            except (UsageProblem, AuthError):
+                others += 1
+        after = page[-1].id
+    return found, others
+
+
+async def list_mailbox(options: Options, output: Output) -> None:
+    """Tell what waits in our mailbox.
+
+    Raises:
+        FolderError: see `connected`.
+    """
+    person = options.person()
+    async with connected(options, person, grant=None) as client:
+        found, others = await mailbox(client, person)
+    for waiting in found:
+        grant = grant_of(waiting.bundle.ucan)
+        text = (
+            f"{waiting.invitation.id}  space {waiting.bundle.space}: {grant.permission.name.lower()},"
+            f" from {waiting.bundle.token.issuer}"
+        )
+        fields = {"id": waiting.invitation.id, "space": str(waiting.bundle.space)}
+        output.tell("invitation", text, permission=grant.permission.name.lower(), **fields)
+    if not found:
+        output.tell("empty", "no invitation waits")
+    if others:
+        output.tell("others", f"{others} messages that are no invitation for your key", count=others)
+
+
+async def accept(options: Options, folder: Path, id: str | None, output: Output) -> None:
+    """Enter the space of an invitation in our mailbox and remove it from there.
+
+    Raises:
+        UsageProblem: none waits, or several do and `id` names none of them.
+        FolderError: see `connected`.
+    """
+    person = options.person()
+    async with connected(options, person, grant=None) as client:
+        found, _ = await mailbox(client, person)
+        chosen = _chosen(found, id)
+        enter(person, folder, chosen.bundle, output)
+        # Only now: a crash before it leaves the invitation where it is, and accepting again does no harm.
+        for waiting in found:
+            if waiting.bundle.ucan == chosen.bundle.ucan:
+                await client.invitation_delete(waiting.invitation.id)
+
+
+def _chosen(found: list[Waiting], id: str | None) -> Waiting:
+    if id is not None:
+        found = [waiting for waiting in found if waiting.invitation.id == id.lower()]
+    spaces = {waiting.bundle.space for waiting in found}
+    if not found:
+        raise UsageProblem(
+            "no such invitation waits in your mailbox", "`less-sync space accept` lists what waits"
+        )
+    if len(spaces) > 1:
+        raise UsageProblem(
+            "invitations to several spaces wait", "--id says which; without DIR they are listed"
+        )
+    return found[-1]

@@ -1,0 +1,155 @@
+"""From a token's text to an identity: key lookup, verification, and a memory of tokens just verified."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from less_sync.auth import (
+    TOKEN_CHARS_MAX,
+    AuthError,
+    ExpiredToken,
+    Identity,
+    InvalidToken,
+    KeysUnavailable,
+    MissingToken,
+    TokenPolicy,
+    UntrustedIssuer,
+    parse_token,
+    verify_token,
+)
+from less_sync.sync.access.key_fetch import KeySource
+from less_sync.sync.protocol.codes import AUTH_UNAVAILABLE, Close, CloseCode
+
+REMEMBERED_TOKENS_MAX: Final = 4096
+REMEMBERED_S_MAX: Final = 60.0
+"""How long a verified token is believed without looking again, if it does not expire before."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthFailure:
+    """How one error is told on each transport."""
+
+    close: Close
+    """Of a connection whose first frame carried the token."""
+    refresh_error: str
+    """`error` of a `token.refresh` result."""
+    http_status: int
+    http_error: str
+
+
+def _refused(close_reason: str, http_error: str) -> AuthFailure:
+    return AuthFailure(Close(CloseCode.AUTH_FAILED, close_reason), close_reason, 401, http_error)
+
+
+AUTH_FAILURES: Final[dict[type[AuthError], AuthFailure]] = {
+    MissingToken: _refused("missing auth token", "missing authorization token"),
+    InvalidToken: _refused("invalid auth token", "invalid token"),
+    ExpiredToken: _refused("expired auth token", "token has expired"),
+    UntrustedIssuer: _refused("untrusted auth issuer", "untrusted token issuer"),
+    KeysUnavailable: AuthFailure(AUTH_UNAVAILABLE, "invalid auth token", 503, "auth temporarily unavailable"),
+}
+"""Auth chapter 3.7, one row per error. An existing client stays away for good after 4000, hence 1013."""
+
+
+def auth_failure(error: AuthError) -> AuthFailure:
+    """The row of an error; one without a row of its own is told as an invalid token."""
+    return AUTH_FAILURES.get(type(error), AUTH_FAILURES[InvalidToken])
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    identity: Identity
+    verified_at_s: float
+
+
+class Authenticator:
+    """Says who holds a token. Safe to share by all sessions of one event loop.
+
+    Verified tokens are remembered by the SHA-256 of their text, at most `remembered_max` of them, for
+    60 seconds or until they expire.
+    """
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        policy: TokenPolicy | None = None,
+        now: Callable[[], float] = time.time,
+        remembered_max: int = REMEMBERED_TOKENS_MAX,
+    ) -> None:
+        self._keys = keys
+        self._policy = policy or TokenPolicy()
+        self._now = now
+        self._remembered_max = remembered_max
+        self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
+
+    def identify_cached(self, token: str) -> Identity | None:
+        """The holder of a token, if that can be said without waiting; None also for tokens that are refused.
+
+        A remembered token costs one hash; another one a verification, if its key is at hand.
+        """
+        digest = _digest(token)
+        identity = self._recall(digest)
+        if identity is not None:
+            return identity
+        try:
+            unverified = parse_token(token, self._keys.issuers)
+            key = self._keys.cached_key(unverified.issuer, unverified.kid)
+            if key is None:
+                return None
+            identity = verify_token(unverified, key, policy=self._policy, now=self._now())
+        except AuthError:
+            return None
+        self._remember(digest, identity)
+        return identity
+
+    async def identify(self, token: str) -> Identity:
+        """The holder of a token; awaits the issuer's key set when the key is not at hand, 10 s at most.
+
+        Raises:
+            MissingToken: the text is empty.
+            InvalidToken: malformed, forged, or with wrong claims.
+            KeysUnavailable: the issuer's key set cannot be had now.
+            ExpiredToken: `exp` has passed.
+            UntrustedIssuer: `iss` is not configured.
+        """
+        digest = _digest(token)
+        identity = self._recall(digest)
+        if identity is not None:
+            return identity
+        unverified = parse_token(token, self._keys.issuers)
+        key = await self._keys.key(unverified.issuer, unverified.kid)
+        identity = verify_token(unverified, key, policy=self._policy, now=self._now())
+        self._remember(digest, identity)
+        return identity
+
+    async def aclose(self) -> None:
+        """Stop key fetches that are under way."""
+        await self._keys.aclose()
+
+    def _recall(self, digest: bytes) -> Identity | None:
+        remembered = self._remembered.get(digest)
+        if remembered is None:
+            return None
+        now = self._now()
+        expires_at = remembered.identity.expires_at
+        # A clock set back must not make memory last longer.
+        fresh = 0 <= now - remembered.verified_at_s < REMEMBERED_S_MAX
+        if not fresh or (expires_at and int(now) > expires_at):
+            del self._remembered[digest]
+            return None
+        self._remembered.move_to_end(digest)
+        return remembered.identity
+
+    def _remember(self, digest: bytes, identity: Identity) -> None:
+        self._remembered[digest] = _Remembered(identity, self._now())
+        if len(self._remembered) > self._remembered_max:
+            self._remembered.popitem(last=False)
+
+
+def _digest(token: str) -> bytes:
+    # Longer texts are refused by the parser; hashing them whole would be work for nothing.
+    return sha256(token[: TOKEN_CHARS_MAX + 1].encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,106 @@
+"""The Python client of the sync protocol: typed calls, and a connection that comes back by itself.
+
+    async with SyncClient("ws://127.0.0.1:5379/api/v1/ws", token_source) as client:
+        await client.subscribe([SubscribeSpace(id=space, since=0)])
+        result = await client.push(space, changes)      # PushResult: a conflict is a value
+        async for event in client.pull(space, since):   # PullBegin, PullRecord ..., PullCommit
+            ...
+        async for notice in client.notices():           # SyncNotice, ResyncNeeded ...
+            ...
+
+It reconnects after every loss but 4000 and 4002, waiting 1 s doubled up to 30 s and up to 30 % more, and asks
+its token source anew each time. The wait grows until an authenticated answer came, not just an open socket
+(protocol 13 tells what happens otherwise). What was subscribed is subscribed again, and one `ResyncNeeded`
+then says that a pull is due. A call under way when the connection breaks raises `ConnectionLost`: a push may
+or may not have been written, and a pull by cursor tells.
+"""
+
+from less_sync.sync.client.client import (
+    CHANGE_OVERHEAD_BYTES,
+    CHANGES_PER_PUSH,
+    PUSH_OVERHEAD_BYTES,
+    ConnectionChange,
+    PullEvent,
+    PullOther,
+    SyncClient,
+    TokenSource,
+    split_changes,
+)
+from less_sync.sync.client.errors import (
+    ClientClosed,
+    ConnectFailed,
+    ConnectionLost,
+    FrameTooLarge,
+    NotThisProtocol,
+    RequestFailed,
+    RequestTimeout,
+    ServerUnavailable,
+    SyncClientError,
+    TokenRefused,
+    TokenUnavailable,
+)
+from less_sync.sync.client.link import ClientLimits
+from less_sync.sync.client.notices import (
+    InvitationNotice,
+    Notice,
+    OtherNotice,
+    ResyncNeeded,
+    SubscriptionLost,
+)
+from less_sync.sync.protocol.messages import (
+    EventNotice,
+    MembershipNotice,
+    PresenceLeaveNotice,
+    PresenceNotice,
+    PullBegin,
+    PullCommit,
+    PullRecord,
+    PushChange,
+    PushResult,
+    ResubscribeNotice,
+    RevokedNotice,
+    SubscribeSpace,
+    SyncNotice,
+)
+
+__all__ = [
+    "CHANGES_PER_PUSH",
+    "CHANGE_OVERHEAD_BYTES",
+    "PUSH_OVERHEAD_BYTES",
+    "ClientClosed",
+    "ClientLimits",
+    "ConnectFailed",
+    "ConnectionChange",
+    "ConnectionLost",
+    "EventNotice",
+    "FrameTooLarge",
+    "InvitationNotice",
+    "MembershipNotice",
+    "NotThisProtocol",
+    "Notice",
+    "OtherNotice",
+    "PresenceLeaveNotice",
+    "PresenceNotice",
+    "PullBegin",
+    "PullCommit",
+    "PullEvent",
+    "PullOther",
+    "PullRecord",
+    "PushChange",
+    "PushResult",
+    "RequestFailed",
+    "RequestTimeout",
+    "ResubscribeNotice",
+    "ResyncNeeded",
+    "RevokedNotice",
+    "ServerUnavailable",
+    "SubscribeSpace",
+    "SubscriptionLost",
+    "SyncClient",
+    "SyncClientError",
+    "SyncNotice",
+    "TokenRefused",
+    "TokenSource",
+    "TokenUnavailable",
+    "split_changes",
+]

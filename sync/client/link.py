@@ -1,0 +1,350 @@
+"""One connection of the client: handshake, requests by id, chunks, and what the server announces.
+
+A `Link` never reconnects; `sync.client` makes the next one. One task reads. It waits only for a consumer of
+chunks that is behind, which is how back-pressure reaches the server; announcements never make it wait.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidProxyStatus,
+    InvalidStatus,
+    InvalidURI,
+    ProxyError,
+)
+from websockets.typing import Subprotocol
+
+from less_sync.sync.client.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    FrameTooLarge,
+    NotThisProtocol,
+    RequestFailed,
+    RequestTimeout,
+    SyncClientError,
+    TokenRefused,
+)
+from less_sync.sync.protocol.codes import CloseCode
+from less_sync.sync.protocol.errors import ParamsError, RemoteProtocolError
+from less_sync.sync.protocol.frames import (
+    Chunk,
+    Notification,
+    Response,
+    decode_server_frame,
+    encode_notification,
+    encode_request,
+)
+from less_sync.sync.protocol.messages import AuthParams, ChunkedResult, decode_params
+
+SUBPROTOCOLS: Final = ("betterbase-rpc-v1", "less-rpc-v1")
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+R = TypeVar("R", bound=Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """Bounds of the client. The deadlines are those clients of this protocol use (protocol 13)."""
+
+    frame_bytes: int = 4 * 1024 * 1024
+    open_timeout_s: float = 10.0
+    request_timeout_s: float = 30.0
+    chunk_idle_timeout_s: float = 30.0
+    ping_interval_s: float = 20.0
+    ping_timeout_s: float = 20.0
+    close_timeout_s: float = 5.0
+    chunks_buffered: int = 64
+    chunk_bytes_buffered: int = 8 * 1024 * 1024
+    notices_queued: int = 256
+    notice_bytes_queued: int = 16 * 1024 * 1024
+    backoff_first_s: float = 1.0
+    backoff_max_s: float = 30.0
+    backoff_jitter: float = 0.3
+    pull_resumptions: int = 8
+    settled_after_s: float = 5.0
+    """A connection that lived so long is replaced at once when its token expired (4001)."""
+
+
+class _Chunks:
+    """Chunks of one request on their way from the reader to the consumer: bounded by count and bytes."""
+
+    def __init__(self, limits: ClientLimits) -> None:
+        self._limits = limits
+        self._waiting: deque[tuple[Chunk | Response, int]] = deque()
+        self._bytes = 0
+        self._changed = asyncio.Event()
+        self._error: SyncClientError | None = None
+        self._abandoned = False
+
+    async def put(self, frame: Chunk | Response, size_bytes: int) -> None:
+        """Add a frame, waiting while the buffer is full; at once when nobody wants it any more."""
+        while (
+            len(self._waiting) >= self._limits.chunks_buffered
+            or (self._waiting and self._bytes + size_bytes > self._limits.chunk_bytes_buffered)
+        ) and not self._abandoned:
+            self._changed.clear()
+            await self._changed.wait()
+        if not self._abandoned:
+            self._waiting.append((frame, size_bytes))
+            self._bytes += size_bytes
+            self._changed.set()
+
+    async def get(self) -> Chunk | Response:
+        """The next frame; the connection's error once everything before it was taken."""
+        while not self._waiting:
+            if self._error is not None:
+                raise self._error
+            self._changed.clear()
+            await self._changed.wait()
+        frame, size_bytes = self._waiting.popleft()
+        self._bytes -= size_bytes
+        self._changed.set()
+        return frame
+
+    def fail(self, error: SyncClientError) -> None:
+        """The connection ended: no frame will follow."""
+        self._error = error
+        self._changed.set()
+
+    def abandon(self) -> None:
+        """The consumer went away: free the reader."""
+        self._abandoned = True
+        self._waiting.clear()
+        self._changed.set()
+
+
+class Link:
+    """One authenticated-or-not-yet connection; made by `open_link`, ended by `close` or by the other side."""
+
+    def __init__(
+        self,
+        socket: ClientConnection,
+        limits: ClientLimits,
+        on_notification: Callable[[Notification, int], None],
+    ) -> None:
+        self._socket = socket
+        self._limits = limits
+        self._on_notification = on_notification
+        self._calls: dict[str, asyncio.Future[Response]] = {}
+        self._streams: dict[str, _Chunks] = {}
+        self._next_id = 0
+        self._ended: SyncClientError | None = None
+        self._reader = asyncio.create_task(self._read(), name="sync-client-reader")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is over."""
+        return self._ended is not None
+
+    async def call(self, method: str, params: Struct, kind: type[R], *, timeout_s: float) -> R:
+        """Send a request and return its result.
+
+        Raises:
+            RequestFailed: an error response.
+            RequestTimeout, ConnectionLost, TokenRefused, FrameTooLarge, NotThisProtocol: see there.
+        """
+        id = self._new_id()
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._calls[id] = answer
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._send(encode_request(id, method, params))
+                response = await answer
+        except TimeoutError:
+            raise RequestTimeout(method, timeout_s) from None
+        finally:
+            del self._calls[id]
+        return _result(response, kind)
+
+    async def stream(self, method: str, params: Struct) -> AsyncGenerator[Chunk, None]:
+        """Send a request that is answered in chunks and yield them; the count is checked at the end.
+
+        Raises: as `call`; RequestTimeout when no chunk comes for `chunk_idle_timeout_s`.
+        """
+        id = self._new_id()
+        chunks = self._streams[id] = _Chunks(self._limits)
+        received = 0
+        idle_s = self._limits.chunk_idle_timeout_s
+        try:
+            await self._send_within(encode_request(id, method, params), method, idle_s)
+            while True:
+                try:
+                    async with asyncio.timeout(idle_s):
+                        frame = await chunks.get()
+                except TimeoutError:
+                    raise RequestTimeout(method, idle_s) from None
+                if isinstance(frame, Response):
+                    break
+                received += 1
+                yield frame
+        finally:
+            chunks.abandon()
+            del self._streams[id]
+        if _result(frame, ChunkedResult).chunks != received:
+            raise NotThisProtocol(f"{method}: {received} chunks came, the server sent others")
+
+    async def notify(self, method: str, params: Struct) -> None:
+        """Send a notification, which is never answered."""
+        await self._send_within(encode_notification(method, params), method, self._limits.request_timeout_s)
+
+    async def wait_ended(self) -> SyncClientError:
+        """Wait until the connection is over and say why."""
+        await asyncio.wait([self._reader])
+        return self._ended or ConnectionLost(1006, "")
+
+    async def close(self) -> None:
+        """Close the connection, politely but not for long."""
+        for chunks in self._streams.values():
+            chunks.abandon()  # the reader must be free to see the other side's close frame
+        await self._socket.close()
+        self._reader.cancel()
+        await asyncio.wait([self._reader])
+
+    def give_up(self, error: SyncClientError) -> None:
+        """Make calls that wait, and those to come, raise `error`; `close` must follow."""
+        if self._ended is None:
+            self._ended = error
+            self._fail_waiting(error)
+
+    def _new_id(self) -> str:
+        self._next_id += 1
+        return f"c{self._next_id}"
+
+    async def _send_within(self, frame: bytes, method: str, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._send(frame)
+        except TimeoutError:
+            raise RequestTimeout(method, timeout_s) from None
+
+    async def _send(self, frame: bytes) -> None:
+        if len(frame) > self._limits.frame_bytes:
+            raise FrameTooLarge(len(frame), self._limits.frame_bytes)
+        if self._ended is not None:
+            raise self._ended
+        try:
+            await self._socket.send(frame)
+        except ConnectionClosed as error:
+            raise _ending(error) from None
+
+    async def _read(self) -> None:
+        ended: SyncClientError = ConnectionLost(1006, "")
+        try:
+            async for message in self._socket:
+                if isinstance(message, bytes) and message:
+                    await self._route(message)
+            ended = ConnectionLost(self._socket.close_code or 1006, self._socket.close_reason or "")
+        except ConnectionClosed as error:
+            ended = _ending(error)
+        except RemoteProtocolError:
+            ended = NotThisProtocol("the server sent a frame that is none")
+            await self._socket.close(CloseCode.PROTOCOL_VIOLATION)
+        finally:
+            self.give_up(ended)
+
+    def _fail_waiting(self, error: SyncClientError) -> None:
+        for answer in self._calls.values():
+            if not answer.done():
+                answer.set_exception(error)
+                answer.exception()  # whoever gave up waiting is not told again
+        for chunks in self._streams.values():
+            chunks.fail(error)
+
+    async def _route(self, message: bytes) -> None:
+        frame = decode_server_frame(message)
+        match frame:
+            case Notification():
+                self._on_notification(frame, len(message))
+            case Chunk(id=id) | Response(id=id) if id in self._streams:
+                await self._streams[id].put(frame, len(message))
+            case Response(id=id) if id in self._calls and not self._calls[id].done():
+                self._calls[id].set_result(frame)
+            case _:
+                pass  # a keepalive, or an answer nobody waits for any more
+
+
+async def open_link(
+    url: str,
+    token: str,
+    *,
+    limits: ClientLimits,
+    on_notification: Callable[[Notification, int], None],
+) -> Link:
+    """Connect and send the token. Whether it is accepted shows with the first answer (protocol 3.1).
+
+    Raises:
+        ConnectFailed: no connection.
+        NotThisProtocol: something else answers at `url`.
+        ConnectionLost, TokenRefused, RequestTimeout: it ended at once.
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        socket = await connect(
+            url,
+            subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
+            compression=None,  # ciphertext does not compress
+            proxy=None if host in _LOOPBACK else True,
+            open_timeout=limits.open_timeout_s,
+            ping_interval=limits.ping_interval_s,
+            ping_timeout=limits.ping_timeout_s,
+            close_timeout=limits.close_timeout_s,
+            max_size=limits.frame_bytes,
+            max_queue=2,
+        )
+    except InvalidStatus as error:
+        raise _refused_upgrade(error.response.status_code) from error
+    except InvalidURI as error:
+        raise NotThisProtocol(f"not a WebSocket address: {url}") from error
+    except (InvalidMessage, ProxyError, InvalidProxyStatus) as error:
+        raise ConnectFailed("the other end is no WebSocket server, or hung up") from error
+    except InvalidHandshake as error:
+        raise NotThisProtocol("the other end is no sync server") from error
+    except TimeoutError as error:
+        raise ConnectFailed(f"no answer within {limits.open_timeout_s:g} s") from error
+    except OSError as error:
+        raise ConnectFailed(error.strerror or str(error)) from error
+    if socket.subprotocol not in SUBPROTOCOLS:
+        await socket.close()
+        raise NotThisProtocol("the other end speaks none of the protocol's versions")
+    link = Link(socket, limits, on_notification)
+    try:
+        await link.notify("auth", AuthParams(token))
+    except BaseException:
+        await link.close()
+        raise
+    return link
+
+
+def _refused_upgrade(status: int) -> SyncClientError:
+    if status in (429, 500, 502, 503, 504):
+        return ConnectFailed(f"the server is not ready (HTTP {status})")
+    return NotThisProtocol(f"the other end answers HTTP {status} instead of a sync connection")
+
+
+def _ending(error: ConnectionClosed) -> SyncClientError:
+    """What a closed connection means: only 4000 and 4002 are for good (protocol 13)."""
+    if error.rcvd is None:
+        return ConnectionLost(1006, "")
+    code, reason = error.rcvd.code, error.rcvd.reason
+    if code in (CloseCode.AUTH_FAILED, CloseCode.FORBIDDEN):
+        return TokenRefused(code, reason)
+    return ConnectionLost(code, reason)
+
+
+def _result(response: Response, kind: type[R]) -> R:
+    if response.error is not None:
+        raise RequestFailed(response.error.code, response.error.message)
+    try:
+        return decode_params(kind, response.result)
+    except ParamsError:
+        raise NotThisProtocol(f"a result of another shape than {kind.__name__}") from None

@@ -1,0 +1,1 @@
+"""What speaks HTTP: the connection, the routes, what surrounds them, and the WebSocket."""

@@ -1,0 +1,178 @@
+"""uvicorn's HTTP/1.1 parser with bounds: size of a request head, time for it, time a connection may idle.
+
+The base class has none for a head, and closes an idle connection only after its first response. Which
+upgrades become WebSockets is decided here too: those of the WebSocket route; all else is plain HTTP.
+"""
+
+import asyncio
+from typing import Any, Final, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from less_sync.sync.http.socket import ClientSocket
+
+HEAD_BYTES_MAX: Final = 384 * 1024
+HEAD_FIELDS_MAX: Final = 100
+TARGET_BYTES_MAX: Final = 65_534
+HEAD_TIMEOUT_S: Final = 10.0
+KEEP_ALIVE_S: Final = 75
+LINGER_S: Final = 2.0
+"""How long input is discarded after a refusal: closing on unread bytes would reset the answer away."""
+WEBSOCKET_PATH: Final = b"/api/v1/ws"
+
+
+class _HeadRefused(Exception):
+    """Leaves the parser from inside one of its callbacks."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One TCP connection (operations chapter 1).
+
+    A head beyond 384 KiB or 100 fields is 431, a target beyond 65,534 bytes 414, a head not complete 10 s
+    after its first byte 408, anything malformed 400; each with an empty body, and the connection is closed.
+    A connection without a request under way is closed after `Config.timeout_keep_alive` seconds.
+    """
+
+    head_timeout_s: float = HEAD_TIMEOUT_S
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._refusal = 400
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._received_bytes = 0
+        self._upgraded = False
+        self._refused = False
+        self._to_upgrade: bool | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
+        """Start the idle clock at once: a client that never speaks is idle too.
+
+        The base class would look up both addresses; nothing here reads them, and no log may show them.
+        """
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.scheme = "http"
+        self._rearm_idle_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timers, whoever ended the connection."""
+        self._end_head()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, then see whether a head has grown too large or the connection is idle again."""
+        if self._refused:
+            return
+        in_head = self._head_timer is not None
+        super().data_received(data)
+        if self._head_timer is None or self._refused:
+            self._rearm_idle_timer()
+        elif in_head:
+            # A field that never ends reaches no callback, so the bytes of an unfinished head count as they
+            # come. Those of the chunk it began in do not: a body may have ended in it.
+            self._received_bytes += len(data)
+            if self._received_bytes > HEAD_BYTES_MAX:
+                self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._head_bytes = self._received_bytes = 0
+        self._to_upgrade = None
+        self._head_timer = self.loop.call_later(self.head_timeout_s, self._refuse, 408)
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or a part of it."""
+        super().on_url(url)
+        self._count_head(len(url))
+        if len(self.url) > TARGET_BYTES_MAX:
+            self._refusal = 414
+            raise _HeadRefused
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One complete field. The parser leaves blanks after a value, which are none of it (RFC 9112 5)."""
+        super().on_header(name, value.rstrip(b" \t"))
+        self._count_head(len(name) + len(value) + len(": \r\n"))
+        if len(self.headers) > HEAD_FIELDS_MAX:
+            self._refusal = 431
+            raise _HeadRefused
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; from here on the application answers."""
+        self._end_head()
+        super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over, head and all: none of the limits here applies any more.
+
+        The base class would write the head out again for the other side to parse a second time.
+        """
+        self._upgraded = True
+        self.connections.discard(self)
+        protocol = cast(
+            ClientSocket,
+            self.ws_protocol_class(self.config, self.server_state, self.app_state),  # type: ignore[misc, call-arg]  # set, and ours
+        )
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        protocol.upgrade(self.scope["method"], self.headers)
+
+    def send_400_response(self, msg: str) -> None:
+        """What the base class calls for input it cannot parse, our own refusals included."""
+        self._refuse(self._refusal)
+
+    def _should_upgrade(self) -> bool:
+        # Asked three times a request, once its head is whole.
+        if self._to_upgrade is None:
+            wanted = super()._should_upgrade()
+            self._to_upgrade = wanted and httptools.parse_url(self.url).path == WEBSOCKET_PATH
+        return self._to_upgrade
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing to warn of: a request to upgrade may be ignored (RFC 9110 7.8)."""
+
+    def _count_head(self, length: int) -> None:
+        self._head_bytes += length
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self._refusal = 431
+            raise _HeadRefused
+
+    def _end_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, status: int) -> None:
+        self._end_head()
+        if self.transport.is_closing():
+            return
+        self._refused = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            # An earlier request on this connection is still being answered: nothing follows the refusal.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.write_eof()
+        self._head_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _rearm_idle_timer(self) -> None:
+        """The base class stops its timer with each byte and starts it after a response only."""
+        answered = self.cycle is None or self.cycle.response_complete
+        over = self._upgraded or self._refused or self.transport.is_closing()
+        if answered and not over and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )

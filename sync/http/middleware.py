@@ -1,0 +1,156 @@
+"""What surrounds every HTTP route, outermost first: the log line, the common headers, authentication.
+
+All three are plain ASGI middleware, so that bodies stream through them untouched.
+"""
+
+import re
+import time
+from typing import Final
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from less_sync.auth import AuthError
+from less_sync.sync.access.sign_in import Authenticator, auth_failure
+
+PUBLIC_PATHS: Final = frozenset({"/health", "/api/v1/ws", "/.well-known/jwks.json", "/api/v1/federation/ws"})
+"""Raw paths that need no credentials. Everything else does, unknown paths too (auth chapter 3.8)."""
+UCAN_HEADER_BYTES_MAX: Final = 65_536
+RETRY_AFTER_S: Final = 5
+
+_PRINTABLE: Final = re.compile(r"[\t\x20-\x7e]*\Z")
+_log = structlog.get_logger(__name__)
+
+
+class RequestLog:
+    """One line per finished request: method, route template, status, duration, bytes, a random request id.
+
+    Never the path itself, which may hold ids, nor who asked. `/health` is logged at DEBUG.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_at_s = time.perf_counter()
+        request_id = uuid4().hex[:16]
+        scope["request_id"] = request_id
+        status = "aborted"
+        bytes_in = bytes_out = 0
+
+        async def counting_receive() -> Message:
+            nonlocal bytes_in
+            message = await receive()
+            bytes_in += len(message.get("body", b""))
+            return message
+
+        async def counting_send(message: Message) -> None:
+            nonlocal status, bytes_out
+            await send(message)
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            bytes_out += len(message.get("body", b""))
+
+        try:
+            await self._app(scope, counting_receive, counting_send)
+        finally:
+            route = getattr(scope.get("route"), "path", "-")
+            write = _log.debug if route == "/health" else _log.info
+            write(
+                "request",
+                method=scope["method"],
+                route=route,
+                status=status,
+                duration_ms=round((time.perf_counter() - started_at_s) * 1000, 1),
+                bytes_in=bytes_in,
+                bytes_out=bytes_out,
+                request_id=request_id,
+            )
+
+
+class CommonHeaders:
+    """Puts the common headers on every response, answers OPTIONS, and turns a fault into a 500.
+
+    Paths are matched as they were sent, so the decoded `path` that uvicorn offers is replaced by the raw one.
+    """
+
+    def __init__(self, app: ASGIApp, *, headers: list[tuple[bytes, bytes]]) -> None:
+        self._app = app
+        self._headers = headers
+        self._names = frozenset(name for name, _ in headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                own = [pair for pair in message.get("headers", ()) if pair[0].lower() not in self._names]
+                message = {**message, "headers": own + self._headers}
+            await send(message)
+
+        if scope["method"] == "OPTIONS":
+            await Response(status_code=204)(scope, receive, send_with_headers)
+            return
+        scope["path"] = scope["raw_path"].decode("latin-1")
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            _log.error("request failed", request_id=scope.get("request_id"), exc_info=error)
+            if started:
+                raise  # the client must not take half a response for a whole one: the connection is closed
+            await error_response(500, "internal error")(scope, receive, send_with_headers)
+
+
+class Authentication:
+    """Lets a request through to the routes only with a valid bearer token, unless its path is public.
+
+    The caller is `request.state.identity` below. The body is not touched before.
+    """
+
+    def __init__(self, app: ASGIApp, *, authenticator: Authenticator) -> None:
+        self._app = app
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
+            refusal = await self._refusal(scope)
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _refusal(self, scope: Scope) -> Response | None:
+        """The answer of the first failed check in the order of operations chapter 3, or None."""
+        headers = Headers(scope=scope)
+        authorization = headers.get("authorization")
+        if authorization is None:
+            return error_response(401, "missing authorization")
+        # The scheme's letter case is free (RFC 9110 11.1); exactly one space is consumed.
+        if not _PRINTABLE.match(authorization) or authorization[:7].lower() != "bearer ":
+            return error_response(401, "invalid authorization header format")
+        try:
+            identity = await self._authenticator.identify(authorization[7:])
+        except AuthError as error:
+            failure = auth_failure(error)
+            retry = {"Retry-After": str(RETRY_AFTER_S)} if failure.http_status == 503 else None
+            return error_response(failure.http_status, failure.http_error, retry)
+        if len(headers.get("x-ucan", "")) > UCAN_HEADER_BYTES_MAX:
+            return error_response(401, "X-UCAN header too large")
+        scope.setdefault("state", {})["identity"] = identity
+        return None
+
+
+def error_response(status: int, error: str, headers: dict[str, str] | None = None) -> Response:
+    """`{"error": ...}`, compact (operations chapter 4)."""
+    return JSONResponse({"error": error}, status_code=status, headers=headers)

@@ -1,0 +1,312 @@
+"""WebSockets of clients: the upgrade, messages in, bytes out, back-pressure. In place of uvicorn's own class.
+
+uvicorn is given the class as `Config(ws=...)` and asks three things of it: to list itself among the server's
+connections, to be an asyncio protocol, and to have a `shutdown`. This one hands a message straight to the
+session and a frame straight to the transport: no ASGI task, queue or wake-up in between. Of websockets'
+sans-I/O core only the receiving half is used; what is sent was framed by `ws_frame`, unmasked, unfragmented.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, ClassVar, cast
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+from websockets.frames import Close as CloseData
+from websockets.frames import CloseCode as WebSocketCloseCode
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN, SERVER, Protocol
+from websockets.utils import accept_key
+
+from less_sync.sync.http.headers import COMMON_HEADERS
+from less_sync.sync.protocol import codes
+from less_sync.sync.protocol.codes import Close
+from less_sync.sync.services import Services
+from less_sync.sync.session.session import Session
+
+_LOGGER = logging.getLogger(__name__)
+_REASONS = {400: "Bad Request", 405: "Method Not Allowed", 503: "Service Unavailable"}
+_COMMON = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS)
+_WRITE_BUFFER_BYTES = 256 * 1024
+_FRAGMENTS_MAX = 1024
+"""Pieces of a fragmented message kept apart; beyond, they are joined, so that empty ones cost nothing."""
+
+Headers = Mapping[bytes, list[str]]
+"""The values of each header, by name in lower case, in order of their lines."""
+
+
+class _Receiver(Protocol):
+    """websockets' core past the handshake; it reports a violation instead of closing in its own words."""
+
+    failure: WebSocketCloseCode | int | None = None
+
+    def fail(self, code: WebSocketCloseCode | int, reason: str = "") -> None:
+        self.failure = code
+        self.parser = self._swallow()
+        next(self.parser)
+
+    def _swallow(self) -> Generator[None]:
+        """Discard input for good: the rest of an oversize message, frames after a violation."""
+        while True:
+            self.reader.discard()
+            yield
+
+
+class ClientSocket(asyncio.Protocol):
+    """One upgraded TCP connection. Subclassed by `websocket_protocol`, which binds the services."""
+
+    services: ClassVar[Services]
+
+    __slots__ = (
+        "_close_deadline",
+        "_closing_handshake",
+        "_connections",
+        "_failed",
+        "_fragments",
+        "_loop",
+        "_receiver",
+        "_session",
+        "_text",
+        "_writable",
+        "transport",
+        "write",
+    )
+
+    write: Callable[[bytes], None]
+    """Send bytes that are complete frames: the transport's own method."""
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        self._connections = server_state.connections
+        self._loop = asyncio.get_running_loop()
+        self._receiver = _Receiver(
+            SERVER, state=OPEN, max_size=self.services.limits.frame_bytes, logger=_LOGGER
+        )
+        self._fragments: list[bytes] = []
+        self._text = False
+        self._session: Session | None = None
+        self._writable = True
+        self._closing_handshake = False
+        self._close_deadline: asyncio.TimerHandle | None = None
+        self._failed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The TCP connection is handed over by the HTTP protocol."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.write = self.transport.write
+        self._connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes there
+
+    # Upgrade (protocol 2).
+
+    def upgrade(self, method: str, lines: Iterable[tuple[bytes, bytes]]) -> None:
+        """Answer the upgrade request by hand: our order of checks, our headers.
+
+        Args:
+            lines: header lines in order, names in lower case.
+        """
+        headers: dict[bytes, list[str]] = {}
+        for name, value in lines:
+            headers.setdefault(name, []).append(value.decode("latin-1"))
+        status, text = _refusal(method, headers)
+        subprotocol = None if status else self._subprotocol(headers)
+        if not status and subprotocol is None:
+            status = 400
+        limits, sessions = self.services.limits, self.services.sessions
+        full = sessions.unauthenticated >= limits.unauthenticated_sessions
+        if not status and (self.services.draining or full):
+            status = 503
+        if status:
+            self._refuse(status, text)
+            return
+        self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        accept = accept_key(headers[b"sec-websocket-key"][0])
+        self.write(
+            (
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                f"Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n{_COMMON}\r\n"
+            ).encode("latin-1")
+        )
+        self._session = Session(self.services, self)
+
+    def _subprotocol(self, headers: Headers) -> str | None:
+        """The first of our own subprotocols that any header line offers, compared exactly."""
+        lines = headers.get(b"sec-websocket-protocol", ())
+        offered = {token.strip() for line in lines for token in line.split(",")}
+        return next((name for name in self.services.subprotocols if name in offered), None)
+
+    def _refuse(self, status: int, text: str) -> None:
+        body = text.encode()
+        kind = "Content-Type: text/plain; charset=utf-8\r\n" if text else ""
+        allow = "Allow: GET,HEAD\r\n" if status == 405 else ""
+        head = (
+            f"HTTP/1.1 {status} {_REASONS[status]}\r\n{_COMMON}{kind}{allow}"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.write(head.encode("latin-1") + body)
+        self.transport.close()
+
+    # Bytes and messages in.
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the receiver; messages that came before a violation are handled before it."""
+        session, receiver = self._session, self._receiver
+        if session is None:
+            return  # refused: whatever follows is not read
+        session.heard = True
+        receiver.receive_data(data)
+        for event in receiver.events_received():
+            self._frame_received(session, cast(Frame, event))
+        if receiver.failure is not None and not self._failed:
+            self._failed = True
+            too_big = receiver.failure == WebSocketCloseCode.MESSAGE_TOO_BIG
+            session.violated(codes.MESSAGE_TOO_BIG if too_big else codes.PROTOCOL_VIOLATION)
+
+    def _frame_received(self, session: Session, frame: Frame) -> None:
+        match frame.opcode:
+            case Opcode.BINARY | Opcode.TEXT:
+                self._text = frame.opcode is Opcode.TEXT
+                if frame.fin:
+                    self._message_received(session, bytes(frame.data))
+                else:
+                    self._fragments = [bytes(frame.data)]
+            case Opcode.CONT:
+                self._fragment_received(session, frame)
+            case Opcode.PING:
+                self._send_pong()
+            case Opcode.CLOSE:
+                self._close_received(session)
+            case _:  # a pong: that anything came is noted already
+                pass
+
+    def _fragment_received(self, session: Session, frame: Frame) -> None:
+        self._fragments.append(bytes(frame.data))
+        if frame.fin:
+            fragments, self._fragments = self._fragments, []
+            self._message_received(session, b"".join(fragments))
+        elif len(self._fragments) > _FRAGMENTS_MAX:
+            self._fragments = [b"".join(self._fragments)]
+
+    def _message_received(self, session: Session, data: bytes) -> None:
+        if session.closing:
+            return
+        if self._text:
+            session.text_received()
+        else:
+            session.binary_received(data)
+
+    def _send_pong(self) -> None:
+        """Send what the receiver has prepared, unless the peer does not read: pongs may not pile up."""
+        output = self._receiver.data_to_send()
+        if self._writable and not self._closing_handshake:
+            self.write(b"".join(output))
+
+    def _close_received(self, session: Session) -> None:
+        """The peer's close frame: echo it unless it answers ours, then close TCP (RFC 6455 5.5.1, 7.1.1)."""
+        output = self._receiver.data_to_send()
+        if not self._closing_handshake:
+            self.write(b"".join(output))
+        session.lost()
+        self.transport.close()
+
+    def eof_received(self) -> None:
+        """The peer has shut its half: the transport closes itself."""
+
+    # What the session asks for.
+
+    def unsent_bytes(self) -> int:
+        """Bytes the transport still buffers."""
+        return self.transport.get_write_buffer_size()
+
+    def pause_reading(self) -> None:
+        """Let TCP push back on the peer."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Drop the connection without a close frame."""
+        self.transport.abort()
+
+    def send_close(self, close: Close) -> None:
+        """Send the close frame, then discard input until the peer closes, for at most `close_timeout_s`.
+
+        The time counts from when the frame has left the buffer; until then the write deadline holds. After
+        a violation the peer's own close frame cannot be told from the rest, so our half is shut at once.
+        """
+        if self._closing_handshake or self.transport.is_closing():
+            return
+        self._closing_handshake = True
+        # With a mark of 0 `pause_writing` and `resume_writing` tell whether anything is unsent.
+        self.transport.set_write_buffer_limits(high=0)
+        data = CloseData(int(close.code), close.reason).serialize()
+        self.write(Frame(Opcode.CLOSE, data).serialize(mask=False))
+        if self._failed and self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self._writable:
+            self._await_peer_close()
+
+    def _await_peer_close(self) -> None:
+        if self._close_deadline is None:
+            self._close_deadline = self._loop.call_later(
+                self.services.limits.close_timeout_s, self.transport.abort
+            )
+
+    # Back-pressure and the end of the connection.
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is over its mark."""
+        self._writable = False
+        if self._session is not None:
+            self._session.writing_paused()
+
+    def resume_writing(self) -> None:
+        """The transport takes bytes again."""
+        self._writable = True
+        if self._closing_handshake:
+            self._await_peer_close()
+        if self._session is not None:
+            self._session.writing_resumed()
+
+    def shutdown(self) -> None:
+        """uvicorn stops. `Sessions.shutdown` ran before and closed the sessions: this is for what is left."""
+        if self._session is not None:
+            self._session.close(codes.SHUTTING_DOWN)
+        else:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Clean up."""
+        if self._close_deadline is not None:
+            self._close_deadline.cancel()
+        if self._session is not None:
+            self._session.lost()
+        self._connections.discard(self)
+
+
+def _refusal(method: str, headers: Headers) -> tuple[int, str]:
+    """Status and text of the first failed check of the upgrade (protocol 2), or (0, "")."""
+    if method != "GET":
+        return 405, ""
+    if not any("upgrade" in value.lower() for value in headers.get(b"connection", ())):
+        return 400, "Connection header did not include 'upgrade'"
+    if not any(value.lower() == "websocket" for value in headers.get(b"upgrade", ())):
+        return 400, "`Upgrade` header did not include 'websocket'"
+    if headers.get(b"sec-websocket-version", [])[:1] != ["13"]:
+        return 400, "`Sec-WebSocket-Version` header did not include '13'"
+    if b"sec-websocket-key" not in headers:
+        return 400, "`Sec-WebSocket-Key` header missing"
+    return 0, ""
+
+
+def websocket_protocol(bound: Services) -> type[ClientSocket]:
+    """The class uvicorn is given as `Config(ws=...)`: one instance per upgraded connection."""
+
+    class BoundSocket(ClientSocket):
+        __slots__ = ()
+        services = bound
+
+    return BoundSocket

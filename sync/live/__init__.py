@@ -1,0 +1,1 @@
+"""Who listens and who is there: fan-out, presence, mailboxes."""

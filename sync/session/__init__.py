@@ -1,0 +1,1 @@
+"""One client connection after its upgrade: order of requests, output, timers, end."""

@@ -1,0 +1,189 @@
+"""What one session sends: straight to the transport while it is writable, else queued within bounds.
+
+Responses and chunks wait for room (`drained`); notifications never wait: they are queued up to a bound of
+frames and of bytes, and beyond it the session is closed, because a client that reads too slowly is better
+served by a reconnect and a pull than by an ever older queue (protocol G1, G2).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+from uuid import uuid4
+
+from less_sync.sync.limits import Limits
+
+
+class Wire(Protocol):
+    """The transport under a session, as `sync/http/socket.py` provides it."""
+
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Sends bytes that are one or more complete WebSocket frames."""
+
+    def unsent_bytes(self) -> int:
+        """How much the transport still buffers."""
+
+    def abort(self) -> None:
+        """Drop the connection without a close frame."""
+
+
+class Owner(Protocol):
+    """Whose output this is."""
+
+    def fell_behind(self) -> None:
+        """The notification queue overflowed. Called from within a publish: must not call the broker."""
+
+    def writable_again(self) -> None:
+        """The transport takes bytes again and the queue is empty."""
+
+
+class Outbound:
+    """The sending half of a session; the subscriber the broker knows."""
+
+    __slots__ = (
+        "_connection_id",
+        "_deadline",
+        "_direct",
+        "_drained",
+        "_limits",
+        "_owner",
+        "_queue",
+        "_queue_bytes",
+        "_unsent_bytes",
+        "_wire",
+        "_writable",
+        "_write",
+        "closed",
+    )
+
+    def __init__(self, wire: Wire, owner: Owner, limits: Limits) -> None:
+        self._connection_id = ""
+        self._wire = wire
+        self._owner = owner
+        self._limits = limits
+        self._write = wire.write
+        self._direct = True
+        """Nothing stands between a frame and the transport: open, writable, and no queue."""
+        self._writable = True
+        self._queue: deque[bytes] | None = None
+        self._queue_bytes = 0
+        self._drained: asyncio.Future[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._unsent_bytes = 0
+        self.closed = False
+
+    @property
+    def connection_id(self) -> str:
+        """Random text that names this connection to the presence registry; made when first asked for."""
+        if not self._connection_id:
+            self._connection_id = str(uuid4())
+        return self._connection_id
+
+    @property
+    def named(self) -> bool:
+        """Whether `connection_id` was ever asked for: the presence registry may know this connection."""
+        return self._connection_id != ""
+
+    @property
+    def ready(self) -> bool:
+        """True while what is sent goes straight to the transport."""
+        return self._direct
+
+    def send(self, frame: bytes) -> None:
+        """Send a response, chunk or keepalive frame; callers hold back more until `ready`."""
+        if self._queue:
+            self._enqueue(frame)
+        elif not self.closed:
+            self._write(frame)
+
+    def deliver(self, frame: bytes) -> None:
+        """Send one notification frame, or queue it; over the bounds the owner is told."""
+        if self._direct:
+            self._write(frame)
+        elif not self.closed:
+            frames = len(self._queue) if self._queue else 0
+            limits = self._limits
+            if frames >= limits.queue_frames or self._queue_bytes + len(frame) > limits.queue_bytes:
+                self.overflow()
+            else:
+                self._enqueue(frame)
+
+    def overflow(self) -> None:
+        """Drop what is queued and tell the owner."""
+        self.discard()
+        self._owner.fell_behind()
+
+    def discard(self) -> None:
+        """Drop what is queued and send nothing more: the way of a close frame is free."""
+        self.closed = True
+        self._direct = False
+        self._queue = None
+        self._queue_bytes = 0
+
+    def _enqueue(self, frame: bytes) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(frame)
+        self._queue_bytes += len(frame)
+
+    async def drained(self) -> None:
+        """Return once the transport takes bytes again; at once while it does.
+
+        Bounded by the write deadline: a peer that stops reading is aborted, and the waiting task with it.
+        """
+        while not self.ready and not self.closed:
+            if self._drained is None:
+                self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._drained)
+
+    def paused(self) -> None:
+        """The transport's buffer is full: queue from now on, and give the peer a deadline to read on."""
+        self._writable = self._direct = False
+        self._unsent_bytes = self._wire.unsent_bytes()
+        self._arm()
+
+    def _arm(self) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(
+            self._limits.write_timeout_s, self._deadline_passed
+        )
+
+    def _deadline_passed(self) -> None:
+        # A peer on a slow line makes progress and is let live; one that stopped reading is not.
+        unsent = self._wire.unsent_bytes()
+        if self._unsent_bytes - unsent >= self._limits.write_progress_bytes:
+            self._unsent_bytes = unsent
+            self._arm()
+            return
+        self._deadline = None
+        self._wire.abort()
+
+    def resumed(self) -> None:
+        """The transport takes bytes again: send what waited, oldest first."""
+        self._writable = True
+        self._disarm()
+        while self._queue and self._writable:
+            frame = self._queue.popleft()
+            self._queue_bytes -= len(frame)
+            self._write(frame)  # may pause us again before it returns
+        if self._writable and not self.closed:
+            self._direct = True
+            self._wake()
+            self._owner.writable_again()
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _wake(self) -> None:
+        if self._drained is not None:
+            if not self._drained.done():
+                self._drained.set_result(None)
+            self._drained = None
+
+    def lost(self) -> None:
+        """The connection is gone: forget everything, release whoever waits."""
+        self.discard()
+        self._disarm()
+        self._wake()

@@ -1,0 +1,191 @@
+"""Folders on a real disk and a space in memory: the engine's steps without a network, and kills between."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from less_sync.client.folder.crypto import RecordCipher, SealedFile
+from less_sync.client.folder.files import FileStat, FileTree
+from less_sync.client.folder.keyfile import FolderKey
+from less_sync.client.folder.plan import Content
+from less_sync.client.folder.replica import Change, Incoming, PullCount, Replica
+from less_sync.client.folder.report import Event, Kind
+from less_sync.client.folder.state import FolderState
+
+SPACE = UUID("da29e793-3f05-51c3-9f72-63cc953f9c05")
+KEY = FolderKey(bytes(range(32)))
+CIPHER = RecordCipher(KEY, SPACE)
+
+
+class Killed(BaseException):
+    """The command was killed here."""
+
+
+@dataclass
+class Fuse:
+    """Kills when it has burnt down; `None` never."""
+
+    left: int | None = None
+
+    def burn(self) -> None:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                self.left = None
+                raise Killed
+
+
+@dataclass
+class Space:
+    """What the server keeps, by its rules (protocol 9.2, 9.3)."""
+
+    cursor: int = 0
+    records: dict[UUID, tuple[int, SealedFile | None]] = field(default_factory=dict)
+
+    def push(self, changes: list[tuple[UUID, SealedFile | None, int]]) -> int | None:
+        """The new cursor, or None for a conflict: all or nothing."""
+        for record, _, expected in changes:
+            if self.records.get(record, (0, None))[0] != expected:
+                return None
+        self.cursor += 1
+        self.records |= {record: (self.cursor, sealed) for record, sealed, _ in changes}
+        return self.cursor
+
+    def since(self, cursor: int) -> list[Incoming]:
+        found = [Incoming(id, at, sealed) for id, (at, sealed) in self.records.items() if at > cursor]
+        return sorted(found, key=lambda record: (record.cursor, record.record))
+
+    def contents(self) -> list[bytes]:
+        return [
+            CIPHER.open(id, sealed).content for id, (_, sealed) in self.records.items() if sealed is not None
+        ]
+
+
+class MortalTree(FileTree):
+    """Dies before or after a change of the disk."""
+
+    fuse: Fuse
+
+    def write(self, path: str, content: bytes, *, mtime_ns: int, expected: FileStat | None) -> FileStat:
+        self.fuse.burn()
+        written = super().write(path, content, mtime_ns=mtime_ns, expected=expected)
+        self.fuse.burn()
+        return written
+
+    def delete(self, path: str, *, expected: FileStat) -> None:
+        self.fuse.burn()
+        super().delete(path, expected=expected)
+        self.fuse.burn()
+
+    def rename(self, path: str, new_path: str, *, expected: FileStat) -> FileStat:
+        self.fuse.burn()
+        renamed = super().rename(path, new_path, expected=expected)
+        self.fuse.burn()
+        return renamed
+
+
+@dataclass
+class Device:
+    """One folder. Every `sync` is a command of its own: it opens the state and closes it."""
+
+    root: Path
+    space: Space
+    cipher: RecordCipher = CIPHER
+    second: int = 0
+    events: list[Event] = field(default_factory=list)
+
+    def write(self, path: str, content: bytes) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_bytes(content)
+
+    def delete(self, path: str) -> None:
+        (self.root / path).unlink(missing_ok=True)
+
+    def files(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file() and ".less-sync" not in path.parts
+        }
+
+    def unsynced(self) -> set[bytes]:
+        """Contents that this folder never agreed on with the server."""
+        with FolderState.open(self.root) as state:
+            known = {row.path: row.base.digest for row in state.rows() if isinstance(row.base, Content)}
+        return {
+            content
+            for path, content in self.files().items()
+            if known.get(path) != hashlib.sha256(content).digest()
+        }
+
+    def sync(self, *, kill_after: int | None = None, pull: bool = True, push: bool = True) -> bool:
+        """Pull and push; False when killed on the way, which leaves whatever the disk had by then."""
+        fuse = Fuse(kill_after)
+        with FolderState.open(self.root) as state:
+            tree = MortalTree(self.root, state.directory / "tmp")
+            tree.fuse = fuse
+            try:
+                self._rounds(self._replica(state, tree), fuse, pull=pull, push=push)
+            except Killed:
+                return False
+            finally:
+                tree.close()
+        return True
+
+    def _replica(self, state: FolderState, tree: FileTree) -> Replica:
+        self.second += 1
+        number = int(self.root.name, 36) % 60
+        at = datetime(2026, 11, 21, self.second // 60 % 24, self.second % 60, number, tzinfo=UTC)
+        return Replica(self.root, state, tree, self.cipher, tell=self.events.append, now=lambda: at)
+
+    def _rounds(self, replica: Replica, fuse: Fuse, *, pull: bool, push: bool) -> None:
+        replica.rescan()
+        for _ in range(10):
+            self._pull(replica, apply=pull)
+            replica.rescan()
+            if not push or self._push(replica, fuse):
+                return
+        raise AssertionError("does not settle")
+
+    def _pull(self, replica: Replica, *, apply: bool) -> None:
+        pending = replica.state.first_pending()
+        since = replica.state.cursor if pending is None else min(replica.state.cursor, pending - 1)
+        count = PullCount()
+        for record in self.space.since(since):
+            replica.receive(record, apply=apply, count=count)
+        replica.name_undecryptable(count)
+        replica.flush()
+        replica.state.advance(self.space.cursor)
+
+    def _push(self, replica: Replica, fuse: Fuse) -> bool:
+        changes = list(replica.changes())
+        for start in range(0, len(changes), 2):
+            batch = changes[start : start + 2]
+            replica.mark_sent(batch)
+            fuse.burn()
+            cursor = self.space.push([sealed(replica, change) for change in batch])
+            if cursor is None:
+                return False
+            fuse.burn()
+            replica.acknowledge(batch, cursor)
+            if cursor == replica.state.cursor + 1:
+                replica.state.advance(cursor)
+        replica.flush()
+        return True
+
+    def told(self, kind: Kind) -> list[tuple[str, str]]:
+        return [(event.path, event.detail) for event in self.events if event.kind is kind]
+
+
+def sealed(replica: Replica, change: Change) -> tuple[UUID, SealedFile | None, int]:
+    return change.row.record, replica.seal(change, epoch=1), change.expected_cursor
+
+
+def make_device(parent: Path, name: str, space: Space) -> Device:
+    """A device with an empty folder; `name` is one character."""
+    root = parent / name
+    os.mkdir(root)
+    return Device(root, space)

@@ -1,0 +1,97 @@
+"""Where the server is and who we are, from what a user types."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from less_sync.bins.dev import DevIssuer, DevPeople, dev_personal_space_id
+from less_sync.client.folder.access import TokenOptions, is_exposed, personal_space, server_url, tokens_from
+from less_sync.client.folder.errors import TokenProblem, UsageProblem
+from less_sync.sync.client import TokenUnavailable
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("127.0.0.1:5379", "ws://127.0.0.1:5379/api/v1/ws"),
+        ("localhost", "ws://localhost/api/v1/ws"),
+        ("http://h:1/", "ws://h:1/api/v1/ws"),
+        ("https://h", "wss://h/api/v1/ws"),
+        ("https://h/api/v1", "wss://h/api/v1/ws"),
+        ("wss://h/api/v1/ws", "wss://h/api/v1/ws"),
+        ("https://h/sync/", "wss://h/sync/api/v1/ws"),
+        ("ws://[::1]:5379?x=1#y", "ws://[::1]:5379/api/v1/ws"),
+    ],
+)
+def test_a_server_is_named_in_many_ways(text: str, url: str) -> None:
+    assert server_url(text) == url
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ftp://h", "http://", "http://h:port", "http://user:secret@h", "h:99999"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(UsageProblem):
+        server_url(text)
+
+
+def test_only_plain_connections_through_a_network_are_exposed() -> None:
+    assert is_exposed("ws://sync.example/api/v1/ws")
+    assert not is_exposed("wss://sync.example/api/v1/ws")
+    assert not is_exposed("ws://127.0.0.1:5379/api/v1/ws")
+
+
+async def test_a_token_file_is_read_each_time(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    tokens = tokens_from(TokenOptions(file=file))
+    assert tokens.renewable
+    with pytest.raises(TokenUnavailable, match="cannot read"):
+        await tokens.source()
+    file.write_text("")
+    with pytest.raises(TokenUnavailable, match="empty"):
+        await tokens.source()
+    for text in ("one", "two"):
+        file.write_text(f"{text}\n")
+        assert await tokens.source() == text
+
+
+async def test_a_token_command_is_run_each_time_without_a_shell(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    program = f"p = __import__('pathlib').Path('{count}'); p.open('a').write('x'); print(len(p.read_text()))"
+    tokens = tokens_from(TokenOptions(command=f'{sys.executable} -c "{program}"'))
+    assert [await tokens.source() for _ in range(2)] == ["1", "2"]
+    for command in (f'{sys.executable} -c "raise SystemExit(3)"', "/nowhere/at/all", "true"):
+        with pytest.raises(TokenUnavailable):
+            await tokens_from(TokenOptions(command=command)).source()
+    for command in ("", "'unclosed"):
+        with pytest.raises(UsageProblem):
+            tokens_from(TokenOptions(command=command))
+
+
+async def test_without_a_token_the_dev_issuer_mints_one_if_it_exists(tmp_path: Path) -> None:
+    with pytest.raises(UsageProblem, match="no token"):
+        tokens_from(TokenOptions(user="alice", data_dir=tmp_path, issuer=DevPeople.found_in(tmp_path)))
+    assert not list(tmp_path.iterdir())
+    DevIssuer(tmp_path)
+    with pytest.raises(UsageProblem, match="no user"):
+        tokens_from(TokenOptions(data_dir=tmp_path, issuer=DevPeople.found_in(tmp_path)))
+    tokens = tokens_from(TokenOptions(user="alice", data_dir=tmp_path, issuer=DevPeople.found_in(tmp_path)))
+    assert personal_space(await tokens.source()) == dev_personal_space_id("alice")
+
+
+def test_two_sources_at_once_are_refused_and_no_token_is_shown() -> None:
+    options = TokenOptions(token="secret", command="x")
+    with pytest.raises(UsageProblem, match="more than one"):
+        tokens_from(options)
+    assert "secret" not in repr(options)
+
+
+def test_the_personal_space_is_read_without_trusting_anything_else(tmp_path: Path) -> None:
+    token = DevIssuer(tmp_path).mint("bob", now=datetime.now(UTC))
+    assert isinstance(personal_space(token), UUID)
+    for text in ("", "a.b.c", "....", token.split(".")[0], "e30.e30.e30", "e30.W10.e30", "e30.bnVsbA.x"):
+        with pytest.raises(TokenProblem):
+            personal_space(text)

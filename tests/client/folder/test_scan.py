@@ -1,0 +1,84 @@
+"""What a walk of a folder finds, what it names and skips, and when a stat proves nothing."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from less_sync.client.folder.crypto import content_bytes_max
+from less_sync.client.folder.errors import UsageProblem
+from less_sync.client.folder.files import FileStat
+from less_sync.client.folder.scan import is_fresh, is_unchanged, scan_folder, stamp_of
+
+SECOND = 1_000_000_000
+
+
+def test_files_are_found_below_folders_and_the_state_is_left_out(tmp_path: Path) -> None:
+    for path in ("a", "b/c/d", ".hidden", "b/.less-sync/x", ".less-sync/state.db"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path)
+    scan = scan_folder(tmp_path)
+    assert sorted(scan.files) == [".hidden", "a", "b/c/d"]
+    assert scan.skipped == {}
+    assert scan.files["a"].stat.size == 1
+
+
+def test_what_cannot_be_synced_is_named_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "new\nline").write_text("")
+    (tmp_path / os.fsdecode(b"latin-\xe9")).write_text("")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(content_bytes_max("large") + 1)
+    with (tmp_path / "fits!").open("wb") as file:
+        file.truncate(content_bytes_max("fits!"))
+    scan = scan_folder(tmp_path)
+    assert list(scan.files) == ["fits!"]
+    assert {path: reason.split(":")[0] for path, reason in scan.skipped.items()} == {
+        "link": "symbolic links are not synced",
+        "pipe": "it is no regular file",
+        "new\\nline": "the name has control characters",
+        "latin-\\udce9": "the name is not valid UTF-8",
+        "large": "too large",
+    }
+
+
+def test_names_are_synced_in_one_unicode_form_and_twins_are_named(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "\u00e9")
+    (tmp_path / f"{decomposed}1").write_text("")
+    (tmp_path / f"{decomposed}2").write_text("")
+    (tmp_path / "\u00e92").write_text("")
+    scan = scan_folder(tmp_path)
+    assert {path: found.raw for path, found in scan.files.items()} == {"\u00e91": f"{decomposed}1"}
+    assert list(scan.skipped) == ["\u00e92"]
+
+
+def test_absence_below_a_skipped_folder_means_nothing(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    scan = scan_folder(tmp_path)
+    assert scan.covers("link/below/x")
+    assert scan.covers("link")
+    assert not scan.covers("linked")
+    assert not scan.covers("")
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageProblem, match="cannot read"):
+        scan_folder(tmp_path / "none")
+
+
+def test_an_equal_stat_proves_nothing_within_the_tick_it_was_taken_in() -> None:
+    found = FileStat(5, SECOND + 7, 10 * SECOND + 7, 3)
+    assert not is_unchanged(None, found)
+    assert not is_unchanged(stamp_of(found, 10 * SECOND + 8), found)
+    assert is_unchanged(stamp_of(found, 11 * SECOND), found)
+    for other in ({"size": 6}, {"mtime_ns": 0}, {"ctime_ns": 1}, {"inode": 4}):
+        assert not is_unchanged(stamp_of(found, 11 * SECOND), found._replace(**other))
+
+
+def test_disks_with_whole_seconds_have_long_ticks() -> None:
+    found = FileStat(5, SECOND, 10 * SECOND, 3)
+    assert is_fresh(found, 11 * SECOND)
+    assert not is_fresh(found, 13 * SECOND)
+    assert not is_fresh(found._replace(mtime_ns=SECOND + 1), 11 * SECOND)

@@ -1,0 +1,416 @@
+"""The key fetching shell, against real servers on loopback (auth chapter 3.4)."""
+
+import asyncio
+import gzip
+import json
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from less_sync.auth import JWKS_BYTES_MAX, InvalidToken, JwksPolicy, KeysUnavailable, UntrustedIssuer
+from less_sync.sync.access.key_fetch import REDIRECTS_MAX, KeyFetcher
+from tests.auth.minting import Issuer
+from tests.sync.jwks_server import (
+    Answer,
+    Clock,
+    Gate,
+    JwksServer,
+    http_client,
+    redirecting,
+    response,
+    serving,
+)
+from tests.sync.tls import self_signed
+
+POLICY = JwksPolicy(ttl_s=100, stale_max_s=1000)
+ISSUER = Issuer()
+FAILING = serving(b"", status="500 Internal Server Error")
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with http_client() as client:
+        yield client
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[JwksServer]:
+    async with JwksServer(serving(ISSUER.jwks())) as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def fetcher(server: JwksServer, client: httpx.AsyncClient, clock: Clock) -> AsyncIterator[KeyFetcher]:
+    fetcher = KeyFetcher({ISSUER.url: server.url}, policy=POLICY, client=client, clock=clock)
+    yield fetcher
+    await fetcher.aclose()
+
+
+def publishes(issuer: Issuer, kid: str) -> Answer:
+    return serving(json.dumps({"keys": [issuer.jwk(kid=kid)]}).encode())
+
+
+async def test_keys_are_fetched_on_demand_and_once(server: JwksServer, fetcher: KeyFetcher) -> None:
+    assert server.hits == []
+    assert fetcher.cached_key(ISSUER.url, "1") is None
+    assert server.hits == []
+    key = await fetcher.key(ISSUER.url, "1")
+    assert key == ISSUER.key.public_key()
+    assert await fetcher.key(ISSUER.url, "1") is fetcher.cached_key(ISSUER.url, "1") is key
+    assert len(server.hits) == 1
+
+
+async def test_request_asks_for_anything_uncompressed(server: JwksServer, fetcher: KeyFetcher) -> None:
+    await fetcher.key(ISSUER.url, "1")
+    request = server.hits[0].lower()
+    assert request.startswith("get /keys http/1.1\r\n")
+    assert "\r\naccept: */*\r\n" in request
+    assert "\r\naccept-encoding: identity\r\n" in request
+
+
+async def test_issuer_that_is_not_configured_is_untrusted(fetcher: KeyFetcher) -> None:
+    assert fetcher.issuers == {ISSUER.url}
+    assert fetcher.cached_key("https://other.example.com", "1") is None
+    with pytest.raises(UntrustedIssuer):
+        await fetcher.key("https://other.example.com", "1")
+
+
+async def test_hundred_first_logins_at_once_cause_one_fetch(server: JwksServer, fetcher: KeyFetcher) -> None:
+    keys = await asyncio.gather(*(fetcher.key(ISSUER.url, "1") for _ in range(100)))
+    assert keys == [ISSUER.key.public_key()] * 100
+    assert len(server.hits) == 1
+
+
+async def test_hundred_unknown_keys_cause_at_most_five_fetches(
+    server: JwksServer, fetcher: KeyFetcher
+) -> None:
+    together = await asyncio.gather(
+        *(fetcher.key(ISSUER.url, f"x{number}") for number in range(100)), return_exceptions=True
+    )
+    assert {type(error) for error in together} == {InvalidToken}
+    for number in range(100):
+        with pytest.raises(InvalidToken) as caught:
+            await fetcher.key(ISSUER.url, f"y{number}")
+        assert type(caught.value) is InvalidToken
+    assert len(server.hits) == 5
+
+
+async def test_bucket_refills_every_ten_seconds(
+    server: JwksServer, fetcher: KeyFetcher, clock: Clock
+) -> None:
+    for _ in range(7):
+        with pytest.raises(InvalidToken):
+            await fetcher.key(ISSUER.url, "same")
+    clock.now += 10
+    for _ in range(2):
+        with pytest.raises(InvalidToken):
+            await fetcher.key(ISSUER.url, "same")
+    assert len(server.hits) == 6
+
+
+async def test_rotated_key_works_at_once_and_removed_key_no_more(
+    server: JwksServer, fetcher: KeyFetcher
+) -> None:
+    await fetcher.key(ISSUER.url, "1")
+    server.answer = publishes(ISSUER, "2")
+    assert await fetcher.key(ISSUER.url, "2")
+    with pytest.raises(InvalidToken):
+        await fetcher.key(ISSUER.url, "1")
+
+
+async def test_set_older_than_its_ttl_is_used_and_refreshed_behind(
+    server: JwksServer, fetcher: KeyFetcher, clock: Clock
+) -> None:
+    await fetcher.key(ISSUER.url, "1")
+    clock.now += 101
+    gate = Gate(publishes(ISSUER, "2"))
+    server.answer = gate
+    for _ in range(10):
+        assert await fetcher.key(ISSUER.url, "1")
+        assert fetcher.cached_key(ISSUER.url, "1")
+    await gate.reached.wait()
+    waiting = asyncio.create_task(fetcher.key(ISSUER.url, "2"))
+    gate.opened.set()
+    assert await waiting
+    assert len(server.hits) == 2
+    assert fetcher.cached_key(ISSUER.url, "1") is None
+
+
+async def test_hanging_endpoint_delays_no_token_whose_key_is_cached(
+    server: JwksServer, fetcher: KeyFetcher, clock: Clock
+) -> None:
+    await fetcher.key(ISSUER.url, "1")
+    gate = Gate(FAILING)
+    server.answer = gate
+    stranger = asyncio.create_task(fetcher.key(ISSUER.url, "unknown"))
+    await gate.reached.wait()
+    clock.now += 150
+    assert await fetcher.key(ISSUER.url, "1")
+    assert fetcher.cached_key(ISSUER.url, "1")
+    assert not stranger.done()
+    gate.opened.set()
+    with pytest.raises(KeysUnavailable):
+        await stranger
+
+
+async def test_set_older_than_twice_its_ttl_is_refreshed_first(
+    server: JwksServer, fetcher: KeyFetcher, clock: Clock
+) -> None:
+    await fetcher.key(ISSUER.url, "1")
+    clock.now += 201
+    assert fetcher.cached_key(ISSUER.url, "1") is None
+    server.answer = publishes(ISSUER, "2")
+    with pytest.raises(InvalidToken) as caught:
+        await fetcher.key(ISSUER.url, "1")
+    assert type(caught.value) is InvalidToken
+    assert len(server.hits) == 2
+
+
+async def test_cached_keys_outlive_failing_refreshes_until_the_stale_limit(
+    server: JwksServer, fetcher: KeyFetcher, clock: Clock
+) -> None:
+    await fetcher.key(ISSUER.url, "1")
+    server.answer = FAILING
+    clock.now += 201
+    assert await fetcher.key(ISSUER.url, "1")
+    assert await fetcher.key(ISSUER.url, "1")
+    assert len(server.hits) == 2, "the second one falls into the wait after the failure"
+    clock.now += 799
+    assert await fetcher.key(ISSUER.url, "1")
+    clock.now += 0.5
+    with pytest.raises(KeysUnavailable):
+        await fetcher.key(ISSUER.url, "1")
+
+
+async def test_unreachable_issuer_is_unavailable_and_works_again_by_itself(
+    server: JwksServer, fetcher: KeyFetcher
+) -> None:
+    await server.stop()
+    with pytest.raises(KeysUnavailable):
+        await fetcher.key(ISSUER.url, "1")
+    await server.start()
+    assert await fetcher.key(ISSUER.url, "1")
+
+
+@pytest.mark.parametrize(
+    "status", ["500 Internal Server Error", "404 Not Found", "204 No Content", "201 Created"]
+)
+async def test_any_status_but_200_is_a_failed_fetch(
+    server: JwksServer, fetcher: KeyFetcher, status: str
+) -> None:
+    server.answer = serving(ISSUER.jwks(), status=status)
+    with pytest.raises(KeysUnavailable):
+        await fetcher.key(ISSUER.url, "1")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"keys":{}}', b"[]"])
+async def test_body_that_is_no_key_set_is_a_failed_fetch(
+    server: JwksServer, fetcher: KeyFetcher, body: bytes
+) -> None:
+    server.answer = serving(body)
+    with pytest.raises(KeysUnavailable):
+        await fetcher.key(ISSUER.url, "1")
+
+
+async def test_body_of_a_mebibyte_is_accepted(server: JwksServer, fetcher: KeyFetcher) -> None:
+    server.answer = serving(ISSUER.jwks().ljust(JWKS_BYTES_MAX))
+    assert await fetcher.key(ISSUER.url, "1")
+    server.answer = serving(ISSUER.jwks().ljust(JWKS_BYTES_MAX + 1))
+    with pytest.raises(KeysUnavailable):
+        await fetcher.key(ISSUER.url, "2")
+
+
+async def test_endless_body_is_abandoned_at_the_limit(server: JwksServer, fetcher: KeyFetcher) -> None:
+    chunk = b"10000\r\n" + b" " * 65_536 + b"\r\n"
+    written = 0
+
+    async def endless(_path: str, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(chunk)
+            await writer.drain()
+            written += len(chunk)
+
+    server.answer = endless
+    with pytest.raises(KeysUnavailable):
+        await fetcher.key(ISSUER.url, "1")
+    # What the kernel's buffers took on top of the limit.
+    assert written < 64 * JWKS_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("GZIP ", gzip.compress)]
+)
+async def test_compressed_set_is_read(
+    server: JwksServer, fetcher: KeyFetcher, encoding: str, compress: type[bytes]
+) -> None:
+    server.answer = serving(compress(ISSUER.jwks()), headers=f"Content-Encoding: {encoding}\r\n")
+    assert await fetcher.key(ISSUER.url, "1")
+
+
+async def test_gzip_bomb_is_refused_without_unfolding_it(server: JwksServer, fetcher: KeyFetcher) -> None:
+    bomb = gzip.compress(b" " * (64 * JWKS_BYTES_MAX), 1)
+    server.answer = serving(bomb, headers="Content-Encoding: gzip\r\n")
+    tracemalloc.start()
+    try:
+        with pytest.raises(KeysUnavailable):
+            await fetcher.key(ISSUER.url, "1")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 16 * JWKS_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [(ISSUER.jwks(), "br"), (gzip.compress(ISSUER.jwks())[:-9], "gzip"), (b"no gzip at all", "gzip")],
+)
+async def test_body_that_cannot_be_unpacked_is_a_failed_fetch(
+    server: JwksServer, fetcher: KeyFetcher, body: bytes, encoding: str
+) -> None:
+    server.answer = serving(body, headers=f"Content-Encoding: {encoding}\r\n")
+    with pytest.raises(KeysUnavailable):
+        await fetcher.key(ISSUER.url, "1")
+
+
+async def test_five_redirects_are_followed_and_a_sixth_is_not(
+    server: JwksServer, fetcher: KeyFetcher
+) -> None:
+    there = serving(ISSUER.jwks())
+    server.answer = redirecting(*["/elsewhere"] * REDIRECTS_MAX, then=there)
+    assert await fetcher.key(ISSUER.url, "1")
+    assert len(server.hits) == REDIRECTS_MAX + 1
+    server.answer = redirecting(*["/elsewhere"] * (REDIRECTS_MAX + 1), then=there)
+    with pytest.raises(KeysUnavailable):
+        await fetcher.key(ISSUER.url, "2")
+
+
+@pytest.mark.parametrize("location", ["ftp://127.0.0.1/keys", "http://[", "http://127.0.0.1:1/"])
+async def test_redirect_to_nowhere_is_a_failed_fetch(
+    server: JwksServer, fetcher: KeyFetcher, location: str
+) -> None:
+    server.answer = redirecting(location, then=FAILING)
+    with pytest.raises(KeysUnavailable):
+        await fetcher.key(ISSUER.url, "1")
+    assert len(server.hits) == 1
+
+
+async def test_redirect_from_https_to_http_is_refused(server: JwksServer) -> None:
+    server_tls, client_tls = self_signed("127.0.0.1")
+    async with JwksServer(redirecting(server.url, then=FAILING), tls=server_tls) as secure:
+        async with http_client(client_tls) as client:
+            fetcher = KeyFetcher({ISSUER.url: secure.url}, client=client)
+            with pytest.raises(KeysUnavailable):
+                await fetcher.key(ISSUER.url, "1")
+            assert (len(secure.hits), len(server.hits)) == (1, 0)
+            secure.answer = redirecting("/keys", then=serving(ISSUER.jwks()))
+            assert await fetcher.key(ISSUER.url, "1")
+
+
+async def test_whole_fetch_has_one_deadline_however_the_bytes_drip(
+    server: JwksServer, client: httpx.AsyncClient
+) -> None:
+    async def drip(_path: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b"1\r\n \r\n")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    server.answer = drip
+    fetcher = KeyFetcher({ISSUER.url: server.url}, client=client, timeout_s=0.3)
+    async with asyncio.timeout(30):
+        with pytest.raises(KeysUnavailable):
+            await fetcher.key(ISSUER.url, "1")
+
+
+async def test_caller_that_gives_up_leaves_the_fetch_to_the_others(
+    server: JwksServer, fetcher: KeyFetcher
+) -> None:
+    gate = Gate(serving(ISSUER.jwks()))
+    server.answer = gate
+    impatient = asyncio.create_task(fetcher.key(ISSUER.url, "1"))
+    patient = asyncio.create_task(fetcher.key(ISSUER.url, "1"))
+    await gate.reached.wait()
+    impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+    gate.opened.set()
+    assert await patient
+    assert len(server.hits) == 1
+
+
+async def test_empty_bucket_still_waits_for_a_fetch_under_way(
+    server: JwksServer, fetcher: KeyFetcher
+) -> None:
+    for _ in range(4):
+        with pytest.raises(InvalidToken):
+            await fetcher.key(ISSUER.url, "2")
+    gate = Gate(publishes(ISSUER, "2"))
+    server.answer = gate
+    last = asyncio.create_task(fetcher.key(ISSUER.url, "2"))
+    await gate.reached.wait()
+    later = asyncio.create_task(fetcher.key(ISSUER.url, "2"))
+    gate.opened.set()
+    assert await last is await later
+    assert len(server.hits) == 5
+
+
+async def test_one_issuer_out_of_reach_does_not_touch_another(
+    server: JwksServer, client: httpx.AsyncClient
+) -> None:
+    other = Issuer("https://other.example.com")
+    gate = Gate(FAILING)
+    async with JwksServer(gate) as slow:
+        fetcher = KeyFetcher({ISSUER.url: server.url, other.url: slow.url}, client=client)
+        waiting = asyncio.create_task(fetcher.key(other.url, "1"))
+        await gate.reached.wait()
+        assert await fetcher.key(ISSUER.url, "1")
+        gate.opened.set()
+        with pytest.raises(KeysUnavailable):
+            await waiting
+
+
+async def test_closing_tells_waiters_that_keys_are_unavailable_now(server: JwksServer) -> None:
+    gate = Gate(FAILING)
+    server.answer = gate
+    fetcher = KeyFetcher({ISSUER.url: server.url})
+    waiting = asyncio.create_task(fetcher.key(ISSUER.url, "1"))
+    await gate.reached.wait()
+    await fetcher.aclose()
+    with pytest.raises(KeysUnavailable):
+        await waiting
+
+
+async def test_injected_keys_are_known_and_never_fetched() -> None:
+    fetcher = KeyFetcher({}, injected={ISSUER.url: ISSUER.keys})
+    assert fetcher.issuers == {ISSUER.url}
+    assert await fetcher.key(ISSUER.url, "1") is fetcher.cached_key(ISSUER.url, "1")
+    assert fetcher.cached_key(ISSUER.url, "2") is None
+    with pytest.raises(InvalidToken):
+        await fetcher.key(ISSUER.url, "2")
+    await fetcher.aclose()
+
+
+async def test_client_of_the_caller_is_used_and_left_open() -> None:
+    def respond(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=httpx.ByteStream(ISSUER.jwks()))
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as client:
+        fetcher = KeyFetcher({ISSUER.url: "https://keys.example.com"}, client=client)
+        assert await fetcher.key(ISSUER.url, "1")
+        await fetcher.aclose()
+        assert not client.is_closed
+
+
+def test_response_helper_is_well_formed() -> None:
+    assert response(b"x").endswith(b"Connection: close\r\n\r\nx")

@@ -1,0 +1,145 @@
+"""Bounds of request heads and idle connections, over real sockets."""
+
+import asyncio
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from less_sync.sync.http.http1 import HttpProtocol
+from tests.sync.raw_http import Connection, connected, served
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the number of headers and the body's length."""
+    request = Request(scope, receive)
+    body = await request.body()
+    await PlainTextResponse(f"{len(scope['headers'])} {len(body)}")(scope, receive, send)
+
+
+class Hasty(HttpProtocol):
+    head_timeout_s = 0.05
+
+
+async def refused(connection: Connection, status: int) -> None:
+    """The answer is an empty `status`, and the connection ends."""
+    response = await connection.receive()
+    assert (response.status, response.body) == (status, b"")
+    assert response.headers == [("content-length", "0"), ("connection", "close")]
+    assert await connection.ended() == b""
+
+
+async def test_a_head_of_256_kibibytes_with_100_fields_is_accepted() -> None:
+    fields = "".join(f"X-{n}: {'v' * 2600}\r\n" for n in range(99))
+    assert len(fields) > 256 * 1024 - 5000
+    async with served(echo) as port, connected(port) as connection:
+        assert (await connection.request("GET", "/", fields)).body == b"100 0"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("GET / HTTP/1.1\r\n" + "".join(f"X-{n}: v\r\n" for n in range(101)) + "\r\n", 431),
+        ("GET / HTTP/1.1\r\n" + "".join(f"X-{n}: {'v' * 9000}\r\n" for n in range(50)), 431),
+        ("GET / HTTP/1.1\r\nX: " + "v" * 1_000_000, 431),
+        (f"GET /{'p' * 65_534} HTTP/1.1\r\n", 414),
+        ("nonsense\r\n", 400),
+        ("GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nContent-Length: x\r\n", 400),
+        ("GET / HTTP/1.1\r\nX: a\x00b\r\n", 400),
+        ("CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n", 400),
+    ],
+    ids=["fields", "bytes", "endless-field", "target", "syntax", "smuggling", "length", "control", "connect"],
+)
+async def test_a_head_out_of_bounds_is_refused(head: str, status: int) -> None:
+    async with served(echo) as port, connected(port) as connection:
+        connection.send(head.encode("latin-1"))
+        await refused(connection, status)
+
+
+async def test_what_still_comes_after_a_refusal_is_discarded() -> None:
+    async with served(echo) as port, connected(port) as connection:
+        connection.send(b"GET / HTTP/1.1\r\nX: " + b"v" * 8_000_000)
+        await refused(connection, 431)
+        connection.send(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+        assert await connection.ended() == b""
+
+
+async def test_a_target_of_the_greatest_length_is_accepted() -> None:
+    async with served(echo) as port, connected(port) as connection:
+        assert (await connection.request("GET", "/" + "p" * 65_533)).status == 200
+
+
+async def test_a_body_does_not_count_as_head() -> None:
+    async with served(echo) as port, connected(port) as connection:
+        for _ in range(2):
+            connection.send(b"PUT / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n" + bytes(1_000_000))
+            assert (await connection.receive()).body == b"1 1000000"
+
+
+async def test_a_head_that_is_not_complete_in_time_is_408() -> None:
+    async with served(echo, protocol=Hasty) as port, connected(port) as connection:
+        connection.send(b"GET / HT")
+        await refused(connection, 408)
+
+
+async def test_the_time_for_a_head_begins_with_its_first_byte_on_a_kept_connection_too() -> None:
+    async with served(echo, protocol=Hasty) as port, connected(port) as connection:
+        assert (await connection.request("GET", "/")).status == 200
+        await asyncio.sleep(2 * Hasty.head_timeout_s)
+        assert (await connection.request("GET", "/")).status == 200
+        connection.send(b"G")
+        await refused(connection, 408)
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"\r\n", b"GET / HTTP/1.1\r\n\r\n"], ids=["silent", "blank", "answered"]
+)
+async def test_an_idle_connection_is_closed_whatever_it_did_before(first: bytes) -> None:
+    async with served(echo, keep_alive_s=0.05) as port, connected(port) as connection:
+        connection.send(first)
+        answer = await connection.ended()
+        assert answer.startswith(b"HTTP/1.1 200" if len(first) > 2 else b"")
+        assert b"408" not in answer
+
+
+async def test_a_request_under_way_is_not_idle() -> None:
+    release = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await release.wait()
+        await echo(scope, receive, send)
+
+    async with served(slow, keep_alive_s=0.02) as port, connected(port) as connection:
+        connection.send(b"GET / HTTP/1.1\r\n\r\n")
+        await asyncio.sleep(0.1)
+        release.set()
+        assert (await connection.receive()).status == 200
+
+
+async def test_nothing_follows_a_refusal_not_even_the_answer_to_an_earlier_request() -> None:
+    finished = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["type"] == "http.disconnect"
+        await PlainTextResponse()(scope, receive, send)
+        finished.set()
+
+    async with served(slow) as port, connected(port) as connection:
+        connection.send(b"GET / HTTP/1.1\r\n\r\nnonsense\r\n")
+        await refused(connection, 400)
+        async with asyncio.timeout(20):
+            await finished.wait()
+
+
+async def test_blanks_after_a_value_are_none_of_it() -> None:
+    seen: list[bytes] = []
+
+    async def look(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend(value for name, value in scope["headers"] if name == b"x")
+        await echo(scope, receive, send)
+
+    async with served(look) as port, connected(port) as connection:
+        await connection.request("GET", "/", "X: \t a b \t \r\n")
+    assert seen == [b"a b"]
