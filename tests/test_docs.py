@@ -1,4 +1,4 @@
-"""docs/protocol.md says what the code does: methods, messages, codes, close reasons, limits."""
+"""docs/protocol.md says what the code does, and every reference to a section of docs/ leads somewhere."""
 
 import re
 from pathlib import Path
@@ -215,3 +215,78 @@ def test_numbers_in_the_text_are_those_of_the_limits() -> None:
         f"exceed {limits.outbound_frame_bytes >> 20} MiB",
     ):
         assert phrase in " ".join(PAGE.split()), phrase
+
+
+# References to sections. A comment may break a line between the page and the number.
+
+NUMBERED = ("protocol", "tokens", "storage", "operations")
+"""Pages whose sections are cited, by comments and by other pages."""
+HEADING = re.compile(r"^(?:##|###) +(.*)$", re.MULTILINE)
+NUMBER = re.compile(r"(\d+)\. |(\d+)\.(\d+) ")
+NEW_LINE = re.compile(r"\n[ \t]*(?:#|--)?[ \t]*")
+REFERENCE = re.compile(r"(?:docs/|\]\()([a-z-]+)\.md\)?((?:(?:,| and|, and| or| to)? \d+(?:\.\d+)?)*)")
+WITHIN = re.compile(r"\bsections? (\d+(?:\.\d+)?)|\((\d{1,2}\.\d{1,2})(?![.\d])")
+CITING = sorted(
+    path
+    for room in ROOT.iterdir()
+    if room.is_dir() and not room.name.startswith(".") and room.name != "build"
+    for pattern in ("*.py", "*.sql")
+    for path in room.rglob(pattern)
+)
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def numbers(name: str) -> list[tuple[int, ...]]:
+    """The numbers of a page's sections in the order they stand in; every heading has one."""
+    found = []
+    for heading in HEADING.findall((ROOT / "docs" / f"{name}.md").read_text()):
+        number = NUMBER.match(heading)
+        assert number is not None, f"{name}.md: {heading}"
+        found.append(tuple(int(digits) for digits in number.groups() if digits))
+    return found
+
+
+SECTIONS = {name: {".".join(map(str, number)) for number in numbers(name)} for name in NUMBERED}
+
+
+def dangling(text: str) -> list[str]:
+    """The references of a text to pages, or sections of pages, that do not exist."""
+    found = []
+    for name, cited in REFERENCE.findall(NEW_LINE.sub(" ", text)):
+        if not (ROOT / "docs" / f"{name}.md").exists() and not (ROOT / f"{name}.md").exists():
+            found.append(name)
+        found += [
+            f"{name} {one}" for one in re.findall(r"[\d.]+", cited) if one not in SECTIONS.get(name, ())
+        ]
+    return found
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_the_sections_of_a_page_are_numbered_upwards_each_below_its_own_part(name: str) -> None:
+    found = numbers(name)
+    assert found == sorted(set(found))
+    assert {number[:1] for number in found} == {number for number in found if len(number) == 1}
+
+
+def test_every_reference_to_a_page_resolves() -> None:
+    paths = [*CITING, *PAGES, ROOT / "Makefile"]
+    found = {str(path.relative_to(ROOT)): dangling(path.read_text()) for path in paths}
+    assert {name: broken for name, broken in found.items() if broken} == {}
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_every_reference_of_a_page_to_its_own_sections_resolves(name: str) -> None:
+    text = (ROOT / "docs" / f"{name}.md").read_text()
+    cited = {one or other for one, other in WITHIN.findall(NEW_LINE.sub(" ", text))}
+    assert cited - SECTIONS[name] == set()
+    assert cited
+
+
+def test_references_are_recognised_in_all_the_forms_they_take() -> None:
+    page = "docs/" + "tokens.md"
+    assert dangling(f"see {page} 3.2 and 7.3, and {page}") == []
+    assert dangling(f"# see {page}\n    # 99.1 for more") == ["tokens 99.1"]
+    assert dangling(f"-- {page}\n-- 3.2, 99.2") == ["tokens 99.2"]
+    assert dangling("[a page](" + "protocol.md) 99") == ["protocol 99"]
+    assert dangling("docs/" + "settings.md 1.1") == ["settings 1.1"]
+    assert dangling("docs/" + "nowhere.md") == ["nowhere"]
