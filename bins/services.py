@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -28,8 +29,14 @@ from less_sync.storage import (
 from less_sync.sync.access.hourly_limits import RateLimits
 from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
+from less_sync.sync.announce import Announcer
 from less_sync.sync.limits import Limits
+from less_sync.sync.live.broker import Broker
+from less_sync.sync.live.mailboxes import Mailboxes
+from less_sync.sync.live.presence import Presence
+from less_sync.sync.protocol.frames import ws_frame
 from less_sync.sync.services import Services
+from less_sync.sync.session.open_sessions import Sessions
 
 CLOSE_TIMEOUT_S: Final = 1.0
 """For what follows the grace period: lanes and pool, which have nothing left to do by then."""
@@ -57,6 +64,7 @@ async def open_services(settings: Settings, url: str, stack: AsyncExitStack) -> 
     services.subprotocols = settings.subprotocols
     services.enforce_token_expiry = settings.enforce_token_expiry
     stack.callback(services.mailboxes.close)
+    stack.push_async_callback(services.announce.aclose, CLOSE_TIMEOUT_S)
     return services
 
 
@@ -69,8 +77,13 @@ def build_services(
     identity_hash_key: bytes | None,
 ) -> Services:
     """Everything sessions share, over one database; what else there is to set has its default."""
+    chance = random.Random()
+    spaces = PostgresSpaceStore(pool)
+    broker = Broker(ws_frame, held_frames_max=limits.queue_frames)
+    presence = Presence(limits)
+    mailboxes = Mailboxes(limits, chance, frame=ws_frame)
     return Services(
-        spaces=PostgresSpaceStore(pool),
+        spaces=spaces,
         pushes=lanes,
         pulls=PostgresPullStore(pool),
         members=PostgresMemberStore(pool),
@@ -80,7 +93,13 @@ def build_services(
         revocations=PostgresRevocationStore(pool),
         rates=RateLimits(PostgresRateLimitStore(pool), key=identity_hash_key, window_s=limits.rate_window_s),
         authenticator=authenticator,
+        sessions=Sessions(),
+        broker=broker,
+        presence=presence,
+        mailboxes=mailboxes,
+        announce=Announcer(broker, presence, mailboxes, spaces),
         limits=limits,
+        chance=chance,
     )
 
 

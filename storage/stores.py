@@ -57,15 +57,14 @@ class SpaceStore(Protocol):
 
 
 class PushStore(Protocol):
-    def submit(self, push: Push, done: PushDone) -> None:
+    def submit(self, push: Push, done: PushDone) -> bool:
         """Queue one push; `done` is called with its outcome. A push once queued is written even if
         its author is gone."""
 
-    @property
-    def congested(self) -> bool:
+    def congested(self, author: str) -> bool:
         """True while the queue is over its bounds: readers should pause."""
 
-    async def uncongested(self) -> None:
+    async def uncongested(self, author: str) -> None:
         """Return once the queue is back within its bounds."""
 
 
@@ -89,7 +88,7 @@ class Pull(Protocol):
 
 class PullStore(Protocol):
     def pull(
-        self, space: UUID, since: int, *, cursor_seen: int = 0
+        self, space: UUID, since: int, *, cursor_seen: int = 0, reader: str = ""
     ) -> AbstractAsyncContextManager[Pull | None]:
         """Open a pull of everything above `since`; None when the space is missing.
 

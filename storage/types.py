@@ -68,6 +68,7 @@ class Push:
     """CIDs of every token of the caller's chain, refused if one is revoked; None on the personal path."""
     min_epoch: int | None = None
     """Smallest unsigned epoch among the 44-byte DEKs; None when there is none."""
+    author: str = ""
     local_only: bool = False
     """Refuse with REMOTE_HOME a space whose home is another server."""
 
@@ -124,6 +125,7 @@ class Caller:
     """Set on the personal path alone: creates the space when it is missing, and opens no shared one."""
     cids: Sequence[str] | None = field(default=None, repr=False)
     """CIDs of every token of the caller's chain, refused if one is revoked; None on the personal path."""
+    author: str = ""
     local_only: bool = False
     """Refuse with REMOTE_HOME a space whose home is another server."""
 

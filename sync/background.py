@@ -1,17 +1,15 @@
-"""What the server does without being asked: sweep presence, purge what has expired (operations chapter 14).
+"""What the server does without being asked: sweep presence, purge what has expired (docs/operations.md 6).
 
 Each task survives its own errors, says so in the log, and goes on.
 """
 
 import asyncio
-import random
 from typing import Final
 
 import structlog
 
 from less_sync.storage import StorageError
 from less_sync.sync.live.presence import SWEEP_MAX
-from less_sync.sync.rpc.presence import announce_leave
 from less_sync.sync.services import Services
 
 FIRST_MAINTENANCE_S: Final = 30.0
@@ -47,7 +45,7 @@ def sweep(services: Services) -> int:
     while True:
         departed = services.presence.sweep()
         for space, peer in departed:
-            announce_leave(services, space, peer)
+            services.announce.departed(space, peer)
         removed += len(departed)
         if len(departed) < SWEEP_MAX:
             break
@@ -65,7 +63,7 @@ async def _maintain(services: Services, interval_s: float) -> None:
             log.error("maintenance failed", error=str(error))
         except Exception:
             log.exception("maintenance failed")
-        await asyncio.sleep(interval_s * random.uniform(1 - JITTER, 1 + JITTER))
+        await asyncio.sleep(interval_s * services.chance.uniform(1 - JITTER, 1 + JITTER))
 
 
 async def maintain(services: Services) -> None:

@@ -18,6 +18,7 @@ class Limits:
     token_expiry_grace_s: float = 60.0
     write_timeout_s: float = 20.0
     close_timeout_s: float = 5.0
+    drain_timeout_s: float = 8.0
     connections_per_mailbox: int = 3
     # Inbound.
     frame_bytes: int = 4 * 1024 * 1024
@@ -47,6 +48,7 @@ class Limits:
     presence_bytes: int = 1024
     event_bytes: int = 4096
     presence_per_space: int = 100
+    presence_answer_bytes: int = 3_670_016
     presence_stale_s: float = 45.0
     presence_sweep_s: float = 15.0
     transient_per_s: int = 50

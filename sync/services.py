@@ -1,8 +1,10 @@
-"""What every session and route works with: all of it always exists."""
+"""What every session and route works with: all of it always exists, and all of it is handed in."""
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from less_sync.storage import (
     DekStore,
@@ -17,15 +19,23 @@ from less_sync.storage import (
 from less_sync.sync.access.authority import Authority
 from less_sync.sync.access.hourly_limits import RateLimits
 from less_sync.sync.access.sign_in import Authenticator
+from less_sync.sync.announce import Announcer
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
 from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.presence import Presence
+from less_sync.sync.metrics import Recorder
 from less_sync.sync.session.open_sessions import Sessions
+
+
+def _random_id() -> str:
+    return str(uuid4())
 
 
 @dataclass(slots=True)
 class Services:
+    """One per process."""
+
     spaces: SpaceStore
     pushes: PushStore
     pulls: PullStore
@@ -36,23 +46,25 @@ class Services:
     revocations: RevocationStore
     rates: RateLimits
     authenticator: Authenticator
+    sessions: Sessions
+    broker: Broker
+    presence: Presence
+    mailboxes: Mailboxes
+    announce: Announcer
     limits: Limits = field(default_factory=Limits)
     authority: Authority = field(default_factory=Authority)
+    metrics: Recorder = field(default_factory=Recorder)
     subprotocols: tuple[str, ...] = ("betterbase-rpc-v1", "less-rpc-v1")
     """Accepted WebSocket subprotocols, preferred first."""
     enforce_token_expiry: bool = False
     """Close a session a minute after its token has expired, unless it was refreshed."""
     now: Callable[[], float] = time.time
     """Unix seconds, for what tokens say about time."""
+    clock: Callable[[], float] = time.monotonic
+    """Monotonic seconds, for how long something took."""
+    chance: random.Random = field(default_factory=random.Random)
+    """Spreads what should not happen everywhere at once. Nothing secret comes from it."""
+    new_id: Callable[[], str] = _random_id
+    """Names a connection to the presence registry."""
     draining: bool = False
     """True once the server is shutting down: no upgrade is accepted any more."""
-    sessions: Sessions = field(init=False)
-    broker: Broker = field(init=False)
-    presence: Presence = field(init=False)
-    mailboxes: Mailboxes = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sessions = Sessions()
-        self.broker = Broker(held_frames_max=self.limits.queue_frames)
-        self.presence = Presence(self.limits)
-        self.mailboxes = Mailboxes(self.limits)

@@ -78,14 +78,13 @@ class PushLanes:
         for lane in self._lanes:
             self._own(asyncio.create_task(lane.run(), name="push lane"))
 
-    def submit(self, push: Push, done: PushDone) -> None:
+    def submit(self, push: Push, done: PushDone) -> bool:
         """Queue one push; `done` is called with its outcome, later, even when the push is refused at once.
 
         A push once queued is written even if its author is gone.
         """
         if not self._open or self._over(_REFUSE_FACTOR):
-            asyncio.get_running_loop().call_soon(done, Unavailable())
-            return
+            return False
         line = self._lines.get(push.space)
         if line is None:
             line = self._lines[push.space] = Line(min(self._lanes, key=_load))
@@ -101,13 +100,13 @@ class PushLanes:
             line.lane.add(entry)
         else:
             line.held.append(entry)
+        return True
 
-    @property
-    def congested(self) -> bool:
+    def congested(self, author: str) -> bool:
         """True while the queue is over its bounds: readers should pause."""
         return not self._calm.is_set()
 
-    async def uncongested(self) -> None:
+    async def uncongested(self, author: str) -> None:
         """Return once the queue is back within its bounds."""
         await self._calm.wait()
 

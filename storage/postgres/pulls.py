@@ -66,7 +66,7 @@ class PostgresPullStore:
 
     @asynccontextmanager
     async def pull(
-        self, space: UUID, since: int, *, cursor_seen: int = 0
+        self, space: UUID, since: int, *, cursor_seen: int = 0, reader: str = ""
     ) -> AsyncIterator[_Page | _Stream | None]:
         """Open a pull of everything above `since`; None when the space is missing.
 
@@ -81,12 +81,12 @@ class PostgresPullStore:
             if page is not _TOO_MUCH:
                 yield page
                 return
-        reader = PullReader(self._lease, space, since, portal_age_max_s=self._portal_age_max_s)
+        pull_reader = PullReader(self._lease, space, since, portal_age_max_s=self._portal_age_max_s)
         try:
-            meta = await reader.open()
-            yield None if meta is None else _Stream(meta, reader)
+            meta = await pull_reader.open()
+            yield None if meta is None else _Stream(meta, pull_reader)
         finally:
-            await reader.aclose()
+            await pull_reader.aclose()
 
     @asynccontextmanager
     async def _lease(self) -> "AsyncIterator[PooledConnection]":

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from less_sync.auth import Identity
-from less_sync.storage import RateLimitStore, RateSlot, StorageError
+from less_sync.storage import RateLimitStore, RateSlot, StorageError, Unavailable
 from less_sync.sync.errors import RpcError
 from less_sync.sync.protocol.codes import ErrorCode
 
@@ -30,7 +30,10 @@ class RateLimits:
 
     @asynccontextmanager
     async def slot(self, action: str, identity: Identity, *, max: int, what: str) -> AsyncIterator[None]:
-        """Take a slot for what the block does; it is given back when the block raises.
+        """Take a slot for what the block does; it is given back when the block says that it was not done.
+
+        A refusal says that, and so does an error the database reported. After a lost connection, a time-out
+        or a cancellation the outcome is unknown and the slot stays taken: a stricter limit, not a looser one.
 
         Args:
             what: what is limited, in words, for the error.
@@ -44,7 +47,9 @@ class RateLimits:
         taken = await self._take(action, actor_hash(self._key, identity), max, what)
         try:
             yield
-        except BaseException:
+        except Unavailable:
+            raise
+        except (RpcError, StorageError):
             await self._give_back(taken)
             raise
 

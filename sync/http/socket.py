@@ -9,7 +9,7 @@ sans-I/O core only the receiving half is used; what is sent was framed by `ws_fr
 import asyncio
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -22,6 +22,8 @@ from websockets.utils import accept_key
 from less_sync.sync.http.headers import COMMON_HEADERS
 from less_sync.sync.protocol import codes
 from less_sync.sync.protocol.codes import Close
+from less_sync.sync.protocol.frames import KEEPALIVE, ws_frame
+from less_sync.sync.rpc.registry import CLIENTS
 from less_sync.sync.services import Services
 from less_sync.sync.session.session import Session
 
@@ -29,6 +31,7 @@ _LOGGER = logging.getLogger(__name__)
 _REASONS = {400: "Bad Request", 405: "Method Not Allowed", 503: "Service Unavailable"}
 _COMMON = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS)
 _WRITE_BUFFER_BYTES = 256 * 1024
+_PING = b"\x89\x00"
 _FRAGMENTS_MAX = 1024
 """Pieces of a fragmented message kept apart; beyond, they are joined, so that empty ones cost nothing."""
 
@@ -75,6 +78,8 @@ class ClientSocket(asyncio.Protocol):
 
     write: Callable[[bytes], None]
     """Send bytes that are complete frames: the transport's own method."""
+    frame = staticmethod(ws_frame)
+    heartbeat: Final = ws_frame(KEEPALIVE) + _PING
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         self._connections = server_state.connections
@@ -126,7 +131,7 @@ class ClientSocket(asyncio.Protocol):
                 f"Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n{_COMMON}\r\n"
             ).encode("latin-1")
         )
-        self._session = Session(self.services, self)
+        self._session = Session(self.services, self, CLIENTS)
 
     def _subprotocol(self, headers: Headers) -> str | None:
         """The first of our own subprotocols that any header line offers, compared exactly."""
@@ -226,6 +231,9 @@ class ClientSocket(asyncio.Protocol):
         """Read again."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
+
+    def accepted(self) -> None:
+        """The token was accepted."""
 
     def abort(self) -> None:
         """Drop the connection without a close frame."""

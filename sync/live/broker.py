@@ -1,11 +1,11 @@
-"""In-process fan-out from a space to the sessions subscribed to it, and the count of sessions per mailbox.
+"""In-process fan-out from a space to the sessions subscribed to it, and the count of sessions per person.
 
 A notification is encoded once per spelling of the space id and the same bytes object is handed to every
-subscriber: nothing per subscriber but a dictionary walk and a write (protocol 12.1).
+subscriber: nothing per subscriber but a dictionary walk and a write (docs/protocol.md 6).
 
 Between asking for a space and being allowed to see it, a session holds a *provisional* subscription: what
 is published meanwhile is kept for it, then delivered or dropped. So no push falls between the cursor that
-`subscribe` answers and the first notification (protocol G4).
+`subscribe` answers and the first notification (docs/protocol.md 6.2).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Protocol
 from uuid import UUID
+
+from less_sync.sync.protocol.codes import Close
+
+NO_CURSOR: Final = -1
+"""The cursor of a space that nobody who listens has been told one of."""
 
 
 class Subscriber(Protocol):
@@ -23,10 +28,13 @@ class Subscriber(Protocol):
         """Unique to this connection while the process lives."""
 
     def deliver(self, frame: bytes) -> None:
-        """Take one complete WebSocket frame. Must not block, raise, or call the broker."""
+        """Take one complete frame of the transport. Must not block, raise, or call the broker."""
 
     def overflow(self) -> None:
         """Take note that frames were lost: the session must be closed so that its client pulls."""
+
+    def end(self, close: Close) -> None:
+        """Close the session, a turn later: the broker may be walking its subscribers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,20 @@ class Hold:
     """Unix seconds; the earliest expiry of the chain."""
 
 
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A subscription that was allowed."""
+
+    cursor: int
+    """The space's cursor as it was read: what comes later is announced."""
+    hold: Hold | None = None
+    """None for a personal space."""
+
+
 _NO_HOLDS: Final[Mapping[UUID, Hold]] = MappingProxyType({})
+
+Build = Callable[[str], bytes]
+"""Makes the payload of a notification for one spelling of the space id."""
 
 
 class Provisional:
@@ -49,13 +70,15 @@ class Provisional:
     that it fell behind.
     """
 
-    __slots__ = ("_frames_max", "_held", "revoked", "spaces", "subscriber")
+    __slots__ = ("_frames_max", "_held", "doubted", "revoked", "spaces", "subscriber")
 
     def __init__(self, subscriber: Subscriber, spaces: Mapping[UUID, str], frames_max: int) -> None:
         self.subscriber = subscriber
         self.spaces = spaces
         self.revoked: set[tuple[UUID, str]] = set()
         """(space, CID) of what was revoked since this began: the answer on its way does not know of it."""
+        self.doubted: set[tuple[UUID, str]] = set()
+        """(space, CID) of what may have been revoked since: nobody knows."""
         self._frames_max = frames_max
         self._held: list[tuple[UUID, bytes]] = []
 
@@ -75,41 +98,65 @@ class Provisional:
                 self.subscriber.deliver(frame)
 
 
-class Broker:
-    """Who listens to which space. All methods run on the event loop and none awaits."""
+class _Audience:
+    """Who listens to one space, and up to which cursor they have been told."""
 
-    def __init__(self, *, held_frames_max: int = 64) -> None:
+    __slots__ = ("cursor", "spellings")
+
+    def __init__(self) -> None:
+        self.cursor = NO_CURSOR
+        self.spellings: dict[Subscriber, str | None] = {}
+        """Each with the spelling it subscribed under, None for the canonical one."""
+
+
+class Broker:
+    """Who listens to which space. All methods run on the event loop and none awaits.
+
+    Args:
+        frame: makes of a payload what is written to a transport.
+    """
+
+    def __init__(self, frame: Callable[[bytes], bytes], *, held_frames_max: int = 64) -> None:
+        self._frame = frame
         self._held_frames_max = held_frames_max
-        self._subscribers: dict[UUID, dict[Subscriber, str | None]] = {}
-        self._spaces: dict[Subscriber, set[UUID]] = {}
+        self._audiences: dict[UUID, _Audience] = {}
+        self._spaces: dict[Subscriber, dict[UUID, None]] = {}
         self._holds: dict[Subscriber, dict[UUID, Hold]] = {}
         self._provisional: dict[UUID, list[Provisional]] = {}
         self._connections: dict[str, int] = {}
 
-    def register(self, connection_key: str, *, connections_max: int) -> bool:
-        """Count one more session under this key; False, and nothing counted, when it has its share."""
+    def take_place(self, connection_key: str, *, connections_max: int) -> bool:
+        """Count one more session of this person; False, and nothing counted, when all places are taken."""
         count = self._connections.get(connection_key, 0)
         if count >= connections_max:
             return False
         self._connections[connection_key] = count + 1
         return True
 
-    def unregister(self, connection_key: str, subscriber: Subscriber) -> None:
-        """Give the key's place back and drop every subscription of the session."""
-        self.unsubscribe(subscriber, list(self._spaces.get(subscriber, ())))
+    def give_place_back(self, connection_key: str) -> None:
+        """Count one session of this person less."""
         left = self._connections[connection_key] - 1
         if left:
             self._connections[connection_key] = left
         else:
             del self._connections[connection_key]
 
-    def subscribed(self, subscriber: Subscriber) -> frozenset[UUID]:
-        """The spaces this session is subscribed to."""
-        return frozenset(self._spaces.get(subscriber, ()))
+    def subscribed(self, subscriber: Subscriber) -> tuple[UUID, ...]:
+        """The spaces this session is subscribed to, in the order it did."""
+        return tuple(self._spaces.get(subscriber, ()))
 
     def is_subscribed(self, subscriber: Subscriber, space: UUID) -> bool:
         """Whether this session listens to this space."""
         return space in self._spaces.get(subscriber, ())
+
+    def listened_to(self, space: UUID) -> bool:
+        """Whether anybody listens to this space, or is just being let in."""
+        return space in self._audiences or space in self._provisional
+
+    def cursor(self, space: UUID) -> int:
+        """Up to which cursor this space's subscribers have been told; `NO_CURSOR` when nobody has been."""
+        audience = self._audiences.get(space)
+        return NO_CURSOR if audience is None else audience.cursor
 
     def prepare(self, subscriber: Subscriber, spaces: Mapping[UUID, str]) -> Provisional:
         """Begin to hold what is published to `spaces`, ids with the spelling asked for.
@@ -122,49 +169,44 @@ class Broker:
             self._provisional.setdefault(space, []).append(provisional)
         return provisional
 
-    def confirm(self, provisional: Provisional, granted: Mapping[UUID, Hold | None]) -> None:
-        """Subscribe to the granted spaces and deliver what was held for them; drop the rest.
-
-        Args:
-            granted: with what each subscription rests on; None for a personal space.
-        """
+    def confirm(self, provisional: Provisional, granted: Mapping[UUID, Granted]) -> None:
+        """Subscribe to the granted spaces and deliver what was held for them; drop the rest."""
         subscriber, spaces = provisional.subscriber, provisional.spaces
         self._forget(provisional)
-        wanted = frozenset(granted)
-        self._keep_holds(subscriber, granted)
-        if wanted:
-            self._spaces.setdefault(subscriber, set()).update(wanted)
-        for space in wanted:
+        for space, one in granted.items():
+            self._spaces.setdefault(subscriber, {})[space] = None
+            audience = self._audiences.get(space)
+            if audience is None:
+                audience = self._audiences[space] = _Audience()
             text = spaces[space]
-            spelling = None if text == str(space) else text
-            self._subscribers.setdefault(space, {})[subscriber] = spelling
-        provisional.release(wanted)
-
-    def _keep_holds(self, subscriber: Subscriber, granted: Mapping[UUID, Hold | None]) -> None:
-        for space, hold in granted.items():
-            if hold is not None:
-                self._holds.setdefault(subscriber, {})[space] = hold
+            audience.spellings[subscriber] = None if text == str(space) else text
+            audience.cursor = max(audience.cursor, one.cursor)
+            if one.hold is not None:
+                self._holds.setdefault(subscriber, {})[space] = one.hold
+        provisional.release(frozenset(granted))
 
     def holds(self, subscriber: Subscriber) -> Mapping[UUID, Hold]:
         """The session's subscriptions that rest on tokens, with what each rests on."""
         return self._holds.get(subscriber, _NO_HOLDS)
 
-    def revoke(self, space: UUID, cid: str) -> list[Subscriber]:
-        """Return the subscribers of a space whose chain contains this token: theirs must end.
-
-        Those who are just being let in find it in `Provisional.revoked`.
-        """
-        for provisional in self._provisional.get(space, ()):
-            provisional.revoked.add((space, cid))
+    def resting_on(self, space: UUID, cid: str) -> list[Subscriber]:
+        """The subscribers of a space whose chain contains this token."""
+        audience = self._audiences.get(space)
+        if audience is None:
+            return []
         return [
             subscriber
-            for subscriber in self._subscribers.get(space, ())
+            for subscriber in audience.spellings
             if (hold := self.holds(subscriber).get(space)) is not None and cid in hold.cids
         ]
 
+    def arriving(self, space: UUID) -> list[Provisional]:
+        """Who is just being let into a space."""
+        return list(self._provisional.get(space, ()))
+
     def spelling(self, subscriber: Subscriber, space: UUID) -> str:
         """How the session spells a space it is subscribed to."""
-        return self._subscribers[space][subscriber] or str(space)
+        return self._audiences[space].spellings[subscriber] or str(space)
 
     def withdraw(self, provisional: Provisional) -> None:
         """Drop a provisional subscription without touching what the session had before."""
@@ -186,12 +228,12 @@ class Broker:
         for space in spaces:
             if space not in own:
                 continue
-            own.discard(space)
+            del own[space]
             self._drop_hold(subscriber, space)
-            subscribers = self._subscribers[space]
-            del subscribers[subscriber]
-            if not subscribers:
-                del self._subscribers[space]
+            audience = self._audiences[space]
+            del audience.spellings[subscriber]
+            if not audience.spellings:
+                del self._audiences[space]
         if not own:
             del self._spaces[subscriber]
 
@@ -201,50 +243,52 @@ class Broker:
             del self._holds[subscriber]
 
     def publish(
-        self, space: UUID, build: Callable[[str], bytes], *, exclude: Subscriber | None = None
+        self, space: UUID, build: Build, *, exclude: Subscriber | None = None, cursor: int = NO_CURSOR
     ) -> int:
         """Deliver one notification to the space's subscribers but `exclude`; return to how many.
 
         Args:
-            build: makes the complete WebSocket frame for one spelling of the space id. Called at most once
-                per spelling in use, and not at all when nobody listens.
+            build: called at most once per spelling in use, and not at all when nobody listens.
+            cursor: of the change that this tells of; `NO_CURSOR` for what has none.
         """
         waiting = self._provisional.get(space)
         if waiting is not None:
             self._hold(waiting, space, build, exclude)
-        subscribers = self._subscribers.get(space)
-        if subscribers is None or (len(subscribers) == 1 and exclude in subscribers):
+        audience = self._audiences.get(space)
+        if audience is None:
+            return 0
+        if cursor > audience.cursor:
+            audience.cursor = cursor
+        spellings = audience.spellings
+        if len(spellings) == 1 and exclude in spellings:
             return 0
         canonical: bytes | None = None
         respelled: dict[str, bytes] = {}
         delivered = 0
-        for subscriber, spelling in subscribers.items():
+        for subscriber, spelling in spellings.items():
             if subscriber is exclude:
                 continue
             if spelling is None:
                 if canonical is None:
-                    canonical = build(str(space))
+                    canonical = self._frame(build(str(space)))
                 subscriber.deliver(canonical)
             else:
                 if spelling not in respelled:
-                    respelled[spelling] = build(spelling)
+                    respelled[spelling] = self._frame(build(spelling))
                 subscriber.deliver(respelled[spelling])
             delivered += 1
         return delivered
 
     def _hold(
-        self,
-        waiting: list[Provisional],
-        space: UUID,
-        build: Callable[[str], bytes],
-        exclude: Subscriber | None,
+        self, waiting: list[Provisional], space: UUID, build: Build, exclude: Subscriber | None
     ) -> None:
         frames: dict[str, bytes] = {}
-        listening = self._subscribers.get(space, ())
+        audience = self._audiences.get(space)
+        listening: Mapping[Subscriber, str | None] = {} if audience is None else audience.spellings
         for provisional in waiting:
             if provisional.subscriber is exclude or provisional.subscriber in listening:
                 continue
             spelling = provisional.spaces[space]
             if spelling not in frames:
-                frames[spelling] = build(spelling)
+                frames[spelling] = self._frame(build(spelling))
             provisional.hold(space, frames[spelling])

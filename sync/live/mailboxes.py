@@ -1,39 +1,39 @@
 """Who listens to which mailbox, and the `invitation` notification: a little late, and one for many.
 
 The delay is random so that the time of an invitation does not tell who sent it; while one is on its way to
-a mailbox, later ones need none of their own (protocol 11.5, G33).
+a mailbox, later ones need none of their own (docs/protocol.md 9.6).
 """
 
 import asyncio
 import random
-from typing import Final
+from collections.abc import Callable
 
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Subscriber
-from less_sync.sync.protocol.frames import ws_frame
 from less_sync.sync.protocol.notifications import INVITATION
-
-_FRAME: Final = ws_frame(INVITATION)
 
 
 class Mailboxes:
     """The index of one process. Holds one timer per mailbox with an announcement on its way."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, chance: random.Random, *, frame: Callable[[bytes], bytes]) -> None:
+        """`chance` spreads the delays; `frame` makes of a payload what is written to a transport."""
         self._limits = limits
-        self._listeners: dict[str, set[Subscriber]] = {}
+        self._chance = chance
+        self._frame = frame(INVITATION)
+        self._listeners: dict[str, dict[Subscriber, None]] = {}
         self._pending: dict[str, asyncio.TimerHandle] = {}
 
     def join(self, mailbox: str, subscriber: Subscriber) -> None:
         """This session reads that mailbox."""
-        self._listeners.setdefault(mailbox, set()).add(subscriber)
+        self._listeners.setdefault(mailbox, {})[subscriber] = None
 
     def leave(self, mailbox: str, subscriber: Subscriber) -> None:
-        """It does no more."""
+        """This session reads that mailbox no more."""
         listeners = self._listeners.get(mailbox)
         if listeners is None:
             return
-        listeners.discard(subscriber)
+        listeners.pop(subscriber, None)
         if not listeners:
             del self._listeners[mailbox]
 
@@ -42,14 +42,14 @@ class Mailboxes:
         if mailbox in self._pending or mailbox not in self._listeners:
             return  # a client that connects later looks by itself
         limits = self._limits
-        delay_s = random.uniform(limits.invitation_delay_min_s, limits.invitation_delay_max_s)
+        delay_s = self._chance.uniform(limits.invitation_delay_min_s, limits.invitation_delay_max_s)
         loop = asyncio.get_running_loop()
         self._pending[mailbox] = loop.call_later(delay_s, self._deliver, mailbox)
 
     def _deliver(self, mailbox: str) -> None:
         del self._pending[mailbox]
         for subscriber in list(self._listeners.get(mailbox, ())):
-            subscriber.deliver(_FRAME)
+            subscriber.deliver(self._frame)
 
     def close(self) -> None:
         """Announce nothing more: the server stops, and its clients look when they come back."""

@@ -1,4 +1,5 @@
-"""Who is present in which space: what each connection shows, until it leaves or falls silent (protocol 12.2).
+"""Who is present in which space: what each connection shows, until it leaves or falls silent
+(docs/protocol.md 8.2).
 
 Nothing here is stored, and nobody is named: others see a pseudonym, which is the same for one connection
 in one space and tells nothing in another space or after a reconnect.

@@ -142,6 +142,10 @@ class Connection:
             raise RemoteProtocolError(EXPECTED_BINARY)
         self._step(Step.MESSAGE)
 
+    def known(self) -> None:
+        """Who speaks is known without a first message: call `authenticated()` or `close()`."""
+        self._step(Step.AUTH)
+
     def authenticated(self) -> None:
         """The token of `Authenticate` is good: messages are decoded from now on."""
         self._step(Step.AUTHENTICATED)

@@ -51,8 +51,15 @@ def sync_notification(
     _add_records(parts, changes, cursor)
     frame = b"".join(parts)
     if len(frame) > frame_bytes_max:
-        return _sync_head(space, cursor, cursor, key_generation, rewrap_epoch, 0)
+        return pull_notification(
+            space, cursor=cursor, key_generation=key_generation, rewrap_epoch=rewrap_epoch
+        )
     return frame
+
+
+def pull_notification(space: str, *, cursor: int, key_generation: int, rewrap_epoch: int | None) -> bytes:
+    """`sync` without content: something happened that cannot be shown here (docs/protocol.md 6.4)."""
+    return _sync_head(space, cursor, cursor, key_generation, rewrap_epoch, 0)
 
 
 def _sync_head(

@@ -1,4 +1,7 @@
-"""Wrapped DEKs of records and of files: listed for a rotation, and re-wrapped (protocol 9.12, 9.13)."""
+"""Wrapped DEKs of records and of files: listed for a rotation, and re-wrapped.
+
+See docs/protocol.md 7.15 to 7.18.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,7 +11,7 @@ from uuid import UUID
 
 from less_sync.auth import parse_uuid
 from less_sync.storage import DekKind, RewrapStatus
-from less_sync.sync.access.rules import Access, has_scope
+from less_sync.sync.access.grants import Access, Seen, has_scope
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
 from less_sync.sync.protocol.codes import ErrorCode
@@ -25,31 +28,32 @@ _INVALID: Final = "invalid record: "
 
 
 async def _get(kind: DekKind, call: Call, params: DeksGetParams, access: Access) -> EncodedResult:
-    """One chunk per DEK above `since`, then all of them once more unless that were too long (protocol G20).
+    """One chunk per DEK above `since`, then all of them once more unless that were too long (docs/protocol.md
+    7.15).
 
     Runs in the session's background; a page of DEKs is in memory at a time, beside the entries of a result
     of at most one frame. Other requests are answered between two pages.
     """
     space = access.check_id()
     _require_scope(kind, call)
-    chain = None if access.personal else access.chain()
-    cids = () if chain is None else chain.cids
-    found = await call.services.deks.get(kind, space, params.since, cids=cids)
+    pairs = access.pairs
+    found = await call.services.deks.get(kind, space, params.since, cids=access.cids)
     encoder = DekListing(
         call.request_id,
         files=kind is DekKind.FILES,
         frame_bytes_max=call.services.limits.outbound_frame_bytes,
     )
     if found is None:
-        grant = await access.admit(None, (), chain)
-        # Personal: it comes into being when its owner first reads it (protocol 8).
+        grant = await access.grant(Seen(None, (), pairs))
+        # Personal: it comes into being when its owner first reads it (docs/protocol.md 5.1).
         await call.services.spaces.get_or_create_space(space, grant.client_id or "")
         return encoder.result()
-    await access.admit(found.space, found.revoked, chain)
+    await access.grant(Seen(found.space, found.revoked, pairs))
     async for page in found.batches():
         await call.send(encoder.chunks(page))
         await asyncio.sleep(0)
-    # What the caller has read up to: a later rewrap must not touch what was written since (protocol G32).
+    # What the caller has read up to: a later rewrap must not touch what was written since (docs/protocol.md
+    # 7.16).
     call.caller.note_read(kind, space, found.space.cursor)
     return encoder.result()
 
@@ -58,7 +62,7 @@ async def _rewrap(kind: DekKind, call: Call, params: DeksRewrapParams, access: A
     """Replace DEKs, all or none. Authorisation comes before validation, as in a push."""
     space = access.check_id()
     _require_scope(kind, call)
-    grant = await access.write()
+    grant = await access.grant()
     invalid, ids = _validated(kind, params.deks, call.services.limits.dek_bytes)
     # `lsync_rewrap_v1` checks epoch and rows and writes under the lock of the space's row.
     status = await call.services.deks.rewrap(

@@ -1,8 +1,8 @@
 """From a decoded frame to an encoded reply: params, rule, handler, exceptions to codes."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -10,6 +10,7 @@ from less_sync.storage import StorageError
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
 from less_sync.sync.limits import Limits
+from less_sync.sync.metrics import OK
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.errors import ParamsError
 from less_sync.sync.protocol.frames import Request, encode_error, encode_response
@@ -20,13 +21,17 @@ log = structlog.get_logger(__name__)
 P = TypeVar("P", bound=Params)
 A = TypeVar("A")
 
-Work = Coroutine[object, object, None]
+Work = Callable[[], Coroutine[object, object, None]]
+"""Something to be run, once."""
 
 Submit = Callable[[Call, object, Callable[[bytes], None]], Work | None]
 """Takes a push on its way; the last argument is called once with the encoded response.
 
 What it returns, if anything, must run to its end before the session looks at its next message.
 """
+
+Job = Callable[[], Awaitable[Message]]
+"""A request whose params are decoded and whose rule is applied: what is left is the handler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,11 @@ class Method:
     """Name of the rule that says who may call it."""
     label: str
     """How error messages name its params."""
-    run: Callable[[Call, object], Awaitable[Message]]
+    prepare: Callable[[Call, object], Job]
+    """Decodes params. Raises ParamsError, or RpcError for what can be refused without the handler."""
     background: bool = False
+    writes: bool = False
+    """Changes what is stored: once begun it comes to its end, whatever becomes of the session."""
     aliases: tuple[str, ...] = ()
 
 
@@ -65,6 +73,7 @@ def rpc(
     *,
     label: str = "",
     background: bool = False,
+    writes: bool = False,
     aliases: tuple[str, ...] = (),
 ) -> Method:
     """One row of the method table: what the rule yields is what the handler is given beside the params.
@@ -73,11 +82,12 @@ def rpc(
         label: how error messages name the params, when not by the method's name.
     """
 
-    async def run(call: Call, raw: object) -> Message:
+    def prepare(call: Call, raw: object) -> Job:
         typed = decode_params(params, raw)
-        return await handler(call, typed, rule(call, typed))
+        allowed = rule(call, typed)
+        return lambda: handler(call, typed, allowed)
 
-    return Method(name, rule.__name__, label or name, run, background, aliases)
+    return Method(name, rule.__name__, label or name, prepare, background, writes, aliases)
 
 
 def push_rpc(
@@ -92,7 +102,7 @@ def push_rpc(
     """The row of a method whose reply leaves from a completion callback, without a task of its own.
 
     Args:
-        denied_as: encodes a refusal: pushes report theirs inside the result (protocol 9.2).
+        denied_as: encodes a refusal: pushes report theirs inside the result (docs/protocol.md 7.4).
     """
 
     def submit(call: Call, raw: object, reply: Callable[[bytes], None]) -> Work | None:
@@ -125,7 +135,7 @@ class Notice:
 def notice(
     name: str, params: type[P], rule: Callable[[Call, P], A | None], handler: Callable[[Call, P, A], None]
 ) -> Notice:
-    """One row of the notification table; a rule that yields None refuses (protocol 10)."""
+    """One row of the notification table; a rule that yields None refuses (docs/protocol.md 8)."""
 
     def run(call: Call, raw: object) -> None:
         try:
@@ -144,19 +154,80 @@ def table(*rows: Row) -> dict[str, Row]:
     return {name: row for row in rows for name in (row.name, *row.aliases)}
 
 
-async def answer(call: Call, raw: object, row: Method) -> bytes:
-    """Run one request to its encoded response; every exception but cancellation becomes an error response."""
+@dataclass(frozen=True, slots=True)
+class MethodTable:
+    """What a connection of one kind may say."""
+
+    methods: Mapping[str, Row]
+    """By wire name and alias."""
+    notices: Mapping[str, Notice]
+
+
+class Refusal(NamedTuple):
+    """An answer that is known before the handler runs."""
+
+    payload: bytes
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that waits for its turn: typed, so that what is kept is bounded by what its params allow."""
+
+    call: Call
+    row: Method
+    job: Job | Refusal
+    spaces: int
+    arrived_s: float
+
+    async def answer(self) -> bytes:
+        """Run the request to its encoded response; every exception but cancellation becomes an error."""
+        payload, code = self.job if isinstance(self.job, Refusal) else await self._run(self.job)
+        seconds = self.call.services.clock() - self.arrived_s
+        self.call.services.metrics.answered(self.row.name, code, seconds, self.spaces, len(payload))
+        return payload
+
+    async def _run(self, job: Job) -> tuple[bytes, str]:
+        request_id = self.call.request_id
+        try:
+            return encode_response(request_id, await job()), OK
+        except RpcError as error:
+            return encode_error(request_id, error.code, error.message), error.code
+        except StorageError as error:
+            log_storage_fault(self.row.name, error)
+        except Exception:
+            log.exception("request failed", method=self.row.name)
+        return encode_error(request_id, ErrorCode.INTERNAL, ErrorCode.INTERNAL), ErrorCode.INTERNAL
+
+
+def prepare(call: Call, raw: object, row: Method) -> Prepared:
+    """Decode the params and apply the rule; `raw` is not needed any more after it."""
+    arrived_s = call.services.clock()
+    job: Job | Refusal
     try:
-        return encode_response(call.request_id, await row.run(call, raw))
+        job = row.prepare(call, raw)
     except ParamsError:
-        return _invalid_params(call.request_id, row.label)
+        job = Refusal(_invalid_params(call.request_id, row.label), ErrorCode.INVALID_PARAMS)
     except RpcError as error:
-        return encode_error(call.request_id, error.code, error.message)
-    except StorageError as error:
-        log.error("storage failed", method=row.name, error=str(error), cause=type(error.__cause__).__name__)
+        job = Refusal(encode_error(call.request_id, error.code, error.message), error.code)
     except Exception:
         log.exception("request failed", method=row.name)
-    return encode_error(call.request_id, ErrorCode.INTERNAL, ErrorCode.INTERNAL)
+        internal = encode_error(call.request_id, ErrorCode.INTERNAL, ErrorCode.INTERNAL)
+        job = Refusal(internal, ErrorCode.INTERNAL)
+    return Prepared(call, row, job, spaces_named(raw), arrived_s)
+
+
+def spaces_named(raw: object) -> int:
+    """How many spaces raw params name: for the record alone."""
+    if not isinstance(raw, Mapping):
+        return 0
+    spaces = raw.get("spaces")
+    return len(spaces) if isinstance(spaces, list) else int("space" in raw)
+
+
+def log_storage_fault(method: str, error: StorageError) -> None:
+    """Say that a request failed for a fault of the database, by its kind alone."""
+    log.error("storage failed", method=method, error=str(error), cause=type(error.__cause__).__name__)
 
 
 def unknown_method(request: Request, limits: Limits) -> bytes:

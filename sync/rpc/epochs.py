@@ -1,9 +1,12 @@
-"""Key epochs of a space: `epoch.begin` and `epoch.complete`, the two ends of a rotation (protocol 9.11)."""
+"""Key epochs of a space: `epoch.begin` and `epoch.complete`, the two ends of a rotation.
+
+See docs/protocol.md 7.13 and 7.14.
+"""
 
 import structlog
 
 from less_sync.storage import EpochStatus
-from less_sync.sync.access.rules import Access
+from less_sync.sync.access.grants import Access
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
 from less_sync.sync.protocol.codes import ErrorCode
@@ -22,7 +25,7 @@ log = structlog.get_logger(__name__)
 async def begin(call: Call, params: EpochBeginParams, access: Access) -> EpochBegun | EpochConflict:
     """Enter the next epoch, unless a re-wrapping is pending; a lost race is a result, not an error."""
     access.check_id()
-    grant = await access.write()
+    grant = await access.grant()
     # `lsync_advance_epoch_v1` compares and sets under the lock of the space's row.
     outcome = await call.services.epochs.advance(
         grant.space, params.epoch, set_min=params.set_min_key_generation, caller=grant.caller
@@ -36,7 +39,7 @@ async def begin(call: Call, params: EpochBeginParams, access: Access) -> EpochBe
 async def complete(call: Call, params: EpochCompleteParams, access: Access) -> Empty:
     """End the pending re-wrapping. DEKs of older epochs that remain are counted in the log, not refused."""
     access.check_id()
-    grant = await access.write()
+    grant = await access.grant()
     # `lsync_complete_rewrap_v1` compares and clears under the lock of the space's row.
     outcome = await call.services.epochs.complete(grant.space, params.epoch, caller=grant.caller)
     if outcome.status is EpochStatus.CONFLICT:

@@ -1,4 +1,7 @@
-"""Messages left in mailboxes: `invitation.create`, `.list`, `.get`, `.delete` (protocol 9.9, 9.10)."""
+"""Messages left in mailboxes: `invitation.create`, `.list`, `.get`, `.delete`.
+
+See docs/protocol.md 7.9 to 7.12.
+"""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,6 +10,7 @@ from uuid import UUID
 
 from less_sync import storage
 from less_sync.auth import parse_uuid
+from less_sync.storage import Unavailable
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
 from less_sync.sync.protocol.codes import ErrorCode
@@ -35,8 +39,13 @@ async def create(call: Call, params: InvitationCreateParams, _grant: None) -> In
         "invitation", call.identity, max=limits.invitations_per_window, what="invitations"
     ):
         _check(params, limits.invitation_payload_bytes)
-        row = await call.services.invitations.create(params.mailbox_id, params.payload.encode())
-    call.services.mailboxes.announce(params.mailbox_id)
+        try:
+            row = await call.services.invitations.create(params.mailbox_id, params.payload.encode())
+        except Unavailable:
+            # It may be there: whoever listens looks, and finds it or not.
+            call.services.announce.invited(params.mailbox_id)
+            raise
+        call.services.announce.invited(params.mailbox_id)
     return _described(row)
 
 
@@ -54,7 +63,10 @@ def _check(params: InvitationCreateParams, payload_bytes_max: int) -> None:
 
 
 async def list_(call: Call, params: InvitationListParams, _grant: None) -> InvitationListResult:
-    """A page of the caller's own mailbox, oldest first; it ends early before it outgrows a frame (G16)."""
+    """A page of the caller's own mailbox, oldest first; it ends early before it outgrows a frame.
+
+    See docs/protocol.md 3.3.
+    """
     after = parse_uuid(params.after) if params.after else None
     if params.after and after is None:
         raise RpcError(ErrorCode.BAD_REQUEST, "invalid invitation cursor")

@@ -1,16 +1,17 @@
 """The membership log of a space, and revoking UCANs: `membership.append`, `.list`, `.revoke`."""
 
+import asyncio
 import hashlib
 from typing import Final
 
 import structlog
 
-from less_sync.storage import AppendStatus, MemberLog, RevokeStatus
-from less_sync.sync.access.rules import Access
+from less_sync.storage import AppendOutcome, AppendStatus, MemberLog, RevokeStatus, Unavailable
+from less_sync.sync.access.grants import Access, Seen
+from less_sync.sync.announce import Change, Notice
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
 from less_sync.sync.protocol.codes import ErrorCode
-from less_sync.sync.protocol.frames import ws_frame
 from less_sync.sync.protocol.messages import (
     Empty,
     MemberEntry,
@@ -20,8 +21,7 @@ from less_sync.sync.protocol.messages import (
     MembershipListResult,
     MembershipRevokeParams,
 )
-from less_sync.sync.protocol.notifications import membership_notification, revoked_notification
-from less_sync.sync.rpc.presence import end_subscriptions
+from less_sync.sync.protocol.notifications import membership_notification
 
 warn = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ _NOT_REVOKED: Final = {
 
 
 async def append(call: Call, params: MembershipAppendParams, access: Access) -> MembershipAppendResult:
-    """Append one entry to the log and announce it (protocol 9.6).
+    """Append one entry to the log and announce it (docs/protocol.md 7.6).
 
     The rate limit comes before the hashes, and these before authorisation.
     """
@@ -58,33 +58,42 @@ async def append(call: Call, params: MembershipAppendParams, access: Access) -> 
         what="membership appends",
     ):
         _check_entry(params)
-        grant = await access.write()
+        grant = await access.grant()
         # `lsync_append_member_v1` checks and writes under the lock of the space's row: of two that race for
         # one place in the log one wins.
-        outcome = await call.services.members.append(
+        outcome = await call.services.announce.write(
             grant.space,
-            expected_version=params.expected_version,
-            prev_hash=params.prev_hash,
-            entry_hash=params.entry_hash,
-            payload=params.payload,
-            caller=grant.caller,
+            call.services.members.append(
+                grant.space,
+                expected_version=params.expected_version,
+                prev_hash=params.prev_hash,
+                entry_hash=params.entry_hash,
+                payload=params.payload,
+                caller=grant.caller,
+            ),
+            lambda outcome: _appended(call, params, outcome),
         )
         if outcome.status is not AppendStatus.APPENDED:
             raise _again(_NOT_APPENDED[outcome.status])
+    return MembershipAppendResult(outcome.chain_seq, outcome.metadata_version)
+
+
+def _appended(call: Call, params: MembershipAppendParams, outcome: AppendOutcome) -> Change | None:
+    """What an append is announced as."""
+    if outcome.status is not AppendStatus.APPENDED:
+        return None
     entry = MemberEntry(
         chain_seq=outcome.chain_seq,
         prev_hash=params.prev_hash,
         entry_hash=params.entry_hash,
         payload=params.payload,
     )
-    call.services.broker.publish(
-        grant.space,
-        lambda space: ws_frame(
-            membership_notification(space, outcome.cursor, entry, frame_bytes_max=limits.outbound_frame_bytes)
-        ),
-        exclude=call.outbound,
-    )
-    return MembershipAppendResult(outcome.chain_seq, outcome.metadata_version)
+    frame_bytes_max = call.services.limits.outbound_frame_bytes
+
+    def build(space: str) -> bytes:
+        return membership_notification(space, outcome.cursor, entry, frame_bytes_max=frame_bytes_max)
+
+    return Change(outcome.cursor, (Notice(build, call.outbound),), len(params.payload))
 
 
 def _check_entry(params: MembershipAppendParams) -> None:
@@ -97,19 +106,20 @@ def _check_entry(params: MembershipAppendParams) -> None:
 
 
 async def list_(call: Call, params: MembershipListParams, access: Access) -> MembershipListResult:
-    """Every entry above `since_seq`, with the log's version, from one snapshot (protocol 9.7)."""
-    space = access.check_id()
-    chain = None if access.personal else access.chain()
-    log = await call.services.members.list(space, params.since_seq, cids=() if chain is None else chain.cids)
+    """Every entry above `since_seq`, with the log's version, from one snapshot (docs/protocol.md 7.7)."""
+    space, pairs = access.check_id(), access.pairs
+    log = await call.services.members.list(space, params.since_seq, cids=access.cids)
     if log is None:
-        grant = await access.admit(None, (), chain)
-        # Personal: it comes into being when its owner first reads it (protocol 8).
+        grant = await access.grant(Seen(None, (), pairs))
+        # Personal: it comes into being when its owner first reads it (docs/protocol.md 5.1).
         row = await call.services.spaces.get_or_create_space(space, grant.client_id or "")
         log = MemberLog(row, frozenset(), ())
     else:
-        await access.admit(log.space, log.revoked, chain)
-    if sum(len(entry.payload) for entry in log.entries) > call.services.limits.outbound_frame_bytes:
-        # Sent whole all the same: there is no paging, and a part would be taken for the whole (protocol G16).
+        await access.grant(Seen(log.space, log.revoked, pairs))
+    too_long = sum(len(entry.payload) for entry in log.entries) > call.services.limits.outbound_frame_bytes
+    # Sent whole all the same: there is no paging, and a part would be taken for the whole (docs/protocol.md
+    # 7.7).
+    if too_long and call.caller.warn_once(space):
         warn.warning("membership log outgrows a frame", space=str(space), entries=len(log.entries))
     return MembershipListResult(
         entries=[
@@ -126,24 +136,26 @@ async def list_(call: Call, params: MembershipListParams, access: Access) -> Mem
 
 
 async def revoke(call: Call, params: MembershipRevokeParams, access: Access) -> Empty:
-    """Revoke a UCAN in a space; tell everyone else, and end the subscriptions that rest on it (protocol 9.8).
+    """Revoke a UCAN in a space; tell everyone else, and end the subscriptions that rest on it
+    (docs/protocol.md 7.8).
 
-    The revoked one hears of it like everybody else, and nothing after that (protocol G7).
+    The revoked one hears of it like everybody else, and nothing after that (docs/protocol.md 5.3).
     """
     cid = params.ucan_cid
     if not cid or "\x00" in cid or len(cid.encode("utf-8", "surrogatepass")) > CID_BYTES_MAX:
         raise RpcError(ErrorCode.BAD_REQUEST, "invalid ucan cid")
     access.check_id()
-    grant = await access.write()
+    grant = await access.grant()
     # `lsync_revoke_v1` takes the lock of the space's row: a push that checked before it is committed before
     # it, and every later one finds the revocation.
-    status = await call.services.revocations.revoke(grant.space, cid, caller=grant.caller)
+    try:
+        status = await call.services.revocations.revoke(grant.space, cid, caller=grant.caller)
+    except (Unavailable, asyncio.CancelledError):
+        call.services.announce.maybe_revoked(grant.space, cid)
+        raise
     if status is not RevokeStatus.DONE:
         raise _again(_NOT_REVOKED[status])
-    broker = call.services.broker
-    broker.publish(grant.space, lambda space: ws_frame(revoked_notification(space)), exclude=call.outbound)
-    for subscriber in broker.revoke(grant.space, cid):
-        end_subscriptions(call.services, subscriber, [grant.space])
+    call.services.announce.revoked(grant.space, cid, exclude=call.outbound)
     return Empty()
 
 

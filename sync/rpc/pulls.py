@@ -1,28 +1,40 @@
 """`pull`: everything of a space above a cursor, streamed from one snapshot within a bounded window."""
 
+from uuid import UUID
+
 import structlog
 
 from less_sync.storage import Pull, Space, StorageError
-from less_sync.sync.access.rules import Access, Grant, read_each
+from less_sync.sync.access.grants import Access, Grant, Readable, read_each
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.messages import ChunkedResult, PullParams
 from less_sync.sync.protocol.pull_chunks import PullEncoder
+from less_sync.sync.rpc.dispatch import log_storage_fault
 
 log = structlog.get_logger(__name__)
 
+_BROKEN = "pull stream error"
+"""How a fault of ours is told, before the first chunk as after it: a client must not take silence for "gone".
+"""
+
 
 async def pull(call: Call, params: PullParams, accesses: list[Access]) -> ChunkedResult:
-    """Serve the spaces one after another; a space that may not or cannot be read is left out (protocol 9.3).
+    """Serve the spaces one after another; a space that may not or cannot be read is left out
+    (docs/protocol.md 7.5).
 
     Raises:
         RpcError: `internal` when a space fails after its begin was sent: the client must not take what it
-            has for the whole (protocol G14).
+            has for the whole (docs/protocol.md 7.5).
     """
     if len(params.spaces) > call.services.limits.spaces_per_pull:
         raise RpcError(ErrorCode.BAD_REQUEST, "too many spaces in pull request")
-    grants = await _grants(call, accesses)
+    try:
+        grants = await _grants(call, accesses)
+    except StorageError as error:
+        log_storage_fault("pull", error)
+        raise RpcError(ErrorCode.INTERNAL, _BROKEN) from error
     chunks = 0
     for entry, grant in zip(params.spaces, grants, strict=True):
         if grant is not None:
@@ -32,48 +44,50 @@ async def pull(call: Call, params: PullParams, accesses: list[Access]) -> Chunke
 
 async def _grants(call: Call, accesses: list[Access]) -> list[Grant | None]:
     """A grant for each space that may be read. Shared ones take one query; a personal one none of its own."""
-    grants = [access.unasked_grant() for access in accesses]
+    grants: list[Grant | None] = [_personal(access) for access in accesses]
     asked = [index for index, grant in enumerate(grants) if grant is None]
     if asked:
-        try:
-            readable = await read_each(call, [accesses[index] for index in asked])
-        except StorageError as error:
-            log.error("storage failed", method="pull", error=str(error))
-        else:
-            for index, one in zip(asked, readable, strict=True):
-                grants[index] = None if isinstance(one, ErrorCode) else one[0]
+        readable = await read_each(call.services.spaces, [accesses[index] for index in asked])
+        for index, one in zip(asked, readable, strict=True):
+            grants[index] = one.grant if isinstance(one, Readable) else None
     return grants
+
+
+def _personal(access: Access) -> Grant | None:
+    """A grant for the caller's own space; any other has revocations that must be read."""
+    decision = access.decide() if access.personal else None
+    return decision if isinstance(decision, Grant) and decision.chain is None else None
 
 
 async def _pull_space(call: Call, text: str, since: int, grant: Grant) -> int:
     """Stream one space; return the number of chunks sent."""
-    stream = _Stream(call, text, since)
+    stream = _Stream(call, grant.space, text, since)
     try:
-        async with call.services.pulls.pull(grant.space, since) as opened:
+        async with call.services.pulls.pull(grant.space, since, reader=call.caller.person) as opened:
             if opened is not None:
                 if grant.client_id is not None and opened.meta.shared:
-                    return 0  # a token that claims a shared space opens nothing (protocol G11)
+                    return 0  # a token that claims a shared space opens nothing (docs/protocol.md 5.1)
                 await stream.send_all(opened)
                 return stream.chunks
         if grant.client_id is not None:
-            # A personal space comes into being when its owner first reads it (protocol 8).
+            # A personal space comes into being when its owner first reads it (docs/protocol.md 5.1).
             await stream.send_nothing(
                 await call.services.spaces.get_or_create_space(grant.space, grant.client_id)
             )
     except StorageError as error:
         log.error("pull failed", space=str(grant.space), error=str(error), begun=stream.chunks > 0)
-        if stream.chunks:
-            raise RpcError(ErrorCode.INTERNAL, "pull stream error") from error
+        raise RpcError(ErrorCode.INTERNAL, _BROKEN) from error
     return stream.chunks
 
 
 class _Stream:
     """The chunks of one space on their way to the session."""
 
-    __slots__ = ("_call", "_encoder", "_since", "chunks")
+    __slots__ = ("_call", "_encoder", "_since", "_space", "chunks")
 
-    def __init__(self, call: Call, text: str, since: int) -> None:
+    def __init__(self, call: Call, space: UUID, text: str, since: int) -> None:
         self._call = call
+        self._space = space
         self._encoder = PullEncoder(call.request_id, text)
         self._since = since
         self.chunks = 0
@@ -81,7 +95,7 @@ class _Stream:
     async def send_all(self, opened: Pull) -> None:
         """Begin, every entry of the snapshot, commit. A few batches of rows are in memory at a time."""
         meta, encoder, call = opened.meta, self._encoder, self._call
-        if self._since > meta.cursor:
+        if self._since > meta.cursor and call.caller.warn_once(self._space):
             log.warning("pull beyond the cursor served from 0", cursor=meta.cursor, since=self._since)
         parts = [
             encoder.begin(

@@ -1,23 +1,22 @@
 """`push`: one atomic change of a space's records, written through a lane and announced to the others."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-import structlog
-
-from less_sync.storage import Push, PushOutcome, PushStatus, StorageError
-from less_sync.sync.access.rules import Access, Grant
+from less_sync.storage import Push, PushOutcome, PushStatus, StorageError, Unavailable
+from less_sync.sync.access.grants import Access, Grant, Refused, Unread
+from less_sync.sync.announce import Change, Notice
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
 from less_sync.sync.limits import Limits
+from less_sync.sync.metrics import OK
 from less_sync.sync.protocol.codes import ErrorCode
-from less_sync.sync.protocol.frames import encode_response, ws_frame
+from less_sync.sync.protocol.frames import encode_response
 from less_sync.sync.protocol.ids import parse_record_id
 from less_sync.sync.protocol.messages import PushChange, PushParams, PushResult
 from less_sync.sync.protocol.notifications import removed_files_notification, sync_notification
-
-log = structlog.get_logger(__name__)
+from less_sync.sync.rpc.dispatch import Work, log_storage_fault
 
 _REFUSED: Final = {
     PushStatus.CONFLICT: ErrorCode.CONFLICT,
@@ -28,15 +27,14 @@ _REFUSED: Final = {
     PushStatus.REMOTE_HOME: ErrorCode.INTERNAL,
     PushStatus.NOT_PERSONAL: ErrorCode.FORBIDDEN,
 }
-"""What a push that was not written answers (storage chapter 7.2). A remote home needs a forwarder."""
+"""What a push that was not written answers (docs/storage.md 3.3 and 4.1). A remote home needs a forwarder."""
 
 _EPOCH_BYTES = 4
 
 
-def push(
-    call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]
-) -> Coroutine[object, object, None] | None:
-    """Queue one push; `reply` is called with the encoded response once its fate is known (protocol 9.2).
+def push(call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]) -> Work | None:
+    """Queue one push; `reply` is called with the encoded response once its fate is known (docs/protocol.md
+    7.4).
 
     Returns:
         What must run first, alone, when the space's root key has to be read; None when the push is queued.
@@ -44,10 +42,12 @@ def push(
     Raises:
         RpcError: the caller may not write there.
     """
-    grant = access.write_now()
-    if grant is None:
-        return _push_once_granted(call, params, access, reply)
-    _submit(call, params, grant, reply)
+    decision = access.decide()
+    if isinstance(decision, Unread):
+        return lambda: _push_once_granted(call, params, access, reply)
+    if isinstance(decision, Refused):
+        raise RpcError(decision.code)
+    _submit(call, params, decision, reply)
     return None
 
 
@@ -55,11 +55,11 @@ async def _push_once_granted(
     call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]
 ) -> None:
     try:
-        grant = await access.write()
+        grant = await access.grant()
     except RpcError as error:
         reply(push_denied(call.request_id, error.code))
     except StorageError as error:
-        log.error("storage failed", method="push", error=str(error))
+        log_storage_fault("push", error)
         reply(push_denied(call.request_id, ErrorCode.INTERNAL))
     else:
         _submit(call, params, grant, reply)
@@ -72,12 +72,14 @@ def _submit(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes
     validation error is the answer only if the database would have let the caller write.
     """
     # Safe under concurrency: `lsync_push_v1` checks and writes under the lock of the space's row.
+    services = call.services
     in_flight = _PushInFlight(call, params, grant.space, reply)
     prepared = _columns(params.changes, call.services.limits)
     if isinstance(prepared, ErrorCode):
         in_flight.invalid = prepared
         prepared = _Columns()
-    call.services.pushes.submit(
+    in_flight.payload_bytes = prepared.payload_bytes
+    accepted = services.pushes.submit(
         Push(
             space=grant.space,
             ids=prepared.ids,
@@ -88,9 +90,14 @@ def _submit(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes
             client=grant.client_id,
             cids=grant.cids,
             min_epoch=prepared.min_epoch,
+            author=call.caller.person,
         ),
         in_flight.done,
     )
+    if accepted:
+        services.announce.push_begun(grant.space)
+    else:
+        in_flight.answer(ErrorCode.INTERNAL)
 
 
 def push_denied(request_id: str, code: ErrorCode) -> bytes:
@@ -113,7 +120,7 @@ class _Columns:
 
 
 def _columns(changes: list[PushChange], limits: Limits) -> _Columns | ErrorCode:
-    """Validate in the order of protocol 9.2; the first fault answers."""
+    """Validate in the order of docs/protocol.md 7.4; the first fault answers."""
     if len(changes) > limits.records_per_push:
         return ErrorCode.PAYLOAD_TOO_LARGE
     columns = _Columns()
@@ -151,7 +158,7 @@ def _columns(changes: list[PushChange], limits: Limits) -> _Columns | ErrorCode:
 class _PushInFlight:
     """What is needed once the outcome of a push is known."""
 
-    __slots__ = ("call", "invalid", "params", "reply", "space")
+    __slots__ = ("call", "invalid", "params", "payload_bytes", "reply", "sent_s", "space")
 
     def __init__(self, call: Call, params: PushParams, space: UUID, reply: Callable[[bytes], None]) -> None:
         self.call = call
@@ -159,43 +166,62 @@ class _PushInFlight:
         self.space = space
         self.reply = reply
         self.invalid: ErrorCode | None = None
+        self.payload_bytes = 0
+        self.sent_s = call.services.clock()
 
     def done(self, outcome: PushOutcome | StorageError) -> None:
-        """Answer, and announce what was written. Called in cursor order within a space (protocol G5)."""
-        request_id = self.call.request_id
-        if isinstance(outcome, StorageError):
-            log.error("storage failed", method="push", error=str(outcome))
-            self.reply(push_denied(request_id, ErrorCode.INTERNAL))
-        elif outcome.status is not PushStatus.WRITTEN:
-            self.reply(push_denied(request_id, _REFUSED[outcome.status]))
-        elif self.invalid is not None:
-            self.reply(push_denied(request_id, self.invalid))
-        else:
-            self.reply(encode_response(request_id, PushResult(ok=True, cursor=outcome.cursor)))
-            if self.params.changes:
-                self._announce(outcome)
+        """Answer, and announce what was written. Called in cursor order within a space."""
+        announce = self.call.services.announce
+        change: Change | None = None
+        try:
+            if isinstance(outcome, StorageError):
+                log_storage_fault("push", outcome)
+                if isinstance(outcome, Unavailable):
+                    announce.unknown(self.space)
+                self.answer(ErrorCode.INTERNAL)
+            elif outcome.status is not PushStatus.WRITTEN:
+                self.answer(_REFUSED[outcome.status])
+            elif self.invalid is not None:
+                self.answer(self.invalid)
+            else:
+                if self.params.changes:
+                    change = self._change(outcome)
+                self.answer(None, outcome.cursor)
+        finally:
+            # Whatever became of the answer, what was committed is announced.
+            announce.push_ended(self.space, change)
 
-    def _announce(self, outcome: PushOutcome) -> None:
-        """`sync` to every other subscriber, and `file` when tombstones removed files (protocol 11.1, G13)."""
+    def answer(self, refused: ErrorCode | None, cursor: int = 0) -> None:
+        """Send the answer: the cursor, or why not."""
         call = self.call
-        broker = call.services.broker
+        if refused is None:
+            payload = encode_response(call.request_id, PushResult(ok=True, cursor=cursor))
+        else:
+            payload = push_denied(call.request_id, refused)
+        seconds = call.services.clock() - self.sent_s
+        call.services.metrics.answered("push", OK if refused is None else refused, seconds, 1, len(payload))
+        self.reply(payload)
+
+    def _change(self, outcome: PushOutcome) -> Change:
+        """`sync` to every other subscriber, and `file` when tombstones removed files."""
+        frame_bytes_max = self.call.services.limits.outbound_frame_bytes
 
         def sync(space: str) -> bytes:
-            return ws_frame(
-                sync_notification(
-                    space,
-                    cursor=outcome.cursor,
-                    key_generation=outcome.key_generation,
-                    rewrap_epoch=outcome.rewrap_epoch,
-                    changes=self.params.changes,
-                    frame_bytes_max=call.services.limits.outbound_frame_bytes,
-                )
+            return sync_notification(
+                space,
+                cursor=outcome.cursor,
+                key_generation=outcome.key_generation,
+                rewrap_epoch=outcome.rewrap_epoch,
+                changes=self.params.changes,
+                frame_bytes_max=frame_bytes_max,
             )
 
-        broker.publish(self.space, sync, exclude=call.outbound)
+        def removed(space: str) -> bytes:
+            return removed_files_notification(
+                space, outcome.cursor, outcome.removed_files, frame_bytes_max=frame_bytes_max
+            )
+
+        notices = [Notice(sync, self.call.outbound)]
         if outcome.removed_files:
-
-            def removed(space: str) -> bytes:
-                return ws_frame(removed_files_notification(space, outcome.cursor, outcome.removed_files))
-
-            broker.publish(self.space, removed)
+            notices.append(Notice(removed))
+        return Change(outcome.cursor, notices, self.payload_bytes)

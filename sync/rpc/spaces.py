@@ -11,7 +11,7 @@ _ROOT_KEY_BYTES = 33
 
 
 async def create(call: Call, params: SpaceCreateParams, _grant: None) -> SpaceCreateResult:
-    """Create a shared space under the caller's root key (protocol 9.5)."""
+    """Create a shared space under the caller's root key (docs/protocol.md 7.2)."""
     space = parse_uuid(params.id)
     if space is None:
         raise RpcError(ErrorCode.BAD_REQUEST, "invalid space id")
@@ -19,7 +19,8 @@ async def create(call: Call, params: SpaceCreateParams, _grant: None) -> SpaceCr
     if len(key) != _ROOT_KEY_BYTES or key[0] not in (2, 3):
         raise RpcError(ErrorCode.BAD_REQUEST, "invalid root public key")
     if space.version == 5:
-        # Personal space ids are version 5 and can be computed by others: nobody may sit on one (G11).
+        # Personal space ids are version 5 and can be computed by others: nobody may sit on one
+        # (docs/protocol.md 5.1).
         raise RpcError(ErrorCode.CONFLICT, "space already exists")
     try:
         row = await call.services.spaces.create_space(space, call.identity.client_id, key)

@@ -1,16 +1,16 @@
 """`subscribe` and `unsubscribe`: which spaces a session hears of."""
 
+from typing import Final, NamedTuple
 from uuid import UUID
 
-import structlog
-
 from less_sync.storage import Space, StorageError
-from less_sync.sync.access.rules import Access, Grant, Readable, read_each
+from less_sync.sync.access.grants import Access, Grant, Readable, read_each
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
-from less_sync.sync.live.broker import Hold, Provisional
+from less_sync.sync.live.broker import Granted, Hold, Provisional
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.messages import (
+    PresenceEntry,
     SubscribedSpace,
     SubscribeError,
     SubscribeParams,
@@ -18,17 +18,19 @@ from less_sync.sync.protocol.messages import (
     SubscribeSpace,
     UnsubscribeParams,
 )
-from less_sync.sync.rpc.presence import end_subscriptions
+from less_sync.sync.rpc.dispatch import log_storage_fault
 
-log = structlog.get_logger(__name__)
+_PEER_BYTES: Final = 64
+"""What an entry of presence costs beside its data: pseudonym, keys, heads."""
 
 
 async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access]) -> SubscribeResult:
-    """Subscribe to every space the caller may read; the others are listed with the reason (protocol 9.1).
+    """Subscribe to every space the caller may read; the others are listed with the reason (docs/protocol.md
+    7.3).
 
     What is published between registering and reading the rows is held and delivered afterwards, so the
-    cursors answered and the notifications leave no gap (protocol G4). One database round trip when the
-    rows exist.
+    cursors answered and the notifications leave no gap (docs/protocol.md 6.2). One database round trip when
+    the rows exist.
     """
     entries = params.spaces
     limits, broker = call.services.limits, call.services.broker
@@ -44,21 +46,27 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
     # From here to `confirm` nothing is awaited.
     _refuse_revoked(provisional, outcomes)
     _cap(call, accesses, outcomes)
-    # A space that may not be read any more is not heard of any more either (protocol G7).
+    # A space that may not be read any more is not heard of any more either (docs/protocol.md 5.3).
     refused = [
         access.space
         for access, outcome in zip(accesses, outcomes, strict=True)
         if outcome is ErrorCode.FORBIDDEN and access.space is not None
     ]
-    end_subscriptions(call.services, call.outbound, refused)
-    broker.confirm(provisional, {grant.space: _hold(grant) for grant, _ in _granted(outcomes)})
+    call.services.announce.end_subscriptions(call.outbound, refused)
+    granted = [outcome for outcome in outcomes if isinstance(outcome, _Entered)]
+    broker.confirm(
+        provisional, {one.grant.space: Granted(one.row.cursor, _hold(one.grant)) for one in granted}
+    )
     call.caller.subscriptions_changed()
+    room = _Room(limits.presence_answer_bytes)
+    spaces = [
+        _described(call, entry, outcome.row, room)
+        for entry, outcome in zip(entries, outcomes, strict=True)
+        if isinstance(outcome, _Entered)
+    ]
+    call.caller.tell_presence(room.left_out)
     return SubscribeResult(
-        spaces=[
-            _described(call, entry, outcome[1])
-            for entry, outcome in zip(entries, outcomes, strict=True)
-            if not isinstance(outcome, ErrorCode)
-        ],
+        spaces=spaces,
         errors=[
             SubscribeError(space=entry.id, error=outcome)
             for entry, outcome in zip(entries, outcomes, strict=True)
@@ -67,40 +75,66 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
     )
 
 
-Outcome = tuple[Grant, Space] | ErrorCode
+class _Entered(NamedTuple):
+    """A space that may be read, and its row."""
+
+    grant: Grant
+    row: Space
 
 
-def _granted(outcomes: list[Outcome]) -> list[tuple[Grant, Space]]:
-    return [outcome for outcome in outcomes if not isinstance(outcome, ErrorCode)]
+Outcome = _Entered | ErrorCode
+
+
+class _Room:
+    """How many bytes of presence the answer still takes, and which spaces did not fit."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.left_out: list[UUID] = []
+        self._bytes_left = bytes_max
+
+    def fits(self, space: UUID, peers: list[PresenceEntry]) -> bool:
+        """Count what is present in one space; all of it fits, or none."""
+        size = sum(len(peer.data) + _PEER_BYTES for peer in peers)
+        if size > self._bytes_left:
+            self.left_out.append(space)
+            return False
+        self._bytes_left -= size
+        return True
 
 
 async def _outcomes(call: Call, accesses: list[Access]) -> list[Outcome]:
     """Decide, and create the personal space if need be; a storage fault refuses nobody for good."""
     try:
-        return [await _existing(call, readable) for readable in await read_each(call, accesses)]
+        return [await _existing(call, one) for one in await read_each(call.services.spaces, accesses)]
     except StorageError as error:
-        log.error("storage failed", method="subscribe", error=str(error))
+        log_storage_fault("subscribe", error)
         return [ErrorCode.BAD_REQUEST if access.space is None else ErrorCode.INTERNAL for access in accesses]
 
 
-async def _existing(call: Call, readable: Readable) -> Outcome:
+async def _existing(call: Call, readable: Readable | ErrorCode) -> Outcome:
     if isinstance(readable, ErrorCode):
         return readable
-    grant, row = readable
+    grant, row = readable.grant, readable.row
     if row is None:
-        # Personal: it comes into being when its owner first reads it (protocol 8).
+        # Personal: it comes into being when its owner first reads it (docs/protocol.md 5.1).
         row = await call.services.spaces.get_or_create_space(grant.space, grant.client_id or "")
-    return grant, row
+    return _Entered(grant, row)
 
 
 def _refuse_revoked(provisional: Provisional, outcomes: list[Outcome]) -> None:
-    """Refuse what was granted by a token that has been revoked since the database was asked (protocol G7)."""
+    """Refuse what was granted by a token that has been revoked since the database was asked.
+
+    See docs/protocol.md 5.3.
+    """
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, ErrorCode):
             continue
-        grant = outcome[0]
-        if any((grant.space, cid) in provisional.revoked for cid in grant.cids or ()):
+        grant = outcome.grant
+        pairs = [(grant.space, cid) for cid in grant.cids or ()]
+        if any(pair in provisional.revoked for pair in pairs):
             outcomes[index] = ErrorCode.FORBIDDEN
+        elif any(pair in provisional.doubted for pair in pairs):
+            outcomes[index] = ErrorCode.INTERNAL
 
 
 def _cap(call: Call, accesses: list[Access], outcomes: list[Outcome]) -> None:
@@ -109,9 +143,9 @@ def _cap(call: Call, accesses: list[Access], outcomes: list[Outcome]) -> None:
     room = call.services.limits.spaces_per_session - len(already)
     fresh: set[UUID] = set()
     for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, ErrorCode) or outcome[0].space in already:
+        if isinstance(outcome, ErrorCode) or outcome.grant.space in already:
             continue
-        fresh.add(outcome[0].space)
+        fresh.add(outcome.grant.space)
         if len(fresh) > room:
             outcomes[index] = ErrorCode.RATE_LIMITED
 
@@ -122,8 +156,10 @@ def _hold(grant: Grant) -> Hold | None:
     return Hold(frozenset(grant.cids), grant.expires_at)
 
 
-def _described(call: Call, entry: SubscribeSpace, row: Space) -> SubscribedSpace:
+def _described(call: Call, entry: SubscribeSpace, row: Space, room: _Room) -> SubscribedSpace:
     peers = call.services.presence.others(row.id, call.outbound.connection_id) if entry.presence else []
+    if not room.fits(row.id, peers):
+        peers = []  # they follow as notifications
     return SubscribedSpace(
         id=entry.id,
         cursor=row.cursor,
@@ -134,5 +170,5 @@ def _described(call: Call, entry: SubscribeSpace, row: Space) -> SubscribedSpace
 
 
 def unsubscribe(call: Call, params: UnsubscribeParams, spaces: list[UUID]) -> None:
-    """Stop hearing of the listed spaces, and be there no more (protocol 10)."""
-    end_subscriptions(call.services, call.outbound, spaces)
+    """Stop hearing of the listed spaces, and be there no more (docs/protocol.md 8.3)."""
+    call.services.announce.end_subscriptions(call.outbound, spaces)

@@ -1,16 +1,17 @@
 """`token.refresh`: a session goes on under a newer token of the same caller."""
 
 from less_sync.auth import AuthError, normalize_issuer
-from less_sync.sync.access.rules import has_scope
+from less_sync.sync.access.grants import has_scope
 from less_sync.sync.access.sign_in import auth_failure
 from less_sync.sync.call import Call
 from less_sync.sync.protocol.messages import TokenRefreshParams, TokenRefreshResult
 
 
 async def refresh(call: Call, params: TokenRefreshParams, _grant: None) -> TokenRefreshResult:
-    """Replace the session's identity; on any failure the old one stays (protocol 9.4).
+    """Replace the session's identity; on any failure the old one stays (docs/protocol.md 7.1).
 
-    The issuer is compared too: another trusted issuer's token with the same subject is another caller (G10).
+    The issuer is compared too: another trusted issuer's token with the same subject is another caller
+    (docs/protocol.md 7.1).
     """
     try:
         identity = await call.services.authenticator.identify(params.token)

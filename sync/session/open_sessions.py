@@ -1,6 +1,7 @@
 """All sessions of the process: the cap on unauthenticated ones, and the orderly stop."""
 
 import asyncio
+from contextlib import suppress
 from typing import Protocol
 
 from less_sync.sync.protocol import codes
@@ -10,23 +11,20 @@ from less_sync.sync.protocol.codes import Close
 class Session(Protocol):
     """One connection, as far as closing it is concerned. Compared by identity."""
 
-    draining: bool
-    """Set to take no further request on."""
-
-    @property
-    def idle(self) -> bool:
-        """True while no request is being handled and everything was handed to the transport."""
-
-    def close(self, close: Close) -> None:
-        """Send the close frame and end."""
+    def retire(self, close: Close, *, within_s: float) -> None:
+        """Take nothing more on; close once what is under way is answered, or when the time is over."""
 
 
 class Sessions:
-    """The open sessions. Unauthenticated ones are counted apart: they are cheap to make and bounded."""
+    """The open sessions. Unauthenticated ones are counted apart: they are cheap to make and bounded.
+
+    Kept in the order in which they were opened.
+    """
 
     def __init__(self) -> None:
-        self._open: set[Session] = set()
-        self._unauthenticated: set[Session] = set()
+        self._open: dict[Session, None] = {}
+        self._unauthenticated: dict[Session, None] = {}
+        self._none_open = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -38,39 +36,38 @@ class Sessions:
 
     def opened(self, session: Session) -> None:
         """A connection was accepted."""
-        self._open.add(session)
-        self._unauthenticated.add(session)
+        self._open[session] = None
+        self._unauthenticated[session] = None
 
     def authenticated(self, session: Session) -> None:
         """Its token was accepted."""
-        self._unauthenticated.discard(session)
+        self._unauthenticated.pop(session, None)
 
     def closed(self, session: Session) -> None:
         """It is closing or gone."""
-        self._open.discard(session)
-        self._unauthenticated.discard(session)
+        self._open.pop(session, None)
+        self._unauthenticated.pop(session, None)
+        if not self._open:
+            self._none_open.set()
 
     async def shutdown(self, grace_s: float) -> None:
         """Close every session with 1001 `server shutting down`, spread evenly over a quarter of the grace.
 
         Each finishes the requests it is handling and flushes its queue first, for at most the rest of the
-        grace (operations chapter 13). Returns when all close frames are sent.
+        grace (docs/operations.md 2.2). Returns when all close frames are sent.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_s
         sessions = list(self._open)
-        for session in sessions:
-            session.draining = True
         step_s = grace_s / 4 / max(1, len(sessions))
         for index, session in enumerate(sessions):
             if index:
                 await asyncio.sleep(step_s)
-            if session.idle:
-                session.close(codes.SHUTTING_DOWN)
-        while self._open and loop.time() < deadline:
-            for session in list(self._open):
-                if session.idle:
-                    session.close(codes.SHUTTING_DOWN)
-            await asyncio.sleep(min(0.02, grace_s / 20))
+            session.retire(codes.SHUTTING_DOWN, within_s=max(0.0, deadline - loop.time()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while self._open:
+                    self._none_open.clear()
+                    await self._none_open.wait()
         for session in list(self._open):
-            session.close(codes.SHUTTING_DOWN)
+            session.retire(codes.SHUTTING_DOWN, within_s=0)

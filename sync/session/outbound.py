@@ -2,24 +2,32 @@
 
 Responses and chunks wait for room (`drained`); notifications never wait: they are queued up to a bound of
 frames and of bytes, and beyond it the session is closed, because a client that reads too slowly is better
-served by a reconnect and a pull than by an ever older queue (protocol G1, G2).
+served by a reconnect and a pull than by an ever older queue (docs/protocol.md 4.4).
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
-from uuid import uuid4
 
 from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.codes import Close
 
 
 class Wire(Protocol):
-    """The transport under a session, as `sync/http/socket.py` provides it."""
+    """The transport under a session, as `sync/http/socket.py` provides it: it alone knows how frames look."""
 
     @property
     def write(self) -> Callable[[bytes], None]:
-        """Sends bytes that are one or more complete WebSocket frames."""
+        """Sends bytes that are one or more complete frames."""
+
+    @property
+    def frame(self) -> Callable[[bytes], bytes]:
+        """Makes a complete frame of a payload."""
+
+    @property
+    def heartbeat(self) -> bytes:
+        """Frames that keep a connection alive and ask the peer for a sign of life."""
 
     def unsent_bytes(self) -> int:
         """How much the transport still buffers."""
@@ -29,10 +37,13 @@ class Wire(Protocol):
 
 
 class Owner(Protocol):
-    """Whose output this is."""
+    """The session whose sending half an `Outbound` is."""
 
     def fell_behind(self) -> None:
         """The notification queue overflowed. Called from within a publish: must not call the broker."""
+
+    def end_soon(self, close: Close) -> None:
+        """Close the session a turn later. Called from within a publish too."""
 
     def writable_again(self) -> None:
         """The transport takes bytes again and the queue is empty."""
@@ -46,7 +57,9 @@ class Outbound:
         "_deadline",
         "_direct",
         "_drained",
+        "_frame",
         "_limits",
+        "_new_id",
         "_owner",
         "_queue",
         "_queue_bytes",
@@ -57,8 +70,10 @@ class Outbound:
         "closed",
     )
 
-    def __init__(self, wire: Wire, owner: Owner, limits: Limits) -> None:
+    def __init__(self, wire: Wire, owner: Owner, limits: Limits, *, new_id: Callable[[], str]) -> None:
         self._connection_id = ""
+        self._new_id = new_id
+        self._frame = wire.frame
         self._wire = wire
         self._owner = owner
         self._limits = limits
@@ -77,7 +92,7 @@ class Outbound:
     def connection_id(self) -> str:
         """Random text that names this connection to the presence registry; made when first asked for."""
         if not self._connection_id:
-            self._connection_id = str(uuid4())
+            self._connection_id = self._new_id()
         return self._connection_id
 
     @property
@@ -90,12 +105,20 @@ class Outbound:
         """True while what is sent goes straight to the transport."""
         return self._direct
 
-    def send(self, frame: bytes) -> None:
-        """Send a response, chunk or keepalive frame; callers hold back more until `ready`."""
+    def send(self, payload: bytes) -> None:
+        """Send a response; callers hold back more until `ready`."""
+        self.send_raw(self._frame(payload))
+
+    def send_raw(self, frame: bytes) -> None:
+        """Send complete frames; callers hold back more until `ready`."""
         if self._queue:
             self._enqueue(frame)
         elif not self.closed:
             self._write(frame)
+
+    def notify(self, payload: bytes) -> None:
+        """Send one notification that is for this peer alone, as `deliver` does."""
+        self.deliver(self._frame(payload))
 
     def deliver(self, frame: bytes) -> None:
         """Send one notification frame, or queue it; over the bounds the owner is told."""
@@ -113,6 +136,10 @@ class Outbound:
         """Drop what is queued and tell the owner."""
         self.discard()
         self._owner.fell_behind()
+
+    def end(self, close: Close) -> None:
+        """Have the session closed a turn later."""
+        self._owner.end_soon(close)
 
     def discard(self) -> None:
         """Drop what is queued and send nothing more: the way of a close frame is free."""

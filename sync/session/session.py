@@ -1,17 +1,20 @@
-"""One client connection, from accept to close: handshake, order of requests, deadlines, close.
+"""One connection, from accept to close: handshake, order of requests, deadlines, close.
 
-Messages are handled strictly in order of arrival, with two exceptions (protocol G15): consecutive pushes
-may wait in the database's lanes together, their replies leaving in order; pulls run one after another in a
-background task. Whatever must wait (for a running request, for pushes, for the peer to read) stays in a
-bounded backlog, and a full backlog pauses the socket.
+Messages are handled strictly in order of arrival, with two exceptions (docs/protocol.md 4): consecutive
+pushes may wait in the database's lanes together, their replies leaving in order; long answers run one after
+another in a background task. Whatever must wait (for a running request, for pushes, for the peer to read)
+stays in a bounded backlog, and a full backlog pauses the socket.
+
+At most one item is *held*: it was taken off the backlog and decoded, and then found that it must wait. It
+goes first when something has ended, before the backlog is looked at again, so order is kept and nothing is
+decoded twice.
 
 No task exists while nothing is being handled: an idle session costs its objects and one timer.
 """
 
 import asyncio
-import random
-from collections import OrderedDict, deque
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Protocol
 from uuid import UUID
 
@@ -19,34 +22,35 @@ import structlog
 
 from less_sync.auth import AuthError, Identity
 from less_sync.storage import DekKind
-from less_sync.sync.access.rules import has_scope
+from less_sync.sync.access.grants import has_scope
 from less_sync.sync.access.sign_in import auth_failure
 from less_sync.sync.call import Call
 from less_sync.sync.protocol import codes
 from less_sync.sync.protocol.codes import Close
 from less_sync.sync.protocol.connection import Authenticate, Connection, State
 from less_sync.sync.protocol.errors import RemoteProtocolError
-from less_sync.sync.protocol.frames import KEEPALIVE, Notification, Request, ws_frame
+from less_sync.sync.protocol.frames import Notification, Request
 from less_sync.sync.rpc import dispatch
-from less_sync.sync.rpc.dispatch import Method, PushMethod
-from less_sync.sync.rpc.presence import announce_leave, end_subscriptions
-from less_sync.sync.rpc.registry import METHODS, NOTIFICATIONS
+from less_sync.sync.rpc.dispatch import Method, MethodTable, PushMethod, Work
 from less_sync.sync.services import Services
 from less_sync.sync.session.expiry import ExpiryWatch
-from less_sync.sync.session.long_answers import BackgroundRequests
+from less_sync.sync.session.long_answers import LongAnswers
+from less_sync.sync.session.memory import SessionMemory
 from less_sync.sync.session.outbound import Outbound, Wire
+from less_sync.sync.session.presence_roll import PresenceRoll
 from less_sync.sync.session.token_bucket import RateBucket, Verdict
 
 log = structlog.get_logger(__name__)
 
-_PING = b"\x89\x00"
-_HEARTBEAT = ws_frame(KEEPALIVE) + _PING
 _TEXT = b"text"  # stands in the backlog for a text message; compared by identity
 _NOBODY = Identity(issuer="", user_id="", client_id="")
 
 
 class SessionWire(Wire, Protocol):
     """What a session needs of its socket beyond writing."""
+
+    def accepted(self) -> None:
+        """The token was accepted: what came behind it may be read."""
 
     def send_close(self, close: Close) -> None:
         """Send the close frame after what is already written, then wait for the peer to close."""
@@ -71,74 +75,100 @@ class _PendingPush:
 
 
 class Session:
-    """Drives one connection. Called by the socket on the event loop; never blocks it, never raises to it."""
+    """Drives one connection. Called by the socket on the event loop; never blocks it, never raises to it.
+
+    Args:
+        table: what may be said.
+        identity: who speaks, where that is known already; None when the first message has to tell.
+        long_answers: makes the background worker.
+    """
 
     __slots__ = (
-        "_background",
         "_backlog",
         "_backlog_bytes",
         "_bucket",
         "_busy",
         "_connection",
-        "_connection_key",
+        "_drain_timer",
         "_expiry",
         "_handshake_timer",
         "_heartbeat",
         "_held",
         "_lifetime",
         "_limits",
+        "_long_answers",
         "_loop",
+        "_memory",
         "_out",
         "_pumping",
         "_pushes",
-        "_read_cursors",
         "_reading_paused",
+        "_retiring",
+        "_roll",
+        "_running",
         "_services",
         "_silent_beats",
-        "_tasks",
+        "_table",
         "_wire",
+        "_writing",
         "closing",
-        "draining",
         "heard",
         "identity",
+        "person",
     )
 
-    def __init__(self, services: Services, wire: SessionWire) -> None:
+    def __init__(
+        self,
+        services: Services,
+        wire: SessionWire,
+        table: MethodTable,
+        *,
+        identity: Identity | None = None,
+        long_answers: Callable[..., LongAnswers] = LongAnswers,
+    ) -> None:
+        limits = services.limits
         self._services = services
-        self._limits = services.limits
+        self._limits = limits
         self._wire = wire
+        self._table = table
         self._loop = asyncio.get_running_loop()
-        self._out = Outbound(wire, self, services.limits)
+        self._out = Outbound(wire, self, limits, new_id=services.new_id)
         self._connection = Connection(
-            request_id_bytes_max=services.limits.request_id_bytes, depth_max=services.limits.cbor_depth
+            request_id_bytes_max=limits.request_id_bytes, depth_max=limits.cbor_depth
         )
         self._backlog: deque[bytes | Close] = deque()
         self._backlog_bytes = 0
         self._held: Request | Notification | Close | None = None
         self._pushes: deque[_PendingPush] = deque()
-        self._background = BackgroundRequests(
-            self._out, waiting_max=services.limits.pulls_waiting, on_room=self._pump
-        )
+        self._long_answers = long_answers(self._out, waiting_max=limits.pulls_waiting, on_room=self._pump)
+        self._roll: PresenceRoll | None = None
         self._pumping = False
         self._busy = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: asyncio.Task[None] | None = None
+        """What runs and ends with the session; a request that writes is not here, it ends by itself."""
+        self._writing = False
         self._reading_paused = False
-        self._connection_key: str | None = None
         self._lifetime: asyncio.TimerHandle | None = None
+        self._drain_timer: asyncio.TimerHandle | None = None
+        self._retiring: Close | None = None
         self._bucket: RateBucket | None = None
-        self._read_cursors: OrderedDict[tuple[DekKind, UUID], int] | None = None
-        self._expiry = ExpiryWatch(services, self._out, self.close)
+        self._memory: SessionMemory | None = None
+        self._expiry = ExpiryWatch(services, self._out, self._retire_in_time)
         self._silent_beats = 0
         self.identity: Identity = _NOBODY
+        self.person = ""
+        """Under which connections of one person are counted and take turns; "" until the token was accepted.
+        """
         self.heard = True
         self.closing = False
-        self.draining = False
-        limits = self._limits
         self._handshake_timer: asyncio.TimerHandle | None = self._loop.call_later(
             limits.auth_timeout_s, self.close, codes.AUTH_TIMEOUT
         )
         self._heartbeat = self._loop.call_later(limits.keepalive_interval_s, self._beat)
         services.sessions.opened(self)
+        if identity is not None:
+            self._connection.known()
+            self._admit_identity(identity)
 
     # What the socket reports.
 
@@ -176,8 +206,11 @@ class Session:
 
     def fell_behind(self) -> None:
         """Too many notifications wait for this peer."""
-        # Called while the broker walks its subscribers: the teardown must wait for the next turn.
-        self._loop.call_soon(self.close, codes.SLOW_CONSUMER)
+        self.end_soon(codes.SLOW_CONSUMER)
+
+    def end_soon(self, close: Close) -> None:
+        """Close in the next turn: the broker may be walking its subscribers, and teardown changes them."""
+        self._loop.call_soon(self.close, close)
 
     def writable_again(self) -> None:
         """Go on with what waited for the peer to read."""
@@ -191,7 +224,7 @@ class Session:
             self._admit_identity(identity)
         else:
             self._restart_handshake_timer()
-            self._start(self._identify(token))
+            self._start(lambda: self._identify(token))
 
     def _restart_handshake_timer(self) -> None:
         """From the first message on, the rest of the time for the whole handshake bounds key fetches."""
@@ -215,43 +248,49 @@ class Session:
         if not has_scope(identity, "sync"):
             self.close(codes.SYNC_SCOPE_REQUIRED)
             return
-        key = connection_key(identity)
-        limits = self._limits
-        if not self._services.broker.register(key, connections_max=limits.connections_per_mailbox):
+        person = connection_key(identity)
+        limits, services = self._limits, self._services
+        if not services.broker.take_place(person, connections_max=limits.connections_per_mailbox):
             self.close(codes.TOO_MANY_CONNECTIONS)
             return
-        self._connection_key = key
+        self.person = person
         self.identity = identity
-        self._services.mailboxes.join(identity.mailbox, self._out)
+        services.mailboxes.join(identity.mailbox, self._out)
         self._connection.authenticated()
-        self._services.sessions.authenticated(self)
+        services.sessions.authenticated(self)
         if self._handshake_timer is not None:
             self._handshake_timer.cancel()
             self._handshake_timer = None
-        spread = random.uniform(1 - limits.lifetime_jitter, 1 + limits.lifetime_jitter)
-        self._lifetime = self._loop.call_later(limits.lifetime_s * spread, self.close, codes.LIFETIME_REACHED)
+        spread = services.chance.uniform(1 - limits.lifetime_jitter, 1 + limits.lifetime_jitter)
+        self._lifetime = self._loop.call_later(
+            limits.lifetime_s * spread, self._retire_in_time, codes.LIFETIME_REACHED
+        )
         self._expiry.token_changed(identity)
+        self._wire.accepted()
         self._pump()
 
     def adopt(self, identity: Identity) -> None:
         """Replace the whole identity after `token.refresh`; the connection's place stays counted as before.
 
-        What the old identity alone could read is not heard of any more (protocol G10).
+        What the old identity alone could read is not heard of any more (docs/protocol.md 5.3).
         """
         old, self.identity = self.identity, identity
+        services = self._services
         ended: list[UUID] = []
         if old.personal_space is not None and old.personal_space != identity.personal_space:
             ended.append(old.personal_space)
         if old.did != identity.did:
-            ended += self._services.broker.holds(self._out)
-        end_subscriptions(self._services, self._out, ended)
+            ended += services.broker.holds(self._out)
+        services.announce.end_subscriptions(self._out, ended)
         if old.mailbox != identity.mailbox:
-            self._services.mailboxes.leave(old.mailbox, self._out)
-            self._services.mailboxes.join(identity.mailbox, self._out)
+            services.mailboxes.leave(old.mailbox, self._out)
+            services.mailboxes.join(identity.mailbox, self._out)
         self._expiry.token_changed(identity)
 
+    # What handlers ask of their session.
+
     def may_send(self) -> bool:
-        """Count one presence update or event; a flood of them ends the session (protocol G22)."""
+        """Count one presence update or event; a flood of them ends the session (docs/protocol.md 8.1)."""
         if self._bucket is None:
             limits = self._limits
             self._bucket = RateBucket(
@@ -262,25 +301,46 @@ class Session:
             self.close(codes.RATE_LIMITED)
         return verdict is Verdict.PASS
 
+    def tell_presence(self, spaces: Iterable[UUID]) -> None:
+        """Send who is present in these spaces, behind the answer of the request that asks for it."""
+        if self.closing:
+            return
+        if self._roll is None:
+            self._roll = PresenceRoll(self._services, self._out)
+        self._roll.add(spaces)
+
+    def warn_once(self, space: UUID) -> bool:
+        """True the first time for this space."""
+        return self._remembered().warn_once(space)
+
     def note_read(self, kind: DekKind, space: UUID, cursor: int) -> None:
-        """Remember up to which cursor this session has read a space's DEKs; the oldest is forgotten first."""
-        if self._read_cursors is None:
-            self._read_cursors = OrderedDict()
-        self._read_cursors[kind, space] = cursor
-        self._read_cursors.move_to_end((kind, space))
-        if len(self._read_cursors) > self._limits.spaces_per_session:
-            self._read_cursors.popitem(last=False)
+        """Remember up to which cursor this session has read a space's DEKs."""
+        self._remembered().note_read(kind, space, cursor)
 
     def read_up_to(self, kind: DekKind, space: UUID) -> int | None:
         """The cursor of the last `note_read`; None when there was none."""
-        return None if self._read_cursors is None else self._read_cursors.get((kind, space))
+        return None if self._memory is None else self._memory.read_up_to(kind, space)
+
+    def _remembered(self) -> SessionMemory:
+        if self._memory is None:
+            self._memory = SessionMemory(self._limits.spaces_per_session)
+        return self._memory
+
+    def subscriptions_changed(self) -> None:
+        """Wake when the first of the tokens that subscriptions rest on expires."""
+        if not self.closing:
+            self._expiry.subscriptions_changed()
 
     # Requests in order.
 
     def _pump(self) -> None:
-        """Handle what waits, until something must be waited for."""
+        """Handle what waits, until something must be waited for.
+
+        Called whenever something has ended or arrived. It may be called from within, by what it starts: the
+        outer loop then goes on by itself.
+        """
         if self._pumping:
-            return  # called from within: the loop below goes on by itself
+            return
         self._pumping = True
         try:
             while not self.closing and not self._busy and self._out.ready and self._handle_next():
@@ -288,6 +348,8 @@ class Session:
         finally:
             self._pumping = False
         self._regulate_reading()
+        if self._retiring is not None and self.idle:
+            self.close(self._retiring)
 
     def _handle_next(self) -> bool:
         """Take one item on its way; False when there is none, or it must wait for what runs already."""
@@ -323,7 +385,7 @@ class Session:
         """Start one item; False when it must wait for what runs already."""
         row = None
         if type(item) is Request:
-            row = METHODS.get(item.method)
+            row = self._table.methods.get(item.method)
             if type(row) is PushMethod:
                 return self._submit(item, row)
         if self._pushes:
@@ -331,33 +393,32 @@ class Session:
         if isinstance(item, Close):
             self.close(item)
             return True
-        if self.draining:
+        if self._retiring is not None:
             return False
         if isinstance(item, Notification):
-            notice = NOTIFICATIONS.get(item.method)
+            notice = self._table.notices.get(item.method)
             if notice is not None:
                 notice.run(self._call(""), item.params)
             return True
         if not isinstance(row, Method):
-            self._out.send(ws_frame(dispatch.unknown_method(item, self._limits)))
+            self._out.send(dispatch.unknown_method(item, self._limits))
             return True
-        call = self._call(item.id)
         if row.background:
-            return self._background.add(call, item.params, row)
-        self._start(self._run(call, item.params, row))
+            return self._long_answers.add(dispatch.prepare(self._call(item.id), item.params, row))
+        self._begin(dispatch.prepare(self._call(item.id), item.params, row))
         return True
 
     def _call(self, request_id: str) -> Call:
         return Call(self._services, self, self.identity, self._out, request_id)
 
     def _submit(self, request: Request, row: PushMethod) -> bool:
-        if self.draining:
+        if self._retiring is not None:
             return False
         pushes = self._services.pushes
         if len(self._pushes) >= self._limits.pushes_in_flight:
             return False
-        if pushes.congested:
-            self._start(pushes.uncongested())
+        if pushes.congested(self.person):
+            self._start(lambda: pushes.uncongested(self.person))
             return False
         pending = _PendingPush(self)
         self._pushes.append(pending)
@@ -371,30 +432,50 @@ class Session:
         pushes = self._pushes
         while pushes and (payload := pushes[0].payload) is not None:
             pushes.popleft()
-            self._out.send(ws_frame(payload))
+            self._out.send(payload)
         self._pump()
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
-        """Run one thing to its end before the next message is looked at."""
+    def _begin(self, request: dispatch.Prepared) -> None:
+        """Run one request to its end before the next message is looked at.
+
+        One that writes is given away: it must come to its end, and to its announcement, even if this session
+        ends now. The person's place stays taken until then, so nobody can pile up writes by hanging up.
+        """
+        if request.row.writes:
+            self._busy = self._writing = True
+            self._services.announce.own(lambda: self._until_done(lambda: self._answer(request)))
+        else:
+            self._start(lambda: self._answer(request))
+
+    def _start(self, work: Work) -> None:
+        """Run one thing that ends with the session, before the next message is looked at."""
         self._busy = True
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        self._running = self._loop.create_task(self._until_done(work))
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._busy = False
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("session task failed", exc_info=error)
-        self._pump()
+    async def _until_done(self, work: Work) -> None:
+        # Not a coroutine but what makes one: a task cancelled before its first step would leave it unawaited.
+        try:
+            await work()
+        except Exception:
+            log.exception("session task failed")
+        finally:
+            self._busy = self._writing = False
+            self._running = None
+            if self.closing:
+                self._give_place_back()
+            else:
+                self._pump()
 
-    async def _run(self, call: Call, params: object, row: Method) -> None:
-        payload = await dispatch.answer(call, params, row)
-        self._out.send(ws_frame(payload))
+    async def _answer(self, request: dispatch.Prepared) -> None:
+        self._out.send(await request.answer())
+        if self._roll is not None and not self.closing:
+            self._long_answers.tell(self._roll.tell)
 
     # Back-pressure on the peer.
 
     def _regulate_reading(self) -> None:
+        if self.closing:
+            return  # the socket discards what comes, up to the peer's close frame
         limits = self._limits
         if self._reading_paused:
             if (
@@ -421,20 +502,35 @@ class Session:
                 self._wire.abort()
                 return
         if self._out.ready:
-            self._out.send(_HEARTBEAT)
+            self._out.send_raw(self._wire.heartbeat)
         self._heartbeat = self._loop.call_later(limits.keepalive_interval_s, self._beat)
-
-    def subscriptions_changed(self) -> None:
-        """Wake when the first of the tokens that subscriptions rest on expires."""
-        if not self.closing:
-            self._expiry.subscriptions_changed()
 
     # The end.
 
     @property
     def idle(self) -> bool:
         """True while no request is being handled and everything was handed to the transport."""
-        return not self._busy and self._background.idle and not self._pushes and self._out.ready
+        return not self._busy and self._long_answers.idle and not self._pushes and self._out.ready
+
+    def _retire_in_time(self, close: Close) -> None:
+        self.retire(close, within_s=self._limits.drain_timeout_s)
+
+    def retire(self, close: Close, *, within_s: float) -> None:
+        """Take nothing more on; close once what is under way is answered and handed to the transport.
+
+        Args:
+            within_s: after so long it is closed whatever is under way. An earlier retirement may be hastened.
+        """
+        if self.closing:
+            return
+        if self._retiring is None:
+            self._retiring = close
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+        if self.idle or within_s <= 0:
+            self.close(self._retiring)
+        else:
+            self._drain_timer = self._loop.call_later(within_s, self.close, self._retiring)
 
     def close(self, close: Close) -> None:
         """Send one close frame ahead of what is queued, and end. Later calls do nothing."""
@@ -454,28 +550,32 @@ class Session:
             return
         self.closing = True
         self._backlog.clear()
+        self._backlog_bytes = 0
         self._held = None
-        for timer in (self._handshake_timer, self._heartbeat, self._lifetime):
+        for timer in (self._handshake_timer, self._heartbeat, self._lifetime, self._drain_timer):
             if timer is not None:
                 timer.cancel()
         self._expiry.stop()
-        self._background.cancel()
-        for task in list(self._tasks):
-            task.cancel()
-        if self._connection_key is not None:
-            self._leave_everywhere()
-            self._services.mailboxes.leave(self.identity.mailbox, self._out)
-            self._services.broker.unregister(self._connection_key, self._out)
-        self._services.sessions.closed(self)
+        self._long_answers.cancel()
+        if self._running is not None:
+            self._running.cancel()
+        services = self._services
+        if self.person:
+            services.mailboxes.leave(self.identity.mailbox, self._out)
+            services.announce.end_session(self._out, present=self._out.named)
+        services.sessions.closed(self)
+        if not self._writing:
+            self._give_place_back()
 
-    def _leave_everywhere(self) -> None:
-        if self._out.named:
-            for space, peer in self._services.presence.drop(self._out.connection_id):
-                announce_leave(self._services, space, peer, exclude=self._out)
+    def _give_place_back(self) -> None:
+        """Once the session has ended and nothing of it writes any more."""
+        if self.person:
+            self._services.broker.give_place_back(self.person)
+            self.person = ""
 
 
 def connection_key(identity: Identity) -> str:
-    """What connections are counted under: the mailbox, or the user where the token names none (G24)."""
+    """What connections are counted under: the mailbox, or the user where the token names none."""
     if identity.mailbox_id:
         return identity.mailbox_id
     return f"{identity.client_id}\x00{identity.issuer}\x00{identity.user_id}"

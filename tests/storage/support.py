@@ -50,6 +50,7 @@ def make_push(
         client,
         cids,
         min_epoch,
+        "",
         local_only,
     )
 

@@ -2,7 +2,8 @@
 
 from uuid import UUID, uuid4
 
-from less_sync.sync.live.broker import Broker, Hold
+from less_sync.sync.live.broker import NO_CURSOR, Broker, Granted, Hold
+from less_sync.sync.protocol.codes import Close
 
 
 class Ear:
@@ -20,6 +21,17 @@ class Ear:
     def overflow(self) -> None:
         self.overflowed += 1
 
+    def end(self, close: Close) -> None:
+        raise AssertionError("the broker ends nobody")
+
+
+PLAIN = Granted(0)
+
+
+def new_broker(*, held_frames_max: int = 64) -> Broker:
+    """A broker whose frames are their payloads."""
+    return Broker(lambda payload: payload, held_frames_max=held_frames_max)
+
 
 class Press:
     """Builds frames and counts how often."""
@@ -35,11 +47,11 @@ class Press:
 
 def subscribe(broker: Broker, ear: Ear, *spaces: UUID) -> None:
     provisional = broker.prepare(ear, {space: str(space) for space in spaces})
-    broker.confirm(provisional, dict.fromkeys(spaces))
+    broker.confirm(provisional, dict.fromkeys(spaces, PLAIN))
 
 
 def test_a_notification_reaches_the_space_but_not_its_author_and_is_encoded_once() -> None:
-    broker, space, other = Broker(), uuid4(), uuid4()
+    broker, space, other = new_broker(), uuid4(), uuid4()
     author, near, far = Ear(), Ear(), Ear()
     subscribe(broker, author, space)
     subscribe(broker, near, space)
@@ -52,7 +64,7 @@ def test_a_notification_reaches_the_space_but_not_its_author_and_is_encoded_once
 
 
 def test_nothing_is_encoded_when_nobody_else_listens() -> None:
-    broker, space, author = Broker(), uuid4(), Ear()
+    broker, space, author = new_broker(), uuid4(), Ear()
     subscribe(broker, author, space)
     press = Press()
     assert broker.publish(space, press, exclude=author) == 0
@@ -61,11 +73,11 @@ def test_nothing_is_encoded_when_nobody_else_listens() -> None:
 
 
 def test_every_spelling_gets_its_own_frame_made_once() -> None:
-    broker, space = Broker(), uuid4()
+    broker, space = new_broker(), uuid4()
     plain, upper, shouting = Ear(), Ear(), Ear()
     subscribe(broker, plain, space)
     for ear in (upper, shouting):
-        broker.confirm(broker.prepare(ear, {space: str(space).upper()}), {space: None})
+        broker.confirm(broker.prepare(ear, {space: str(space).upper()}), {space: PLAIN})
     press = Press()
     assert broker.publish(space, press) == 3
     assert sorted(press.built) == sorted([str(space), str(space).upper()])
@@ -73,37 +85,37 @@ def test_every_spelling_gets_its_own_frame_made_once() -> None:
 
 
 def test_the_last_spelling_subscribed_is_the_one_used() -> None:
-    broker, space, ear = Broker(), uuid4(), Ear()
+    broker, space, ear = new_broker(), uuid4(), Ear()
     subscribe(broker, ear, space)
-    broker.confirm(broker.prepare(ear, {space: space.hex}), {space: None})
+    broker.confirm(broker.prepare(ear, {space: space.hex}), {space: PLAIN})
     broker.publish(space, Press())
     assert ear.heard == [b"news of %s" % space.hex.encode()]
 
 
 def test_what_is_published_before_the_answer_is_delivered_with_it() -> None:
-    broker, space, ear = Broker(), uuid4(), Ear()
+    broker, space, ear = new_broker(), uuid4(), Ear()
     provisional = broker.prepare(ear, {space: str(space)})
     broker.publish(space, Press("first"))
     broker.publish(space, Press("second"))
     assert ear.heard == []
-    broker.confirm(provisional, {space: None})
+    broker.confirm(provisional, {space: PLAIN})
     assert [heard.split()[0] for heard in ear.heard] == [b"first", b"second"]
     broker.publish(space, Press("third"))
     assert len(ear.heard) == 3
 
 
 def test_what_was_held_for_a_refused_space_is_never_delivered() -> None:
-    broker, granted, refused, ear = Broker(), uuid4(), uuid4(), Ear()
+    broker, granted, refused, ear = new_broker(), uuid4(), uuid4(), Ear()
     provisional = broker.prepare(ear, {granted: str(granted), refused: str(refused)})
     broker.publish(refused, Press())
-    broker.confirm(provisional, {granted: None})
+    broker.confirm(provisional, {granted: PLAIN})
     broker.publish(refused, Press())
     assert ear.heard == []
-    assert broker.subscribed(ear) == {granted}
+    assert broker.subscribed(ear) == (granted,)
 
 
 def test_withdrawing_keeps_what_was_subscribed_before() -> None:
-    broker, old, new, ear = Broker(), uuid4(), uuid4(), Ear()
+    broker, old, new, ear = new_broker(), uuid4(), uuid4(), Ear()
     subscribe(broker, ear, old)
     provisional = broker.prepare(ear, {old: str(old), new: str(new)})
     broker.publish(old, Press("kept"))
@@ -111,29 +123,29 @@ def test_withdrawing_keeps_what_was_subscribed_before() -> None:
     broker.withdraw(provisional)
     broker.publish(new, Press("lost"))
     assert [heard.split()[0] for heard in ear.heard] == [b"kept"]
-    assert broker.subscribed(ear) == {old}
+    assert broker.subscribed(ear) == (old,)
 
 
 def test_a_session_that_falls_behind_before_its_answer_is_told_so() -> None:
-    broker, space, ear = Broker(held_frames_max=2), uuid4(), Ear()
+    broker, space, ear = new_broker(held_frames_max=2), uuid4(), Ear()
     provisional = broker.prepare(ear, {space: str(space)})
     for _ in range(5):
         broker.publish(space, Press())
-    broker.confirm(provisional, {space: None})
+    broker.confirm(provisional, {space: PLAIN})
     assert ear.overflowed == 1
     assert ear.heard == []
 
 
 def test_the_author_waiting_for_its_own_subscription_does_not_hear_itself() -> None:
-    broker, space, ear = Broker(), uuid4(), Ear()
+    broker, space, ear = new_broker(), uuid4(), Ear()
     provisional = broker.prepare(ear, {space: str(space)})
     broker.publish(space, Press(), exclude=ear)
-    broker.confirm(provisional, {space: None})
+    broker.confirm(provisional, {space: PLAIN})
     assert ear.heard == []
 
 
 def test_unsubscribed_spaces_fall_silent_and_unknown_ones_are_ignored() -> None:
-    broker, one, two, ear = Broker(), uuid4(), uuid4(), Ear()
+    broker, one, two, ear = new_broker(), uuid4(), uuid4(), Ear()
     subscribe(broker, ear, one, two)
     broker.unsubscribe(ear, [one, uuid4()])
     assert broker.publish(one, Press()) == 0
@@ -142,39 +154,62 @@ def test_unsubscribed_spaces_fall_silent_and_unknown_ones_are_ignored() -> None:
     assert broker.publish(two, Press()) == 1
 
 
-def test_a_mailbox_has_its_share_of_connections_and_a_freed_place_can_be_used() -> None:
-    broker = Broker()
-    assert [broker.register("m", connections_max=2) for _ in range(3)] == [True, True, False]
-    assert broker.register("other", connections_max=2)
-    ear, space = Ear(), uuid4()
+def test_a_person_has_a_share_of_connections_and_a_freed_place_can_be_used() -> None:
+    broker = new_broker()
+    assert [broker.take_place("m", connections_max=2) for _ in range(3)] == [True, True, False]
+    assert broker.take_place("other", connections_max=2)
+    broker.give_place_back("m")
+    assert broker.take_place("m", connections_max=2)
+    broker.give_place_back("m")
+    broker.give_place_back("m")
+    assert broker.take_place("m", connections_max=1)
+
+
+def test_the_cursor_told_is_that_of_the_latest_subscription_or_change_and_never_falls() -> None:
+    broker, space, ear = new_broker(), uuid4(), Ear()
+    assert broker.cursor(space) == NO_CURSOR
+    broker.confirm(broker.prepare(ear, {space: str(space)}), {space: Granted(7)})
+    assert broker.cursor(space) == 7
+    broker.publish(space, Press(), exclude=ear, cursor=9)
+    broker.publish(space, Press())
+    broker.publish(space, Press(), cursor=8)
+    assert broker.cursor(space) == 9
+    broker.unsubscribe(ear, [space])
+    assert broker.cursor(space) == NO_CURSOR
+
+
+def test_a_space_is_listened_to_by_subscribers_and_by_those_just_being_let_in() -> None:
+    broker, space, ear = new_broker(), uuid4(), Ear()
+    assert not broker.listened_to(space)
+    provisional = broker.prepare(ear, {space: str(space)})
+    assert broker.listened_to(space)
+    assert broker.arriving(space) == [provisional]
+    broker.withdraw(provisional)
+    assert not broker.listened_to(space)
+    assert broker.arriving(space) == []
     subscribe(broker, ear, space)
-    broker.unregister("m", ear)
-    assert broker.publish(space, Press()) == 0
-    assert broker.register("m", connections_max=2)
-    broker.unregister("m", Ear())
-    broker.unregister("m", Ear())
-    assert broker.register("m", connections_max=1)
+    assert broker.listened_to(space)
 
 
 def test_a_subscription_rests_on_the_tokens_it_was_granted_for() -> None:
-    broker, space, other = Broker(), uuid4(), uuid4()
+    broker, space, other = new_broker(), uuid4(), uuid4()
     one, two = Ear(), Ear()
     for ear, cids in ((one, {"a", "b"}), (two, {"b", "c"})):
         provisional = broker.prepare(ear, {space: str(space), other: str(other)})
-        broker.confirm(provisional, {space: Hold(frozenset(cids), 100), other: None})
-    assert broker.revoke(space, "a") == [one]
-    assert broker.revoke(space, "b") == [one, two]
-    assert broker.revoke(other, "b") == []
+        broker.confirm(provisional, {space: Granted(0, Hold(frozenset(cids), 100)), other: PLAIN})
+    assert broker.resting_on(space, "a") == [one]
+    assert broker.resting_on(space, "b") == [one, two]
+    assert broker.resting_on(other, "b") == []
     assert broker.holds(one) == {space: Hold(frozenset({"a", "b"}), 100)}
     broker.unsubscribe(one, [space])
-    assert broker.revoke(space, "b") == [two]
+    assert broker.resting_on(space, "b") == [two]
     assert broker.holds(one) == {}
-    assert broker.subscribed(one) == {other}
+    assert broker.subscribed(one) == (other,)
 
 
 def test_a_newer_grant_replaces_what_a_subscription_rests_on() -> None:
-    broker, space, ear = Broker(), uuid4(), Ear()
+    broker, space, ear = new_broker(), uuid4(), Ear()
     for hold in (Hold(frozenset({"old"}), 1), Hold(frozenset({"new"}), 2)):
-        broker.confirm(broker.prepare(ear, {space: str(space)}), {space: hold})
-    assert broker.revoke(space, "old") == []
-    assert broker.revoke(space, "new") == [ear]
+        broker.confirm(broker.prepare(ear, {space: str(space)}), {space: Granted(0, hold)})
+    assert broker.resting_on(space, "old") == []
+    assert broker.resting_on(space, "new") == [ear]

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.codes import Close
 from less_sync.sync.session.outbound import Outbound
 
 
@@ -15,6 +16,10 @@ class FakeWire:
         self.written: list[bytes] = []
         self.unsent = 0
         self.aborted = asyncio.Event()
+        self.heartbeat = b"beat"
+
+    def frame(self, payload: bytes) -> bytes:
+        return payload
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -34,13 +39,17 @@ class FakeOwner:
     def fell_behind(self) -> None:
         self.fell += 1
 
+    def end_soon(self, close: Close) -> None:
+        self.ended = close
+
     def writable_again(self) -> None:
         self.woken += 1
 
 
 def make(**limits: int | float) -> tuple[Outbound, FakeWire, FakeOwner]:
     wire, owner = FakeWire(), FakeOwner()
-    return Outbound(wire, owner, Limits(**limits)), wire, owner  # type: ignore[arg-type]  # checked by the names
+    out = Outbound(wire, owner, Limits(**limits), new_id=lambda: "id")  # type: ignore[arg-type]  # checked by the names
+    return out, wire, owner
 
 
 async def test_frames_go_straight_to_a_transport_that_takes_them() -> None:
@@ -95,7 +104,7 @@ async def test_a_transport_that_fills_again_while_the_queue_leaves_keeps_the_res
                 out.paused()
 
     wire = Filling()
-    out = Outbound(wire, owner, Limits())
+    out = Outbound(wire, owner, Limits(), new_id=lambda: "id")
     out.paused()
     for frame in (b"1", b"2", b"3", b"4"):
         out.deliver(frame)
@@ -125,7 +134,9 @@ async def test_a_peer_that_reads_slowly_is_let_live() -> None:
             return max(0, 5000 - 1000 * checks)
 
     wire = Draining()
-    out = Outbound(wire, FakeOwner(), Limits(write_timeout_s=0.01, write_progress_bytes=1000))
+    out = Outbound(
+        wire, FakeOwner(), Limits(write_timeout_s=0.01, write_progress_bytes=1000), new_id=lambda: "id"
+    )
     out.paused()
     await asyncio.wait_for(wire.aborted.wait(), 5)
     assert checks >= 5  # each deadline at which it had read on was followed by another

@@ -1,0 +1,381 @@
+"""The one door out: what was committed is announced, in order, whoever hung up meanwhile.
+
+*Commit and announcement are one step.* A request that writes runs in a task owned here, not by its session: a
+hang-up, a close or a timeout ends the session and leaves the write alone, which therefore always comes to its
+announcement (or to the knowledge that its outcome is unknown). Pushes need no task: their lane writes them,
+author or not, and calls back.
+
+*In order of cursors* (docs/protocol.md 6.3). Pushes of one space come back in cursor order, because a space
+has one lane at a time. Every other statement that takes a cursor, a *direct* write, has a connection of its
+own, so its answer may come late: after that of a push with a higher cursor. Therefore an announcement waits
+for this process' own writes to its space that were under way when its answer came: a push for the direct
+ones, a direct one for all. It never waits for a cursor as such, which may be another server's.
+
+*An unknown outcome* (a connection lost or a time-out after the statement was sent) is neither success nor
+failure. The space's cursor is read once the database answers again; if it has moved beyond what was
+announced, everybody is told to pull. A statement that was cut off may still be running, so the look is
+repeated until the database must have ended it.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, NamedTuple, TypeVar
+from uuid import UUID
+
+import structlog
+
+from less_sync.storage import SpaceStore, StorageError, Unavailable
+from less_sync.sync.live.broker import Broker, Build, Subscriber
+from less_sync.sync.live.mailboxes import Mailboxes
+from less_sync.sync.live.presence import Presence
+from less_sync.sync.protocol.codes import ACCESS_UNCERTAIN
+from less_sync.sync.protocol.notifications import (
+    presence_leave_notification,
+    pull_notification,
+    revoked_notification,
+)
+
+WAITING_CHANGES_MAX: Final = 1024
+WAITING_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of one space's announcements that wait for a direct write. What comes beyond is told as `pull`."""
+LOOKS_S: Final = (0.0, 1.0, 31.0)
+"""When to read the cursor after an unknown outcome. The last is beyond `statement_timeout`, 30 s."""
+RETRY_S_MIN: Final = 0.1
+RETRY_S_MAX: Final = 5.0
+SPACES_PER_LOOK: Final = 1000
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class Notice(NamedTuple):
+    """One notification to a space's subscribers."""
+
+    build: Build
+    exclude: Subscriber | None = None
+
+
+class Change(NamedTuple):
+    """What one commit is announced as."""
+
+    cursor: int
+    notices: Sequence[Notice]
+    payload_bytes: int
+    """What waiting costs: the bytes the notices keep alive."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A change that may not be announced yet."""
+
+    change: Change
+    direct: set[int]
+    """Direct writes it waits for."""
+    pushes: int
+    """How many pushes of the space must still be answered."""
+
+
+@dataclass(slots=True)
+class _Order:
+    """One space while a direct write to it is under way, or something waits for one."""
+
+    direct: set[int] = field(default_factory=set)
+    waiting: list[tuple[int, int, _Waiting]] = field(default_factory=list)
+    """A heap by cursor, then by arrival."""
+    waiting_bytes: int = 0
+    overflowed: bool = False
+    """Changes were dropped that come after everything that waits."""
+
+    @property
+    def full(self) -> bool:
+        return len(self.waiting) >= WAITING_CHANGES_MAX or self.waiting_bytes >= WAITING_BYTES_MAX
+
+    @property
+    def idle(self) -> bool:
+        return not self.direct and not self.waiting
+
+
+@dataclass(slots=True)
+class _Unknown:
+    """A space in which something may have been written without being announced."""
+
+    told: int
+    """Up to which cursor its subscribers had been told."""
+    since_s: float
+    looks: int = 0
+
+
+class Announcer:
+    """Runs on one event loop. Hands notifications to the broker; holds what must wait, within bounds."""
+
+    def __init__(self, broker: Broker, presence: Presence, mailboxes: Mailboxes, spaces: SpaceStore) -> None:
+        self._broker = broker
+        self._presence = presence
+        self._mailboxes = mailboxes
+        self._spaces = spaces
+        self._writes: dict[asyncio.Task[None], None] = {}
+        self._no_writes = asyncio.Event()
+        self._no_writes.set()
+        self._pushes: dict[UUID, int] = {}
+        self._orders: dict[UUID, _Order] = {}
+        self._tickets = 0
+        self._unknown: dict[UUID, _Unknown] = {}
+        self._settling: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+
+    # Requests that write.
+
+    def own(self, work: Callable[[], Coroutine[object, object, None]]) -> "asyncio.Task[None]":
+        """Run a request that writes to its end, whatever becomes of its session."""
+        task = asyncio.get_running_loop().create_task(self._owned(work), name="write")
+        self._writes[task] = None
+        self._no_writes.clear()
+        return task
+
+    async def _owned(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
+        try:
+            await work()
+        finally:
+            task = asyncio.current_task()
+            if task is not None:
+                self._writes.pop(task, None)
+            if not self._writes:
+                self._no_writes.set()
+
+    @property
+    def writes_under_way(self) -> int:
+        """How many requests that write have not come to their end."""
+        return len(self._writes)
+
+    async def write(
+        self, space: UUID, statement: Awaitable[T], announcement: Callable[[T], Change | None]
+    ) -> T:
+        """Await a direct write to `space` and announce what it did.
+
+        Args:
+            announcement: of the statement's result; None when nothing was written.
+
+        Raises:
+            StorageError: the statement's. After `Unavailable` its outcome is unknown, and taken care of here.
+        """
+        self._tickets += 1
+        ticket = self._tickets
+        order = self._orders.setdefault(space, _Order())
+        order.direct.add(ticket)
+        change: Change | None = None
+        try:
+            result = await statement
+            change = announcement(result)
+        except (Unavailable, asyncio.CancelledError):
+            self.unknown(space)
+            raise
+        finally:
+            # No await from the statement's answer to here: both are one step.
+            order.direct.discard(ticket)
+            for _, _, waiting in order.waiting:
+                waiting.direct.discard(ticket)
+            if change is not None:
+                self._enqueue(space, order, change, pushes=self._pushes.get(space, 0))
+            self._flush(space, order)
+        return result
+
+    # Pushes, which come back in cursor order of their space.
+
+    def push_begun(self, space: UUID) -> None:
+        """A push was handed to its lane."""
+        self._pushes[space] = self._pushes.get(space, 0) + 1
+
+    def push_ended(self, space: UUID, change: Change | None) -> None:
+        """Its fate is known; None when nothing was written."""
+        left = self._pushes[space] - 1
+        if left:
+            self._pushes[space] = left
+        else:
+            del self._pushes[space]
+        order = self._orders.get(space)
+        if order is None:
+            if change is not None:
+                self._publish(space, change)
+            return
+        for _, _, waiting in order.waiting:
+            waiting.pushes = max(0, waiting.pushes - 1)
+        if change is not None:
+            self._enqueue(space, order, change, pushes=0)
+        self._flush(space, order)
+
+    def _enqueue(self, space: UUID, order: _Order, change: Change, *, pushes: int) -> None:
+        if order.full or order.overflowed:
+            order.overflowed = True
+            return
+        self._tickets += 1
+        waiting = _Waiting(change, set(order.direct), pushes)
+        heapq.heappush(order.waiting, (change.cursor, self._tickets, waiting))
+        order.waiting_bytes += change.payload_bytes
+
+    def _flush(self, space: UUID, order: _Order) -> None:
+        """Announce what waits for nothing any more, lowest cursor first."""
+        while order.waiting:
+            waiting = order.waiting[0][2]
+            if waiting.direct or waiting.pushes:
+                return
+            heapq.heappop(order.waiting)
+            order.waiting_bytes -= waiting.change.payload_bytes
+            self._publish(space, waiting.change)
+        if order.overflowed:
+            order.overflowed = False
+            self.unknown(space)
+        if order.idle:
+            self._orders.pop(space, None)
+
+    def _publish(self, space: UUID, change: Change) -> None:
+        for notice in change.notices:
+            self._broker.publish(space, notice.build, exclude=notice.exclude, cursor=change.cursor)
+
+    # What takes no cursor.
+
+    def publish(self, space: UUID, build: Build, *, exclude: Subscriber | None = None) -> None:
+        """Announce something that is not stored: presence, an event."""
+        self._broker.publish(space, build, exclude=exclude)
+
+    def invited(self, mailbox: str) -> None:
+        """An invitation was stored."""
+        self._mailboxes.announce(mailbox)
+
+    def revoked(self, space: UUID, cid: str, *, exclude: Subscriber) -> None:
+        """A UCAN was revoked: everybody else hears so, and whose access rested on it nothing after that."""
+        self._broker.publish(space, revoked_notification, exclude=exclude)
+        for arriving in self._broker.arriving(space):
+            arriving.revoked.add((space, cid))
+        for subscriber in self._broker.resting_on(space, cid):
+            self.end_subscriptions(subscriber, [space])
+
+    def maybe_revoked(self, space: UUID, cid: str) -> None:
+        """A revocation has an unknown outcome: whoever rests on the token must come back and be checked."""
+        for arriving in self._broker.arriving(space):
+            arriving.doubted.add((space, cid))
+        for subscriber in self._broker.resting_on(space, cid):
+            subscriber.end(ACCESS_UNCERTAIN)
+
+    # Ends of subscriptions, and who is there no more.
+
+    def end_subscriptions(self, subscriber: Subscriber, spaces: Iterable[UUID]) -> None:
+        """Unsubscribe a session and tell the others where it was present."""
+        ended = list(spaces)
+        self._broker.unsubscribe(subscriber, ended)
+        for space in ended:
+            self.leave(subscriber, space)
+
+    def leave(self, subscriber: Subscriber, space: UUID) -> None:
+        """A session is no longer present in a space."""
+        peer = self._presence.clear(space, subscriber.connection_id)
+        if peer is not None:
+            self.departed(space, peer, exclude=subscriber)
+
+    def end_session(self, subscriber: Subscriber, *, present: bool) -> None:
+        """A session is over; `present` when it may have shown presence anywhere."""
+        if present:
+            for space, peer in self._presence.drop(subscriber.connection_id):
+                self.departed(space, peer, exclude=subscriber)
+        self._broker.unsubscribe(subscriber, self._broker.subscribed(subscriber))
+
+    def departed(self, space: UUID, peer: str, *, exclude: Subscriber | None = None) -> None:
+        """Tell a space's subscribers that somebody is there no more."""
+        self._broker.publish(
+            space, lambda text: presence_leave_notification(text, peer=peer), exclude=exclude
+        )
+
+    # Unknown outcomes.
+
+    def unknown(self, space: UUID) -> None:
+        """Something may have been written to a space without being announced: look, once that is possible."""
+        if not self._broker.listened_to(space):
+            return  # whoever subscribes later reads the cursor
+        told = self._broker.cursor(space)
+        known = self._unknown.get(space)
+        if known is not None:
+            told = min(told, known.told)
+        self._unknown[space] = _Unknown(told, asyncio.get_running_loop().time())
+        self._news.set()
+        if self._settling is None:
+            self._settling = asyncio.get_running_loop().create_task(self._settle(), name="unknown outcomes")
+
+    async def _settle(self) -> None:
+        """Look at every space with an unknown outcome, as often as `LOOKS_S` says."""
+        pause_s = RETRY_S_MIN
+        try:
+            while self._unknown:
+                self._news.clear()
+                due = self._due()
+                if due and not await self._look(due):
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 2, RETRY_S_MAX)
+                    continue
+                pause_s = RETRY_S_MIN
+                await self._until_due()
+        finally:
+            # Nothing is awaited between the last look at the table and here: what comes later finds no task.
+            self._settling = None
+
+    def _due(self) -> list[UUID]:
+        now_s = asyncio.get_running_loop().time()
+        due = (space for space, one in self._unknown.items() if now_s >= one.since_s + LOOKS_S[one.looks])
+        return list(islice(due, SPACES_PER_LOOK))
+
+    async def _until_due(self) -> None:
+        """Sleep until the next look, or until there is a new space."""
+        if not self._unknown:
+            return
+        at_s = min(one.since_s + LOOKS_S[one.looks] for one in self._unknown.values())
+        try:
+            async with asyncio.timeout_at(at_s):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    async def _look(self, spaces: list[UUID]) -> bool:
+        """Read the cursors once and tell whoever has missed something; False when the database is away."""
+        looked_at = {space: self._unknown[space] for space in spaces}
+        try:
+            rows = await self._spaces.get_spaces(spaces)
+        except StorageError:
+            return False
+        for space, unknown in looked_at.items():
+            row = rows.get(space)
+            if row is not None and row.cursor > unknown.told and self._broker.listened_to(space):
+                cursor = max(row.cursor, self._broker.cursor(space))
+                unknown.told = cursor
+                self._broker.publish(
+                    space,
+                    lambda text, row=row, cursor=cursor: pull_notification(  # type: ignore[misc]  # Build has one argument
+                        text,
+                        cursor=cursor,
+                        key_generation=row.key_generation,
+                        rewrap_epoch=row.rewrap_epoch,
+                    ),
+                    cursor=cursor,
+                )
+                log.info("told to pull after an unknown outcome", space=str(space), cursor=cursor)
+            unknown.looks += 1
+            again = unknown.looks < len(LOOKS_S) and self._broker.listened_to(space)
+            if not again and self._unknown.get(space) is unknown:
+                del self._unknown[space]
+        return True
+
+    # The end.
+
+    async def aclose(self, timeout_s: float) -> None:
+        """Wait for the writes under way, then cut them off and look at nothing any more."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._no_writes.wait()
+        except TimeoutError:
+            log.warning("writes were cut off", count=len(self._writes))
+        tasks = list(self._writes)
+        if self._settling is not None:
+            tasks.append(self._settling)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,68 @@
+"""What the server can tell about its work: one canonical line per request, and counts for who listens.
+
+Nothing is computed, and no line is built, while nobody wants to know: a line costs as much as a push.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import structlog
+
+SLOW_S: Final = 1.0
+"""A request that took longer is worth a line at INFO."""
+OK: Final = "ok"
+"""The outcome of a request that succeeded."""
+INTERNAL: Final = "internal"
+
+_log = structlog.get_logger("less_sync.requests")
+
+
+class RequestDone(NamedTuple):
+    """One answered request. No ids of people, and none of spaces."""
+
+    method: str
+    """Of the method table; never what a client sent."""
+    code: str
+    """`ok`, or the error code of the answer."""
+    seconds: float
+    spaces: int
+    """How many spaces the request named."""
+    answer_bytes: int
+    """Of the response; chunks are not counted."""
+
+
+class Recorder:
+    """Takes note of what happened. Costs two comparisons a request until somebody listens.
+
+    Args:
+        verbose: every request has a line, at DEBUG; otherwise only those that failed for a fault of ours or
+            took over a second, at INFO.
+    """
+
+    __slots__ = ("_listener", "_verbose")
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
+        self._listener: Callable[[RequestDone], None] | None = None
+
+    def listen(self, listener: Callable[[RequestDone], None] | None) -> None:
+        """Tell `listener` of every request from now on; None ends that. It must not raise or block."""
+        self._listener = listener
+
+    def answered(self, method: str, code: str, seconds: float, spaces: int, answer_bytes: int) -> None:
+        """A request was answered."""
+        remarkable = code == INTERNAL or seconds > SLOW_S
+        if not remarkable and not self._verbose and self._listener is None:
+            return
+        if remarkable or self._verbose:
+            write = _log.info if remarkable else _log.debug
+            write(
+                "request",
+                method=method,
+                code=code,
+                ms=round(seconds * 1000, 1),
+                spaces=spaces,
+                bytes=answer_bytes,
+            )
+        if self._listener is not None:
+            self._listener(RequestDone(method, code, seconds, spaces, answer_bytes))
