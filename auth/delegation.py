@@ -1,4 +1,4 @@
-"""Making UCANs: what clients and the command line do; a server never signs one (auth chapter 7.1)."""
+"""Making UCANs: what clients and the command line do; a server never signs one (docs/tokens.md 7.1)."""
 
 import json
 from typing import Final

@@ -1,4 +1,4 @@
-"""`did:key` of P-256 public keys, the only kind that issues UCANs here (auth chapter 5).
+"""`did:key` of P-256 public keys, the only kind that issues UCANs here (docs/tokens.md 5).
 
 did:key:z base58btc( 80 24 | compressed point 33 )     80 24: multicodec 0x1200 as a varint
 """
@@ -46,7 +46,7 @@ class DidKey:
 # Decompressing the point is most of the cost, and a few people sign most tokens.
 @lru_cache(maxsize=4096)
 def decode_did_key(did: str) -> DidKey:
-    """Decode a `did:key`; the checks are made in the order of auth chapter 5.
+    """Decode a `did:key`; the checks are made in the order of docs/tokens.md 5.
 
     Raises:
         MissingPrefix: not `did:key:z` and something after it.

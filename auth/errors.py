@@ -32,7 +32,7 @@ AuthError
 └── FstError
     └── InvalidFst, ExpiredFst
 
-`str(error)` is the text of auth chapters 3.7 to 10.4 and never holds a token, a key or any part of them.
+`str(error)` is its class's own text, so it can be logged: it never holds a token, a key or any part of them.
 """
 
 from typing import ClassVar

@@ -1,7 +1,7 @@
 """The HTTP side: `create_app` makes the routes that are no WebSockets, and what surrounds them.
 
 Order of every request: log line, common headers and preflight, authentication, routing. So an unknown path is
-401 without credentials and 404 with them (operations chapter 1).
+401 without credentials and 404 with them (docs/operations.md 4.2).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -90,7 +90,7 @@ async def jwks(_request: Request) -> Response:
 
 
 def not_upgraded(request: Request) -> Response | None:
-    """400 with the first reason why a GET of a WebSocket route is no upgrade (operations chapter 7)."""
+    """400 with the first reason why a GET of a WebSocket route is no upgrade (docs/protocol.md 2.1)."""
     headers = request.headers
     if "upgrade" not in headers.get("connection", "").lower():
         return PlainTextResponse("Connection header did not include 'upgrade'", 400)

@@ -30,7 +30,7 @@ class _HeadRefused(Exception):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One TCP connection (operations chapter 1).
+    """One TCP connection (docs/operations.md 4.6).
 
     A head beyond 384 KiB or 100 fields is 431, a target beyond 65,534 bytes 414, a head not complete 10 s
     after its first byte 408, anything malformed 400; each with an empty body, and the connection is closed.

@@ -96,7 +96,7 @@ class ClientSocket(asyncio.Protocol):
         self.write = self.transport.write
         self._connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes there
 
-    # Upgrade (protocol 2).
+    # Upgrade (docs/protocol.md 2.1).
 
     def upgrade(self, method: str, lines: Iterable[tuple[bytes, bytes]]) -> None:
         """Answer the upgrade request by hand: our order of checks, our headers.
@@ -288,7 +288,7 @@ class ClientSocket(asyncio.Protocol):
 
 
 def _refusal(method: str, headers: Headers) -> tuple[int, str]:
-    """Status and text of the first failed check of the upgrade (protocol 2), or (0, "")."""
+    """Status and text of the first failed check of the upgrade (docs/protocol.md 2.1), or (0, "")."""
     if method != "GET":
         return 405, ""
     if not any("upgrade" in value.lower() for value in headers.get(b"connection", ())):

@@ -1,4 +1,4 @@
-"""UCANs, one by one and in chains (auth chapter 7)."""
+"""UCANs, one by one and in chains (docs/tokens.md 7)."""
 
 from itertools import pairwise
 from typing import Any
