@@ -13,9 +13,6 @@ from less_sync.auth.encoding import b64url_encode
 from less_sync.auth.permission import Permission
 from less_sync.auth.ucan import parse_ucan
 
-UCAN_LIFE_S: Final = 90 * 24 * 3600
-"""What existing clients give a token."""
-
 _HEADER: Final = b64url_encode(b'{"alg":"ES256","typ":"JWT"}')
 
 

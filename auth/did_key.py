@@ -24,7 +24,6 @@ DID_CHARS_MAX: Final = 256
 """Of the base58 part: decoding it takes time in the square of its length."""
 
 _PREFIX: Final = "did:key:z"
-_P256_MULTICODEC: Final = 0x1200
 _P256_PREFIX: Final = b"\x80\x24"
 _POINT_BYTES: Final = 33
 _VARINT_BYTES_MAX: Final = 10
