@@ -1,7 +1,8 @@
 """uvicorn's HTTP/1.1 parser with bounds: size of a request head, time for it, time a connection may idle.
 
 The base class has none for a head, and closes an idle connection only after its first response. Which
-upgrades become WebSockets is decided here too: those of the WebSocket route; all else is plain HTTP.
+upgrades become WebSockets is decided here too: those of paths that have a session factory; all else is plain
+HTTP.
 """
 
 import asyncio
@@ -22,7 +23,6 @@ HEAD_TIMEOUT_S: Final = 10.0
 KEEP_ALIVE_S: Final = 75
 LINGER_S: Final = 2.0
 """How long input is discarded after a refusal: closing on unread bytes would reset the answer away."""
-WEBSOCKET_PATH: Final = b"/api/v1/ws"
 
 
 class _HeadRefused(Exception):
@@ -47,6 +47,7 @@ class HttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._sockets = cast("type[ClientSocket] | None", config.ws_protocol_class)
         self._refusal = 400
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
@@ -122,13 +123,11 @@ class HttpProtocol(HttpToolsProtocol):
         """
         self._upgraded = True
         self.connections.discard(self)
-        protocol = cast(
-            ClientSocket,
-            self.ws_protocol_class(self.config, self.server_state, self.app_state),  # type: ignore[misc, call-arg]  # set, and ours
-        )
+        assert self._sockets is not None, "or there would be no path to upgrade"
+        protocol = self._sockets(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
-        protocol.upgrade(self.scope["method"], self.headers)
+        protocol.upgrade(self._path(), self.scope["method"], self.headers)
 
     def send_400_response(self, msg: str) -> None:
         """What the base class calls for input it cannot parse, our own refusals included."""
@@ -137,9 +136,15 @@ class HttpProtocol(HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         # Asked three times a request, once its head is whole.
         if self._to_upgrade is None:
-            wanted = super()._should_upgrade()
-            self._to_upgrade = wanted and httptools.parse_url(self.url).path == WEBSOCKET_PATH
+            sockets = self._sockets
+            self._to_upgrade = (
+                sockets is not None and super()._should_upgrade() and self._path() in sockets.factories
+            )
         return self._to_upgrade
+
+    def _path(self) -> bytes:
+        path: bytes = httptools.parse_url(self.url).path
+        return path
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing to warn of: a request to upgrade may be ignored (RFC 9110 7.8)."""

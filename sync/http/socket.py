@@ -9,21 +9,24 @@ sans-I/O core only the receiving half is used; what is sent was framed by `ws_fr
 import asyncio
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, Protocol, cast
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 from websockets.frames import Close as CloseData
 from websockets.frames import CloseCode as WebSocketCloseCode
 from websockets.frames import Frame, Opcode
-from websockets.protocol import OPEN, SERVER, Protocol
+from websockets.protocol import OPEN, SERVER
+from websockets.protocol import Protocol as WebSocketCore
 from websockets.utils import accept_key
 
 from less_sync.sync.http.headers import COMMON_HEADERS
 from less_sync.sync.protocol import codes
 from less_sync.sync.protocol.codes import Close
 from less_sync.sync.services import Services
-from less_sync.sync.session.session import Session
+from less_sync.sync.session.session import Session, SessionWire
+
+CLIENT_PATH: Final = b"/api/v1/ws"
 
 _LOGGER = logging.getLogger(__name__)
 _REASONS = {400: "Bad Request", 405: "Method Not Allowed", 503: "Service Unavailable"}
@@ -36,7 +39,38 @@ Headers = Mapping[bytes, list[str]]
 """The values of each header, by name in lower case, in order of their lines."""
 
 
-class _Receiver(Protocol):
+class SocketSession(Protocol):
+    """What a socket tells its session, and asks of it. Each call returns at once and raises nothing."""
+
+    heard: bool
+    """Set whenever anything arrives."""
+
+    @property
+    def closing(self) -> bool:
+        """True once it takes no message any more."""
+
+    def binary_received(self, data: bytes) -> None: ...
+
+    def text_received(self) -> None: ...
+
+    def violated(self, close: Close) -> None:
+        """The peer broke the protocol below the messages: close once what came before is handled."""
+
+    def writing_paused(self) -> None: ...
+
+    def writing_resumed(self) -> None: ...
+
+    def close(self, close: Close) -> None: ...
+
+    def lost(self) -> None:
+        """The connection is gone, or the peer closes it."""
+
+
+SessionFactory = Callable[[SessionWire], SocketSession]
+"""Makes the session of one connection that was just upgraded."""
+
+
+class _Receiver(WebSocketCore):
     """websockets' core past the handshake; it reports a violation instead of closing in its own words."""
 
     failure: WebSocketCloseCode | int | None = None
@@ -57,6 +91,8 @@ class ClientSocket(asyncio.Protocol):
     """One upgraded TCP connection. Subclassed by `websocket_protocol`, which binds the services."""
 
     services: ClassVar[Services]
+    factories: ClassVar[Mapping[bytes, SessionFactory]]
+    """Raw path to what serves it. A request for any other path is not upgraded."""
 
     __slots__ = (
         "_close_deadline",
@@ -84,7 +120,7 @@ class ClientSocket(asyncio.Protocol):
         )
         self._fragments: list[bytes] = []
         self._text = False
-        self._session: Session | None = None
+        self._session: SocketSession | None = None
         self._writable = True
         self._closing_handshake = False
         self._close_deadline: asyncio.TimerHandle | None = None
@@ -98,10 +134,11 @@ class ClientSocket(asyncio.Protocol):
 
     # Upgrade (docs/protocol.md 2.1).
 
-    def upgrade(self, method: str, lines: Iterable[tuple[bytes, bytes]]) -> None:
+    def upgrade(self, path: bytes, method: str, lines: Iterable[tuple[bytes, bytes]]) -> None:
         """Answer the upgrade request by hand: our order of checks, our headers.
 
         Args:
+            path: a key of `factories`.
             lines: header lines in order, names in lower case.
         """
         headers: dict[bytes, list[str]] = {}
@@ -126,7 +163,7 @@ class ClientSocket(asyncio.Protocol):
                 f"Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n{_COMMON}\r\n"
             ).encode("latin-1")
         )
-        self._session = Session(self.services, self)
+        self._session = self.factories[path](self)
 
     def _subprotocol(self, headers: Headers) -> str | None:
         """The first of our own subprotocols that any header line offers, compared exactly."""
@@ -161,7 +198,7 @@ class ClientSocket(asyncio.Protocol):
             too_big = receiver.failure == WebSocketCloseCode.MESSAGE_TOO_BIG
             session.violated(codes.MESSAGE_TOO_BIG if too_big else codes.PROTOCOL_VIOLATION)
 
-    def _frame_received(self, session: Session, frame: Frame) -> None:
+    def _frame_received(self, session: SocketSession, frame: Frame) -> None:
         match frame.opcode:
             case Opcode.BINARY | Opcode.TEXT:
                 self._text = frame.opcode is Opcode.TEXT
@@ -178,7 +215,7 @@ class ClientSocket(asyncio.Protocol):
             case _:  # a pong: that anything came is noted already
                 pass
 
-    def _fragment_received(self, session: Session, frame: Frame) -> None:
+    def _fragment_received(self, session: SocketSession, frame: Frame) -> None:
         self._fragments.append(bytes(frame.data))
         if frame.fin:
             fragments, self._fragments = self._fragments, []
@@ -186,7 +223,7 @@ class ClientSocket(asyncio.Protocol):
         elif len(self._fragments) > _FRAGMENTS_MAX:
             self._fragments = [b"".join(self._fragments)]
 
-    def _message_received(self, session: Session, data: bytes) -> None:
+    def _message_received(self, session: SocketSession, data: bytes) -> None:
         if session.closing:
             return
         if self._text:
@@ -200,7 +237,7 @@ class ClientSocket(asyncio.Protocol):
         if self._writable and not self._closing_handshake:
             self.write(b"".join(output))
 
-    def _close_received(self, session: Session) -> None:
+    def _close_received(self, session: SocketSession) -> None:
         """The peer's close frame: echo it unless it answers ours, then close TCP (RFC 6455 5.5.1, 7.1.1)."""
         output = self._receiver.data_to_send()
         if not self._closing_handshake:
@@ -302,11 +339,18 @@ def _refusal(method: str, headers: Headers) -> tuple[int, str]:
     return 0, ""
 
 
-def websocket_protocol(bound: Services) -> type[ClientSocket]:
-    """The class uvicorn is given as `Config(ws=...)`: one instance per upgraded connection."""
+def websocket_protocol(
+    bound: Services, routes: Mapping[bytes, SessionFactory] | None = None
+) -> type[ClientSocket]:
+    """The class uvicorn is given as `Config(ws=...)`: one instance per upgraded connection.
+
+    Args:
+        routes: raw path to session factory; by default clients alone are served.
+    """
 
     class BoundSocket(ClientSocket):
         __slots__ = ()
         services = bound
+        factories = {CLIENT_PATH: lambda wire: Session(bound, wire)} if routes is None else routes
 
     return BoundSocket
