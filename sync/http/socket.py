@@ -8,7 +8,7 @@ sans-I/O core only the receiving half is used; what is sent was framed by `ws_fr
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, ClassVar, Final, Protocol, cast
 
 from uvicorn.config import Config
@@ -21,6 +21,7 @@ from websockets.protocol import Protocol as WebSocketCore
 from websockets.utils import accept_key
 
 from less_sync.sync.http.headers import COMMON_HEADERS
+from less_sync.sync.http.upgrade import UpgradeRequest
 from less_sync.sync.protocol import codes
 from less_sync.sync.protocol.codes import Close
 from less_sync.sync.services import Services
@@ -29,14 +30,10 @@ from less_sync.sync.session.session import Session, SessionWire
 CLIENT_PATH: Final = b"/api/v1/ws"
 
 _LOGGER = logging.getLogger(__name__)
-_REASONS = {400: "Bad Request", 405: "Method Not Allowed", 503: "Service Unavailable"}
 _COMMON = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS)
 _WRITE_BUFFER_BYTES = 256 * 1024
 _FRAGMENTS_MAX = 1024
 """Pieces of a fragmented message kept apart; beyond, they are joined, so that empty ones cost nothing."""
-
-Headers = Mapping[bytes, list[str]]
-"""The values of each header, by name in lower case, in order of their lines."""
 
 
 class SocketSession(Protocol):
@@ -134,52 +131,32 @@ class ClientSocket(asyncio.Protocol):
 
     # Upgrade (docs/protocol.md 2.1).
 
-    def upgrade(self, path: bytes, method: str, lines: Iterable[tuple[bytes, bytes]]) -> None:
-        """Answer the upgrade request by hand: our order of checks, our headers.
+    def upgrade(self, path: bytes, request: UpgradeRequest, early: bytes) -> None:
+        """Answer a request to upgrade that passed the checks: 101, or 503 while there is no room.
 
         Args:
             path: a key of `factories`.
-            lines: header lines in order, names in lower case.
+            early: what the peer sent behind its request, without waiting for the answer.
         """
-        headers: dict[bytes, list[str]] = {}
-        for name, value in lines:
-            headers.setdefault(name, []).append(value.decode("latin-1"))
-        status, text = _refusal(method, headers)
-        subprotocol = None if status else self._subprotocol(headers)
-        if not status and subprotocol is None:
-            status = 400
         limits, sessions = self.services.limits, self.services.sessions
-        full = sessions.unauthenticated >= limits.unauthenticated_sessions
-        if not status and (self.services.draining or full):
-            status = 503
-        if status:
-            self._refuse(status, text)
+        if self.services.draining or sessions.unauthenticated >= limits.unauthenticated_sessions:
+            self._refuse_for_now()
             return
         self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
-        accept = accept_key(headers[b"sec-websocket-key"][0])
         self.write(
             (
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                f"Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n{_COMMON}\r\n"
+                f"Sec-WebSocket-Accept: {accept_key(request.key)}\r\n"
+                f"Sec-WebSocket-Protocol: {request.subprotocol}\r\n{_COMMON}\r\n"
             ).encode("latin-1")
         )
         self._session = self.factories[path](self)
+        if early:
+            self.data_received(early)
 
-    def _subprotocol(self, headers: Headers) -> str | None:
-        """The first of our own subprotocols that any header line offers, compared exactly."""
-        lines = headers.get(b"sec-websocket-protocol", ())
-        offered = {token.strip() for line in lines for token in line.split(",")}
-        return next((name for name in self.services.subprotocols if name in offered), None)
-
-    def _refuse(self, status: int, text: str) -> None:
-        body = text.encode()
-        kind = "Content-Type: text/plain; charset=utf-8\r\n" if text else ""
-        allow = "Allow: GET,HEAD\r\n" if status == 405 else ""
-        head = (
-            f"HTTP/1.1 {status} {_REASONS[status]}\r\n{_COMMON}{kind}{allow}"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self.write(head.encode("latin-1") + body)
+    def _refuse_for_now(self) -> None:
+        head = f"HTTP/1.1 503 Service Unavailable\r\n{_COMMON}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        self.write(head.encode("latin-1"))
         self.transport.close()
 
     # Bytes and messages in.
@@ -322,21 +299,6 @@ class ClientSocket(asyncio.Protocol):
         if self._session is not None:
             self._session.lost()
         self._connections.discard(self)
-
-
-def _refusal(method: str, headers: Headers) -> tuple[int, str]:
-    """Status and text of the first failed check of the upgrade (docs/protocol.md 2.1), or (0, "")."""
-    if method != "GET":
-        return 405, ""
-    if not any("upgrade" in value.lower() for value in headers.get(b"connection", ())):
-        return 400, "Connection header did not include 'upgrade'"
-    if not any(value.lower() == "websocket" for value in headers.get(b"upgrade", ())):
-        return 400, "`Upgrade` header did not include 'websocket'"
-    if headers.get(b"sec-websocket-version", [])[:1] != ["13"]:
-        return 400, "`Sec-WebSocket-Version` header did not include '13'"
-    if b"sec-websocket-key" not in headers:
-        return 400, "`Sec-WebSocket-Key` header missing"
-    return 0, ""
 
 
 def websocket_protocol(
