@@ -227,6 +227,9 @@ class ClientSocket(asyncio.Protocol):
 
     # What the session asks for.
 
+    def accepted(self) -> None:
+        """The session knows who is there."""
+
     def unsent_bytes(self) -> int:
         """Bytes the transport still buffers."""
         return self.transport.get_write_buffer_size()

@@ -51,6 +51,9 @@ class SessionWire(Wire, Protocol):
     def send_close(self, close: Close) -> None:
         """Send the close frame after what is already written, then wait for the peer to close."""
 
+    def accepted(self) -> None:
+        """The token was accepted; until this is called nothing is read behind the first message."""
+
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None: ...
@@ -225,6 +228,7 @@ class Session:
         self._services.mailboxes.join(identity.mailbox, self._out)
         self._connection.authenticated()
         self._services.sessions.authenticated(self)
+        self._wire.accepted()
         if self._handshake_timer is not None:
             self._handshake_timer.cancel()
             self._handshake_timer = None
