@@ -7,7 +7,7 @@ if __name__ != "less_sync.auth":  # the checkout is on sys.path under pytest and
     raise ImportError(f"import less_sync.auth, not {__name__}: each class would exist twice")
 
 from less_sync.auth.config import parse_audiences, parse_trusted_issuers
-from less_sync.auth.delegation import UCAN_LIFE_S, delegate
+from less_sync.auth.delegation import delegate
 from less_sync.auth.did_key import DidKey, decode_did_key, encode_did_key
 from less_sync.auth.encoding import (
     b64url_decode,
@@ -47,7 +47,6 @@ from less_sync.auth.errors import (
     MissingSignatureInput,
     MissingToken,
     ResourceMismatch,
-    RevocationCheckFailed,
     RootMismatch,
     SessionError,
     SessionExpired,
@@ -130,7 +129,6 @@ __all__ = [
     "TARGET_SCHEMES",
     "TOKEN_CHARS_MAX",
     "UCAN_CHARS_MAX",
-    "UCAN_LIFE_S",
     "AttenuationViolation",
     "AuthError",
     "Base58Decode",
@@ -171,7 +169,6 @@ __all__ = [
     "MissingToken",
     "Permission",
     "ResourceMismatch",
-    "RevocationCheckFailed",
     "RootMismatch",
     "SessionClaims",
     "SessionError",

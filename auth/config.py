@@ -1,4 +1,4 @@
-"""Reading the settings this room gives a meaning to: trusted issuers and audiences (auth chapter 3.6)."""
+"""Reading the settings this room gives a meaning to: trusted issuers and audiences (docs/tokens.md 4.1)."""
 
 import re
 from ipaddress import AddressValueError, IPv6Address

@@ -1,4 +1,4 @@
-"""Making UCANs: what clients and the command line do; a server never signs one (auth chapter 7.1)."""
+"""Making UCANs: what clients and the command line do; a server never signs one (docs/tokens.md 7.1)."""
 
 import json
 from typing import Final
@@ -12,9 +12,6 @@ from less_sync.auth.did_key import encode_did_key
 from less_sync.auth.encoding import b64url_encode
 from less_sync.auth.permission import Permission
 from less_sync.auth.ucan import parse_ucan
-
-UCAN_LIFE_S: Final = 90 * 24 * 3600
-"""What existing clients give a token."""
 
 _HEADER: Final = b64url_encode(b'{"alg":"ES256","typ":"JWT"}')
 

@@ -1,4 +1,4 @@
-"""`did:key` of P-256 public keys, the only kind that issues UCANs here (auth chapter 5).
+"""`did:key` of P-256 public keys, the only kind that issues UCANs here (docs/tokens.md 5).
 
 did:key:z base58btc( 80 24 | compressed point 33 )     80 24: multicodec 0x1200 as a varint
 """
@@ -24,7 +24,6 @@ DID_CHARS_MAX: Final = 256
 """Of the base58 part: decoding it takes time in the square of its length."""
 
 _PREFIX: Final = "did:key:z"
-_P256_MULTICODEC: Final = 0x1200
 _P256_PREFIX: Final = b"\x80\x24"
 _POINT_BYTES: Final = 33
 _VARINT_BYTES_MAX: Final = 10
@@ -46,7 +45,7 @@ class DidKey:
 # Decompressing the point is most of the cost, and a few people sign most tokens.
 @lru_cache(maxsize=4096)
 def decode_did_key(did: str) -> DidKey:
-    """Decode a `did:key`; the checks are made in the order of auth chapter 5.
+    """Decode a `did:key`; the checks are made in the order of docs/tokens.md 5.
 
     Raises:
         MissingPrefix: not `did:key:z` and something after it.

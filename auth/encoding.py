@@ -1,7 +1,7 @@
 """Strict texts: base64url, JSON, UUIDs and scopes, each read in exactly one way.
 
 A second text for the same token would be a second hash, and revocation goes by the hash of the text
-(auth chapter 1.1 and 7.5). So nothing here is lenient, and every reader is linear in its input.
+(docs/tokens.md 1.1 and 7.5). So nothing here is lenient, and every reader is linear in its input.
 """
 
 import json
@@ -16,7 +16,7 @@ from uuid import UUID
 from less_sync.auth.errors import MalformedText
 
 JSON_DEPTH_MAX: Final = 128
-"""Containers a header or payload may nest, its own object included (auth chapter 1.2)."""
+"""Containers a header or payload may nest, its own object included (docs/tokens.md 1.2)."""
 
 _UINT64_MAX: Final = 2**64 - 1
 _UINT64_DIGITS: Final = 20
@@ -58,7 +58,7 @@ def b64url_decode(text: str) -> bytes:
 
 
 def parse_json_object(data: bytes) -> dict[str, Any]:
-    """Decode one JSON object strictly (auth chapter 1.2).
+    """Decode one JSON object strictly (docs/tokens.md 1.2).
 
     UTF-8 without BOM, no member name twice, no `NaN`, at most `JSON_DEPTH_MAX` deep.
     Numbers that are no integer of 0 to 2^64-1, `-0` included, come back as floats, which
@@ -174,7 +174,7 @@ def texts_member(members: Mapping[str, Any], name: str) -> list[str]:
 
 
 def parse_uuid(text: str) -> UUID | None:
-    """Read a UUID in the four accepted spellings (auth chapter 1.3), or return None.
+    """Read a UUID in the four accepted spellings (docs/tokens.md 1.3), or return None.
 
     Hyphenated, 32 hex digits, hyphenated in braces, hyphenated after `urn:uuid:`; hex digits in
     either case. `uuid.UUID` alone takes hyphens anywhere and digits of other scripts.
@@ -199,5 +199,5 @@ def split_white_space(text: str) -> list[str]:
 
 
 def granted_scopes(scope: str) -> frozenset[str]:
-    """The scopes a `scope` claim grants (auth chapter 2)."""
+    """The scopes a `scope` claim grants (docs/tokens.md 2.2)."""
     return frozenset(split_white_space(scope))

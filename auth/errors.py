@@ -19,8 +19,7 @@ AuthError
 │   ├── ResourceMismatch     a link is about another space
 │   ├── RootMismatch         the chain does not begin at the space's root key
 │   ├── IdentityMismatch     a link was given to somebody else
-│   ├── UcanRevoked          a link is revoked in this space
-│   └── RevocationCheckFailed revocations could not be read: the server's fault
+│   └── UcanRevoked          a link is revoked in this space
 ├── SessionError
 │   └── InvalidSession, SessionExpired, InvalidKeyLength, InvalidPermission
 ├── SignatureError           a request between servers is not signed as it must be
@@ -32,7 +31,7 @@ AuthError
 └── FstError
     └── InvalidFst, ExpiredFst
 
-`str(error)` is the text of auth chapters 3.7 to 10.4 and never holds a token, a key or any part of them.
+`str(error)` is its class's own text, so it can be logged: it never holds a token, a key or any part of them.
 """
 
 from typing import ClassVar
@@ -214,12 +213,6 @@ class UcanRevoked(UcanError):
     """A link, or its twin, is revoked in this space."""
 
     text = "UCAN revoked"
-
-
-class RevocationCheckFailed(UcanError):
-    """Not the caller's fault: `internal`, never `forbidden`."""
-
-    text = "revocation check failed"
 
 
 class SessionError(AuthError):

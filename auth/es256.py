@@ -48,5 +48,5 @@ class Es256Signature:
         return True
 
     def twin_segment(self) -> str:
-        """The other text that verifies whenever this one does: s replaced by n - s (auth chapter 7.5)."""
+        """The other text that verifies whenever this one does: s replaced by n - s (docs/tokens.md 7.5)."""
         return b64url_encode(self.r.to_bytes(32, "big") + (P256_ORDER - self.s).to_bytes(32, "big"))

@@ -1,11 +1,11 @@
-"""Federation subscribe tokens: a peer renews a subscription with one instead of a UCAN (auth chapter 10).
+"""Federation subscribe tokens: a peer renews a subscription with one instead of a UCAN (docs/tokens.md 10).
 
     version 1 | nonce 16 | space id 16 | SHA-256 of the peer's domain 32 | expiry u64 | HMAC-SHA256 32
 
 The expiry is in Unix seconds, integers are big-endian, the MAC is over the first 73 bytes, the
 text is base64url: 105 bytes, 140 characters.
 To everybody else the nonce is opaque. Here it is 8 random bytes and 8 that tell the UCAN behind the
-token, so that revoking that UCAN ends the renewals too (auth chapter 14.12).
+token, so that revoking that UCAN ends the renewals too (docs/tokens.md 10.4).
 """
 
 import re
@@ -34,7 +34,7 @@ _DEFAULT_PORTS: Final = re.compile(r"(?::443)+\Z")
 
 
 def canonicalize_domain(domain: str) -> str:
-    """The form of a server's name that is compared and hashed (auth chapter 9.6).
+    """The form of a server's name that is compared and hashed (docs/tokens.md 9.6).
 
     In this order: drop a scheme, then a path; lower-case ASCII; drop dots at the end, then `:443` at the
     end. Nothing else, and what the order lets through stays: `example.com.:443` becomes `example.com.`.

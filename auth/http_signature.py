@@ -1,4 +1,4 @@
-"""Signatures of requests between servers: Ed25519, a subset of RFC 9421 (auth chapter 9).
+"""Signatures of requests between servers: Ed25519, a subset of RFC 9421 (docs/tokens.md 9).
 
     Signature-Input: sig=("@method" "@target-uri" "host");keyid="...";alg="ed25519";created=1767225600
     Signature: sig=:base64 of 64 bytes:
@@ -137,7 +137,7 @@ def verify_request(
     now: float,
     age_s_max: float = SIGNATURE_AGE_S_MAX,
 ) -> VerifiedSignature:
-    """Check a request's signature, in the order of auth chapter 9.3.
+    """Check a request's signature, in the order of docs/tokens.md 9.3.
 
     Args:
         key_of: key id to the 32 bytes of a public key, None if not known.
@@ -172,7 +172,7 @@ def parse_signature_input(header: str) -> SignatureInput:
     """Read a `Signature-Input` header with one signature, labelled `sig`.
 
     Raises:
-        InvalidSignatureInput: with the detail of auth chapter 9.3.
+        InvalidSignatureInput: with the detail of docs/tokens.md 9.3.
     """
     parameters = header.removeprefix("sig=")
     if parameters == header:

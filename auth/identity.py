@@ -58,7 +58,7 @@ _MAILBOX_NAMES: Final = {
 
 
 def derive_mailbox_id(brand: str, encryption_key: bytes, *, issuer: str, user_id: str) -> str:
-    """The mailbox id a client derives from its user's encryption key (auth chapter 4.4): 64 hex digits.
+    """The mailbox id a client derives from its user's encryption key (docs/tokens.md 2.4): 64 hex digits.
 
     HKDF-SHA-256 (RFC 5869). A server takes the claim as it is; clients and tests need this.
 

@@ -1,7 +1,7 @@
 """Key sets of issuers (RFC 7517): reading one, and when to use, refresh or fetch it.
 
-The cache is a value and every decision a pure function of it and the time, so each rule of auth
-chapter 3.4 can be tested without a network. `sync/access/key_fetch.py` does what is decided:
+The cache is a value and every decision a pure function of it and the time, so each rule of
+docs/tokens.md 4.3 can be tested without a network. `sync/access/key_fetch.py` does what is decided:
 
     decide(cache, kid) ─▶ USE ─────────────────────────────▶ the cached key, at once
                           REFRESH_BEHIND ──▶ start a fetch ─▶ the cached key, at once
@@ -41,7 +41,7 @@ Keys = Mapping[str, EllipticCurvePublicKey]
 
 
 def parse_jwk(entry: object) -> tuple[str, EllipticCurvePublicKey] | None:
-    """The key id and key of one entry, or None when it is not usable (auth chapter 3.5).
+    """The key id and key of one entry, or None when it is not usable (docs/tokens.md 4.4).
 
     Usable: `kty` EC, `crv` P-256, `kid` a string, `x` and `y` base64url of at most 32 bytes that
     name a point of the curve (leading zeros may be missing), `use` absent or `sig`, `alg` absent or `ES256`.
@@ -142,7 +142,7 @@ class KeyCache:
         return self.keys.get(kid)
 
     def decide(self, kid: str, policy: JwksPolicy, now_s: float) -> KeyDecision:
-        """What a token with this key id needs (auth chapter 3.4), no fetch being under way."""
+        """What a token with this key id needs (docs/tokens.md 4.3), no fetch being under way."""
         if self.fetched_at_s is not None and self.usable_key(kid, policy, now_s) is not None:
             return self._decide_known(now_s - self.fetched_at_s, policy, now_s)
         if self._spent(policy, now_s) + 1 <= policy.forced_fetches:

@@ -36,7 +36,7 @@ def split_key_id(key_id: str) -> tuple[str, str]:
 
 
 def key_id_domain(key_id: str) -> str:
-    """The host a key id belongs to: lower-case, without port or brackets (auth chapter 9.5).
+    """The host a key id belongs to: lower-case, without port or brackets (docs/tokens.md 9.5).
 
     Raises:
         InvalidKeyId: no http(s) URL with a host and without user info.
@@ -67,7 +67,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def peer_identity(domain: str) -> Identity:
-    """The identity of a connection from a peer (auth chapter 2).
+    """The identity of a connection from a peer (docs/tokens.md 2.1).
 
     Args:
         domain: canonical.
@@ -97,7 +97,7 @@ class FederationTrust:
 
 
 def parse_federation_trust(*, domains: str | None, keys: str | None) -> FederationTrust:
-    """Read `FEDERATION_TRUSTED_DOMAINS` and `FEDERATION_TRUSTED_KEYS` (operations chapter 10.5).
+    """Read `FEDERATION_TRUSTED_DOMAINS` and `FEDERATION_TRUSTED_KEYS` (docs/tokens.md 9.9).
 
     Without domains those of the keys are trusted; with domains each key's must be among them.
 
@@ -148,7 +148,7 @@ def authenticate_peer(
     uses: "SignatureUses | None" = None,
     age_s_max: float = SIGNATURE_AGE_S_MAX,
 ) -> Identity:
-    """Say which trusted server sent a request (auth chapter 9.7).
+    """Say which trusted server sent a request (docs/tokens.md 9.7).
 
     Args:
         now: Unix seconds.
@@ -169,7 +169,7 @@ def authenticate_peer(
 
 
 class SignatureUses:
-    """Counts how often each signature was presented within the time it is good for (auth chapter 14.14).
+    """Counts how often each signature was presented within the time it is good for (docs/tokens.md 9.8).
 
     Ed25519 is deterministic and `created` has whole seconds, so honest reconnects repeat a signature;
     a handful of uses is therefore fine. Only signatures that verified are counted; the oldest are forgotten

@@ -1,4 +1,4 @@
-"""What a token may let its holder do in a space: read, write, administer (auth chapter 6)."""
+"""What a token may let its holder do in a space: read, write, administer (docs/tokens.md 6)."""
 
 from enum import IntEnum
 from typing import Final

@@ -1,4 +1,4 @@
-"""Session tokens: 58 bytes that stand for a permission in one space (auth chapter 8).
+"""Session tokens: 58 bytes that stand for a permission in one space (docs/tokens.md 8).
 
 No route issues or reads them; the format is fixed for those who have them.
 
@@ -67,7 +67,7 @@ class SessionTokens:
         return body + self._mac(body, space_id)
 
     def verify(self, token: bytes, *, space_id: str, now: float) -> SessionClaims:
-        """Check a token, in the order of auth chapter 8.
+        """Check a token, in the order of docs/tokens.md 8.
 
         Raises:
             InvalidSession: wrong length, version or MAC, which binds the space too, or expiry out of range.

@@ -1,4 +1,4 @@
-"""Access tokens: JWTs of trusted issuers, checked in the order of auth chapter 3.2 (RFC 7519, RFC 8725).
+"""Access tokens: JWTs of trusted issuers, checked in the order of docs/tokens.md 3.2 (RFC 7519, RFC 8725).
 
 Two steps, because finding the key may need the network and nothing here does:
 `parse_token` says which issuer's key is needed, `verify_token` does the rest with it.
@@ -25,7 +25,7 @@ from less_sync.auth.es256 import Es256Signature
 from less_sync.auth.identity import PERSONAL_SPACE_ROOTS, Identity, personal_space_id
 
 TOKEN_CHARS_MAX: Final = 16_384
-"""Longer tokens are refused unread (auth chapter 7.4)."""
+"""Longer tokens are refused unread (docs/tokens.md 3.2)."""
 
 NOT_BEFORE_LEEWAY_S: Final = 60
 """How far ahead of our clock `nbf` may be."""
@@ -57,7 +57,7 @@ class UnverifiedToken:
 
 @dataclass(frozen=True, slots=True)
 class _Claims:
-    """The typed claims of auth chapter 3.3, absent strings empty."""
+    """The typed claims of docs/tokens.md 3.3, absent strings empty."""
 
     sub: str
     client_id: str
@@ -77,10 +77,10 @@ def normalize_issuer(issuer: str) -> str:
 
 
 def parse_token(token: str, trusted_issuers: Container[str]) -> UnverifiedToken:
-    """Read a token as far as its key: steps 1 to 5 of auth chapter 3.2, and the shape of the signature.
+    """Read a token as far as its key: checks 1 to 6 of docs/tokens.md 3.2.
 
-    The signature's shape is step 7 in the chapter; looked at here, a token that cannot verify
-    never causes a key fetch.
+    The form of the signature is looked at before the key is, so that a token that cannot verify never causes
+    a key fetch.
 
     Args:
         trusted_issuers: normalised issuers.
@@ -115,7 +115,7 @@ def parse_token(token: str, trusted_issuers: Container[str]) -> UnverifiedToken:
 def check_jws_header(header: dict[str, Any]) -> None:
     """Refuse any header that is not plain ES256: one algorithm, no extension.
 
-    RFC 8725 3.1, auth chapter 3.2 and 14.5.
+    RFC 8725 3.1, docs/tokens.md 3.2.
 
     Raises:
         MalformedText: `alg` differs, `typ` or `kid` is no string, or there is a `crit`.
@@ -142,7 +142,7 @@ def _issuer(claims: dict[str, Any]) -> str:
 def verify_token(
     token: UnverifiedToken, key: EllipticCurvePublicKey, *, policy: TokenPolicy, now: float
 ) -> Identity:
-    """Check signature and claims, steps 7 to 12 of auth chapter 3.2, and say who is asking.
+    """Check signature and claims, checks 8 to 13 of docs/tokens.md 3.2, and say who is asking.
 
     Args:
         key: the key `token.kid` names in the set of `token.issuer` and of no other issuer.
@@ -196,7 +196,7 @@ def _typed(claims: dict[str, Any]) -> _Claims:
 
 
 def _check_times(claims: _Claims, *, require_exp: bool, now_s: int) -> None:
-    # RFC 7519 4.1.4 refuses from `exp` on; here the whole second `exp` still counts (auth chapter 1.4).
+    # RFC 7519 4.1.4 refuses from `exp` on; here the whole second `exp` still counts (docs/tokens.md 1.4).
     if claims.exp is None:
         if require_exp:
             raise InvalidToken
@@ -207,7 +207,7 @@ def _check_times(claims: _Claims, *, require_exp: bool, now_s: int) -> None:
 
 
 def _check_personal_space(identity: Identity, namespaces: tuple[UUID, ...]) -> None:
-    # Otherwise any trusted issuer could name the spaces of another issuer's users (auth chapter 14.7).
+    # Otherwise any trusted issuer could name the spaces of another issuer's users (docs/tokens.md 2.3).
     derived = [
         personal_space_id(root, identity.issuer, identity.user_id, identity.client_id) for root in namespaces
     ]

@@ -30,11 +30,11 @@ from less_sync.sync.access.hourly_limits import RateLimits
 from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.announce import Announcer
+from less_sync.sync.http.framing import ws_frame
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
 from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.presence import Presence
-from less_sync.sync.protocol.frames import ws_frame
 from less_sync.sync.services import Services
 from less_sync.sync.session.open_sessions import Sessions
 

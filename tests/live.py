@@ -28,7 +28,7 @@ from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.http.app import create_app
 from less_sync.sync.http.http1 import HttpProtocol
-from less_sync.sync.http.socket import ClientSocket, websocket_protocol
+from less_sync.sync.http.socket import ClientSocket, SessionFactory, websocket_protocol
 from less_sync.sync.limits import Limits
 from less_sync.sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
 from less_sync.sync.services import Services
@@ -258,7 +258,11 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def live_server(
-    database_url: str, limits: Limits | None = None, *, identity_hash_key: bytes | None = bytes(32)
+    database_url: str,
+    limits: Limits | None = None,
+    *,
+    identity_hash_key: bytes | None = bytes(32),
+    routes: Mapping[bytes, SessionFactory] | None = None,
 ) -> AsyncIterator[Live]:
     """Serve `database_url` (migrated) on a loopback port until the block ends."""
     issuer = new_issuer()
@@ -274,7 +278,7 @@ async def live_server(
         host="127.0.0.1",
         port=0,
         http=HttpProtocol,
-        ws=websocket_protocol(services),
+        ws=websocket_protocol(services, routes),
         lifespan="off",
         log_config=None,
         access_log=False,

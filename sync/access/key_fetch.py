@@ -68,7 +68,7 @@ class _Issuer:
 
 
 class KeyFetcher:
-    """Keys of trusted issuers, fetched when needed and kept as auth chapter 3.4 says.
+    """Keys of trusted issuers, fetched when needed and kept as docs/tokens.md 4.2 and 4.3 say.
 
     Args:
         issuers: normalised issuer to the URL of its key set, as `parse_trusted_issuers` returns.

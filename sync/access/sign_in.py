@@ -51,7 +51,7 @@ AUTH_FAILURES: Final[dict[type[AuthError], AuthFailure]] = {
     UntrustedIssuer: _refused("untrusted auth issuer", "untrusted token issuer"),
     KeysUnavailable: AuthFailure(AUTH_UNAVAILABLE, "invalid auth token", 503, "auth temporarily unavailable"),
 }
-"""Auth chapter 3.7, one row per error. An existing client stays away for good after 4000, hence 1013."""
+"""docs/tokens.md 3.4, one row per error. Existing clients stay away for good after 4000, hence the 1013."""
 
 
 def auth_failure(error: AuthError) -> AuthFailure:

@@ -13,7 +13,7 @@ COMMON_HEADERS: Final = (
     ("Access-Control-Expose-Headers", "X-Wrapped-DEK"),
     ("Access-Control-Max-Age", "86400"),
 )
-"""Name and value, exactly as sent (operations chapter 2). Sent whether or not a request has an `Origin`."""
+"""Name and value, exactly as sent, whether or not a request has an `Origin` (docs/operations.md 4.2)."""
 
 
 def common_headers(*, expose_etag: bool = False) -> list[tuple[bytes, bytes]]:

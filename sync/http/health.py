@@ -10,7 +10,7 @@ GIVE_UP_S: Final = 10.0
 
 
 class HealthProbe:
-    """Runs `ping` for all who ask: one at a time, each result good for `reuse_s` (operations chapter 5).
+    """Runs `ping` for all who ask: one at a time, each result good for `reuse_s` (docs/operations.md 5).
 
     A flood of health requests so holds one database connection at most. Must be used on one event loop.
 

@@ -1,7 +1,8 @@
 """uvicorn's HTTP/1.1 parser with bounds: size of a request head, time for it, time a connection may idle.
 
 The base class has none for a head, and closes an idle connection only after its first response. Which
-upgrades become WebSockets is decided here too: those of the WebSocket route; all else is plain HTTP.
+upgrades become WebSockets is decided here too: those of paths that have a session factory; all else is plain
+HTTP.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from less_sync.sync.http.socket import ClientSocket
+from less_sync.sync.http.upgrade import UpgradeRequest, refusal
 
 HEAD_BYTES_MAX: Final = 384 * 1024
 HEAD_FIELDS_MAX: Final = 100
@@ -22,7 +24,6 @@ HEAD_TIMEOUT_S: Final = 10.0
 KEEP_ALIVE_S: Final = 75
 LINGER_S: Final = 2.0
 """How long input is discarded after a refusal: closing on unread bytes would reset the answer away."""
-WEBSOCKET_PATH: Final = b"/api/v1/ws"
 
 
 class _HeadRefused(Exception):
@@ -30,7 +31,7 @@ class _HeadRefused(Exception):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One TCP connection (operations chapter 1).
+    """One TCP connection (docs/operations.md 4.6).
 
     A head beyond 384 KiB or 100 fields is 431, a target beyond 65,534 bytes 414, a head not complete 10 s
     after its first byte 408, anything malformed 400; each with an empty body, and the connection is closed.
@@ -47,13 +48,16 @@ class HttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._sockets = cast("type[ClientSocket] | None", config.ws_protocol_class)
         self._refusal = 400
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._received_bytes = 0
         self._upgraded = False
         self._refused = False
-        self._to_upgrade: bool | None = None
+        self._asked = False
+        self._upgrade: UpgradeRequest | None = None
+        self._waiting_upgrade: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
         """Start the idle clock at once: a client that never speaks is idle too.
@@ -76,8 +80,12 @@ class HttpProtocol(HttpToolsProtocol):
         """Parse, then see whether a head has grown too large or the connection is idle again."""
         if self._refused:
             return
+        if self._waiting_upgrade is not None:
+            self._refuse(400)  # nothing may be sent behind a request to upgrade (RFC 6455 4.1)
+            return
+        self._unset_keepalive_if_required()
         in_head = self._head_timer is not None
-        super().data_received(data)
+        self._parse(data)
         if self._head_timer is None or self._refused:
             self._rearm_idle_timer()
         elif in_head:
@@ -87,11 +95,27 @@ class HttpProtocol(HttpToolsProtocol):
             if self._received_bytes > HEAD_BYTES_MAX:
                 self._refuse(431)
 
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as pause:
+                # The parser stops behind any request that would be upgraded, and says how far it came.
+                data = data[pause.args[0] :]
+                if self._upgrade is not None:
+                    self._begin_upgrade(data)
+                    return
+            except httptools.HttpParserError:
+                self._refuse(self._refusal)
+                return
+
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
         self._head_bytes = self._received_bytes = 0
-        self._to_upgrade = None
+        self._asked = False
+        self._upgrade = None
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._refuse, 408)
 
     def on_url(self, url: bytes) -> None:
@@ -113,36 +137,70 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole; from here on the application answers."""
         self._end_head()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+            raise _HeadRefused  # RFC 9112 3.2: who is meant must be said once
         super().on_headers_complete()
 
-    def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over, head and all: none of the limits here applies any more.
+    def on_response_complete(self) -> None:
+        """The next request of the connection may be answered; an upgrade is the last of them."""
+        super().on_response_complete()
+        early = self._waiting_upgrade
+        if early is not None and not self.transport.is_closing():
+            if self.cycle.response_complete:
+                self._hand_over(early)
+            else:
+                self.flow.pause_reading()
+
+    def _begin_upgrade(self, early: bytes) -> None:
+        """Upgrade now, or when the requests before are answered: answers leave in order (RFC 9112 9.3.2).
+
+        Args:
+            early: what was sent behind the request.
+        """
+        if self.cycle is None or self.cycle.response_complete:
+            self._hand_over(early)
+        else:
+            self._waiting_upgrade = early
+            self.flow.pause_reading()
+
+    def _hand_over(self, early: bytes) -> None:
+        """Give the connection to a socket, head and all: none of the limits here applies any more.
 
         The base class would write the head out again for the other side to parse a second time.
         """
         self._upgraded = True
+        self._waiting_upgrade = None
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
         self.connections.discard(self)
-        protocol = cast(
-            ClientSocket,
-            self.ws_protocol_class(self.config, self.server_state, self.app_state),  # type: ignore[misc, call-arg]  # set, and ours
-        )
+        assert self._sockets is not None, "or there would be no path to upgrade"
+        protocol = self._sockets(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
-        protocol.upgrade(self.scope["method"], self.headers)
-
-    def send_400_response(self, msg: str) -> None:
-        """What the base class calls for input it cannot parse, our own refusals included."""
-        self._refuse(self._refusal)
+        assert self._upgrade is not None, "asked before"
+        protocol.upgrade(self._path(), self._upgrade, early)
 
     def _should_upgrade(self) -> bool:
         # Asked three times a request, once its head is whole.
-        if self._to_upgrade is None:
-            wanted = super()._should_upgrade()
-            self._to_upgrade = wanted and httptools.parse_url(self.url).path == WEBSOCKET_PATH
-        return self._to_upgrade
+        if not self._asked:
+            self._asked = True
+            self._upgrade = self._accepted_upgrade()
+        return self._upgrade is not None
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Nothing to warn of: a request to upgrade may be ignored (RFC 9110 7.8)."""
+    def _accepted_upgrade(self) -> UpgradeRequest | None:
+        """The request as one to upgrade; None if it is none, or fails a check: the plain route says which."""
+        sockets = self._sockets
+        if sockets is None or self._path() not in sockets.factories:
+            return None
+        request = UpgradeRequest(
+            self.scope["method"], self.scope["http_version"], self.headers, sockets.services.subprotocols
+        )
+        return request if refusal(request) is None else None
+
+    def _path(self) -> bytes:
+        path: bytes = httptools.parse_url(self.url).path
+        return path
 
     def _count_head(self, length: int) -> None:
         self._head_bytes += length

@@ -17,7 +17,7 @@ from less_sync.auth import AuthError
 from less_sync.sync.access.sign_in import Authenticator, auth_failure
 
 PUBLIC_PATHS: Final = frozenset({"/health", "/api/v1/ws", "/.well-known/jwks.json", "/api/v1/federation/ws"})
-"""Raw paths that need no credentials. Everything else does, unknown paths too (auth chapter 3.8)."""
+"""Raw paths that need no credentials. Everything else does, unknown paths too (docs/operations.md 4.3)."""
 UCAN_HEADER_BYTES_MAX: Final = 65_536
 RETRY_AFTER_S: Final = 5
 
@@ -131,7 +131,7 @@ class Authentication:
         await self._app(scope, receive, send)
 
     async def _refusal(self, scope: Scope) -> Response | None:
-        """The answer of the first failed check in the order of operations chapter 3, or None."""
+        """The answer of the first failed check in the order of docs/operations.md 4.3, or None."""
         headers = Headers(scope=scope)
         authorization = headers.get("authorization")
         if authorization is None:
@@ -152,5 +152,5 @@ class Authentication:
 
 
 def error_response(status: int, error: str, headers: dict[str, str] | None = None) -> Response:
-    """`{"error": ...}`, compact (operations chapter 4)."""
+    """`{"error": ...}`, compact (docs/operations.md 4.4)."""
     return JSONResponse({"error": error}, status_code=status, headers=headers)

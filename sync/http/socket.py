@@ -8,38 +8,69 @@ sans-I/O core only the receiving half is used; what is sent was framed by `ws_fr
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, ClassVar, Final, cast
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, ClassVar, Final, Protocol, cast
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 from websockets.frames import Close as CloseData
 from websockets.frames import CloseCode as WebSocketCloseCode
 from websockets.frames import Frame, Opcode
-from websockets.protocol import OPEN, SERVER, Protocol
+from websockets.protocol import OPEN, SERVER
+from websockets.protocol import Protocol as WebSocketCore
 from websockets.utils import accept_key
 
+from less_sync.sync.http.framing import PING, ws_frame, ws_header
 from less_sync.sync.http.headers import COMMON_HEADERS
+from less_sync.sync.http.upgrade import UpgradeRequest
 from less_sync.sync.protocol import codes
 from less_sync.sync.protocol.codes import Close
-from less_sync.sync.protocol.frames import KEEPALIVE, ws_frame
-from less_sync.sync.rpc.registry import CLIENTS
+from less_sync.sync.protocol.frames import KEEPALIVE
 from less_sync.sync.services import Services
-from less_sync.sync.session.session import Session
+from less_sync.sync.session.clients import client_sessions
+from less_sync.sync.session.session import SessionWire
+
+CLIENT_PATH: Final = b"/api/v1/ws"
 
 _LOGGER = logging.getLogger(__name__)
-_REASONS = {400: "Bad Request", 405: "Method Not Allowed", 503: "Service Unavailable"}
 _COMMON = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS)
 _WRITE_BUFFER_BYTES = 256 * 1024
-_PING = b"\x89\x00"
 _FRAGMENTS_MAX = 1024
 """Pieces of a fragmented message kept apart; beyond, they are joined, so that empty ones cost nothing."""
 
-Headers = Mapping[bytes, list[str]]
-"""The values of each header, by name in lower case, in order of their lines."""
+
+class SocketSession(Protocol):
+    """What a socket tells its session, and asks of it. Each call returns at once and raises nothing."""
+
+    heard: bool
+    """Set whenever anything arrives."""
+
+    @property
+    def closing(self) -> bool:
+        """True once it takes no message any more."""
+
+    def binary_received(self, data: bytes) -> None: ...
+
+    def text_received(self) -> None: ...
+
+    def violated(self, close: Close) -> None:
+        """The peer broke the protocol below the messages: close once what came before is handled."""
+
+    def writing_paused(self) -> None: ...
+
+    def writing_resumed(self) -> None: ...
+
+    def close(self, close: Close) -> None: ...
+
+    def lost(self) -> None:
+        """The connection is gone, or the peer closes it."""
 
 
-class _Receiver(Protocol):
+SessionFactory = Callable[[SessionWire], SocketSession]
+"""Makes the session of one connection that was just upgraded."""
+
+
+class _Receiver(WebSocketCore):
     """websockets' core past the handshake; it reports a violation instead of closing in its own words."""
 
     failure: WebSocketCloseCode | int | None = None
@@ -60,6 +91,8 @@ class ClientSocket(asyncio.Protocol):
     """One upgraded TCP connection. Subclassed by `websocket_protocol`, which binds the services."""
 
     services: ClassVar[Services]
+    factories: ClassVar[Mapping[bytes, SessionFactory]]
+    """Raw path to what serves it. A request for any other path is not upgraded."""
 
     __slots__ = (
         "_close_deadline",
@@ -79,7 +112,8 @@ class ClientSocket(asyncio.Protocol):
     write: Callable[[bytes], None]
     """Send bytes that are complete frames: the transport's own method."""
     frame = staticmethod(ws_frame)
-    heartbeat: Final = ws_frame(KEEPALIVE) + _PING
+    frame_header = staticmethod(ws_header)
+    heartbeat: Final = ws_frame(KEEPALIVE) + PING
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         self._connections = server_state.connections
@@ -89,7 +123,7 @@ class ClientSocket(asyncio.Protocol):
         )
         self._fragments: list[bytes] = []
         self._text = False
-        self._session: Session | None = None
+        self._session: SocketSession | None = None
         self._writable = True
         self._closing_handshake = False
         self._close_deadline: asyncio.TimerHandle | None = None
@@ -101,53 +135,34 @@ class ClientSocket(asyncio.Protocol):
         self.write = self.transport.write
         self._connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes there
 
-    # Upgrade (protocol 2).
+    # Upgrade (docs/protocol.md 2.1).
 
-    def upgrade(self, method: str, lines: Iterable[tuple[bytes, bytes]]) -> None:
-        """Answer the upgrade request by hand: our order of checks, our headers.
+    def upgrade(self, path: bytes, request: UpgradeRequest, early: bytes) -> None:
+        """Answer a request to upgrade that passed the checks: 101, or 503 while there is no room.
 
         Args:
-            lines: header lines in order, names in lower case.
+            path: a key of `factories`.
+            early: what the peer sent behind its request, without waiting for the answer.
         """
-        headers: dict[bytes, list[str]] = {}
-        for name, value in lines:
-            headers.setdefault(name, []).append(value.decode("latin-1"))
-        status, text = _refusal(method, headers)
-        subprotocol = None if status else self._subprotocol(headers)
-        if not status and subprotocol is None:
-            status = 400
         limits, sessions = self.services.limits, self.services.sessions
-        full = sessions.unauthenticated >= limits.unauthenticated_sessions
-        if not status and (self.services.draining or full):
-            status = 503
-        if status:
-            self._refuse(status, text)
+        if self.services.draining or sessions.unauthenticated >= limits.unauthenticated_sessions:
+            self._refuse_for_now()
             return
         self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
-        accept = accept_key(headers[b"sec-websocket-key"][0])
         self.write(
             (
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                f"Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n{_COMMON}\r\n"
+                f"Sec-WebSocket-Accept: {accept_key(request.key)}\r\n"
+                f"Sec-WebSocket-Protocol: {request.subprotocol}\r\n{_COMMON}\r\n"
             ).encode("latin-1")
         )
-        self._session = Session(self.services, self, CLIENTS)
+        self._session = self.factories[path](self)
+        if early:
+            self.data_received(early)
 
-    def _subprotocol(self, headers: Headers) -> str | None:
-        """The first of our own subprotocols that any header line offers, compared exactly."""
-        lines = headers.get(b"sec-websocket-protocol", ())
-        offered = {token.strip() for line in lines for token in line.split(",")}
-        return next((name for name in self.services.subprotocols if name in offered), None)
-
-    def _refuse(self, status: int, text: str) -> None:
-        body = text.encode()
-        kind = "Content-Type: text/plain; charset=utf-8\r\n" if text else ""
-        allow = "Allow: GET,HEAD\r\n" if status == 405 else ""
-        head = (
-            f"HTTP/1.1 {status} {_REASONS[status]}\r\n{_COMMON}{kind}{allow}"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self.write(head.encode("latin-1") + body)
+    def _refuse_for_now(self) -> None:
+        head = f"HTTP/1.1 503 Service Unavailable\r\n{_COMMON}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        self.write(head.encode("latin-1"))
         self.transport.close()
 
     # Bytes and messages in.
@@ -166,7 +181,7 @@ class ClientSocket(asyncio.Protocol):
             too_big = receiver.failure == WebSocketCloseCode.MESSAGE_TOO_BIG
             session.violated(codes.MESSAGE_TOO_BIG if too_big else codes.PROTOCOL_VIOLATION)
 
-    def _frame_received(self, session: Session, frame: Frame) -> None:
+    def _frame_received(self, session: SocketSession, frame: Frame) -> None:
         match frame.opcode:
             case Opcode.BINARY | Opcode.TEXT:
                 self._text = frame.opcode is Opcode.TEXT
@@ -183,7 +198,7 @@ class ClientSocket(asyncio.Protocol):
             case _:  # a pong: that anything came is noted already
                 pass
 
-    def _fragment_received(self, session: Session, frame: Frame) -> None:
+    def _fragment_received(self, session: SocketSession, frame: Frame) -> None:
         self._fragments.append(bytes(frame.data))
         if frame.fin:
             fragments, self._fragments = self._fragments, []
@@ -191,7 +206,7 @@ class ClientSocket(asyncio.Protocol):
         elif len(self._fragments) > _FRAGMENTS_MAX:
             self._fragments = [b"".join(self._fragments)]
 
-    def _message_received(self, session: Session, data: bytes) -> None:
+    def _message_received(self, session: SocketSession, data: bytes) -> None:
         if session.closing:
             return
         if self._text:
@@ -205,7 +220,7 @@ class ClientSocket(asyncio.Protocol):
         if self._writable and not self._closing_handshake:
             self.write(b"".join(output))
 
-    def _close_received(self, session: Session) -> None:
+    def _close_received(self, session: SocketSession) -> None:
         """The peer's close frame: echo it unless it answers ours, then close TCP (RFC 6455 5.5.1, 7.1.1)."""
         output = self._receiver.data_to_send()
         if not self._closing_handshake:
@@ -217,6 +232,9 @@ class ClientSocket(asyncio.Protocol):
         """The peer has shut its half: the transport closes itself."""
 
     # What the session asks for.
+
+    def accepted(self) -> None:
+        """The session knows who is there."""
 
     def unsent_bytes(self) -> int:
         """Bytes the transport still buffers."""
@@ -231,9 +249,6 @@ class ClientSocket(asyncio.Protocol):
         """Read again."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
-
-    def accepted(self) -> None:
-        """The token was accepted."""
 
     def abort(self) -> None:
         """Drop the connection without a close frame."""
@@ -295,26 +310,18 @@ class ClientSocket(asyncio.Protocol):
         self._connections.discard(self)
 
 
-def _refusal(method: str, headers: Headers) -> tuple[int, str]:
-    """Status and text of the first failed check of the upgrade (protocol 2), or (0, "")."""
-    if method != "GET":
-        return 405, ""
-    if not any("upgrade" in value.lower() for value in headers.get(b"connection", ())):
-        return 400, "Connection header did not include 'upgrade'"
-    if not any(value.lower() == "websocket" for value in headers.get(b"upgrade", ())):
-        return 400, "`Upgrade` header did not include 'websocket'"
-    if headers.get(b"sec-websocket-version", [])[:1] != ["13"]:
-        return 400, "`Sec-WebSocket-Version` header did not include '13'"
-    if b"sec-websocket-key" not in headers:
-        return 400, "`Sec-WebSocket-Key` header missing"
-    return 0, ""
+def websocket_protocol(
+    bound: Services, routes: Mapping[bytes, SessionFactory] | None = None
+) -> type[ClientSocket]:
+    """The class uvicorn is given as `Config(ws=...)`: one instance per upgraded connection.
 
-
-def websocket_protocol(bound: Services) -> type[ClientSocket]:
-    """The class uvicorn is given as `Config(ws=...)`: one instance per upgraded connection."""
+    Args:
+        routes: raw path to session factory; by default clients alone are served.
+    """
 
     class BoundSocket(ClientSocket):
         __slots__ = ()
         services = bound
+        factories = {CLIENT_PATH: client_sessions(bound)} if routes is None else routes
 
     return BoundSocket

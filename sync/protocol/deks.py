@@ -5,11 +5,11 @@ in the result. The result is dropped as soon as it is known to be too long, so t
 frame at most, however many entries go by.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from less_sync.sync.protocol.cbor import ARRAY, BYTES, head, integer, text
-from less_sync.sync.protocol.frames import FRAME_BYTES_MAX, EncodedResult, encode_response, ws_header
+from less_sync.sync.protocol.frames import FRAME_BYTES_MAX, EncodedResult, encode_response
 
 
 class DekListing:
@@ -24,17 +24,28 @@ class DekListing:
         "_cursor_key",
         "_entries",
         "_frame_bytes_max",
+        "_header",
         "_request_id",
         "_room",
         "count",
     )
 
     def __init__(
-        self, request_id: str, *, files: bool = False, frame_bytes_max: int = FRAME_BYTES_MAX
+        self,
+        request_id: str,
+        *,
+        header: Callable[[int], bytes],
+        files: bool = False,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
     ) -> None:
-        """A listing of records, or of `files`; `deks` is left out of a result above `frame_bytes_max`."""
+        """A listing of records, or of `files`; `deks` is left out of a result above `frame_bytes_max`.
+
+        Args:
+            header: makes what the transport puts before a payload of so many bytes.
+        """
         name = "deks.files.record" if files else "deks.record"
         self._request_id = request_id
+        self._header = header
         self._chunk_start = b"\xa4dtype\x03bid%bdname%bddata" % (text(request_id), text(name))
         self._cursor_key = b"fcursor" if files else b"cseq"
         self._frame_bytes_max = frame_bytes_max
@@ -44,7 +55,7 @@ class DekListing:
         """Entries encoded so far: `_chunks` of the result."""
 
     def chunks(self, rows: Iterable[tuple[UUID | str, bytes, int]]) -> list[bytes]:
-        """One complete WebSocket frame for each (id, wrapped DEK, cursor), to be sent in this order."""
+        """One complete frame for each (id, wrapped DEK, cursor), to be sent in this order."""
         start, cursor_key = self._chunk_start, self._cursor_key
         frames: list[bytes] = []
         for id, dek, cursor in rows:
@@ -55,7 +66,7 @@ class DekListing:
                 cursor_key,
                 integer(cursor),
             )
-            frames.append(ws_header(len(start) + len(entry)) + start + entry)
+            frames.append(self._header(len(start) + len(entry)) + start + entry)
             self._keep(entry)
         self.count += len(frames)
         return frames

@@ -274,17 +274,3 @@ def encode_notification(method: str, params: Struct | Mapping[str, object]) -> b
 def encode_request(id: str, method: str, params: Struct | Mapping[str, object]) -> bytes:
     """A request, as clients and federating servers send it."""
     return b"%b%bfmethod%b%b%b" % (_REQUEST_HEAD, text(id), text(method), _PARAMS_KEY, encode_value(params))
-
-
-def ws_header(length: int) -> bytes:
-    """Header of a server's WebSocket frame of `length` bytes: FIN, binary, no mask (RFC 6455, 5.2)."""
-    if length < 126:
-        return bytes((0x82, length))
-    if length < 1 << 16:
-        return b"\x82\x7e" + length.to_bytes(2, "big")
-    return b"\x82\x7f" + length.to_bytes(8, "big")
-
-
-def ws_frame(payload: bytes) -> bytes:
-    """`payload` as one complete WebSocket message from a server."""
-    return ws_header(len(payload)) + payload

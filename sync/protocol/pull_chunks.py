@@ -6,13 +6,13 @@ that depends on the cursor is made once per cursor. What is left per record is i
 one `extend`. Every byte is that of the generic encoder over `PullRecord` (storage chapter 7.5, 'Encoding').
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from less_sync.storage import FILE, MEMBER, RECORD, PullRow
 from less_sync.sync.protocol.cbor import BYTES, MAP, head, integer, text
 from less_sync.sync.protocol.errors import LocalProtocolError
-from less_sync.sync.protocol.frames import encode_chunk, ws_frame, ws_header
+from less_sync.sync.protocol.frames import encode_chunk
 from less_sync.sync.protocol.messages import (
     MemberEntry,
     PullBegin,
@@ -37,11 +37,16 @@ class _Shape(NamedTuple):
 class PullEncoder:
     """Encodes one space's part of the answer to one pull: `begin`, any number of `entries`, `commit`."""
 
-    __slots__ = ("_before_id", "_id", "_shapes", "_space", "begun", "count")
+    __slots__ = ("_before_id", "_header", "_id", "_shapes", "_space", "begun", "count")
 
-    def __init__(self, request_id: str, space: str) -> None:
-        """`space` is spelled as the request spelled it."""
+    def __init__(self, request_id: str, space: str, *, header: Callable[[int], bytes]) -> None:
+        """`space` is spelled as the request spelled it.
+
+        Args:
+            header: makes what the transport puts before a payload of so many bytes.
+        """
         self._id = request_id
+        self._header = header
         self._space = space
         self._before_id = b"espace" + text(space) + b"bidx$"
         self._shapes: dict[tuple[int, int, bool, int], _Shape] = {}
@@ -52,7 +57,7 @@ class PullEncoder:
     def begin(self, *, since: int, cursor: int, key_generation: int, rewrap_epoch: int | None) -> bytes:
         """The chunk `pull.begin`; `since` as the request gave it, the rest as the snapshot has it."""
         self.begun = PullBegin(self._space, since, cursor, key_generation, rewrap_epoch)
-        return ws_frame(encode_chunk(self._id, "pull.begin", self.begun))
+        return self._framed(encode_chunk(self._id, "pull.begin", self.begun))
 
     def commit(self) -> bytes:
         """The chunk `pull.commit`, after the last entry."""
@@ -60,7 +65,7 @@ class PullEncoder:
         if begun is None:
             raise LocalProtocolError(expected="begin", came="commit")
         commit = PullCommit(self._space, begun.prev, begun.cursor, self.count)
-        return ws_frame(encode_chunk(self._id, "pull.commit", commit))
+        return self._framed(encode_chunk(self._id, "pull.commit", commit))
 
     def entries(self, rows: Sequence[PullRow]) -> list[bytes]:
         """Parts of the frames of `rows`, one frame a row, to be joined and sent in this order.
@@ -120,9 +125,12 @@ class PullEncoder:
         length += len(dek_head) + max(dek_length, 0) + len(end)
         if len(self._shapes) >= SHAPES_MAX:
             self._shapes.clear()
-        shape = _Shape(ws_header(length) + frame, blob_head, dek_head, end)
+        shape = _Shape(self._header(length) + frame, blob_head, dek_head, end)
         self._shapes[key] = shape
         return shape
+
+    def _framed(self, payload: bytes) -> bytes:
+        return self._header(len(payload)) + payload
 
     def _other(self, row: PullRow) -> bytes:
         """One frame of a member or a file entry: rare beside records, so by the generic encoder."""
@@ -132,7 +140,7 @@ class PullEncoder:
                 chain_seq=number or 0, prev_hash=b3 or b"", entry_hash=b2 or b"", payload=b1 or b""
             )
             membership = PullMembership(self._space, cursor, [entry])
-            return ws_frame(encode_chunk(self._id, "pull.membership", membership))
+            return self._framed(encode_chunk(self._id, "pull.membership", membership))
         if kind != FILE:
             raise LocalProtocolError(expected="record, member or file", came=f"kind {kind}")
         file = PullFile(
@@ -144,4 +152,4 @@ class PullEncoder:
             cursor=cursor,
             deleted=deleted,
         )
-        return ws_frame(encode_chunk(self._id, "pull.file", file))
+        return self._framed(encode_chunk(self._id, "pull.file", file))

@@ -42,6 +42,7 @@ async def _get(kind: DekKind, call: Call, params: DeksGetParams, access: Access)
         call.request_id,
         files=kind is DekKind.FILES,
         frame_bytes_max=call.services.limits.outbound_frame_bytes,
+        header=call.outbound.frame_header,
     )
     if found is None:
         grant = await access.grant(Seen(None, (), pairs))

@@ -88,7 +88,7 @@ class _Stream:
     def __init__(self, call: Call, space: UUID, text: str, since: int) -> None:
         self._call = call
         self._space = space
-        self._encoder = PullEncoder(call.request_id, text)
+        self._encoder = PullEncoder(call.request_id, text, header=call.outbound.frame_header)
         self._since = since
         self.chunks = 0
 

@@ -26,6 +26,10 @@ class Wire(Protocol):
         """Makes a complete frame of a payload."""
 
     @property
+    def frame_header(self) -> Callable[[int], bytes]:
+        """Makes the header of a frame with so many bytes of payload, for frames that are sent in pieces."""
+
+    @property
     def heartbeat(self) -> bytes:
         """Frames that keep a connection alive and ask the peer for a sign of life."""
 
@@ -68,12 +72,14 @@ class Outbound:
         "_writable",
         "_write",
         "closed",
+        "frame_header",
     )
 
     def __init__(self, wire: Wire, owner: Owner, limits: Limits, *, new_id: Callable[[], str]) -> None:
         self._connection_id = ""
         self._new_id = new_id
         self._frame = wire.frame
+        self.frame_header = wire.frame_header
         self._wire = wire
         self._owner = owner
         self._limits = limits

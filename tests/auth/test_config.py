@@ -1,4 +1,4 @@
-"""Settings this room reads (auth chapter 3.6, operations chapter 10.3)."""
+"""Settings this room reads (docs/tokens.md 4.1)."""
 
 from contextlib import suppress
 from typing import Any

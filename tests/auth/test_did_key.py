@@ -1,4 +1,4 @@
-"""did:key of P-256 keys (auth chapter 5)."""
+"""did:key of P-256 keys (docs/tokens.md 5)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Strict base64url, JSON, UUID text and scopes (auth chapter 1.1 to 1.3, 2)."""
+"""Strict base64url, JSON, UUID text and scopes (docs/tokens.md 1.1, 1.2, 1.3 and 2.2)."""
 
 import json
 import string

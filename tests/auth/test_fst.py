@@ -1,4 +1,4 @@
-"""Federation subscribe tokens and the domains they are bound to (auth chapter 9.6 and 10)."""
+"""Federation subscribe tokens and the domains they are bound to (docs/tokens.md 9.6 and 10)."""
 
 from typing import Any
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Signatures of requests between servers (auth chapter 9)."""
+"""Signatures of requests between servers (docs/tokens.md 9)."""
 
 from base64 import b64encode
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Personal space ids and the identity's own rules (auth chapter 2 and 4.1)."""
+"""Personal space ids and the identity's own rules (docs/tokens.md 2.1 and 2.3)."""
 
 from uuid import NAMESPACE_DNS, uuid5
 

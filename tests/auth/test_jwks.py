@@ -1,4 +1,4 @@
-"""Key sets and the decisions of the key cache (auth chapter 3.4 and 3.5)."""
+"""Key sets and the decisions of the key cache (docs/tokens.md 4.3 and 4.4)."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Key ids, trusted servers and their identity (auth chapter 9.5 to 9.8, operations chapter 10.5)."""
+"""Key ids, trusted servers and their identity (docs/tokens.md 9.5, 9.7, 9.8 and 9.9)."""
 
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid5

@@ -1,4 +1,4 @@
-"""Permissions (auth chapter 6)."""
+"""Permissions (docs/tokens.md 6)."""
 
 import pytest
 

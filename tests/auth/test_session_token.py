@@ -1,4 +1,4 @@
-"""Session tokens (auth chapter 8)."""
+"""Session tokens (docs/tokens.md 8)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Access tokens: every rule of auth chapter 3.2 and 3.3 and its order."""
+"""Access tokens: every rule of docs/tokens.md 3.2 and 3.3 and its order."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""UCANs, one by one and in chains (auth chapter 7)."""
+"""UCANs, one by one and in chains (docs/tokens.md 7)."""
 
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,6 @@ from less_sync.auth import (
     InvalidUcan,
     Permission,
     ResourceMismatch,
-    RevocationCheckFailed,
     RootMismatch,
     Ucan,
     UcanCache,
@@ -48,7 +47,7 @@ def allow(
     needed: Permission = Permission.WRITE,
     space: UUID = SPACE,
     root: bytes = OWNER.compressed,
-    revoked: frozenset[str] | None = frozenset(),
+    revoked: frozenset[str] = frozenset(),
     now: float = NOW,
 ) -> None:
     check_chain(
@@ -110,7 +109,9 @@ def test_twin_of_the_vectors_names_the_same_token(case: dict[str, str]) -> None:
 
 
 def test_every_error_of_the_vectors_has_its_text() -> None:
-    for kind, text in UCAN["errors"].items():
+    # Who cannot read revocations has no chain to check here: storage says so before.
+    own = {kind: text for kind, text in UCAN["errors"].items() if kind != "RevocationCheckFailed"}
+    for kind, text in own.items():
         assert str(getattr(auth_errors, kind)()) == text
 
 
@@ -293,11 +294,6 @@ def test_revoked_link_ends_the_chain_under_both_its_names(
     allow(leaf)
     refused(UcanRevoked, leaf, revoked=frozenset([revoked]), depth=victim)
     allow(leaf, revoked=frozenset([revoked.upper(), ucan_cid("another")]))
-
-
-def test_revocations_that_cannot_be_read_are_not_the_callers_fault() -> None:
-    refused(RevocationCheckFailed, LEAF, revoked=None)
-    refused(UcanExpired, LEAF, revoked=None, now=NOW + 10_000)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What verified UCANs cost: nothing twice, and a bounded amount once (auth chapter 14.22)."""
+"""What verified UCANs cost: nothing twice, and a bounded amount once (docs/tokens.md 7.6)."""
 
 from uuid import UUID
 

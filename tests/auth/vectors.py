@@ -1,4 +1,4 @@
-"""The shared vectors of the auth chapter, and the keys they were made with."""
+"""The vectors of tokens and signatures that other implementations share, and the keys they were made with."""
 
 import json
 from functools import cache

@@ -1,4 +1,4 @@
-"""The key fetching shell, against real servers on loopback (auth chapter 3.4)."""
+"""The key fetching shell, against real servers on loopback (docs/tokens.md 4.2 and 4.3)."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""From token text to identity, what is remembered, and how refusals are told (auth chapter 3.7 and 14.22)."""
+"""From token text to identity, what is remembered, and how refusals are told (docs/tokens.md 3.4 and 3.5)."""
 
 from collections.abc import AsyncIterator
 from typing import Any

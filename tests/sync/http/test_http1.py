@@ -40,7 +40,7 @@ async def test_a_head_of_256_kibibytes_with_100_fields_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        ("GET / HTTP/1.1\r\n" + "".join(f"X-{n}: v\r\n" for n in range(101)) + "\r\n", 431),
+        ("GET / HTTP/1.1\r\nHost: h\r\n" + "".join(f"X-{n}: v\r\n" for n in range(100)) + "\r\n", 431),
         ("GET / HTTP/1.1\r\n" + "".join(f"X-{n}: {'v' * 9000}\r\n" for n in range(50)), 431),
         ("GET / HTTP/1.1\r\nX: " + "v" * 1_000_000, 431),
         (f"GET /{'p' * 65_534} HTTP/1.1\r\n", 414),
@@ -49,13 +49,25 @@ async def test_a_head_of_256_kibibytes_with_100_fields_is_accepted() -> None:
         ("GET / HTTP/1.1\r\nContent-Length: x\r\n", 400),
         ("GET / HTTP/1.1\r\nX: a\x00b\r\n", 400),
         ("CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: h\r\nhost: h\r\n\r\n", 400),
+        ("GET / HTTP/1.0\r\nHost: h\r\nHost: h\r\n\r\n", 400),
     ],
-    ids=["fields", "bytes", "endless-field", "target", "syntax", "smuggling", "length", "control", "connect"],
+    ids=[
+        *("fields", "bytes", "endless-field", "target", "syntax", "smuggling", "length", "control"),
+        *("connect", "no-host", "two-hosts", "two-hosts-1.0"),
+    ],
 )
 async def test_a_head_out_of_bounds_is_refused(head: str, status: int) -> None:
     async with served(echo) as port, connected(port) as connection:
         connection.send(head.encode("latin-1"))
         await refused(connection, status)
+
+
+async def test_a_request_of_http_1_0_needs_no_host() -> None:
+    async with served(echo) as port, connected(port) as connection:
+        connection.send(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await connection.receive()).body == b"0 0"
 
 
 async def test_what_still_comes_after_a_refusal_is_discarded() -> None:
@@ -73,9 +85,10 @@ async def test_a_target_of_the_greatest_length_is_accepted() -> None:
 
 async def test_a_body_does_not_count_as_head() -> None:
     async with served(echo) as port, connected(port) as connection:
+        head = b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
         for _ in range(2):
-            connection.send(b"PUT / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n" + bytes(1_000_000))
-            assert (await connection.receive()).body == b"1 1000000"
+            connection.send(head + bytes(1_000_000))
+            assert (await connection.receive()).body == b"2 1000000"
 
 
 async def test_a_head_that_is_not_complete_in_time_is_408() -> None:
@@ -94,7 +107,7 @@ async def test_the_time_for_a_head_begins_with_its_first_byte_on_a_kept_connecti
 
 
 @pytest.mark.parametrize(
-    "first", [b"", b"\r\n", b"GET / HTTP/1.1\r\n\r\n"], ids=["silent", "blank", "answered"]
+    "first", [b"", b"\r\n", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"], ids=["silent", "blank", "answered"]
 )
 async def test_an_idle_connection_is_closed_whatever_it_did_before(first: bytes) -> None:
     async with served(echo, keep_alive_s=0.05) as port, connected(port) as connection:
@@ -112,7 +125,7 @@ async def test_a_request_under_way_is_not_idle() -> None:
         await echo(scope, receive, send)
 
     async with served(slow, keep_alive_s=0.02) as port, connected(port) as connection:
-        connection.send(b"GET / HTTP/1.1\r\n\r\n")
+        connection.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         await asyncio.sleep(0.1)
         release.set()
         assert (await connection.receive()).status == 200
@@ -127,7 +140,7 @@ async def test_nothing_follows_a_refusal_not_even_the_answer_to_an_earlier_reque
         finished.set()
 
     async with served(slow) as port, connected(port) as connection:
-        connection.send(b"GET / HTTP/1.1\r\n\r\nnonsense\r\n")
+        connection.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nnonsense\r\n")
         await refused(connection, 400)
         async with asyncio.timeout(20):
             await finished.wait()
@@ -143,3 +156,10 @@ async def test_blanks_after_a_value_are_none_of_it() -> None:
     async with served(look) as port, connected(port) as connection:
         await connection.request("GET", "/", "X: \t a b \t \r\n")
     assert seen == [b"a b"]
+
+
+async def test_what_is_sent_behind_a_request_to_upgrade_that_is_not_granted_is_read() -> None:
+    ignored = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    async with served(echo) as port, connected(port) as connection:
+        connection.send(ignored * 2 + b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert [(await connection.receive()).body for _ in range(3)] == [b"3 0", b"3 0", b"1 0"]

@@ -7,10 +7,14 @@ from contextlib import asynccontextmanager
 import cbor2
 import pytest
 
+from less_sync.sync.http.framing import ws_frame
 from less_sync.sync.http.headers import COMMON_HEADERS
+from less_sync.sync.http.socket import SessionFactory
 from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.codes import Close
+from less_sync.sync.session.session import SessionWire
 from tests.live import Live, live_server
-from tests.wire.client import Closed, Refused, open_socket
+from tests.wire.client import Closed, Message, Refused, open_socket
 
 HANDSHAKE = (
     "GET /api/v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -254,3 +258,42 @@ async def test_nagle_is_off_so_that_a_small_frame_is_not_held_back(database_url:
         await live.settled(client)
         (socket,) = live.connections()
         assert socket.transport.get_extra_info("socket").getsockopt(6, 1) == 1  # IPPROTO_TCP, TCP_NODELAY
+
+
+class Parrot:
+    """A session that says back what it hears, and needs no token."""
+
+    heard = True
+    closing = False
+
+    def __init__(self, wire: SessionWire) -> None:
+        self._wire = wire
+
+    def binary_received(self, data: bytes) -> None:
+        self._wire.write(ws_frame(data))
+
+    def text_received(self) -> None:
+        raise AssertionError
+
+    def violated(self, close: Close) -> None:
+        self.close(close)
+
+    def writing_paused(self) -> None: ...
+
+    def writing_resumed(self) -> None: ...
+
+    def close(self, close: Close) -> None:
+        self._wire.send_close(close)
+
+    def lost(self) -> None: ...
+
+
+async def test_the_path_chooses_what_serves_a_socket(database_url: str) -> None:
+    routes: dict[bytes, SessionFactory] = {b"/parrot": Parrot}
+    async with live_server(database_url, routes=routes) as live:
+        socket = await open_socket("127.0.0.1", live.port, path="/parrot")
+        socket.send(b"hello")
+        assert await socket.receive(10) == Message(b"hello", binary=True)
+        socket.abort()
+        with pytest.raises(Refused):
+            await open_socket("127.0.0.1", live.port, path="/api/v1/ws")

@@ -9,8 +9,9 @@ from cbor2 import loads
 from hypothesis import given
 from hypothesis import strategies as st
 
+from less_sync.sync.http.framing import ws_frame, ws_header
 from less_sync.sync.protocol.deks import DekListing
-from less_sync.sync.protocol.frames import FRAME_BYTES_MAX, encode_chunk, encode_response, ws_frame
+from less_sync.sync.protocol.frames import FRAME_BYTES_MAX, encode_chunk, encode_response
 from less_sync.sync.protocol.messages import DeksResult, FileDek, FileDeksResult, RecordDek
 
 WIRE = json.loads((Path(__file__).parents[2] / "vectors" / "wire.json").read_text())
@@ -23,7 +24,10 @@ rows = st.lists(st.tuples(st.uuids(), st.binary(max_size=300), st.integers(-(2**
 def test_a_listing_has_the_bytes_of_the_generic_encoder(
     request_id: str, batches: list[list[tuple[UUID, bytes, int]]]
 ) -> None:
-    listing, files = DekListing(request_id), DekListing(request_id, files=True)
+    listing, files = (
+        DekListing(request_id, header=ws_header),
+        DekListing(request_id, files=True, header=ws_header),
+    )
     entries = [RecordDek(str(id), dek, cursor) for batch in batches for id, dek, cursor in batch]
     file_entries = [FileDek(one.id, one.dek, one.seq) for one in entries]
     chunks = [chunk for batch in batches for chunk in listing.chunks(batch)]
@@ -43,7 +47,7 @@ def test_deks_are_left_out_of_a_result_that_would_be_too_long(batch: int) -> Non
     entries = [(UUID(int=n), bytes(44), n) for n in range(7)]
 
     def answer(frame_bytes_max: int) -> bytes:
-        listing = DekListing("r", frame_bytes_max=frame_bytes_max)
+        listing = DekListing("r", frame_bytes_max=frame_bytes_max, header=ws_header)
         for start in range(0, len(entries), batch):
             listing.chunks(entries[start : start + batch])
         return encode_response("r", listing.result())
@@ -56,7 +60,7 @@ def test_deks_are_left_out_of_a_result_that_would_be_too_long(batch: int) -> Non
 
 
 def test_a_listing_of_any_length_holds_no_more_than_one_frame() -> None:
-    listing = DekListing("r", frame_bytes_max=10_000)
+    listing = DekListing("r", frame_bytes_max=10_000, header=ws_header)
     held = []
     for n in range(300):
         listing.chunks([(UUID(int=n), bytes(44), n)])
@@ -78,7 +82,7 @@ def test_recorded_listings_are_encoded_byte_for_byte(name: str) -> None:
             chunks.append(frame)
         elif "_chunks" in message.get("result", {}):
             files = any(loads(chunk)["name"] == "deks.files.record" for chunk in chunks)
-            listing = DekListing(message["id"], files=files)
+            listing = DekListing(message["id"], files=files, header=ws_header)
             found = listing.chunks(tuple(entry.values()) for entry in message["result"]["deks"])
             assert found == [ws_frame(chunk) for chunk in chunks]
             assert encode_response(message["id"], listing.result()) == frame

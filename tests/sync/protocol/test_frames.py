@@ -37,8 +37,6 @@ from less_sync.sync.protocol.frames import (
     encode_notification,
     encode_request,
     encode_response,
-    ws_frame,
-    ws_header,
 )
 from less_sync.sync.protocol.messages import Empty, PushResult
 from less_sync.sync.protocol.scanner import DEPTH_MAX, REFUSED
@@ -271,22 +269,6 @@ def test_push_results_written_by_hand_are_those_of_a_generic_encoder(
     assert encode_response(id, PushResult(ok, cursor, error)) == dumps(
         {"type": 1, "id": id, "result": result}
     )
-
-
-@pytest.mark.parametrize(
-    ("length", "header"),
-    [
-        (0, "8200"),
-        (125, "827d"),
-        (126, "827e007e"),
-        (65535, "827effff"),
-        (65536, "827f0000000000010000"),
-        (4 * 1024 * 1024, "827f0000000000400000"),
-    ],
-)
-def test_a_websocket_header_is_final_binary_unmasked(length: int, header: str) -> None:
-    assert ws_header(length).hex() == header
-    assert ws_frame(bytes(length)) == bytes.fromhex(header) + bytes(length)
 
 
 def test_no_repr_shows_params() -> None:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from less_sync.storage import FILE, MEMBER, RECORD, PullRow
+from less_sync.sync.http.framing import ws_frame, ws_header
 from less_sync.sync.protocol import pull_chunks
 from less_sync.sync.protocol.errors import LocalProtocolError
-from less_sync.sync.protocol.frames import encode_chunk, ws_frame
+from less_sync.sync.protocol.frames import encode_chunk
 from less_sync.sync.protocol.messages import (
     MemberEntry,
     PullBegin,
@@ -99,7 +100,7 @@ def generic(request_id: str, row: PullRow) -> bytes:
 
 @given(st.sampled_from(["", "p", "rpc-12-é", "i" * 256]), st.lists(rows, max_size=3))
 def test_entries_are_those_of_a_generic_encoder(request_id: str, batches: list[list[PullRow]]) -> None:
-    encoder = PullEncoder(request_id, SPACE)
+    encoder = PullEncoder(request_id, SPACE, header=ws_header)
     for batch in batches:
         assert b"".join(encoder.entries(batch)) == b"".join(generic(request_id, row) for row in batch)
     assert encoder.count == sum(map(len, batches))
@@ -110,7 +111,7 @@ def record(blob: bytes | None, *, cursor: int = 1) -> PullRow:
 
 
 def test_shapes_are_made_once_and_bounded() -> None:
-    encoder = PullEncoder("p", SPACE)
+    encoder = PullEncoder("p", SPACE, header=ws_header)
     rows = [record(b"x" * 10, cursor=cursor) for cursor in (1, 2, 3)]
     first = encoder.entries(rows)
     assert len({id(part) for part in first[::6]}) == 1
@@ -120,13 +121,13 @@ def test_shapes_are_made_once_and_bounded() -> None:
 
 
 def test_a_record_costs_six_parts_and_a_deleted_one_seven() -> None:
-    encoder = PullEncoder("p", SPACE)
+    encoder = PullEncoder("p", SPACE, header=ws_header)
     assert len(encoder.entries([record(b"x")] * 100)) == 600
     assert len(encoder.entries([record(None)] * 100)) == 700
 
 
 def test_begin_and_commit_frame_the_entries() -> None:
-    encoder = PullEncoder("p", SPACE)
+    encoder = PullEncoder("p", SPACE, header=ws_header)
     assert encoder.begin(since=-3, cursor=9, key_generation=2, rewrap_epoch=None) == ws_frame(
         encode_chunk("p", "pull.begin", PullBegin(SPACE, -3, 9, 2))
     )
@@ -135,12 +136,14 @@ def test_begin_and_commit_frame_the_entries() -> None:
 
 
 def test_a_rewrap_in_progress_is_told_in_the_begin() -> None:
-    begin = PullEncoder("p", SPACE).begin(since=0, cursor=9, key_generation=2, rewrap_epoch=2)
+    begin = PullEncoder("p", SPACE, header=ws_header).begin(
+        since=0, cursor=9, key_generation=2, rewrap_epoch=2
+    )
     assert begin == ws_frame(encode_chunk("p", "pull.begin", PullBegin(SPACE, 0, 9, 2, 2)))
 
 
 def test_misuse_is_a_local_error() -> None:
-    encoder = PullEncoder("p", SPACE)
+    encoder = PullEncoder("p", SPACE, header=ws_header)
     with pytest.raises(LocalProtocolError, match="expected begin, came commit"):
         encoder.commit()
     with pytest.raises(LocalProtocolError, match="came kind 9"):

@@ -1,0 +1,96 @@
+"""Whether a request becomes a WebSocket: the checks of an upgrade, in one table for everybody who asks.
+
+The HTTP protocol asks before it hands a connection over; the plain routes ask to say why it did not.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+
+class UpgradeRequest:
+    """What the checks look at, read once from a request's head.
+
+    Args:
+        http_version: `1.1` or `1.0`.
+        lines: header lines in order, names in lower case.
+        subprotocols: those that are accepted, preferred first.
+    """
+
+    __slots__ = ("_fields", "http_version", "method", "subprotocol")
+
+    def __init__(
+        self,
+        method: str,
+        http_version: str,
+        lines: Iterable[tuple[bytes, bytes]],
+        subprotocols: Sequence[str],
+    ) -> None:
+        self.method = method
+        self.http_version = http_version
+        self._fields: dict[bytes, list[str]] = {}
+        for name, value in lines:
+            self._fields.setdefault(name, []).append(value.decode("latin-1"))
+        offered = {
+            token.strip() for line in self.values(b"sec-websocket-protocol") for token in line.split(",")
+        }
+        self.subprotocol = next((name for name in subprotocols if name in offered), None)
+        """The first accepted one that any header line offers, compared exactly."""
+
+    def values(self, name: bytes) -> Sequence[str]:
+        """The values of a header, one for each of its lines."""
+        return self._fields.get(name, ())
+
+    @property
+    def key(self) -> str:
+        """The first `Sec-WebSocket-Key`; its form is not looked at."""
+        return self.values(b"sec-websocket-key")[0]
+
+
+class Refusal(NamedTuple):
+    """The answer to a request that fails a check."""
+
+    status: int
+    text: str | None = None
+    """The body, `text/plain`; None: there is none, nor a `Content-Type`."""
+    allow: str | None = None
+    """`Allow`."""
+
+
+class Check(NamedTuple):
+    """One row: what must hold, and the answer if it does not."""
+
+    holds: Callable[[UpgradeRequest], bool]
+    otherwise: Refusal
+
+
+CANNOT_UPGRADE: Final = Refusal(426, "the connection cannot be upgraded")
+
+CHECKS: Final = (
+    Check(lambda request: request.method != "OPTIONS", Refusal(204)),
+    Check(lambda request: request.method != "HEAD", Refusal(405, "")),
+    Check(lambda request: request.method == "GET", Refusal(405, allow="GET,HEAD")),
+    Check(
+        lambda request: any("upgrade" in value.lower() for value in request.values(b"connection")),
+        Refusal(400, "Connection header did not include 'upgrade'"),
+    ),
+    Check(
+        lambda request: any(value.lower() == "websocket" for value in request.values(b"upgrade")),
+        Refusal(400, "`Upgrade` header did not include 'websocket'"),
+    ),
+    Check(
+        lambda request: bool(request.values(b"sec-websocket-key")),
+        Refusal(400, "`Sec-WebSocket-Key` header missing"),
+    ),
+    Check(
+        lambda request: request.values(b"sec-websocket-version")[:1] == ["13"],
+        Refusal(400, "`Sec-WebSocket-Version` header did not include '13'"),
+    ),
+    Check(lambda request: request.http_version == "1.1", CANNOT_UPGRADE),
+    Check(lambda request: request.subprotocol is not None, Refusal(400)),
+)
+"""In the order of docs/protocol.md 2.1, which is that of the existing server."""
+
+
+def refusal(request: UpgradeRequest) -> Refusal | None:
+    """The answer of the first check that fails, or None: the request may be upgraded."""
+    return next((check.otherwise for check in CHECKS if not check.holds(request)), None)
