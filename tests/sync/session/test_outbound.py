@@ -21,6 +21,9 @@ class FakeWire:
     def frame(self, payload: bytes) -> bytes:
         return payload
 
+    def frame_header(self, length: int) -> bytes:
+        return b""
+
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
