@@ -28,7 +28,7 @@ from uuid import UUID
 import structlog
 
 from less_sync.storage import SpaceStore, StorageError, Unavailable
-from less_sync.sync.live.broker import Broker, Build, Subscriber
+from less_sync.sync.live.broker import NO_CURSOR, Broker, Build, Subscriber
 from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.protocol.codes import ACCESS_UNCERTAIN
@@ -226,7 +226,7 @@ class Announcer:
             self._publish(space, waiting.change)
         if order.overflowed:
             order.overflowed = False
-            self.unknown(space)
+            self.unknown(space, told=NO_CURSOR)
         if order.idle:
             self._orders.pop(space, None)
 
@@ -289,11 +289,17 @@ class Announcer:
 
     # Unknown outcomes.
 
-    def unknown(self, space: UUID) -> None:
-        """Something may have been written to a space without being announced: look, once that is possible."""
+    def unknown(self, space: UUID, *, told: int | None = None) -> None:
+        """Something may have been written to a space without being announced: look, once that is possible.
+
+        Args:
+            told: up to which cursor everything was announced; by default what the subscribers were told last.
+                `NO_CURSOR` where something certainly was not.
+        """
         if not self._broker.listened_to(space):
             return  # whoever subscribes later reads the cursor
-        told = self._broker.cursor(space)
+        if told is None:
+            told = self._broker.cursor(space)
         known = self._unknown.get(space)
         if known is not None:
             told = min(told, known.told)
