@@ -49,6 +49,9 @@ Result = PushOutcome | StorageError
 class Connector(Protocol):
     """Opens the connections of lanes."""
 
+    chance: random.Random
+    """Spreads the pauses before another attempt."""
+
     async def open_connection(self, settings: dict[str, str]) -> "asyncpg.Connection[asyncpg.Record]": ...
 
 
@@ -125,7 +128,7 @@ class Lane:
             except StorageError as error:
                 _log.warning("push lane cannot connect: %s", error)
                 self._fail_all()
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                await asyncio.sleep(pause_s * self._connector.chance.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, BACKOFF_MAX_S)
         return self._con
 
@@ -177,7 +180,7 @@ class Lane:
         """Send each entry by itself: the server undid the statement they shared, or there is but one."""
         while self._in_flight:
             entry = self._in_flight[0]
-            result = await push_one(con, entry[0])
+            result = await push_one(con, entry[0], self._connector.chance)
             if isinstance(result, Unavailable):
                 self._lose(con, result)
             elif isinstance(result, StorageError) and result.sqlstate == LOCK_NOT_AVAILABLE:

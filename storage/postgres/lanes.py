@@ -184,7 +184,7 @@ class PushLanes:
     async def _push_held(self, push: Push) -> Result:
         try:
             async with self._held_slots, self._pool.connection() as con:
-                return await push_one(con, push)
+                return await push_one(con, push, self._pool.chance)
         except Exception as error:
             return translate(error)
 

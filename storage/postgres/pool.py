@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PooledConnection
 
 T = TypeVar("T")
+
+Connect: TypeAlias = Any  # the driver types what it takes here as a private, generic protocol
+"""Opens a connection: `asyncpg.connect`, or what stands in for it."""
+
+CHANCE: Final = random.SystemRandom()
 
 SESSION_SETTINGS: Final[Mapping[str, str]] = {
     "application_name": "less-sync",
@@ -69,9 +74,14 @@ class PostgresPool:
         *,
         max_connections: int,
         acquire_timeout_s: float,
+        connect: Connect = asyncpg.connect,
+        chance: random.Random = CHANCE,
     ) -> None:
         self._pool = pool
         self._url = url
+        self._connect = connect
+        self.chance = chance
+        """Where pauses before another attempt get their spread from."""
         self.acquire_timeout_s = acquire_timeout_s
         self.max_connections = max_connections
 
@@ -84,11 +94,15 @@ class PostgresPool:
         connect_timeout_s: float = 15.0,
         connect_pause_s: float = 1.0,
         acquire_timeout_s: float = 10.0,
+        connect: Connect = asyncpg.connect,
+        chance: random.Random = CHANCE,
     ) -> Self:
         """Connect once, trying again every `connect_pause_s` for `connect_timeout_s`.
 
         Args:
             url: `postgres://` or `postgresql://`, with libpq's options; those only sqlx knows are dropped.
+            connect: opens a connection as `asyncpg.connect` does; those of the lanes too.
+            chance: spreads the pauses before another attempt.
 
         Raises:
             Unavailable: the database did not let us in within `connect_timeout_s`.
@@ -96,7 +110,7 @@ class PostgresPool:
         """
         deadline = asyncio.get_running_loop().time() + connect_timeout_s
         while True:
-            pool = _create_pool(url, max_connections)
+            pool = _create_pool(url, max_connections, connect)
             try:
                 await pool
             except Exception as error:
@@ -106,7 +120,14 @@ class PostgresPool:
                     raise failed from error
                 await asyncio.sleep(min(connect_pause_s, remaining))
             else:
-                return cls(pool, url, max_connections=max_connections, acquire_timeout_s=acquire_timeout_s)
+                return cls(
+                    pool,
+                    url,
+                    max_connections=max_connections,
+                    acquire_timeout_s=acquire_timeout_s,
+                    connect=connect,
+                    chance=chance,
+                )
 
     @asynccontextmanager
     async def connection(self) -> "AsyncIterator[PooledConnection]":
@@ -148,7 +169,7 @@ class PostgresPool:
             except Exception as error:
                 if attempt == _ATTEMPTS or not _may_repeat(error):
                     raise translate(error) from error
-            await asyncio.sleep(random.uniform(0.01, 0.05))
+            await asyncio.sleep(self.chance.uniform(0.01, 0.05))
         raise AssertionError("the last attempt returns or raises")
 
     async def fetch(self, name: str, *args: object) -> list[asyncpg.Record]:
@@ -164,7 +185,7 @@ class PostgresPool:
             StorageError: it refused.
         """
         try:
-            con = await _connect(self._url, settings)
+            con = await _connect(self._connect, self._url, settings)
         except Exception as error:
             raise translate(error) from error
         return con
@@ -185,7 +206,7 @@ def _may_repeat(error: Exception) -> bool:
     return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
 
 
-def _create_pool(url: str, max_connections: int) -> "asyncpg.Pool[asyncpg.Record]":
+def _create_pool(url: str, max_connections: int, connect: Connect) -> "asyncpg.Pool[asyncpg.Record]":
     dsn, settings = split_url(url)
     return asyncpg.create_pool(
         dsn,
@@ -194,6 +215,7 @@ def _create_pool(url: str, max_connections: int) -> "asyncpg.Pool[asyncpg.Record
         max_size=max_connections,
         max_inactive_connection_lifetime=_IDLE_LIFETIME_S,
         max_cached_statement_lifetime=0,  # 0: for ever; the default prepares again every five minutes
+        connect=connect,
         timeout=_CONNECT_TIMEOUT_S,
         command_timeout=_COMMAND_TIMEOUT_S,
         server_settings={**SESSION_SETTINGS, **settings},
@@ -202,9 +224,11 @@ def _create_pool(url: str, max_connections: int) -> "asyncpg.Pool[asyncpg.Record
     )
 
 
-async def _connect(url: str, extra: Mapping[str, str]) -> "asyncpg.Connection[asyncpg.Record]":
+async def _connect(
+    connect: Connect, url: str, extra: Mapping[str, str]
+) -> "asyncpg.Connection[asyncpg.Record]":
     dsn, settings = split_url(url)
-    con: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+    con: asyncpg.Connection[asyncpg.Record] = await connect(
         dsn,
         timeout=_CONNECT_TIMEOUT_S,
         command_timeout=_COMMAND_TIMEOUT_S,

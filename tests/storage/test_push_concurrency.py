@@ -79,7 +79,8 @@ async def test_eight_writers_of_both_servers_lose_no_update(
                 if number % 3 == 0:
                     cursor = await push_as_the_existing_server(con, space, changes)
                 else:
-                    result = await (push_one(con, push) if number % 3 == 1 else submit(lanes, push))
+                    alone = number % 3 == 1
+                    result = await (push_one(con, push, pool.chance) if alone else submit(lanes, push))
                     assert not isinstance(result, Exception)
                     assert result.status in (PushStatus.WRITTEN, PushStatus.CONFLICT)
                     cursor = result.cursor or None
