@@ -77,9 +77,9 @@ class Pull(Protocol):
     def batches(self) -> AsyncIterator[Sequence[PullRow]]:
         """Yield the entries in order of (cursor, kind, id); the next batch is read ahead while one is used.
 
-        A consumer that is still at it after some seconds loses the snapshot and reads on by pages (storage
-        chapter 7.5): entries overwritten meanwhile are then missing here and come with the next pull, from
-        `meta.cursor`. To be called once.
+        A consumer that is still at it after some seconds loses the snapshot and reads on by pages
+        (docs/storage.md 7.3): entries overwritten meanwhile are then missing here and come with the next
+        pull, from `meta.cursor`. To be called once.
 
         Raises:
             Unavailable: the database was lost on the way.
@@ -237,7 +237,7 @@ class RateLimitStore(Protocol):
 
         Args:
             action: at most 32 characters.
-            actor_hash: 64 hex digits (storage chapter 5.9).
+            actor_hash: 64 hex digits (docs/storage.md 5.7).
         """
 
     async def undo(self, slot: RateSlot) -> None:

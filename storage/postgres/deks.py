@@ -1,7 +1,7 @@
-"""Wrapped DEKs: listing and re-wrapping (storage chapter 5.7). Implements `storage.stores.DekStore`.
+"""Wrapped DEKs: listing and re-wrapping (docs/storage.md 5.4). Implements `storage.stores.DekStore`.
 
-A listing is read by pages that hold nothing between them, as a pull by a slow client is (storage chapter
-7.5): neither a connection nor a snapshot waits for whoever reads it. Its upper bound is the space's cursor at
+A listing is read by pages that hold nothing between them, as a pull by a slow client is (docs/storage.md
+7.3): neither a connection nor a snapshot waits for whoever reads it. Its upper bound is the space's cursor at
 the first page; what is written meanwhile moves above that.
 """
 

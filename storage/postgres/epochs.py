@@ -1,4 +1,4 @@
-"""Epochs (storage chapter 5.6). Implements `storage.stores.EpochStore`.
+"""Epochs (docs/storage.md 5.3). Implements `storage.stores.EpochStore`.
 
 Both functions hold the lock of the space's row from reading its epochs to the commit, so of several advances
 that race one wins, and the others are told the state that beat them.

@@ -1,4 +1,4 @@
-"""One lane: a queue of pushes, a connection of its own and the task that joins the two (storage chapter 7.2).
+"""One lane: a queue of pushes, a connection of its own and the task that joins the two (docs/storage.md 4.2).
 
 While a statement is in flight, arriving pushes wait; when it returns, all that wait go as the next statement.
 So a lonely push is sent at once, and under load one flush to disk serves up to sixteen.

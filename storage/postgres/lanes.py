@@ -1,4 +1,4 @@
-"""Pushes that wait together go together (storage chapter 7.2). Implements `storage.stores.PushStore`.
+"""Pushes that wait together go together (docs/storage.md 4.2). Implements `storage.stores.PushStore`.
 
 The lock of a space's row is held until its commit is flushed, so pushes to one space are serial, a flush
 each, and each statement costs about 100 µs of Python. Lanes let what waits share both. A space keeps its lane

@@ -1,4 +1,4 @@
-"""The membership log (storage chapter 5.5). Implements `storage.stores.MemberStore`."""
+"""The membership log (docs/storage.md 5.2). Implements `storage.stores.MemberStore`."""
 
 from collections.abc import Sequence
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: one pool, and connections of their own for the lanes (storage chapter 3).
+"""Connections to PostgreSQL: one pool, and connections of their own for the lanes (docs/storage.md 8).
 
 Nothing that uses a pooled connection leaves session state behind (no LISTEN, no session lock, no SET outside
 a transaction), so asyncpg's reset on release, a round trip per use, is switched off. Every connection is

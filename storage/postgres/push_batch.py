@@ -1,4 +1,4 @@
-"""Pushes to statement arguments and result rows to outcomes (storage chapter 7.2)."""
+"""Pushes to statement arguments and result rows to outcomes (docs/storage.md 4.1 and 4.2)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final

@@ -1,4 +1,4 @@
-"""Revocations (storage chapter 5.8). Implements `storage.stores.RevocationStore`.
+"""Revocations (docs/storage.md 5.5). Implements `storage.stores.RevocationStore`.
 
 They are read with the space they are in: `read_spaces`, and within every mutation.
 """

@@ -1,4 +1,4 @@
-"""Many writers of one space, ours and the existing server's: behaviour 25 of storage chapter 9."""
+"""Many writers of one space, ours and the existing server's: docs/storage.md 4.2."""
 
 import asyncio
 import random
