@@ -105,6 +105,11 @@ class Lane:
         self._con = await self._connector.open_connection(_LANE_SETTINGS)
         self._con.add_termination_listener(self._wake)
 
+    def disconnect(self) -> None:
+        """Drop the connection, if there is one; a statement in flight has an unknown outcome."""
+        if self._con is not None:
+            self._con.terminate()
+
     async def run(self) -> None:
         """Serve until cancelled; whatever is queued or in flight then has an unknown outcome."""
         try:
@@ -116,8 +121,7 @@ class Lane:
                     await self._sleep(con)
         finally:
             self._fail_all()
-            if self._con is not None:
-                self._con.terminate()
+            self.disconnect()
 
     async def _connection(self) -> "asyncpg.Connection[asyncpg.Record]":
         """Return an open connection. Each failed attempt fails what waits, so that nobody waits long."""

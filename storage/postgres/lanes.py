@@ -72,8 +72,16 @@ class PushLanes:
         return started
 
     async def open(self) -> None:
-        """Connect every lane and begin to serve. Raises as `start` does."""
-        await asyncio.gather(*(lane.connect() for lane in self._lanes))
+        """Connect every lane and begin to serve. Raises as `start` does; no connection is then left open."""
+        try:
+            attempts = await asyncio.gather(*(lane.connect() for lane in self._lanes), return_exceptions=True)
+            for failed in attempts:
+                if failed is not None:
+                    raise failed
+        except BaseException:
+            for lane in self._lanes:
+                lane.disconnect()
+            raise
         self._open = True
         for lane in self._lanes:
             self._own(asyncio.create_task(lane.run(), name="push lane"))

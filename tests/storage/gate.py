@@ -1,10 +1,13 @@
-"""A door in front of Postgres that a test can shut: connections through it break and are refused."""
+"""Doors in front of Postgres that a test can shut: one in the network, one where the pool connects."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+import asyncpg
 
 
 class Gate:
@@ -69,3 +72,21 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     writer.close()
+
+
+class Connector:
+    """Opens real connections as `asyncpg.connect` does, keeps them, and refuses when the test says so."""
+
+    def __init__(self) -> None:
+        self.opened: list[asyncpg.Connection[asyncpg.Record]] = []
+        self.attempts = 0
+        self.attempts_max: int | None = None
+        """Further ones are refused."""
+
+    async def __call__(self, *args: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+        self.attempts += 1
+        if self.attempts_max is not None and self.attempts > self.attempts_max:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
+        con: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(*args, **options)
+        self.opened.append(con)
+        return con
