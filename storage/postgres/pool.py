@@ -14,7 +14,8 @@ from uuid import UUID
 
 import asyncpg
 
-from less_sync.storage.errors import REPEATABLE, Unavailable, translate
+from less_sync.storage.errors import REPEATABLE, StorageError, Unavailable, translate
+from less_sync.storage.postgres.place import place_of, reason_of
 from less_sync.storage.postgres.url import split_url
 from less_sync.storage.queries import sql
 
@@ -79,6 +80,7 @@ class PostgresPool:
     ) -> None:
         self._pool = pool
         self._url = url
+        self._place = place_of(url)
         self._connect = connect
         self.chance = chance
         """Where pauses before another attempt get their spread from."""
@@ -114,7 +116,7 @@ class PostgresPool:
             try:
                 await pool
             except Exception as error:
-                failed = translate(error)
+                failed = _not_connected(place_of(url), error)
                 remaining = deadline - asyncio.get_running_loop().time()
                 if not isinstance(failed, Unavailable) or remaining <= 0:
                     raise failed from error
@@ -137,10 +139,13 @@ class PostgresPool:
             Unavailable: none became free, or none could be opened, in time.
         """
         try:
-            async with asyncio.timeout(self.acquire_timeout_s):
+            async with asyncio.timeout(self.acquire_timeout_s) as waiting:
                 con = await self._pool.acquire()
         except Exception as error:
-            raise translate(error) from error
+            if waiting.expired():
+                text = f"no connection to {self._place} became free within {self.acquire_timeout_s:g} s"
+                raise Unavailable(text) from error
+            raise _not_connected(self._place, error) from error
         try:
             yield con
         except asyncpg.InternalClientError:
@@ -185,10 +190,9 @@ class PostgresPool:
             StorageError: it refused.
         """
         try:
-            con = await _connect(self._connect, self._url, settings)
+            return await _connect(self._connect, self._url, settings)
         except Exception as error:
-            raise translate(error) from error
-        return con
+            raise _not_connected(self._place, error) from error
 
     async def aclose(self, timeout_s: float) -> None:
         """Close every connection; those still in use after `timeout_s` are cut."""
@@ -197,6 +201,15 @@ class PostgresPool:
                 await self._pool.close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._pool.terminate()
+
+
+def _not_connected(place: str, error: Exception) -> StorageError:
+    """The storage error for a connection that was not made, which says where to and why not."""
+    failed = translate(error)
+    text = f"cannot connect to {place}: {reason_of(error)}"
+    if isinstance(failed, Unavailable):
+        return Unavailable(text, sqlstate=failed.sqlstate)
+    return StorageError(text, sqlstate=failed.sqlstate, constraint=failed.constraint)
 
 
 def _may_repeat(error: Exception) -> bool:
