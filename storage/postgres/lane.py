@@ -5,7 +5,6 @@ So a lonely push is sent at once, and under load one flush to disk serves up to 
 """
 
 import asyncio
-import logging
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
+from less_sync.storage.postgres.outage import Outage
 from less_sync.storage.postgres.push_batch import batch_arguments, outcome
 from less_sync.storage.postgres.push_one import push_one
 from less_sync.storage.queries import sql
@@ -27,7 +27,6 @@ STATEMENT_BYTES_MAX: Final = 4 * 1024 * 1024
 BACKOFF_MAX_S: Final = 1.0
 
 _LANE_SETTINGS: Final = {"lock_timeout": "200ms"}
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +59,7 @@ class Lane:
 
     Args:
         finish: called with entries and their results, in order within each space.
+        outage: is told of every attempt to connect.
         hold: called with a line whose `held` was just filled, because its lock did not come in 200 ms.
     """
 
@@ -69,10 +69,12 @@ class Lane:
         *,
         finish: "Callable[[Sequence[Entry], Sequence[Result]], None]",
         hold: Callable[[Line], None],
+        outage: Outage,
     ) -> None:
         self._connector = connector
         self._finish = finish
         self._hold = hold
+        self._outage = outage
         self._queue: deque[Entry] = deque()
         self._in_flight: list[Entry] = []
         self._con: asyncpg.Connection[asyncpg.Record] | None = None
@@ -130,10 +132,12 @@ class Lane:
             try:
                 await self.connect()
             except StorageError as error:
-                _log.warning("push lane cannot connect: %s", error)
+                self._outage.failed(self, error)
                 self._fail_all()
                 await asyncio.sleep(pause_s * self._connector.chance.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, BACKOFF_MAX_S)
+            else:
+                self._outage.connected(self)
         return self._con
 
     async def _sleep(self, con: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -9,13 +9,15 @@ connection, up to the pool's lock time-out, its later ones stand behind it, and 
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Self
 from uuid import UUID
 
+import structlog
+
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
 from less_sync.storage.postgres.lane import Entry, Lane, Line, Result
+from less_sync.storage.postgres.outage import Outage
 from less_sync.storage.postgres.push_one import push_one
 from less_sync.storage.stores import PushDone
 from less_sync.storage.types import Push
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 _ENTRY_BYTES: Final = 1024
 """What a queued push and each of its changes weigh beside their payload."""
 _REFUSE_FACTOR: Final = 4
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class PushLanes:
@@ -45,7 +47,8 @@ class PushLanes:
         queue_bytes_max: int = 32 * 1024 * 1024,
     ) -> None:
         self._pool = pool
-        self._lanes = [Lane(pool, finish=self._finish, hold=self._hold) for _ in range(lanes)]
+        outage = Outage(asyncio.get_running_loop().time)
+        self._lanes = [Lane(pool, finish=self._finish, hold=self._hold, outage=outage) for _ in range(lanes)]
         self._lines: dict[UUID, Line] = {}
         self._entries_max = entries_max
         self._queue_bytes_max = queue_bytes_max
@@ -128,7 +131,7 @@ class PushLanes:
                     self._empty.clear()
                     await self._empty.wait()
         except TimeoutError:
-            _log.warning("push lanes closed with %d pushes unwritten", self._entries)
+            _log.warning("push lanes closed with pushes unwritten", pushes=self._entries)
         finally:
             tasks = list(self._tasks)
             for task in tasks:

@@ -1,12 +1,9 @@
 """How pushes share statements: order, conflicts among neighbours, bounds, closing."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
-
-import pytest
 
 from less_sync.storage import (
     PostgresPool,
@@ -130,24 +127,6 @@ async def test_a_push_the_database_refuses_leaves_its_neighbours_alone(lanes: Pu
         StorageError,
         3,
     ]
-
-
-async def test_a_completion_that_raises_is_reported_and_stops_nobody(
-    lanes: PushLanes, caplog: pytest.LogCaptureFixture
-) -> None:
-    told = asyncio.Event()
-
-    def broken(_: PushOutcome | StorageError) -> None:
-        told.set()
-        raise RuntimeError("broken completion")
-
-    with caplog.at_level(logging.ERROR, logger="less_sync.storage.postgres.lanes"):
-        lanes.submit(make_push(uuid4(), (uuid4(), 0, b"x"), client="c"), broken)
-        space = uuid4()
-        assert await written(lanes, space, (uuid4(), 0, b"x")) == 1
-        assert await written(lanes, space, (uuid4(), 0, b"x")) == 2
-        await asyncio.wait_for(told.wait(), 20)  # the two spaces may have taken different lanes
-    assert "completion of a push raised" in caplog.text
 
 
 async def test_the_queue_is_congested_beyond_its_bounds_until_half_is_gone(pool: PostgresPool) -> None:
