@@ -27,7 +27,7 @@ from less_sync.storage.types import (
 )
 
 PushDone = Callable[[PushOutcome | StorageError], None]
-"""Called once per submitted push, on the event loop, in cursor order within a space; must not raise."""
+"""Called once per push taken, on the event loop, in order of submission within a space; must not raise."""
 
 
 class SpaceStore(Protocol):
@@ -57,9 +57,14 @@ class SpaceStore(Protocol):
 
 
 class PushStore(Protocol):
-    def submit(self, push: Push, done: PushDone) -> None:
-        """Queue one push; `done` is called with its outcome. A push once queued is written even if
-        its author is gone."""
+    def submit(self, push: Push, done: PushDone) -> bool:
+        """Queue one push. True: `done` will be called with its outcome, and it is written even if its author
+        is gone. False: it is refused at once, because the store is closed or its author has far more queued
+        than he may, and `done` is not called.
+
+        `Unavailable` as outcome: unknown whether it was written, or certainly not; any other `StorageError`:
+        it was not written.
+        """
 
     @property
     def congested(self) -> bool:

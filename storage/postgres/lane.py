@@ -79,17 +79,19 @@ class Lane:
         self._in_flight: list[Entry] = []
         self._con: asyncpg.Connection[asyncpg.Record] | None = None
         self._idle: asyncio.Future[None] | None = None
+        self._ended = False
         self.load = 0
         """Weight of everything that keeps its space on this lane."""
 
     def add(self, entry: Entry) -> None:
         """Queue one entry."""
-        self._queue.append(entry)
-        self._wake()
+        self.extend((entry,))
 
     def extend(self, entries: Sequence[Entry]) -> None:
-        """Queue entries of one space, in order."""
+        """Queue entries of one space, in order; a lane that has ended answers them at once."""
         self._queue.extend(entries)
+        if self._ended:
+            self.fail_all()
         self._wake()
 
     def _wake(self, *_: object) -> None:
@@ -107,6 +109,12 @@ class Lane:
         self._con = await self._connector.open_connection(_LANE_SETTINGS)
         self._con.add_termination_listener(self._wake)
 
+    def end(self) -> None:
+        """Answer everything queued or in flight as `Unavailable`, and whatever is added from now on."""
+        self._ended = True
+        self.fail_all()
+        self.disconnect()
+
     def disconnect(self) -> None:
         """Drop the connection, if there is one; a statement in flight has an unknown outcome."""
         if self._con is not None:
@@ -122,8 +130,7 @@ class Lane:
                 else:
                     await self._sleep(con)
         finally:
-            self._fail_all()
-            self.disconnect()
+            self.end()
 
     async def _connection(self) -> "asyncpg.Connection[asyncpg.Record]":
         """Return an open connection. Each failed attempt fails what waits, so that nobody waits long."""
@@ -133,7 +140,7 @@ class Lane:
                 await self.connect()
             except StorageError as error:
                 self._outage.failed(self, error)
-                self._fail_all()
+                self.fail_all()
                 await asyncio.sleep(pause_s * self._connector.chance.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, BACKOFF_MAX_S)
             else:
@@ -211,7 +218,8 @@ class Lane:
         entries, self._in_flight = self._in_flight, []
         self._finish(entries, [error] * len(entries))
 
-    def _fail_all(self) -> None:
+    def fail_all(self) -> None:
+        """Answer everything queued or in flight as `Unavailable`."""
         entries = [*self._in_flight, *self._queue]
         self._in_flight = []
         self._queue.clear()

@@ -61,6 +61,9 @@ class PushLanes:
         self._held_slots = asyncio.Semaphore(max(1, pool.max_connections // 4))
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = False
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._ended = asyncio.Event()
 
     @classmethod
     async def start(cls, pool: "PostgresPool", *, lanes: int = 2) -> Self:
@@ -86,17 +89,48 @@ class PushLanes:
                 lane.disconnect()
             raise
         self._open = True
-        for lane in self._lanes:
-            self._own(asyncio.create_task(lane.run(), name="push lane"))
+        for number, lane in enumerate(self._lanes, 1):
+            self._tasks.add(asyncio.create_task(self._run(lane), name=f"push lane {number}"))
+        await asyncio.sleep(0)  # they all begin: a task cancelled before its first step would end unnoticed
 
-    def submit(self, push: Push, done: PushDone) -> None:
-        """Queue one push; `done` is called with its outcome, later, even when the push is refused at once.
+    async def watch(self) -> None:
+        """Return once the lanes are closed.
+
+        Raises:
+            StorageError: a lane ended unexpectedly; the cause is chained. Nothing is taken any more, and what
+                that lane had was answered as `Unavailable`.
+        """
+        await self._ended.wait()
+        if self._failure is not None:
+            raise StorageError("a push lane ended unexpectedly") from self._failure
+
+    async def _run(self, lane: Lane) -> None:
+        """Serve one lane. If it ends before it was asked to, no push is taken any more.
+
+        A lane that is gone would swallow the pushes of its spaces, so the server must hear of it (`watch`).
+        """
+        failure: BaseException = RuntimeError("the lane returned")
+        try:
+            await lane.run()
+        except Exception as error:
+            failure = error
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            if not self._closing and self._failure is None:
+                self._open = False
+                self._failure = failure
+                _log.error("a push lane ended unexpectedly", exc_info=failure)
+                self._ended.set()
+
+    def submit(self, push: Push, done: PushDone) -> bool:
+        """Queue one push; False when it is refused at once, and `done` is then not called.
 
         A push once queued is written even if its author is gone.
         """
         if not self._open or self._over(_REFUSE_FACTOR):
-            asyncio.get_running_loop().call_soon(done, Unavailable())
-            return
+            return False
         line = self._lines.get(push.space)
         if line is None:
             line = self._lines[push.space] = Line(min(self._lanes, key=_load))
@@ -112,6 +146,7 @@ class PushLanes:
             line.lane.add(entry)
         else:
             line.held.append(entry)
+        return True
 
     @property
     def congested(self) -> bool:
@@ -133,10 +168,20 @@ class PushLanes:
         except TimeoutError:
             _log.warning("push lanes closed with pushes unwritten", pushes=self._entries)
         finally:
-            tasks = list(self._tasks)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._closing = True
+            await self._end_tasks()
+            self._ended.set()
+
+    async def _end_tasks(self) -> None:
+        """Cancel what runs and answer what it left: a task cancelled before its first step answers nobody."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for lane in self._lanes:
+            lane.end()
+        for line in list(self._lines.values()):
+            self._fail_held(line)
 
     def _over(self, factor: int) -> bool:
         return (
@@ -165,7 +210,16 @@ class PushLanes:
             self._empty.set()
 
     def _hold(self, line: Line) -> None:
-        self._own(asyncio.create_task(self._serve_held(line), name="push lock wait"))
+        self._tasks.add(asyncio.create_task(self._wait_held(line), name="push lock wait"))
+
+    async def _wait_held(self, line: Line) -> None:
+        """Serve a held line as a task of its own, which is cancelled when the lanes are closed."""
+        try:
+            await self._serve_held(line)
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.discard(task)
 
     async def _serve_held(self, line: Line) -> None:
         """Wait for the lock of one space; then give its pushes back to their lane.
@@ -185,12 +239,18 @@ class PushLanes:
                     break
                 failed = [held.popleft() for _ in range(stood)]
                 self._finish(failed, [result] * stood)
-        except asyncio.CancelledError:
-            self._finish(list(held), [Unavailable()] * len(held))
-            held.clear()
+        except BaseException:
+            self._fail_held(line)
             raise
         line.held = None
         line.lane.extend(held)
+
+    def _fail_held(self, line: Line) -> None:
+        """Answer everything of a space that waits beside its lane."""
+        if line.held:
+            entries = list(line.held)
+            line.held.clear()
+            self._finish(entries, [Unavailable()] * len(entries))
 
     async def _push_held(self, push: Push) -> Result:
         try:
@@ -198,10 +258,6 @@ class PushLanes:
                 return await push_one(con, push, self._pool.chance)
         except Exception as error:
             return translate(error)
-
-    def _own(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _load(lane: Lane) -> int:

@@ -4,10 +4,15 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 import asyncpg
+
+if TYPE_CHECKING:
+    _Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    _Connection = asyncpg.Connection
 
 
 class Gate:
@@ -74,19 +79,34 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
+class Broken(BaseException):
+    """What no code expects of a connection."""
+
+
+class Breakable(_Connection):
+    """A real connection that can be made to fail as no connection should."""
+
+    broken = False
+
+    async def fetch(self, *args: Any, **options: Any) -> Any:
+        if self.broken:
+            raise Broken
+        return await super().fetch(*args, **options)
+
+
 class Connector:
     """Opens real connections as `asyncpg.connect` does, keeps them, and refuses when the test says so."""
 
     def __init__(self) -> None:
-        self.opened: list[asyncpg.Connection[asyncpg.Record]] = []
+        self.opened: list[Breakable] = []
         self.attempts = 0
         self.attempts_max: int | None = None
         """Further ones are refused."""
 
-    async def __call__(self, *args: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+    async def __call__(self, *args: Any, **options: Any) -> Breakable:
         self.attempts += 1
         if self.attempts_max is not None and self.attempts > self.attempts_max:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
-        con: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(*args, **options)
+        con: Breakable = await asyncpg.connect(*args, **{**options, "connection_class": Breakable})
         self.opened.append(con)
         return con
