@@ -1,12 +1,13 @@
 """`push`: one atomic change of a space's records, written through a lane and announced to the others."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from less_sync.storage import Push, PushOutcome, PushStatus, StorageError
+from less_sync.storage import Push, PushOutcome, PushStatus, StorageError, Unavailable
 from less_sync.sync.access.rules import Access, Grant
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
@@ -77,7 +78,7 @@ def _submit(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes
     if isinstance(prepared, ErrorCode):
         in_flight.invalid = prepared
         prepared = _Columns()
-    call.services.pushes.submit(
+    taken = call.services.pushes.submit(
         Push(
             space=grant.space,
             ids=prepared.ids,
@@ -91,6 +92,9 @@ def _submit(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes
         ),
         in_flight.done,
     )
+    if not taken:
+        # Not at once: the session puts the reply in its place only after this returns.
+        asyncio.get_running_loop().call_soon(in_flight.done, Unavailable("the push was refused"))
 
 
 def push_denied(request_id: str, code: ErrorCode) -> bytes:
