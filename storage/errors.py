@@ -8,9 +8,12 @@ StorageError
 Conflicts a caller must tell apart in the normal course (a push's status) are values, not exceptions.
 """
 
-from typing import Final
+from enum import IntEnum
+from typing import Final, TypeVar
 
 import asyncpg
+
+Status = TypeVar("Status", bound=IntEnum)
 
 LOCK_NOT_AVAILABLE: Final = "55P03"
 UNIQUE_VIOLATION: Final = "23505"
@@ -61,6 +64,18 @@ class Unavailable(StorageError):
 
     def __init__(self, message: str = "storage unavailable", *, sqlstate: str | None = None) -> None:
         super().__init__(message, sqlstate=sqlstate)
+
+
+def read_status(kind: type[Status], number: int) -> Status:
+    """Return the status that a database function answered with.
+
+    Raises:
+        StorageError: this release does not know it: the function is of a newer migration.
+    """
+    try:
+        return kind(number)
+    except ValueError as error:
+        raise StorageError(f"the database answered with the unknown {kind.__name__} {number}") from error
 
 
 def translate(error: Exception) -> StorageError:

@@ -27,7 +27,7 @@ from less_sync.storage.types import (
 )
 
 PushDone = Callable[[PushOutcome | StorageError], None]
-"""Called once per submitted push, on the event loop, in cursor order within a space; must not raise."""
+"""Called once per push taken, on the event loop, in order of submission within a space; must not raise."""
 
 
 class SpaceStore(Protocol):
@@ -58,8 +58,13 @@ class SpaceStore(Protocol):
 
 class PushStore(Protocol):
     def submit(self, push: Push, done: PushDone) -> bool:
-        """Queue one push; `done` is called with its outcome. A push once queued is written even if
-        its author is gone."""
+        """Queue one push. True: `done` will be called with its outcome, and it is written even if its author
+        is gone. False: it is refused at once, because the store is closed or its author has far more queued
+        than he may, and `done` is not called.
+
+        `Unavailable` as outcome: unknown whether it was written, or certainly not; any other `StorageError`:
+        it was not written.
+        """
 
     def congested(self, author: str) -> bool:
         """True while the queue is over its bounds: readers should pause."""
@@ -76,9 +81,9 @@ class Pull(Protocol):
     def batches(self) -> AsyncIterator[Sequence[PullRow]]:
         """Yield the entries in order of (cursor, kind, id); the next batch is read ahead while one is used.
 
-        A consumer that is still at it after some seconds loses the snapshot and reads on by pages (storage
-        chapter 7.5): entries overwritten meanwhile are then missing here and come with the next pull, from
-        `meta.cursor`. To be called once.
+        A consumer that is still at it after some seconds loses the snapshot and reads on by pages
+        (docs/storage.md 7.3): entries overwritten meanwhile are then missing here and come with the next
+        pull, from `meta.cursor`. To be called once.
 
         Raises:
             Unavailable: the database was lost on the way.
@@ -236,7 +241,7 @@ class RateLimitStore(Protocol):
 
         Args:
             action: at most 32 characters.
-            actor_hash: 64 hex digits (storage chapter 5.9).
+            actor_hash: 64 hex digits (docs/storage.md 5.7).
         """
 
     async def undo(self, slot: RateSlot) -> None:

@@ -33,7 +33,7 @@ class SpacesRead:
 
 
 class PushStatus(IntEnum):
-    """What `lsync_push_v1` answers for one push (storage chapter 7.2)."""
+    """What `lsync_push_v1` answers for one push (docs/storage.md 4.1)."""
 
     WRITTEN = 0
     CONFLICT = 1
@@ -225,7 +225,7 @@ class RewrapStatus(IntEnum):
     NOT_FOUND = 3
     """No such record or file in this space."""
     CHANGED = 4
-    """Written after the caller read it, and not at the current epoch (protocol G32)."""
+    """Written after the caller read it, and not at the current epoch (docs/protocol.md 7.16)."""
     REVOKED = 5
     REMOTE_HOME = 6
     NOT_PERSONAL = 7

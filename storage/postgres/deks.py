@@ -1,7 +1,7 @@
-"""Wrapped DEKs: listing and re-wrapping (storage chapter 5.7). Implements `storage.stores.DekStore`.
+"""Wrapped DEKs: listing and re-wrapping (docs/storage.md 5.4). Implements `storage.stores.DekStore`.
 
-A listing is read by pages that hold nothing between them, as a pull by a slow client is (storage chapter
-7.5): neither a connection nor a snapshot waits for whoever reads it. Its upper bound is the space's cursor at
+A listing is read by pages that hold nothing between them, as a pull by a slow client is (docs/storage.md
+7.3): neither a connection nor a snapshot waits for whoever reads it. Its upper bound is the space's cursor at
 the first page; what is written meanwhile moves above that.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from less_sync.storage.errors import StorageError, read_status
 from less_sync.storage.postgres.pool import PostgresPool
 from less_sync.storage.postgres.space_rows import SPACE_COLUMNS, split_space
 from less_sync.storage.stores import NOBODY
@@ -96,10 +97,10 @@ class PostgresDekStore:
         )
         status, bad_epoch, missing, changed = row
         if status != _POSITIONS:
-            return RewrapStatus(status)
+            return read_status(RewrapStatus, status)
         if bad_epoch is not None and kind is DekKind.FILES:
             return RewrapStatus.EPOCH_MISMATCH
-        first, refusal = min(
+        refusals = [
             (position, refusal)
             for position, refusal in (
                 (bad_epoch, RewrapStatus.EPOCH_MISMATCH),
@@ -107,7 +108,10 @@ class PostgresDekStore:
                 (changed, RewrapStatus.CHANGED),
             )
             if position is not None
-        )
+        ]
+        if not refusals:
+            raise StorageError("the database refused a rewrap without a reason this release knows")
+        first, refusal = min(refusals)
         if refusal is RewrapStatus.NOT_FOUND and sent_ids[first - 1] is None:
             return RewrapStatus.BAD_ID
         return refusal

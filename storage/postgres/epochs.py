@@ -1,4 +1,4 @@
-"""Epochs (storage chapter 5.6). Implements `storage.stores.EpochStore`.
+"""Epochs (docs/storage.md 5.3). Implements `storage.stores.EpochStore`.
 
 Both functions hold the lock of the space's row from reading its epochs to the commit, so of several advances
 that race one wins, and the others are told the state that beat them.
@@ -6,6 +6,7 @@ that race one wins, and the others are told the state that beat them.
 
 from uuid import UUID
 
+from less_sync.storage.errors import read_status
 from less_sync.storage.postgres.pool import PostgresPool
 from less_sync.storage.stores import NOBODY
 from less_sync.storage.types import AdvanceOutcome, Caller, CompleteOutcome, EpochStatus
@@ -25,7 +26,7 @@ class PostgresEpochStore:
             "advance_epoch", space, epoch, set_min, caller.client, caller.cids, caller.local_only
         )
         status, current_epoch, rewrap_epoch = row
-        return AdvanceOutcome(EpochStatus(status), current_epoch, rewrap_epoch)
+        return AdvanceOutcome(read_status(EpochStatus, status), current_epoch, rewrap_epoch)
 
     async def complete(self, space: UUID, epoch: int, *, caller: Caller = NOBODY) -> CompleteOutcome:
         """End the re-wrapping for `epoch` if it is the pending one."""
@@ -33,4 +34,4 @@ class PostgresEpochStore:
             "complete_rewrap", space, epoch, caller.client, caller.cids, caller.local_only
         )
         status, stale_deks = row
-        return CompleteOutcome(EpochStatus(status), stale_deks)
+        return CompleteOutcome(read_status(EpochStatus, status), stale_deks)

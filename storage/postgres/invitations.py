@@ -1,4 +1,4 @@
-"""Invitations (storage chapter 5.8). Implements `storage.stores.InvitationStore`.
+"""Invitations (docs/storage.md 5.6). Implements `storage.stores.InvitationStore`.
 
 Each row stands alone and is inserted or deleted by one statement, so nothing needs a lock.
 """

@@ -1,11 +1,10 @@
-"""One lane: a queue of pushes, a connection of its own and the task that joins the two (storage chapter 7.2).
+"""One lane: a queue of pushes, a connection of its own and the task that joins the two (docs/storage.md 4.2).
 
 While a statement is in flight, arriving pushes wait; when it returns, all that wait go as the next statement.
 So a lonely push is sent at once, and under load one flush to disk serves up to sixteen.
 """
 
 import asyncio
-import logging
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
+from less_sync.storage.postgres.outage import Outage
 from less_sync.storage.postgres.push_batch import batch_arguments, outcome
 from less_sync.storage.postgres.push_one import push_one
 from less_sync.storage.queries import sql
@@ -27,7 +27,6 @@ STATEMENT_BYTES_MAX: Final = 4 * 1024 * 1024
 BACKOFF_MAX_S: Final = 1.0
 
 _LANE_SETTINGS: Final = {"lock_timeout": "200ms"}
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +48,9 @@ Result = PushOutcome | StorageError
 class Connector(Protocol):
     """Opens the connections of lanes."""
 
+    chance: random.Random
+    """Spreads the pauses before another attempt."""
+
     async def open_connection(self, settings: dict[str, str]) -> "asyncpg.Connection[asyncpg.Record]": ...
 
 
@@ -57,6 +59,7 @@ class Lane:
 
     Args:
         finish: called with entries and their results, in order within each space.
+        outage: is told of every attempt to connect.
         hold: called with a line whose `held` was just filled, because its lock did not come in 200 ms.
     """
 
@@ -66,25 +69,29 @@ class Lane:
         *,
         finish: "Callable[[Sequence[Entry], Sequence[Result]], None]",
         hold: Callable[[Line], None],
+        outage: Outage,
     ) -> None:
         self._connector = connector
         self._finish = finish
         self._hold = hold
+        self._outage = outage
         self._queue: deque[Entry] = deque()
         self._in_flight: list[Entry] = []
         self._con: asyncpg.Connection[asyncpg.Record] | None = None
         self._idle: asyncio.Future[None] | None = None
+        self._ended = False
         self.load = 0
         """Weight of everything that keeps its space on this lane."""
 
     def add(self, entry: Entry) -> None:
         """Queue one entry."""
-        self._queue.append(entry)
-        self._wake()
+        self.extend((entry,))
 
     def extend(self, entries: Sequence[Entry]) -> None:
-        """Queue entries of one space, in order."""
+        """Queue entries of one space, in order; a lane that has ended answers them at once."""
         self._queue.extend(entries)
+        if self._ended:
+            self.fail_all()
         self._wake()
 
     def _wake(self, *_: object) -> None:
@@ -102,6 +109,17 @@ class Lane:
         self._con = await self._connector.open_connection(_LANE_SETTINGS)
         self._con.add_termination_listener(self._wake)
 
+    def end(self) -> None:
+        """Answer everything queued or in flight as `Unavailable`, and whatever is added from now on."""
+        self._ended = True
+        self.fail_all()
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Drop the connection, if there is one; a statement in flight has an unknown outcome."""
+        if self._con is not None:
+            self._con.terminate()
+
     async def run(self) -> None:
         """Serve until cancelled; whatever is queued or in flight then has an unknown outcome."""
         try:
@@ -112,9 +130,7 @@ class Lane:
                 else:
                     await self._sleep(con)
         finally:
-            self._fail_all()
-            if self._con is not None:
-                self._con.terminate()
+            self.end()
 
     async def _connection(self) -> "asyncpg.Connection[asyncpg.Record]":
         """Return an open connection. Each failed attempt fails what waits, so that nobody waits long."""
@@ -123,10 +139,12 @@ class Lane:
             try:
                 await self.connect()
             except StorageError as error:
-                _log.warning("push lane cannot connect: %s", error)
-                self._fail_all()
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                self._outage.failed(self, error)
+                self.fail_all()
+                await asyncio.sleep(pause_s * self._connector.chance.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, BACKOFF_MAX_S)
+            else:
+                self._outage.connected(self)
         return self._con
 
     async def _sleep(self, con: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -177,7 +195,7 @@ class Lane:
         """Send each entry by itself: the server undid the statement they shared, or there is but one."""
         while self._in_flight:
             entry = self._in_flight[0]
-            result = await push_one(con, entry[0])
+            result = await push_one(con, entry[0], self._connector.chance)
             if isinstance(result, Unavailable):
                 self._lose(con, result)
             elif isinstance(result, StorageError) and result.sqlstate == LOCK_NOT_AVAILABLE:
@@ -200,7 +218,8 @@ class Lane:
         entries, self._in_flight = self._in_flight, []
         self._finish(entries, [error] * len(entries))
 
-    def _fail_all(self) -> None:
+    def fail_all(self) -> None:
+        """Answer everything queued or in flight as `Unavailable`."""
         entries = [*self._in_flight, *self._queue]
         self._in_flight = []
         self._queue.clear()

@@ -1,4 +1,4 @@
-"""Pushes that wait together go together (storage chapter 7.2). Implements `storage.stores.PushStore`.
+"""Pushes that wait together go together (docs/storage.md 4.2). Implements `storage.stores.PushStore`.
 
 The lock of a space's row is held until its commit is flushed, so pushes to one space are serial, a flush
 each, and each statement costs about 100 µs of Python. Lanes let what waits share both. A space keeps its lane
@@ -9,13 +9,15 @@ connection, up to the pool's lock time-out, its later ones stand behind it, and 
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Self
 from uuid import UUID
 
+import structlog
+
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
 from less_sync.storage.postgres.lane import Entry, Lane, Line, Result
+from less_sync.storage.postgres.outage import Outage
 from less_sync.storage.postgres.push_one import push_one
 from less_sync.storage.stores import PushDone
 from less_sync.storage.types import Push
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 _ENTRY_BYTES: Final = 1024
 """What a queued push and each of its changes weigh beside their payload."""
 _REFUSE_FACTOR: Final = 4
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class PushLanes:
@@ -45,7 +47,8 @@ class PushLanes:
         queue_bytes_max: int = 32 * 1024 * 1024,
     ) -> None:
         self._pool = pool
-        self._lanes = [Lane(pool, finish=self._finish, hold=self._hold) for _ in range(lanes)]
+        outage = Outage(asyncio.get_running_loop().time)
+        self._lanes = [Lane(pool, finish=self._finish, hold=self._hold, outage=outage) for _ in range(lanes)]
         self._lines: dict[UUID, Line] = {}
         self._entries_max = entries_max
         self._queue_bytes_max = queue_bytes_max
@@ -58,6 +61,9 @@ class PushLanes:
         self._held_slots = asyncio.Semaphore(max(1, pool.max_connections // 4))
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = False
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._ended = asyncio.Event()
 
     @classmethod
     async def start(cls, pool: "PostgresPool", *, lanes: int = 2) -> Self:
@@ -72,14 +78,54 @@ class PushLanes:
         return started
 
     async def open(self) -> None:
-        """Connect every lane and begin to serve. Raises as `start` does."""
-        await asyncio.gather(*(lane.connect() for lane in self._lanes))
+        """Connect every lane and begin to serve. Raises as `start` does; no connection is then left open."""
+        try:
+            attempts = await asyncio.gather(*(lane.connect() for lane in self._lanes), return_exceptions=True)
+            for failed in attempts:
+                if failed is not None:
+                    raise failed
+        except BaseException:
+            for lane in self._lanes:
+                lane.disconnect()
+            raise
         self._open = True
-        for lane in self._lanes:
-            self._own(asyncio.create_task(lane.run(), name="push lane"))
+        for number, lane in enumerate(self._lanes, 1):
+            self._tasks.add(asyncio.create_task(self._run(lane), name=f"push lane {number}"))
+        await asyncio.sleep(0)  # they all begin: a task cancelled before its first step would end unnoticed
+
+    async def watch(self) -> None:
+        """Return once the lanes are closed.
+
+        Raises:
+            StorageError: a lane ended unexpectedly; the cause is chained. Nothing is taken any more, and what
+                that lane had was answered as `Unavailable`.
+        """
+        await self._ended.wait()
+        if self._failure is not None:
+            raise StorageError("a push lane ended unexpectedly") from self._failure
+
+    async def _run(self, lane: Lane) -> None:
+        """Serve one lane. If it ends before it was asked to, no push is taken any more.
+
+        A lane that is gone would swallow the pushes of its spaces, so the server must hear of it (`watch`).
+        """
+        failure: BaseException = RuntimeError("the lane returned")
+        try:
+            await lane.run()
+        except Exception as error:
+            failure = error
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            if not self._closing and self._failure is None:
+                self._open = False
+                self._failure = failure
+                _log.error("a push lane ended unexpectedly", exc_info=failure)
+                self._ended.set()
 
     def submit(self, push: Push, done: PushDone) -> bool:
-        """Queue one push; `done` is called with its outcome, later, even when the push is refused at once.
+        """Queue one push; False when it is refused at once, and `done` is then not called.
 
         A push once queued is written even if its author is gone.
         """
@@ -119,12 +165,22 @@ class PushLanes:
                     self._empty.clear()
                     await self._empty.wait()
         except TimeoutError:
-            _log.warning("push lanes closed with %d pushes unwritten", self._entries)
+            _log.warning("push lanes closed with pushes unwritten", pushes=self._entries)
         finally:
-            tasks = list(self._tasks)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._closing = True
+            await self._end_tasks()
+            self._ended.set()
+
+    async def _end_tasks(self) -> None:
+        """Cancel what runs and answer what it left: a task cancelled before its first step answers nobody."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for lane in self._lanes:
+            lane.end()
+        for line in list(self._lines.values()):
+            self._fail_held(line)
 
     def _over(self, factor: int) -> bool:
         return (
@@ -153,7 +209,16 @@ class PushLanes:
             self._empty.set()
 
     def _hold(self, line: Line) -> None:
-        self._own(asyncio.create_task(self._serve_held(line), name="push lock wait"))
+        self._tasks.add(asyncio.create_task(self._wait_held(line), name="push lock wait"))
+
+    async def _wait_held(self, line: Line) -> None:
+        """Serve a held line as a task of its own, which is cancelled when the lanes are closed."""
+        try:
+            await self._serve_held(line)
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.discard(task)
 
     async def _serve_held(self, line: Line) -> None:
         """Wait for the lock of one space; then give its pushes back to their lane.
@@ -173,23 +238,25 @@ class PushLanes:
                     break
                 failed = [held.popleft() for _ in range(stood)]
                 self._finish(failed, [result] * stood)
-        except asyncio.CancelledError:
-            self._finish(list(held), [Unavailable()] * len(held))
-            held.clear()
+        except BaseException:
+            self._fail_held(line)
             raise
         line.held = None
         line.lane.extend(held)
 
+    def _fail_held(self, line: Line) -> None:
+        """Answer everything of a space that waits beside its lane."""
+        if line.held:
+            entries = list(line.held)
+            line.held.clear()
+            self._finish(entries, [Unavailable()] * len(entries))
+
     async def _push_held(self, push: Push) -> Result:
         try:
             async with self._held_slots, self._pool.connection() as con:
-                return await push_one(con, push)
+                return await push_one(con, push, self._pool.chance)
         except Exception as error:
             return translate(error)
-
-    def _own(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _load(lane: Lane) -> int:

@@ -1,4 +1,4 @@
-"""Deleting what has expired, in the background (storage chapter 6).
+"""Deleting what has expired, in the background (docs/storage.md 10).
 
 Batches are short transactions, so nobody waits long for a row and vacuum is not held back. One process at a
 time: each batch takes a lock that ends with its transaction; whoever does not get it has nothing to do. No

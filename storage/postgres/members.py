@@ -1,8 +1,9 @@
-"""The membership log (storage chapter 5.5). Implements `storage.stores.MemberStore`."""
+"""The membership log (docs/storage.md 5.2). Implements `storage.stores.MemberStore`."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
+from less_sync.storage.errors import read_status
 from less_sync.storage.postgres.pool import PostgresPool
 from less_sync.storage.postgres.space_rows import SPACE_COLUMNS, split_space
 from less_sync.storage.stores import NOBODY
@@ -42,7 +43,7 @@ class PostgresMemberStore:
             caller.local_only,
         )
         status, chain_seq, cursor, version = row
-        return AppendOutcome(AppendStatus(status), chain_seq, cursor, version)
+        return AppendOutcome(read_status(AppendStatus, status), chain_seq, cursor, version)
 
     async def list(self, space: UUID, since_seq: int, *, cids: Sequence[str] = ()) -> MemberLog | None:
         """Read the entries after `since_seq`. One statement is one snapshot: version and entries agree."""

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: one pool, and connections of their own for the lanes (storage chapter 3).
+"""Connections to PostgreSQL: one pool, and connections of their own for the lanes (docs/storage.md 8).
 
 Nothing that uses a pooled connection leaves session state behind (no LISTEN, no session lock, no SET outside
 a transaction), so asyncpg's reset on release, a round trip per use, is switched off. Every connection is
@@ -9,12 +9,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
 
-from less_sync.storage.errors import REPEATABLE, Unavailable, translate
+from less_sync.storage.errors import REPEATABLE, StorageError, Unavailable, translate
+from less_sync.storage.postgres.place import place_of, reason_of
 from less_sync.storage.postgres.url import split_url
 from less_sync.storage.queries import sql
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PooledConnection
 
 T = TypeVar("T")
+
+Connect: TypeAlias = Any  # the driver types what it takes here as a private, generic protocol
+"""Opens a connection: `asyncpg.connect`, or what stands in for it."""
+
+CHANCE: Final = random.SystemRandom()
 
 SESSION_SETTINGS: Final[Mapping[str, str]] = {
     "application_name": "less-sync",
@@ -69,9 +75,15 @@ class PostgresPool:
         *,
         max_connections: int,
         acquire_timeout_s: float,
+        connect: Connect = asyncpg.connect,
+        chance: random.Random = CHANCE,
     ) -> None:
         self._pool = pool
         self._url = url
+        self._place = place_of(url)
+        self._connect = connect
+        self.chance = chance
+        """Where pauses before another attempt get their spread from."""
         self.acquire_timeout_s = acquire_timeout_s
         self.max_connections = max_connections
 
@@ -84,11 +96,15 @@ class PostgresPool:
         connect_timeout_s: float = 15.0,
         connect_pause_s: float = 1.0,
         acquire_timeout_s: float = 10.0,
+        connect: Connect = asyncpg.connect,
+        chance: random.Random = CHANCE,
     ) -> Self:
         """Connect once, trying again every `connect_pause_s` for `connect_timeout_s`.
 
         Args:
             url: `postgres://` or `postgresql://`, with libpq's options; those only sqlx knows are dropped.
+            connect: opens a connection as `asyncpg.connect` does; those of the lanes too.
+            chance: spreads the pauses before another attempt.
 
         Raises:
             Unavailable: the database did not let us in within `connect_timeout_s`.
@@ -96,17 +112,24 @@ class PostgresPool:
         """
         deadline = asyncio.get_running_loop().time() + connect_timeout_s
         while True:
-            pool = _create_pool(url, max_connections)
+            pool = _create_pool(url, max_connections, connect)
             try:
                 await pool
             except Exception as error:
-                failed = translate(error)
+                failed = _not_connected(place_of(url), error)
                 remaining = deadline - asyncio.get_running_loop().time()
                 if not isinstance(failed, Unavailable) or remaining <= 0:
                     raise failed from error
                 await asyncio.sleep(min(connect_pause_s, remaining))
             else:
-                return cls(pool, url, max_connections=max_connections, acquire_timeout_s=acquire_timeout_s)
+                return cls(
+                    pool,
+                    url,
+                    max_connections=max_connections,
+                    acquire_timeout_s=acquire_timeout_s,
+                    connect=connect,
+                    chance=chance,
+                )
 
     @asynccontextmanager
     async def connection(self) -> "AsyncIterator[PooledConnection]":
@@ -116,10 +139,13 @@ class PostgresPool:
             Unavailable: none became free, or none could be opened, in time.
         """
         try:
-            async with asyncio.timeout(self.acquire_timeout_s):
+            async with asyncio.timeout(self.acquire_timeout_s) as waiting:
                 con = await self._pool.acquire()
         except Exception as error:
-            raise translate(error) from error
+            if waiting.expired():
+                text = f"no connection to {self._place} became free within {self.acquire_timeout_s:g} s"
+                raise Unavailable(text) from error
+            raise _not_connected(self._place, error) from error
         try:
             yield con
         except asyncpg.InternalClientError:
@@ -148,7 +174,7 @@ class PostgresPool:
             except Exception as error:
                 if attempt == _ATTEMPTS or not _may_repeat(error):
                     raise translate(error) from error
-            await asyncio.sleep(random.uniform(0.01, 0.05))
+            await asyncio.sleep(self.chance.uniform(0.01, 0.05))
         raise AssertionError("the last attempt returns or raises")
 
     async def fetch(self, name: str, *args: object) -> list[asyncpg.Record]:
@@ -164,10 +190,9 @@ class PostgresPool:
             StorageError: it refused.
         """
         try:
-            con = await _connect(self._url, settings)
+            return await _connect(self._connect, self._url, settings)
         except Exception as error:
-            raise translate(error) from error
-        return con
+            raise _not_connected(self._place, error) from error
 
     async def aclose(self, timeout_s: float) -> None:
         """Close every connection; those still in use after `timeout_s` are cut."""
@@ -178,6 +203,15 @@ class PostgresPool:
             self._pool.terminate()
 
 
+def _not_connected(place: str, error: Exception) -> StorageError:
+    """The storage error for a connection that was not made, which says where to and why not."""
+    failed = translate(error)
+    text = f"cannot connect to {place}: {reason_of(error)}"
+    if isinstance(failed, Unavailable):
+        return Unavailable(text, sqlstate=failed.sqlstate)
+    return StorageError(text, sqlstate=failed.sqlstate, constraint=failed.constraint)
+
+
 def _may_repeat(error: Exception) -> bool:
     """Nothing was done: the server undid it, or the driver found the connection closed before sending."""
     if isinstance(error, asyncpg.PostgresError):
@@ -185,7 +219,7 @@ def _may_repeat(error: Exception) -> bool:
     return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
 
 
-def _create_pool(url: str, max_connections: int) -> "asyncpg.Pool[asyncpg.Record]":
+def _create_pool(url: str, max_connections: int, connect: Connect) -> "asyncpg.Pool[asyncpg.Record]":
     dsn, settings = split_url(url)
     return asyncpg.create_pool(
         dsn,
@@ -194,6 +228,7 @@ def _create_pool(url: str, max_connections: int) -> "asyncpg.Pool[asyncpg.Record
         max_size=max_connections,
         max_inactive_connection_lifetime=_IDLE_LIFETIME_S,
         max_cached_statement_lifetime=0,  # 0: for ever; the default prepares again every five minutes
+        connect=connect,
         timeout=_CONNECT_TIMEOUT_S,
         command_timeout=_COMMAND_TIMEOUT_S,
         server_settings={**SESSION_SETTINGS, **settings},
@@ -202,9 +237,11 @@ def _create_pool(url: str, max_connections: int) -> "asyncpg.Pool[asyncpg.Record
     )
 
 
-async def _connect(url: str, extra: Mapping[str, str]) -> "asyncpg.Connection[asyncpg.Record]":
+async def _connect(
+    connect: Connect, url: str, extra: Mapping[str, str]
+) -> "asyncpg.Connection[asyncpg.Record]":
     dsn, settings = split_url(url)
-    con: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+    con: asyncpg.Connection[asyncpg.Record] = await connect(
         dsn,
         timeout=_CONNECT_TIMEOUT_S,
         command_timeout=_COMMAND_TIMEOUT_S,

@@ -1,4 +1,4 @@
-"""Reads one long pull: first from a portal, then, when that grows old, by pages (storage chapter 7.5).
+"""Reads one long pull: first from a portal, then by pages (docs/storage.md 7.2 and 7.3).
 
 A task of its own fetches and hands over; it fetches the next batch while the consumer uses the one before,
 and no further, so two batches are in memory and a slow consumer stops the database. All of its state is the

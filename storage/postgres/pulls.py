@@ -1,4 +1,4 @@
-"""Pulls (storage chapter 7.5). Implements `storage.stores.PullStore`.
+"""Pulls (docs/storage.md 7). Implements `storage.stores.PullStore`.
 
 Almost every pull is one page and one round trip: state of the space and entries in one statement, which is
 one snapshot. Where the page is full, or leaves out a large value, it is discarded and a `PullReader` starts.

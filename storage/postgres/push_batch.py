@@ -1,15 +1,16 @@
-"""Pushes to statement arguments and result rows to outcomes (storage chapter 7.2)."""
+"""Pushes to statement arguments and result rows to outcomes (docs/storage.md 4.1 and 4.2)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from less_sync.storage.errors import StorageError
 from less_sync.storage.types import Push, PushOutcome, PushStatus
 
 if TYPE_CHECKING:
     import asyncpg
 
-_STATUS: Final = tuple(PushStatus)
+_STATUS: Final = {int(status): status for status in PushStatus}
 _NO_CIDS: Final = (1, 0)  # last below first: the statement passes NULL
 
 
@@ -72,11 +73,18 @@ def batch_arguments(pushes: Sequence[Push]) -> tuple[list[Any], ...]:  # Any: on
     )
 
 
-def outcome(row: "asyncpg.Record") -> PushOutcome:
-    """Read one result row of either query."""
-    status, cursor, key_generation, rewrap_epoch, file_ids, file_records = row
+def outcome(row: "asyncpg.Record") -> PushOutcome | StorageError:
+    """Read one result row of either query.
+
+    A status this release does not know concerns its own push alone: it is returned as an error, not raised,
+    because the pushes of the other rows are committed and must not be sent again.
+    """
+    number, cursor, key_generation, rewrap_epoch, file_ids, file_records = row
+    status = _STATUS.get(number)
+    if status is None:
+        return StorageError(f"a push was answered with the unknown status {number}")
     return PushOutcome(
-        _STATUS[status],
+        status,
         cursor,
         key_generation or 0,
         rewrap_epoch,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _ATTEMPTS: Final = 3
 
 
-async def push_one(con: "Connection", push: Push) -> PushOutcome | StorageError:
+async def push_one(con: "Connection", push: Push, chance: random.Random) -> PushOutcome | StorageError:
     """Send one push as its own statement and return what became of it.
 
     The function takes the lock of the space's row, checks and writes; autocommit makes it one transaction.
@@ -33,5 +33,5 @@ async def push_one(con: "Connection", push: Push) -> PushOutcome | StorageError:
                 return failed
         else:
             return outcome(rows[0])
-        await asyncio.sleep(random.uniform(0.01, 0.05))
+        await asyncio.sleep(chance.uniform(0.01, 0.05))
     raise AssertionError("the last attempt returns")

@@ -1,4 +1,4 @@
-"""Rate limits that hold over all processes (storage chapter 5.9). Implements `storage.stores.RateLimitStore`.
+"""Rate limits that hold over all processes (docs/storage.md 5.7). Implements `storage.stores.RateLimitStore`.
 
 `lsync_rate_take_v1` counts and inserts under an advisory lock of action and actor that ends with its
 transaction: those who take at once take turns, and each sees the slots of those before.

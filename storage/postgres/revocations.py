@@ -1,10 +1,11 @@
-"""Revocations (storage chapter 5.8). Implements `storage.stores.RevocationStore`.
+"""Revocations (docs/storage.md 5.5). Implements `storage.stores.RevocationStore`.
 
 They are read with the space they are in: `read_spaces`, and within every mutation.
 """
 
 from uuid import UUID
 
+from less_sync.storage.errors import read_status
 from less_sync.storage.postgres.pool import PostgresPool
 from less_sync.storage.stores import NOBODY
 from less_sync.storage.types import Caller, RevokeStatus
@@ -23,4 +24,4 @@ class PostgresRevocationStore:
         one that used the CID has been committed before, or will be refused.
         """
         [row] = await self._pool.fetch("revoke", space, cid, caller.client, caller.cids, caller.local_only)
-        return RevokeStatus(row[0])
+        return read_status(RevokeStatus, row[0])

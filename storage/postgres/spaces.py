@@ -1,4 +1,4 @@
-"""Spaces: read, create (storage chapter 5.1). Implements `storage.stores.SpaceStore`.
+"""Spaces: read, create (docs/storage.md 5.1). Implements `storage.stores.SpaceStore`.
 
 Reads that wait together go together: while one query is on its way, the ids others ask for are gathered, and
 the next query reads them all. A lonely read is sent at once; when many clients connect together, one round

@@ -1,4 +1,4 @@
-"""Database URLs as both the existing servers' driver and ours understand them (storage chapter 3)."""
+"""Database URLs as both the existing servers' driver and ours understand them (docs/storage.md 8.4)."""
 
 import re
 from typing import Final

@@ -1,10 +1,18 @@
-"""A door in front of Postgres that a test can shut: connections through it break and are refused."""
+"""Doors in front of Postgres that a test can shut: one in the network, one where the pool connects."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+
+if TYPE_CHECKING:
+    _Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    _Connection = asyncpg.Connection
 
 
 class Gate:
@@ -69,3 +77,36 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     writer.close()
+
+
+class Broken(BaseException):
+    """What no code expects of a connection."""
+
+
+class Breakable(_Connection):
+    """A real connection that can be made to fail as no connection should."""
+
+    broken = False
+
+    async def fetch(self, *args: Any, **options: Any) -> Any:
+        if self.broken:
+            raise Broken
+        return await super().fetch(*args, **options)
+
+
+class Connector:
+    """Opens real connections as `asyncpg.connect` does, keeps them, and refuses when the test says so."""
+
+    def __init__(self) -> None:
+        self.opened: list[Breakable] = []
+        self.attempts = 0
+        self.attempts_max: int | None = None
+        """Further ones are refused."""
+
+    async def __call__(self, *args: Any, **options: Any) -> Breakable:
+        self.attempts += 1
+        if self.attempts_max is not None and self.attempts > self.attempts_max:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
+        con: Breakable = await asyncpg.connect(*args, **{**options, "connection_class": Breakable})
+        self.opened.append(con)
+        return con

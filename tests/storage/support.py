@@ -55,10 +55,15 @@ def make_push(
     )
 
 
+class Refused(StorageError):
+    """What a test hears of a push that was refused at once."""
+
+
 def submit(lanes: PushStore, push: Push) -> "asyncio.Future[PushOutcome | StorageError]":
-    """Submit and return a future of what `done` is called with."""
+    """Submit and return a future of what `done` is called with; `Refused` if the push was refused."""
     future: asyncio.Future[PushOutcome | StorageError] = asyncio.get_running_loop().create_future()
-    lanes.submit(push, future.set_result)
+    if not lanes.submit(push, future.set_result):
+        future.set_result(Refused())
     return future
 
 
@@ -108,6 +113,14 @@ async def started(pool: PostgresPool, *, lanes: int = 2) -> AsyncIterator[PushLa
         yield opened_lanes
     finally:
         await opened_lanes.aclose(5.0)
+
+
+@asynccontextmanager
+async def locked(pool: PostgresPool, space: UUID) -> AsyncIterator[None]:
+    """Hold the row of a space, as a transaction of the existing server would."""
+    async with pool.connection() as con, con.transaction():
+        await con.fetch("SELECT cursor FROM spaces WHERE id = $1 FOR UPDATE", space)
+        yield
 
 
 async def lock_waits(con: "PooledConnection", count: int) -> None:

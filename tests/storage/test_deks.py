@@ -1,4 +1,4 @@
-"""Re-wrapping of DEKs, behaviours 64-67 of storage chapter 9."""
+"""Re-wrapping of DEKs, docs/storage.md 5.4."""
 
 import asyncio
 from collections.abc import Sequence

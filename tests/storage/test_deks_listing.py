@@ -1,4 +1,4 @@
-"""Listings of DEKs, behaviours 51, 64 and 65 of storage chapter 9, and large spaces."""
+"""Listings of DEKs, docs/storage.md 5.4, and large spaces."""
 
 import tracemalloc
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Epochs, behaviours 60-63 of storage chapter 9."""
+"""Epochs, docs/storage.md 5.3."""
 
 import asyncio
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""Invitations, behaviours 69-71 of storage chapter 9."""
+"""Invitations, docs/storage.md 5.6."""
 
 import asyncio
 from collections.abc import Sequence

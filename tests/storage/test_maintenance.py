@@ -1,4 +1,4 @@
-"""Purging in the background (storage chapter 6)."""
+"""Purging in the background (docs/storage.md 10)."""
 
 import asyncio
 from typing import Final

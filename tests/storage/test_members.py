@@ -1,4 +1,4 @@
-"""The membership log, behaviours 54-59 of storage chapter 9."""
+"""The membership log, docs/storage.md 5.2."""
 
 import asyncio
 from hashlib import sha256

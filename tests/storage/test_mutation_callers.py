@@ -1,4 +1,4 @@
-"""Who may change a space is decided under its lock, in every mutation alike (storage chapter 7.1, rule 7)."""
+"""Who may change a space is decided under its lock, in every mutation alike (docs/storage.md 3.1, rule 7)."""
 
 from collections.abc import Awaitable, Callable
 from enum import IntEnum

@@ -1,4 +1,4 @@
-"""What one pull delivers: behaviours 30-36 and 38 of storage chapter 9."""
+"""What one pull delivers: docs/storage.md 7.1."""
 
 import random
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""Pulls that do not fit a page: behaviours 37 and 39-43 of storage chapter 9."""
+"""Pulls that do not fit a page: docs/storage.md 7.2 and 7.3."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Many writers of one space, ours and the existing server's: behaviour 25 of storage chapter 9."""
+"""Many writers of one space, ours and the existing server's: docs/storage.md 4.2."""
 
 import asyncio
 import random
@@ -79,7 +79,8 @@ async def test_eight_writers_of_both_servers_lose_no_update(
                 if number % 3 == 0:
                     cursor = await push_as_the_existing_server(con, space, changes)
                 else:
-                    result = await (push_one(con, push) if number % 3 == 1 else submit(lanes, push))
+                    alone = number % 3 == 1
+                    result = await (push_one(con, push, pool.chance) if alone else submit(lanes, push))
                     assert not isinstance(result, Exception)
                     assert result.status in (PushStatus.WRITTEN, PushStatus.CONFLICT)
                     cursor = result.cursor or None

@@ -1,4 +1,4 @@
-"""What a push does to files and to other spaces: behaviours 22, 23 and 28 of storage chapter 9."""
+"""What a push does to files and to other spaces: docs/storage.md 4.1."""
 
 import asyncio
 from uuid import UUID, uuid4

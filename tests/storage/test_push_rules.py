@@ -1,4 +1,4 @@
-"""What one push may do: behaviours 8-17, 21, 24, 26 and 27 of storage chapter 9."""
+"""What one push may do: docs/storage.md 4.1."""
 
 from uuid import UUID, uuid4
 

@@ -1,4 +1,4 @@
-"""Rate limits, behaviour 72 of storage chapter 9."""
+"""Rate limits, docs/storage.md 5.7."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Revocations, behaviour 68 of storage chapter 9, and mutations that race with one."""
+"""Revocations, docs/storage.md 5.5, and mutations that race with one."""
 
 import asyncio
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""Spaces, behaviours 1-5 and 7 of storage chapter 9."""
+"""Spaces, docs/storage.md 5.1."""
 
 import asyncio
 from uuid import uuid4
