@@ -248,3 +248,26 @@ async def test_a_member_that_stops_reading_is_closed_and_nobody_else_notices(dat
         for reader in readers:
             assert (await reader.push())["ok"]
         assert len(live.services.presence) == 0
+
+
+async def test_presence_that_does_not_fit_the_answer_of_subscribe_follows_as_notifications(
+    database_url: str,
+) -> None:
+    limits = Limits(presence_answer_bytes=3 * 400)
+    async with live_server(database_url, limits) as live:
+        alice = Person("alice")
+        there, comes = await live.join(alice), await live.join(alice)
+        spaces = [await there.create_space(alice) for _ in range(8)]
+        ucans = {space: alice.grant(alice, space) for space in spaces}
+        for space in spaces:
+            await there.subscribe(space, ucan=ucans[space])
+            there.notify("presence.set", {"space": space, "data": bytes(300)})
+        await live.settled(there)
+        entries = [{"id": space, "since": 0, "ucan": ucans[space], "presence": True} for space in spaces]
+        answer = await comes.call("subscribe", {"spaces": entries})
+        told = [entry["id"] for entry in answer["spaces"] if entry.get("peers")]
+        assert told == spaces[:3]
+        followed = [await comes.next() for _ in spaces[3:]]
+        assert [notice.params["space"] for notice in followed] == spaces[3:]  # type: ignore[union-attr, index]  # else it fails
+        assert {notice.method for notice in followed} == {"presence"}  # type: ignore[union-attr]  # as above
+        assert await comes.heard() == []
