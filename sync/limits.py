@@ -11,6 +11,9 @@ class Limits:
     auth_timeout_s: float = 5.0
     handshake_timeout_s: float = 15.0
     unauthenticated_sessions: int = 1000
+    first_message_bytes: int = 32 * 1024
+    first_message_frames: int = 64
+    pipelined_bytes: int = 8 * 1024 * 1024
     keepalive_interval_s: float = 30.0
     silence_timeout_s: float = 60.0
     lifetime_s: float = 3600.0

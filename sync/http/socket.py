@@ -4,11 +4,13 @@ uvicorn is given the class as `Config(ws=...)` and asks three things of it: to l
 connections, to be an asyncio protocol, and to have a `shutdown`. This one hands a message straight to the
 session and a frame straight to the transport: no ASGI task, queue or wake-up in between. Of websockets'
 sans-I/O core only the receiving half is used; what is sent was framed by `ws_frame`, unmasked, unfragmented.
+
+A stranger is given little: one message of 32 KiB, and what one read brings behind it waits unread, out of a
+share of all connections, until the session says `accepted` (docs/protocol.md 2.3).
 """
 
 import asyncio
-import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Protocol, cast
 
 from uvicorn.config import Config
@@ -16,12 +18,12 @@ from uvicorn.server import ServerState
 from websockets.frames import Close as CloseData
 from websockets.frames import CloseCode as WebSocketCloseCode
 from websockets.frames import Frame, Opcode
-from websockets.protocol import OPEN, SERVER
-from websockets.protocol import Protocol as WebSocketCore
 from websockets.utils import accept_key
 
 from less_sync.sync.http.framing import PING, ws_frame, ws_header
 from less_sync.sync.http.headers import COMMON_HEADERS
+from less_sync.sync.http.receiver import Receiver
+from less_sync.sync.http.shared_bytes import SharedBytes
 from less_sync.sync.http.upgrade import UpgradeRequest
 from less_sync.sync.protocol import codes
 from less_sync.sync.protocol.codes import Close
@@ -32,11 +34,8 @@ from less_sync.sync.session.session import SessionWire
 
 CLIENT_PATH: Final = b"/api/v1/ws"
 
-_LOGGER = logging.getLogger(__name__)
 _COMMON = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS)
 _WRITE_BUFFER_BYTES = 256 * 1024
-_FRAGMENTS_MAX = 1024
-"""Pieces of a fragmented message kept apart; beyond, they are joined, so that empty ones cost nothing."""
 
 
 class SocketSession(Protocol):
@@ -70,29 +69,14 @@ SessionFactory = Callable[[SessionWire], SocketSession]
 """Makes the session of one connection that was just upgraded."""
 
 
-class _Receiver(WebSocketCore):
-    """websockets' core past the handshake; it reports a violation instead of closing in its own words."""
-
-    failure: WebSocketCloseCode | int | None = None
-
-    def fail(self, code: WebSocketCloseCode | int, reason: str = "") -> None:
-        self.failure = code
-        self.parser = self._swallow()
-        next(self.parser)
-
-    def _swallow(self) -> Generator[None]:
-        """Discard input for good: the rest of an oversize message, frames after a violation."""
-        while True:
-            self.reader.discard()
-            yield
-
-
 class ClientSocket(asyncio.Protocol):
     """One upgraded TCP connection. Subclassed by `websocket_protocol`, which binds the services."""
 
     services: ClassVar[Services]
     factories: ClassVar[Mapping[bytes, SessionFactory]]
     """Raw path to what serves it. A request for any other path is not upgraded."""
+    pipelined: ClassVar[SharedBytes]
+    """What has come behind first messages whose tokens are being looked at."""
 
     __slots__ = (
         "_close_deadline",
@@ -100,10 +84,13 @@ class ClientSocket(asyncio.Protocol):
         "_connections",
         "_failed",
         "_fragments",
+        "_held_bytes",
         "_loop",
         "_receiver",
         "_session",
+        "_taking",
         "_text",
+        "_waiting",
         "_writable",
         "transport",
         "write",
@@ -118,10 +105,14 @@ class ClientSocket(asyncio.Protocol):
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         self._connections = server_state.connections
         self._loop = asyncio.get_running_loop()
-        self._receiver = _Receiver(
-            SERVER, state=OPEN, max_size=self.services.limits.frame_bytes, logger=_LOGGER
+        limits = self.services.limits
+        self._receiver = Receiver(
+            first_message_bytes=limits.first_message_bytes, first_frames=limits.first_message_frames
         )
-        self._fragments: list[bytes] = []
+        self._fragments = bytearray()
+        self._taking = False
+        self._waiting = False
+        self._held_bytes = 0
         self._text = False
         self._session: SocketSession | None = None
         self._writable = True
@@ -168,14 +159,28 @@ class ClientSocket(asyncio.Protocol):
     # Bytes and messages in.
 
     def data_received(self, data: bytes) -> None:
-        """Feed the receiver; messages that came before a violation are handled before it."""
-        session, receiver = self._session, self._receiver
+        """Feed the receiver."""
+        session = self._session
         if session is None:
             return  # refused: whatever follows is not read
         session.heard = True
-        receiver.receive_data(data)
-        for event in receiver.events_received():
-            self._frame_received(session, cast(Frame, event))
+        self._receiver.receive_data(data)
+        self._take(session)
+
+    def _take(self, session: SocketSession) -> None:
+        """Handle what the receiver has; messages that came before a violation are handled before it."""
+        receiver = self._receiver
+        self._taking = True
+        try:
+            while events := receiver.events_received():
+                for event in events:
+                    self._frame_received(session, cast(Frame, event))
+                if receiver.held and receiver.trusted:
+                    receiver.resume()
+        finally:
+            self._taking = False
+        if receiver.held:
+            self._await_token(session)
         if receiver.failure is not None and not self._failed:
             self._failed = True
             too_big = receiver.failure == WebSocketCloseCode.MESSAGE_TOO_BIG
@@ -188,7 +193,7 @@ class ClientSocket(asyncio.Protocol):
                 if frame.fin:
                     self._message_received(session, bytes(frame.data))
                 else:
-                    self._fragments = [bytes(frame.data)]
+                    self._fragments = bytearray(frame.data)
             case Opcode.CONT:
                 self._fragment_received(session, frame)
             case Opcode.PING:
@@ -199,12 +204,11 @@ class ClientSocket(asyncio.Protocol):
                 pass
 
     def _fragment_received(self, session: SocketSession, frame: Frame) -> None:
-        self._fragments.append(bytes(frame.data))
+        # One buffer: a list of pieces would cost more than they hold, if they are small.
+        self._fragments += frame.data
         if frame.fin:
-            fragments, self._fragments = self._fragments, []
-            self._message_received(session, b"".join(fragments))
-        elif len(self._fragments) > _FRAGMENTS_MAX:
-            self._fragments = [b"".join(self._fragments)]
+            data, self._fragments = bytes(self._fragments), bytearray()
+            self._message_received(session, data)
 
     def _message_received(self, session: SocketSession, data: bytes) -> None:
         if session.closing:
@@ -228,13 +232,40 @@ class ClientSocket(asyncio.Protocol):
         session.lost()
         self.transport.close()
 
+    # The time in which a token is looked at.
+
+    def accepted(self) -> None:
+        """The session knows who is there: go on reading, by the bounds of messages after the first."""
+        self._receiver.trust(self.services.limits.frame_bytes)
+        if self._session is not None and not self._taking:  # else whoever takes goes on
+            self._end_wait()
+            if self._receiver.held:
+                self._receiver.resume()
+                self._take(self._session)
+
+    def _await_token(self, session: SocketSession) -> None:
+        """Read nothing until the token is accepted. What came in the same read stays as it is."""
+        if self._waiting:
+            return
+        self._waiting = True
+        self.pause_reading()
+        unread = self._receiver.unread_bytes
+        if self.pipelined.take(unread):
+            self._held_bytes = unread
+        else:
+            session.close(codes.AUTH_UNAVAILABLE)
+
+    def _end_wait(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self.pipelined.give_back(self._held_bytes)
+            self._held_bytes = 0
+            self.resume_reading()
+
     def eof_received(self) -> None:
         """The peer has shut its half: the transport closes itself."""
 
     # What the session asks for.
-
-    def accepted(self) -> None:
-        """The session knows who is there."""
 
     def unsent_bytes(self) -> int:
         """Bytes the transport still buffers."""
@@ -263,6 +294,8 @@ class ClientSocket(asyncio.Protocol):
         if self._closing_handshake or self.transport.is_closing():
             return
         self._closing_handshake = True
+        self._end_wait()
+        self._receiver.close_only()
         # With a mark of 0 `pause_writing` and `resume_writing` tell whether anything is unsent.
         self.transport.set_write_buffer_limits(high=0)
         data = CloseData(int(close.code), close.reason).serialize()
@@ -303,6 +336,7 @@ class ClientSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up."""
+        self._end_wait()
         if self._close_deadline is not None:
             self._close_deadline.cancel()
         if self._session is not None:
@@ -322,6 +356,7 @@ def websocket_protocol(
     class BoundSocket(ClientSocket):
         __slots__ = ()
         services = bound
+        pipelined = SharedBytes(bound.limits.pipelined_bytes)
         factories = {CLIENT_PATH: client_sessions(bound)} if routes is None else routes
 
     return BoundSocket

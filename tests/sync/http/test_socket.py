@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 import cbor2
 import pytest
@@ -232,23 +233,27 @@ async def test_a_peer_that_never_closes_is_dropped_after_the_close_timeout(datab
 
 
 async def test_a_lost_connection_frees_its_place_and_its_subscriptions(database_url: str) -> None:
-    async with live_server(database_url) as live:
+    def heard_by(live: Live, space: str) -> int:
+        return live.services.broker.publish(UUID(space), lambda _spelling: ws_frame(b"\xf6"))
+
+    async with live_server(database_url, Limits(connections_per_mailbox=1)) as live:
         client = await live.connect()
         await client.subscribe()
-        assert len(live.services.sessions) == 1
+        assert (len(live.services.sessions), heard_by(live, client.space)) == (1, 1)
         client.socket.abort()
-        other = await live.connect()
-        while len(live.services.sessions) > 1:  # noqa: ASYNC110  nothing to wait for but the state itself
-            await asyncio.sleep(0.005)
-        await live.settled(other)
-        assert live.services.broker.subscribed(object()) == ()  # type: ignore[arg-type]  # a stranger
+        async with asyncio.timeout(20):
+            while len(live.services.sessions):  # noqa: ASYNC110  nothing to wait for but the state itself
+                await asyncio.sleep(0.005)
+        assert heard_by(live, client.space) == 0
+        await live.settled(await live.connect())  # it takes the one place there is
 
 
 async def test_uvicorns_own_shutdown_sends_1001(database_url: str) -> None:
     async with live_server(database_url) as live:
         client = await live.connect()
         await live.settled(client)
-        await live.services.sessions.shutdown(0.2)
+        (socket,) = live.connections()
+        socket.shutdown()
         assert await client.closed() == Closed(1001, "server shutting down")
 
 
@@ -268,6 +273,7 @@ class Parrot:
 
     def __init__(self, wire: SessionWire) -> None:
         self._wire = wire
+        wire.accepted()
 
     def binary_received(self, data: bytes) -> None:
         self._wire.write(ws_frame(data))
@@ -292,8 +298,9 @@ async def test_the_path_chooses_what_serves_a_socket(database_url: str) -> None:
     routes: dict[bytes, SessionFactory] = {b"/parrot": Parrot}
     async with live_server(database_url, routes=routes) as live:
         socket = await open_socket("127.0.0.1", live.port, path="/parrot")
-        socket.send(b"hello")
-        assert await socket.receive(10) == Message(b"hello", binary=True)
+        for word in (b"hello", b"again"):
+            socket.send(word)
+            assert await socket.receive(10) == Message(word, binary=True)
         socket.abort()
         with pytest.raises(Refused):
             await open_socket("127.0.0.1", live.port, path="/api/v1/ws")

@@ -1,0 +1,120 @@
+"""Receiving WebSocket frames: websockets' parser, held still behind a stranger's first message.
+
+Until a token was accepted the parser reads one message, and no bytes behind it: what those are is judged
+later, by the bounds of somebody who is known. Once this side has closed, nothing but the peer's close frame
+counts, and no payload is kept.
+
+The parser is a generator that asks its reader for data; between two frames it asks whether there is more.
+That question is where it is held, and where it is sent another way.
+"""
+
+from collections.abc import Generator
+from typing import Final
+
+from websockets.exceptions import ProtocolError
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import OPEN, SERVER, Protocol
+from websockets.streams import StreamReader
+
+_DATA: Final = (Opcode.BINARY, Opcode.TEXT, Opcode.CONT)
+
+
+class _Reader(StreamReader):
+    held = False
+    detour: Generator[None] | None = None
+
+    def at_eof(self) -> Generator[None, None, bool]:
+        """What the parser asks between two frames. The end of the stream is never told to it."""
+        while True:
+            if self.detour is not None:
+                yield from self.detour
+            if self.buffer and not self.held:
+                return False
+            yield
+
+
+class Receiver(Protocol):
+    """websockets' core past the handshake; it reports a violation instead of closing in its own words.
+
+    Args:
+        first_message_bytes: for the first message, its fragments together. Judged by the header of a frame.
+        first_frames: frames that may come until the token is accepted, control frames included.
+    """
+
+    failure: CloseCode | int | None = None
+    """How the peer broke RFC 6455; nothing is read any more then."""
+
+    reader: _Reader
+
+    def __init__(self, *, first_message_bytes: int, first_frames: int) -> None:
+        super().__init__(SERVER, state=OPEN, max_size=first_message_bytes)
+        self._first_frames = first_frames
+        self.trusted = False
+        self.reader = _Reader()
+        self.parser = self.parse()
+        next(self.parser)
+
+    @property
+    def held(self) -> bool:
+        """True while the first message is complete and nothing behind it is read."""
+        return self.reader.held
+
+    @property
+    def unread_bytes(self) -> int:
+        """What has come and was not parsed yet."""
+        return len(self.reader.buffer)
+
+    def trust(self, message_bytes_max: int) -> None:
+        """Somebody known is at the other end: `message_bytes_max` for each message, any number of frames."""
+        self.trusted = True
+        self.max_message_size = message_bytes_max
+
+    def resume(self) -> None:
+        """Parse what was held."""
+        self.reader.held = False
+        next(self.parser)
+
+    def close_only(self) -> None:
+        """Look for a close frame alone from the next frame on, and keep nothing."""
+        self.reader.detour = self._skim()
+        if self.failure is None:
+            self.resume()
+
+    def recv_frame(self, frame: Frame) -> None:
+        super().recv_frame(frame)
+        if not self.trusted:
+            self._first_frames -= 1
+            if self._first_frames < 0:
+                raise ProtocolError("too many frames before the token was accepted")
+            self.reader.held = frame.fin and frame.opcode in _DATA
+
+    def fail(self, code: CloseCode | int, reason: str = "") -> None:
+        self.failure = code
+        self.parser = self._swallow()
+        next(self.parser)
+
+    def _swallow(self) -> Generator[None]:
+        """Discard input for good: the rest of an oversize message, frames after a violation."""
+        while True:
+            self.reader.discard()
+            yield
+
+    def _skim(self) -> Generator[None]:
+        """Pass over frames by their headers (RFC 6455 5.2), up to a close frame."""
+        reader = self.reader
+        while True:
+            opcode, length = yield from reader.read_exact(2)
+            left = length & 0x7F
+            if left >= 126:
+                left = int.from_bytes((yield from reader.read_exact(2 if left == 126 else 8)))
+            if length & 0x80:
+                left += 4  # the mask
+            while left:
+                passed = min(left, len(reader.buffer))
+                del reader.buffer[:passed]
+                left -= passed
+                if left:
+                    yield
+            if opcode & 0x0F == Opcode.CLOSE:
+                self.events.append(Frame(Opcode.CLOSE, b""))
+                yield from self._swallow()
