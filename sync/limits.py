@@ -19,7 +19,7 @@ class Limits:
     write_timeout_s: float = 20.0
     close_timeout_s: float = 5.0
     drain_timeout_s: float = 8.0
-    connections_per_mailbox: int = 3
+    connections_per_mailbox: int = 16
     # Inbound.
     frame_bytes: int = 4 * 1024 * 1024
     cbor_depth: int = 64

@@ -255,6 +255,11 @@ def test_every_limit_is_a_setting(limit: Any) -> None:
     assert name in problem(**{name: "x"})
 
 
+def test_a_person_may_have_sixteen_connections_and_an_operator_may_say_three() -> None:
+    assert read().limits.connections_per_mailbox == 16
+    assert read(LIMIT_CONNECTIONS_PER_MAILBOX="3").limits.connections_per_mailbox == 3
+
+
 def test_seconds_and_fractions_have_bounds_of_their_own() -> None:
     assert problem(LIMIT_LIFETIME_S="0") == "LIMIT_LIFETIME_S must be greater than zero"
     assert problem(LIMIT_LIFETIME_JITTER="1") == "LIMIT_LIFETIME_JITTER must be less than one"
