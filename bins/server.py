@@ -1,4 +1,4 @@
-"""The server process: what starts in which order, and how it stops (operations chapters 12 and 13).
+"""The server process: what starts in which order, and how it stops (docs/operations.md 1.1 and 2.2).
 
 Start: logging, database, migrations, stores and lanes, application, listening socket. Stop: no more
 connections, sessions close with 1001, requests end, then everything is closed in reverse order of opening.
@@ -191,7 +191,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class HttpServer:
-    """uvicorn, driven step by step so that a stop happens in the order of operations chapter 13."""
+    """uvicorn, driven step by step so that a stop happens in the order of docs/operations.md 2.2."""
 
     def __init__(self, services: Services, *, expose_etag: bool = False) -> None:
         self._services = services

@@ -1,6 +1,6 @@
 """Settings of the server: the only reader of its environment variables.
 
-`Settings.from_env` is pure. It reads every variable in the order of operations chapter 10, collects all
+`Settings.from_env` is pure. It reads every variable in the order of docs/settings.md, collects all
 problems and raises them together, so that an operator mends an environment in one go. `docs/settings.md`
 lists what is read here; a test compares the two.
 """
@@ -37,7 +37,7 @@ def environment() -> Mapping[str, str]:
 
 
 class ConfigError(Exception):
-    """The environment is not usable. `problems` holds one message each, in the chapter's order."""
+    """The environment is not usable. `problems` holds one message each, in the order of reading."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__(*problems)
@@ -57,7 +57,7 @@ class DatabaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class FileSettings:
-    """Where file content is kept and how large it may be (operations chapters 10.4, 11, 14)."""
+    """Where file content is kept and how large it may be (docs/settings.md)."""
 
     backend: Literal["none", "local", "s3"]
     directory: Path
@@ -68,7 +68,7 @@ class FileSettings:
 
 @dataclass(frozen=True, slots=True)
 class PeerQuotas:
-    """What one federation peer may use (operations chapter 10.5)."""
+    """What one federation peer may use (docs/settings.md)."""
 
     spaces: int
     records_per_hour: int
@@ -82,7 +82,7 @@ class LogSettings:
     """What is logged, and how."""
 
     level: str
-    """One of `settings_parts.LOG_LEVELS`."""
+    """One of `LOG_LEVELS`."""
     format: Literal["text", "json"]
 
 
@@ -128,7 +128,7 @@ class Settings:
         own_database = embedded and not reader.is_set("DATABASE_URL")
         dev_mode = dev or (own_database and not reader.is_set("TRUSTED_ISSUERS"))
         data_dir = Path(reader.text("DATA_DIR") or "data")
-        # One statement per part, in the order of the chapter: that is the order of the messages.
+        # One statement per part: the order in which they stand is the order of the messages.
         listen = parse_listen_address(reader, dev=dev_mode)
         database_url = None if own_database else parse_database_url(reader)
         issuers = parse_trusted_issuers_or_dev(reader, dev=dev_mode)
@@ -202,7 +202,7 @@ class Settings:
 
 
 def _file_storage(reader: SettingsReader, data_dir: Path) -> tuple[Literal["none", "local", "s3"], Path]:
-    """Operations chapter 10.4: exact spelling, `fs` is `local`; empty counts as unset."""
+    """docs/settings.md: exact spelling, `fs` is `local`; empty counts as unset."""
     backend = reader.text_or_unset("FILE_STORAGE_BACKEND", "FILE_STORAGE") or "none"
     if backend not in ("none", "local", "fs", "s3"):
         expected = 'expected "none", "local", or "s3"'

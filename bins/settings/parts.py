@@ -12,11 +12,11 @@ from less_sync.bins.settings.reader import SettingsReader, quoted
 from less_sync.sync.limits import Limits
 
 SUBPROTOCOLS: Final = ("betterbase-rpc-v1", "less-rpc-v1")
-"""Both names of the one protocol, preferred first (protocol 1)."""
+"""Both names of the one protocol, preferred first (docs/protocol.md 2.1)."""
 LOG_LEVELS: Final = ("off", "error", "warn", "info", "debug", "trace")
 """In the order of the digits 0 to 5 that `RUST_LOG` may hold."""
 LIMITS_NAMED_ELSEWHERE: Final = frozenset({"record_blob_bytes"})
-"""Fields of `Limits` that are set by a variable operations chapter 11 names, not by `LIMIT_<NAME>`."""
+"""Fields of `Limits` whose variable has a name of its own, known from existing servers, not `LIMIT_<NAME>`."""
 DEV_PERSONAL_LIMIT: Final = 1000
 UNLIMITED: Final = 2**31 - 1
 """As good as no limit, and still what the database takes for an integer."""
@@ -116,7 +116,7 @@ def _database_url_fault(raw: str) -> str | None:
 
 
 def parse_trusted_issuers_or_dev(reader: SettingsReader, *, dev: bool) -> Mapping[str, str]:
-    """`TRUSTED_ISSUERS` (operations chapter 10.3); to be left unset in dev mode."""
+    """`TRUSTED_ISSUERS` (docs/tokens.md 4.1); to be left unset in dev mode."""
     raw = reader.text("TRUSTED_ISSUERS")
     if dev:
         if raw is not None:

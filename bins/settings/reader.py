@@ -12,7 +12,7 @@ _SHORT_ESCAPES: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", '"'
 def quoted(text: str) -> str:
     r"""Show a value in an error message: in double quotes, with `\"`, `\\`, `\n`, `\u{7}` and such escapes.
 
-    Operations chapter 10.1.
+    The form of error texts: docs/operations.md 3.2.
     """
     return '"' + "".join(_SHORT_ESCAPES.get(c) or _escaped(c) for c in text) + '"'
 
@@ -25,7 +25,7 @@ class SettingsReader:
     """Typed reads of one mapping; each failed read adds its message to `problems` and returns the default.
 
     A value that is not valid Unicode counts as unset. Set-but-empty is *not* unset, unless a method says so
-    (operations chapter 10.1).
+    (docs/settings.md).
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:

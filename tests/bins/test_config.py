@@ -31,7 +31,7 @@ def problem(**env: str) -> str:
     return message
 
 
-def test_defaults_are_those_of_the_chapters() -> None:
+def test_defaults_are_the_documented_ones() -> None:
     settings = read()
     assert settings.listen == ListenAddress("0.0.0.0", 5379)
     assert settings.database.url == "postgres://db/sync"
@@ -373,7 +373,7 @@ def test_unknown_variables_are_ignored() -> None:
     assert read(SPACE_SESSION_SECRET="s", FEDERATION_DOMAIN="", NO_SUCH_SETTING="x") == read()
 
 
-def test_all_problems_are_told_in_the_order_of_the_chapter() -> None:
+def test_all_problems_are_told_in_the_order_in_which_they_are_read() -> None:
     told = problems(
         {
             "LIMIT_FRAME_BYTES": "0",
