@@ -23,6 +23,7 @@ DEV_ISSUER: Final = "https://dev.less-sync.invalid"
 """The same whatever the port: personal space ids derive from it. `.invalid` never resolves (RFC 6761 6.4)."""
 
 DEV_AUDIENCE: Final = "less-sync"
+"""For whom the tokens of dev mode are meant, and whom its server takes itself for."""
 DEV_CLIENT_ID: Final = "less-sync-dev"
 DEV_SCOPE: Final = "sync files"
 DEV_TOKEN_TTL_S: Final = 24 * 60 * 60

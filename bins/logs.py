@@ -26,15 +26,15 @@ _PLAIN: Final = re.compile(r"[^\s\"=\x00-\x1f\x7f]+\Z")
 _CAUSES_MAX: Final = 8
 
 
-def configure_logging(*, level: str, format: str, stream: TextIO | None = None) -> None:
+def configure_logging(*, level: str, form: str, stream: TextIO | None = None) -> None:
     """Set up structlog, the standard library's logging and the lines themselves.
 
     Args:
         level: `off`, `error`, `warn`, `info`, `debug` or `trace`.
-        format: `text`, or `json` with the keys `ts` (RFC 3339, UTC), `level` and `msg` first.
+        form: `text`, or `json` with the keys `ts` (RFC 3339, UTC), `level` and `msg` first.
         stream: standard output, unless a test looks.
     """
-    render = _json_line if format == "json" else _text_line
+    render = _json_line if form == "json" else _text_line
     structlog.configure(
         processors=[_drop] if level == "off" else [_order_and_clean, render],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),

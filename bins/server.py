@@ -54,7 +54,7 @@ def run_server(settings: Settings, announce: Callable[[ListenAddress], None]) ->
     Raises:
         CommandError: the start failed.
     """
-    configure_logging(level=settings.log.level, format=settings.log.format)
+    configure_logging(level=settings.log.level, form=settings.log.form)
     _raise_open_files_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings, announce))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, Self, cast
 
 from less_sync.auth import JwksPolicy, Permission, TokenPolicy, parse_audiences
+from less_sync.bins.dev import DEV_AUDIENCE
 from less_sync.bins.settings.parts import (
     ListenAddress,
     parse_admin_operations,
@@ -26,7 +27,6 @@ from less_sync.bins.settings.parts import (
 from less_sync.bins.settings.reader import SettingsReader, quoted
 from less_sync.sync.limits import Limits
 
-DEV_AUDIENCE: Final = "less-sync"
 FILE_BYTES_LIMIT_MAX: Final = 5 * 1024**3
 YEAR_S: Final = 31_536_000
 
@@ -83,7 +83,7 @@ class LogSettings:
 
     level: str
     """One of `LOG_LEVELS`."""
-    format: Literal["text", "json"]
+    form: Literal["text", "json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +137,12 @@ class Settings:
         identity_hash_key = parse_identity_hash_key(reader)
         peer_quotas = _peer_quotas(reader)
         blob_bytes_max = reader.count("MAX_RECORD_BLOB_SIZE", Limits().record_blob_bytes)
-        file_bytes_max = reader.count("MAX_FILE_SIZE", 104_857_600, max=FILE_BYTES_LIMIT_MAX)
+        file_bytes_max = reader.count("MAX_FILE_SIZE", 104_857_600, at_most=FILE_BYTES_LIMIT_MAX)
         perf_mode = reader.flag("PERF_MODE", False)
-        connections_max = reader.count("DATABASE_MAX_CONNECTIONS", 10, max=10_000)
-        shutdown_grace_s = reader.count("SHUTDOWN_GRACE_SECONDS", 8, max=YEAR_S)
-        maintenance_interval_s = reader.count("MAINTENANCE_INTERVAL_SECONDS", 600, max=YEAR_S)
-        sweep_s = reader.optional_count("FILE_ORPHAN_SWEEP_SECONDS", max=YEAR_S)
+        connections_max = reader.count("DATABASE_MAX_CONNECTIONS", 10, at_most=10_000)
+        shutdown_grace_s = reader.count("SHUTDOWN_GRACE_SECONDS", 8, at_most=YEAR_S)
+        maintenance_interval_s = reader.count("MAINTENANCE_INTERVAL_SECONDS", 600, at_most=YEAR_S)
+        sweep_s = reader.optional_count("FILE_ORPHAN_SWEEP_SECONDS", at_most=YEAR_S)
         log = _log(reader)
         cors_expose_etag = reader.flag("CORS_EXPOSE_ETAG", False)
         jwks_policy = _jwks_policy(reader)
@@ -151,7 +151,7 @@ class Settings:
         admin_operations = parse_admin_operations(reader)
         if reader.text("DATA_DIR") == "":
             reader.problems.append("DATA_DIR must not be empty")
-        push_lanes = reader.count("PUSH_LANES", 2, max=64)
+        push_lanes = reader.count("PUSH_LANES", 2, at_most=64)
         subprotocols = parse_subprotocols(reader)
         limits = read_limits(reader, record_blob_bytes=blob_bytes_max, perf_mode=perf_mode, dev=dev_mode)
         if reader.problems:
@@ -233,8 +233,8 @@ def _log(reader: SettingsReader) -> LogSettings:
 def _jwks_policy(reader: SettingsReader) -> JwksPolicy:
     defaults = JwksPolicy()
     return JwksPolicy(
-        ttl_s=reader.count("JWKS_REFRESH_TTL", int(defaults.ttl_s), max=YEAR_S),
-        stale_max_s=reader.count("JWKS_MAX_STALE", int(defaults.stale_max_s), max=YEAR_S),
+        ttl_s=reader.count("JWKS_REFRESH_TTL", int(defaults.ttl_s), at_most=YEAR_S),
+        stale_max_s=reader.count("JWKS_MAX_STALE", int(defaults.stale_max_s), at_most=YEAR_S),
     )
 
 

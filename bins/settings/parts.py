@@ -16,7 +16,7 @@ SUBPROTOCOLS: Final = ("betterbase-rpc-v1", "less-rpc-v1")
 LOG_LEVELS: Final = ("off", "error", "warn", "info", "debug", "trace")
 """In the order of the digits 0 to 5 that `RUST_LOG` may hold."""
 LIMITS_NAMED_ELSEWHERE: Final = frozenset({"record_blob_bytes"})
-"""Fields of `Limits` whose variable has a name of its own, known from existing servers, not `LIMIT_<NAME>`."""
+"""Fields of `Limits` whose variable has a name of its own, known from existing servers."""
 DEV_PERSONAL_LIMIT: Final = 1000
 UNLIMITED: Final = 2**31 - 1
 """As good as no limit, and still what the database takes for an integer."""

@@ -52,16 +52,16 @@ class SettingsReader:
         """True also for an empty value."""
         return self.text(name) is not None
 
-    def count(self, name: str, default: int, *, max: int = U64_MAX) -> int:
+    def count(self, name: str, default: int, *, at_most: int = U64_MAX) -> int:
         """A positive integer: decimal digits after an optional `+`; trimmed; empty counts as unset.
 
         Args:
-            max: the largest value accepted; 64 bits unless something smaller is meant.
+            at_most: the largest value accepted; 64 bits unless something smaller is meant.
         """
-        value = self.optional_count(name, max=max)
+        value = self.optional_count(name, at_most=at_most)
         return default if value is None else value
 
-    def optional_count(self, name: str, *, max: int = U64_MAX) -> int | None:
+    def optional_count(self, name: str, *, at_most: int = U64_MAX) -> int | None:
         """Like `count`, for a variable whose absence means something of its own."""
         value = self._trimmed(name)
         if value is None:
@@ -77,8 +77,8 @@ class SettingsReader:
             self.reject(name, value, "number too large to fit in target type")
         elif number == 0:
             self.problems.append(f"{name} must be greater than zero")
-        elif number > max:
-            self.problems.append(f"{name} must not exceed {max}")
+        elif number > at_most:
+            self.problems.append(f"{name} must not exceed {at_most}")
         else:
             return number
         return None

@@ -333,7 +333,7 @@ def test_log_settings_outside_their_choices_are_refused() -> None:
     assert problem(LOG_LEVEL="") == f'invalid LOG_LEVEL value "": expected one of {levels}'
     assert problem(LOG_LEVEL="loud") == f'invalid LOG_LEVEL value "loud": expected one of {levels}'
     assert problem(LOG_FORMAT="xml") == 'invalid LOG_FORMAT value "xml": expected one of "text", "json"'
-    assert read(LOG_FORMAT="JSON").log.format == "json"
+    assert read(LOG_FORMAT="JSON").log.form == "json"
 
 
 def test_token_settings_are_read() -> None:
