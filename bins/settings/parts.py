@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 from less_sync.auth import Permission, parse_trusted_issuers
 from less_sync.bins.settings.reader import SettingsReader, quoted
 from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.codes import SUBPROTOCOLS
 
-SUBPROTOCOLS: Final = ("betterbase-rpc-v1", "less-rpc-v1")
-"""Both names of the one protocol, preferred first (docs/protocol.md 2.1)."""
 LOG_LEVELS: Final = ("off", "error", "warn", "info", "debug", "trace")
 """In the order of the digits 0 to 5 that `RUST_LOG` may hold."""
 LIMITS_NAMED_ELSEWHERE: Final = frozenset({"record_blob_bytes"})
