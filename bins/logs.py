@@ -55,7 +55,10 @@ def log_loop_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 
 
 def describe_fault(error: BaseException) -> str:
-    """Kinds and places of an exception and its causes: `StorageError at pool.py:41 in acquire < OSError`."""
+    """Kinds and places of an exception and its causes: `StorageError at pool.py:41 in acquire < OSError`.
+
+    Of a group, which says nothing itself, the first member takes the place of the cause.
+    """
     parts: list[str] = []
     current: BaseException | None = error
     while current is not None and len(parts) < _CAUSES_MAX:
@@ -65,7 +68,10 @@ def describe_fault(error: BaseException) -> str:
             f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
         )
         parts.append(kind + place)
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        if isinstance(current, BaseExceptionGroup):
+            current = current.exceptions[0]
+        else:
+            current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return " < ".join(parts)
 
 

@@ -77,8 +77,7 @@ def serve(
         "PERF_MODE": "true" if perf_mode else None,
     }
     settings = _settings({name: value for name, value in options.items() if value is not None}, dev=dev)
-    status = run_server(settings, lambda address: _print_banner(settings, address))
-    raise typer.Exit(status)
+    run_server(settings, lambda address: _print_banner(settings, address))
 
 
 def _settings(options: dict[str, str], *, dev: bool) -> "Settings":

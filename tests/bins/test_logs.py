@@ -130,3 +130,18 @@ def test_a_lost_stream_does_not_disturb_what_is_logged_about() -> None:
     stream = start()
     stream.close()
     structlog.get_logger().info("nobody hears this")
+
+
+def test_a_fault_in_a_group_is_found_within_it() -> None:
+    async def fail() -> None:
+        raise LookupError("secret")
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(run())
+    first, second = describe_fault(caught.value).split(" < ")
+    assert first.startswith("ExceptionGroup at ")
+    assert re.fullmatch(r"LookupError at test_logs\.py:\d+ in fail", second)
