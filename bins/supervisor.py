@@ -87,7 +87,7 @@ class Supervisor:
         except (Exception, SystemExit) as error:  # uvicorn leaves a failed start by SystemExit
             self._note(Ended(name, error))
         else:
-            if not self._may_return:
+            if not self._may_return and task not in self._asked:
                 self._note(Ended(name, None))
         finally:
             self._forget(task)

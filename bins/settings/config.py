@@ -111,6 +111,8 @@ class Settings:
     maintenance_interval_s: int
     shutdown_grace_s: int
     log: LogSettings
+    slips: tuple[str, ...]
+    """Warnings about variables whose names look like a typing error."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], *, embedded: bool = False, dev: bool = False) -> Self:
@@ -132,7 +134,7 @@ class Settings:
         listen = parse_listen_address(reader, dev=dev_mode)
         database_url = None if own_database else parse_database_url(reader)
         issuers = parse_trusted_issuers_or_dev(reader, dev=dev_mode)
-        audiences = {DEV_AUDIENCE} if dev_mode else parse_audiences(reader.text("AUDIENCES"))
+        audiences = parse_audiences(reader.text("AUDIENCES"))
         backend, directory = _file_storage(reader, data_dir)
         identity_hash_key = parse_identity_hash_key(reader)
         peer_quotas = _peer_quotas(reader)
@@ -146,7 +148,7 @@ class Settings:
         log = _log(reader)
         cors_expose_etag = reader.flag("CORS_EXPOSE_ETAG", False)
         jwks_policy = _jwks_policy(reader)
-        token_policy = _token_policy(reader, frozenset(audiences))
+        token_policy = _token_policy(reader, frozenset({DEV_AUDIENCE} if dev_mode else audiences))
         enforce_token_expiry = reader.flag("WS_ENFORCE_TOKEN_EXPIRY", False)
         admin_operations = parse_admin_operations(reader)
         if reader.text("DATA_DIR") == "":
@@ -176,6 +178,7 @@ class Settings:
             maintenance_interval_s=maintenance_interval_s,
             shutdown_grace_s=shutdown_grace_s,
             log=log,
+            slips=tuple(reader.slips()),
         )
 
     def warnings(self) -> list[str]:
@@ -194,7 +197,7 @@ class Settings:
             found.append("perf mode enabled: connection and rate limits are off")
         if self.files.backend != "none":
             found.append("file storage is configured, but this version has no file routes yet")
-        return found
+        return [*found, *self.slips]
 
     @property
     def _blob_limit_is_default(self) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from less_sync.auth import Permission, parse_trusted_issuers
 from less_sync.bins.settings.reader import SettingsReader, quoted
+from less_sync.bins.settings.slips import LIMIT_PREFIX
 from less_sync.sync.limits import Limits
 from less_sync.sync.protocol.codes import SUBPROTOCOLS
 
@@ -149,10 +150,11 @@ def parse_identity_hash_key(reader: SettingsReader) -> bytes | None:
 
 def parse_log_level(reader: SettingsReader) -> str:
     """`LOG_LEVEL`; if unset, the global level in `RUST_LOG`, of which unusable parts are passed over."""
+    directives = reader.text("RUST_LOG") or ""
     if reader.is_set("LOG_LEVEL"):
         return reader.choice("LOG_LEVEL", "info", LOG_LEVELS)
     level = "info"
-    for directive in (reader.text("RUST_LOG") or "").split(","):
+    for directive in directives.split(","):
         name = directive.strip().lower()
         if name in LOG_LEVELS:
             level = name
@@ -176,7 +178,7 @@ def parse_subprotocols(reader: SettingsReader) -> tuple[str, ...]:
 
 def limit_variable(name: str) -> str:
     """The variable that sets a field of `Limits`: `LIMIT_FRAME_BYTES` for `frame_bytes`."""
-    return f"LIMIT_{name.upper()}"
+    return f"{LIMIT_PREFIX}{name.upper()}"
 
 
 def parse_admin_operations(reader: SettingsReader) -> Permission:

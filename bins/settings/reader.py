@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from less_sync.bins.settings.slips import slips
+
 U64_MAX: Final = 2**64 - 1
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -31,9 +33,12 @@ class SettingsReader:
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
         self.problems: list[str] = []
+        self.names: set[str] = set()
+        """Every variable that was asked for, set or not."""
 
     def text(self, name: str, *aliases: str) -> str | None:
         """The value of the first of these variables that is set, untouched."""
+        self.names.update((name, *aliases))
         for candidate in (name, *aliases):
             value = self._env.get(candidate)
             if value is not None and _is_unicode(value):
@@ -42,7 +47,12 @@ class SettingsReader:
 
     def text_or_unset(self, name: str, alias: str) -> str | None:
         """The first of two variables that is neither unset nor empty, untouched."""
-        return self.text(name) or self.text(alias) or None
+        first, second = self.text(name), self.text(alias)
+        return first or second or None
+
+    def slips(self) -> list[str]:
+        """Warnings about variables that were not asked for and look as if they were meant to be."""
+        return slips(self._env, self.names)
 
     def reject(self, name: str, value: str, expectation: str) -> None:
         """Remember `invalid {name} value "{value}": {expectation}`."""

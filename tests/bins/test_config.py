@@ -1,15 +1,19 @@
 """Every setting: defaults, forms, exact messages, and the order in which problems are told."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from less_sync.auth import JwksPolicy, Permission
 from less_sync.bins.settings.config import ConfigError, LogSettings, PeerQuotas, Settings
 from less_sync.bins.settings.parts import DEV_ADDRESS, ListenAddress
+from less_sync.bins.settings.slips import one_slip_apart, slips
 from less_sync.sync.limits import Limits
 
 ROOT = Path(__file__).parents[2]
@@ -465,6 +469,50 @@ def test_what_starts_but_deserves_a_word_is_a_warning() -> None:
     ]
 
 
+def test_names_that_look_like_a_slip_are_warned_of() -> None:
+    quiet = {"IDENTITY_HASH_KEY": "ab" * 32, "AUDIENCES": "less-sync"}
+    told = read(
+        **quiet,
+        LIMIT_FRAME_BYTE="1",
+        LIMIT_NODES="1",
+        LISTEN_ADRD="x",
+        LOG_LEVELS="x",
+        PUSH_LINES="x",
+        DATA_DIRECTORY="x",
+        less_sync_user="x",
+        RUST_LOG="info",
+    ).warnings()
+    assert told == [
+        "unknown variable LIMIT_FRAME_BYTE is ignored: LIMIT_FRAME_BYTES is the nearest setting",
+        "unknown variable LIMIT_NODES is ignored: there is no limit of this name",
+        "unknown variable LISTEN_ADRD is ignored: LISTEN_ADDR is the nearest setting",
+        "unknown variable LOG_LEVELS is ignored: LOG_LEVEL is the nearest setting",
+        "unknown variable PUSH_LINES is ignored: PUSH_LANES is the nearest setting",
+    ]
+
+
+def test_a_strange_environment_cannot_fill_the_log() -> None:
+    assert len(slips([f"LIMIT_{n}" for n in range(1000)], {"PUSH_LANES"})) == 20
+    assert slips(["LIMIT_" + "X" * 100_000], {"PUSH_LANES"}) == []
+
+
+def edit_distance(one: str, other: str) -> int:
+    """The textbook's table, with swaps of neighbours (optimal string alignment)."""
+    table = {(i, -1): i + 1 for i in range(-1, len(one))} | {(-1, j): j + 1 for j in range(len(other))}
+    for i, mine in enumerate(one):
+        for j, theirs in enumerate(other):
+            ways = [table[i - 1, j] + 1, table[i, j - 1] + 1, table[i - 1, j - 1] + (mine != theirs)]
+            if i and j and mine == other[j - 1] and one[i - 1] == theirs:
+                ways.append(table[i - 2, j - 2] + 1)
+            table[i, j] = min(ways)
+    return table[len(one) - 1, len(other) - 1]
+
+
+@given(one=st.text("AB_", max_size=6), other=st.text("AB_", max_size=6))
+def test_one_slip_is_an_edit_distance_of_one(one: str, other: str) -> None:
+    assert one_slip_apart(one, other) == (edit_distance(one, other) == 1)
+
+
 def test_secrets_are_not_shown_by_repr() -> None:
     settings = read(DATABASE_URL="postgres://u:hunter2@db/sync", IDENTITY_HASH_KEY="ab" * 32)
     shown = repr(settings)
@@ -491,3 +539,17 @@ def test_the_table_in_the_docs_lists_every_setting_and_no_other() -> None:
     rows = [line for line in (ROOT / "docs/settings.md").read_text().splitlines() if line.startswith("| `")]
     documented = {name for row in rows for name in row.split("|")[1].replace("`", "").split()}
     assert documented == env.asked
+
+
+@pytest.mark.parametrize(
+    ("env", "mode"),
+    [({}, {"embedded": True}), (NEEDED | {"LOG_LEVEL": "info", "FILE_STORAGE_BACKEND": "local"}, {})],
+)
+def test_every_mode_asks_for_every_setting_so_that_none_is_taken_for_a_slip(
+    env: Mapping[str, str], mode: dict[str, bool]
+) -> None:
+    usual, other = Recording(NEEDED), Recording(env)
+    Settings.from_env(usual)
+    assert Settings.from_env(other, **mode).slips == ()
+    assert other.asked == usual.asked
+    assert [pair for pair in itertools.combinations(sorted(usual.asked), 2) if one_slip_apart(*pair)] == []
