@@ -13,6 +13,7 @@ from less_sync import migrations
 from less_sync.bins.commands.migrate import Command
 from less_sync.bins.errors import CommandError
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.bins.settings.config import environment
 from less_sync.migrations import Applied, MigrationError, Repaired, State
 
@@ -52,7 +53,10 @@ async def _database(url: str | None, environ: Mapping[str, str]) -> AsyncIterato
     """
     url = environ.get("DATABASE_URL") if url is None else url
     if url is not None:
-        yield url
+        try:
+            yield driver_url(url)
+        except DatabaseUrlError as error:
+            raise CommandError(f"database error: error with configuration: {error}") from error
         return
     data_dir = Path(environ.get("DATA_DIR") or "data")
     if not EmbeddedPostgres.exists(data_dir):

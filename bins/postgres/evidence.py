@@ -9,6 +9,7 @@ from uuid import UUID
 
 from less_sync.bins.installed import server_parts
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.urls import driver_url
 from less_sync.client.folder.errors import FolderError, UsageProblem
 from less_sync.client.sharing.explain import Evidence
 
@@ -49,7 +50,7 @@ async def read_evidence(url: str | None, data_dir: Path, space: UUID, cids: Sequ
 async def _database(url: str | None, data_dir: Path) -> AsyncIterator[str]:
     """The running server's Postgres by its socket, or one started for as long as it is needed."""
     if url is not None:
-        yield url
+        yield driver_url(url)
         return
     running = _running(data_dir)
     if running is not None:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
-from urllib.parse import urlsplit
 
 from less_sync.auth import Permission, parse_trusted_issuers
+from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.bins.settings.reader import SettingsReader, quoted
 from less_sync.bins.settings.slips import LIMIT_PREFIX
 from less_sync.sync.limits import Limits
@@ -23,7 +23,6 @@ UNLIMITED: Final = 2**31 - 1
 
 _HOST_NAME: Final = re.compile(r"(?!.*\.[0-9]+\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z", re.ASCII)
 _PORT: Final = re.compile(r"[0-9]{1,5}\Z", re.ASCII)
-_URL_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):", re.ASCII)
 _HEX: Final = re.compile(r"([0-9A-Fa-f]{2})*\Z", re.ASCII)
 
 
@@ -87,32 +86,16 @@ def _ip_address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def parse_database_url(reader: SettingsReader) -> str:
-    """`DATABASE_URL`: checked as far as it can be without connecting, and passed on unchanged."""
+    """`DATABASE_URL`: checked as far as it can be without connecting, and made into what the driver takes."""
     raw = reader.text("DATABASE_URL")
     if raw is None:
         reader.problems.append("DATABASE_URL must be set")
         return ""
-    fault = _database_url_fault(raw)
-    if fault is not None:
-        reader.problems.append(f"database error: error with configuration: {fault}")
-    return raw
-
-
-def _database_url_fault(raw: str) -> str | None:
-    """Why this is no URL of a Postgres. Never quotes the text: it may hold a password."""
-    scheme = _URL_SCHEME.match(raw)
-    if scheme is None:
-        return "relative URL without a base"
-    if scheme[1].lower() not in ("postgres", "postgresql"):
-        return "the URL of a database starts with postgres:// or postgresql://"
     try:
-        hosts = urlsplit(raw).netloc.rpartition("@")[2].split(",")
-    except ValueError:
-        return "invalid IPv6 address"
-    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts]
-    if any(port and not (_PORT.match(port) and int(port) <= 65_535) for port in ports):
-        return "invalid port number"
-    return None
+        return driver_url(raw)
+    except DatabaseUrlError as error:
+        reader.problems.append(f"database error: error with configuration: {error}")
+        return raw
 
 
 def parse_trusted_issuers_or_dev(reader: SettingsReader, *, dev: bool) -> Mapping[str, str]:

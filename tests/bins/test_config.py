@@ -105,30 +105,22 @@ def test_database_url_and_issuers_must_be_set_and_are_told_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "fault"),
-    [
-        ("", "relative URL without a base"),
-        ("localhost/sync", "relative URL without a base"),
-        ("mysql://db/sync", "the URL of a database starts with postgres:// or postgresql://"),
-        ("postgres://db:port/sync", "invalid port number"),
-        ("postgres://db:65536/sync", "invalid port number"),
-        ("postgres://[::1/sync", "invalid IPv6 address"),
-    ],
-)
-def test_an_unusable_database_url_is_a_database_error(raw: str, fault: str) -> None:
-    assert problem(DATABASE_URL=raw) == f"database error: error with configuration: {fault}"
-
-
-@pytest.mark.parametrize(
     "raw",
     [
-        "postgresql://u:p%40w@[::1]:5432/sync?sslmode=require&options=-csearch_path%3Dtenant",
-        "postgres:///sync?host=/run/postgresql",
+        "postgresql://u:p%40w@[::1]:5432/sync?sslmode=require&search_path=tenant",
+        "postgres:///sync?host=%2Frun%2Fpostgresql",
         "postgres://one:5432,two:5433/sync",
     ],
 )
-def test_a_database_url_is_passed_on_unchanged(raw: str) -> None:
+def test_a_database_url_that_the_driver_takes_is_passed_on_unchanged(raw: str) -> None:
     assert read(DATABASE_URL=raw).database.url == raw
+
+
+def test_a_database_url_of_an_existing_server_becomes_one_that_the_driver_takes() -> None:
+    raw = "postgres://db/sync?ssl-mode=require&options=-csearch_path%3Dtenant&pool_max_conns=9"
+    assert read(DATABASE_URL=raw).database.url == "postgres://db/sync?sslmode=require&search_path=tenant"
+    message = "database error: error with configuration: relative URL without a base"
+    assert problem(DATABASE_URL="localhost/sync") == message
 
 
 def test_an_explicit_key_set_url_is_used_verbatim() -> None:
