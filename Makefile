@@ -5,43 +5,57 @@ PYTHON ?= $(shell for python in $(PYTHONS); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+# Two stamps: a server alone needs none of the tools of the tests.
+SERVER_READY := $(VENV)/.server
+DEV_READY := $(VENV)/.dev
+INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check \
+	--root-user-action=ignore --constraint constraints.txt --editable
 
 # What decides who is who and what a byte means has every branch tested. Asked of a full run only.
 COVERAGE := --cov=auth --cov=sync/protocol --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format bench clean
+.PHONY: help install links serve test lint format bench clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-install: $(READY) ## make .venv with the server, its commands and the test tools
+install: $(DEV_READY) ## make .venv with the server, its commands and the test tools
 
-# `--without-pip` and the outer pip: works where Debian keeps ensurepip in a package of its own.
-$(READY): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "less-sync needs Python 3.11 or newer; name one with PYTHON=" >&2; exit 1; }
-	$(PYTHON) -m venv --without-pip $(VENV)
-	$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check \
-		--root-user-action=ignore --constraint constraints.txt --editable '.[dev]'
+$(SERVER_READY): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[server]'
 	touch $@
 
-serve: $(READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for options)
+$(DEV_READY): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[dev]'
+	touch $(SERVER_READY) $@
+
+# `--without-pip` and the outer pip: works where Debian keeps ensurepip in a package of its own.
+$(BIN)/python: | links
+	@test -n "$(PYTHON)" || { echo "less-sync needs Python 3.11 or newer; name one with PYTHON=" >&2; exit 1; }
+	$(PYTHON) -m venv --without-pip $(VENV)
+
+# git writes text files instead of links where it is told that there are none (core.symlinks=false).
+links:
+	@test -d less_sync/auth || { echo "less_sync/auth is a text file where a symbolic link belongs:" \
+		"git config core.symlinks true && rm -r less_sync && git checkout less_sync" >&2; exit 1; }
+
+serve: $(SERVER_READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for options)
 	@$(BIN)/less-sync serve $(ARGS)
 
-test: $(READY) ## run every test against a real Postgres (ARGS='-k push' to choose)
+test: $(DEV_READY) ## run every test against a real Postgres (ARGS='-k push' to choose)
 	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(COVERAGE))
 
-lint: $(READY) ## format check, lint, strict types
+lint: $(DEV_READY) ## format check, lint, strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(READY) ## reformat and fix what can be fixed
+format: $(DEV_READY) ## reformat and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## measure against bare Postgres and bare sockets, print one table
+bench: $(DEV_READY) ## measure against bare Postgres and bare sockets, print one table
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 clean: ## remove .venv and caches (not the data directory)

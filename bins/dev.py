@@ -23,6 +23,7 @@ DEV_ISSUER: Final = "https://dev.less-sync.invalid"
 """The same whatever the port: personal space ids derive from it. `.invalid` never resolves (RFC 6761 6.4)."""
 
 DEV_AUDIENCE: Final = "less-sync"
+"""For whom the tokens of dev mode are meant, and whom its server takes itself for."""
 DEV_CLIENT_ID: Final = "less-sync-dev"
 DEV_SCOPE: Final = "sync files"
 DEV_TOKEN_TTL_S: Final = 24 * 60 * 60
@@ -92,7 +93,7 @@ class DevIssuer:
         did: str | None = None,
         scope: str | None = None,
     ) -> str:
-        """A token for `user`, valid for `ttl_s` seconds from `now` (timezone-aware), as in auth chapter 3.1.
+        """A token for `user` (docs/tokens.md 3.1), valid for `ttl_s` seconds from `now` (timezone-aware).
 
         `did` replaces the one of the user's key (then none is made), `scope` the default `sync files`.
 
@@ -119,7 +120,7 @@ class DevIssuer:
 
 
 def dev_personal_space_id(user: str) -> UUID:
-    """The personal space of a dev mode user (auth chapter 4.1, namespace root betterbase)."""
+    """The personal space of a dev mode user (docs/tokens.md 2.3, namespace root betterbase)."""
     root = PERSONAL_SPACE_ROOTS["betterbase"]
     return personal_space_id(root, issuer=DEV_ISSUER, user_id=user, client_id=DEV_CLIENT_ID)
 
@@ -127,7 +128,7 @@ def dev_personal_space_id(user: str) -> UUID:
 def dev_mailbox_id(user: str) -> str:
     """The mailbox of a dev mode user: 64 hexadecimal digits that depend on the name alone.
 
-    Real clients derive theirs from an encryption key (auth chapter 4.4), which dev mode's users do not have.
+    Real clients derive theirs from an encryption key (docs/tokens.md 2.4), which users of dev mode lack.
     """
     return hashlib.sha256(f"less-sync dev mailbox\0{DEV_ISSUER}\0{user}".encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""How a command fails: `Error:` on standard error, and why, without a traceback (operations chapter 10.1)."""
+"""How a command fails: `Error:` on standard error, and why, without a traceback (docs/operations.md 3.2)."""
 
 import os
 import sys

@@ -26,15 +26,15 @@ _PLAIN: Final = re.compile(r"[^\s\"=\x00-\x1f\x7f]+\Z")
 _CAUSES_MAX: Final = 8
 
 
-def configure_logging(*, level: str, format: str, stream: TextIO | None = None) -> None:
+def configure_logging(*, level: str, form: str, stream: TextIO | None = None) -> None:
     """Set up structlog, the standard library's logging and the lines themselves.
 
     Args:
         level: `off`, `error`, `warn`, `info`, `debug` or `trace`.
-        format: `text`, or `json` with the keys `ts` (RFC 3339, UTC), `level` and `msg` first.
+        form: `text`, or `json` with the keys `ts` (RFC 3339, UTC), `level` and `msg` first.
         stream: standard output, unless a test looks.
     """
-    render = _json_line if format == "json" else _text_line
+    render = _json_line if form == "json" else _text_line
     structlog.configure(
         processors=[_drop] if level == "off" else [_order_and_clean, render],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -55,7 +55,10 @@ def log_loop_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 
 
 def describe_fault(error: BaseException) -> str:
-    """Kinds and places of an exception and its causes: `StorageError at pool.py:41 in acquire < OSError`."""
+    """Kinds and places of an exception and its causes: `StorageError at pool.py:41 in acquire < OSError`.
+
+    Of a group, which says nothing itself, the first member takes the place of the cause.
+    """
     parts: list[str] = []
     current: BaseException | None = error
     while current is not None and len(parts) < _CAUSES_MAX:
@@ -65,7 +68,10 @@ def describe_fault(error: BaseException) -> str:
             f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
         )
         parts.append(kind + place)
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        if isinstance(current, BaseExceptionGroup):
+            current = current.exceptions[0]
+        else:
+            current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return " < ".join(parts)
 
 

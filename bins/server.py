@@ -1,4 +1,4 @@
-"""The server process: what starts in which order, and how it stops (operations chapters 12 and 13).
+"""The server process: what starts in which order, and how it stops (docs/operations.md 1.1 and 2.2).
 
 Start: logging, database, migrations, stores and lanes, application, listening socket. Stop: no more
 connections, sessions close with 1001, requests end, then everything is closed in reverse order of opening.
@@ -11,10 +11,11 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import asyncpg
 import structlog
@@ -27,9 +28,10 @@ from less_sync.bins.listening import bound_address, open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.embedded import EmbeddedPostgresError
 from less_sync.bins.postgres.keeper import OwnPostgres
-from less_sync.bins.services import open_services, running
+from less_sync.bins.services import open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
+from less_sync.bins.supervisor import Ended, Supervisor
 from less_sync.sync.background import run_background
 from less_sync.sync.http.app import create_app
 from less_sync.sync.http.http1 import KEEP_ALIVE_S, HttpProtocol
@@ -44,20 +46,36 @@ _STARTING_UP: Final = frozenset({"57P03", "53300"})
 """cannot_connect_now and too_many_connections: passing states of a database that is there."""
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+Run = Callable[[Coroutine[object, object, None]], "asyncio.Task[None]"]
 
-def run_server(settings: Settings, announce: Callable[[ListenAddress], None]) -> int:
-    """Serve until a signal and return the exit status: 0 after a drain, 1 at the second signal.
+
+class OpenServices(Protocol):
+    """Connects to the migrated database at `url`; `stack` closes again what it opens, `vital` runs it."""
+
+    async def __call__(
+        self, settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor, /
+    ) -> Services: ...
+
+
+def run_server(settings: Settings, announce: Callable[[ListenAddress], None]) -> None:
+    """Serve until a signal. A second one ends the process at once, with status 1.
 
     Args:
         announce: called once with the address really bound, when the server accepts connections.
 
     Raises:
-        CommandError: the start failed.
+        CommandError: the start failed, or something vital ended.
     """
-    configure_logging(level=settings.log.level, format=settings.log.format)
+    configure_logging(level=settings.log.level, form=settings.log.form)
     _raise_open_files_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, announce))
+        runner.run(_serve_until_signal(settings, announce))
+
+
+async def _serve_until_signal(settings: Settings, announce: Callable[[ListenAddress], None]) -> None:
+    asyncio.get_running_loop().set_exception_handler(log_loop_fault)
+    await serve(settings, announce, StopSignals().received)
 
 
 def _raise_open_files_limit() -> None:
@@ -95,49 +113,93 @@ class StopSignals:
         self.received.set()
 
 
-async def _serve(settings: Settings, announce: Callable[[ListenAddress], None]) -> int:
-    asyncio.get_running_loop().set_exception_handler(log_loop_fault)
-    stop = StopSignals()
-    async with AsyncExitStack() as stack:
-        starting = asyncio.create_task(_start(settings, stack))
-        stopping = asyncio.create_task(stop.received.wait())
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.wait({starting})
-        if starting.cancelled():
-            return 0
-        server = starting.result()
-        _settle_heap()
-        announce(server.address)
-        await stopping
-        _log.info("shutting down", grace_s=settings.shutdown_grace_s)
-        await server.drain(settings.shutdown_grace_s)
+async def serve(
+    settings: Settings,
+    announce: Callable[[ListenAddress], None],
+    stop: asyncio.Event,
+    *,
+    open_services: OpenServices = open_services,
+) -> None:
+    """Serve until `stop` is set, also while starting.
+
+    Args:
+        announce: called once with the address really bound, when the server accepts connections.
+        open_services: connects to the database and builds what sessions need.
+
+    Raises:
+        CommandError: the start failed, or something vital ended; sessions were drained then.
+    """
+    async with Supervisor() as vital, AsyncExitStack() as stack:
+        try:
+            starting = _start(settings, stack, vital, open_services)
+            server = await _unless(starting, stop, vital.ended)
+            if server is not None:
+                _settle_heap()
+                announce(server.address)
+                await _first_of(stop, vital.ended)
+                _log.info("shutting down", grace_s=settings.shutdown_grace_s)
+                vital.expect_ends()
+                await server.drain(settings.shutdown_grace_s)
+        finally:
+            vital.expect_ends()
+    if vital.first is not None:
+        raise CommandError(_words(vital.first)) from vital.first.fault
     _log.info("server stopped")
-    return 0
 
 
-async def _start(settings: Settings, stack: AsyncExitStack) -> "HttpServer":
+def _words(ended: Ended) -> str:
+    """What an operator reads who did not see the log."""
+    if isinstance(ended.fault, EmbeddedPostgresError):
+        return str(ended.fault)
+    return f"the {ended.task} ended unexpectedly, so the server was stopped; the log says where"
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+async def _unless(work: Coroutine[object, object, T], *events: asyncio.Event) -> T | None:
+    """The result of `work`, or None when an event was set first; then it is cancelled and awaited."""
+    working, interrupted = asyncio.create_task(work), asyncio.create_task(_first_of(*events))
+    try:
+        await asyncio.wait({working, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        interrupted.cancel()
+        working.cancel()
+        await asyncio.wait({working})
+    return None if working.cancelled() else working.result()
+
+
+async def _start(
+    settings: Settings, stack: AsyncExitStack, vital: Supervisor, open_services: OpenServices
+) -> "HttpServer":
     for warning in settings.warnings():
         _log.warning(warning)
     url = settings.database.url
     if url is None:
-        url = await _own_database(settings.data_dir, stack)
+        url = await _own_database(settings.data_dir, stack, vital)
     await migrate_when_reachable(url)
-    services = await open_services(settings, url, stack)
+    services = await open_services(settings, url, stack, vital)
     background = run_background(services, maintenance_interval_s=settings.maintenance_interval_s)
-    await stack.enter_async_context(running(background))
+    stack.push_async_callback(vital.stop, vital.start("background tasks", background))
     server = HttpServer(services, expose_etag=settings.cors_expose_etag)
-    await server.start(open_listeners(settings.listen))
+    await server.start(open_listeners(settings.listen), partial(vital.start, "HTTP server"))
     _log.info("server listening", address=str(server.address))
     return server
 
 
-async def _own_database(data_dir: Path, stack: AsyncExitStack) -> str:
+async def _own_database(data_dir: Path, stack: AsyncExitStack, vital: Supervisor) -> str:
     try:
         postgres = await stack.enter_async_context(OwnPostgres(data_dir))
     except EmbeddedPostgresError as error:
         raise CommandError(str(error)) from error
+    stack.push_async_callback(vital.stop, vital.start("keeper of the embedded Postgres", postgres.keep()))
     _log.info("embedded database started", data_dir=str(data_dir))
     return postgres.url
 
@@ -191,7 +253,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class HttpServer:
-    """uvicorn, driven step by step so that a stop happens in the order of operations chapter 13."""
+    """uvicorn, driven step by step so that a stop happens in the order of docs/operations.md 2.2."""
 
     def __init__(self, services: Services, *, expose_etag: bool = False) -> None:
         self._services = services
@@ -209,15 +271,23 @@ class HttpServer:
         )
         self._uvicorn = _Uvicorn(self._config)
 
-    async def start(self, listeners: list[socket.socket]) -> None:
-        """Accept connections on sockets that listen already."""
+    async def start(self, listeners: list[socket.socket], run: Run = asyncio.create_task) -> None:
+        """Accept connections on sockets that listen already.
+
+        Args:
+            run: makes the task that accepts them, which lasts until `drain`.
+
+        Raises:
+            CommandError: that task ended while it began.
+        """
         self.address = bound_address(listeners[0])
         self._listeners = listeners
-        self._serving = asyncio.create_task(self._uvicorn.serve(sockets=listeners))
+        self._serving = run(self._uvicorn.serve(sockets=listeners))
         while not self._uvicorn.started and not self._serving.done():  # noqa: ASYNC110  # no event is offered
             await asyncio.sleep(0.005)
         if self._serving.done():
             await self._serving
+            raise CommandError("the HTTP server ended while it was starting")
 
     async def drain(self, grace_s: float) -> None:
         """Refuse what is new, let what runs end, close every session with 1001; `grace_s` at most."""

@@ -1,17 +1,16 @@
 """Settings to services: what the sessions of one server process share, opened and closed in order."""
 
-import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from less_sync.auth import parse_jwks
 from less_sync.bins.dev import DevIssuer, dev_identity_hash_key
 from less_sync.bins.errors import CommandError
 from less_sync.bins.settings.config import Settings
+from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
 from less_sync.storage import (
     PostgresDekStore,
@@ -42,8 +41,20 @@ CLOSE_TIMEOUT_S: Final = 1.0
 """For what follows the grace period: lanes and pool, which have nothing left to do by then."""
 
 
-async def open_services(settings: Settings, url: str, stack: AsyncExitStack) -> Services:
+@runtime_checkable
+class Watched(Protocol):
+    """Something whose tasks report their end here: returns when it is closed, raises when one failed."""
+
+    async def watch(self) -> None:
+        """Wait for that."""
+
+
+async def open_services(
+    settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor | None = None
+) -> Services:
     """Connect to the migrated database at `url` and build what sessions need; `stack` closes it again.
+
+    The lanes are watched by `vital`, if given.
 
     Raises:
         CommandError: the database did not let us in, or the dev issuer's files cannot be used.
@@ -55,6 +66,8 @@ async def open_services(settings: Settings, url: str, stack: AsyncExitStack) -> 
     except StorageError as error:
         raise CommandError(f"database error: {str(error).removeprefix('database error: ')}") from error
     stack.push_async_callback(lanes.aclose, CLOSE_TIMEOUT_S)
+    if vital is not None and isinstance(lanes, Watched):
+        vital.start("push lanes", lanes.watch())
     authenticator = _authenticator(settings)
     stack.push_async_callback(authenticator.aclose)
     services = build_services(
@@ -132,15 +145,3 @@ def _identity_hash_key(settings: Settings) -> bytes | None:
         return dev_identity_hash_key(settings.data_dir)
     except KeyFileError as error:
         raise CommandError(str(error)) from error
-
-
-@asynccontextmanager
-async def running(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Run something beside the block; it is cancelled, and awaited, when the block ends."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

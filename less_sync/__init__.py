@@ -3,7 +3,14 @@
 The rooms lie beside this folder and are linked into it, so `less_sync.ROOM` is their only name.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if not Path(__file__).with_name("auth").is_dir():
+    raise ImportError(
+        "less_sync/auth is a text file where a symbolic link belongs: "
+        "git config core.symlinks true && rm -r less_sync && git checkout less_sync"
+    )
 
 if TYPE_CHECKING:
     from less_sync.sync.client import (

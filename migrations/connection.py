@@ -7,7 +7,7 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
@@ -22,29 +22,6 @@ LOCK_WAIT_S: Final = 60.0
 LOCK_RETRY_S: Final = 0.2
 
 _LOCK_FACTOR: Final = 0x3D32AD9E
-_RENAMED_KEYS: Final = {
-    "ssl-mode": "sslmode",
-    "ssl-root-cert": "sslrootcert",
-    "ssl-ca": "sslrootcert",
-    "ssl-cert": "sslcert",
-    "ssl-key": "sslkey",
-    "hostaddr": "host",
-}
-_DROPPED_KEYS: Final = frozenset(
-    {
-        "statement-cache-capacity",
-        "statement_cache_capacity",
-        "statement_cache_mode",
-        "default_query_exec_mode",
-        "description_cache_capacity",
-        "connect_timeout",
-        "pool_max_conns",
-        "pool_min_conns",
-        "pool_max_conn_lifetime",
-        "pool_max_conn_idle_time",
-        "pool_health_check_period",
-    }
-)
 _SETTINGS: Final = {
     "application_name": "less-sync-migrate",
     "TimeZone": "UTC",
@@ -53,51 +30,20 @@ _SETTINGS: Final = {
 }
 
 
-def driver_url(url: str) -> str:
-    """Turn a URL written for one of the existing servers into one asyncpg takes.
-
-    asyncpg hands query keys it does not know to PostgreSQL as settings, which refuses the connection; so
-    keys that steer the existing servers' drivers are dropped and their other spellings translated
-    (`ssl-mode`, `options[search_path]`). What remains is passed on: `search_path=x` is a setting.
-
-    Raises:
-        DatabaseUnreachable: not a PostgreSQL URL. The text never repeats the URL, which holds a password.
-    """
-    parts = urlsplit(url)
-    if not parts.scheme:
-        raise _misconfigured("relative URL without a base")
-    if parts.scheme not in {"postgres", "postgresql"}:
-        raise _misconfigured("the scheme must be postgres or postgresql")
-    query: list[tuple[str, str]] = []
-    options: list[str] = []
-    for key, value in parse_qsl(parts.query, keep_blank_values=True):
-        if key == "options":
-            options.append(value)
-        elif key.startswith("options[") and key.endswith("]"):
-            options.append(f"-c {key[8:-1]}={value}")
-        elif key not in _DROPPED_KEYS:
-            query.append((_RENAMED_KEYS.get(key, key), value))
-    if options:
-        query.append(("options", " ".join(options)))
-    address = url.partition("?")[0]
-    return f"{address}?{urlencode(query)}" if query else address
-
-
 async def connect(url: str) -> Connection:
     """Open a connection in the session settings migrations need: UTC, 10 s at most for a lock.
 
-    A setting the URL names itself, as in `?lock_timeout=1s`, wins. Statements are not cached: migrations
-    change the tables that cached plans were made for.
+    The URL is one asyncpg takes. A setting it names itself, as in `?lock_timeout=1s`, wins. Statements are
+    not cached: migrations change the tables that cached plans were made for.
 
     Raises:
         DatabaseUnreachable: with the existing server's wording, `database error: ...`.
     """
-    dsn = driver_url(url)
-    named = dict(parse_qsl(urlsplit(dsn).query))
-    settings = {name: value for name, value in _SETTINGS.items() if name not in named}
+    named = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
+    settings = {name: value for name, value in _SETTINGS.items() if name.lower() not in named}
     try:
         return await asyncpg.connect(
-            dsn, timeout=CONNECT_TIMEOUT_S, statement_cache_size=0, server_settings=settings
+            url, timeout=CONNECT_TIMEOUT_S, statement_cache_size=0, server_settings=settings
         )
     except asyncpg.PostgresError as error:
         raise DatabaseUnreachable(f"database error: {worded(error)}") from error
@@ -108,7 +54,8 @@ async def connect(url: str) -> Connection:
             f"database error: error communicating with database: {_os(error)}"
         ) from error
     except (ValueError, asyncpg.InterfaceError) as error:
-        raise _misconfigured("invalid connection parameters") from error
+        message = "database error: error with configuration: invalid connection parameters"
+        raise DatabaseUnreachable(message) from error
 
 
 async def close(connection: Connection) -> None:
@@ -122,10 +69,6 @@ def _os(error: OSError) -> str:
     if error.errno is None or error.errno <= 0:  # name resolution has numbers of its own
         return error.strerror or "connection failed"
     return f"{os.strerror(error.errno)} (os error {error.errno})"
-
-
-def _misconfigured(detail: str) -> DatabaseUnreachable:
-    return DatabaseUnreachable(f"database error: error with configuration: {detail}")
 
 
 def lock_key(database: str) -> int:

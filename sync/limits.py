@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from less_sync.sync.protocol.frames import FRAME_BYTES_MAX
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -22,9 +24,9 @@ class Limits:
     write_timeout_s: float = 20.0
     close_timeout_s: float = 5.0
     drain_timeout_s: float = 8.0
-    connections_per_mailbox: int = 3
+    connections_per_mailbox: int = 16
     # Inbound.
-    frame_bytes: int = 4 * 1024 * 1024
+    frame_bytes: int = FRAME_BYTES_MAX
     cbor_depth: int = 64
     request_id_bytes: int = 256
     method_echo_chars: int = 128
@@ -33,7 +35,7 @@ class Limits:
     pushes_in_flight: int = 64
     pulls_waiting: int = 8
     # Outbound.
-    outbound_frame_bytes: int = 4 * 1024 * 1024
+    outbound_frame_bytes: int = FRAME_BYTES_MAX
     queue_frames: int = 64
     queue_bytes: int = 16 * 1024 * 1024
     write_progress_bytes: int = 64 * 1024

@@ -25,6 +25,7 @@ from less_sync.sync.live.broker import Broker
 from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.metrics import Recorder
+from less_sync.sync.protocol.codes import SUBPROTOCOLS
 from less_sync.sync.session.open_sessions import Sessions
 
 
@@ -54,7 +55,7 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     authority: Authority = field(default_factory=Authority)
     metrics: Recorder = field(default_factory=Recorder)
-    subprotocols: tuple[str, ...] = ("betterbase-rpc-v1", "less-rpc-v1")
+    subprotocols: tuple[str, ...] = SUBPROTOCOLS
     """Accepted WebSocket subprotocols, preferred first."""
     enforce_token_expiry: bool = False
     """Close a session a minute after its token has expired, unless it was refreshed."""

@@ -22,6 +22,7 @@ import pytest
 
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from less_sync.bins.postgres.files import hold_data_directory, postgres_is_gone
+from less_sync.bins.postgres.urls import driver_url
 
 _PREFIX: Final = "less_sync_test_"
 _DIRECTORY_PREFIX: Final = "less-sync-test-"
@@ -97,7 +98,7 @@ def _remove_leftovers(parent: Path) -> None:
 async def _server_url() -> AsyncIterator[str]:
     url = os.environ.get("TEST_DATABASE_URL")
     if url:
-        yield url
+        yield driver_url(url)
         return
     parent = _scratch()
     _remove_leftovers(parent)

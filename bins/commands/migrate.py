@@ -1,19 +1,16 @@
-"""The `migrate` command: bring a database up or down, and say where it stands (operations chapter 16.2)."""
+"""The `migrate` command, also `less-sync migrate`: bring a database up or down, and say where it stands.
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC
+Outputs and exit codes: docs/migrations.md.
+"""
+
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, assert_never
+from typing import Annotated, Final
 
 import typer
 
-from less_sync import migrations
-from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from less_sync.bins.settings.config import environment
-from less_sync.migrations import Applied, MigrationError, Repaired, State
+from less_sync.bins.errors import CommandError, print_error
+from less_sync.bins.installed import server_parts
 
 
 class Command(StrEnum):
@@ -27,7 +24,7 @@ class Command(StrEnum):
     REPAIR_CURSORS = "repair-cursors"
 
 
-_HELP: Final = """\b
+HELP: Final = """\b
 Bring the database's schema up to date, or take a step back.
 \b
   up              apply all pending migrations (the default)
@@ -44,13 +41,8 @@ if a server has made one there.
 app: Final = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=True)
 
 
-def main() -> None:
-    """Run the console command. Exit status: 0 done, 1 failure, 2 usage error."""
-    app()
-
-
-@app.command(help=_HELP)
-def _migrate(
+@app.command(help=HELP)
+def migrate(
     word: Annotated[str, typer.Argument(metavar="COMMAND", autocompletion=lambda: list(Command))] = "up",
     argument: Annotated[str | None, typer.Argument(metavar="ARG", help="NAME, for create alone.")] = None,
     *,
@@ -63,14 +55,17 @@ def _migrate(
         bool, typer.Option("--dry-run", help="Make all checks, say what would be done, change nothing.")
     ] = False,
 ) -> None:
+    """Read the line; `HELP` says what each word does."""
     command = _checked_command(word, argument, folder, dry_run=dry_run)
     try:
+        with server_parts("migrate"):
+            from less_sync.bins.commands.migrate_work import create, work_on_database
         if argument is not None:
-            _create(argument, folder)
+            create(argument, folder)
         else:
-            asyncio.run(_run(command, database_url, yes=yes, dry_run=dry_run))
-    except (MigrationError, EmbeddedPostgresError) as error:
-        typer.echo(f"Error: {error}", err=True)
+            work_on_database(command, database_url, yes=yes, dry_run=dry_run)
+    except CommandError as error:
+        print_error(str(error), error.causes)
         raise typer.Exit(1) from error
 
 
@@ -90,115 +85,6 @@ def _checked_command(word: str, argument: str | None, folder: Path | None, *, dr
     return command
 
 
-def _create(name: str, folder: Path | None) -> None:
-    paths = migrations.create(name) if folder is None else migrations.create(name, folder=folder)
-    for path in paths:
-        typer.echo(path)
-
-
-@asynccontextmanager
-async def _database(url: str | None, environ: Mapping[str, str]) -> AsyncIterator[str]:
-    """The database meant: the option's, the environment's, or the private Postgres for as long as it is used.
-
-    Not by `Settings`: migrating needs none of the server's other variables, and must work where they are
-    unset or wrong.
-    """
-    url = environ.get("DATABASE_URL") if url is None else url
-    if url is not None:
-        yield url
-        return
-    data_dir = Path(environ.get("DATA_DIR") or "data")
-    if not EmbeddedPostgres.exists(data_dir):
-        raise MigrationError("DATABASE_URL is not set")
-    async with EmbeddedPostgres(data_dir) as postgres:
-        yield postgres.url
-
-
-async def _run(command: Command, database_url: str | None, *, yes: bool, dry_run: bool) -> None:
-    async with _database(database_url, environment()) as url:
-        match command:
-            case Command.UP:
-                await _up(url, dry_run=dry_run)
-            case Command.DOWN:
-                await _down(url, yes=yes, dry_run=dry_run)
-            case Command.STATUS:
-                await _status(url)
-            case Command.VERSION:
-                typer.echo(await migrations.version(url))
-            case Command.REPAIR_CURSORS:
-                await _repair_cursors(url, dry_run=dry_run)
-            case Command.CREATE:
-                raise AssertionError("create needs no database")
-            case _:
-                assert_never(command)
-
-
-async def _up(url: str, *, dry_run: bool) -> None:
-    if dry_run:
-        for state in await migrations.pending(url):
-            _note(f"would apply {state.version:03d} {state.name}")
-        typer.echo("dry run complete")
-        return
-    await migrations.migrate_up(url, on_applied=lambda done: _note(_done("applied", done)))
-    typer.echo("migrations complete")
-
-
-async def _down(url: str, *, yes: bool, dry_run: bool) -> None:
-    if dry_run:
-        state = await migrations.revertible(url, confirmed=yes)
-        _note(f"would revert {state.version:03d} {state.name}")
-        typer.echo("dry run complete")
-        return
-    _note(_done("reverted", await migrations.migrate_down(url, confirmed=yes)))
-    typer.echo("rollback complete")
-
-
-async def _status(url: str) -> None:
-    for line in _table(await migrations.status(url)):
-        typer.echo(line)
-    missing = await migrations.cursorless(url)
-    if missing:
-        _note(
-            f"{_rows(missing.members, missing.files)} without cursor; `migrate repair-cursors` gives them one"
-        )
-
-
-async def _repair_cursors(url: str, *, dry_run: bool) -> None:
-    if dry_run:
-        missing = await migrations.cursorless(url)
-        _note(f"would repair {_rows(missing.members, missing.files)}")
-        typer.echo("dry run complete")
-        return
-    await migrations.repair_cursors(url, on_repaired=_note_repaired)
-    typer.echo("repair complete")
-
-
-def _note_repaired(done: Repaired) -> None:
-    _note(f"repaired {_rows(done.members, done.files)} of space {done.space}, now at cursor {done.cursor}")
-
-
-def _note(line: str) -> None:
-    """Progress and counts go to standard error; standard output is for scripts."""
-    typer.echo(line, err=True)
-
-
-def _done(verb: str, done: Applied) -> str:
-    return f"{verb} {done.version:03d} {done.name} ({done.elapsed_ms} ms)"
-
-
-def _rows(members: int, files: int) -> str:
-    return f"{members} member entries and {files} files"
-
-
-def _table(states: Sequence[State]) -> list[str]:
-    """Columns separated by two spaces or more; times are RFC 3339 in UTC."""
-    rows = [("VERSION", "NAME", "STATE", "APPLIED_AT")]
-    for state in states:
-        time = "-" if state.applied_at is None else f"{state.applied_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        rows.append((f"{state.version:03d}", state.name, "applied" if state.applied else "pending", time))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-
-
-if __name__ == "__main__":
-    main()
+def main() -> None:
+    """Run the console command. Exit status: 0 done, 1 failure, 2 usage error."""
+    app()

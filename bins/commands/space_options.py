@@ -66,6 +66,6 @@ def text_of(argument: str) -> str:
 
 def seconds(text: str) -> int:
     """What --expires says."""
-    from less_sync.bins.commands.main import parse_ttl
+    from less_sync.bins.commands.token import parse_ttl
 
     return parse_ttl(text, option="--expires")

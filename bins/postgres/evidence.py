@@ -7,10 +7,11 @@ from typing import Final
 from urllib.parse import quote
 from uuid import UUID
 
+from less_sync.bins.installed import server_parts
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.urls import driver_url
 from less_sync.client.folder.errors import FolderError, UsageProblem
 from less_sync.client.sharing.explain import Evidence
-from less_sync.storage import PostgresPool, PostgresSpaceStore, StorageError
 
 _SOCKET: Final = ".s.PGSQL.5432"
 
@@ -21,11 +22,14 @@ async def read_evidence(url: str | None, data_dir: Path, space: UUID, cids: Sequ
     None when neither is there.
 
     Raises:
+        CommandError: the libraries that speak to a database are not installed.
         UsageProblem: the private Postgres cannot be used.
         FolderError: the database does not answer.
     """
     if url is None and not EmbeddedPostgres.exists(data_dir):
         return None
+    with server_parts("space explain with a database"):
+        from less_sync.storage import PostgresPool, PostgresSpaceStore, StorageError
     try:
         async with _database(url, data_dir) as found:
             pool = await PostgresPool.open(found)
@@ -46,7 +50,7 @@ async def read_evidence(url: str | None, data_dir: Path, space: UUID, cids: Sequ
 async def _database(url: str | None, data_dir: Path) -> AsyncIterator[str]:
     """The running server's Postgres by its socket, or one started for as long as it is needed."""
     if url is not None:
-        yield url
+        yield driver_url(url)
         return
     running = _running(data_dir)
     if running is not None:

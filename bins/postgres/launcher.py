@@ -1,6 +1,6 @@
 """Becomes a program of the embedded Postgres; run as a script, never imported by the server.
 
-`python -I -S embedded_exec.py PARENT LOCK_FD UID GID PROGRAM [ARGUMENT ...]`
+`python -I -S launcher.py PARENT LOCK_FD UID GID PROGRAM [ARGUMENT ...]`
 
 Between fork and exec of an asyncio program little Python may run safely, so the server starts this file,
 which prepares its own process and then *is* the program (same pid). It

@@ -1,6 +1,6 @@
 """Settings of the server: the only reader of its environment variables.
 
-`Settings.from_env` is pure. It reads every variable in the order of operations chapter 10, collects all
+`Settings.from_env` is pure. It reads every variable in the order of docs/settings.md, collects all
 problems and raises them together, so that an operator mends an environment in one go. `docs/settings.md`
 lists what is read here; a test compares the two.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, Self, cast
 
 from less_sync.auth import JwksPolicy, Permission, TokenPolicy, parse_audiences
+from less_sync.bins.dev import DEV_AUDIENCE
 from less_sync.bins.settings.parts import (
     ListenAddress,
     parse_admin_operations,
@@ -26,7 +27,6 @@ from less_sync.bins.settings.parts import (
 from less_sync.bins.settings.reader import SettingsReader, quoted
 from less_sync.sync.limits import Limits
 
-DEV_AUDIENCE: Final = "less-sync"
 FILE_BYTES_LIMIT_MAX: Final = 5 * 1024**3
 YEAR_S: Final = 31_536_000
 
@@ -37,7 +37,7 @@ def environment() -> Mapping[str, str]:
 
 
 class ConfigError(Exception):
-    """The environment is not usable. `problems` holds one message each, in the chapter's order."""
+    """The environment is not usable. `problems` holds one message each, in the order of reading."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__(*problems)
@@ -57,7 +57,7 @@ class DatabaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class FileSettings:
-    """Where file content is kept and how large it may be (operations chapters 10.4, 11, 14)."""
+    """Where file content is kept and how large it may be (docs/settings.md)."""
 
     backend: Literal["none", "local", "s3"]
     directory: Path
@@ -68,7 +68,7 @@ class FileSettings:
 
 @dataclass(frozen=True, slots=True)
 class PeerQuotas:
-    """What one federation peer may use (operations chapter 10.5)."""
+    """What one federation peer may use (docs/settings.md)."""
 
     spaces: int
     records_per_hour: int
@@ -82,8 +82,8 @@ class LogSettings:
     """What is logged, and how."""
 
     level: str
-    """One of `settings_parts.LOG_LEVELS`."""
-    format: Literal["text", "json"]
+    """One of `LOG_LEVELS`."""
+    form: Literal["text", "json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,8 @@ class Settings:
     maintenance_interval_s: int
     shutdown_grace_s: int
     log: LogSettings
+    slips: tuple[str, ...]
+    """Warnings about variables whose names look like a typing error."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], *, embedded: bool = False, dev: bool = False) -> Self:
@@ -128,30 +130,30 @@ class Settings:
         own_database = embedded and not reader.is_set("DATABASE_URL")
         dev_mode = dev or (own_database and not reader.is_set("TRUSTED_ISSUERS"))
         data_dir = Path(reader.text("DATA_DIR") or "data")
-        # One statement per part, in the order of the chapter: that is the order of the messages.
+        # One statement per part: the order in which they stand is the order of the messages.
         listen = parse_listen_address(reader, dev=dev_mode)
         database_url = None if own_database else parse_database_url(reader)
         issuers = parse_trusted_issuers_or_dev(reader, dev=dev_mode)
-        audiences = {DEV_AUDIENCE} if dev_mode else parse_audiences(reader.text("AUDIENCES"))
+        audiences = parse_audiences(reader.text("AUDIENCES"))
         backend, directory = _file_storage(reader, data_dir)
         identity_hash_key = parse_identity_hash_key(reader)
         peer_quotas = _peer_quotas(reader)
         blob_bytes_max = reader.count("MAX_RECORD_BLOB_SIZE", Limits().record_blob_bytes)
-        file_bytes_max = reader.count("MAX_FILE_SIZE", 104_857_600, max=FILE_BYTES_LIMIT_MAX)
+        file_bytes_max = reader.count("MAX_FILE_SIZE", 104_857_600, at_most=FILE_BYTES_LIMIT_MAX)
         perf_mode = reader.flag("PERF_MODE", False)
-        connections_max = reader.count("DATABASE_MAX_CONNECTIONS", 10, max=10_000)
-        shutdown_grace_s = reader.count("SHUTDOWN_GRACE_SECONDS", 8, max=YEAR_S)
-        maintenance_interval_s = reader.count("MAINTENANCE_INTERVAL_SECONDS", 600, max=YEAR_S)
-        sweep_s = reader.optional_count("FILE_ORPHAN_SWEEP_SECONDS", max=YEAR_S)
+        connections_max = reader.count("DATABASE_MAX_CONNECTIONS", 10, at_most=10_000)
+        shutdown_grace_s = reader.count("SHUTDOWN_GRACE_SECONDS", 8, at_most=YEAR_S)
+        maintenance_interval_s = reader.count("MAINTENANCE_INTERVAL_SECONDS", 600, at_most=YEAR_S)
+        sweep_s = reader.optional_count("FILE_ORPHAN_SWEEP_SECONDS", at_most=YEAR_S)
         log = _log(reader)
         cors_expose_etag = reader.flag("CORS_EXPOSE_ETAG", False)
         jwks_policy = _jwks_policy(reader)
-        token_policy = _token_policy(reader, frozenset(audiences))
+        token_policy = _token_policy(reader, frozenset({DEV_AUDIENCE} if dev_mode else audiences))
         enforce_token_expiry = reader.flag("WS_ENFORCE_TOKEN_EXPIRY", False)
         admin_operations = parse_admin_operations(reader)
         if reader.text("DATA_DIR") == "":
             reader.problems.append("DATA_DIR must not be empty")
-        push_lanes = reader.count("PUSH_LANES", 2, max=64)
+        push_lanes = reader.count("PUSH_LANES", 2, at_most=64)
         subprotocols = parse_subprotocols(reader)
         limits = read_limits(reader, record_blob_bytes=blob_bytes_max, perf_mode=perf_mode, dev=dev_mode)
         if reader.problems:
@@ -176,6 +178,7 @@ class Settings:
             maintenance_interval_s=maintenance_interval_s,
             shutdown_grace_s=shutdown_grace_s,
             log=log,
+            slips=tuple(reader.slips()),
         )
 
     def warnings(self) -> list[str]:
@@ -194,7 +197,7 @@ class Settings:
             found.append("perf mode enabled: connection and rate limits are off")
         if self.files.backend != "none":
             found.append("file storage is configured, but this version has no file routes yet")
-        return found
+        return [*found, *self.slips]
 
     @property
     def _blob_limit_is_default(self) -> bool:
@@ -202,7 +205,7 @@ class Settings:
 
 
 def _file_storage(reader: SettingsReader, data_dir: Path) -> tuple[Literal["none", "local", "s3"], Path]:
-    """Operations chapter 10.4: exact spelling, `fs` is `local`; empty counts as unset."""
+    """docs/settings.md: exact spelling, `fs` is `local`; empty counts as unset."""
     backend = reader.text_or_unset("FILE_STORAGE_BACKEND", "FILE_STORAGE") or "none"
     if backend not in ("none", "local", "fs", "s3"):
         expected = 'expected "none", "local", or "s3"'
@@ -233,8 +236,8 @@ def _log(reader: SettingsReader) -> LogSettings:
 def _jwks_policy(reader: SettingsReader) -> JwksPolicy:
     defaults = JwksPolicy()
     return JwksPolicy(
-        ttl_s=reader.count("JWKS_REFRESH_TTL", int(defaults.ttl_s), max=YEAR_S),
-        stale_max_s=reader.count("JWKS_MAX_STALE", int(defaults.stale_max_s), max=YEAR_S),
+        ttl_s=reader.count("JWKS_REFRESH_TTL", int(defaults.ttl_s), at_most=YEAR_S),
+        stale_max_s=reader.count("JWKS_MAX_STALE", int(defaults.stale_max_s), at_most=YEAR_S),
     )
 
 

@@ -5,25 +5,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
-from urllib.parse import urlsplit
 
 from less_sync.auth import Permission, parse_trusted_issuers
+from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.bins.settings.reader import SettingsReader, quoted
+from less_sync.bins.settings.slips import LIMIT_PREFIX
 from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.codes import SUBPROTOCOLS
 
-SUBPROTOCOLS: Final = ("betterbase-rpc-v1", "less-rpc-v1")
-"""Both names of the one protocol, preferred first (protocol 1)."""
 LOG_LEVELS: Final = ("off", "error", "warn", "info", "debug", "trace")
 """In the order of the digits 0 to 5 that `RUST_LOG` may hold."""
 LIMITS_NAMED_ELSEWHERE: Final = frozenset({"record_blob_bytes"})
-"""Fields of `Limits` that are set by a variable operations chapter 11 names, not by `LIMIT_<NAME>`."""
+"""Fields of `Limits` whose variable has a name of its own, known from existing servers."""
 DEV_PERSONAL_LIMIT: Final = 1000
 UNLIMITED: Final = 2**31 - 1
 """As good as no limit, and still what the database takes for an integer."""
 
 _HOST_NAME: Final = re.compile(r"(?!.*\.[0-9]+\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z", re.ASCII)
 _PORT: Final = re.compile(r"[0-9]{1,5}\Z", re.ASCII)
-_URL_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):", re.ASCII)
 _HEX: Final = re.compile(r"([0-9A-Fa-f]{2})*\Z", re.ASCII)
 
 
@@ -87,36 +86,20 @@ def _ip_address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def parse_database_url(reader: SettingsReader) -> str:
-    """`DATABASE_URL`: checked as far as it can be without connecting, and passed on unchanged."""
+    """`DATABASE_URL`: checked as far as it can be without connecting, and made into what the driver takes."""
     raw = reader.text("DATABASE_URL")
     if raw is None:
         reader.problems.append("DATABASE_URL must be set")
         return ""
-    fault = _database_url_fault(raw)
-    if fault is not None:
-        reader.problems.append(f"database error: error with configuration: {fault}")
-    return raw
-
-
-def _database_url_fault(raw: str) -> str | None:
-    """Why this is no URL of a Postgres. Never quotes the text: it may hold a password."""
-    scheme = _URL_SCHEME.match(raw)
-    if scheme is None:
-        return "relative URL without a base"
-    if scheme[1].lower() not in ("postgres", "postgresql"):
-        return "the URL of a database starts with postgres:// or postgresql://"
     try:
-        hosts = urlsplit(raw).netloc.rpartition("@")[2].split(",")
-    except ValueError:
-        return "invalid IPv6 address"
-    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts]
-    if any(port and not (_PORT.match(port) and int(port) <= 65_535) for port in ports):
-        return "invalid port number"
-    return None
+        return driver_url(raw)
+    except DatabaseUrlError as error:
+        reader.problems.append(f"database error: error with configuration: {error}")
+        return raw
 
 
 def parse_trusted_issuers_or_dev(reader: SettingsReader, *, dev: bool) -> Mapping[str, str]:
-    """`TRUSTED_ISSUERS` (operations chapter 10.3); to be left unset in dev mode."""
+    """`TRUSTED_ISSUERS` (docs/tokens.md 4.1); to be left unset in dev mode."""
     raw = reader.text("TRUSTED_ISSUERS")
     if dev:
         if raw is not None:
@@ -150,10 +133,11 @@ def parse_identity_hash_key(reader: SettingsReader) -> bytes | None:
 
 def parse_log_level(reader: SettingsReader) -> str:
     """`LOG_LEVEL`; if unset, the global level in `RUST_LOG`, of which unusable parts are passed over."""
+    directives = reader.text("RUST_LOG") or ""
     if reader.is_set("LOG_LEVEL"):
         return reader.choice("LOG_LEVEL", "info", LOG_LEVELS)
     level = "info"
-    for directive in (reader.text("RUST_LOG") or "").split(","):
+    for directive in directives.split(","):
         name = directive.strip().lower()
         if name in LOG_LEVELS:
             level = name
@@ -177,7 +161,7 @@ def parse_subprotocols(reader: SettingsReader) -> tuple[str, ...]:
 
 def limit_variable(name: str) -> str:
     """The variable that sets a field of `Limits`: `LIMIT_FRAME_BYTES` for `frame_bytes`."""
-    return f"LIMIT_{name.upper()}"
+    return f"{LIMIT_PREFIX}{name.upper()}"
 
 
 def parse_admin_operations(reader: SettingsReader) -> Permission:

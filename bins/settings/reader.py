@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from less_sync.bins.settings.slips import slips
+
 U64_MAX: Final = 2**64 - 1
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -12,7 +14,7 @@ _SHORT_ESCAPES: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", '"'
 def quoted(text: str) -> str:
     r"""Show a value in an error message: in double quotes, with `\"`, `\\`, `\n`, `\u{7}` and such escapes.
 
-    Operations chapter 10.1.
+    The form of error texts: docs/operations.md 3.2.
     """
     return '"' + "".join(_SHORT_ESCAPES.get(c) or _escaped(c) for c in text) + '"'
 
@@ -25,15 +27,18 @@ class SettingsReader:
     """Typed reads of one mapping; each failed read adds its message to `problems` and returns the default.
 
     A value that is not valid Unicode counts as unset. Set-but-empty is *not* unset, unless a method says so
-    (operations chapter 10.1).
+    (docs/settings.md).
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
         self.problems: list[str] = []
+        self.names: set[str] = set()
+        """Every variable that was asked for, set or not."""
 
     def text(self, name: str, *aliases: str) -> str | None:
         """The value of the first of these variables that is set, untouched."""
+        self.names.update((name, *aliases))
         for candidate in (name, *aliases):
             value = self._env.get(candidate)
             if value is not None and _is_unicode(value):
@@ -42,7 +47,12 @@ class SettingsReader:
 
     def text_or_unset(self, name: str, alias: str) -> str | None:
         """The first of two variables that is neither unset nor empty, untouched."""
-        return self.text(name) or self.text(alias) or None
+        first, second = self.text(name), self.text(alias)
+        return first or second or None
+
+    def slips(self) -> list[str]:
+        """Warnings about variables that were not asked for and look as if they were meant to be."""
+        return slips(self._env, self.names)
 
     def reject(self, name: str, value: str, expectation: str) -> None:
         """Remember `invalid {name} value "{value}": {expectation}`."""
@@ -52,16 +62,16 @@ class SettingsReader:
         """True also for an empty value."""
         return self.text(name) is not None
 
-    def count(self, name: str, default: int, *, max: int = U64_MAX) -> int:
+    def count(self, name: str, default: int, *, at_most: int = U64_MAX) -> int:
         """A positive integer: decimal digits after an optional `+`; trimmed; empty counts as unset.
 
         Args:
-            max: the largest value accepted; 64 bits unless something smaller is meant.
+            at_most: the largest value accepted; 64 bits unless something smaller is meant.
         """
-        value = self.optional_count(name, max=max)
+        value = self.optional_count(name, at_most=at_most)
         return default if value is None else value
 
-    def optional_count(self, name: str, *, max: int = U64_MAX) -> int | None:
+    def optional_count(self, name: str, *, at_most: int = U64_MAX) -> int | None:
         """Like `count`, for a variable whose absence means something of its own."""
         value = self._trimmed(name)
         if value is None:
@@ -77,8 +87,8 @@ class SettingsReader:
             self.reject(name, value, "number too large to fit in target type")
         elif number == 0:
             self.problems.append(f"{name} must be greater than zero")
-        elif number > max:
-            self.problems.append(f"{name} must not exceed {max}")
+        elif number > at_most:
+            self.problems.append(f"{name} must not exceed {at_most}")
         else:
             return number
         return None

@@ -10,13 +10,13 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 import asyncpg
 
 from less_sync.storage.errors import REPEATABLE, StorageError, Unavailable, translate
 from less_sync.storage.postgres.place import place_of, reason_of
-from less_sync.storage.postgres.url import split_url
 from less_sync.storage.queries import sql
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ SESSION_SETTINGS: Final[Mapping[str, str]] = {
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
 }
-"""What every connection sets at its start; the database URL may override the application name."""
+"""What every connection sets at its start, unless the database URL names it too."""
 
 _COMMAND_TIMEOUT_S: Final = 40.0  # beyond statement_timeout: ends the wait when the network swallows answers
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -102,7 +102,7 @@ class PostgresPool:
         """Connect once, trying again every `connect_pause_s` for `connect_timeout_s`.
 
         Args:
-            url: `postgres://` or `postgresql://`, with libpq's options; those only sqlx knows are dropped.
+            url: as asyncpg takes it; a setting that it names, as in `?lock_timeout=1s`, wins over ours.
             connect: opens a connection as `asyncpg.connect` does; those of the lanes too.
             chance: spreads the pauses before another attempt.
 
@@ -220,9 +220,8 @@ def _may_repeat(error: Exception) -> bool:
 
 
 def _create_pool(url: str, max_connections: int, connect: Connect) -> "asyncpg.Pool[asyncpg.Record]":
-    dsn, settings = split_url(url)
     return asyncpg.create_pool(
-        dsn,
+        url,
         min_size=0,
         init_size=1,
         max_size=max_connections,
@@ -231,7 +230,7 @@ def _create_pool(url: str, max_connections: int, connect: Connect) -> "asyncpg.P
         connect=connect,
         timeout=_CONNECT_TIMEOUT_S,
         command_timeout=_COMMAND_TIMEOUT_S,
-        server_settings={**SESSION_SETTINGS, **settings},
+        server_settings=_settings_beside(url),
         init=_warm_up,
         reset=_no_reset,
     )
@@ -240,13 +239,12 @@ def _create_pool(url: str, max_connections: int, connect: Connect) -> "asyncpg.P
 async def _connect(
     connect: Connect, url: str, extra: Mapping[str, str]
 ) -> "asyncpg.Connection[asyncpg.Record]":
-    dsn, settings = split_url(url)
     con: asyncpg.Connection[asyncpg.Record] = await connect(
-        dsn,
+        url,
         timeout=_CONNECT_TIMEOUT_S,
         command_timeout=_COMMAND_TIMEOUT_S,
         max_cached_statement_lifetime=0,
-        server_settings={**SESSION_SETTINGS, **settings, **extra},
+        server_settings={**_settings_beside(url), **extra},
     )
     try:
         await _warm_up(con)
@@ -254,6 +252,12 @@ async def _connect(
         con.terminate()
         raise
     return con
+
+
+def _settings_beside(url: str) -> dict[str, str]:
+    """The settings of a session, less those that the URL names: asyncpg would let ours win."""
+    named = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
+    return {name: value for name, value in SESSION_SETTINGS.items() if name.lower() not in named}
 
 
 async def _no_reset(_con: "Connection") -> None:

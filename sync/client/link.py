@@ -34,9 +34,10 @@ from less_sync.sync.client.errors import (
     SyncClientError,
     TokenRefused,
 )
-from less_sync.sync.protocol.codes import CloseCode
+from less_sync.sync.protocol.codes import SUBPROTOCOLS, CloseCode
 from less_sync.sync.protocol.errors import ParamsError, RemoteProtocolError
 from less_sync.sync.protocol.frames import (
+    FRAME_BYTES_MAX,
     Chunk,
     Notification,
     Response,
@@ -46,7 +47,6 @@ from less_sync.sync.protocol.frames import (
 )
 from less_sync.sync.protocol.messages import AuthParams, ChunkedResult, decode_params
 
-SUBPROTOCOLS: Final = ("betterbase-rpc-v1", "less-rpc-v1")
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 R = TypeVar("R", bound=Struct)
@@ -56,7 +56,7 @@ R = TypeVar("R", bound=Struct)
 class ClientLimits:
     """Bounds of the client. The deadlines are those clients of this protocol use (protocol 13)."""
 
-    frame_bytes: int = 4 * 1024 * 1024
+    frame_bytes: int = FRAME_BYTES_MAX
     open_timeout_s: float = 10.0
     request_timeout_s: float = 30.0
     chunk_idle_timeout_s: float = 30.0

@@ -2,7 +2,7 @@
 
 frames.py         one message to and from CBOR
 messages/         params and results, the only place that knows wire field names
-codes.py          error codes and close codes
+codes.py          subprotocols, error codes, close codes
 errors.py         whose fault it is
 connection.py     states of a connection: awaiting auth, open, closed
 notifications.py  complete frames of what the server announces

@@ -1,7 +1,10 @@
-"""RPC error codes and WebSocket close codes: stable, one row each, with what a client should do."""
+"""Names and numbers of the wire: subprotocols, error codes, close codes; with what a client should do."""
 
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+SUBPROTOCOLS: Final = ("betterbase-rpc-v1", "less-rpc-v1")
+"""Both names of the one protocol, preferred first (docs/protocol.md 2.1)."""
 
 
 class ErrorCode(StrEnum):

@@ -1,15 +1,19 @@
 """Every setting: defaults, forms, exact messages, and the order in which problems are told."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from less_sync.auth import JwksPolicy, Permission
 from less_sync.bins.settings.config import ConfigError, LogSettings, PeerQuotas, Settings
 from less_sync.bins.settings.parts import DEV_ADDRESS, ListenAddress
+from less_sync.bins.settings.slips import one_slip_apart, slips
 from less_sync.sync.limits import Limits
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +35,7 @@ def problem(**env: str) -> str:
     return message
 
 
-def test_defaults_are_those_of_the_chapters() -> None:
+def test_defaults_are_the_documented_ones() -> None:
     settings = read()
     assert settings.listen == ListenAddress("0.0.0.0", 5379)
     assert settings.database.url == "postgres://db/sync"
@@ -101,30 +105,22 @@ def test_database_url_and_issuers_must_be_set_and_are_told_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "fault"),
-    [
-        ("", "relative URL without a base"),
-        ("localhost/sync", "relative URL without a base"),
-        ("mysql://db/sync", "the URL of a database starts with postgres:// or postgresql://"),
-        ("postgres://db:port/sync", "invalid port number"),
-        ("postgres://db:65536/sync", "invalid port number"),
-        ("postgres://[::1/sync", "invalid IPv6 address"),
-    ],
-)
-def test_an_unusable_database_url_is_a_database_error(raw: str, fault: str) -> None:
-    assert problem(DATABASE_URL=raw) == f"database error: error with configuration: {fault}"
-
-
-@pytest.mark.parametrize(
     "raw",
     [
-        "postgresql://u:p%40w@[::1]:5432/sync?sslmode=require&options=-csearch_path%3Dtenant",
-        "postgres:///sync?host=/run/postgresql",
+        "postgresql://u:p%40w@[::1]:5432/sync?sslmode=require&search_path=tenant",
+        "postgres:///sync?host=%2Frun%2Fpostgresql",
         "postgres://one:5432,two:5433/sync",
     ],
 )
-def test_a_database_url_is_passed_on_unchanged(raw: str) -> None:
+def test_a_database_url_that_the_driver_takes_is_passed_on_unchanged(raw: str) -> None:
     assert read(DATABASE_URL=raw).database.url == raw
+
+
+def test_a_database_url_of_an_existing_server_becomes_one_that_the_driver_takes() -> None:
+    raw = "postgres://db/sync?ssl-mode=require&options=-csearch_path%3Dtenant&pool_max_conns=9"
+    assert read(DATABASE_URL=raw).database.url == "postgres://db/sync?sslmode=require&search_path=tenant"
+    message = "database error: error with configuration: relative URL without a base"
+    assert problem(DATABASE_URL="localhost/sync") == message
 
 
 def test_an_explicit_key_set_url_is_used_verbatim() -> None:
@@ -255,6 +251,11 @@ def test_every_limit_is_a_setting(limit: Any) -> None:
     assert name in problem(**{name: "x"})
 
 
+def test_a_person_may_have_sixteen_connections_and_an_operator_may_say_three() -> None:
+    assert read().limits.connections_per_mailbox == 16
+    assert read(LIMIT_CONNECTIONS_PER_MAILBOX="3").limits.connections_per_mailbox == 3
+
+
 def test_seconds_and_fractions_have_bounds_of_their_own() -> None:
     assert problem(LIMIT_LIFETIME_S="0") == "LIMIT_LIFETIME_S must be greater than zero"
     assert problem(LIMIT_LIFETIME_JITTER="1") == "LIMIT_LIFETIME_JITTER must be less than one"
@@ -328,7 +329,7 @@ def test_log_settings_outside_their_choices_are_refused() -> None:
     assert problem(LOG_LEVEL="") == f'invalid LOG_LEVEL value "": expected one of {levels}'
     assert problem(LOG_LEVEL="loud") == f'invalid LOG_LEVEL value "loud": expected one of {levels}'
     assert problem(LOG_FORMAT="xml") == 'invalid LOG_FORMAT value "xml": expected one of "text", "json"'
-    assert read(LOG_FORMAT="JSON").log.format == "json"
+    assert read(LOG_FORMAT="JSON").log.form == "json"
 
 
 def test_token_settings_are_read() -> None:
@@ -368,7 +369,7 @@ def test_unknown_variables_are_ignored() -> None:
     assert read(SPACE_SESSION_SECRET="s", FEDERATION_DOMAIN="", NO_SUCH_SETTING="x") == read()
 
 
-def test_all_problems_are_told_in_the_order_of_the_chapter() -> None:
+def test_all_problems_are_told_in_the_order_in_which_they_are_read() -> None:
     told = problems(
         {
             "LIMIT_FRAME_BYTES": "0",
@@ -460,6 +461,50 @@ def test_what_starts_but_deserves_a_word_is_a_warning() -> None:
     ]
 
 
+def test_names_that_look_like_a_slip_are_warned_of() -> None:
+    quiet = {"IDENTITY_HASH_KEY": "ab" * 32, "AUDIENCES": "less-sync"}
+    told = read(
+        **quiet,
+        LIMIT_FRAME_BYTE="1",
+        LIMIT_NODES="1",
+        LISTEN_ADRD="x",
+        LOG_LEVELS="x",
+        PUSH_LINES="x",
+        DATA_DIRECTORY="x",
+        less_sync_user="x",
+        RUST_LOG="info",
+    ).warnings()
+    assert told == [
+        "unknown variable LIMIT_FRAME_BYTE is ignored: LIMIT_FRAME_BYTES is the nearest setting",
+        "unknown variable LIMIT_NODES is ignored: there is no limit of this name",
+        "unknown variable LISTEN_ADRD is ignored: LISTEN_ADDR is the nearest setting",
+        "unknown variable LOG_LEVELS is ignored: LOG_LEVEL is the nearest setting",
+        "unknown variable PUSH_LINES is ignored: PUSH_LANES is the nearest setting",
+    ]
+
+
+def test_a_strange_environment_cannot_fill_the_log() -> None:
+    assert len(slips([f"LIMIT_{n}" for n in range(1000)], {"PUSH_LANES"})) == 20
+    assert slips(["LIMIT_" + "X" * 100_000], {"PUSH_LANES"}) == []
+
+
+def edit_distance(one: str, other: str) -> int:
+    """The textbook's table, with swaps of neighbours (optimal string alignment)."""
+    table = {(i, -1): i + 1 for i in range(-1, len(one))} | {(-1, j): j + 1 for j in range(len(other))}
+    for i, mine in enumerate(one):
+        for j, theirs in enumerate(other):
+            ways = [table[i - 1, j] + 1, table[i, j - 1] + 1, table[i - 1, j - 1] + (mine != theirs)]
+            if i and j and mine == other[j - 1] and one[i - 1] == theirs:
+                ways.append(table[i - 2, j - 2] + 1)
+            table[i, j] = min(ways)
+    return table[len(one) - 1, len(other) - 1]
+
+
+@given(one=st.text("AB_", max_size=6), other=st.text("AB_", max_size=6))
+def test_one_slip_is_an_edit_distance_of_one(one: str, other: str) -> None:
+    assert one_slip_apart(one, other) == (edit_distance(one, other) == 1)
+
+
 def test_secrets_are_not_shown_by_repr() -> None:
     settings = read(DATABASE_URL="postgres://u:hunter2@db/sync", IDENTITY_HASH_KEY="ab" * 32)
     shown = repr(settings)
@@ -486,3 +531,17 @@ def test_the_table_in_the_docs_lists_every_setting_and_no_other() -> None:
     rows = [line for line in (ROOT / "docs/settings.md").read_text().splitlines() if line.startswith("| `")]
     documented = {name for row in rows for name in row.split("|")[1].replace("`", "").split()}
     assert documented == env.asked
+
+
+@pytest.mark.parametrize(
+    ("env", "mode"),
+    [({}, {"embedded": True}), (NEEDED | {"LOG_LEVEL": "info", "FILE_STORAGE_BACKEND": "local"}, {})],
+)
+def test_every_mode_asks_for_every_setting_so_that_none_is_taken_for_a_slip(
+    env: Mapping[str, str], mode: dict[str, bool]
+) -> None:
+    usual, other = Recording(NEEDED), Recording(env)
+    Settings.from_env(usual)
+    assert Settings.from_env(other, **mode).slips == ()
+    assert other.asked == usual.asked
+    assert [pair for pair in itertools.combinations(sorted(usual.asked), 2) if one_slip_apart(*pair)] == []

@@ -26,9 +26,9 @@ def _restored() -> Iterator[None]:
     logging.getLogger("uvicorn").setLevel(before[2])
 
 
-def start(level: str = "info", format: str = "text") -> io.StringIO:
+def start(level: str = "info", form: str = "text") -> io.StringIO:
     stream = io.StringIO()
-    configure_logging(level=level, format=format, stream=stream)
+    configure_logging(level=level, form=form, stream=stream)
     return stream
 
 
@@ -41,16 +41,16 @@ def test_a_text_line_has_time_level_message_and_fields() -> None:
 
 
 def test_a_json_line_has_ts_level_and_msg_first() -> None:
-    stream = start(format="json")
+    stream = start(form="json")
     structlog.get_logger().warning("slow", space="s", bytes=3)
     line = json.loads(stream.getvalue())
     assert list(line) == ["ts", "level", "msg", "space", "bytes"]
     assert (line["level"], line["msg"], line["bytes"]) == ("warn", "slow", 3)
 
 
-@pytest.mark.parametrize("format", ["text", "json"])
-def test_an_event_is_one_line_whatever_is_in_it(format: str) -> None:
-    stream = start(format=format)
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_event_is_one_line_whatever_is_in_it(form: str) -> None:
+    stream = start(form=form)
     structlog.get_logger().info("a\nb", field="c\nd\x1b[31m")
     assert stream.getvalue().count("\n") == 1
     assert "\x1b" not in stream.getvalue()
@@ -130,3 +130,18 @@ def test_a_lost_stream_does_not_disturb_what_is_logged_about() -> None:
     stream = start()
     stream.close()
     structlog.get_logger().info("nobody hears this")
+
+
+def test_a_fault_in_a_group_is_found_within_it() -> None:
+    async def fail() -> None:
+        raise LookupError("secret")
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(run())
+    first, second = describe_fault(caught.value).split(" < ")
+    assert first.startswith("ExceptionGroup at ")
+    assert re.fullmatch(r"LookupError at test_logs\.py:\d+ in fail", second)

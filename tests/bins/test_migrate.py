@@ -15,6 +15,7 @@ from less_sync.bins.commands.migrate import app
 from less_sync.bins.postgres.embedded import EmbeddedPostgres
 from less_sync.migrations import migrate_up
 from less_sync.migrations.catalog import load
+from tests.bins.commands import Finished, run_less_sync
 
 ROOT: Final = Path(__file__).parents[2]
 CATALOG: Final = load()
@@ -47,7 +48,7 @@ def in_process(*args: str, **environ: str) -> Outcome:
     """Run the command as a process of its own, with nothing but `environ` said about databases."""
     inherited = {k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "DATA_DIR"}}
     done = subprocess.run(
-        [sys.executable, "-m", "less_sync.bins.commands.migrate", *args],
+        [sys.executable, "-m", "less_sync.bins.commands.main", "migrate", *args],
         cwd=ROOT,
         env={**inherited, **environ},
         capture_output=True,
@@ -75,6 +76,13 @@ def steps(text: str, verb: str) -> list[str]:
     """The labels of `applied 001 initial (3 ms)` lines; every line must be one."""
     found = [re.fullmatch(rf"{verb} (\d{{3}} \w+) \(\d+ ms\)", line) for line in text.splitlines()]
     return [match[1] for match in found if match] if all(found) else [text]
+
+
+async def test_migrate_is_a_command_of_less_sync_too(empty_database_url: str, tmp_path: Path) -> None:
+    done = await run_less_sync("migrate", "version", env={"DATABASE_URL": empty_database_url})
+    assert done == Finished(0, "0\n", "")
+    unset = await run_less_sync("migrate", cwd=tmp_path)
+    assert unset == Finished(1, "", "Error: DATABASE_URL is not set\n")
 
 
 def test_without_a_command_everything_pending_is_applied(migrate: Run, empty_database_url: str) -> None:

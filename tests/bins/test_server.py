@@ -17,7 +17,12 @@ import pytest
 
 from less_sync.bins.dev import DevIssuer, dev_personal_space_id
 from less_sync.bins.errors import CommandError
-from less_sync.bins.server import migrate_when_reachable
+from less_sync.bins.server import migrate_when_reachable, serve
+from less_sync.bins.services import open_services
+from less_sync.bins.settings.config import Settings
+from less_sync.bins.settings.parts import ListenAddress
+from less_sync.bins.supervisor import Supervisor
+from less_sync.sync.services import Services
 from tests.bins.commands import run_less_sync
 from tests.sync.raw_http import Response, connected, fetch
 from tests.wire.client import Closed, Message, Socket, open_socket
@@ -55,8 +60,13 @@ def said(running: ServerProcess, text: str) -> bool:
 
 async def signed_in(running: ServerProcess, data_dir: Path, user: str = "alice") -> Socket:
     """A connection whose token was accepted."""
+    return await signed_in_at(running.port, data_dir, user)
+
+
+async def signed_in_at(port: int, data_dir: Path, user: str = "alice") -> Socket:
+    """The same, by port."""
     token = DevIssuer(data_dir).mint(user, now=datetime.now(UTC))
-    socket = await open_socket("127.0.0.1", running.port)
+    socket = await open_socket("127.0.0.1", port)
     socket.send(cbor2.dumps({"type": 2, "method": "auth", "params": {"token": token}}))
     space = {"id": str(dev_personal_space_id(user)), "since": 0}
     await call(socket, "subscribe", {"spaces": [space]})
@@ -271,6 +281,85 @@ async def test_an_embedded_database_that_was_killed_comes_back(tmp_path: Path) -
         await until(lambda: postmaster(tmp_path).pid != before.pid)
         client = await signed_in(running, tmp_path, "bob")
         await push(client, "00000000-0000-4000-8000-000000000002", "bob")
+
+
+async def test_a_data_directory_that_vanished_ends_the_server_with_a_sentence(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    async with server(data_dir) as running:
+        client = await signed_in(running, data_dir)
+        database = postmaster(data_dir)
+        data_dir.rename(tmp_path / "moved")
+        database.kill()
+        assert await client.receive(TIMEOUT_S) == Closed(1001, "server shutting down")
+        assert await running.wait(TIMEOUT_S) == 1
+        assert running.output[-1] == (
+            f"Error: the data directory {data_dir} was moved away or replaced while the server ran; "
+            "put it back and start the server again"
+        )
+        assert said(running, 'a vital task has ended task="keeper of the embedded Postgres" fault=')
+        assert not said(running, "Traceback")
+    assert not data_dir.exists()
+    async with server(tmp_path / "moved") as again:
+        assert (await health(again)).status == 200
+
+
+class Lanes:
+    """Lanes that end when they are told to, with or without a fault."""
+
+    def __init__(self, fault: Exception | None) -> None:
+        self.fault = fault
+        self.end = asyncio.Event()
+
+    async def watch(self) -> None:
+        await self.end.wait()
+        if self.fault is not None:
+            raise self.fault
+
+
+@pytest.mark.parametrize("fault", [None, LookupError("an unknown status")])
+async def test_the_end_of_the_lanes_drains_the_sessions_and_ends_the_server(
+    fault: Exception | None, database_url: str, tmp_path: Path
+) -> None:
+    lanes = Lanes(fault)
+    settings = Settings.from_env(
+        {"DATABASE_URL": database_url, "DATA_DIR": str(tmp_path), "LISTEN_ADDR": "127.0.0.1:0"}, dev=True
+    )
+
+    async def with_such_lanes(
+        settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor, /
+    ) -> Services:
+        services = await open_services(settings, url, stack)
+        vital.start("push lanes", lanes.watch())
+        return services
+
+    address: asyncio.Future[ListenAddress] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(
+        serve(settings, address.set_result, asyncio.Event(), open_services=with_such_lanes)
+    )
+    port = (await asyncio.wait_for(address, TIMEOUT_S)).port
+    client = await signed_in_at(port, tmp_path)
+    lanes.end.set()
+    assert await client.receive(TIMEOUT_S) == Closed(1001, "server shutting down")
+    with pytest.raises(CommandError) as caught:
+        await asyncio.wait_for(serving, TIMEOUT_S)
+    assert (
+        str(caught.value)
+        == "the push lanes ended unexpectedly, so the server was stopped; the log says where"
+    )
+    assert caught.value.__cause__ is fault
+
+
+async def test_a_vital_task_that_ends_during_the_start_ends_it(database_url: str, tmp_path: Path) -> None:
+    settings = Settings.from_env({"DATABASE_URL": database_url, "DATA_DIR": str(tmp_path)}, dev=True)
+
+    async def never(settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor, /) -> Services:
+        vital.start("push lanes", asyncio.sleep(0))
+        await asyncio.Event().wait()
+        raise AssertionError("it was cancelled")
+
+    serving = serve(settings, lambda address: None, asyncio.Event(), open_services=never)
+    with pytest.raises(CommandError, match="the push lanes ended unexpectedly"):
+        await asyncio.wait_for(serving, TIMEOUT_S)
 
 
 async def test_nothing_private_is_logged_at_any_level(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ DEADLINE_S: Final = 60.0
 def start_up(url: str) -> subprocess.Popen[str]:
     """A process that runs `migrate up`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "less_sync.bins.commands.migrate", "up"],
+        [sys.executable, "-m", "less_sync.bins.commands.main", "migrate", "up"],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": url},
         stdout=subprocess.PIPE,

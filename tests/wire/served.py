@@ -14,6 +14,8 @@ from tests.wire.replay import Target
 from tests.wire.scenario import Scenario, Vectors
 
 DRAIN_S: Final = 1.0
+EXISTING_CONNECTIONS: Final = "3"
+"""What the server allows whose answers were recorded; ours allows more (docs/decisions.md)."""
 
 
 @asynccontextmanager
@@ -36,6 +38,7 @@ async def served(
             "TRUSTED_ISSUERS": " ".join(f"{name}={url}" for name, url in urls.items()),
             "AUDIENCES": AUDIENCE,
             "DATA_DIR": str(directory),
+            "LIMIT_CONNECTIONS_PER_MAILBOX": EXISTING_CONNECTIONS,
             "FILE_STORAGE_BACKEND": "local",
             "IDENTITY_HASH_KEY": scenario.identity_hash_key or "",
             "FEDERATION_TRUSTED_DOMAINS": ",".join(scenario.federation_trusted),

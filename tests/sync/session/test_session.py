@@ -203,7 +203,7 @@ async def test_a_stalled_reader_is_dropped_after_the_write_deadline_and_nobody_e
 
 
 async def test_a_slow_consumer_is_closed_with_4006_and_its_place_is_free_again(database_url: str) -> None:
-    async with live_server(database_url, Limits(queue_frames=4)) as live:
+    async with live_server(database_url, Limits(queue_frames=4, connections_per_mailbox=3)) as live:
         slow, author, other = [await live.connect() for _ in range(3)]
         await slow.subscribe()
         await other.subscribe()
@@ -221,8 +221,10 @@ async def test_a_slow_consumer_is_closed_with_4006_and_its_place_is_free_again(d
             assert isinstance(await other.next(), Notification)
 
 
-async def test_the_fourth_connection_of_a_mailbox_is_refused_after_authentication(database_url: str) -> None:
-    async with live_server(database_url) as live:
+async def test_the_fourth_of_three_allowed_connections_is_refused_after_authentication(
+    database_url: str,
+) -> None:
+    async with live_server(database_url, Limits(connections_per_mailbox=3)) as live:
         clients = [await live.connect() for _ in range(3)]
         for client in clients:
             await live.settled(client)
@@ -312,7 +314,7 @@ async def test_the_close_for_a_bad_frame_comes_after_the_replies_of_earlier_push
 
 
 async def test_users_without_a_mailbox_are_counted_one_by_one(database_url: str) -> None:
-    async with live_server(database_url) as live:
+    async with live_server(database_url, Limits(connections_per_mailbox=3)) as live:
         for user in ("alice", "bob"):
             for _ in range(3):
                 await live.settled(await live.connect(user, mailbox_id=""))
