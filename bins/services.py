@@ -34,9 +34,12 @@ from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
 from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.presence import Presence
+from less_sync.sync.metrics import Recorder
 from less_sync.sync.services import Services
 from less_sync.sync.session.open_sessions import Sessions
 
+VERBOSE_LEVELS: Final = frozenset({"debug", "trace"})
+"""Of `LOG_LEVEL`: those at which every request has a line."""
 CLOSE_TIMEOUT_S: Final = 1.0
 """For what follows the grace period: lanes and pool, which have nothing left to do by then."""
 
@@ -76,6 +79,7 @@ async def open_services(
     services.authority.admin_operations = settings.admin_operations
     services.subprotocols = settings.subprotocols
     services.enforce_token_expiry = settings.enforce_token_expiry
+    services.metrics = Recorder(verbose=settings.log.level in VERBOSE_LEVELS)
     stack.callback(services.mailboxes.close)
     stack.push_async_callback(services.announce.aclose, CLOSE_TIMEOUT_S)
     return services

@@ -1,0 +1,71 @@
+"""One canonical line per request, and counts for whoever listens."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from less_sync.sync.metrics import Recorder, RequestDone
+from tests.live import Live, live_server
+from tests.sync.session.test_session import change
+
+
+@pytest.fixture
+async def live(database_url: str) -> AsyncIterator[Live]:
+    async with live_server(database_url) as running:
+        yield running
+
+
+def line(*, code: str = "ok", ms: float = 2.0, level: str = "debug") -> dict[str, object]:
+    return {
+        "event": "request",
+        "log_level": level,
+        "method": "pull",
+        "code": code,
+        "ms": ms,
+        "spaces": 3,
+        "bytes": 40,
+    }
+
+
+@pytest.mark.parametrize(
+    ("verbose", "code", "seconds", "expected"),
+    [
+        (False, "ok", 0.002, []),
+        (False, "forbidden", 0.002, []),
+        (False, "internal", 0.002, [line(code="internal", level="info")]),
+        (False, "ok", 1.5, [line(ms=1500.0, level="info")]),
+        (True, "ok", 0.002, [line()]),
+        (True, "internal", 0.002, [line(code="internal", level="info")]),
+    ],
+)
+def test_a_request_has_a_line_when_somebody_wants_it_or_it_is_remarkable(
+    verbose: bool, code: str, seconds: float, expected: list[dict[str, object]]
+) -> None:
+    with capture_logs() as lines:
+        Recorder(verbose=verbose).answered("pull", code, seconds, 3, 40)
+    assert lines == expected
+
+
+async def test_every_request_is_told_once_with_its_outcome_and_without_ids(live: Live) -> None:
+    told: list[RequestDone] = []
+    live.services.metrics.listen(told.append)
+    client = await live.connect()
+    await client.subscribe()
+    await client.push(change(), change())
+    await client.push(change("no uuid"))
+    await client.pull()
+    await client.error("membership.append", {"space": client.space})
+    await client.error("invitation.get", {"id": "no uuid"})
+    await client.error("a method that does not exist", {})
+    live.services.metrics.listen(None)
+    await client.push(change())
+    assert [(one.method, one.code, one.spaces) for one in told] == [
+        ("subscribe", "ok", 1),
+        ("push", "ok", 1),
+        ("push", "bad_request", 1),
+        ("pull", "ok", 1),
+        ("membership.append", "invalid_params", 1),
+        ("invitation.get", "bad_request", 0),
+    ]
+    assert all(one.seconds > 0 and one.answer_bytes > 0 for one in told)
