@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from less_sync.sync.protocol.frames import FRAME_BYTES_MAX
+from less_sync.sync.protocol.frames import FRAME_BYTES_MAX, REQUEST_ID_BYTES_MAX, FrameBounds
+from less_sync.sync.protocol.items import FRAME_ITEMS_MAX
+from less_sync.sync.protocol.scanner import DEPTH_MAX, ODD_FRAME_ITEMS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,10 @@ class Limits:
     connections_per_mailbox: int = 16
     # Inbound.
     frame_bytes: int = FRAME_BYTES_MAX
-    cbor_depth: int = 64
-    request_id_bytes: int = 256
+    frame_items: int = FRAME_ITEMS_MAX
+    odd_frame_items: int = ODD_FRAME_ITEMS_MAX
+    cbor_depth: int = DEPTH_MAX
+    request_id_bytes: int = REQUEST_ID_BYTES_MAX
     method_echo_chars: int = 128
     backlog_frames: int = 64
     backlog_bytes: int = 8 * 1024 * 1024
@@ -69,3 +73,13 @@ class Limits:
     rate_window_s: int = 3600
     invitations_per_window: int = 10
     membership_appends_per_window: int = 10
+
+    @property
+    def frame_bounds(self) -> FrameBounds:
+        """What an inbound frame may have, as the decoder takes it."""
+        return FrameBounds(
+            request_id_bytes=self.request_id_bytes,
+            depth=self.cbor_depth,
+            items=self.frame_items,
+            odd_items=self.odd_frame_items,
+        )

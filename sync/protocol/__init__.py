@@ -10,6 +10,7 @@ pull_chunks.py    the chunks of a pull, with their WebSocket headers
 deks.py           epochs of wrapped DEKs; listings of them
 ids.py            record ids
 times.py          times in results
+items.py          how many items a frame has, before it is decoded
 scanner.py        the bounded fallback decoder
 cbor.py           heads and strings for frames joined from parts
 """

@@ -12,6 +12,8 @@ BYTES: Final = 2
 TEXT: Final = 3
 ARRAY: Final = 4
 MAP: Final = 5
+TAG: Final = 6
+SIMPLE: Final = 7
 
 _SMALL: Final = tuple(
     tuple(bytes((major << 5 | n,)) if n < 24 else bytes((major << 5 | 24, n)) for n in range(256))

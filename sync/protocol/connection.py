@@ -17,14 +17,14 @@ from typing import Final
 from less_sync.sync.protocol.codes import EXPECTED_BINARY, EXPECTED_BINARY_AUTH, Close
 from less_sync.sync.protocol.errors import LocalProtocolError, RemoteProtocolError
 from less_sync.sync.protocol.frames import (
-    REQUEST_ID_BYTES_MAX,
+    DEFAULT_BOUNDS,
+    FrameBounds,
     Notification,
     Request,
     decode_auth,
     decode_frame,
 )
 from less_sync.sync.protocol.messages import Message
-from less_sync.sync.protocol.scanner import DEPTH_MAX
 
 
 class State(Enum):
@@ -90,14 +90,11 @@ class Connection:
     A method whose step the state does not have raises `LocalProtocolError`.
     """
 
-    __slots__ = ("_depth_max", "_request_id_bytes_max", "_state", "closed_with")
+    __slots__ = ("_bounds", "_state", "closed_with")
 
-    def __init__(
-        self, *, request_id_bytes_max: int = REQUEST_ID_BYTES_MAX, depth_max: int = DEPTH_MAX
-    ) -> None:
+    def __init__(self, bounds: FrameBounds = DEFAULT_BOUNDS) -> None:
         self._state = State.AWAITING_AUTH
-        self._request_id_bytes_max = request_id_bytes_max
-        self._depth_max = depth_max
+        self._bounds = bounds
         self.closed_with: Close | None = None
         """The close this side decided on first; None while there is none."""
 
@@ -114,11 +111,9 @@ class Connection:
         """
         try:
             if self._state is State.OPEN:
-                return decode_frame(
-                    data, request_id_bytes_max=self._request_id_bytes_max, depth_max=self._depth_max
-                )
+                return decode_frame(data, self._bounds)
             if self._state is State.AWAITING_AUTH:
-                token = decode_auth(data, depth_max=self._depth_max)
+                token = decode_auth(data, depth_max=self._bounds.depth)
                 self._step(Step.AUTH)
                 return Authenticate(token)
         except RemoteProtocolError as error:

@@ -1,13 +1,14 @@
 """Frames to and from CBOR: request, response, notification, chunk, keepalive (protocol 3.1 and 4).
 
-Reading: strict cbor2 first; what it refuses is read again by the bounded scanner, which knows what the
-protocol ignores. `params` of a frame is opaque here and goes to `messages.decode_params`.
+Reading: the items of large frames are counted first. Then strict cbor2; what it refuses is read again by the
+bounded scanner, which knows what the protocol ignores. `params` of a frame is opaque here and goes to
+`messages.decode_params`.
 
 Writing: keys stand in the order in which protocol 4 declares them, lengths are definite, integers shortest.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import cbor2
 from cbor2 import CBORDecodeError
@@ -24,8 +25,9 @@ from less_sync.sync.protocol.codes import (
     REQUEST_ID_TOO_LONG,
 )
 from less_sync.sync.protocol.errors import MalformedCbor, ParamsError, RemoteProtocolError
+from less_sync.sync.protocol.items import CONTAINER_ITEMS, FRAME_ITEMS_MAX, count_items
 from less_sync.sync.protocol.messages import AuthParams, Message, PushResult, decode_params
-from less_sync.sync.protocol.scanner import DEPTH_MAX, scan_frame
+from less_sync.sync.protocol.scanner import DEPTH_MAX, ODD_FRAME_ITEMS_MAX, scan_frame
 
 REQUEST, RESPONSE, NOTIFICATION, CHUNK = 0, 1, 2, 3
 """Values of `type`. Any other integer is ignored on receipt."""
@@ -38,7 +40,28 @@ FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
 
 REQUEST_ID_BYTES_MAX: Final = 256
 AUTH_ITEMS_MAX: Final = 1000
-"""CBOR items looked at before anybody has authenticated; an auth frame has eight."""
+"""CBOR items looked at before anybody has authenticated; an auth frame counts for twelve."""
+
+
+class FrameBounds(NamedTuple):
+    """What a frame may have; one with more closes the connection.
+
+    Items count as `items.count_items` counts them. `odd_items` is for frames with tags, with keys that are
+    neither text nor bytes, or with a key that stands twice in a map: only the scanner reads those, and takes
+    longer.
+    """
+
+    request_id_bytes: int = REQUEST_ID_BYTES_MAX
+    depth: int = DEPTH_MAX
+    items: int = FRAME_ITEMS_MAX
+    odd_items: int = ODD_FRAME_ITEMS_MAX
+
+
+DEFAULT_BOUNDS: Final = FrameBounds()
+
+SERVER_BOUNDS: Final = FrameBounds(items=2 * FRAME_ITEMS_MAX)
+"""What clients take from a server: a record has a field more in a listing than in the push that wrote it, and
+servers of other makers bound their frames in bytes alone."""
 
 
 class Request(Message, frozen=True):
@@ -102,54 +125,72 @@ def _refuse_tag(value: object, immutable: bool) -> object:
 _NO_TAGS: Final = _NoTags()
 
 
-def _read(data: bytes, *, depth_max: int) -> dict[object, object] | dict[str, object]:
+def _read(data: bytes, bounds: FrameBounds) -> dict[object, object] | dict[str, object]:
     """The map that a frame is.
 
     Raises:
-        MalformedCbor: it is none.
+        MalformedCbor: it is none, or beyond the bounds.
     """
+    items = 0
+    if len(data) * CONTAINER_ITEMS > bounds.items:  # an item has a byte at least: shorter ones are within
+        items = count_items(data, bounds.items)
+        if items > bounds.items:
+            raise MalformedCbor
     try:
         frame = cbor2.loads(
             data,
             semantic_decoders=_NO_TAGS,
-            max_depth=depth_max,
+            max_depth=bounds.depth,
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         )
     except CBORDecodeError:
-        return scan_frame(data, depth_max=depth_max)
+        if items > bounds.odd_items:
+            raise MalformedCbor from None
+        return scan_frame(data, depth_max=bounds.depth, items_max=bounds.odd_items)
     if type(frame) is not dict:
         raise MalformedCbor
     return frame
 
 
-def _fields(data: bytes, *, depth_max: int) -> tuple[int, str, str, Mapping[Any, object]]:
-    """`type`, `id`, `method` (both "" when missing) and the whole map, by protocol 4.2, step A."""
+class _Frame(NamedTuple):
+    """A frame's map and what stands in it under `type`, `id` and `method`; "" for an id or method missing."""
+
+    kind: int
+    request_id: str
+    method: str
+    fields: Mapping[Any, object]
+
+
+def _read_headers(data: bytes, bounds: FrameBounds) -> _Frame:
+    """Read one frame by protocol 4.2, step A.
+
+    Raises:
+        RemoteProtocolError: it is none.
+    """
     if not data:
         raise RemoteProtocolError(EMPTY_FRAME)
     try:
-        frame: Mapping[Any, object] = _read(data, depth_max=depth_max)
+        fields: Mapping[Any, object] = _read(data, bounds)
     except MalformedCbor:
         raise RemoteProtocolError(INVALID_FRAME) from None
-    kind = frame.get("type")
-    id = frame.get("id", "")
-    method = frame.get("method", "")
+    kind = fields.get("type")
+    request_id = fields.get("id", "")
+    method = fields.get("method", "")
     if (
         type(kind) is not int
         or not -(1 << 31) <= kind < 1 << 31
-        or type(id) is not str
+        or type(request_id) is not str
         or type(method) is not str
     ):
         raise RemoteProtocolError(INVALID_FRAME)
-    for key in frame:
+    for key in fields:
         if type(key) is not str:
             raise RemoteProtocolError(INVALID_FRAME)
-    return kind, id, method, frame
+    return _Frame(kind, request_id, method, fields)
 
 
-def decode_frame(
-    data: bytes, *, request_id_bytes_max: int = REQUEST_ID_BYTES_MAX, depth_max: int = DEPTH_MAX
-) -> Request | Notification | None:
+def decode_frame(data: bytes, bounds: FrameBounds = DEFAULT_BOUNDS) -> Request | Notification | None:
     """Decode one binary message of a client after the handshake; None for one to be ignored (protocol 4.2).
 
     Raises:
@@ -157,14 +198,15 @@ def decode_frame(
     """
     if data == KEEPALIVE:
         return None
-    kind, id, method, frame = _fields(data, depth_max=depth_max)
+    kind, request_id, method, fields = _read_headers(data, bounds)
     if kind == REQUEST:
         # An id is echoed in every chunk of an answer: bounded, against amplification.
-        if len(id) * 4 > request_id_bytes_max and len(id.encode()) > request_id_bytes_max:
+        bytes_max = bounds.request_id_bytes
+        if len(request_id) * 4 > bytes_max and len(request_id.encode()) > bytes_max:
             raise RemoteProtocolError(REQUEST_ID_TOO_LONG)
-        return Request(id, method, frame.get("params"))
+        return Request(request_id, method, fields.get("params"))
     if kind == NOTIFICATION:
-        return Notification(method, frame.get("params"))
+        return Notification(method, fields.get("params"))
     return None
 
 
@@ -194,7 +236,9 @@ def decode_auth(data: bytes, *, depth_max: int = DEPTH_MAX) -> str:
     return token
 
 
-def decode_server_frame(data: bytes, *, depth_max: int = DEPTH_MAX) -> Response | Chunk | Notification | None:
+def decode_server_frame(
+    data: bytes, bounds: FrameBounds = SERVER_BOUNDS
+) -> Response | Chunk | Notification | None:
     """Decode one binary message of a server; None for a keepalive, a request or an unknown type (protocol 4).
 
     Raises:
@@ -202,24 +246,24 @@ def decode_server_frame(data: bytes, *, depth_max: int = DEPTH_MAX) -> Response 
     """
     if data == KEEPALIVE:
         return None
-    kind, id, method, frame = _fields(data, depth_max=depth_max)
+    kind, request_id, method, fields = _read_headers(data, bounds)
     if kind == NOTIFICATION:
-        return Notification(method, frame.get("params"))
+        return Notification(method, fields.get("params"))
     if kind == CHUNK:
-        name = frame.get("name")
+        name = fields.get("name")
         if type(name) is not str:
             raise RemoteProtocolError(INVALID_FRAME)
-        return Chunk(id, name, frame.get("data"))
+        return Chunk(request_id, name, fields.get("data"))
     if kind != RESPONSE:
         return None
-    if "error" in frame:
+    if "error" in fields:
         try:
-            return Response(id, error=decode_params(RpcError, frame["error"]))
+            return Response(request_id, error=decode_params(RpcError, fields["error"]))
         except ParamsError:
             raise RemoteProtocolError(INVALID_FRAME) from None
-    if "result" not in frame:
+    if "result" not in fields:
         raise RemoteProtocolError(INVALID_FRAME)
-    return Response(id, frame["result"])
+    return Response(request_id, fields["result"])
 
 
 # Writing.
@@ -236,19 +280,19 @@ def encode_value(value: Struct | Mapping[str, object]) -> bytes:
     return cbor2.dumps(to_builtins(value, builtin_types=(bytes,)))
 
 
-def encode_response(id: str, result: Struct | Mapping[str, object]) -> bytes:
+def encode_response(request_id: str, result: Struct | Mapping[str, object]) -> bytes:
     """A response that carries a result."""
     if type(result) is PushResult:  # as good as every second frame of a busy server
-        return _encode_push_response(id, result)
+        return _encode_push_response(request_id, result)
     body = result.body if type(result) is EncodedResult else encode_value(result)
-    return b"%b%bfresult%b" % (_RESPONSE_HEAD, text(id), body)
+    return b"%b%bfresult%b" % (_RESPONSE_HEAD, text(request_id), body)
 
 
-def _encode_push_response(id: str, result: PushResult) -> bytes:
+def _encode_push_response(request_id: str, result: PushResult) -> bytes:
     """The same bytes by hand, at a third of the cost."""
     return b"%b%bfresult%bbok%b%b%b" % (
         _RESPONSE_HEAD,
-        text(id),
+        text(request_id),
         head(MAP, 1 + (result.cursor != 0) + (result.error != "")),
         b"\xf5" if result.ok else b"\xf4",
         b"fcursor" + integer(result.cursor) if result.cursor else b"",
@@ -256,14 +300,14 @@ def _encode_push_response(id: str, result: PushResult) -> bytes:
     )
 
 
-def encode_error(id: str, code: str, message: str) -> bytes:
+def encode_error(request_id: str, code: str, message: str) -> bytes:
     """A response that carries an error; `code` is one of `ErrorCode`."""
-    return b"%b%beerror\xa2dcode%bgmessage%b" % (_RESPONSE_HEAD, text(id), text(code), text(message))
+    return b"%b%beerror\xa2dcode%bgmessage%b" % (_RESPONSE_HEAD, text(request_id), text(code), text(message))
 
 
-def encode_chunk(id: str, name: str, data: Struct | Mapping[str, object]) -> bytes:
-    """One chunk of the answer to the request `id`."""
-    return b"%b%bdname%bddata%b" % (_CHUNK_HEAD, text(id), text(name), encode_value(data))
+def encode_chunk(request_id: str, name: str, data: Struct | Mapping[str, object]) -> bytes:
+    """One chunk of the answer to the request `request_id`."""
+    return b"%b%bdname%bddata%b" % (_CHUNK_HEAD, text(request_id), text(name), encode_value(data))
 
 
 def encode_notification(method: str, params: Struct | Mapping[str, object]) -> bytes:
@@ -271,6 +315,7 @@ def encode_notification(method: str, params: Struct | Mapping[str, object]) -> b
     return b"%b%b%b%b" % (_NOTIFICATION_HEAD, text(method), _PARAMS_KEY, encode_value(params))
 
 
-def encode_request(id: str, method: str, params: Struct | Mapping[str, object]) -> bytes:
+def encode_request(request_id: str, method: str, params: Struct | Mapping[str, object]) -> bytes:
     """A request, as clients and federating servers send it."""
-    return b"%b%bfmethod%b%b%b" % (_REQUEST_HEAD, text(id), text(method), _PARAMS_KEY, encode_value(params))
+    body = encode_value(params)
+    return b"%b%bfmethod%b%b%b" % (_REQUEST_HEAD, text(request_id), text(method), _PARAMS_KEY, body)

@@ -37,15 +37,21 @@ class Empty(Result, frozen=True):
 # Decoding.
 
 
-def decode_params(kind: type[P], params: object) -> P:
+def decode_params(kind: type[P], params: object, *, entries_max: int | None = None) -> P:
     """Turn decoded CBOR into `kind`; also for results, on the client's side.
 
     Booleans and floats are no integers, text and arrays are no bytes, arrays are no maps, and a known map
     with a key that is no text is refused (protocol 4.2, step B).
 
+    Args:
+        entries_max: a list of more entries is cut to one more than this before it is looked at, so that
+            whoever refuses long lists still sees one, and no work is done for entries nobody will serve.
+
     Raises:
         ParamsError: a required field is missing, or a field has another type or is out of range.
     """
+    if entries_max is not None:
+        params = _with_lists_cut(params, kind, entries_max + 1)
     try:
         # Without `builtin_types` text in a bytes field would be taken for base64.
         return convert(params, kind, builtin_types=(bytes,))
@@ -55,6 +61,18 @@ def decode_params(kind: type[P], params: object) -> P:
         return convert(_without_absent(params, kind), kind, builtin_types=(bytes,))
     except ValidationError:
         raise ParamsError from None
+
+
+def _with_lists_cut(params: object, kind: type[Struct], length_max: int) -> object:
+    """`params` with the lists that stand under fields of `kind` cut to `length_max` entries."""
+    if type(params) is not dict:
+        return params
+    long = {
+        name: value[:length_max]
+        for name in kind.__struct_encode_fields__
+        if type(value := params.get(name)) is list and len(value) > length_max
+    }
+    return params | long if long else params
 
 
 def _without_absent(value: object, kind: type[Struct]) -> object:

@@ -1,5 +1,6 @@
 """CBOR for tests: well-formed items of every kind, and readers that differ from the code under test."""
 
+import math
 from io import BytesIO
 from typing import Any
 
@@ -71,3 +72,16 @@ anything = st.binary(max_size=60) | encoded_plain | encoded_odd | mutated
 def nested(depth: int, inner: bytes = b"\x00") -> bytes:
     """`inner` within `depth` arrays."""
     return b"\x81" * depth + inner
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal in type and value, NaN equal to itself."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, dict):
+        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, float) and math.isnan(left):
+        return math.isnan(right)
+    return bool(left == right)

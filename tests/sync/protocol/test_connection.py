@@ -20,6 +20,7 @@ from less_sync.sync.protocol.connection import TRANSITIONS, Authenticate, Connec
 from less_sync.sync.protocol.errors import LocalProtocolError, RemoteProtocolError
 from less_sync.sync.protocol.frames import (
     KEEPALIVE,
+    FrameBounds,
     Notification,
     Request,
     encode_notification,
@@ -90,16 +91,21 @@ def test_the_first_close_stays() -> None:
 
 
 def test_limits_are_those_of_the_connection() -> None:
-    connection = Connection(request_id_bytes_max=2, depth_max=3)
+    bounds = FrameBounds(request_id_bytes=2, depth=3, items=16, odd_items=14)
+    connection = Connection(bounds)
     connection.receive_binary(AUTH)
     connection.authenticated()
     connection.receive_binary(dumps({"type": 0, "id": "12"}))
     connection.receive_binary(b"\xa2\x64type\x00\x61x" + nested(2))
+    connection.receive_binary(dumps({"type": 2, "x": [0] * 7}))
+    connection.receive_binary(dumps({"type": 2, "x": [{1: 2}]}))
     for frame, close in [
         (dumps({"type": 0, "id": "123"}), REQUEST_ID_TOO_LONG),
         (b"\xa2\x64type\x00\x61x" + nested(3), INVALID_FRAME),
+        (dumps({"type": 2, "x": [0] * 8}), INVALID_FRAME),
+        (dumps({"type": 2, "x": [{1: 2, 3: 4}]}), INVALID_FRAME),
     ]:
-        connection = Connection(request_id_bytes_max=2, depth_max=3)
+        connection = Connection(bounds)
         connection.receive_binary(AUTH)
         connection.authenticated()
         with pytest.raises(RemoteProtocolError) as caught:

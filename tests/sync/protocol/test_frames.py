@@ -25,6 +25,7 @@ from less_sync.sync.protocol.frames import (
     AUTH_ITEMS_MAX,
     KEEPALIVE,
     Chunk,
+    FrameBounds,
     Notification,
     Request,
     Response,
@@ -118,9 +119,9 @@ def test_nesting_is_accepted_to_the_limit() -> None:
     frame = b"\xa4" + dumps(HEADERS)[1:] + dumps("params")
     assert isinstance(decode_frame(frame + nested(DEPTH_MAX - 1)), Request)
     assert close_of(frame + nested(DEPTH_MAX)) == INVALID_FRAME
-    assert isinstance(decode_frame(frame + nested(2), depth_max=3), Request)
+    assert isinstance(decode_frame(frame + nested(2), FrameBounds(depth=3)), Request)
     with pytest.raises(RemoteProtocolError):
-        decode_frame(frame + nested(3), depth_max=3)
+        decode_frame(frame + nested(3), FrameBounds(depth=3))
 
 
 @pytest.mark.parametrize("letter", ["i", "é", "😀"])

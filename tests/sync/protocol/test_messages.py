@@ -406,3 +406,23 @@ def test_any_value_is_decoded_or_refused_and_raises_nothing_else(kind: type[Para
     except ParamsError:
         return
     assert decode_params(kind, loads(encode_value(decoded))) == decoded
+
+
+def test_lists_longer_than_is_served_are_cut_to_one_more_before_they_are_looked_at() -> None:
+    space = {"id": "a", "since": 0}
+    kept: list[object] = [PullSpace("a", 0)] * 3
+    for count, served in [(0, 0), (2, 2), (3, 3), (4, 3), (5000, 3)]:
+        raw = {"spaces": [space] * count}
+        assert decode_params(PullParams, raw, entries_max=2).spaces == kept[:served]
+        assert len(raw["spaces"]) == count
+        assert (
+            decode_params(UnsubscribeParams, {"spaces": ["a"] * count}, entries_max=2).spaces
+            == ["a"] * served
+        )
+    assert decode_params(PullParams, {"spaces": [space] * 3 + [None]}, entries_max=2).spaces == kept
+    with pytest.raises(ParamsError):
+        decode_params(PullParams, {"spaces": [space, space, None]}, entries_max=2)
+    odd: object
+    for odd in (None, [], {"spaces": None}, {"spaces": {}}, {"x": [space] * 5}):
+        with pytest.raises(ParamsError):
+            decode_params(PullParams, odd, entries_max=2)
