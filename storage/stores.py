@@ -66,12 +66,11 @@ class PushStore(Protocol):
         it was not written.
         """
 
-    @property
-    def congested(self) -> bool:
-        """True while the queue is over its bounds: readers should pause."""
+    def congested(self, author: str) -> bool:
+        """True while `author` has more queued than he may: whoever reads from him should pause."""
 
-    async def uncongested(self) -> None:
-        """Return once the queue is back within its bounds."""
+    async def uncongested(self, author: str) -> None:
+        """Return once `author` has at most half of that queued."""
 
 
 class Pull(Protocol):

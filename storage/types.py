@@ -70,6 +70,8 @@ class Push:
     """Smallest unsigned epoch among the 44-byte DEKs; None when there is none."""
     local_only: bool = False
     """Refuse with REMOTE_HOME a space whose home is another server."""
+    author: str = field(default="", repr=False)
+    """Who writes, by whatever key the caller tells authors apart: they share the queue by turns."""
 
 
 @dataclass(frozen=True, slots=True)

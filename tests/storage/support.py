@@ -39,6 +39,7 @@ def make_push(
     cids: Sequence[str] | None = None,
     min_epoch: int | None = None,
     local_only: bool = False,
+    author: str = "",
 ) -> Push:
     return Push(
         space,
@@ -51,6 +52,7 @@ def make_push(
         cids,
         min_epoch,
         local_only,
+        author,
     )
 
 
