@@ -356,8 +356,9 @@ class Session:
         pushes = self._services.pushes
         if len(self._pushes) >= self._limits.pushes_in_flight:
             return False
-        if pushes.congested:
-            self._start(pushes.uncongested())
+        author = connection_key(self.identity)
+        if pushes.congested(author):
+            self._start(pushes.uncongested(author))
             return False
         pending = _PendingPush(self)
         self._pushes.append(pending)
