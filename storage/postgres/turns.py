@@ -27,6 +27,8 @@ class Turns:
         self._held: dict[str, int] = {}
         self._waiting: dict[str, deque[_Request]] = {}
         """Users who wait, in the order of their turns."""
+        self._idle: dict[asyncio.Event, str] = {}
+        """Whoever holds a place without using it just now, and what tells him that it is wanted."""
 
     @property
     def wanted(self) -> bool:
@@ -50,6 +52,8 @@ class Turns:
         request: _Request = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, deque()).append(request)
         self._serve()
+        if not request.done():
+            self._call_in()
         try:
             await request
         except asyncio.CancelledError:
@@ -66,6 +70,17 @@ class Turns:
         self._free += 1
         if self._waiting:
             self._serve()
+
+    def idle(self, key: str, wanted: asyncio.Event) -> None:
+        """Say that a place of `key` is not used now; `wanted` is set as soon as somebody waits for one."""
+        if self._waiting:
+            wanted.set()
+        else:
+            self._idle[wanted] = key
+
+    def busy(self, wanted: asyncio.Event) -> None:
+        """Say that the place is used again, or about to be given back."""
+        self._idle.pop(wanted, None)
 
     def over_share(self, key: str) -> bool:
         """Whether `key` holds more than half of the places while another one waits."""
@@ -84,6 +99,13 @@ class Turns:
                 self._waiting[key] = requests  # at the end: the others have their turn first
             self._take(key)
             request.set_result(None)
+
+    def _call_in(self) -> None:
+        """Ask for one idle place, of the user who holds most."""
+        if self._idle:
+            wanted = max(self._idle, key=lambda one: self._held[self._idle[one]])
+            del self._idle[wanted]
+            wanted.set()
 
     def _next(self) -> str | None:
         most = self._each_max if len(self._waiting) == 1 else self._share
