@@ -67,10 +67,10 @@ class PushStore(Protocol):
         """
 
     def congested(self, author: str) -> bool:
-        """True while the queue is over its bounds: readers should pause."""
+        """True while `author` has more queued than he may: whoever reads from him should pause."""
 
     async def uncongested(self, author: str) -> None:
-        """Return once the queue is back within its bounds."""
+        """Return once `author` has at most half of that queued."""
 
 
 class Pull(Protocol):
@@ -81,9 +81,9 @@ class Pull(Protocol):
     def batches(self) -> AsyncIterator[Sequence[PullRow]]:
         """Yield the entries in order of (cursor, kind, id); the next batch is read ahead while one is used.
 
-        A consumer that is still at it after some seconds loses the snapshot and reads on by pages
-        (docs/storage.md 7.3): entries overwritten meanwhile are then missing here and come with the next
-        pull, from `meta.cursor`. To be called once.
+        A consumer that is still at it after some seconds, or keeps others waiting, loses the snapshot and
+        reads on by pages (docs/storage.md 7.3): entries overwritten meanwhile are then missing here and come
+        with the next pull, from `meta.cursor`. To be called once.
 
         Raises:
             Unavailable: the database was lost on the way.
@@ -92,17 +92,16 @@ class Pull(Protocol):
 
 
 class PullStore(Protocol):
-    def pull(
-        self, space: UUID, since: int, *, cursor_seen: int = 0, reader: str = ""
-    ) -> AbstractAsyncContextManager[Pull | None]:
+    def pull(self, space: UUID, since: int, *, reader: str = "") -> AbstractAsyncContextManager[Pull | None]:
         """Open a pull of everything above `since`; None when the space is missing.
 
         A pull that fits one page holds nothing once it is open. A longer one holds one database connection of
-        the share that pulls may use until it is read, left, or some seconds old.
+        the share that pulls may use until it is read, left, or some seconds old; it lets go of it at once
+        when somebody waits for one and the next batch is not taken.
 
         Args:
             since: any 64-bit value; 0 leaves tombstones out; beyond the cursor it is taken for 0.
-            cursor_seen: the space's cursor if the caller has just read it: spares a page that will not do.
+            reader: who reads, by whatever key the caller tells readers apart: they take turns.
 
         Raises:
             Unavailable: no connection in time, or the database was lost.

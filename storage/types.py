@@ -68,9 +68,10 @@ class Push:
     """CIDs of every token of the caller's chain, refused if one is revoked; None on the personal path."""
     min_epoch: int | None = None
     """Smallest unsigned epoch among the 44-byte DEKs; None when there is none."""
-    author: str = ""
     local_only: bool = False
     """Refuse with REMOTE_HOME a space whose home is another server."""
+    author: str = field(default="", repr=False)
+    """Who writes, by whatever key the caller tells authors apart: they share the queue by turns."""
 
 
 @dataclass(frozen=True, slots=True)

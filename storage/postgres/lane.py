@@ -2,47 +2,36 @@
 
 While a statement is in flight, arriving pushes wait; when it returns, all that wait go as the next statement.
 So a lonely push is sent at once, and under load one flush to disk serves up to sixteen.
+
+When more waits than fits, authors take turns (docs/storage.md 4.5), by weight: each push gets the turn at
+which it would be through if every author of the lane were served at the same pace. Whoever has much waiting
+is far behind with his last push, and whoever comes with his first is next. Turns are given out only
+when so much waits that its order matters; a few milliseconds' worth goes as it came.
 """
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
 from less_sync.storage.postgres.outage import Outage
 from less_sync.storage.postgres.push_batch import batch_arguments, outcome
+from less_sync.storage.postgres.push_entry import STATEMENT_BYTES_MAX, Entry, Line, Result
 from less_sync.storage.postgres.push_one import push_one
 from less_sync.storage.queries import sql
-from less_sync.storage.stores import PushDone
-from less_sync.storage.types import Push, PushOutcome
 
 if TYPE_CHECKING:
     import asyncpg
 
 PUSHES_PER_STATEMENT_MAX: Final = 16
-STATEMENT_BYTES_MAX: Final = 4 * 1024 * 1024
+PUSHES_WITHOUT_TURNS_MAX: Final = 64
+"""What waits goes as it came up to this many pushes, unless it weighs more than one statement may."""
 BACKOFF_MAX_S: Final = 1.0
 
 _LANE_SETTINGS: Final = {"lock_timeout": "200ms"}
-
-
-@dataclass(slots=True, eq=False)
-class Line:
-    """The pushes of one space that are queued or in flight, and where they stand."""
-
-    lane: "Lane"
-    waiting: int = 0
-    held: "deque[Entry] | None" = None
-    """Set while the space waits for its lock beside the lane: all its pushes are here, in order."""
-
-
-Entry = tuple[Push, PushDone, Line, int]
-"""A queued push, its callback, its space's line, and its weight in bytes."""
-
-Result = PushOutcome | StorageError
+_turn_of = attrgetter("turn")
 
 
 class Connector(Protocol):
@@ -58,41 +47,44 @@ class Lane:
     """Sends what is queued, one statement at a time.
 
     Args:
-        finish: called with entries and their results, in order within each space.
         outage: is told of every attempt to connect.
-        hold: called with a line whose `held` was just filled, because its lock did not come in 200 ms.
+        finish: called with entries and their results, in order within each space.
+        hold: called with a line and all its entries of this lane, because its lock did not come in 200 ms.
     """
 
     def __init__(
         self,
         connector: Connector,
         *,
-        finish: "Callable[[Sequence[Entry], Sequence[Result]], None]",
-        hold: Callable[[Line], None],
+        finish: Callable[[Sequence[Entry], Sequence[Result]], None],
+        hold: Callable[[Line, Sequence[Entry]], None],
         outage: Outage,
     ) -> None:
         self._connector = connector
         self._finish = finish
         self._hold = hold
         self._outage = outage
-        self._queue: deque[Entry] = deque()
+        self._queue: list[Entry] = []
+        self._with_turn = 0
+        """How many entries of the queue, the first ones, have their turn."""
         self._in_flight: list[Entry] = []
+        self._turn = 0
+        """That of the latest push that was sent by its turn. Authors who had nothing here begin with it."""
         self._con: asyncpg.Connection[asyncpg.Record] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._ended = False
         self.load = 0
-        """Weight of everything that keeps its space on this lane."""
+        """Weight of what is queued or in flight here."""
 
     def add(self, entry: Entry) -> None:
-        """Queue one entry."""
-        self.extend((entry,))
-
-    def extend(self, entries: Sequence[Entry]) -> None:
-        """Queue entries of one space, in order; a lane that has ended answers them at once."""
-        self._queue.extend(entries)
+        """Queue one entry, behind those of its space; a lane that has ended answers it at once."""
+        self._queue.append(entry)
+        self.load += entry.weight
         if self._ended:
             self.fail_all()
-        self._wake()
+        idle = self._idle
+        if idle is not None and not idle.done():
+            idle.set_result(None)
 
     def _wake(self, *_: object) -> None:
         idle = self._idle
@@ -121,7 +113,13 @@ class Lane:
             self._con.terminate()
 
     async def run(self) -> None:
-        """Serve until cancelled; whatever is queued or in flight then has an unknown outcome."""
+        """Serve until cancelled; whatever is queued or in flight then has an unknown outcome.
+
+        The pump asks for the connection at each round, before it looks at the queue: a lane without pushes
+        connects again too, so that the first push after an outage finds it connected. Between the look at
+        the queue and the wait nothing is awaited, so no push can arrive unseen; what wakes the pump does not
+        say why, as the next round finds out.
+        """
         try:
             while True:
                 con = await self._connection()
@@ -157,20 +155,37 @@ class Lane:
             self._idle = None
 
     def _take(self) -> list[Entry]:
-        """Take what fits in one statement: spaces in id order, arrival order within a space.
+        """Take what fits in one statement: spaces in id order, pushes of one space in order of arrival.
 
         Id order keeps two processes that write the same spaces from waiting for each other in a circle.
         """
-        queue = self._queue
-        batch = [queue.popleft()]
-        room = STATEMENT_BYTES_MAX - batch[0][0].payload_bytes
-        while queue and len(batch) < PUSHES_PER_STATEMENT_MAX:
-            room -= queue[0][0].payload_bytes
-            if room < 0:
+        # Nothing is in flight here, so the load is that of the queue.
+        if self.load > STATEMENT_BYTES_MAX or len(self._queue) > PUSHES_WITHOUT_TURNS_MAX:
+            self._sort_by_turns()
+        weight = count = 0
+        for entry in self._queue[:PUSHES_PER_STATEMENT_MAX]:
+            weight += entry.weight
+            if weight > STATEMENT_BYTES_MAX:
                 break
-            batch.append(queue.popleft())
+            count += 1
+        batch = self._queue[:count]
+        del self._queue[:count]
+        if self._with_turn:
+            self._with_turn = max(0, self._with_turn - count)
+            self._turn = max(self._turn, batch[-1].turn)
         batch.sort(key=_space_of)
         return batch
+
+    def _sort_by_turns(self) -> None:
+        """Give turns to those that have none yet, and put all in their order."""
+        now = self._turn
+        for entry in self._queue[self._with_turn :]:
+            turns, line = entry.account.turns, entry.line
+            turn = turns[self] = max(now, turns.get(self, 0)) + entry.weight
+            # Behind whatever of its space is here, whoever wrote that. The author is not set back by it.
+            line.turn = entry.turn = max(turn, line.turn)
+        self._queue.sort(key=_turn_of)  # entries of one space stay in order: the sort is stable
+        self._with_turn = len(self._queue)
 
     async def _send(self, con: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._in_flight = batch = self._take()
@@ -180,7 +195,7 @@ class Lane:
         try:
             # One transaction for all: each call of the function locks its space's row and sees what the
             # calls before it wrote; all become visible together at the statement's commit.
-            rows = await con.fetch(sql("push_batch"), *batch_arguments([entry[0] for entry in batch]))
+            rows = await con.fetch(sql("push_batch"), *batch_arguments([entry.push for entry in batch]))
         except Exception as error:
             failed = translate(error)
             if isinstance(failed, Unavailable):
@@ -189,43 +204,48 @@ class Lane:
                 await self._one_by_one(con)
         else:
             self._in_flight = []
-            self._finish(batch, [outcome(row) for row in rows])
+            self._leave(batch, [outcome(row) for row in rows])
 
     async def _one_by_one(self, con: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Send each entry by itself: the server undid the statement they shared, or there is but one."""
         while self._in_flight:
             entry = self._in_flight[0]
-            result = await push_one(con, entry[0], self._connector.chance)
+            result = await push_one(con, entry.push, self._connector.chance)
             if isinstance(result, Unavailable):
                 self._lose(con, result)
             elif isinstance(result, StorageError) and result.sqlstate == LOCK_NOT_AVAILABLE:
-                self._step_aside(entry[2])
+                self._step_aside(entry.line)
             else:
                 del self._in_flight[0]
-                self._finish([entry], [result])
+                self._leave([entry], [result])
 
     def _step_aside(self, line: Line) -> None:
-        """Move everything the space still has here to its line, and let that wait beside the lane."""
-        line.held = deque(entry for entry in (*self._in_flight, *self._queue) if entry[2] is line)
-        self._in_flight = [entry for entry in self._in_flight if entry[2] is not line]
-        self._queue = deque(entry for entry in self._queue if entry[2] is not line)
-        self._hold(line)
+        """Hand over everything the space still has here, and let that wait beside the lane."""
+        moved = [entry for entry in (*self._in_flight, *self._queue) if entry.line is line]
+        self._in_flight = [entry for entry in self._in_flight if entry.line is not line]
+        self._queue = [entry for entry in self._queue if entry.line is not line]
+        self._with_turn = sum(entry.turn > 0 for entry in self._queue)
+        self.load -= sum(entry.weight for entry in moved)
+        self._hold(line, moved)
 
     def _lose(self, con: "asyncpg.Connection[asyncpg.Record]", error: Unavailable) -> None:
         """Answer what was in flight: the connection was lost, or the database is stopping."""
         if error.sqlstate is None:
             con.terminate()  # the server said nothing: this connection is not to be waited for again
         entries, self._in_flight = self._in_flight, []
-        self._finish(entries, [error] * len(entries))
+        self._leave(entries, [error] * len(entries))
 
     def fail_all(self) -> None:
         """Answer everything queued or in flight as `Unavailable`."""
         entries = [*self._in_flight, *self._queue]
-        self._in_flight = []
-        self._queue.clear()
+        self._in_flight, self._queue, self._with_turn = [], [], 0
         if entries:
-            self._finish(entries, [Unavailable()] * len(entries))
+            self._leave(entries, [Unavailable()] * len(entries))
+
+    def _leave(self, entries: Sequence[Entry], results: Sequence[Result]) -> None:
+        self.load -= sum([entry.weight for entry in entries])
+        self._finish(entries, results)
 
 
 def _space_of(entry: Entry) -> int:
-    return entry[0].space.int
+    return entry.push.space.int

@@ -4,38 +4,42 @@ The lock of a space's row is held until its commit is flushed, so pushes to one 
 each, and each statement costs about 100 µs of Python. Lanes let what waits share both. A space keeps its lane
 while it has work there, which keeps its pushes in order; otherwise the emptier lane takes it.
 
-A space whose row somebody else has locked for longer than 200 ms steps aside: its oldest push waits on a pool
-connection, up to the pool's lock time-out, its later ones stand behind it, and the lane goes on.
+What would keep a lane busy for long stands beside it, on a connection of the pool, and the later pushes of
+its space stand behind it: a space whose row somebody else has locked for longer than 200 ms (up to the pool's
+lock time-out), and a push too heavy for a statement that others share.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Self
+from operator import attrgetter
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 import structlog
 
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
-from less_sync.storage.postgres.lane import Entry, Lane, Line, Result
+from less_sync.storage.postgres.author_bounds import AuthorBounds
+from less_sync.storage.postgres.lane import Lane
 from less_sync.storage.postgres.outage import Outage
+from less_sync.storage.postgres.push_entry import CHANGE_BYTES, STATEMENT_BYTES_MAX, Entry, Line, Result
 from less_sync.storage.postgres.push_one import push_one
+from less_sync.storage.postgres.turns import Turns
 from less_sync.storage.stores import PushDone
 from less_sync.storage.types import Push
 
 if TYPE_CHECKING:
     from less_sync.storage.postgres.pool import PostgresPool
 
-_ENTRY_BYTES: Final = 1024
-"""What a queued push and each of its changes weigh beside their payload."""
-_REFUSE_FACTOR: Final = 4
+_load = attrgetter("load")
 _log = structlog.get_logger(__name__)
 
 
 class PushLanes:
     """A `PushStore` over `lanes` connections beyond the pool.
 
-    The queue is over its bounds above `entries_max` pushes or `queue_bytes_max` bytes, and within them again
-    below half. Readers that go on nevertheless are refused with `Unavailable` at four times the bounds.
+    The queue has room for `entries_max` pushes and `queue_bytes_max` bytes, which authors share as
+    `AuthorBounds` says. Authors that go on nevertheless are refused at four times the bounds.
     """
 
     def __init__(
@@ -50,15 +54,11 @@ class PushLanes:
         outage = Outage(asyncio.get_running_loop().time)
         self._lanes = [Lane(pool, finish=self._finish, hold=self._hold, outage=outage) for _ in range(lanes)]
         self._lines: dict[UUID, Line] = {}
-        self._entries_max = entries_max
-        self._queue_bytes_max = queue_bytes_max
-        self._entries = 0
-        self._queue_bytes = 0
-        self._calm = asyncio.Event()
-        self._calm.set()
+        self._bounds = AuthorBounds(entries_max=entries_max, bytes_max=queue_bytes_max)
         self._empty = asyncio.Event()
         self._empty.set()
-        self._held_slots = asyncio.Semaphore(max(1, pool.max_connections // 4))
+        # One author has one place: his huge pushes, or his locked spaces, hold up nobody but him.
+        self._beside = Turns(max(1, pool.max_connections // 4), each_max=1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = False
         self._closing = False
@@ -129,43 +129,42 @@ class PushLanes:
 
         A push once queued is written even if its author is gone.
         """
-        if not self._open or self._over(_REFUSE_FACTOR):
+        weight = push.payload_bytes + CHANGE_BYTES * (len(push.ids) + 1)
+        account = self._bounds.admit(push.author, weight) if self._open else None
+        if account is None:
             return False
         line = self._lines.get(push.space)
         if line is None:
             line = self._lines[push.space] = Line(min(self._lanes, key=_load))
-        weight = push.payload_bytes + _ENTRY_BYTES * (len(push.ids) + 1)
         line.waiting += 1
-        line.lane.load += weight
-        self._entries += 1
-        self._queue_bytes += weight
-        if self._over(1):
-            self._calm.clear()
-        entry = (push, done, line, weight)
-        if line.held is None:
-            line.lane.add(entry)
+        entry = Entry(push, done, line, account, weight)
+        if line.beside is not None:
+            line.beside.append(entry)
+        elif weight > STATEMENT_BYTES_MAX:
+            line.beside = deque((entry,))
+            self._serve_if_next(line)
         else:
-            line.held.append(entry)
+            line.lane.add(entry)
         return True
 
     def congested(self, author: str) -> bool:
-        """True while the queue is over its bounds: readers should pause."""
-        return not self._calm.is_set()
+        """True while the author has more queued than he may: whoever reads from him should pause."""
+        return self._bounds.congested(author)
 
     async def uncongested(self, author: str) -> None:
-        """Return once the queue is back within its bounds."""
-        await self._calm.wait()
+        """Return once the author has at most half of that queued."""
+        await self._bounds.uncongested(author)
 
     async def aclose(self, timeout_s: float) -> None:
         """Take no more pushes, write what is queued for up to `timeout_s`, fail the rest, disconnect."""
         self._open = False
         try:
             async with asyncio.timeout(timeout_s):
-                while self._entries:
+                while self._bounds.entries:
                     self._empty.clear()
                     await self._empty.wait()
         except TimeoutError:
-            _log.warning("push lanes closed with pushes unwritten", pushes=self._entries)
+            _log.warning("push lanes closed with pushes unwritten", pushes=self._bounds.entries)
         finally:
             self._closing = True
             await self._end_tasks()
@@ -180,84 +179,97 @@ class PushLanes:
         for lane in self._lanes:
             lane.end()
         for line in list(self._lines.values()):
-            self._fail_held(line)
-
-    def _over(self, factor: int) -> bool:
-        return (
-            self._entries > self._entries_max * factor or self._queue_bytes > self._queue_bytes_max * factor
-        )
-
-    def _relieved(self) -> bool:
-        return self._entries * 2 <= self._entries_max and self._queue_bytes * 2 <= self._queue_bytes_max
+            self._fail_beside(line)
 
     def _finish(self, entries: Sequence[Entry], results: Sequence[Result]) -> None:
         """Account for entries that left the queue and tell their authors, in the order given."""
-        for (push, done, line, weight), result in zip(entries, results, strict=True):
+        self._bounds.release(entries)
+        parted: list[Line] = []
+        for entry in entries:
+            line = entry.line
             line.waiting -= 1
-            line.lane.load -= weight
-            self._queue_bytes -= weight
             if not line.waiting:
-                del self._lines[push.space]
+                del self._lines[entry.push.space]
+            elif line.beside is not None:
+                parted.append(line)
+        for entry, result in zip(entries, results, strict=True):
             try:
-                done(result)
+                entry.done(result)
             except Exception:  # a broken callback must not take the pushes behind it along
                 _log.exception("completion of a push raised")
-        self._entries -= len(entries)
-        if not self._calm.is_set() and self._relieved():
-            self._calm.set()
-        if not self._entries:
+        for line in parted:
+            self._serve_if_next(line)
+        if not self._bounds.entries:
             self._empty.set()
 
-    def _hold(self, line: Line) -> None:
-        self._tasks.add(asyncio.create_task(self._wait_held(line), name="push lock wait"))
+    def _hold(self, line: Line, moved: Sequence[Entry]) -> None:
+        """Take over what a lane had of a space whose lock did not come, ahead of what stands beside it."""
+        line.beside = deque((*moved, *(line.beside or ())))
+        self._serve_if_next(line)
 
-    async def _wait_held(self, line: Line) -> None:
-        """Serve a held line as a task of its own, which is cancelled when the lanes are closed."""
+    def _serve_if_next(self, line: Line) -> None:
+        """Serve what stands beside a lane as soon as nothing of the space is in the lane: that goes first."""
+        if line.beside is None or line.served or line.waiting > len(line.beside):
+            return
+        line.served = True
+        if self._closing:
+            self._fail_beside(line)
+        else:
+            self._tasks.add(asyncio.create_task(self._serve_line(line), name="push beside the lanes"))
+
+    async def _serve_line(self, line: Line) -> None:
+        """Serve what stands beside a lane as a task of its own, which is cancelled on closing."""
         try:
-            await self._serve_held(line)
+            await self._serve_beside(line)
+            self._give_back(line)
+        except BaseException:
+            self._fail_beside(line)
+            raise
         finally:
             task = asyncio.current_task()
             assert task is not None
             self._tasks.discard(task)
 
-    async def _serve_held(self, line: Line) -> None:
-        """Wait for the lock of one space; then give its pushes back to their lane.
+    async def _serve_beside(self, line: Line) -> None:
+        """Send the first push of a line, and those heavy ones that follow.
 
         When the lock does not come, everything that stood in line when the wait began fails: nothing of it
         was written.
         """
-        held = line.held
-        assert held is not None
-        try:
-            while held:
-                stood = len(held)
-                result = await self._push_held(held[0][0])
-                locked = isinstance(result, StorageError) and result.sqlstate == LOCK_NOT_AVAILABLE
-                if not locked:
-                    self._finish([held.popleft()], [result])
-                    break
-                failed = [held.popleft() for _ in range(stood)]
-                self._finish(failed, [result] * stood)
-        except BaseException:
-            self._fail_held(line)
-            raise
-        line.held = None
-        line.lane.extend(held)
+        beside = line.beside
+        assert beside is not None
+        first = True
+        while beside and (first or beside[0].heavy):
+            first = False
+            stood = len(beside)
+            result = await self._push_beside(beside[0].push)
+            locked = isinstance(result, StorageError) and result.sqlstate == LOCK_NOT_AVAILABLE
+            done = [beside.popleft() for _ in range(stood if locked else 1)]
+            self._finish(done, [result] * len(done))
+            first = locked
 
-    def _fail_held(self, line: Line) -> None:
-        """Answer everything of a space that waits beside its lane."""
-        if line.held:
-            entries = list(line.held)
-            line.held.clear()
-            self._finish(entries, [Unavailable()] * len(entries))
-
-    async def _push_held(self, push: Push) -> Result:
+    async def _push_beside(self, push: Push) -> Result:
         try:
-            async with self._held_slots, self._pool.connection() as con:
+            async with self._beside.place(push.author), self._pool.connection() as con:
                 return await push_one(con, push, self._pool.chance)
         except Exception as error:
             return translate(error)
 
+    def _give_back(self, line: Line) -> None:
+        """Let the pushes up to the next heavy one go back into the lane."""
+        beside = line.beside
+        assert beside is not None
+        light: list[Entry] = []
+        while beside and not beside[0].heavy:
+            light.append(beside.popleft())
+        line.served = False
+        line.beside = beside or None
+        for entry in light:
+            line.lane.add(entry)
 
-def _load(lane: Lane) -> int:
-    return lane.load
+    def _fail_beside(self, line: Line) -> None:
+        """Answer everything of a space that stands beside its lane."""
+        if line.beside:
+            entries = list(line.beside)
+            line.beside.clear()
+            self._finish(entries, [Unavailable()] * len(entries))

@@ -2,20 +2,20 @@
 
 A task of its own fetches and hands over; it fetches the next batch while the consumer uses the one before,
 and no further, so two batches are in memory and a slow consumer stops the database. All of its state is the
-position after which to go on, so it can let go of the portal at any batch.
+position after which to go on, so it can let go of the portal, and of its place among pulls, at any batch.
 
 Pages hold nothing between queries. They read what has a cursor up to that of the snapshot: whatever was
 changed since has a higher one and comes with the next pull, so after both the client has everything.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
 from less_sync.storage.errors import StorageError, translate
+from less_sync.storage.postgres.pull_places import PullPlaces
 from less_sync.storage.postgres.pull_values import (
     INLINE_BYTES_MAX,
     ROWS_FIRST,
@@ -46,39 +46,53 @@ class _Position:
     legacy: tuple[int, UUID, int] | None = None
 
     def advance(self, row: PullRow) -> None:
-        kind, cursor, id, number = abs(row[0]), row[1], row[2], row[7]
+        kind, cursor, row_id, number = abs(row[0]), row[1], row[2], row[7]
         if self.legacy is not None:
-            self.legacy = (kind, id or UUID(int=0), (number or 0) if kind == MEMBER else 0)
+            self.legacy = (kind, row_id or UUID(int=0), (number or 0) if kind == MEMBER else 0)
         else:
-            self.cursor, self.id = cursor, id or _LAST_ID
+            self.cursor, self.id = cursor, row_id or _LAST_ID
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a pull may keep its portal, in seconds; then it reads on by pages."""
+
+    portal_s: float = 5.0
+    """Altogether: a snapshot holds back vacuum."""
+    portal_wanted_s: float = 0.25
+    """While others wait for a place."""
+    consumer_s: float = 1.0
+    """While the consumer does not take the batch that is ready, if nobody waits; else not at all."""
 
 
 class PullReader:
     """One pull of one space.
 
     Args:
-        lease: lends a connection of the share that pulls may use.
-        portal_age_max_s: when to let go of the portal.
+        places: the share of the pool that pulls may use.
+        reader: who takes a place there.
     """
 
     def __init__(
-        self,
-        lease: "Callable[[], AbstractAsyncContextManager[PooledConnection]]",
-        space: UUID,
-        since: int,
-        *,
-        portal_age_max_s: float,
+        self, places: PullPlaces, space: UUID, since: int, *, reader: str, patience: Patience
     ) -> None:
-        self._lease = lease
+        self._places = places
         self._space = space
         self._since = since
+        self._reader = reader
+        self._patience = patience
         self._position = _Position(0)
-        self._portal_age_max_s = portal_age_max_s
-        self._deadline: float | None = None
+        self._began_s = 0.0
         self._rows = ROWS_FIRST
         self._cursor = 0
-        self._meta: asyncio.Future[PullMeta | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._time = loop.time
+        self._meta: asyncio.Future[PullMeta | None] = loop.create_future()
         self._queue: asyncio.Queue[Sequence[PullRow] | StorageError | None] = asyncio.Queue(1)
+        self._hungry = False
+        """Whether the consumer waits for a batch: what is handed over then is as good as taken."""
+        self._moved = asyncio.Event()
+        """Set when the consumer takes a batch, and when the place is wanted while he does not."""
         self._task = asyncio.create_task(self._run(), name="pull")
 
     async def open(self) -> PullMeta | None:
@@ -92,8 +106,12 @@ class PullReader:
 
     async def next(self) -> Sequence[PullRow] | None:
         """Return the next batch, None after the last. Raises the `StorageError` that ended the pull."""
-        batch = await self._queue.get()
-        self._queue.task_done()
+        self._hungry = True
+        try:
+            batch = await self._queue.get()
+        finally:
+            self._hungry = False
+        self._moved.set()
         if isinstance(batch, StorageError):
             raise batch
         return batch
@@ -117,18 +135,21 @@ class PullReader:
             self._meta.cancel()
 
     async def _portal(self) -> bool:
-        """Read in one snapshot; True when that was everything."""
-        async with self._lease() as con:
+        """Read in one snapshot; True when that was everything.
+
+        Nothing is on its way on the connection when this ends, however it ends: each query is awaited here,
+        and the driver waits for the end of one that was cancelled before it sends the ROLLBACK.
+        """
+        async with self._places.connection(self._reader) as con:
             try:
+                self._began_s = self._time()
                 await con.execute(_BEGIN)
                 meta = await self._read_meta(con)
                 self._meta.set_result(meta)
                 if meta is None:
                     return True
-                self._deadline = asyncio.get_running_loop().time() + self._portal_age_max_s
                 return await self._read_legacy(con) and await self._read_portal(con)
             finally:
-                self._deadline = None
                 await _roll_back(con)
 
     async def _read_meta(self, con: "PooledConnection") -> PullMeta | None:
@@ -145,20 +166,21 @@ class PullReader:
         return read_meta(row, restarted=restarted)
 
     async def _read_portal(self, con: "PooledConnection") -> bool:
-        """Read everything above the position; False when the portal grew old before the end."""
+        """Read everything above the position; False when the portal was given up before the end."""
         cursor = await con.cursor(
             sql("pull_all"), self._space, self._position.cursor, self._since, INLINE_BYTES_MAX
         )
         while True:
             asked = self._rows
             rows = cast(list[PullRow], await cursor.fetch(asked))
-            if not await self._hand_over(con, rows):
+            last = len(rows) < asked
+            if not await self._hand_over(con, rows, last=last):
                 return False
-            if len(rows) < asked:
+            if last:
                 return True
 
     async def _read_legacy(self, con: "PooledConnection") -> bool:
-        """Read the entries at cursor 0 in the snapshot; False when it grew old before the end."""
+        """Read the entries at cursor 0 in the snapshot; False when that was given up before the end."""
         while self._position.legacy is not None:
             rows = await self._fetch_legacy(con, self._position.legacy)
             if not await self._hand_over(con, rows):
@@ -167,30 +189,70 @@ class PullReader:
                 self._position.legacy = None
         return True
 
-    async def _hand_over(self, con: "PooledConnection", rows: Sequence[PullRow]) -> bool:
-        """Give one batch to the consumer; False when the portal is old, as soon as it is."""
+    async def _hand_over(
+        self, con: "PooledConnection", rows: Sequence[PullRow], *, last: bool = False
+    ) -> bool:
+        """Give one batch to the consumer; False when the portal is to be given up, as soon as it is.
+
+        Args:
+            last: nothing follows, so nobody has to wait until the batch is taken.
+        """
         if not rows:
             return True
-        for piece in pieces(rows):
-            await self._queue.put(await load(con, self._space, piece))
+        cut = pieces(rows)
+        for number, piece in enumerate(cut, 1):
+            await self._put(await load(con, self._space, piece))
             self._position.advance(piece[-1])
-            try:
-                async with asyncio.timeout_at(self._deadline):
-                    await self._queue.join()
-            except TimeoutError:
+            if last and number == len(cut):
+                break
+            if not await self._taken_in_time() or self._must_let_go():
                 return False
         self._rows = rows_next(rows)
         return True
+
+    async def _put(self, batch: Sequence[PullRow]) -> None:
+        self._moved.clear()
+        await self._queue.put(batch)
+
+    async def _taken_in_time(self) -> bool:
+        """Wait for the consumer to take the batch; False when the place is wanted, or he takes too long."""
+        if self._hungry:
+            return True
+        deadline_s = min(self._time() + self._patience.consumer_s, self._began_s + self._patience.portal_s)
+        self._places.turns.idle(self._reader, self._moved)
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                await self._moved.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._places.turns.busy(self._moved)
+        return self._queue.empty()
+
+    def _must_let_go(self) -> bool:
+        """Whether a consumer who reads as fast as he can has had the portal for long enough."""
+        turns, age_s = self._places.turns, self._time() - self._began_s
+        return (
+            age_s >= self._patience.portal_s
+            or (turns.wanted and age_s >= self._patience.portal_wanted_s)
+            or turns.over_share(self._reader)
+        )
+
+    async def _taken(self) -> None:
+        """Wait for the consumer to take the batch, however long that takes: nothing is held meanwhile."""
+        while not self._queue.empty():
+            self._moved.clear()
+            await self._moved.wait()
 
     async def _pages(self) -> bool:
         """Read the rest, with a connection only while a page is fetched."""
         complete = False
         while not complete:
-            await self._queue.join()
-            async with self._lease() as con:
+            await self._taken()
+            async with self._places.connection(self._reader) as con:
                 batch, complete = await self._read_page(con)
             if batch:
-                await self._queue.put(batch)
+                await self._put(batch)
         return True
 
     async def _read_page(self, con: "PooledConnection") -> tuple[Sequence[PullRow], bool]:

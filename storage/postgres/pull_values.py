@@ -76,17 +76,19 @@ async def load(con: "PooledConnection", space: UUID, rows: Sequence[PullRow]) ->
         return rows
     ids = [row[2] for row in rows if row[0] == -RECORD]
     found = await con.fetch(sql("pull_blobs"), space, ids) if ids else []
-    blobs: dict[UUID | None, tuple[int, bytes | None]] = {id: (cursor, blob) for id, cursor, blob in found}
+    blobs: dict[UUID | None, tuple[int, bytes | None]] = {
+        row_id: (cursor, blob) for row_id, cursor, blob in found
+    }
     whole: list[PullRow] = []
     for row in rows:
-        kind, cursor, id, _, b2, b3, record_id, number, deleted = row
+        kind, cursor, row_id, _, b2, b3, record_id, number, deleted = row
         if kind == -RECORD:
-            cursor_now, blob = blobs.get(id, (0, None))
+            cursor_now, blob = blobs.get(row_id, (0, None))
             if cursor_now == cursor:
-                whole.append((RECORD, cursor, id, blob, b2, b3, record_id, None, deleted))
+                whole.append((RECORD, cursor, row_id, blob, b2, b3, record_id, None, deleted))
         elif kind == -MEMBER:
             payload: bytes = await con.fetchval(sql("pull_payload"), space, number)
-            whole.append((MEMBER, cursor, id, payload, b2, b3, record_id, number, deleted))
+            whole.append((MEMBER, cursor, row_id, payload, b2, b3, record_id, number, deleted))
         else:
             whole.append(row)
     return whole

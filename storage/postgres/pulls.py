@@ -4,14 +4,14 @@ Almost every pull is one page and one round trip: state of the space and entries
 one snapshot. Where the page is full, or leaves out a large value, it is discarded and a `PullReader` starts.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
-from less_sync.storage.errors import Unavailable, translate
-from less_sync.storage.postgres.pull_reader import PullReader
+from less_sync.storage.errors import translate
+from less_sync.storage.postgres.pull_places import PullPlaces
+from less_sync.storage.postgres.pull_reader import Patience, PullReader
 from less_sync.storage.postgres.pull_values import read_meta
 from less_sync.storage.queries import sql
 from less_sync.storage.types import PullMeta, PullRow
@@ -19,11 +19,10 @@ from less_sync.storage.types import PullMeta, PullRow
 if TYPE_CHECKING:
     import asyncpg
 
-    from less_sync.storage.postgres.pool import PooledConnection, PostgresPool
+    from less_sync.storage.postgres.pool import PostgresPool
 
 PAGE_ROWS: Final = 512
 PAGE_INLINE_BYTES_MAX: Final = 64 * 1024
-PORTAL_AGE_MAX_S: Final = 5.0
 
 _NIL: Final = UUID(int=0)
 
@@ -56,17 +55,16 @@ class PostgresPullStore:
     """Pulls over at most half of the pool, so that they cannot starve anything else.
 
     Args:
-        portal_age_max_s: how long a pull may keep its snapshot before it reads on by pages.
+        patience: how long a pull may keep its snapshot before it reads on by pages.
     """
 
-    def __init__(self, pool: "PostgresPool", *, portal_age_max_s: float = PORTAL_AGE_MAX_S) -> None:
-        self._pool = pool
-        self._portal_age_max_s = portal_age_max_s
-        self._slots = asyncio.Semaphore(max(1, pool.max_connections // 2))
+    def __init__(self, pool: "PostgresPool", *, patience: Patience | None = None) -> None:
+        self._places = PullPlaces(pool)
+        self._patience = patience or Patience()
 
     @asynccontextmanager
     async def pull(
-        self, space: UUID, since: int, *, cursor_seen: int = 0, reader: str = ""
+        self, space: UUID, since: int, *, reader: str = ""
     ) -> AsyncIterator[_Page | _Stream | None]:
         """Open a pull of everything above `since`; None when the space is missing.
 
@@ -76,40 +74,25 @@ class PostgresPullStore:
             Unavailable: no connection in time, or the database was lost.
             StorageError: it failed.
         """
-        if since != 0 or cursor_seen <= PAGE_ROWS:
-            page = await self._first_page(space, since)
-            if page is not _TOO_MUCH:
-                yield page
-                return
-        pull_reader = PullReader(self._lease, space, since, portal_age_max_s=self._portal_age_max_s)
+        page = await self._first_page(space, since, reader)
+        if page is not _TOO_MUCH:
+            yield page
+            return
+        rest = PullReader(self._places, space, since, reader=reader, patience=self._patience)
         try:
-            meta = await pull_reader.open()
-            yield None if meta is None else _Stream(meta, pull_reader)
+            meta = await rest.open()
+            yield None if meta is None else _Stream(meta, rest)
         finally:
-            await pull_reader.aclose()
+            await rest.aclose()
 
-    @asynccontextmanager
-    async def _lease(self) -> "AsyncIterator[PooledConnection]":
-        """Lend a connection of the share of pulls."""
-        try:
-            async with asyncio.timeout(self._pool.acquire_timeout_s):
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise Unavailable from error
-        try:
-            async with self._pool.connection() as con:
-                yield con
-        finally:
-            self._slots.release()
-
-    async def _first_page(self, space: UUID, since: int) -> _Page | None:
+    async def _first_page(self, space: UUID, since: int, reader: str) -> _Page | None:
         """Read one page; `_TOO_MUCH` when there is more than that."""
-        rows = await self._fetch_first(space, since)
+        rows = await self._fetch_first(space, since, reader)
         if not rows:
             return None
         meta = read_meta(rows[0][9:])
         if since > meta.cursor:
-            rows = await self._fetch_first(space, 0)
+            rows = await self._fetch_first(space, 0, reader)
             if not rows:
                 return None
             meta = read_meta(rows[0][9:], restarted=True)
@@ -122,9 +105,9 @@ class PostgresPullStore:
             entries.sort(key=_order)
         return _Page(meta, entries)
 
-    async def _fetch_first(self, space: UUID, since: int) -> "list[asyncpg.Record]":
+    async def _fetch_first(self, space: UUID, since: int, reader: str) -> "list[asyncpg.Record]":
         try:
-            async with self._lease() as con:
+            async with self._places.connection(reader) as con:
                 return await con.fetch(sql("pull_first"), space, since, PAGE_ROWS, PAGE_INLINE_BYTES_MAX)
         except Exception as error:
             raise translate(error) from error

@@ -20,6 +20,7 @@ from less_sync.storage import (
     PushStore,
     StorageError,
 )
+from less_sync.storage.postgres.pull_reader import Patience
 
 if TYPE_CHECKING:
     from less_sync.storage.postgres.pool import PooledConnection
@@ -39,6 +40,7 @@ def make_push(
     cids: Sequence[str] | None = None,
     min_epoch: int | None = None,
     local_only: bool = False,
+    author: str = "",
 ) -> Push:
     return Push(
         space,
@@ -50,8 +52,8 @@ def make_push(
         client,
         cids,
         min_epoch,
-        "",
         local_only,
+        author,
     )
 
 
@@ -80,6 +82,11 @@ async def written(lanes: PushStore, space: UUID, *changes: Change, dek: bytes | 
     outcome = await write(lanes, make_push(space, *changes, client="client", dek=dek))
     assert outcome.status is PushStatus.WRITTEN
     return outcome.cursor
+
+
+def patient(portal_s: float) -> Patience:
+    """Pulls keep their portal for `portal_s` though others wait, or nobody takes the batches."""
+    return Patience(portal_s=portal_s, portal_wanted_s=portal_s, consumer_s=60.0)
 
 
 async def pulled(pulls: PostgresPullStore, space: UUID, since: int) -> tuple[PullMeta, list[PullRow]]:
@@ -168,3 +175,19 @@ async def many_records(pool: PostgresPool, space: UUID, *, pushes: int, each: in
         blob_bytes,
         DEK,
     )
+
+
+async def transactions_open(pool: PostgresPool) -> int:
+    rows = await select(
+        pool,
+        """SELECT count(*)::int FROM pg_stat_activity
+           WHERE datname = current_database() AND state LIKE 'idle in transaction%'""",
+    )
+    count: int = rows[0][0]
+    return count
+
+
+async def until_no_transaction_is_open(pool: PostgresPool) -> None:
+    async with asyncio.timeout(20.0):
+        while await transactions_open(pool):
+            pass

@@ -54,7 +54,7 @@ async def test_a_lane_that_ends_answers_everything_it_had_and_takes_no_more(data
                 await asyncio.wait_for(watching, 20)
             assert isinstance(caught.value.__cause__, Broken)
             assert isinstance(await submit(lanes, make_push(uuid4())), Refused)
-            await lanes.uncongested()
+            await lanes.uncongested("")
     [line] = lines
     assert (line["event"], line["log_level"]) == ("a push lane ended unexpectedly", "error")
     assert isinstance(line["exc_info"], Broken)
@@ -107,7 +107,7 @@ async def test_a_push_that_comes_back_to_a_lane_that_has_ended_is_answered(datab
 async def until_held() -> None:
     """Return once the space waits for its lock beside the lane."""
     async with asyncio.timeout(20):
-        while not any(task.get_name() == "push lock wait" for task in asyncio.all_tasks()):  # noqa: ASYNC110
+        while not any(task.get_name() == "push beside the lanes" for task in asyncio.all_tasks()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -121,45 +121,6 @@ async def test_a_push_the_database_refuses_leaves_its_neighbours_alone(lanes: Pu
     ]
 
 
-async def test_the_queue_is_congested_beyond_its_bounds_until_half_is_gone(pool: PostgresPool) -> None:
-    lanes = PushLanes(pool, entries_max=8)
-    await lanes.open()
-    try:
-        futures = [submit(lanes, make_push(uuid4(), (uuid4(), 0, b"x"), client="c")) for _ in range(8)]
-        before = lanes.congested
-        futures += [submit(lanes, make_push(uuid4(), (uuid4(), 0, b"x"), client="c"))]
-        assert (before, lanes.congested) == (False, True)
-        await asyncio.wait_for(lanes.uncongested(), 10.0)
-        assert sum(not future.done() for future in futures) <= 4
-        await asyncio.gather(*futures)
-    finally:
-        await lanes.aclose(5.0)
-
-
-async def test_the_queue_counts_bytes_too(pool: PostgresPool) -> None:
-    lanes = PushLanes(pool, queue_bytes_max=10_000)
-    await lanes.open()
-    try:
-        future = submit(lanes, make_push(uuid4(), (uuid4(), 0, bytes(20_000)), client="c"))
-        assert lanes.congested
-        await asyncio.wait_for(lanes.uncongested(), 10.0)
-        assert outcome_of(await future) == (0, 1)
-    finally:
-        await lanes.aclose(5.0)
-
-
-async def test_who_ignores_congestion_is_refused_at_four_times_the_bounds(pool: PostgresPool) -> None:
-    lanes = PushLanes(pool, entries_max=2)
-    await lanes.open()
-    try:
-        futures = [submit(lanes, make_push(uuid4(), (uuid4(), 0, b"x"), client="c")) for _ in range(12)]
-        assert [future.done() for future in futures] == [False] * 9 + [True] * 3
-        results = await asyncio.gather(*futures)
-        assert [type(result) for result in results] == [PushOutcome] * 9 + [Refused] * 3
-    finally:
-        await lanes.aclose(5.0)
-
-
 async def test_closing_writes_what_is_queued_and_takes_no_more(pool: PostgresPool) -> None:
     async with started(pool) as lanes:
         space = uuid4()

@@ -15,14 +15,15 @@ from tests.storage.support import (
     DEK,
     as_tuple,
     execute,
-    lock_waits,
     make_push,
     many_records,
     opened,
+    patient,
     pulled,
     select,
     started,
-    submit,
+    transactions_open,
+    until_no_transaction_is_open,
     write,
     written,
 )
@@ -32,22 +33,6 @@ ENTRIES = [
     "EXPLAIN (COSTS OFF) " + sql("pull_page"),
     "EXPLAIN (COSTS OFF) " + sql("pull_first"),
 ]
-
-
-async def transactions_open(pool: PostgresPool) -> int:
-    rows = await select(
-        pool,
-        """SELECT count(*)::int FROM pg_stat_activity
-           WHERE datname = current_database() AND state LIKE 'idle in transaction%'""",
-    )
-    count: int = rows[0][0]
-    return count
-
-
-async def until_no_transaction_is_open(pool: PostgresPool) -> None:
-    async with asyncio.timeout(20.0):
-        while await transactions_open(pool):
-            pass
 
 
 @pytest.mark.parametrize("age_s", [60.0, 0.0], ids=["portal", "pages"])
@@ -60,7 +45,7 @@ async def test_every_entry_comes_once_and_in_order(
     expected = await select(
         pool, "SELECT cursor, id FROM records WHERE space_id = $1 ORDER BY cursor, id", space
     )
-    _, rows = await pulled(PostgresPullStore(pool, portal_age_max_s=age_s), space, 0)
+    _, rows = await pulled(PostgresPullStore(pool, patience=patient(age_s)), space, 0)
     assert [(row[1], row[2]) for row in rows] == [tuple(row) for row in expected]
 
 
@@ -77,7 +62,7 @@ async def test_large_values_come_whole_among_small_ones(pool: PostgresPool, age_
         "SELECT cursor, id, blob FROM records WHERE space_id = $1 AND NOT deleted ORDER BY cursor",
         space,
     )
-    async with PostgresPullStore(pool, portal_age_max_s=age_s).pull(space, 0, cursor_seen=1000) as pull:
+    async with PostgresPullStore(pool, patience=patient(age_s)).pull(space, 0) as pull:
         assert pull is not None
         batches = [list(batch) async for batch in pull.batches()]
     assert [as_tuple(row)[:4] for batch in batches for row in batch] == [(1, *row) for row in expected]
@@ -162,7 +147,7 @@ async def collect_slowly(
 ) -> tuple[int, list[PullRow]]:
     """Pull, waiting before each batch until others have written."""
     rows: list[PullRow] = []
-    async with pulls.pull(space, since, cursor_seen=1000) as pull:
+    async with pulls.pull(space, since) as pull:
         assert pull is not None
         async for batch in pull.batches():
             rows += [as_tuple(row) for row in batch]
@@ -206,7 +191,7 @@ async def test_a_slow_client_that_reads_by_pages_ends_with_the_same_state(
         for _ in range(1000):
             between.release()
 
-    pulls, state = PostgresPullStore(pool, portal_age_max_s=0.01), dict[UUID, tuple[int, bytes]]()
+    pulls, state = PostgresPullStore(pool, patience=patient(0.01)), dict[UUID, tuple[int, bytes]]()
     async with started(pool) as lanes:
         writing = asyncio.ensure_future(writer(lanes))
         cursor, rows = await collect_slowly(pulls, space, 0, between)
@@ -225,7 +210,7 @@ async def test_a_stalled_client_loses_its_snapshot_and_keeps_its_place(
 ) -> None:
     space = uuid4()
     await many_records(pool, space, pushes=50, each=100, blob_bytes=500)
-    async with PostgresPullStore(pool, portal_age_max_s=0.05).pull(space, 0) as pull:
+    async with PostgresPullStore(pool, patience=patient(0.05)).pull(space, 0) as pull:
         assert pull is not None
         batches = pull.batches()
         rows = list(await anext(batches))
@@ -269,39 +254,6 @@ async def test_a_cancelled_pull_frees_its_connection(database_url: str) -> None:
             assert task.cancelled()
         assert len((await pulled(pulls, space, 0))[1]) == 5000
         await until_no_transaction_is_open(other)
-
-
-async def test_stalled_pulls_leave_half_of_the_pool_to_others(
-    pool: PostgresPool, pulls: PostgresPullStore, lanes: PushLanes
-) -> None:
-    space = uuid4()
-    await many_records(pool, space, pushes=50, each=100, blob_bytes=2000)
-    arrived, leave = asyncio.Semaphore(0), asyncio.Event()
-
-    async def stall() -> int:
-        async with pulls.pull(space, 0) as pull:
-            assert pull is not None
-            count = 0
-            async for batch in pull.batches():
-                if not count:
-                    arrived.release()
-                    await leave.wait()
-                count += len(batch)
-            return count
-
-    stalled = [asyncio.ensure_future(stall()) for _ in range(12)]
-    for _ in range(5):
-        await arrived.acquire()
-    assert arrived.locked()
-    assert await transactions_open(pool) == 5
-    assert await written(lanes, space, (uuid4(), 0, b"x")) == 51
-    async with pool.connection() as con, con.transaction():
-        await con.fetch("SELECT cursor FROM spaces WHERE id = $1 FOR UPDATE", space)
-        waiting = submit(lanes, make_push(space, (uuid4(), 0, b"x")))
-        await lock_waits(con, 1)
-    assert not isinstance(await waiting, Exception)
-    leave.set()
-    assert set(await asyncio.gather(*stalled)) <= {5000, 5001, 5002}
 
 
 @pytest.mark.parametrize("state", ["empty", "grown", "analysed"])
