@@ -189,7 +189,11 @@ class Session:
     # The handshake.
 
     def _authenticate(self, token: str) -> None:
-        identity = self._services.authenticator.identify_cached(token)
+        try:
+            identity = self._services.authenticator.identify_cached(token)
+        except AuthError as error:
+            self.close(auth_failure(error).close)
+            return
         if identity is not None:
             self._admit_identity(identity)
         else:
