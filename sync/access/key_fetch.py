@@ -23,6 +23,7 @@ from less_sync.auth import (
     KeyDecision,
     Keys,
     KeysUnavailable,
+    TokenCheck,
     UntrustedIssuer,
     parse_jwks,
 )
@@ -124,7 +125,7 @@ class KeyFetcher:
         if issuer in self._injected:
             known = self._injected[issuer].get(kid)
             if known is None:
-                raise InvalidToken
+                raise InvalidToken(TokenCheck.KEY)
             return known
         entry = self._fetched.get(issuer)
         if entry is None:
@@ -133,7 +134,9 @@ class KeyFetcher:
         found = entry.cache.usable_key(kid, self._policy, self._clock())
         if found is not None:
             return found
-        raise KeysUnavailable if entry.cache.settle() is KeyDecision.UNAVAILABLE else InvalidToken
+        if entry.cache.settle() is KeyDecision.UNAVAILABLE:
+            raise KeysUnavailable
+        raise InvalidToken(TokenCheck.KEY)
 
     async def aclose(self) -> None:
         """Cancel fetches under way and close an own client."""
