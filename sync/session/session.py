@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from less_sync.auth import AuthError, Identity
+from less_sync.auth import AuthError, Identity, TokenCheck
 from less_sync.storage import DekKind
 from less_sync.sync.access.rules import has_scope
 from less_sync.sync.access.sign_in import auth_failure
@@ -220,6 +220,7 @@ class Session:
         if self.closing:
             return
         if not has_scope(identity, "sync"):
+            self._services.authenticator.refused(TokenCheck.SCOPE)
             self.close(codes.SYNC_SCOPE_REQUIRED)
             return
         key = connection_key(identity)

@@ -12,7 +12,9 @@ from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.refusals import LINE_EVERY_S, LINES_AT_ONCE, RefusedTokens
 from less_sync.sync.access.sign_in import Authenticator
 from tests.auth.minting import NOW, Issuer
+from tests.live import live_server
 from tests.sync.jwks_server import Clock
+from tests.wire.client import Closed
 
 ISSUER = Issuer()
 
@@ -53,3 +55,13 @@ def test_a_flood_of_one_kind_is_counted_and_hides_no_other(lines: list[EventDict
     for _ in range(3):
         refusals.note(TokenCheck.SEGMENTS)
     assert lines[LINES_AT_ONCE + 1 :] == [refusal(TokenCheck.SEGMENTS, suppressed=1000 - LINES_AT_ONCE)]
+
+
+async def test_a_token_without_the_scope_is_a_line_too(database_url: str, lines: list[EventDict]) -> None:
+    async with live_server(database_url) as live:
+        client = await live.connect(scope="files")
+        assert await client.closed() == Closed(4000, "sync scope required")
+        other = await live.connect()
+        result = await other.call("token.refresh", {"token": live.token("alice", scope="files")})
+        assert result == {"ok": False, "error": "sync scope required"}
+    assert [line for line in lines if line["event"] == "token refused"] == [refusal(TokenCheck.SCOPE)] * 2
