@@ -147,6 +147,10 @@ class Authenticator:
         self._remember(digest, identity)
         return identity
 
+    async def prefetch(self) -> None:
+        """Fetch the issuers' key sets, so that the first tokens need not wait; for a task of its own."""
+        await self._keys.prefetch()
+
     async def aclose(self) -> None:
         """Stop key fetches that are under way."""
         await self._keys.aclose()

@@ -44,6 +44,7 @@ class CountedKeys:
         self.issuers = frozenset([issuer.url])
         self.asked = 0
         self.closed = False
+        self.prefetched = False
         self._keys = issuer.keys
 
     def cached_key(self, _issuer: str, kid: str) -> EllipticCurvePublicKey | None:
@@ -53,6 +54,9 @@ class CountedKeys:
     async def key(self, _issuer: str, kid: str) -> EllipticCurvePublicKey:
         self.asked += 1
         return self._keys[kid]
+
+    async def prefetch(self) -> None:
+        self.prefetched = True
 
     async def aclose(self) -> None:
         self.closed = True
@@ -238,6 +242,11 @@ async def test_policy_is_applied_to_tokens(keys: CountedKeys, clock: Clock) -> N
     assert authenticator.identify_cached(ISSUER.mint(personal_space_id=str(own)))
     with pytest.raises(InvalidToken):
         await authenticator.identify(ISSUER.mint(personal_space_id=str(own), sub="user-2"))
+
+
+async def test_prefetching_fetches_the_keys(authenticator: Authenticator, keys: CountedKeys) -> None:
+    await authenticator.prefetch()
+    assert keys.prefetched
 
 
 async def test_closing_closes_the_keys(authenticator: Authenticator, keys: CountedKeys) -> None:
