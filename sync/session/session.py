@@ -201,12 +201,15 @@ class Session:
             self._start(self._identify(token))
 
     def _restart_handshake_timer(self) -> None:
-        """From the first message on, the rest of the time for the whole handshake bounds key fetches."""
+        """From the first message on, the rest of the time for the whole handshake bounds key fetches.
+
+        That they take long is no fault of the client, who would stay away for good after 4000.
+        """
         limits = self._limits
         if self._handshake_timer is not None:
             self._handshake_timer.cancel()
         rest_s = max(0.0, limits.handshake_timeout_s - limits.auth_timeout_s)
-        self._handshake_timer = self._loop.call_later(rest_s, self.close, codes.AUTH_TIMEOUT)
+        self._handshake_timer = self._loop.call_later(rest_s, self.close, codes.AUTH_UNAVAILABLE)
 
     async def _identify(self, token: str) -> None:
         try:
