@@ -2,11 +2,12 @@
 
 AuthError
 ├── MalformedText            no strict base64url, JSON or claim; decoders raise it, verifiers never let it out
-├── MissingToken             no token at all
-├── InvalidToken             wrong syntax, signature, claims or audience
-│   └── KeysUnavailable      the issuer's key set cannot be fetched now: not the caller's fault
-├── ExpiredToken             `exp` has passed
-├── UntrustedIssuer          `iss` is not configured
+├── TokenError               an access token is refused; says by which check
+│   ├── MissingToken         no token at all
+│   ├── InvalidToken         wrong syntax, signature, claims or audience
+│   │   └── KeysUnavailable  the issuer's key set cannot be fetched now: not the caller's fault
+│   ├── ExpiredToken         `exp` has passed
+│   └── UntrustedIssuer      `iss` is not configured
 ├── DidKeyError              no `did:key` of a P-256 key
 │   └── MissingPrefix, InputTooLong, Base58Decode, InvalidVarint, WrongMulticodec,
 │       WrongPointLength, InvalidPoint
@@ -34,6 +35,7 @@ AuthError
 `str(error)` is its class's own text, so it can be logged: it never holds a token, a key or any part of them.
 """
 
+from enum import StrEnum
 from typing import ClassVar
 
 
@@ -52,32 +54,79 @@ class MalformedText(AuthError):
     text = "malformed text"
 
 
-class MissingToken(AuthError):
+class TokenCheck(StrEnum):
+    """What an access token was refused for: words for a log, which hold nothing of the token.
+
+    Clients are not told. The order is that of docs/tokens.md 3.2.
+    """
+
+    PRESENT = "no token"
+    LENGTH = "too long"
+    SEGMENTS = "not three segments"
+    HEADER = "unreadable header"
+    ALGORITHM = "algorithm is not ES256"
+    EXTENSION = "critical extension"
+    TYPE = "typ is no text"
+    KEY_ID = "kid is no text"
+    PAYLOAD = "unreadable payload"
+    ISSUER_TYPE = "iss is no text"
+    ISSUER = "untrusted issuer"
+    SIGNATURE_FORM = "malformed signature"
+    KEY = "unknown kid"
+    KEYS_UNAVAILABLE = "key set not available"
+    SIGNATURE = "bad signature"
+    CLAIM_TYPE = "claim of the wrong type"
+    NO_EXPIRY = "no exp"
+    EXPIRED = "expired"
+    NOT_YET = "not valid yet"
+    AUDIENCE = "wrong audience"
+    SUBJECT = "no sub or client_id"
+    PERSONAL_SPACE = "personal space of somebody else"
+    SCOPE = "missing scope"
+
+
+class TokenError(AuthError):
+    """Root of what an access token is refused with."""
+
+    check: TokenCheck
+
+
+class MissingToken(TokenError):
     """No token at all."""
 
     text = "missing authorization token"
+    check = TokenCheck.PRESENT
 
 
-class InvalidToken(AuthError):
+class InvalidToken(TokenError):
     """Wrong syntax, signature, claims or audience."""
 
     text = "invalid token"
+
+    def __init__(self, check: TokenCheck) -> None:
+        super().__init__()
+        self.check = check
 
 
 class KeysUnavailable(InvalidToken):
     """Keys could not be fetched and none are cached: HTTP 503, WebSocket close 1013, never 4000."""
 
+    def __init__(self) -> None:
+        super().__init__(TokenCheck.KEYS_UNAVAILABLE)
 
-class ExpiredToken(AuthError):
+
+class ExpiredToken(TokenError):
     """`exp` has passed."""
 
     text = "token has expired"
+    check = TokenCheck.EXPIRED
 
 
-class UntrustedIssuer(AuthError):
+class UntrustedIssuer(TokenError):
     """`iss` is absent or not configured."""
 
     text = "untrusted token issuer"
+    check = TokenCheck.ISSUER
 
 
 class DidKeyError(AuthError):

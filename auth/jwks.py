@@ -123,6 +123,11 @@ class KeyCache:
     """Forced fetches counted against the bucket when `forced_at_s` was written."""
     forced_at_s: float = 0.0
 
+    @property
+    def ever_fetched(self) -> bool:
+        """Whether there is a set, however old."""
+        return self.fetched_at_s is not None
+
     def after_success(self, keys: Keys, now_s: float) -> "KeyCache":
         """The whole set is replaced: keys no longer published are gone."""
         return replace(self, keys=keys, fetched_at_s=now_s, failures=0)
@@ -148,6 +153,10 @@ class KeyCache:
         if self._spent(policy, now_s) + 1 <= policy.forced_fetches:
             return KeyDecision.FETCH
         return self.settle()
+
+    def forced_in_s(self, policy: JwksPolicy, now_s: float) -> float:
+        """Time until a token with an unknown key id may cause a fetch."""
+        return max(0.0, self._spent(policy, now_s) + 1 - policy.forced_fetches) * policy.forced_refill_s
 
     def settle(self) -> KeyDecision:
         """The verdict on a key id that is not usable after the last fetch: UNKNOWN or UNAVAILABLE."""

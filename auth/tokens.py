@@ -20,7 +20,14 @@ from less_sync.auth.encoding import (
     text_of,
     texts_member,
 )
-from less_sync.auth.errors import ExpiredToken, InvalidToken, MalformedText, MissingToken, UntrustedIssuer
+from less_sync.auth.errors import (
+    ExpiredToken,
+    InvalidToken,
+    MalformedText,
+    MissingToken,
+    TokenCheck,
+    UntrustedIssuer,
+)
 from less_sync.auth.es256 import Es256Signature
 from less_sync.auth.identity import PERSONAL_SPACE_ROOTS, Identity, personal_space_id
 
@@ -92,44 +99,58 @@ def parse_token(token: str, trusted_issuers: Container[str]) -> UnverifiedToken:
     """
     if not token:
         raise MissingToken
-    if len(token) > TOKEN_CHARS_MAX or token.count(".") != 2:
-        raise InvalidToken
+    if len(token) > TOKEN_CHARS_MAX:
+        raise InvalidToken(TokenCheck.LENGTH)
+    if token.count(".") != 2:
+        raise InvalidToken(TokenCheck.SEGMENTS)
     header, payload, signature = token.split(".")
+    reading = TokenCheck.HEADER
     try:
-        kid = _key_id(parse_json_object(b64url_decode(header)))
+        header_members = parse_json_object(b64url_decode(header))
+        fault = header_fault(header_members)
+        if fault is None and header_members.get("kid") is None:
+            fault = TokenCheck.KEY_ID
+        if fault is not None:
+            raise InvalidToken(fault)
+        reading = TokenCheck.PAYLOAD
         claims = parse_json_object(b64url_decode(payload))
+        reading = TokenCheck.ISSUER_TYPE
         issuer = normalize_issuer(_issuer(claims))
         if issuer not in trusted_issuers:
             raise UntrustedIssuer
+        reading = TokenCheck.SIGNATURE_FORM
         return UnverifiedToken(
             issuer=issuer,
-            kid=kid,
+            kid=header_members["kid"],
             claims=claims,
             signing_input=f"{header}.{payload}".encode("ascii"),
             signature=Es256Signature.parse(signature),
         )
     except MalformedText:
-        raise InvalidToken from None
+        raise InvalidToken(reading) from None
 
 
-def check_jws_header(header: dict[str, Any]) -> None:
-    """Refuse any header that is not plain ES256: one algorithm, no extension.
+def header_fault(header: dict[str, Any]) -> TokenCheck | None:
+    """Why a header is not plain ES256, one algorithm and no extension (RFC 8725 3.1), or None.
 
-    RFC 8725 3.1, docs/tokens.md 3.2.
-
-    Raises:
-        MalformedText: `alg` differs, `typ` or `kid` is no string, or there is a `crit`.
+    `typ` and `kid` may be missing; present, they are text.
     """
-    if header.get("alg") != "ES256" or "crit" in header:
-        raise MalformedText
-    for name in ("typ", "kid"):
-        if header.get(name) is not None:
-            text_of(header[name])
+    if header.get("alg") != "ES256":
+        return TokenCheck.ALGORITHM
+    if "crit" in header:
+        return TokenCheck.EXTENSION
+    for name, check in (("typ", TokenCheck.TYPE), ("kid", TokenCheck.KEY_ID)):
+        if header.get(name) is not None and not _is_text(header[name]):
+            return check
+    return None
 
 
-def _key_id(header: dict[str, Any]) -> str:
-    check_jws_header(header)
-    return text_of(header.get("kid"))
+def _is_text(value: object) -> bool:
+    try:
+        text_of(value)
+    except MalformedText:
+        return False
+    return True
 
 
 def _issuer(claims: dict[str, Any]) -> str:
@@ -153,16 +174,16 @@ def verify_token(
         ExpiredToken: the whole second `exp` is over.
     """
     if not token.signature.verifies(key, token.signing_input):
-        raise InvalidToken
+        raise InvalidToken(TokenCheck.SIGNATURE)
     try:
         claims = _typed(token.claims)
     except MalformedText:
-        raise InvalidToken from None
+        raise InvalidToken(TokenCheck.CLAIM_TYPE) from None
     _check_times(claims, require_exp=policy.require_exp, now_s=int(now))
     if policy.audiences and policy.audiences.isdisjoint(claims.audiences):
-        raise InvalidToken
+        raise InvalidToken(TokenCheck.AUDIENCE)
     if not claims.sub or not claims.client_id:
-        raise InvalidToken
+        raise InvalidToken(TokenCheck.SUBJECT)
     identity = Identity(
         issuer=token.claims["iss"],
         user_id=claims.sub,
@@ -199,11 +220,11 @@ def _check_times(claims: _Claims, *, require_exp: bool, now_s: int) -> None:
     # RFC 7519 4.1.4 refuses from `exp` on; here the whole second `exp` still counts (docs/tokens.md 1.4).
     if claims.exp is None:
         if require_exp:
-            raise InvalidToken
+            raise InvalidToken(TokenCheck.NO_EXPIRY)
     elif now_s > claims.exp:
         raise ExpiredToken
     if claims.nbf is not None and claims.nbf > now_s + NOT_BEFORE_LEEWAY_S:
-        raise InvalidToken
+        raise InvalidToken(TokenCheck.NOT_YET)
 
 
 def _check_personal_space(identity: Identity, namespaces: tuple[UUID, ...]) -> None:
@@ -212,4 +233,4 @@ def _check_personal_space(identity: Identity, namespaces: tuple[UUID, ...]) -> N
         personal_space_id(root, identity.issuer, identity.user_id, identity.client_id) for root in namespaces
     ]
     if identity.personal_space not in derived:
-        raise InvalidToken
+        raise InvalidToken(TokenCheck.PERSONAL_SPACE)

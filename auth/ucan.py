@@ -44,7 +44,7 @@ from less_sync.auth.errors import (
 )
 from less_sync.auth.es256 import Es256Signature
 from less_sync.auth.permission import Permission
-from less_sync.auth.tokens import check_jws_header
+from less_sync.auth.tokens import header_fault
 
 UCAN_CHARS_MAX: Final = 65_536
 """Longer texts are refused unread (docs/tokens.md 7.2)."""
@@ -115,7 +115,8 @@ def parse_ucan(text: str) -> Ucan:
         raise InvalidUcan("not three segments of at most 65,536 characters")
     header, payload, segment = text.split(".")
     try:
-        check_jws_header(parse_json_object(b64url_decode(header)))
+        if header_fault(parse_json_object(b64url_decode(header))) is not None:
+            raise InvalidUcan("not plain ES256")
         claims = parse_json_object(b64url_decode(payload))
         signature = Es256Signature.parse(segment)
         issuer = text_of(claims.get("iss"))

@@ -34,7 +34,7 @@ from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Ended, Supervisor
 from less_sync.sync.background import run_background
 from less_sync.sync.http.app import create_app
-from less_sync.sync.http.http1 import KEEP_ALIVE_S, HttpProtocol
+from less_sync.sync.http.http1 import KEEP_ALIVE_S, HttpProtocol, http_protocol
 from less_sync.sync.http.socket import websocket_protocol
 from less_sync.sync.services import Services
 
@@ -259,7 +259,7 @@ class HttpServer:
         self._services = services
         self._config = uvicorn.Config(
             create_app(services, expose_etag=expose_etag),
-            http=HttpProtocol,
+            http=http_protocol(services),
             ws=websocket_protocol(services),
             ws_per_message_deflate=False,
             lifespan="off",

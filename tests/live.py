@@ -27,7 +27,7 @@ from less_sync.storage import PostgresPool, PushLanes
 from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.http.app import create_app
-from less_sync.sync.http.http1 import HttpProtocol
+from less_sync.sync.http.http1 import http_protocol
 from less_sync.sync.http.socket import ClientSocket, SessionFactory, websocket_protocol
 from less_sync.sync.limits import Limits
 from less_sync.sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
@@ -277,7 +277,7 @@ async def live_server(
         create_app(services),
         host="127.0.0.1",
         port=0,
-        http=HttpProtocol,
+        http=http_protocol(services),
         ws=websocket_protocol(services, routes),
         lifespan="off",
         log_config=None,

@@ -8,8 +8,9 @@ import asyncio
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol
 
 import httpx
 import structlog
@@ -23,12 +24,19 @@ from less_sync.auth import (
     KeyDecision,
     Keys,
     KeysUnavailable,
+    TokenCheck,
     UntrustedIssuer,
     parse_jwks,
 )
 
 FETCH_TIMEOUT_S: Final = 10.0
 """For a whole fetch: connecting, redirects and body."""
+
+WAIT_S: Final = 10.0
+"""For a token, however many fetches it waits for."""
+
+WAITING_MAX: Final = 64
+"""Tokens of one issuer that wait for a set later than the one that is known."""
 
 REDIRECTS_MAX: Final = 5
 
@@ -51,6 +59,10 @@ class KeySource(Protocol):
         """The key. Raises InvalidToken when there is none, KeysUnavailable when that cannot be known now."""
         ...
 
+    async def prefetch(self) -> None:
+        """Fetch what will be needed, before anybody waits for it."""
+        ...
+
     async def aclose(self) -> None:
         """Stop what is under way."""
         ...
@@ -65,6 +77,18 @@ class _Issuer:
     jwks_url: str
     cache: KeyCache = field(default_factory=KeyCache)
     fetch: asyncio.Task[None] | None = None
+    begun: int = 0
+    """Fetches begun so far."""
+    under_way: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while there is a fetch."""
+    waiting: int = 0
+    """Tokens whose key is not in the set that is known, waiting for a later one."""
+
+    def take_place(self) -> None:
+        """Count a token that waits. Raises KeysUnavailable when there are too many: strangers invent keys."""
+        if self.waiting >= WAITING_MAX:
+            raise KeysUnavailable
+        self.waiting += 1
 
 
 class KeyFetcher:
@@ -75,6 +99,7 @@ class KeyFetcher:
         injected: normalised issuer to keys that are simply known and never fetched (the dev issuer).
         client: used instead of an own one, and not closed here.
         clock: monotonic seconds.
+        wait_s: how long a token waits for its key in all.
     """
 
     def __init__(
@@ -86,6 +111,7 @@ class KeyFetcher:
         client: httpx.AsyncClient | None = None,
         clock: Callable[[], float] = time.monotonic,
         timeout_s: float = FETCH_TIMEOUT_S,
+        wait_s: float = WAIT_S,
     ) -> None:
         self._fetched = {issuer: _Issuer(url) for issuer, url in issuers.items()}
         self._injected = dict(injected or {})
@@ -94,6 +120,8 @@ class KeyFetcher:
         self._owns_client = client is None
         self._clock = clock
         self._timeout_s = timeout_s
+        self._wait_s = wait_s
+        self._closed = False
         self.issuers = frozenset(self._fetched) | frozenset(self._injected)
 
     def cached_key(self, issuer: str, kid: str) -> EllipticCurvePublicKey | None:
@@ -117,26 +145,39 @@ class KeyFetcher:
         """The key `kid` of the issuer's set, fetched first if need be: 10 s at most.
 
         Raises:
-            InvalidToken: the set has no such key.
-            KeysUnavailable: the set cannot be fetched, and no cached key is usable.
+            InvalidToken: a set that was asked for after this call has no such key.
+            KeysUnavailable: no such set can be had now, or too many wait for one.
             UntrustedIssuer: the issuer is not configured.
         """
         if issuer in self._injected:
             known = self._injected[issuer].get(kid)
             if known is None:
-                raise InvalidToken
+                raise InvalidToken(TokenCheck.KEY)
             return known
         entry = self._fetched.get(issuer)
         if entry is None:
             raise UntrustedIssuer
-        await self._make_ready(issuer, entry, kid)
-        found = entry.cache.usable_key(kid, self._policy, self._clock())
-        if found is not None:
-            return found
-        raise KeysUnavailable if entry.cache.settle() is KeyDecision.UNAVAILABLE else InvalidToken
+        try:
+            async with asyncio.timeout(self._wait_s):
+                return await self._decided_key(issuer, entry, kid)
+        except TimeoutError:
+            raise KeysUnavailable from None
+
+    async def prefetch(self) -> None:
+        """Fetch the key sets that were never fetched, all at once. One that cannot be had is a warning."""
+        fetches = [
+            self._start(issuer, entry)
+            for issuer, entry in self._fetched.items()
+            if entry.cache.fetched_at_s is None
+        ]
+        if fetches:
+            await asyncio.wait(fetches)
 
     async def aclose(self) -> None:
         """Cancel fetches under way and close an own client."""
+        self._closed = True
+        for entry in self._fetched.values():
+            entry.under_way.set()  # who waits for a fetch to begin learns that none will
         tasks = [entry.fetch for entry in self._fetched.values() if entry.fetch is not None]
         for task in tasks:
             task.cancel()
@@ -144,33 +185,80 @@ class KeyFetcher:
         if self._owns_client and self._client is not None:
             await self._client.aclose()
 
-    async def _make_ready(self, issuer: str, entry: _Issuer, kid: str) -> None:
-        """Fetch as the cache decides.
+    async def _decided_key(self, issuer: str, entry: _Issuer, kid: str) -> EllipticCurvePublicKey:
+        """The key, or the verdict of a fetch that began after this call.
+
+        What a fetch that began before brings may still be the key; that it does not bring it says nothing,
+        since it may have been answered before the key was published.
+        """
+        began_before = entry.begun
+        placed = False
+        try:
+            while True:
+                decision = entry.cache.decide(kid, self._policy, self._clock())
+                if decision is KeyDecision.REFRESH_BEHIND:
+                    self._start(issuer, entry)
+                key = entry.cache.usable_key(kid, self._policy, self._clock())
+                if key is not None and decision is not KeyDecision.REFRESH_FIRST:
+                    return key
+                if not placed and decision is not KeyDecision.REFRESH_FIRST and entry.cache.ever_fetched:
+                    entry.take_place()
+                    placed = True
+                await self._next_fetch(issuer, entry, decision)
+                if entry.fetch is None and entry.begun > began_before:
+                    return self._settled_key(entry, kid)
+        finally:
+            if placed:
+                entry.waiting -= 1
+
+    def _settled_key(self, entry: _Issuer, kid: str) -> EllipticCurvePublicKey:
+        key = entry.cache.usable_key(kid, self._policy, self._clock())
+        if key is not None:
+            return key
+        if entry.cache.settle() is KeyDecision.UNAVAILABLE:
+            raise KeysUnavailable
+        raise InvalidToken(TokenCheck.KEY)
+
+    async def _next_fetch(self, issuer: str, entry: _Issuer, decision: KeyDecision) -> None:
+        """Wait for the end of a fetch, one begun here if there is none; or until one may begin.
 
         No await lies between a decision and the fetch it starts, so no lock is needed.
+
+        Raises:
+            KeysUnavailable: no fetch may begin and the last one failed; or we are closing.
         """
-        decision = entry.cache.decide(kid, self._policy, self._clock())
-        match decision:
-            case KeyDecision.USE:
-                return
-            case KeyDecision.REFRESH_BEHIND:
-                self._start(issuer, entry)
-            case KeyDecision.REFRESH_FIRST:
-                await _finished(self._start(issuer, entry))
-            case KeyDecision.FETCH:
-                if entry.fetch is None:
+        if self._closed:
+            raise KeysUnavailable
+        if entry.fetch is None:
+            match decision:
+                case KeyDecision.REFRESH_FIRST:
+                    self._start(issuer, entry)
+                case KeyDecision.FETCH:
                     entry.cache = entry.cache.after_forced_start(self._policy, self._clock())
-                await _finished(self._start(issuer, entry))
-            case KeyDecision.UNKNOWN | KeyDecision.UNAVAILABLE:
-                # The bucket is empty, but what somebody else is fetching anyway may bring the key.
-                if entry.fetch is not None:
-                    await _finished(entry.fetch)
-            case _:  # pragma: no cover
-                assert_never(decision)
+                    self._start(issuer, entry)
+                case KeyDecision.UNKNOWN:
+                    await self._fetch_may_begin(entry)
+                    return
+                case _:
+                    raise KeysUnavailable
+        if entry.fetch is not None:
+            await _finished(entry.fetch)
+            if entry.cache.failures and decision is not KeyDecision.REFRESH_FIRST:
+                raise KeysUnavailable
+
+    async def _fetch_may_begin(self, entry: _Issuer) -> None:
+        """Return when a fetch has begun, or when the next one is allowed."""
+        allowed_in_s = entry.cache.forced_in_s(self._policy, self._clock())
+        with suppress(TimeoutError):
+            # Never 0: rounding may leave a hair of the time, and this is a loop.
+            async with asyncio.timeout(max(0.001, allowed_in_s)):
+                await entry.under_way.wait()
 
     def _start(self, issuer: str, entry: _Issuer) -> asyncio.Task[None]:
         """The issuer's one fetch: the one under way, or a new one."""
         if entry.fetch is None:
+            entry.begun += 1
+            entry.under_way.set()
             entry.fetch = asyncio.create_task(self._refresh(issuer, entry))
         return entry.fetch
 
@@ -194,6 +282,8 @@ class KeyFetcher:
             _log.debug("key set fetched", issuer=issuer, keys=len(keys))
         finally:
             entry.fetch = None
+            if not self._closed:
+                entry.under_way.clear()
 
     async def _fetch_keys(self, url: str) -> Keys:
         if self._client is None:

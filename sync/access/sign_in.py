@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
 from less_sync.auth import (
     TOKEN_CHARS_MAX,
     AuthError,
@@ -15,12 +17,16 @@ from less_sync.auth import (
     InvalidToken,
     KeysUnavailable,
     MissingToken,
+    TokenCheck,
+    TokenError,
     TokenPolicy,
     UntrustedIssuer,
+    UnverifiedToken,
     parse_token,
     verify_token,
 )
 from less_sync.sync.access.key_fetch import KeySource
+from less_sync.sync.access.refusals import RefusedTokens
 from less_sync.sync.protocol.codes import AUTH_UNAVAILABLE, Close, CloseCode
 
 REMEMBERED_TOKENS_MAX: Final = 4096
@@ -79,17 +85,22 @@ class Authenticator:
         policy: TokenPolicy | None = None,
         now: Callable[[], float] = time.time,
         remembered_max: int = REMEMBERED_TOKENS_MAX,
+        refusals: RefusedTokens | None = None,
     ) -> None:
         self._keys = keys
         self._policy = policy or TokenPolicy()
         self._now = now
         self._remembered_max = remembered_max
+        self._refusals = refusals or RefusedTokens()
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
 
     def identify_cached(self, token: str) -> Identity | None:
-        """The holder of a token, if that can be said without waiting; None also for tokens that are refused.
+        """The holder of a token, if that can be said without waiting; None when its key must be awaited.
 
         A remembered token costs one hash; another one a verification, if its key is at hand.
+
+        Raises:
+            TokenError: it is refused, as `identify` would.
         """
         digest = _digest(token)
         identity = self._recall(digest)
@@ -98,13 +109,10 @@ class Authenticator:
         try:
             unverified = parse_token(token, self._keys.issuers)
             key = self._keys.cached_key(unverified.issuer, unverified.kid)
-            if key is None:
-                return None
-            identity = verify_token(unverified, key, policy=self._policy, now=self._now())
-        except AuthError:
-            return None
-        self._remember(digest, identity)
-        return identity
+            return None if key is None else self._verified(digest, unverified, key)
+        except TokenError as error:
+            self.refused(error.check)
+            raise
 
     async def identify(self, token: str) -> Identity:
         """The holder of a token; awaits the issuer's key set when the key is not at hand, 10 s at most.
@@ -116,15 +124,32 @@ class Authenticator:
             ExpiredToken: `exp` has passed.
             UntrustedIssuer: `iss` is not configured.
         """
-        digest = _digest(token)
-        identity = self._recall(digest)
+        identity = self.identify_cached(token)
         if identity is not None:
             return identity
-        unverified = parse_token(token, self._keys.issuers)
-        key = await self._keys.key(unverified.issuer, unverified.kid)
-        identity = verify_token(unverified, key, policy=self._policy, now=self._now())
+        try:
+            unverified = parse_token(token, self._keys.issuers)
+            issuer, kid = unverified.issuer, unverified.kid
+            # Claims unfold to twenty times their text: while the key is awaited only that is kept.
+            del unverified
+            key = await self._keys.key(issuer, kid)
+            return self._verified(_digest(token), parse_token(token, self._keys.issuers), key)
+        except TokenError as error:
+            self.refused(error.check)
+            raise
+
+    def refused(self, check: TokenCheck) -> None:
+        """Log that a token was refused, and by which check; for checks made elsewhere too."""
+        self._refusals.note(check)
+
+    def _verified(self, digest: bytes, token: UnverifiedToken, key: EllipticCurvePublicKey) -> Identity:
+        identity = verify_token(token, key, policy=self._policy, now=self._now())
         self._remember(digest, identity)
         return identity
+
+    async def prefetch(self) -> None:
+        """Fetch the issuers' key sets, so that the first tokens need not wait; for a task of its own."""
+        await self._keys.prefetch()
 
     async def aclose(self) -> None:
         """Stop key fetches that are under way."""

@@ -6,22 +6,28 @@ HTTP.
 """
 
 import asyncio
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from less_sync.sync.http.shared_bytes import SharedBytes
 from less_sync.sync.http.socket import ClientSocket
 from less_sync.sync.http.upgrade import UpgradeRequest, refusal
+from less_sync.sync.limits import Limits
+from less_sync.sync.services import Services
 
 HEAD_BYTES_MAX: Final = 384 * 1024
 HEAD_FIELDS_MAX: Final = 100
 TARGET_BYTES_MAX: Final = 65_534
 HEAD_TIMEOUT_S: Final = 10.0
 KEEP_ALIVE_S: Final = 75
+REQUEST_BYTES: Final = 2048
+"""What a request costs beyond its head: counted with it, lest thousands of tiny ones be pipelined."""
 LINGER_S: Final = 2.0
 """How long input is discarded after a refusal: closing on unread bytes would reset the answer away."""
 
@@ -36,9 +42,14 @@ class HttpProtocol(HttpToolsProtocol):
     A head beyond 384 KiB or 100 fields is 431, a target beyond 65,534 bytes 414, a head not complete 10 s
     after its first byte 408, anything malformed 400; each with an empty body, and the connection is closed.
     A connection without a request under way is closed after `Config.timeout_keep_alive` seconds.
+
+    The heads of a connection's unanswered requests may have `Limits.heads_bytes` together. If they have more,
+    they count against `large_heads`, which all connections share, and are 431 when that is full.
     """
 
     head_timeout_s: float = HEAD_TIMEOUT_S
+    limits: ClassVar[Limits] = Limits()
+    large_heads: ClassVar[SharedBytes] = SharedBytes(Limits().large_heads_bytes)
 
     def __init__(
         self,
@@ -53,6 +64,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._received_bytes = 0
+        self._other_bytes = 0
+        self._unanswered: list[int] = []
+        self._unanswered_bytes = 0
+        self._charged_bytes = 0
+        self._running: RequestResponseCycle | None = None
         self._upgraded = False
         self._refused = False
         self._asked = False
@@ -71,8 +87,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._rearm_idle_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers, whoever ended the connection."""
+        """Forget timers and heads, whoever ended the connection."""
         self._end_head()
+        self._forget_heads()
+        self._disconnect_running()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -84,16 +102,18 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(400)  # nothing may be sent behind a request to upgrade (RFC 6455 4.1)
             return
         self._unset_keepalive_if_required()
-        in_head = self._head_timer is not None
+        self._other_bytes = 0
         self._parse(data)
-        if self._head_timer is None or self._refused:
+        if self._head_timer is None or self._refused or self._upgraded:
             self._rearm_idle_timer()
-        elif in_head:
-            # A field that never ends reaches no callback, so the bytes of an unfinished head count as they
-            # come. Those of the chunk it began in do not: a body may have ended in it.
-            self._received_bytes += len(data)
-            if self._received_bytes > HEAD_BYTES_MAX:
-                self._refuse(431)
+            return
+        # A field that never ends reaches no callback, so the bytes of an unfinished head count as they come,
+        # but for those of a body or another head in the same chunk.
+        self._received_bytes += max(0, len(data) - self._other_bytes)
+        if self._received_bytes > HEAD_BYTES_MAX or not self._charge(
+            max(self._head_bytes, self._received_bytes)
+        ):
+            self._refuse(431)
 
     def _parse(self, data: bytes) -> None:
         while data:
@@ -137,6 +157,12 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole; from here on the application answers."""
         self._end_head()
+        self._other_bytes += self._head_bytes
+        self._unanswered.append(self._head_bytes)
+        self._unanswered_bytes += self._head_bytes
+        if not self._charge(0):
+            self._refusal = 431
+            raise _HeadRefused
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
             raise _HeadRefused  # RFC 9112 3.2: who is meant must be said once
@@ -144,13 +170,59 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The next request of the connection may be answered; an upgrade is the last of them."""
+        if self._unanswered:  # none are left when the connection is over
+            self._unanswered_bytes -= self._unanswered.pop(0)
+            self._charge(0)
         super().on_response_complete()
         early = self._waiting_upgrade
+        if self.cycle.response_complete and self._head_timer is None and early is None:
+            self._forget_request()
         if early is not None and not self.transport.is_closing():
             if self.cycle.response_complete:
                 self._hand_over(early)
             else:
                 self.flow.pause_reading()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._other_bytes += len(body)
+        super().on_body(body)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _charge(self, head_bytes: int) -> bool:
+        """Count what this connection's heads hold, an unfinished one of `head_bytes` included.
+
+        Returns:
+            False when they are large, and large heads have no room for them.
+        """
+        held = self._unanswered_bytes + head_bytes + REQUEST_BYTES * max(0, len(self._unanswered) - 1)
+        wanted = held if held > self.limits.heads_bytes else 0
+        if wanted > self._charged_bytes:
+            if not self.large_heads.take(wanted - self._charged_bytes):
+                return False
+        else:
+            self.large_heads.give_back(self._charged_bytes - wanted)
+        self._charged_bytes = wanted
+        return True
+
+    def _forget_request(self) -> None:
+        """Let go of a request that is answered: the connection may idle for long."""
+        self.headers, self.url = [], b""
+        self.scope = self.cycle.scope = {}  # type: ignore[typeddict-item]  # nothing reads it any more
+        self.cycle.body = bytearray()
+        self._running = None
+
+    def _forget_heads(self) -> None:
+        """Nothing more is parsed or answered here: hold nothing."""
+        self.parser = None  # type: ignore[assignment]  # as the base class does in the end
+        self.headers, self.url = [], b""
+        self.pipeline.clear()
+        self._unanswered.clear()
+        self._unanswered_bytes = 0
+        self._charge(0)
 
     def _begin_upgrade(self, early: bytes) -> None:
         """Upgrade now, or when the requests before are answered: answers leave in order (RFC 9112 9.3.2).
@@ -169,17 +241,19 @@ class HttpProtocol(HttpToolsProtocol):
 
         The base class would write the head out again for the other side to parse a second time.
         """
+        path, request = self._path(), self._upgrade
+        assert request is not None, "or this was not called"
+        assert self._sockets is not None, "or no path would be upgraded"
         self._upgraded = True
         self._waiting_upgrade = None
+        self._forget_heads()
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         self.connections.discard(self)
-        assert self._sockets is not None, "or there would be no path to upgrade"
         protocol = self._sockets(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
-        assert self._upgrade is not None, "asked before"
-        protocol.upgrade(self._path(), self._upgrade, early)
+        protocol.upgrade(path, request, early)
 
     def _should_upgrade(self) -> bool:
         # Asked three times a request, once its head is whole.
@@ -218,13 +292,17 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._refused = True
-        if self.cycle is not None and not self.cycle.response_complete:
-            # An earlier request on this connection is still being answered: nothing follows the refusal.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._forget_heads()
+        self._disconnect_running()  # nothing may follow the refusal
         self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.write_eof()
         self._head_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _disconnect_running(self) -> None:
+        """Tell the request that is being answered, which need not be the last one, that nobody listens."""
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def _rearm_idle_timer(self) -> None:
         """The base class stops its timer with each byte and starts it after a response only."""
@@ -234,3 +312,13 @@ class HttpProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+
+def http_protocol(services: Services) -> type[HttpProtocol]:
+    """The class uvicorn is given as `Config(http=...)`: the limits are those of the services."""
+
+    class BoundProtocol(HttpProtocol):
+        limits = services.limits
+        large_heads = SharedBytes(services.limits.large_heads_bytes)
+
+    return BoundProtocol

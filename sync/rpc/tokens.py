@@ -1,6 +1,6 @@
 """`token.refresh`: a session goes on under a newer token of the same caller."""
 
-from less_sync.auth import AuthError, normalize_issuer
+from less_sync.auth import AuthError, TokenCheck, normalize_issuer
 from less_sync.sync.access.grants import has_scope
 from less_sync.sync.access.sign_in import auth_failure
 from less_sync.sync.call import Call
@@ -18,6 +18,7 @@ async def refresh(call: Call, params: TokenRefreshParams, _grant: None) -> Token
     except AuthError as error:
         return TokenRefreshResult(ok=False, error=auth_failure(error).refresh_error)
     if not has_scope(identity, "sync"):
+        call.services.authenticator.refused(TokenCheck.SCOPE)
         return TokenRefreshResult(ok=False, error="sync scope required")
     old = call.identity
     same_issuer = normalize_issuer(identity.issuer) == normalize_issuer(old.issuer)

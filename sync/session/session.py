@@ -20,7 +20,7 @@ from uuid import UUID
 
 import structlog
 
-from less_sync.auth import AuthError, Identity
+from less_sync.auth import AuthError, Identity, TokenCheck
 from less_sync.storage import DekKind
 from less_sync.sync.access.grants import has_scope
 from less_sync.sync.access.sign_in import auth_failure
@@ -217,7 +217,11 @@ class Session:
     # The handshake.
 
     def _authenticate(self, token: str) -> None:
-        identity = self._services.authenticator.identify_cached(token)
+        try:
+            identity = self._services.authenticator.identify_cached(token)
+        except AuthError as error:
+            self.close(auth_failure(error).close)
+            return
         if identity is not None:
             self._admit_identity(identity)
         else:
@@ -225,12 +229,15 @@ class Session:
             self._start(lambda: self._identify(token))
 
     def _restart_handshake_timer(self) -> None:
-        """From the first message on, the rest of the time for the whole handshake bounds key fetches."""
+        """From the first message on, the rest of the time for the whole handshake bounds key fetches.
+
+        That they take long is no fault of the client, who would stay away for good after 4000.
+        """
         limits = self._limits
         if self._handshake_timer is not None:
             self._handshake_timer.cancel()
         rest_s = max(0.0, limits.handshake_timeout_s - limits.auth_timeout_s)
-        self._handshake_timer = self._loop.call_later(rest_s, self.close, codes.AUTH_TIMEOUT)
+        self._handshake_timer = self._loop.call_later(rest_s, self.close, codes.AUTH_UNAVAILABLE)
 
     async def _identify(self, token: str) -> None:
         try:
@@ -244,6 +251,7 @@ class Session:
         if self.closing:
             return
         if not has_scope(identity, "sync"):
+            self._services.authenticator.refused(TokenCheck.SCOPE)
             self.close(codes.SYNC_SCOPE_REQUIRED)
             return
         person = connection_key(identity)

@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 
 from less_sync import auth
-from less_sync.auth import AuthError, SessionError, UcanError
+from less_sync.auth import AuthError, SessionError, TokenCheck, UcanError
 from less_sync.auth import errors as auth_errors
 from tests.auth.vectors import auth_vectors
 
@@ -17,7 +17,7 @@ def made(kind: type[AuthError]) -> AuthError:
     """An error of the kind, with stand-ins for what it asks for."""
     parameters = inspect.signature(kind.__init__).parameters.values()
     needed = [parameter for parameter in parameters if parameter.default is inspect.Parameter.empty]
-    values = {"int": 5, "str": "what", "str | int": "what"}
+    values = {"int": 5, "str": "what", "str | int": "what", "TokenCheck": TokenCheck.PRESENT}
     named = [p for p in needed if p.name not in ("self", "args", "kwargs")]
     return kind(*(values[str(getattr(p.annotation, "__name__", p.annotation))] for p in named))
 

@@ -21,6 +21,8 @@ from less_sync.auth import (
     InvalidToken,
     Keys,
     MissingToken,
+    TokenCheck,
+    TokenError,
     TokenPolicy,
     UntrustedIssuer,
     b64url_decode,
@@ -56,7 +58,7 @@ def identify(
     unverified = parse_token(token, known)
     key = known[unverified.issuer].get(unverified.kid)
     if key is None:
-        raise InvalidToken
+        raise InvalidToken(TokenCheck.KEY)
     return verify_token(unverified, key, policy=policy, now=now)
 
 
@@ -426,3 +428,41 @@ def test_errors_and_reprs_show_nothing_of_the_token() -> None:
     with pytest.raises(InvalidToken) as caught:
         verify_token(unverified, stranger, policy=ANY_POLICY, now=NOW)
     assert (str(caught.value), caught.value.args) == ("invalid token", ())
+
+
+HEAD, PAYLOAD, SIGNATURE = VALID.split(".")
+
+
+@pytest.mark.parametrize(
+    ("token", "check"),
+    [
+        ("", TokenCheck.PRESENT),
+        ("x" * (TOKEN_CHARS_MAX + 1), TokenCheck.LENGTH),
+        ("a.b", TokenCheck.SEGMENTS),
+        (f"!.{PAYLOAD}.{SIGNATURE}", TokenCheck.HEADER),
+        (ISSUER.mint(header=ISSUER.header(alg="none")), TokenCheck.ALGORITHM),
+        (ISSUER.mint(header=ISSUER.header(crit=[])), TokenCheck.EXTENSION),
+        (ISSUER.mint(header=ISSUER.header(typ=1)), TokenCheck.TYPE),
+        (ISSUER.mint(header=ISSUER.header(kid=1)), TokenCheck.KEY_ID),
+        (ISSUER.mint(header=without(ISSUER.header(), "kid")), TokenCheck.KEY_ID),
+        (f"{HEAD}.!.{SIGNATURE}", TokenCheck.PAYLOAD),
+        (ISSUER.mint(iss=1), TokenCheck.ISSUER_TYPE),
+        (ISSUER.mint(iss="https://other.example.com"), TokenCheck.ISSUER),
+        (f"{HEAD}.{PAYLOAD}.AA", TokenCheck.SIGNATURE_FORM),
+        (ISSUER.mint(header=ISSUER.header(kid="2")), TokenCheck.KEY),
+        (Issuer().mint(), TokenCheck.SIGNATURE),
+        (ISSUER.mint(sub=1), TokenCheck.CLAIM_TYPE),
+        (ISSUER.mint(exp=None), TokenCheck.NO_EXPIRY),
+        (ISSUER.mint(exp=1), TokenCheck.EXPIRED),
+        (ISSUER.mint(nbf=NOW + 1000), TokenCheck.NOT_YET),
+        (ISSUER.mint(aud="x"), TokenCheck.AUDIENCE),
+        (ISSUER.mint(sub=""), TokenCheck.SUBJECT),
+        (ISSUER.mint(personal_space_id=str(UUID(int=1))), TokenCheck.PERSONAL_SPACE),
+    ],
+    ids=lambda value: value.name if isinstance(value, TokenCheck) else "",
+)
+def test_a_refusal_names_the_check_that_failed(token: str, check: TokenCheck) -> None:
+    policy = TokenPolicy(audiences=frozenset(["less-sync"]), personal_space_check="derive")
+    with pytest.raises(TokenError) as caught:
+        identify(token, policy=policy)
+    assert caught.value.check is check

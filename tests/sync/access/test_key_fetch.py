@@ -5,13 +5,17 @@ import gzip
 import json
 import tracemalloc
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from less_sync.auth import JWKS_BYTES_MAX, InvalidToken, JwksPolicy, KeysUnavailable, UntrustedIssuer
-from less_sync.sync.access.key_fetch import REDIRECTS_MAX, KeyFetcher
+from less_sync.sync.access.key_fetch import REDIRECTS_MAX, WAITING_MAX, KeyFetcher
 from tests.auth.minting import Issuer
 from tests.sync.jwks_server import (
     Answer,
@@ -89,31 +93,156 @@ async def test_hundred_first_logins_at_once_cause_one_fetch(server: JwksServer, 
     assert len(server.hits) == 1
 
 
-async def test_hundred_unknown_keys_cause_at_most_five_fetches(
-    server: JwksServer, fetcher: KeyFetcher
+@asynccontextmanager
+async def fetching(
+    server: JwksServer, client: httpx.AsyncClient, *, wait_s: float = 30, fetches: int = 5
+) -> AsyncIterator[KeyFetcher]:
+    """A fetcher whose clock stands still: no further fetch is ever allowed to unknown keys."""
+    policy = JwksPolicy(forced_fetches=fetches)
+    fetcher = KeyFetcher({ISSUER.url: server.url}, policy=policy, client=client, clock=Clock(), wait_s=wait_s)
+    yield fetcher
+    await fetcher.aclose()
+
+
+async def verdict(fetcher: KeyFetcher, kid: str) -> type[BaseException] | None:
+    """The error a key id meets with, or None."""
+    try:
+        await fetcher.key(ISSUER.url, kid)
+    except InvalidToken as error:
+        return type(error)
+    return None
+
+
+async def test_hundred_unknown_keys_at_once_cause_two_fetches_and_places_are_few(
+    server: JwksServer, client: httpx.AsyncClient
 ) -> None:
-    together = await asyncio.gather(
-        *(fetcher.key(ISSUER.url, f"x{number}") for number in range(100)), return_exceptions=True
-    )
-    assert {type(error) for error in together} == {InvalidToken}
-    for number in range(100):
-        with pytest.raises(InvalidToken) as caught:
-            await fetcher.key(ISSUER.url, f"y{number}")
-        assert type(caught.value) is InvalidToken
+    async with fetching(server, client) as fetcher:
+        verdicts = await asyncio.gather(*(verdict(fetcher, f"x{number}") for number in range(100)))
+    # The one that began the first fetch, and those that found a place for the second.
+    assert Counter(verdicts) == {InvalidToken: 1 + WAITING_MAX, KeysUnavailable: 99 - WAITING_MAX}
+    assert len(server.hits) == 2
+
+
+async def test_unknown_keys_cause_five_fetches_and_the_next_token_waits_in_vain(
+    server: JwksServer, client: httpx.AsyncClient
+) -> None:
+    async with fetching(server, client, wait_s=2) as fetcher:
+        verdicts = [await verdict(fetcher, f"y{number}") for number in range(6)]
+    assert verdicts == [InvalidToken] * 5 + [KeysUnavailable]
     assert len(server.hits) == 5
 
 
 async def test_bucket_refills_every_ten_seconds(
     server: JwksServer, fetcher: KeyFetcher, clock: Clock
 ) -> None:
-    for _ in range(7):
-        with pytest.raises(InvalidToken):
-            await fetcher.key(ISSUER.url, "same")
+    for _ in range(5):
+        assert await verdict(fetcher, "same") is InvalidToken
     clock.now += 10
-    for _ in range(2):
-        with pytest.raises(InvalidToken):
-            await fetcher.key(ISSUER.url, "same")
+    assert await verdict(fetcher, "same") is InvalidToken
     assert len(server.hits) == 6
+
+
+async def test_a_token_that_waits_for_the_next_fetch_causes_it_as_soon_as_that_is_allowed(
+    server: JwksServer, client: httpx.AsyncClient
+) -> None:
+    policy = JwksPolicy(forced_fetches=1, forced_refill_s=0.2)
+    fetcher = KeyFetcher({ISSUER.url: server.url}, policy=policy, client=client)
+    assert await verdict(fetcher, "2") is InvalidToken
+    server.answer = publishes(ISSUER, "2")
+    assert await verdict(fetcher, "2") is None
+    assert len(server.hits) == 2
+    await fetcher.aclose()
+
+
+async def test_a_fetch_that_began_before_a_token_came_does_not_call_its_key_unknown(
+    server: JwksServer, fetcher: KeyFetcher, clock: Clock
+) -> None:
+    await fetcher.key(ISSUER.url, "1")
+    clock.now += 101
+    gate = Gate(serving(ISSUER.jwks()))
+    server.answer = gate
+    assert await fetcher.key(ISSUER.url, "1"), "and the set is fetched behind"
+    await gate.reached.wait()
+    waiting = asyncio.create_task(verdict(fetcher, "2"))
+    await asyncio.sleep(0)
+    server.answer = publishes(ISSUER, "2")
+    gate.opened.set()
+    assert await waiting is None
+    assert len(server.hits) == 3
+
+
+async def test_a_later_fetch_that_fails_says_not_now(
+    server: JwksServer, fetcher: KeyFetcher, clock: Clock
+) -> None:
+    await fetcher.key(ISSUER.url, "1")
+    clock.now += 101
+    gate = Gate(serving(ISSUER.jwks()))
+    server.answer = gate
+    await fetcher.key(ISSUER.url, "1")
+    await gate.reached.wait()
+    waiting = asyncio.create_task(verdict(fetcher, "2"))
+    await asyncio.sleep(0)
+    server.answer = FAILING
+    gate.opened.set()
+    assert await waiting is KeysUnavailable
+
+
+async def test_places_are_given_back_by_who_waited_in_vain_and_who_gave_up(
+    server: JwksServer, client: httpx.AsyncClient
+) -> None:
+    async with fetching(server, client, fetches=2) as fetcher:
+        assert await verdict(fetcher, "x") is InvalidToken
+        gate = Gate(serving(ISSUER.jwks()))
+        server.answer = gate
+        waiting = [asyncio.create_task(verdict(fetcher, "x")) for _ in range(WAITING_MAX)]
+        await gate.reached.wait()
+        assert await verdict(fetcher, "x") is KeysUnavailable
+        waiting[-1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting[-1]
+        last = asyncio.create_task(verdict(fetcher, "x"))
+        await asyncio.sleep(0)
+        assert not last.done()
+        last.cancel()
+        gate.opened.set()
+        # The first began the fetch, so it decides for all that came at the same time, one turn later.
+        verdicts = [await task for task in waiting[:1]]
+        assert verdicts == [InvalidToken]
+        for task in waiting[1:]:
+            task.cancel()
+
+
+async def test_closing_wakes_who_waits_for_a_fetch_to_be_allowed(
+    server: JwksServer, client: httpx.AsyncClient
+) -> None:
+    async with fetching(server, client, fetches=1) as fetcher:
+        assert await verdict(fetcher, "x") is InvalidToken
+        waiting = asyncio.create_task(verdict(fetcher, "x"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    assert await waiting is KeysUnavailable
+
+
+async def test_prefetching_fetches_each_set_once_and_warns_of_one_out_of_reach(
+    server: JwksServer, client: httpx.AsyncClient
+) -> None:
+    other = Issuer("https://other.example.com")
+    async with JwksServer(FAILING) as failing:
+        fetcher = KeyFetcher({ISSUER.url: server.url, other.url: failing.url}, client=client)
+        structlog.reset_defaults()
+        with capture_logs() as lines:
+            await fetcher.prefetch()
+        assert [(line["log_level"], line["issuer"]) for line in lines if line["log_level"] == "warning"] == [
+            ("warning", other.url)
+        ]
+        assert fetcher.cached_key(ISSUER.url, "1") == ISSUER.key.public_key()
+        await fetcher.prefetch()
+        assert (len(server.hits), len(failing.hits)) == (1, 2)
+        await fetcher.aclose()
+
+
+async def test_prefetching_nothing_is_nothing() -> None:
+    await KeyFetcher({}, injected={ISSUER.url: ISSUER.keys}).prefetch()
 
 
 async def test_rotated_key_works_at_once_and_removed_key_no_more(

@@ -13,6 +13,7 @@ from less_sync.auth import (
     InvalidToken,
     KeysUnavailable,
     MissingToken,
+    TokenCheck,
     TokenPolicy,
     UcanExpired,
     UntrustedIssuer,
@@ -29,6 +30,13 @@ ISSUER = Issuer()
 JWT = auth_vectors()["jwt"]
 
 
+class Forged(InvalidToken):
+    """A refusal of the plainest kind."""
+
+    def __init__(self) -> None:
+        super().__init__(TokenCheck.SIGNATURE)
+
+
 class CountedKeys:
     """Keys at hand, and how often they were asked for."""
 
@@ -36,6 +44,7 @@ class CountedKeys:
         self.issuers = frozenset([issuer.url])
         self.asked = 0
         self.closed = False
+        self.prefetched = False
         self._keys = issuer.keys
 
     def cached_key(self, _issuer: str, kid: str) -> EllipticCurvePublicKey | None:
@@ -45,6 +54,9 @@ class CountedKeys:
     async def key(self, _issuer: str, kid: str) -> EllipticCurvePublicKey:
         self.asked += 1
         return self._keys[kid]
+
+    async def prefetch(self) -> None:
+        self.prefetched = True
 
     async def aclose(self) -> None:
         self.closed = True
@@ -81,13 +93,12 @@ async def test_vector_is_judged_as_stated(case: dict[str, Any]) -> None:
         policy=TokenPolicy(audiences=frozenset(case["audiences"])),
         now=lambda: case["now"],
     )
-    cached = authenticator.identify_cached(case["token"])
     if "error" in case["expect"]:
-        assert cached is None
         with pytest.raises(AuthError) as caught:
             await authenticator.identify(case["token"])
         assert type(caught.value).__name__ == case["expect"]["error"]
     else:
+        cached = authenticator.identify_cached(case["token"])
         assert cached is not None
         assert cached == await authenticator.identify(case["token"])
         assert cached.user_id == case["expect"]["user_id"]
@@ -106,7 +117,8 @@ async def test_token_that_cannot_verify_causes_no_fetch(server: JwksServer) -> N
     async with http_client() as client:
         authenticator = Authenticator(KeyFetcher({ISSUER.url: server.url}, client=client))
         for token in (f"{head}.AA", "x.y.z", "a" * 20_000, Issuer("https://other.example.com").mint()):
-            assert authenticator.identify_cached(token) is None
+            with pytest.raises(AuthError):
+                authenticator.identify_cached(token)
             with pytest.raises(AuthError):
                 await authenticator.identify(token)
     assert server.hits == []
@@ -158,7 +170,8 @@ async def test_remembered_token_expires_when_it_says(
     assert authenticator.identify_cached(token)
     assert keys.asked == 1
     clock.now += 0.1
-    assert authenticator.identify_cached(token) is None
+    with pytest.raises(ExpiredToken):
+        authenticator.identify_cached(token)
     with pytest.raises(ExpiredToken):
         await authenticator.identify(token)
 
@@ -189,6 +202,18 @@ async def test_refused_token_is_not_remembered(
     assert await authenticator.identify(token)
 
 
+async def test_a_refused_token_costs_one_look_at_its_signature(
+    authenticator: Authenticator, keys: CountedKeys
+) -> None:
+    forged = Issuer().mint()
+    with pytest.raises(InvalidToken):
+        authenticator.identify_cached(forged)
+    assert keys.asked == 1
+    with pytest.raises(InvalidToken):
+        await authenticator.identify(forged)
+    assert keys.asked == 2
+
+
 async def test_memory_is_bounded_and_forgets_the_least_used(keys: CountedKeys, clock: Clock) -> None:
     authenticator = Authenticator(keys, now=clock, remembered_max=2)
     one, two, three = (ISSUER.mint(sub=name) for name in ("one", "two", "three"))
@@ -207,7 +232,8 @@ async def test_token_that_shares_the_longest_allowed_start_is_another_token(
     token = ISSUER.mint(pad="x" * 11_900)
     assert authenticator.identify_cached(token)
     for longer in (token + "\ud800", token + "A" * 10_000):
-        assert authenticator.identify_cached(longer) is None
+        with pytest.raises(InvalidToken):
+            authenticator.identify_cached(longer)
 
 
 async def test_policy_is_applied_to_tokens(keys: CountedKeys, clock: Clock) -> None:
@@ -216,6 +242,11 @@ async def test_policy_is_applied_to_tokens(keys: CountedKeys, clock: Clock) -> N
     assert authenticator.identify_cached(ISSUER.mint(personal_space_id=str(own)))
     with pytest.raises(InvalidToken):
         await authenticator.identify(ISSUER.mint(personal_space_id=str(own), sub="user-2"))
+
+
+async def test_prefetching_fetches_the_keys(authenticator: Authenticator, keys: CountedKeys) -> None:
+    await authenticator.prefetch()
+    assert keys.prefetched
 
 
 async def test_closing_closes_the_keys(authenticator: Authenticator, keys: CountedKeys) -> None:
@@ -233,7 +264,7 @@ async def test_closing_closes_the_keys(authenticator: Authenticator, keys: Count
             401,
             "missing authorization token",
         ),
-        (InvalidToken, (4000, "invalid auth token"), "invalid auth token", 401, "invalid token"),
+        (Forged, (4000, "invalid auth token"), "invalid auth token", 401, "invalid token"),
         (ExpiredToken, (4000, "expired auth token"), "expired auth token", 401, "token has expired"),
         (
             UntrustedIssuer,

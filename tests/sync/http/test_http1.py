@@ -1,6 +1,7 @@
 """Bounds of request heads and idle connections, over real sockets."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -8,6 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from less_sync.sync.http.http1 import HttpProtocol
+from less_sync.sync.http.shared_bytes import SharedBytes
 from tests.sync.raw_http import Connection, connected, served
 
 
@@ -20,6 +22,12 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 class Hasty(HttpProtocol):
     head_timeout_s = 0.05
+
+
+class Crowded(HttpProtocol):
+    """Large heads have 100 KiB together."""
+
+    large_heads = SharedBytes(100 * 1024)
 
 
 async def refused(connection: Connection, status: int) -> None:
@@ -163,3 +171,90 @@ async def test_what_is_sent_behind_a_request_to_upgrade_that_is_not_granted_is_r
     async with served(echo) as port, connected(port) as connection:
         connection.send(ignored * 2 + b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         assert [(await connection.receive()).body for _ in range(3)] == [b"3 0", b"3 0", b"1 0"]
+
+
+async def drained(budget: SharedBytes) -> None:
+    """Wait until nothing is counted any more."""
+    async with asyncio.timeout(20):
+        while budget.taken:  # noqa: ASYNC110  nothing to wait for but the state itself
+            await asyncio.sleep(0.005)
+
+
+def unfinished(size: int) -> bytes:
+    """The beginning of a head."""
+    return b"GET / HTTP/1.1\r\nX: ".ljust(size, b"v")
+
+
+async def test_large_heads_share_a_bound_and_small_ones_are_left_alone() -> None:
+    budget = Crowded.large_heads
+    async with served(echo, protocol=Crowded) as port:
+        async with connected(port) as first, connected(port) as second:
+            first.send(unfinished(70 * 1024))
+            async with asyncio.timeout(20):
+                while budget.taken < 69 * 1024:  # noqa: ASYNC110  nothing to wait for but the state itself
+                    await asyncio.sleep(0.005)
+            second.send(unfinished(40 * 1024))
+            await refused(second, 431)
+            async with connected(port) as third:
+                assert (await third.request("GET", "/", f"X: {'v' * 31_000}\r\n")).status == 200
+            first.send(b"\r\nHost: h\r\n\r\n")
+            assert (await first.receive()).status == 200
+            await drained(budget)
+        async with connected(port) as fourth:
+            fourth.send(unfinished(90 * 1024))
+            async with asyncio.timeout(20):
+                while not budget.taken:  # noqa: ASYNC110  nothing to wait for but the state itself
+                    await asyncio.sleep(0.005)
+        await drained(budget)
+
+
+async def test_large_heads_count_until_they_are_answered_and_an_idle_connection_holds_none() -> None:
+    release = asyncio.Event()
+    protocols: list[HttpProtocol] = []
+
+    class Seen(Crowded):
+        large_heads = SharedBytes(100 * 1024)
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            protocols.append(self)
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await release.wait()
+        await echo(scope, receive, send)
+
+    async with served(slow, protocol=Seen) as port, connected(port) as connection:
+        connection.send(
+            b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nX: " + b"v" * 50_000 + b"\r\n\r\nnine byte"
+        )
+        async with asyncio.timeout(20):
+            while Seen.large_heads.taken < 50_000:  # noqa: ASYNC110  nothing to wait for but the state itself
+                await asyncio.sleep(0.005)
+        release.set()
+        assert (await connection.receive()).body == b"3 9"
+        await drained(Seen.large_heads)
+        (protocol,) = protocols
+        assert not any((protocol.headers, protocol.scope, protocol.cycle.scope, protocol.cycle.body))
+        assert (await connection.request("GET", "/")).body == b"1 0"
+
+
+async def test_heads_that_are_pipelined_count_together_with_what_a_request_costs() -> None:
+    release = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await release.wait()
+        await echo(scope, receive, send)
+
+    tiny = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    async with served(slow, protocol=Crowded) as port:
+        async with connected(port) as connection:
+            connection.send(tiny * 40)
+            release.set()
+            assert [(await connection.receive()).status for _ in range(40)] == [200] * 40
+        await drained(Crowded.large_heads)
+        release.clear()
+        async with connected(port) as connection:
+            connection.send(tiny * 400)
+            await refused(connection, 431)
+            release.set()
+        await drained(Crowded.large_heads)

@@ -15,6 +15,7 @@ from less_sync.sync.limits import Limits
 from tests.live import ISSUER, Live, live_server
 from tests.sync.http.test_socket import HANDSHAKE, masked, raw, read_close
 from tests.sync.jwks_server import Gate, JwksServer, serving
+from tests.wire.client import Closed
 
 KIB: Final = 1024
 LIMITS: Final = Limits(pipelined_bytes=30 * KIB)
@@ -48,9 +49,9 @@ async def upgraded(stream: Stream) -> None:
 
 
 @asynccontextmanager
-async def waiting_server(database_url: str) -> AsyncIterator[tuple[Live, Gate]]:
+async def waiting_server(database_url: str, limits: Limits = LIMITS) -> AsyncIterator[tuple[Live, Gate]]:
     """A server whose issuer's keys come when the gate opens."""
-    async with live_server(database_url, LIMITS) as live:
+    async with live_server(database_url, limits) as live:
         gate = Gate(serving(live.issuer.key_set()))
         async with JwksServer(gate) as issuer:
             live.services.authenticator = Authenticator(KeyFetcher({ISSUER: issuer.url}))
@@ -209,3 +210,10 @@ def test_a_receiver_keeps_nothing_of_what_it_passes_over() -> None:
         receiver.receive_data(stream[byte : byte + 7])
         assert receiver.unread_bytes < 14
     assert [event.opcode for event in receiver.events_received()] == [8]  # type: ignore[union-attr]  # frames
+
+
+async def test_a_handshake_that_waits_too_long_for_keys_is_told_to_come_back(database_url: str) -> None:
+    limits = Limits(auth_timeout_s=30, handshake_timeout_s=30.05)
+    async with waiting_server(database_url, limits) as (live, _gate):
+        client = await live.connect()
+        assert await client.closed() == Closed(1013, "auth temporarily unavailable")
