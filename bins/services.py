@@ -4,7 +4,7 @@ import json
 import random
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from less_sync.auth import parse_jwks
 from less_sync.bins.dev import DevIssuer, dev_identity_hash_key
@@ -44,14 +44,6 @@ CLOSE_TIMEOUT_S: Final = 1.0
 """For what follows the grace period: lanes and pool, which have nothing left to do by then."""
 
 
-@runtime_checkable
-class Watched(Protocol):
-    """Something whose tasks report their end here: returns when it is closed, raises when one failed."""
-
-    async def watch(self) -> None:
-        """Wait for that."""
-
-
 async def open_services(
     settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor | None = None
 ) -> Services:
@@ -69,7 +61,7 @@ async def open_services(
     except StorageError as error:
         raise CommandError(f"database error: {str(error).removeprefix('database error: ')}") from error
     stack.push_async_callback(lanes.aclose, CLOSE_TIMEOUT_S)
-    if vital is not None and isinstance(lanes, Watched):
+    if vital is not None:
         vital.start("push lanes", lanes.watch())
     authenticator = _authenticator(settings)
     stack.push_async_callback(authenticator.aclose)
