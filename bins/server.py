@@ -28,6 +28,7 @@ from less_sync.bins.listening import bound_address, open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.embedded import EmbeddedPostgresError
 from less_sync.bins.postgres.keeper import OwnPostgres
+from less_sync.bins.postgres.reach import told_with_place
 from less_sync.bins.services import open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
@@ -220,12 +221,13 @@ async def migrate_when_reachable(
         try:
             await migrations.migrate_up(url, on_applied=_log_applied)
         except migrations.DatabaseUnreachable as error:
+            reason = told_with_place(error, url)
             if not _may_pass(error.__cause__):
-                raise CommandError(str(error)) from error
+                raise CommandError(reason) from error
             if loop.time() + pause_s > deadline_s:
                 message = "database error: pool timed out while waiting for an open connection"
-                raise CommandError(message, [str(error).removeprefix("database error: ")]) from error
-            _log.warning("the database cannot be reached yet", reason=str(error))
+                raise CommandError(message, [reason.removeprefix("database error: ")]) from error
+            _log.warning("the database cannot be reached yet", reason=reason)
             await asyncio.sleep(pause_s)
         except migrations.MigrationError as error:
             raise CommandError(str(error)) from error
