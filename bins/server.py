@@ -29,7 +29,7 @@ from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.embedded import EmbeddedPostgresError
 from less_sync.bins.postgres.keeper import OwnPostgres
 from less_sync.bins.postgres.reach import told_with_place
-from less_sync.bins.services import open_services
+from less_sync.bins.services import beside, fetch_issuer_keys, open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Ended, Supervisor
@@ -192,6 +192,7 @@ async def _start(
     server = HttpServer(services, expose_etag=settings.cors_expose_etag)
     await server.start(open_listeners(settings.listen), partial(vital.start, "HTTP server"))
     _log.info("server listening", address=str(server.address))
+    await stack.enter_async_context(beside(fetch_issuer_keys(services)))
     return server
 
 
