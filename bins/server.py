@@ -17,18 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-import asyncpg
 import structlog
 import uvicorn
 import uvloop
 
-from less_sync import migrations
 from less_sync.bins.errors import CommandError
 from less_sync.bins.listening import bound_address, open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.embedded import EmbeddedPostgresError
 from less_sync.bins.postgres.keeper import OwnPostgres
-from less_sync.bins.postgres.reach import told_with_place
+from less_sync.bins.postgres.reach import migrate_when_reachable
 from less_sync.bins.services import beside, fetch_issuer_keys, open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
@@ -39,12 +37,8 @@ from less_sync.sync.http.http1 import KEEP_ALIVE_S, HttpProtocol
 from less_sync.sync.http.socket import websocket_protocol
 from less_sync.sync.services import Services
 
-CONNECT_TIMEOUT_S: Final = 15.0
-CONNECT_PAUSE_S: Final = 1.0
 OPEN_FILES_MAX: Final = 1 << 20
 
-_STARTING_UP: Final = frozenset({"57P03", "53300"})
-"""cannot_connect_now and too_many_connections: passing states of a database that is there."""
 _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
@@ -204,47 +198,6 @@ async def _own_database(data_dir: Path, stack: AsyncExitStack, vital: Supervisor
     stack.push_async_callback(vital.stop, vital.start("keeper of the embedded Postgres", postgres.keep()))
     _log.info("embedded database started", data_dir=str(data_dir))
     return postgres.url
-
-
-async def migrate_when_reachable(
-    url: str, *, timeout_s: float = CONNECT_TIMEOUT_S, pause_s: float = CONNECT_PAUSE_S
-) -> None:
-    """Connect and migrate, trying again for `timeout_s` while the database is not there yet.
-
-    Safe with other servers that start at the same time: migrations run under an advisory lock.
-
-    Raises:
-        CommandError: the database stayed away, refused us, or could not be migrated.
-    """
-    loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + timeout_s
-    while True:
-        try:
-            await migrations.migrate_up(url, on_applied=_log_applied)
-        except migrations.DatabaseUnreachable as error:
-            reason = told_with_place(error, url)
-            if not _may_pass(error.__cause__):
-                raise CommandError(reason) from error
-            if loop.time() + pause_s > deadline_s:
-                message = "database error: pool timed out while waiting for an open connection"
-                raise CommandError(message, [reason.removeprefix("database error: ")]) from error
-            _log.warning("the database cannot be reached yet", reason=reason)
-            await asyncio.sleep(pause_s)
-        except migrations.MigrationError as error:
-            raise CommandError(str(error)) from error
-        else:
-            return
-
-
-def _may_pass(cause: BaseException | None) -> bool:
-    """True for faults that waiting may cure: nobody listens, no answer, the database is starting up."""
-    if isinstance(cause, asyncpg.PostgresError):
-        return cause.sqlstate in _STARTING_UP
-    return isinstance(cause, OSError)
-
-
-def _log_applied(done: migrations.Applied) -> None:
-    _log.info("migration applied", version=done.version)
 
 
 class _Uvicorn(uvicorn.Server):

@@ -17,7 +17,8 @@ import pytest
 
 from less_sync.bins.dev import DevIssuer, dev_personal_space_id
 from less_sync.bins.errors import CommandError
-from less_sync.bins.server import migrate_when_reachable, serve
+from less_sync.bins.postgres.reach import migrate_when_reachable
+from less_sync.bins.server import serve
 from less_sync.bins.services import open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
