@@ -17,18 +17,17 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-import asyncpg
 import structlog
 import uvicorn
 import uvloop
 
-from less_sync import migrations
 from less_sync.bins.errors import CommandError
 from less_sync.bins.listening import bound_address, open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.embedded import EmbeddedPostgresError
 from less_sync.bins.postgres.keeper import OwnPostgres
-from less_sync.bins.services import open_services
+from less_sync.bins.postgres.reach import migrate_when_reachable
+from less_sync.bins.services import beside, fetch_issuer_keys, open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Ended, Supervisor
@@ -38,12 +37,8 @@ from less_sync.sync.http.http1 import KEEP_ALIVE_S, HttpProtocol, http_protocol
 from less_sync.sync.http.socket import websocket_protocol
 from less_sync.sync.services import Services
 
-CONNECT_TIMEOUT_S: Final = 15.0
-CONNECT_PAUSE_S: Final = 1.0
 OPEN_FILES_MAX: Final = 1 << 20
 
-_STARTING_UP: Final = frozenset({"57P03", "53300"})
-"""cannot_connect_now and too_many_connections: passing states of a database that is there."""
 _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
@@ -191,6 +186,7 @@ async def _start(
     server = HttpServer(services, expose_etag=settings.cors_expose_etag)
     await server.start(open_listeners(settings.listen), partial(vital.start, "HTTP server"))
     _log.info("server listening", address=str(server.address))
+    await stack.enter_async_context(beside(fetch_issuer_keys(services)))
     return server
 
 
@@ -202,46 +198,6 @@ async def _own_database(data_dir: Path, stack: AsyncExitStack, vital: Supervisor
     stack.push_async_callback(vital.stop, vital.start("keeper of the embedded Postgres", postgres.keep()))
     _log.info("embedded database started", data_dir=str(data_dir))
     return postgres.url
-
-
-async def migrate_when_reachable(
-    url: str, *, timeout_s: float = CONNECT_TIMEOUT_S, pause_s: float = CONNECT_PAUSE_S
-) -> None:
-    """Connect and migrate, trying again for `timeout_s` while the database is not there yet.
-
-    Safe with other servers that start at the same time: migrations run under an advisory lock.
-
-    Raises:
-        CommandError: the database stayed away, refused us, or could not be migrated.
-    """
-    loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + timeout_s
-    while True:
-        try:
-            await migrations.migrate_up(url, on_applied=_log_applied)
-        except migrations.DatabaseUnreachable as error:
-            if not _may_pass(error.__cause__):
-                raise CommandError(str(error)) from error
-            if loop.time() + pause_s > deadline_s:
-                message = "database error: pool timed out while waiting for an open connection"
-                raise CommandError(message, [str(error).removeprefix("database error: ")]) from error
-            _log.warning("the database cannot be reached yet", reason=str(error))
-            await asyncio.sleep(pause_s)
-        except migrations.MigrationError as error:
-            raise CommandError(str(error)) from error
-        else:
-            return
-
-
-def _may_pass(cause: BaseException | None) -> bool:
-    """True for faults that waiting may cure: nobody listens, no answer, the database is starting up."""
-    if isinstance(cause, asyncpg.PostgresError):
-        return cause.sqlstate in _STARTING_UP
-    return isinstance(cause, OSError)
-
-
-def _log_applied(done: migrations.Applied) -> None:
-    _log.info("migration applied", version=done.version)
 
 
 class _Uvicorn(uvicorn.Server):

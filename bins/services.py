@@ -1,10 +1,14 @@
 """Settings to services: what the sessions of one server process share, opened and closed in order."""
 
+import asyncio
 import json
 import random
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
+
+import structlog
 
 from less_sync.auth import parse_jwks
 from less_sync.bins.dev import DevIssuer, dev_identity_hash_key
@@ -42,14 +46,7 @@ VERBOSE_LEVELS: Final = frozenset({"debug", "trace"})
 """Of `LOG_LEVEL`: those at which every request has a line."""
 CLOSE_TIMEOUT_S: Final = 1.0
 """For what follows the grace period: lanes and pool, which have nothing left to do by then."""
-
-
-@runtime_checkable
-class Watched(Protocol):
-    """Something whose tasks report their end here: returns when it is closed, raises when one failed."""
-
-    async def watch(self) -> None:
-        """Wait for that."""
+_log = structlog.get_logger(__name__)
 
 
 async def open_services(
@@ -69,7 +66,7 @@ async def open_services(
     except StorageError as error:
         raise CommandError(f"database error: {str(error).removeprefix('database error: ')}") from error
     stack.push_async_callback(lanes.aclose, CLOSE_TIMEOUT_S)
-    if vital is not None and isinstance(lanes, Watched):
+    if vital is not None:
         vital.start("push lanes", lanes.watch())
     authenticator = _authenticator(settings)
     stack.push_async_callback(authenticator.aclose)
@@ -149,3 +146,34 @@ def _identity_hash_key(settings: Settings) -> bytes | None:
         return dev_identity_hash_key(settings.data_dir)
     except KeyFileError as error:
         raise CommandError(str(error)) from error
+
+
+@runtime_checkable
+class FetchesAhead(Protocol):
+    """An authenticator that can fetch every issuer's key set before a token asks for it."""
+
+    async def warm_up(self) -> None:
+        """Fetch each once, and say in the log which could not be had."""
+
+
+async def fetch_issuer_keys(services: Services) -> None:
+    """Fetch the issuers' key sets, so that the first client of each does not wait and a wrong URL shows.
+
+    Nothing depends on it: a key set that is missing is fetched when a token asks for it.
+    """
+    if isinstance(services.authenticator, FetchesAhead):
+        try:
+            await services.authenticator.warm_up()
+        except Exception:
+            _log.exception("fetching the key sets of issuers ahead failed")
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Run something beside the block that may end when it likes; it is cancelled at the block's end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

@@ -16,6 +16,7 @@ from less_sync.migrations.errors import (
     MigrationError,
     NeedsConfirmation,
     NothingToRollBack,
+    os_error_text,
 )
 from less_sync.migrations.repair import Cursorless, Repaired, cursorless, repair_cursors
 from less_sync.migrations.runner import (
@@ -42,6 +43,7 @@ __all__ = [
     "cursorless",
     "migrate_down",
     "migrate_up",
+    "os_error_text",
     "pending",
     "repair_cursors",
     "revertible",

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
-from less_sync.migrations.errors import DatabaseUnreachable, refused, worded
+from less_sync.migrations.errors import DatabaseUnreachable, os_error_text, refusal, refused
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -46,12 +45,12 @@ async def connect(url: str) -> Connection:
             url, timeout=CONNECT_TIMEOUT_S, statement_cache_size=0, server_settings=settings
         )
     except asyncpg.PostgresError as error:
-        raise DatabaseUnreachable(f"database error: {worded(error)}") from error
+        raise DatabaseUnreachable(f"database error: {refusal(error)}") from error
     except TimeoutError as error:
         raise DatabaseUnreachable("database error: timed out while connecting") from error
     except OSError as error:
         raise DatabaseUnreachable(
-            f"database error: error communicating with database: {_os(error)}"
+            f"database error: error communicating with database: {os_error_text(error)}"
         ) from error
     except (ValueError, asyncpg.InterfaceError) as error:
         message = "database error: error with configuration: invalid connection parameters"
@@ -62,13 +61,6 @@ async def close(connection: Connection) -> None:
     """Say goodbye, for a moment at most; a connection that does not answer is cut."""
     with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         await connection.close(timeout=CLOSE_TIMEOUT_S)
-
-
-def _os(error: OSError) -> str:
-    """The operating system's words and number; asyncio's own text would hide what happened."""
-    if error.errno is None or error.errno <= 0:  # name resolution has numbers of its own
-        return error.strerror or "connection failed"
-    return f"{os.strerror(error.errno)} (os error {error.errno})"
 
 
 def lock_key(database: str) -> int:

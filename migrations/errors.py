@@ -6,6 +6,9 @@ MigrationError               str() is the whole line for the operator, prefix in
 └── NeedsConfirmation        `down` would destroy data and was not told that this is meant
 """
 
+import os
+from typing import Final
+
 import asyncpg
 
 
@@ -29,6 +32,25 @@ class NeedsConfirmation(MigrationError):
 
     def __init__(self, label: str, loss: str) -> None:
         super().__init__(f"reverting {label} {loss}; repeat with --yes to do it")
+
+
+_NAMES_NOBODY: Final = frozenset({"3D000", "57P03"})
+"""An unknown database, a server that is starting up: texts for the operator. Others name the role."""
+
+
+def refusal(error: asyncpg.PostgresError) -> str:
+    """Why the server did not let us in: its own message, or its kind where that would name the role."""
+    if error.sqlstate in _NAMES_NOBODY:
+        return worded(error)
+    return f"error returned from database: {type(error).__name__} (SQLSTATE {error.sqlstate})"
+
+
+def os_error_text(error: OSError) -> str:
+    """The operating system's message and number, as `Address already in use (os error 98)`."""
+    # getaddrinfo numbers its failures by itself, below zero; asyncio and socket add to the system's own text.
+    if error.errno is not None and error.errno > 0:
+        return f"{os.strerror(error.errno)} (os error {error.errno})"
+    return error.strerror or str(error) or "connection failed"
 
 
 def worded(error: asyncpg.PostgresError) -> str:

@@ -9,6 +9,7 @@ from less_sync.storage.postgres.epochs import PostgresEpochStore
 from less_sync.storage.postgres.invitations import PostgresInvitationStore
 from less_sync.storage.postgres.lanes import PushLanes
 from less_sync.storage.postgres.members import PostgresMemberStore
+from less_sync.storage.postgres.place import place_of
 from less_sync.storage.postgres.pool import PostgresPool
 from less_sync.storage.postgres.pulls import PostgresPullStore
 from less_sync.storage.postgres.rate_limits import PostgresRateLimitStore
@@ -108,4 +109,5 @@ __all__ = [
     "SpacesRead",
     "StorageError",
     "Unavailable",
+    "place_of",
 ]

@@ -13,9 +13,10 @@ from less_sync import migrations
 from less_sync.bins.commands.migrate import Command
 from less_sync.bins.errors import CommandError
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.reach import told_with_place
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.bins.settings.config import environment
-from less_sync.migrations import Applied, MigrationError, Repaired, State
+from less_sync.migrations import Applied, DatabaseUnreachable, MigrationError, Repaired, State
 
 
 def create(name: str, folder: Path | None) -> None:
@@ -67,21 +68,28 @@ async def _database(url: str | None, environ: Mapping[str, str]) -> AsyncIterato
 
 async def _run(command: Command, database_url: str | None, *, yes: bool, dry_run: bool) -> None:
     async with _database(database_url, environment()) as url:
-        match command:
-            case Command.UP:
-                await _up(url, dry_run=dry_run)
-            case Command.DOWN:
-                await _down(url, yes=yes, dry_run=dry_run)
-            case Command.STATUS:
-                await _status(url)
-            case Command.VERSION:
-                typer.echo(await migrations.version(url))
-            case Command.REPAIR_CURSORS:
-                await _repair_cursors(url, dry_run=dry_run)
-            case Command.CREATE:
-                raise AssertionError("create needs no database")
-            case _:
-                assert_never(command)
+        try:
+            await _on(url, command, yes=yes, dry_run=dry_run)
+        except DatabaseUnreachable as error:
+            raise CommandError(told_with_place(error, url)) from error
+
+
+async def _on(url: str, command: Command, *, yes: bool, dry_run: bool) -> None:
+    match command:
+        case Command.UP:
+            await _up(url, dry_run=dry_run)
+        case Command.DOWN:
+            await _down(url, yes=yes, dry_run=dry_run)
+        case Command.STATUS:
+            await _status(url)
+        case Command.VERSION:
+            typer.echo(await migrations.version(url))
+        case Command.REPAIR_CURSORS:
+            await _repair_cursors(url, dry_run=dry_run)
+        case Command.CREATE:
+            raise AssertionError("create needs no database")
+        case _:
+            assert_never(command)
 
 
 async def _up(url: str, *, dry_run: bool) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from less_sync.bins.installed import server_parts
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from less_sync.bins.postgres.urls import driver_url
+from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.client.folder.errors import FolderError, UsageProblem
 from less_sync.client.sharing.explain import Evidence
 
@@ -29,7 +29,7 @@ async def read_evidence(url: str | None, data_dir: Path, space: UUID, cids: Sequ
     if url is None and not EmbeddedPostgres.exists(data_dir):
         return None
     with server_parts("space explain with a database"):
-        from less_sync.storage import PostgresPool, PostgresSpaceStore, StorageError
+        from less_sync.storage import PostgresPool, PostgresSpaceStore, StorageError, place_of
     try:
         async with _database(url, data_dir) as found:
             pool = await PostgresPool.open(found)
@@ -37,10 +37,11 @@ async def read_evidence(url: str | None, data_dir: Path, space: UUID, cids: Sequ
                 read = await PostgresSpaceStore(pool).read_spaces([space], [(space, cid) for cid in cids])
             finally:
                 await pool.aclose(5)
-    except EmbeddedPostgresError as error:
+    except (EmbeddedPostgresError, DatabaseUrlError) as error:
         raise UsageProblem(str(error)) from error
     except (StorageError, OSError, ValueError) as error:
-        raise FolderError("the database cannot be read", "is it the right one, and migrated?") from error
+        what = f"the Postgres in {data_dir}" if url is None else place_of(url)
+        raise FolderError(f"{what} cannot be read", "is it the right one, and migrated?") from error
     row = read.spaces.get(space)
     revoked = frozenset(cid for _, cid in read.revoked)
     return Evidence(row is not None, row.root_public_key if row else None, revoked)

@@ -85,6 +85,12 @@ async def test_migrate_is_a_command_of_less_sync_too(empty_database_url: str, tm
     assert unset == Finished(1, "", "Error: DATABASE_URL is not set\n")
 
 
+async def test_a_database_that_does_not_answer_is_named_without_role_and_password() -> None:
+    done = await run_less_sync("migrate", "--database-url", "postgres://alice:secret@127.0.0.1:1/sync")
+    told = "error communicating with database: Connection refused (os error 111)"
+    assert done == Finished(1, "", f'Error: database error: {told}: database "sync" at 127.0.0.1:1\n')
+
+
 def test_without_a_command_everything_pending_is_applied(migrate: Run, empty_database_url: str) -> None:
     code, out, err = migrate("--database-url", empty_database_url)
     assert (code, out) == (0, "migrations complete\n")

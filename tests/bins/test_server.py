@@ -17,11 +17,15 @@ import pytest
 
 from less_sync.bins.dev import DevIssuer, dev_personal_space_id
 from less_sync.bins.errors import CommandError
-from less_sync.bins.server import migrate_when_reachable, serve
+from less_sync.bins.postgres.reach import migrate_when_reachable
+from less_sync.bins.server import serve
 from less_sync.bins.services import open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Supervisor
+from less_sync.storage import StorageError
+from less_sync.sync.access.key_fetch import KeyFetcher
+from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.services import Services
 from tests.bins.commands import run_less_sync
 from tests.sync.raw_http import Response, connected, fetch
@@ -224,7 +228,9 @@ async def test_a_database_that_stays_away_is_given_up() -> None:
     with pytest.raises(CommandError) as caught:
         await migrate_when_reachable("postgres://127.0.0.1:1/x", timeout_s=0.05, pause_s=0.02)
     assert str(caught.value) == "database error: pool timed out while waiting for an open connection"
-    assert "(os error 111)" in caught.value.causes[0]
+    assert caught.value.causes == (
+        'error communicating with database: Connection refused (os error 111): database "x" at 127.0.0.1:1',
+    )
 
 
 async def test_a_signal_while_the_database_is_awaited_ends_the_start(tmp_path: Path) -> None:
@@ -303,50 +309,72 @@ async def test_a_data_directory_that_vanished_ends_the_server_with_a_sentence(tm
         assert (await health(again)).status == 200
 
 
-class Lanes:
-    """Lanes that end when they are told to, with or without a fault."""
-
-    def __init__(self, fault: Exception | None) -> None:
-        self.fault = fault
-        self.end = asyncio.Event()
-
-    async def watch(self) -> None:
-        await self.end.wait()
-        if self.fault is not None:
-            raise self.fault
-
-
-@pytest.mark.parametrize("fault", [None, LookupError("an unknown status")])
-async def test_the_end_of_the_lanes_drains_the_sessions_and_ends_the_server(
-    fault: Exception | None, database_url: str, tmp_path: Path
+async def test_the_end_of_a_lane_drains_the_sessions_and_ends_the_server(
+    database_url: str, tmp_path: Path
 ) -> None:
-    lanes = Lanes(fault)
     settings = Settings.from_env(
         {"DATABASE_URL": database_url, "DATA_DIR": str(tmp_path), "LISTEN_ADDR": "127.0.0.1:0"}, dev=True
     )
-
-    async def with_such_lanes(
-        settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor, /
-    ) -> Services:
-        services = await open_services(settings, url, stack)
-        vital.start("push lanes", lanes.watch())
-        return services
-
     address: asyncio.Future[ListenAddress] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(
-        serve(settings, address.set_result, asyncio.Event(), open_services=with_such_lanes)
-    )
+    serving = asyncio.create_task(serve(settings, address.set_result, asyncio.Event()))
     port = (await asyncio.wait_for(address, TIMEOUT_S)).port
     client = await signed_in_at(port, tmp_path)
-    lanes.end.set()
+    (lane,) = (task for task in asyncio.all_tasks() if task.get_name() == "push lane 1")
+    lane.cancel()
     assert await client.receive(TIMEOUT_S) == Closed(1001, "server shutting down")
-    with pytest.raises(CommandError) as caught:
+    expected = "^the push lanes ended unexpectedly, so the server was stopped; the log says where$"
+    with pytest.raises(CommandError, match=expected) as caught:
         await asyncio.wait_for(serving, TIMEOUT_S)
-    assert (
-        str(caught.value)
-        == "the push lanes ended unexpectedly, so the server was stopped; the log says where"
+    assert isinstance(caught.value.__cause__, StorageError)
+
+
+class Ahead(Authenticator):
+    """Fetches ahead in a way of its own, and remembers how that went."""
+
+    def __init__(self, address: asyncio.Future[ListenAddress], fault: Exception | None) -> None:
+        super().__init__(KeyFetcher({}))
+        self.address = address
+        self.fault = fault
+        self.steps: list[str] = []
+        self.began = asyncio.Event()
+
+    async def warm_up(self) -> None:
+        """Note that it began, then fail or go on until it is cancelled."""
+        port = (await self.address).port
+        response = await fetch(port, "GET", "/health")
+        self.steps.append(f"fetching while health is {response.status}")
+        self.began.set()
+        try:
+            if self.fault is not None:
+                raise self.fault
+            await asyncio.Event().wait()
+        finally:
+            self.steps.append("ended")
+
+
+@pytest.mark.parametrize("fault", [None, OSError("no route to the issuer")])
+async def test_key_sets_are_fetched_beside_a_server_that_listens_already(
+    fault: Exception | None, database_url: str, tmp_path: Path
+) -> None:
+    settings = Settings.from_env(
+        {"DATABASE_URL": database_url, "DATA_DIR": str(tmp_path), "LISTEN_ADDR": "127.0.0.1:0"}, dev=True
     )
-    assert caught.value.__cause__ is fault
+    address: asyncio.Future[ListenAddress] = asyncio.get_running_loop().create_future()
+    ahead, stop = Ahead(address, fault), asyncio.Event()
+
+    async def with_ahead(
+        settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor, /
+    ) -> Services:
+        services = await open_services(settings, url, stack, vital)
+        services.authenticator = ahead
+        return services
+
+    serving = asyncio.create_task(serve(settings, address.set_result, stop, open_services=with_ahead))
+    await asyncio.wait_for(ahead.began.wait(), TIMEOUT_S)
+    assert not serving.done()
+    stop.set()
+    await asyncio.wait_for(serving, TIMEOUT_S)
+    assert ahead.steps == ["fetching while health is 200", "ended"]
 
 
 async def test_a_vital_task_that_ends_during_the_start_ends_it(database_url: str, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The one connection of a migration: its settings, and what is said when its URL leads nowhere."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -35,6 +37,41 @@ async def test_a_refused_connection_says_so_in_the_operating_systems_words(free_
     assert str(caught.value) == (
         "database error: error communicating with database: Connection refused (os error 111)"
     )
+
+
+@asynccontextmanager
+async def refusing(sqlstate: str, message: str) -> AsyncIterator[str]:
+    """The URL of a server that refuses every connection with this error."""
+    fields = b"".join(key + value.encode() + b"\0" for key, value in ((b"C", sqlstate), (b"M", message)))
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = int.from_bytes(await reader.readexactly(4), "big")
+        await reader.readexactly(size - 4)
+        body = b"SFATAL\0" + fields + b"\0"
+        writer.write(b"E" + (len(body) + 4).to_bytes(4, "big") + body)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"postgres://alice:secret@127.0.0.1:{port}/d?sslmode=disable"
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "message", "told"),
+    [
+        ("28P01", 'password failed for user "alice"', "InvalidPasswordError (SQLSTATE 28P01)"),
+        ("53300", 'too many connections for role "alice"', "TooManyConnectionsError (SQLSTATE 53300)"),
+        ("57P03", "the database system is starting up", "the database system is starting up"),
+    ],
+)
+async def test_a_refusal_is_told_without_the_name_of_who_asked(
+    sqlstate: str, message: str, told: str
+) -> None:
+    async with refusing(sqlstate, message) as url:
+        with pytest.raises(DatabaseUnreachable) as caught:
+            await connect(url)
+    assert str(caught.value) == f"database error: error returned from database: {told}"
 
 
 async def test_a_missing_database_is_reported_in_its_servers_words(empty_database_url: str) -> None:
