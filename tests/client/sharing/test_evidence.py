@@ -41,4 +41,4 @@ async def test_a_database_that_does_not_answer_is_no_evidence(
 ) -> None:
     for url in ("postgresql://nobody@127.0.0.1:1/none", empty_database_url, "nonsense"):
         with pytest.raises(FolderError, match="the database cannot be read"):
-            await read_evidence(url, tmp_path, SPACE, [])
+            await read_evidence(url, tmp_path, SPACE, [], connect_timeout_s=0.1)
