@@ -10,6 +10,9 @@ READY := $(VENV)/.ready
 # What decides who is who and what a byte means has every branch tested. Asked of a full run only.
 COVERAGE := --cov=auth --cov=sync/protocol --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
+# All cores; tests are handed out a few at a time, in order. A choice of tests runs in one process, at once.
+WORKERS := --numprocesses=auto --dist=load --maxschedchunk=4
+
 .DEFAULT_GOAL := help
 .PHONY: help install serve test lint format bench clean
 
@@ -30,7 +33,7 @@ serve: $(READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for options)
 	@$(BIN)/less-sync serve $(ARGS)
 
 test: $(READY) ## run every test against a real Postgres (ARGS='-k push' to choose)
-	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(COVERAGE))
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE))
 
 lint: $(READY) ## format check, lint, strict types
 	$(BIN)/ruff format --check .
