@@ -14,6 +14,9 @@ INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-
 # What decides who is who and what a byte means has every branch tested. Asked of a full run only.
 COVERAGE := --cov=auth --cov=sync/protocol --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
+# All cores; tests are handed out a few at a time, in order. A choice of tests runs in one process, at once.
+WORKERS := --numprocesses=auto --dist=load --maxschedchunk=4
+
 .DEFAULT_GOAL := help
 .PHONY: help install links serve test lint format bench clean
 
@@ -44,7 +47,7 @@ serve: $(SERVER_READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for o
 	@$(BIN)/less-sync serve $(ARGS)
 
 test: $(DEV_READY) ## run every test against a real Postgres (ARGS='-k push' to choose)
-	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(COVERAGE))
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE))
 
 lint: $(DEV_READY) ## format check, lint, strict types
 	$(BIN)/ruff format --check .

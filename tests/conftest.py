@@ -2,7 +2,8 @@
 
 Without `TEST_DATABASE_URL` the tests run on an embedded Postgres of their own in a temporary directory, which
 does not sync to disk. With it they use that server, whose role needs CREATEDB; databases of test runs that
-died are dropped by the next one.
+died are dropped by the next one. Tests run in several processes (workers) at once; each has an embedded
+Postgres, a template and names of its own, so that they meet nowhere.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from less_sync.bins.postgres.files import hold_data_directory, postgres_is_gone
@@ -28,6 +31,9 @@ _PREFIX: Final = "less_sync_test_"
 _DIRECTORY_PREFIX: Final = "less-sync-test-"
 _MEMORY: Final = Path("/dev/shm")
 _MEMORY_BYTES_MIN: Final = 1 << 30
+_START_S_MAX: Final = 60.0
+_HERE: Final = Path(__file__).parent
+_SHORT: Final = (_HERE / "auth", _HERE / "sync" / "protocol")
 _QUICK_NOT_SAFE: Final = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -38,6 +44,34 @@ _QUICK_NOT_SAFE: Final = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
 }
+
+# Properties are judged by what they find, not by how long a busy machine takes.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+
+def _scratch() -> Path:
+    """Where files of tests go: memory if there is room, where syncing and cloning a database cost little."""
+    if os.access(_MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES_MIN:
+        return _MEMORY
+    return Path(tempfile.gettempdir())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many workers again as cores: many tests wait for a timer or for another process."""
+    cores = len(os.sched_getaffinity(0))
+    return cores + (cores + 1) // 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let thousands of short tests come last: they fill the time in which another worker ends a long one."""
+    items.sort(key=lambda item: any(item.path.is_relative_to(room) for room in _SHORT))
+
+
+def pytest_configure() -> None:
+    """Let `tmp_path` be in memory too: SQLite and Postgres sync thousands of times in a run."""
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_scratch()))
 
 
 @pytest.fixture(scope="session")
@@ -76,19 +110,16 @@ class DatabaseServer:
             self.runner.run(self.admin.execute(f'DROP DATABASE IF EXISTS "{name}"'))
 
 
-def _scratch() -> Path:
-    """Where the cluster goes: cloning a database takes 20 ms in memory and up to 400 ms on a slow disk."""
-    if os.access(_MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES_MIN:
-        return _MEMORY
-    return Path(tempfile.gettempdir())
-
-
 def _remove_leftovers(parent: Path) -> None:
-    """Remove clusters of killed test runs: nobody holds them, and their Postgres died with them."""
+    """Remove clusters of killed test runs: nobody holds them, and their Postgres died with them.
+
+    A young one may be another worker's that is about to take its lock.
+    """
     for directory in parent.glob(f"{_DIRECTORY_PREFIX}*"):
         data_dir = directory / "data"
         with suppress(EmbeddedPostgresError, OSError):  # in use, or another user's
-            if (data_dir / "lock").exists():
+            old = time.time() - directory.stat().st_mtime > _START_S_MAX
+            if old and (data_dir / "lock").exists():
                 with hold_data_directory(data_dir):
                     if postgres_is_gone(data_dir):
                         shutil.rmtree(directory)

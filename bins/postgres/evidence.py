@@ -13,13 +13,22 @@ from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.client.folder.errors import FolderError, UsageProblem
 from less_sync.client.sharing.explain import Evidence
 
+CONNECT_TIMEOUT_S: Final = 15.0
+
 _SOCKET: Final = ".s.PGSQL.5432"
 
 
-async def read_evidence(url: str | None, data_dir: Path, space: UUID, cids: Sequence[str]) -> Evidence | None:
+async def read_evidence(
+    url: str | None,
+    data_dir: Path,
+    space: UUID,
+    cids: Sequence[str],
+    *,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> Evidence | None:
     """Look a space and CIDs up in the database of a URL, else in the private Postgres of a data directory.
 
-    None when neither is there.
+    None when neither is there. A database that cannot be reached is tried again for `connect_timeout_s`.
 
     Raises:
         CommandError: the libraries that speak to a database are not installed.
@@ -32,7 +41,7 @@ async def read_evidence(url: str | None, data_dir: Path, space: UUID, cids: Sequ
         from less_sync.storage import PostgresPool, PostgresSpaceStore, StorageError, place_of
     try:
         async with _database(url, data_dir) as found:
-            pool = await PostgresPool.open(found)
+            pool = await PostgresPool.open(found, connect_timeout_s=connect_timeout_s)
             try:
                 read = await PostgresSpaceStore(pool).read_spaces([space], [(space, cid) for cid in cids])
             finally:

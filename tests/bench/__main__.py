@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -68,7 +69,7 @@ async def run(options: argparse.Namespace) -> None:
             "AUDIENCES": AUDIENCE,
             "LOG_LEVEL": "warn",
         }
-        server = await stack.enter_async_context(ServerProcess(settings))
+        server = await stack.enter_async_context(ServerProcess(settings, fresh=True))
         pem = issuer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         load = await stack.enter_async_context(Child("tests.bench.load", key_pem=pem, issuer=ISSUER))
         floors = await stack.enter_async_context(Child("tests.bench.floors", database_url=url))
@@ -77,7 +78,8 @@ async def run(options: argparse.Namespace) -> None:
         postgres = {name: value for name, value in postgres.items() if isinstance(value, str)}
         if postgres["fsync"] != "on" or postgres["synchronous_commit"] != "on":
             raise SystemExit("the database does not sync to disk: its figures would mean nothing")
-        bench = Bench(load, floors, issuer, server, lambda: ServerProcess(settings), postgres_pid, scale)
+        another = partial(ServerProcess, settings, fresh=True)
+        bench = Bench(load, floors, issuer, server, another, postgres_pid, scale)
         results = await measure(bench, wanted, rounds)
         if options.server_output:
             say("\n".join(server.output))

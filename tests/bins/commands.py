@@ -1,13 +1,11 @@
 """Runs `less-sync` as a process of its own, to its end."""
 
 import asyncio
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.wire.process import INHERITED
+from tests.wire.command import ROOT, start_command
 
 TIMEOUT_S = 60.0
 
@@ -22,21 +20,14 @@ class Finished:
 
 
 async def run_less_sync(
-    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    command: str = "less-sync",
+    fresh: bool = False,
 ) -> Finished:
-    """Run `less-sync` with exactly these variables for its settings. It has a minute."""
-    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "less_sync.bins.commands.main",
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**kept, **(env or {})},
-        cwd=cwd,
-    )
+    """Run `less-sync` (or another command) with exactly these variables for its settings. It has a minute."""
+    process = await start_command(command, arguments, env=env or {}, cwd=cwd, stderr_apart=True, fresh=fresh)
     try:
         out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
     except TimeoutError:

@@ -22,11 +22,11 @@ def claims(token: str) -> dict[str, Any]:
 
 
 async def test_version_and_help_end_with_status_0() -> None:
-    version = await run_less_sync("--version")
+    version = await run_less_sync("--version", fresh=True)
     assert (version.status, version.err) == (0, "")
     assert version.out.startswith("less-sync 0.")
     for arguments in (("--help",), ("serve", "--help"), ("token", "-h")):
-        shown = await run_less_sync(*arguments)
+        shown = await run_less_sync(*arguments, fresh=True)
         assert (shown.status, shown.err) == (0, "")
         assert shown.out.strip().startswith(USAGE)
 

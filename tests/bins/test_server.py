@@ -5,7 +5,6 @@ import os
 import shlex
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -30,14 +29,17 @@ from less_sync.sync.services import Services
 from tests.bins.commands import run_less_sync
 from tests.sync.raw_http import Response, connected, fetch
 from tests.wire.client import Closed, Message, Socket, open_socket
+from tests.wire.command import start_command
 from tests.wire.process import ServerProcess
 
 TIMEOUT_S = 30.0
 
 
 @asynccontextmanager
-async def server(data_dir: Path, *arguments: str, **settings: str) -> AsyncIterator[ServerProcess]:
-    async with ServerProcess({"DATA_DIR": str(data_dir), **settings}, arguments) as running:
+async def server(
+    data_dir: Path, *arguments: str, fresh: bool = False, **settings: str
+) -> AsyncIterator[ServerProcess]:
+    async with ServerProcess({"DATA_DIR": str(data_dir), **settings}, arguments, fresh=fresh) as running:
         yield running
 
 
@@ -95,7 +97,7 @@ async def test_a_bare_start_shows_address_data_directory_and_a_command_that_mint
     tmp_path: Path,
 ) -> None:
     data_dir = tmp_path / "a data directory"
-    async with server(data_dir) as running:
+    async with server(data_dir, fresh=True) as running:
         await until(lambda: said(running, "mint a token:"))
         assert said(running, f"http://127.0.0.1:{running.port}")
         assert said(running, f"data directory: {data_dir}")
@@ -199,7 +201,7 @@ async def test_a_host_that_does_not_resolve_is_an_error(database_url: str, tmp_p
 
 async def test_issuers_need_not_be_reachable_at_start(database_url: str, tmp_path: Path) -> None:
     env = {"DATABASE_URL": database_url, "TRUSTED_ISSUERS": "http://127.0.0.1:1", "LOG_FORMAT": "json"}
-    async with server(tmp_path, **env) as running:
+    async with ServerProcess({"DATA_DIR": str(tmp_path), **env}) as running:
         assert (await health(running)).status == 200
         assert said(running, '"msg":"rate limiting is disabled: IDENTITY_HASH_KEY is not set"')
         assert not said(running, "mint a token")
@@ -234,21 +236,8 @@ async def test_a_database_that_stays_away_is_given_up() -> None:
 
 
 async def test_a_signal_while_the_database_is_awaited_ends_the_start(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-m",
-            "less_sync.bins.commands.main",
-            "serve",
-            "--dev",
-            "--database-url",
-            "postgres://127.0.0.1:1/x",
-        ),
-        *("--data-dir", str(tmp_path)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
+    options = ("--dev", "--database-url", "postgres://127.0.0.1:1/x", "--data-dir", str(tmp_path))
+    process = await start_command("less-sync", ("serve", *options), env={}, stderr_apart=True)
     async with asyncio.timeout(TIMEOUT_S):
         while b"cannot be reached yet" not in await process.stdout.readline():
             pass

@@ -327,7 +327,7 @@ async def large_space(database_url: str) -> AsyncIterator[tuple[ServerProcess, F
             "AUDIENCES": AUDIENCE,
             "LOG_LEVEL": "warn",
         }
-        server = await stack.enter_async_context(ServerProcess(settings))
+        server = await stack.enter_async_context(ServerProcess(settings, fresh=True))
         socket = await open_socket("127.0.0.1", server.port)
         stack.callback(socket.abort)
         token = issuer.token(user)

@@ -1,44 +1,39 @@
 """The real server as a process of its own: `less-sync serve`, started and stopped or killed by a test."""
 
 import asyncio
-import os
 import re
 import signal
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from tests.wire.command import start_command
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 30.0
 OUTPUT_LINES_KEPT: Final = 200
 LISTENING: Final = re.compile(r"listens on http://127\.0\.0\.1:(\d+)\b")
 """The address really bound: the server prints it once it listens."""
-INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 
 class ServerProcess:
-    """`less-sync serve` on a free loopback port, with exactly the given variables for its settings."""
+    """`less-sync serve` on a free loopback port, with exactly the given variables for its settings.
 
-    def __init__(self, settings: Mapping[str, str], arguments: Sequence[str] = ()) -> None:
+    `fresh` starts a new interpreter for it.
+    """
+
+    def __init__(
+        self, settings: Mapping[str, str], arguments: Sequence[str] = (), *, fresh: bool = False
+    ) -> None:
         self._arguments = ("serve", "--listen", "127.0.0.1:0", *arguments)
-        kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        self._environment = {**kept, **settings}
+        self._settings = settings
+        self._fresh = fresh
         self.output: list[str] = []
         """The last lines it printed, on either stream."""
 
     async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "less_sync.bins.commands.main",
-            *self._arguments,
-            cwd=Path(__file__).parent.parent.parent,
-            env=self._environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        self._process = await start_command(
+            "less-sync", self._arguments, env=self._settings, fresh=self._fresh
         )
         self._port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._reader = asyncio.create_task(self._read())
@@ -87,8 +82,8 @@ class ServerProcess:
         await self._process.wait()
 
     async def _read(self) -> None:
-        assert self._process.stdout is not None
-        while line := (await self._process.stdout.readline()).decode(errors="replace").rstrip():
+        while read := await self._process.stdout.readline():
+            line = read.decode(errors="replace").rstrip()
             self.output = [*self.output[1 - OUTPUT_LINES_KEPT :], line]
             found = LISTENING.search(line)
             if found and not self._port.done() and found[1] != "0":

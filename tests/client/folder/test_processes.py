@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ import pytest
 
 from less_sync.bins.dev import DevIssuer
 from tests.bins.commands import Finished, run_less_sync
-from tests.wire.process import INHERITED, ServerProcess
+from tests.wire.command import Command, start_command
+from tests.wire.process import ServerProcess
 
 TIMEOUT_S = 40.0
 
@@ -27,7 +27,7 @@ class Bench:
     parent: Path
     database_url: str
     port: int = 0
-    watches: list[asyncio.subprocess.Process] = field(default_factory=list)
+    watches: list[Command] = field(default_factory=list)
 
     @property
     def data_dir(self) -> Path:
@@ -66,15 +66,8 @@ class Bench:
         assert lines[-1]["exit_code"] == finished.status
         return sorted((line["event"], line.get("path", "")) for line in lines[:-1])
 
-    async def start(self, verb: str, folder: Path, *more: str) -> asyncio.subprocess.Process:
-        kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "less_sync.bins.commands.main", verb, str(folder), *more),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=kept | self.environment(),
-        )
+    async def start(self, verb: str, folder: Path, *more: str) -> Command:
+        process = await start_command("less-sync", [verb, str(folder), *more], env=self.environment())
         self.watches.append(process)
         return process
 
@@ -89,9 +82,8 @@ async def bench(tmp_path: Path, database_url: str) -> AsyncIterator[Bench]:
         await process.communicate()
 
 
-async def line_with(process: asyncio.subprocess.Process, text: str) -> str:
+async def line_with(process: Command, text: str) -> str:
     """Read the output up to the line that contains `text`."""
-    assert process.stdout is not None
     async with asyncio.timeout(TIMEOUT_S):
         while line := (await process.stdout.readline()).decode():
             if text in line:

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bins.commands import Finished, run_less_sync
-from tests.wire.process import INHERITED, ServerProcess
+from tests.wire.command import Command, start_command
+from tests.wire.process import ServerProcess
 
 TIMEOUT_S = 40.0
 
@@ -23,7 +22,7 @@ class Town:
     parent: Path
     database_url: str
     port: int = 0
-    started: list[asyncio.subprocess.Process] = field(default_factory=list)
+    started: list[Command] = field(default_factory=list)
 
     @property
     def data_dir(self) -> Path:
@@ -82,22 +81,14 @@ class Somebody:
         assert finished.status == status, (finished.out, finished.err)
         return [json.loads(line) for line in finished.out.splitlines()]
 
-    async def start(self, *words: str | Path) -> asyncio.subprocess.Process:
-        kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "less_sync.bins.commands.main", *map(str, words)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=kept | self.environment(),
-        )
+    async def start(self, *words: str | Path) -> Command:
+        process = await start_command("less-sync", [*map(str, words)], env=self.environment())
         self.town.started.append(process)
         return process
 
 
-async def line_with(process: asyncio.subprocess.Process, text: str) -> str:
+async def line_with(process: Command, text: str) -> str:
     """Read the output up to the line that contains `text`."""
-    assert process.stdout is not None
     seen: list[str] = []
     async with asyncio.timeout(TIMEOUT_S):
         while line := (await process.stdout.readline()).decode():

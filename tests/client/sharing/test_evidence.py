@@ -45,4 +45,4 @@ async def test_a_database_that_does_not_answer_is_no_evidence(
         ("nonsense", "relative URL without a base"),
     ):
         with pytest.raises(FolderError, match=f"^{told}$"):
-            await read_evidence(url, tmp_path, SPACE, [])
+            await read_evidence(url, tmp_path, SPACE, [], connect_timeout_s=0.1)
