@@ -53,3 +53,10 @@ class Call:
         self.outbound.send(b"".join(parts))
         if not self.outbound.ready:
             await self.outbound.drained()
+
+
+def connection_key(identity: Identity) -> str:
+    """What connections are counted under: the mailbox, or the user where the token names none (G24)."""
+    if identity.mailbox_id:
+        return identity.mailbox_id
+    return f"{identity.client_id}\x00{identity.issuer}\x00{identity.user_id}"

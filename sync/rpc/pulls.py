@@ -4,7 +4,7 @@ import structlog
 
 from less_sync.storage import Pull, Space, StorageError
 from less_sync.sync.access.rules import Access, Grant, read_each
-from less_sync.sync.call import Call
+from less_sync.sync.call import Call, connection_key
 from less_sync.sync.errors import RpcError
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.messages import ChunkedResult, PullParams
@@ -49,7 +49,8 @@ async def _pull_space(call: Call, text: str, since: int, grant: Grant) -> int:
     """Stream one space; return the number of chunks sent."""
     stream = _Stream(call, text, since)
     try:
-        async with call.services.pulls.pull(grant.space, since) as opened:
+        reader = connection_key(call.identity)
+        async with call.services.pulls.pull(grant.space, since, reader=reader) as opened:
             if opened is not None:
                 if grant.client_id is not None and opened.meta.shared:
                     return 0  # a token that claims a shared space opens nothing (protocol G11)

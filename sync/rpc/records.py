@@ -9,7 +9,7 @@ import structlog
 
 from less_sync.storage import Push, PushOutcome, PushStatus, StorageError, Unavailable
 from less_sync.sync.access.rules import Access, Grant
-from less_sync.sync.call import Call
+from less_sync.sync.call import Call, connection_key
 from less_sync.sync.errors import RpcError
 from less_sync.sync.limits import Limits
 from less_sync.sync.protocol.codes import ErrorCode
@@ -89,6 +89,7 @@ def _submit(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes
             client=grant.client_id,
             cids=grant.cids,
             min_epoch=prepared.min_epoch,
+            author=connection_key(call.identity),
         ),
         in_flight.done,
     )

@@ -21,7 +21,7 @@ from less_sync.auth import AuthError, Identity
 from less_sync.storage import DekKind
 from less_sync.sync.access.rules import has_scope
 from less_sync.sync.access.sign_in import auth_failure
-from less_sync.sync.call import Call
+from less_sync.sync.call import Call, connection_key
 from less_sync.sync.protocol import codes
 from less_sync.sync.protocol.codes import Close
 from less_sync.sync.protocol.connection import Authenticate, Connection, State
@@ -473,10 +473,3 @@ class Session:
         if self._out.named:
             for space, peer in self._services.presence.drop(self._out.connection_id):
                 announce_leave(self._services, space, peer, exclude=self._out)
-
-
-def connection_key(identity: Identity) -> str:
-    """What connections are counted under: the mailbox, or the user where the token names none (G24)."""
-    if identity.mailbox_id:
-        return identity.mailbox_id
-    return f"{identity.client_id}\x00{identity.issuer}\x00{identity.user_id}"
