@@ -3,7 +3,8 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -89,12 +90,21 @@ def build_services(
     *,
     limits: Limits,
     identity_hash_key: bytes | None,
+    clock: Callable[[], float] = time.monotonic,
+    chance: random.Random | None = None,
+    presence_secret: bytes | None = None,
 ) -> Services:
-    """Everything sessions share, over one database; what else there is to set has its default."""
-    chance = random.Random()
+    """Everything sessions share, over one database; what else there is to set has its default.
+
+    Args:
+        clock: monotonic seconds.
+        chance: spreads what should not happen everywhere at once.
+        presence_secret: keys the pseudonyms of who is present, 32 bytes; random by default.
+    """
+    chance = chance or random.Random()
     spaces = PostgresSpaceStore(pool)
     broker = Broker(ws_frame, held_frames_max=limits.queue_frames)
-    presence = Presence(limits)
+    presence = Presence(limits, secret=presence_secret, clock=clock)
     mailboxes = Mailboxes(limits, chance, frame=ws_frame)
     return Services(
         spaces=spaces,
@@ -113,6 +123,7 @@ def build_services(
         mailboxes=mailboxes,
         announce=Announcer(broker, presence, mailboxes, spaces),
         limits=limits,
+        clock=clock,
         chance=chance,
     )
 

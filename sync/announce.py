@@ -14,7 +14,8 @@ ones, a direct one for all. It never waits for a cursor as such, which may be an
 *An unknown outcome* (a connection lost or a time-out after the statement was sent) is neither success nor
 failure. The space's cursor is read once the database answers again; if it has moved beyond what was
 announced, everybody is told to pull. A statement that was cut off may still be running, so the look is
-repeated until the database must have ended it.
+repeated until the database must have ended it. That announcement has the cursor that was read and waits like
+any other: what was read may be what our own writes under way have done.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from uuid import UUID
 
 import structlog
 
-from less_sync.storage import SpaceStore, StorageError, Unavailable
+from less_sync.storage import Space, SpaceStore, StorageError, Unavailable
 from less_sync.sync.live.broker import NO_CURSOR, Broker, Build, Subscriber
 from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.presence import Presence
@@ -351,24 +352,27 @@ class Announcer:
         for space, unknown in looked_at.items():
             row = rows.get(space)
             if row is not None and row.cursor > unknown.told and self._broker.listened_to(space):
-                cursor = max(row.cursor, self._broker.cursor(space))
-                unknown.told = cursor
-                self._broker.publish(
-                    space,
-                    lambda text, row=row, cursor=cursor: pull_notification(  # type: ignore[misc]  # Build has one argument
-                        text,
-                        cursor=cursor,
-                        key_generation=row.key_generation,
-                        rewrap_epoch=row.rewrap_epoch,
-                    ),
-                    cursor=cursor,
-                )
-                log.info("told to pull after an unknown outcome", space=str(space), cursor=cursor)
+                unknown.told = max(row.cursor, self._broker.cursor(space))
+                self._tell_to_pull(space, row, unknown.told)
             unknown.looks += 1
             again = unknown.looks < len(LOOKS_S) and self._broker.listened_to(space)
             if not again and self._unknown.get(space) is unknown:
                 del self._unknown[space]
         return True
+
+    def _tell_to_pull(self, space: UUID, row: Space, cursor: int) -> None:
+        """Announce that a space was written to; behind our own writes, which may be what was read."""
+
+        def build(text: str) -> bytes:
+            return pull_notification(
+                text, cursor=cursor, key_generation=row.key_generation, rewrap_epoch=row.rewrap_epoch
+            )
+
+        order = self._orders.setdefault(space, _Order())
+        change = Change(cursor, (Notice(build),), 0)
+        self._enqueue(space, order, change, pushes=self._pushes.get(space, 0))
+        self._flush(space, order)
+        log.info("told to pull after an unknown outcome", space=str(space), cursor=cursor)
 
     # The end.
 

@@ -99,12 +99,15 @@ class Provisional:
 
 
 class _Audience:
-    """Who listens to one space, and up to which cursor they have been told."""
+    """Who listens to one space, and up to which cursor all of them have been told.
+
+    Whoever comes later may have read a higher cursor; that tells the others nothing.
+    """
 
     __slots__ = ("cursor", "spellings")
 
-    def __init__(self) -> None:
-        self.cursor = NO_CURSOR
+    def __init__(self, cursor: int) -> None:
+        self.cursor = cursor
         self.spellings: dict[Subscriber, str | None] = {}
         """Each with the spelling it subscribed under, None for the canonical one."""
 
@@ -154,7 +157,7 @@ class Broker:
         return space in self._audiences or space in self._provisional
 
     def cursor(self, space: UUID) -> int:
-        """Up to which cursor this space's subscribers have been told; `NO_CURSOR` when nobody has been."""
+        """Up to which cursor all subscribers of this space have been told; `NO_CURSOR` without any."""
         audience = self._audiences.get(space)
         return NO_CURSOR if audience is None else audience.cursor
 
@@ -177,10 +180,9 @@ class Broker:
             self._spaces.setdefault(subscriber, {})[space] = None
             audience = self._audiences.get(space)
             if audience is None:
-                audience = self._audiences[space] = _Audience()
+                audience = self._audiences[space] = _Audience(one.cursor)
             text = spaces[space]
             audience.spellings[subscriber] = None if text == str(space) else text
-            audience.cursor = max(audience.cursor, one.cursor)
             if one.hold is not None:
                 self._holds.setdefault(subscriber, {})[space] = one.hold
         provisional.release(frozenset(granted))

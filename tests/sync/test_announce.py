@@ -230,6 +230,40 @@ async def test_after_an_unknown_outcome_everybody_is_told_to_pull_if_the_cursor_
     assert cbor2.loads(frame)["params"]["key_generation"] == 3
 
 
+async def test_being_told_to_pull_waits_for_own_writes_whose_cursors_may_have_been_read(
+    house: House,
+) -> None:
+    gate, append = house.direct(5)
+    await turns()
+    house.announce.push_begun(SPACE)
+    house.announce.push_begun(SPACE)
+    house.rows.cursors[SPACE] = 7
+    house.announce.unknown(SPACE)
+    await turns(20)
+    assert house.rows.asked == 1
+    assert house.heard == []
+    gate.set_result(5)
+    await append
+    house.announce.push_ended(SPACE, told(6))
+    assert house.heard == []
+    house.announce.push_ended(SPACE, None)
+    append_5, push_6, pull = house.heard
+    assert (append_5, push_6, pull_of(pull)) == (b"append 5", b"push 6", 7)
+
+
+async def test_who_comes_late_and_reads_a_cursor_tells_the_others_nothing(house: House) -> None:
+    gate, append = house.direct(5)
+    await turns()
+    late = house.broker.prepare(Ear("late"), {SPACE: str(SPACE)})
+    house.broker.confirm(late, {SPACE: Granted(5)})  # it was committed, though the answer is not there
+    house.rows.cursors[SPACE] = 5
+    gate.set_exception(Unavailable())
+    with pytest.raises(Unavailable):
+        await append
+    await turns(20)
+    assert [pull_of(frame) for frame in house.heard] == [5]
+
+
 async def test_the_cursor_is_read_once_the_database_is_back(house: House) -> None:
     house.rows.cursors[SPACE] = 5
     house.rows.away = True

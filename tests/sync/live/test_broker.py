@@ -165,7 +165,7 @@ def test_a_person_has_a_share_of_connections_and_a_freed_place_can_be_used() -> 
     assert broker.take_place("m", connections_max=1)
 
 
-def test_the_cursor_told_is_that_of_the_latest_subscription_or_change_and_never_falls() -> None:
+def test_the_cursor_told_to_all_is_that_of_the_first_subscription_or_a_later_change_and_never_falls() -> None:
     broker, space, ear = new_broker(), uuid4(), Ear()
     assert broker.cursor(space) == NO_CURSOR
     broker.confirm(broker.prepare(ear, {space: str(space)}), {space: Granted(7)})
@@ -173,7 +173,10 @@ def test_the_cursor_told_is_that_of_the_latest_subscription_or_change_and_never_
     broker.publish(space, Press(), exclude=ear, cursor=9)
     broker.publish(space, Press())
     broker.publish(space, Press(), cursor=8)
-    assert broker.cursor(space) == 9
+    late = Ear()
+    broker.confirm(broker.prepare(late, {space: str(space)}), {space: Granted(12)})
+    assert broker.cursor(space) == 9  # who comes late knows more than the others
+    broker.unsubscribe(late, [space])
     broker.unsubscribe(ear, [space])
     assert broker.cursor(space) == NO_CURSOR
 

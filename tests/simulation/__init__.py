@@ -1,0 +1,37 @@
+"""The server under a deterministic simulation: one seed is one history, and fails the same way every time.
+
+What is real: the sockets (`ClientSocket`), sessions, dispatcher, broker, presence, mailboxes, background
+tasks, the stores, push lanes, pull readers, `PostgresPool` and asyncpg's own `Pool`. What is modelled
+stands at two seams: the transport (`line.py`) and `asyncpg.Connection` (`connection.py`, over
+`database.py`, `queries.py` and `tables.py`). Both are handed in; nothing is patched. `system.py` is the
+only module that imports the server.
+
+How a run goes (`world.py`): `script.py` draws from the seed who comes, with which limits, and what goes
+wrong; `loop.py` decides what happens next. Virtual time passes with every callback, and an outside event
+(bytes of a client, an answer of the database, a hang-up) that is due by then runs between two ready
+callbacks, as uvloop runs reads; with nothing ready, time jumps. The actors (`actor.py`) are no tasks, so
+that they never stand in the server's queue. After the play everything calms down for longer than any
+deadline, a last push is made, and what is owed must have been paid; then all leave, and what is left is
+compared with what was there before (`leftovers.py`, which measures whatever attributes there are).
+
+What must hold (`rules.py`) is judged by a `Witness` per connection, from the bytes the server writes, and
+by the world at the end. A commit is found again by its mark: 16 bytes that its author put into a DEK or a
+payload and that begin with the number of the connection.
+
+    python -m tests.simulation --seeds 20000                 # stops at the first seed that fails
+    python -m tests.simulation --seeds 2000 --keep-going     # and counts the rules that were broken
+    python -m tests.simulation --seed 154                    # replays one, with every event and frame
+    python -m tests.simulation --rules answers,cursors       # looks at these rules alone
+
+To add a rule: give it a name in `Rule`, and call `Court.charge` where it is broken. Say no more than the
+server promises: a rule that is wrong in one seed of a thousand costs more than it finds. To add trouble: a
+number in `Weather` for what happens to a statement, or a row in `world.EVENTS` for what happens at a time.
+
+To add a mutant: put the old behaviour under `mutants/` as a subclass or a function, hand it to the world in
+place of what it replaces, and let a test say which rule must be broken within how many seeds.
+
+Determinism: clock, chance and names come from `Services` and `PostgresPool`; `PYTHONHASHSEED` is fixed by
+the command; the collector is off during a run; sets decide no order. A digest over all events and all bytes
+written tells whether two runs were the same. UCANs and tokens are signed once per process, so their bytes
+differ: the digest does not see what clients send.
+"""

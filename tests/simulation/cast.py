@@ -1,0 +1,98 @@
+"""Who takes part: keys, tokens and UCANs, signed once per process and the same in every run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.simulation.system import (
+    AUDIENCE,
+    ISSUER,
+    KID,
+    Authenticator,
+    Issuer,
+    KeyFetcher,
+    Permission,
+    claims,
+    delegate,
+    encode_did_key,
+    parse_ucan,
+)
+
+WALL_START_S: Final = 1_900_000_000
+"""What the wall clock shows when a run begins."""
+LIFE_S: Final = 30 * 24 * 3600
+SHARED: Final = UUID("5a5a5a5a-0000-4000-8000-000000000001")
+"""The space that everybody shares; its root is alice's."""
+GRANTS: Final = 4
+"""UCANs that each guest has one after the other: a revoked one is replaced."""
+OWNER: Final = "alice"
+GUESTS: Final = ("bob", "carol")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One user. `grants` are texts of UCANs for the shared space, with the CID of each."""
+
+    name: str
+    token: str
+    did: str
+    mailbox: str
+    space: UUID
+    root_key: bytes
+    grants: tuple[tuple[str, str], ...]
+
+
+def _key(number: int) -> ec.EllipticCurvePrivateKey:
+    return ec.derive_private_key(1000 + number, ec.SECP256R1())
+
+
+@cache
+def issuer() -> Issuer:
+    """Who signs tokens."""
+    return Issuer(_key(0))
+
+
+@cache
+def people() -> dict[str, Person]:
+    """Everybody by name."""
+    keys = {name: _key(number) for number, name in enumerate((OWNER, *GUESTS), 1)}
+    return {name: _person(name, key, keys[OWNER]) for name, key in keys.items()}
+
+
+def _person(name: str, key: ec.EllipticCurvePrivateKey, root: ec.EllipticCurvePrivateKey) -> Person:
+    did = encode_did_key(key.public_key())
+    said = claims(
+        name, did=did, aud=AUDIENCE, iat=WALL_START_S - 60, exp=WALL_START_S + LIFE_S, jti=f"token of {name}"
+    )
+    permission = Permission.ADMIN if name == OWNER else Permission.WRITE
+    texts = [
+        delegate(
+            root,
+            audience=did,
+            permission=permission,
+            space_id=SHARED,
+            expires_at=WALL_START_S + LIFE_S,
+            nonce=bytes([number]) * 16,
+        )
+        for number in range(1 if name == OWNER else GRANTS)
+    ]
+    return Person(
+        name,
+        issuer().token(said),
+        did,
+        str(said["mailbox_id"]),
+        UUID(said["personal_space_id"]),
+        key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint),
+        tuple((text, parse_ucan(text).cid) for text in texts),
+    )
+
+
+def authenticator(now: Callable[[], float]) -> Authenticator:
+    """The real one, with the issuer's key at hand and the simulation's clock."""
+    keys = KeyFetcher({}, injected={ISSUER: {KID: issuer().key.public_key()}})
+    return Authenticator(keys, now=now)

@@ -1,0 +1,61 @@
+"""What must be as it was before anybody came: tables, counts, slots, tasks and timers of the server.
+
+Nothing is known of what the attributes mean, so nothing has to be changed here when they are: containers are
+measured, numbers and semaphores compared.
+"""
+
+import asyncio
+from collections.abc import Sized
+from typing import Final
+
+from tests.simulation.loop import SimulatedLoop
+
+_IGNORED: Final = frozenset({"_tasks", "_tickets"})
+"""Tasks of held-up pushes, which are counted by themselves; and a counter."""
+
+
+class Leftovers:
+    """Remembers a state, and tells what differs from it later."""
+
+    def __init__(self, loop: SimulatedLoop, objects: list[object]) -> None:
+        self._loop = loop
+        self._objects = objects
+        self._before = self._measure()
+        self._tasks = self._task_names()
+
+    def since_start(self) -> list[str]:
+        """Differences while the server still runs."""
+        found = [
+            f"{what} is {now}, was {self._before[what]}"
+            for what, now in self._measure().items()
+            if now != self._before[what]
+        ]
+        if self._task_names() != self._tasks:
+            found.append(f"tasks are {self._task_names()}, were {self._tasks}")
+        return found
+
+    def at_end(self) -> list[str]:
+        """What is left when the server has stopped."""
+        tasks = [f"task {name} is left" for name in self._task_names()]
+        return tasks + [f"timer {handle!r} is left" for handle in self._loop.timers()]
+
+    def _task_names(self) -> list[str]:
+        return sorted(getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks(self._loop))
+
+    def _measure(self) -> dict[str, object]:
+        return {
+            f"{type(one).__name__}.{name}": size
+            for one in self._objects
+            for name, value in vars(one).items()
+            if name not in _IGNORED and (size := _size(value)) is not None
+        }
+
+
+def _size(value: object) -> object:
+    if isinstance(value, asyncio.Semaphore):
+        return value._value
+    if isinstance(value, bool | int):
+        return value
+    if isinstance(value, Sized) and not isinstance(value, str | bytes):
+        return len(value)
+    return None

@@ -1,0 +1,306 @@
+"""The named queries of `storage/sql`, each as a function over `Tables`. Anything else is refused."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from tests.simulation.system import QUERIES, Caller
+from tests.simulation.tables import InvitationRow, Row, Tables, space_row
+
+Args = Sequence[Any]  # Any: what the stores pass to the driver
+Query = Callable[[Tables, Args], list[Row]]
+
+BIGGEST: Final = 2**63 - 1
+NAMES: Final = {query.text: name for name, query in QUERIES.items()}
+"""The name of each query by its text."""
+
+
+def locked(name: str, args: Args) -> list[UUID]:
+    """The spaces whose rows a query locks, in its order."""
+    if name == "push_batch":
+        return list(dict.fromkeys(args[0]))
+    return [args[0]] if name in LOCKING else []
+
+
+LOCKING: Final = frozenset({"push", "append_member", "revoke", "advance_epoch", "complete_rewrap", "rewrap"})
+WRITING: Final = LOCKING | {
+    "push_batch",
+    "create_space",
+    "get_or_create_space",
+    "create_invitation",
+    "delete_invitation",
+    "take_rate",
+    "undo_rate",
+}
+"""What leaves something behind when its answer is lost."""
+
+
+def _push(tables: Tables, args: Args) -> list[Row]:
+    space, ids, expected, blobs, deks, client, cids, min_epoch, local_only = args
+    return [tables.push(space, ids, expected, blobs, deks, Caller(client, cids, local_only), min_epoch)]
+
+
+def _push_batch(tables: Tables, args: Args) -> list[Row]:
+    ids, expected, blobs, deks, cids = args[8:]
+    rows: list[Row] = []
+    for space, client, local_only, min_epoch, first, last, first_cid, last_cid in zip(*args[:8], strict=True):
+        part = slice(first - 1, last)
+        own = cids[first_cid - 1 : last_cid] if last_cid >= first_cid else None
+        caller = Caller(client, own, local_only)
+        rows.append(tables.push(space, ids[part], expected[part], blobs[part], deks[part], caller, min_epoch))
+    return rows
+
+
+# Pulls.
+
+
+def _entries(tables: Tables, space: UUID, above: int, *, tombstones: bool) -> list[Row]:
+    """In the columns of a pulled row, in order."""
+    rows: list[tuple[Any, ...]] = [
+        (1, r.cursor, id, r.blob, r.dek, None, None, None, r.blob is None)
+        for id, r in tables.records.items()
+        if r.space == space and r.cursor > above and (tombstones or r.blob is not None)
+    ]
+    rows += [
+        (2, m.cursor, None, m.payload, m.entry_hash, m.prev_hash, None, m.chain_seq, False)
+        for m in tables.members.get(space, ())
+        if m.cursor > above
+    ]
+    rows += [
+        (3, f.cursor, id, None, f.dek, None, f.record, f.size, False)
+        for (where, id), f in tables.files.items()
+        if where == space and f.cursor > above
+    ]
+    rows.sort(key=lambda row: (row[1], row[0], row[2] or UUID(int=0)))
+    return list(rows)
+
+
+def _cut(row: tuple[Any, ...], bytes_max: int, *, length: bool) -> Row:
+    """Leave out a value that is too long."""
+    kind, cursor, id, b1, b2, b3, rid, n, deleted = row
+    if b1 is None or len(b1) <= bytes_max:
+        return row
+    return -kind, cursor, id, None, b2, b3, rid, len(b1) if length and kind == 1 else n, deleted
+
+
+def _meta(tables: Tables, space: UUID) -> Row:
+    row = tables.spaces[space]
+    return row.cursor, row.key_generation, row.rewrap_epoch, row.root_public_key is not None
+
+
+def _pull_first(tables: Tables, args: Args) -> list[Row]:
+    space, since, limit, bytes_max = args
+    if space not in tables.spaces:
+        return []
+    meta = _meta(tables, space)
+    rows = _entries(tables, space, since, tombstones=since != 0)[:limit]
+    return [(*_cut(row, bytes_max, length=False), *meta) for row in rows] or [(*(None,) * 9, *meta)]
+
+
+def _pull_meta(tables: Tables, args: Args) -> list[Row]:
+    return [_meta(tables, args[0])] if args[0] in tables.spaces else []
+
+
+def _pull_all(tables: Tables, args: Args) -> list[Row]:
+    space, above, since, bytes_max = args
+    rows = _entries(tables, space, above, tombstones=since != 0)
+    return [_cut(row, bytes_max, length=True) for row in rows]
+
+
+def _pull_page(tables: Tables, args: Args) -> list[Row]:
+    space, cursor, since, bytes_max, id, cursor_max, limit = args
+    rows = [
+        row
+        for row in _entries(tables, space, cursor - 1, tombstones=since != 0)
+        if row[1] <= cursor_max and (row[1] > cursor or (row[2] is not None and row[2] > id))
+    ]
+    return [_cut(row, bytes_max, length=True) for row in rows[:limit]]
+
+
+def _pull_legacy(tables: Tables, args: Args) -> list[Row]:
+    space, bytes_max, kind, id, number, limit = args
+
+    def place(row: tuple[Any, ...]) -> tuple[int, UUID, int]:
+        return row[0], row[2] or UUID(int=0), row[7] if row[0] == 2 else 0
+
+    rows = [row for row in _entries(tables, space, -1, tombstones=True) if row[1] == 0 and row[0] != 1]
+    rows = sorted((row for row in rows if place(row) > (kind, id, number)), key=place)
+    return [_cut(row, bytes_max, length=False) for row in rows[:limit]]
+
+
+def _pull_blobs(tables: Tables, args: Args) -> list[Row]:
+    space, ids = args
+    found = ((id, tables.records.get(id)) for id in ids)
+    return [(id, r.cursor, r.blob) for id, r in found if r is not None and r.space == space]
+
+
+def _pull_payload(tables: Tables, args: Args) -> list[Row]:
+    return [(m.payload,) for m in tables.members.get(args[0], ()) if m.chain_seq == args[1]]
+
+
+# Spaces with what is read beside them.
+
+
+def _get_spaces(tables: Tables, args: Args) -> list[Row]:
+    return [space_row(tables.spaces[id]) for id in dict.fromkeys(args[0]) if id in tables.spaces]
+
+
+def _read_spaces(tables: Tables, args: Args) -> list[Row]:
+    rows: list[Row] = [(*row, None) for row in _get_spaces(tables, args)]
+    rows += [
+        (space, *(None,) * 8, cid)
+        for space, cid in zip(args[1], args[2], strict=True)
+        if (space, cid) in tables.revoked
+    ]
+    return rows
+
+
+def _with_space(
+    tables: Tables, space: UUID, cids: Sequence[str], entries: Iterable[Row], width: int
+) -> list[Row]:
+    row = tables.spaces.get(space)
+    revoked = [cid for cid in cids if (space, cid) in tables.revoked]
+    head: list[Row] = [] if row is None else [(*space_row(row), revoked, *(None,) * width)]
+    return head + [(*(None,) * 10, *entry) for entry in entries]
+
+
+def _list_members(tables: Tables, args: Args) -> list[Row]:
+    space, since, cids = args
+    entries = [
+        (m.chain_seq, m.cursor, m.prev_hash, m.entry_hash, m.payload)
+        for m in tables.members.get(space, ())
+        if m.chain_seq > since
+    ]
+    return _with_space(tables, space, cids, entries, 5)
+
+
+def _deks(files: bool) -> Query:
+    def page(tables: Tables, args: Args) -> list[Row]:
+        space, cursor, id, cursor_max, limit, bytes_max, cids = args
+        highest = BIGGEST if cursor_max is None else cursor_max
+        found = sorted(
+            (at, key, dek)
+            for key, (dek, at) in tables.deks(files, space).items()
+            if dek is not None and (at, key) > (cursor, id) and at <= highest
+        )
+        taken = found[:limit]
+        if files and taken:
+            taken += [entry for entry in found[limit:] if entry[0] == taken[-1][0]]
+        total, entries = 0, []
+        for at, key, dek in taken:
+            if total >= bytes_max:
+                break
+            total += len(dek)
+            entries.append((key, dek, at))
+        return _with_space(tables, space, cids, entries, 3)
+
+    return page
+
+
+# Invitations, rates and what is left.
+
+
+def _described(row: InvitationRow) -> Row:
+    return row.id, row.payload, row.created_at, row.expires_at
+
+
+def _mailbox(tables: Tables, mailbox: str) -> list[InvitationRow]:
+    now = tables.time()
+    rows = [row for row in tables.invitations.values() if row.mailbox == mailbox and row.expires_at > now]
+    return sorted(rows, key=lambda row: (row.created_at, row.id))
+
+
+def _page(rows: Iterable[InvitationRow], limit: int, bytes_max: int) -> list[Row]:
+    total, page = 0, list[Row]()
+    for row in rows:
+        if len(page) >= limit or total >= bytes_max:
+            break
+        total += len(row.payload)
+        page.append(_described(row))
+    return page
+
+
+def _list_invitations(tables: Tables, args: Args) -> list[Row]:
+    mailbox, limit, bytes_max = args
+    return _page(_mailbox(tables, mailbox), limit, bytes_max)
+
+
+def _list_invitations_after(tables: Tables, args: Args) -> list[Row]:
+    mailbox, limit, bytes_max, after = args
+    last = tables.invitations.get(after)
+    if last is None or last.mailbox != mailbox:
+        return []
+    rows = [r for r in _mailbox(tables, mailbox) if (r.created_at, r.id) > (last.created_at, last.id)]
+    return _page(rows, limit, bytes_max)
+
+
+def _get_invitation(tables: Tables, args: Args) -> list[Row]:
+    row = tables.invitations.get(args[0])
+    if row is None or row.mailbox != args[1] or row.expires_at <= tables.time():
+        return []
+    return [_described(row)]
+
+
+def _delete_invitation(tables: Tables, args: Args) -> list[Row]:
+    row = tables.invitations.get(args[0])
+    if row is None or row.mailbox != args[1]:
+        return []
+    del tables.invitations[row.id]
+    return [(row.id,)]
+
+
+def _purge_invitations(tables: Tables, args: Args) -> list[Row]:
+    now = tables.time()
+    expired = [id for id, row in tables.invitations.items() if row.expires_at < now][: args[0]]
+    for id in expired:
+        del tables.invitations[id]
+    return [(1,)] * len(expired)
+
+
+def _purge_rates(tables: Tables, args: Args) -> list[Row]:
+    oldest = tables.time() - timedelta(seconds=args[2])
+    over = [place for place, row in tables.rates.items() if row.created_at < oldest][: args[0]]
+    for place in over:
+        del tables.rates[place]
+    return [(1,)] * len(over)
+
+
+def _called(method: Callable[..., Row], count: int) -> Query:
+    """A function that takes so many arguments, then the caller's three."""
+    return lambda tables, args: [method(tables, *args[:count], Caller(*args[count:]))]
+
+
+MODELLED: Final[dict[str, Query]] = {
+    "push": _push,
+    "push_batch": _push_batch,
+    "pull_first": _pull_first,
+    "pull_meta": _pull_meta,
+    "pull_all": _pull_all,
+    "pull_page": _pull_page,
+    "pull_legacy": _pull_legacy,
+    "pull_blobs": _pull_blobs,
+    "pull_payload": _pull_payload,
+    "ping": lambda tables, args: [(1,)],
+    "get_spaces": _get_spaces,
+    "read_spaces": _read_spaces,
+    "create_space": lambda tables, args: tables.create_space(*args),
+    "get_or_create_space": lambda tables, args: tables.get_or_create(*args),
+    "append_member": _called(Tables.append, 5),
+    "list_members": _list_members,
+    "revoke": _called(Tables.revoke, 2),
+    "advance_epoch": _called(Tables.advance, 3),
+    "complete_rewrap": _called(Tables.complete, 2),
+    "record_deks": _deks(False),
+    "file_deks": _deks(True),
+    "rewrap": _called(Tables.rewrap, 5),
+    "create_invitation": lambda tables, args: [tables.invite(*args)],
+    "list_invitations": _list_invitations,
+    "list_invitations_after": _list_invitations_after,
+    "get_invitation": _get_invitation,
+    "delete_invitation": _delete_invitation,
+    "purge_invitations": _purge_invitations,
+    "take_rate": lambda tables, args: [tables.take_rate(*args)],
+    "undo_rate": lambda tables, args: tables.undo_rate(*args),
+    "purge_rates": _purge_rates,
+}
