@@ -139,7 +139,7 @@ def _verify(rows: list[Row], known: Catalog) -> None:
                 f"migration {row.version} was previously applied but is missing in the resolved migrations"
             )
     for row in rows:
-        if row.checksum != known[row.version].checksum:
+        if not known[row.version].is_recorded_as(row.checksum):
             raise refused(f"migration {row.version} was previously applied but has been modified")
 
 
