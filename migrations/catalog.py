@@ -34,7 +34,7 @@ SHARED_CHECKSUMS: Final = {
     12: "996a8e1d879ea06badd3e4dfb44ad7a01d0574914c77714d41ac2420e1bda629e4aea7dfcf63ab9df6e5ce1611a6891c",
 }
 """SHA-384 of the existing server's files, which it compares at every start. Our files differ in wording,
-so these are constants (operations chapter 16.2)."""
+so these are constants (docs/storage.md 11.3)."""
 
 BASELINE_CHECKSUM: Final = bytes.fromhex(
     "aae8cfdce9b5529ad0cb3eb2e121ea793dd4532749b1bd9f091c1eb3c8ee7d28a00af564ee11493de4c9be12061f9037"
