@@ -24,7 +24,7 @@ DEPTH_MAX: Final = 64
 """Containers and tags around an item, the outermost included."""
 
 ODD_FRAME_ITEMS_MAX: Final = 65_536
-"""An eighth of what a frame may have that the fast decoder reads, since an item takes eight times as long."""
+"""A twelfth of what a frame may have that the fast decoder reads: an item takes eight times as long here."""
 
 
 class Refused:
