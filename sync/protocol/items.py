@@ -20,8 +20,8 @@ from typing import Final
 from less_sync.sync.protocol.cbor import ARRAY, BYTES, MAP, SIMPLE, TAG, TEXT
 
 FRAME_ITEMS_MAX: Final = 786_432
-"""Three for each sixteen bytes of a frame of 4 MiB: room for one record more than a push may have, the shortest
-there are, which count for seven each, so that it hears `payload_too_large` and is not cut off."""
+"""Three for each sixteen bytes of a frame of 4 MiB: room for one record more than a push may have, the
+shortest there are, which count for seven each, so that it hears `payload_too_large` and is not cut off."""
 
 CONTAINER_ITEMS: Final = 3
 """An array, a map, a tag and a simple value without a meaning count for so many. Each is an object of its own
