@@ -234,7 +234,8 @@ class RevocationStore(Protocol):
 
 class RateLimitStore(Protocol):
     async def take(self, action: str, actor_hash: str, *, window_s: int, slots_max: int) -> RateSlot | None:
-        """Take one of `slots_max` slots that an actor has for an action within `window_s`; None if all are taken.
+        """Take one of `slots_max` slots that an actor has for an action within `window_s`; None if all are
+        taken.
 
         One round trip, and exact however many take at once, in whatever process.
 
