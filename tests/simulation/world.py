@@ -28,7 +28,6 @@ from tests.simulation.system import (
     CLIENT_PATH,
     ClientSocket,
     PostgresPool,
-    PostgresPullStore,
     PushLanes,
     Services,
     UpgradeRequest,
@@ -194,7 +193,7 @@ class World:
     def _run(self) -> None:
         loop = self.loop
         loop.run_until_complete(self._start())
-        self._leftovers = Leftovers(loop, self._shared_state())
+        self._leftovers = Leftovers(loop, [self.services, self._socket.pipelined])
         self._play()
         self._calm_down()
         self._leave()
@@ -236,20 +235,6 @@ class World:
         self._background = self.loop.create_task(run_background(services, maintenance_interval_s=3600.0))
         self.tables.create(SHARED, "", self.people[OWNER].root_key)
         await asyncio.sleep(0)
-
-    def _shared_state(self) -> list[object]:
-        services = self.services
-        pulls = services.pulls
-        assert isinstance(pulls, PostgresPullStore)
-        return [
-            services.sessions,
-            services.broker,
-            services.presence,
-            services.mailboxes,
-            services.announce,
-            self._lanes,
-            pulls,
-        ]
 
     def _play(self) -> None:
         script, loop = self.script, self.loop
