@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import structlog
 
@@ -159,24 +159,15 @@ def _identity_hash_key(settings: Settings) -> bytes | None:
         raise CommandError(str(error)) from error
 
 
-@runtime_checkable
-class FetchesAhead(Protocol):
-    """An authenticator that can fetch every issuer's key set before a token asks for it."""
-
-    async def warm_up(self) -> None:
-        """Fetch each once, and say in the log which could not be had."""
-
-
 async def fetch_issuer_keys(services: Services) -> None:
     """Fetch the issuers' key sets, so that the first client of each does not wait and a wrong URL shows.
 
     Nothing depends on it: a key set that is missing is fetched when a token asks for it.
     """
-    if isinstance(services.authenticator, FetchesAhead):
-        try:
-            await services.authenticator.warm_up()
-        except Exception:
-            _log.exception("fetching the key sets of issuers ahead failed")
+    try:
+        await services.authenticator.prefetch()
+    except Exception:
+        _log.exception("fetching the key sets of issuers ahead failed")
 
 
 @asynccontextmanager

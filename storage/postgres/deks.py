@@ -51,15 +51,21 @@ class PostgresDekStore:
 
     async def page(self, kind: DekKind, space: Space, after: DekRow) -> Sequence[DekRow]:
         """Read the page of a listing that follows entry `after`."""
-        id, _, cursor = after
-        found = split_space(await self._fetch(kind, space.id, cursor, id, space.cursor, ()))
+        after_id, _, cursor = after
+        found = split_space(await self._fetch(kind, space.id, cursor, after_id, space.cursor, ()))
         return [] if found is None else _entries(found[2])
 
     async def _fetch(
-        self, kind: DekKind, space: UUID, cursor: int, id: UUID, cursor_max: int | None, cids: Sequence[str]
+        self,
+        kind: DekKind,
+        space: UUID,
+        cursor: int,
+        after: UUID,
+        cursor_max: int | None,
+        cids: Sequence[str],
     ) -> "list[asyncpg.Record]":
         rows, size = self._page_rows, self._page_bytes
-        return await self._pool.fetch(_LISTING[kind], space, cursor, id, cursor_max, rows, size, cids)
+        return await self._pool.fetch(_LISTING[kind], space, cursor, after, cursor_max, rows, size, cids)
 
     def full(self, page: Sequence[DekRow]) -> bool:
         """Whether more may follow a page."""
@@ -166,6 +172,7 @@ def _distinct(
     distinct = dict(zip(ids, deks, strict=True))
     if len(distinct) == len(ids):
         return ids, deks
-    if any(distinct[id][:_EPOCH_BYTES] != dek[:_EPOCH_BYTES] for id, dek in zip(ids, deks, strict=True)):
+    epochs = {row_id: dek[:_EPOCH_BYTES] for row_id, dek in distinct.items()}
+    if any(epochs[row_id] != dek[:_EPOCH_BYTES] for row_id, dek in zip(ids, deks, strict=True)):
         return ids, deks
     return list(distinct), list(distinct.values())

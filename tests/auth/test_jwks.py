@@ -237,3 +237,15 @@ def test_failure_leaves_keys_and_their_age() -> None:
 
 def test_cache_shows_no_keys() -> None:
     assert "keys" not in repr(FRESH)
+
+
+def test_an_empty_bucket_says_when_the_next_fetch_may_begin() -> None:
+    policy = JwksPolicy(forced_fetches=2, forced_refill_s=10)
+    cache = KeyCache()
+    assert (cache.ever_fetched, cache.forced_in_s(policy, 0)) == (False, 0)
+    cache = cache.after_success({}, 0).after_forced_start(policy, 0)
+    assert (cache.ever_fetched, cache.forced_in_s(policy, 0)) == (True, 0)
+    cache = cache.after_forced_start(policy, 0)
+    assert [round(cache.forced_in_s(policy, now_s), 6) for now_s in (0, 4, 10, 11)] == [10, 6, 0, 0]
+    assert cache.decide("x", policy, 9.9) is KeyDecision.UNKNOWN
+    assert cache.decide("x", policy, 10) is KeyDecision.FETCH

@@ -205,6 +205,12 @@ async def test_issuers_need_not_be_reachable_at_start(database_url: str, tmp_pat
         assert (await health(running)).status == 200
         assert said(running, '"msg":"rate limiting is disabled: IDENTITY_HASH_KEY is not set"')
         assert not said(running, "mint a token")
+        await until(lambda: said(running, '"msg":"key set not fetched","issuer":"http://127.0.0.1:1"'))
+        listening, failed = (
+            next(number for number, line in enumerate(running.output) if text in line)
+            for text in ("server listening", "key set not fetched")
+        )
+        assert listening < failed
         assert not (tmp_path / "postgres").exists()
 
 
@@ -327,7 +333,7 @@ class Ahead(Authenticator):
         self.steps: list[str] = []
         self.began = asyncio.Event()
 
-    async def warm_up(self) -> None:
+    async def prefetch(self) -> None:
         """Note that it began, then fail or go on until it is cancelled."""
         port = (await self.address).port
         response = await fetch(port, "GET", "/health")
