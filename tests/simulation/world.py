@@ -22,13 +22,13 @@ from tests.simulation.leftovers import Leftovers
 from tests.simulation.line import MARKS_SCALE, Line
 from tests.simulation.logs import captured
 from tests.simulation.loop import SimulatedLoop
+from tests.simulation.parts import Parts
 from tests.simulation.rules import ALL, Court, Rule, Violation
 from tests.simulation.script import Script, write_script
 from tests.simulation.system import (
     CLIENT_PATH,
     ClientSocket,
     PostgresPool,
-    PushLanes,
     Services,
     UpgradeRequest,
     build_services,
@@ -105,6 +105,7 @@ class World:
 
     Args:
         trace: told every outside event, for whoever looks at a failure.
+        parts: what to put in place of the server's own.
     """
 
     def __init__(
@@ -114,9 +115,11 @@ class World:
         rules: frozenset[Rule] = ALL,
         trace: Callable[[str], None] | None = None,
         script: Script | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.seed = seed
         self._chance = random.Random(seed)
+        self._parts = parts or Parts()
         self.script = script or write_script(self._chance)
         self.weights = self.script.weights
         self.people = people()
@@ -215,7 +218,7 @@ class World:
         self._pool = await PostgresPool.open(
             "postgres://model", max_connections=6, connect=self.database.connect, chance=chance
         )
-        self._lanes = await PushLanes.start(self._pool)
+        self._lanes = await self._parts.lanes.start(self._pool)
         self._authenticator = authenticator(self.wall)
         services = build_services(
             self._pool,
@@ -230,8 +233,10 @@ class World:
         services.now = self.wall
         services.new_id = lambda: str(UUID(int=chance.getrandbits(128), version=4))
         services.enforce_token_expiry = self.script.enforce_token_expiry
+        services.announce = self._parts.announcer(services)
+        services.rates = self._parts.rates(services)
         self.services: Services = services
-        self._socket = websocket_protocol(services)
+        self._socket = websocket_protocol(services, {CLIENT_PATH: self._parts.sessions(services)})
         self._background = self.loop.create_task(run_background(services, maintenance_interval_s=3600.0))
         self.tables.create(SHARED, "", self.people[OWNER].root_key)
         await asyncio.sleep(0)
