@@ -6,7 +6,7 @@
 -- The functions carry the search_path of the migration (several deployments may share a database)
 -- and a version suffix: a changed function is a new name, so servers of two releases can run at once.
 
--- Push (storage chapter 7.2). Locks the row of the space FOR NO KEY UPDATE: excludes every other
+-- Push (docs/storage.md 4.1). Locks the row of the space FOR NO KEY UPDATE: excludes every other
 -- writer of the space, those of the existing servers included, but not foreign-key checks.
 -- The planner settings keep every lookup on the primary key, whatever the statistics say: a plan made
 -- while the tables were empty stays with the session. Rows are inserted in id order so that two
@@ -88,7 +88,7 @@ BEGIN
   status := 0;
 END $$;
 
--- The row of a space, created for `p_client` if there is none (storage chapter 7.3); with NULL nothing
+-- The row of a space, created for `p_client` if there is none (docs/storage.md 5.1); with NULL nothing
 -- is created, and a missing space is a row of NULLs. `created` tells the one caller that made the row.
 -- The primary key settles the race; the loop ends because rows of `spaces` are never deleted, so a lost
 -- race is followed by a select that finds the winner's row.

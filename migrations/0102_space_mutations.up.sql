@@ -35,7 +35,7 @@ BEGIN
     ELSE 0 END;
 END $$;
 
--- Append one entry to the membership log (storage chapter 5.5). The version is compared before the chain.
+-- Append one entry to the membership log (docs/storage.md 5.2). The version is compared before the chain.
 -- `version` is the log's after the call, that of the entry if it was appended; 0 unless the row was read.
 -- status: 1 `p_expected` is not the log's version, 3 `p_prev` is not the hash of the last entry.
 CREATE FUNCTION lsync_append_member_v1(
@@ -61,11 +61,11 @@ BEGIN
   UPDATE spaces x SET cursor = new_cursor, metadata_version = version WHERE x.id = p_space;
 END $$;
 
--- Replace wrapped DEKs of records, or of files, all or none (storage chapter 5.7); cursors do not move.
+-- Replace wrapped DEKs of records, or of files, all or none (docs/storage.md 5.4); cursors do not move.
 -- Ids must not repeat; a NULL id names no row. `bad_epoch`, `missing` and `changed` are the positions, from 1,
 -- of the first DEK whose epoch is not the space's, of the first id without a row in this space, and of the
 -- first row that was written after `p_read_cursor` and is not at the epoch yet. With `p_read_cursor`, rows
--- that are at the epoch already keep their DEK (protocol G32). Rows are looked up by primary key.
+-- that are at the epoch already keep their DEK (docs/protocol.md 7.16). Rows are looked up by primary key.
 -- status: 1 one of the positions is set, and nothing was written.
 CREATE FUNCTION lsync_rewrap_v1(
   p_space uuid, p_files boolean, p_ids uuid[], p_deks bytea[], p_read_cursor bigint DEFAULT NULL,
@@ -114,7 +114,7 @@ BEGIN
   END IF;
 END $$;
 
--- Move a space to the epoch after its current one and mark its re-wrapping as pending (storage chapter 5.6).
+-- Move a space to the epoch after its current one and mark its re-wrapping as pending (docs/storage.md 5.3).
 -- `current` and `rewrap` are the state after the call, which on a conflict is the one that decided.
 -- status: 1 `p_epoch` is not the successor, or a re-wrapping is pending.
 CREATE FUNCTION lsync_advance_epoch_v1(
@@ -139,7 +139,7 @@ BEGIN
   current := p_epoch; rewrap := p_epoch;
 END $$;
 
--- Declare the re-wrapping of a space for an epoch complete (storage chapter 5.6). `stale` counts the DEKs of
+-- Declare the re-wrapping of a space for an epoch complete (docs/storage.md 5.3). `stale` counts the DEKs of
 -- records and files that carry another epoch than the space's; it is for logs alone and refuses nothing, so it
 -- is counted before the lock is taken: in a large space that takes long enough to hold up its writers.
 -- status: 1 this epoch's re-wrapping is not pending.
@@ -167,7 +167,7 @@ BEGIN
   UPDATE spaces x SET rewrap_epoch = NULL WHERE x.id = p_space;
 END $$;
 
--- Revoke a delegation by its CID (storage chapter 5.8); again changes nothing. Under the lock of the space's
+-- Revoke a delegation by its CID (docs/storage.md 5.5); again changes nothing. Under the lock of the space's
 -- row, which every mutation checks revocations under: once this has returned, nobody writes by that CID.
 CREATE FUNCTION lsync_revoke_v1(
   p_space uuid, p_cid text,
@@ -186,7 +186,7 @@ BEGIN
     ON CONFLICT (space_id, ucan_cid) DO NOTHING;
 END $$;
 
--- Take one of `p_max` slots of an actor for an action in the last `p_window_s` seconds (storage chapter 7.3).
+-- Take one of `p_max` slots of an actor for an action in the last `p_window_s` seconds (docs/storage.md 5.7).
 -- The transaction's advisory lock makes callers of one action and actor take turns; the next one's statements
 -- see this one's row. By the clock, not by the transaction's start: that is before the wait for the lock.
 -- `row_id` and `taken_at` name the row, so that the slot can be given back.

@@ -34,12 +34,18 @@ SHARED_CHECKSUMS: Final = {
     12: "996a8e1d879ea06badd3e4dfb44ad7a01d0574914c77714d41ac2420e1bda629e4aea7dfcf63ab9df6e5ce1611a6891c",
 }
 """SHA-384 of the existing server's files, which it compares at every start. Our files differ in wording,
-so these are constants (operations chapter 16.2)."""
+so these are constants (docs/storage.md 11.3)."""
 
 BASELINE_CHECKSUM: Final = bytes.fromhex(
     "aae8cfdce9b5529ad0cb3eb2e121ea793dd4532749b1bd9f091c1eb3c8ee7d28a00af564ee11493de4c9be12061f9037"
 )
 """Version 1 of the existing server's audited baseline, whose file created everything and dropped it again."""
+
+FORMER_CHECKSUMS: Final = {
+    101: "74d4606e5fd5fc8c76661c40c8c51c8677c97bd191c78dd959211f7d56e62a9ba0aa5d7bb41a51554f2fd5bf10ee4d12",
+    102: "00742045dede27d4f38215846ed4f66c3ecd8d32627aa201f495fa51afcd1d0d7854fcbce977d86e51f2a81f529c908f",
+}
+"""Of up files of our own before their comments were reworded; the statements are the same."""
 
 _UP_NAME: Final = re.compile(r"(\d+)_([a-z0-9_]+)\.up\.sql")
 
@@ -54,6 +60,12 @@ class Migration:
     down: str
     checksum: bytes
     """SHA-384, 48 bytes: of the existing server's file for shared versions, else of the up file."""
+    former_checksum: bytes | None = None
+    """What databases may have recorded that were migrated before the file's comments were reworded."""
+
+    def is_recorded_as(self, checksum: bytes | None) -> bool:
+        """Whether a database that recorded this checksum has applied this migration."""
+        return checksum is not None and checksum in (self.checksum, self.former_checksum)
 
     @property
     def shared(self) -> bool:
@@ -104,4 +116,12 @@ def _read(path: Path) -> Migration:
     else:
         raise ValueError(f"version {version} belongs to the existing servers")
     down = path.with_name(f"{match[1]}_{name}.down.sql").read_text(encoding="utf-8")
-    return Migration(version=version, name=name, up=up.decode(), down=down, checksum=checksum)
+    former = FORMER_CHECKSUMS.get(version)
+    return Migration(
+        version=version,
+        name=name,
+        up=up.decode(),
+        down=down,
+        checksum=checksum,
+        former_checksum=None if former is None else bytes.fromhex(former),
+    )

@@ -64,7 +64,7 @@ async def close(connection: Connection) -> None:
 
 
 def lock_key(database: str) -> int:
-    """The key of the existing server's migration lock (storage chapter 2.1), as signed 64-bit."""
+    """The key of the existing server's migration lock (docs/storage.md 11.2), as signed 64-bit."""
     key = _LOCK_FACTOR * zlib.crc32(database.encode())
     return (key + 2**63) % 2**64 - 2**63
 

@@ -59,7 +59,7 @@ def worded(error: asyncpg.PostgresError) -> str:
 
 
 def refused(detail: str) -> MigrationError:
-    """The error for a database that is not in a state to migrate (storage chapter 2)."""
+    """The error for a database that is not in a state to migrate (docs/migrations.md)."""
     return MigrationError(f"migration error: {detail}")
 
 

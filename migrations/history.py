@@ -77,7 +77,7 @@ async def relation_exists(connection: Connection, name: str) -> bool:
 
 
 async def read(connection: Connection, catalog: Catalog) -> History:
-    """Find out what was applied, and refuse what cannot be trusted (storage chapter 2.4, steps 1-4).
+    """Find out what was applied, and refuse what cannot be trusted (docs/storage.md 11.1, checks 1 to 4).
 
     Reads only.
 
@@ -126,7 +126,7 @@ async def _read_own(connection: Connection, catalog: Catalog) -> dict[int, datet
 
 
 def _verify(rows: list[Row], known: Catalog) -> None:
-    """The existing server's checks in its order and words (storage chapter 2.1)."""
+    """The existing server's checks in its order and words (docs/storage.md 11.1)."""
     for row in rows:
         if not row.success:
             raise refused(
@@ -139,7 +139,7 @@ def _verify(rows: list[Row], known: Catalog) -> None:
                 f"migration {row.version} was previously applied but is missing in the resolved migrations"
             )
     for row in rows:
-        if row.checksum != known[row.version].checksum:
+        if not known[row.version].is_recorded_as(row.checksum):
             raise refused(f"migration {row.version} was previously applied but has been modified")
 
 

@@ -2,7 +2,7 @@
 
 Rows written before migration 10 kept cursor 0, and a pull delivers what is above the cursor it was given: no
 client ever sees them. Nobody can say where they belonged, so they come last: clients get them with their next
-pull. Never done automatically (storage chapter 8, S4).
+pull. Never done automatically (docs/storage.md 2).
 """
 
 from collections.abc import Callable

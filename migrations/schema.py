@@ -135,7 +135,7 @@ def _table_difference(table: str, found: Table, wanted: Table) -> str | None:
 
 
 async def check(connection: Connection, version: int) -> None:
-    """Refuse tables that are not what shared migration `version` leaves behind (storage chapter 2.4, step 5).
+    """Refuse tables that are not what shared migration `version` leaves: check 5 of docs/storage.md 11.1.
 
     Raises:
         MigrationError: `migration error: schema differs at {object}`.

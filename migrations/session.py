@@ -54,7 +54,7 @@ async def reading(url: str) -> AsyncIterator[Connection]:
 
 
 async def verified(connection: Connection, known: Catalog) -> History:
-    """The history, after all checks of storage chapter 2.4: of what is recorded and of the tables."""
+    """The history, after all checks of docs/storage.md 11.1: of what is recorded and of the tables."""
     past = await history.read(connection, known)
     await schema.check(connection, past.shared_last)
     return past

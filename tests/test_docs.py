@@ -1,5 +1,6 @@
 """docs/protocol.md says what the code does, and every reference to a section of docs/ leads somewhere."""
 
+import ast
 import re
 from pathlib import Path
 from types import NoneType
@@ -285,8 +286,57 @@ def test_every_reference_of_a_page_to_its_own_sections_resolves(name: str) -> No
 def test_references_are_recognised_in_all_the_forms_they_take() -> None:
     page = "docs/" + "tokens.md"
     assert dangling(f"see {page} 3.2 and 7.3, and {page}") == []
-    assert dangling(f"# see {page}\n    # 99.1 for more") == ["tokens 99.1"]
+    assert dangling(f"# see {page}\n    # 99.1 for more") == ["tokens " + "99.1"]
     assert dangling(f"-- {page}\n-- 3.2, 99.2") == ["tokens 99.2"]
     assert dangling("[a page](" + "protocol.md) 99") == ["protocol 99"]
     assert dangling("docs/" + "settings.md 1.1") == ["settings 1.1"]
     assert dangling("docs/" + "nowhere.md") == ["nowhere"]
+
+
+# What stands outside the repository cannot be looked up by whoever reads the code.
+
+OUTSIDE = re.compile(
+    r"""
+      \bchapters?\b | \bspec(?:ification)?\b | \bERRATA\b | \bFACTS\b | \bDESIGN\b
+    | \bG\d{1,2}\b | \bgap\ [A-Z]\d
+    | (?<!docs/)\b(?:protocol|auth|storage|operations|tokens)(?:\.md)?\ \d
+    | \bbehaviours?\ \d | \(\d{1,2}\.\d{1,2}\)
+    """,
+    re.VERBOSE,
+)
+
+
+def remarks(path: Path) -> str:
+    """The comments of a source file, and of Python its docstrings, broken lines joined."""
+    source = path.read_text()
+    found = re.findall(r"(?:^|\s)(?:#|--) (.*)", source)
+    if path.suffix == ".py":
+        strings = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Expr))
+        found += [str(node.value) for node in strings if isinstance(node, ast.Constant)]
+    return re.sub(r"\s+", " ", " ".join(found))
+
+
+def test_no_comment_cites_what_is_not_in_the_repository() -> None:
+    found = {
+        str(path.relative_to(ROOT)): OUTSIDE.findall(remarks(path)) for path in [*CITING, ROOT / "Makefile"]
+    }
+    assert {name: cited for name, cited in found.items() if cited} == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(auth " + "chapter 3.4)",
+        "(protocol " + "G15)",
+        "(" + "G24)",
+        "protocol\n    # " + "9.2",
+        "the spec" + " says",
+        "`sync` (" + "11.1)",
+        "behaviours" + " 8-17",
+    ],
+)
+def test_citations_of_something_outside_are_recognised(text: str, tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(f"# {text}\n")
+    (tmp_path / "two.py").write_text("# docs/protocol.md " + "7.4, RFC 6455 5.5.1 and G20s\n")
+    assert OUTSIDE.search(remarks(tmp_path / "one.py"))
+    assert not OUTSIDE.search(remarks(tmp_path / "two.py"))

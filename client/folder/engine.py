@@ -256,7 +256,7 @@ class Engine:
         raise FolderError("the space changes faster than this command can follow", "run it again")
 
     def _check_access(self, code: str) -> None:
-        """A shared space that is `forbidden` is so for good: never a transient fault (protocol 13)."""
+        """A shared space that is `forbidden` is so for good, never a passing fault (docs/protocol.md 5.4)."""
         if self._grant is not None and code == ErrorCode.FORBIDDEN:
             raise self._grant.lost()
 

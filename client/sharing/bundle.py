@@ -38,7 +38,7 @@ from less_sync.client.sharing.person import Person
 
 PREFIX: Final = "less-sync-invite-1:"
 BUNDLE_CHARS_MAX: Final = 131_072
-"""What fits into an invitation (protocol 9.9)."""
+"""What fits into an invitation (docs/protocol.md 7.9)."""
 
 _KIND: Final = "less-sync-invite"
 _JWE_ALGORITHMS: Final = ("ECDH-ES", "A256GCM")

@@ -170,17 +170,17 @@ async def list_mailbox(options: Options, output: Output) -> None:
         output.tell("others", f"{others} messages that are no invitation for your key", count=others)
 
 
-async def accept(options: Options, folder: Path, id: str | None, output: Output) -> None:
+async def accept(options: Options, folder: Path, invitation_id: str | None, output: Output) -> None:
     """Enter the space of an invitation in our mailbox and remove it from there.
 
     Raises:
-        UsageProblem: none waits, or several do and `id` names none of them.
+        UsageProblem: none waits, or several do and `invitation_id` names none of them.
         FolderError: see `connected`.
     """
     person = options.person()
     async with connected(options, person, grant=None) as client:
         found, _ = await mailbox(client, person)
-        chosen = _chosen(found, id)
+        chosen = _chosen(found, invitation_id)
         enter(person, folder, chosen.bundle, output)
         # Only now: a crash before it leaves the invitation where it is, and accepting again does no harm.
         for waiting in found:
@@ -188,9 +188,9 @@ async def accept(options: Options, folder: Path, id: str | None, output: Output)
                 await client.invitation_delete(waiting.invitation.id)
 
 
-def _chosen(found: list[Waiting], id: str | None) -> Waiting:
-    if id is not None:
-        found = [waiting for waiting in found if waiting.invitation.id == id.lower()]
+def _chosen(found: list[Waiting], invitation_id: str | None) -> Waiting:
+    if invitation_id is not None:
+        found = [waiting for waiting in found if waiting.invitation.id == invitation_id.lower()]
     spaces = {waiting.bundle.space for waiting in found}
     if not found:
         raise UsageProblem(

@@ -188,11 +188,11 @@ class Rotator:
         self, cipher: SharedCipher, epoch: int, batch: Iterable[tuple[str, bytes]]
     ) -> list[RewrappedDek]:
         fresh = []
-        for id, dek in batch:
+        for entry_id, dek in batch:
             try:
-                fresh.append(RewrappedDek(id, cipher.wrap(cipher.unwrap(dek), epoch=epoch)))
+                fresh.append(RewrappedDek(entry_id, cipher.wrap(cipher.unwrap(dek), epoch=epoch)))
             except Undecryptable:
-                self.undecryptable.add(id)
+                self.undecryptable.add(entry_id)
         return fresh
 
     def _check_key(self, epoch: int, shared: SharedSpace) -> None:

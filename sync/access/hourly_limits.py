@@ -1,4 +1,4 @@
-"""Hourly limits on what one person may do, over all connections and processes (protocol 12.3, G23)."""
+"""Hourly limits on what one person may do, over all connections and processes (docs/protocol.md 12.2)."""
 
 import hashlib
 import hmac

@@ -65,7 +65,10 @@ def space_write(call: Call, params: SpaceRequest) -> Access:
 
 
 def space_admin(call: Call, params: SpaceRequest) -> Access:
-    """Whoever administers `params.space`; a setting may ask for less on shared spaces (protocol G19)."""
+    """Whoever administers `params.space`; a setting may ask for less on shared spaces.
+
+    See docs/protocol.md 5.2.
+    """
     return _access(call, params.space, params.ucan, call.services.authority.admin_operations)
 
 
@@ -89,7 +92,7 @@ class SpaceNames(Protocol):
 
 
 def subscribed(call: Call, params: SpaceNamed) -> UUID | None:
-    """Whoever is subscribed to `params.space`: what that took is not asked again (protocol 10)."""
+    """Whoever is subscribed to `params.space`: what that took is not asked again (docs/protocol.md 8)."""
     space = parse_uuid(params.space)
     if space is None or not call.services.broker.is_subscribed(call.outbound, space):
         return None
@@ -97,7 +100,7 @@ def subscribed(call: Call, params: SpaceNamed) -> UUID | None:
 
 
 def subscribed_within_rate(call: Call, params: SpaceNamed) -> UUID | None:
-    """As `subscribed`, as often as a connection may (protocol G22)."""
+    """As `subscribed`, as often as a connection may (docs/protocol.md 8.1)."""
     return subscribed(call, params) if call.caller.may_send() else None
 
 

@@ -9,10 +9,11 @@
             ...
 
 It reconnects after every loss but 4000 and 4002, waiting 1 s doubled up to 30 s and up to 30 % more, and asks
-its token source anew each time. The wait grows until an authenticated answer came, not just an open socket
-(protocol 13 tells what happens otherwise). What was subscribed is subscribed again, and one `ResyncNeeded`
-then says that a pull is due. A call under way when the connection breaks raises `ConnectionLost`: a push may
-or may not have been written, and a pull by cursor tells.
+its token source anew each time. The wait grows until an authenticated answer came, not just an open socket:
+else a server that accepts and then refuses would be asked every second (docs/protocol.md 13.4). What was
+subscribed is subscribed again, and one `ResyncNeeded` then says that a pull is due. A call under way when
+the connection breaks raises `ConnectionLost`: a push may or may not have been written, and a pull by cursor
+tells.
 """
 
 from less_sync.sync.client.client import (

@@ -157,14 +157,17 @@ class SyncClient(SharingCalls):
             await self._link.close()
 
     async def subscribe(self, spaces: Sequence[SubscribeSpace]) -> SubscribeResult:
-        """Hear of these spaces from now on, also after reconnects (protocol 9.1). Errors are per space."""
+        """Hear of these spaces from now on, also after reconnects (docs/protocol.md 7.3).
+
+        Errors are told per space, in the result.
+        """
         result = await self._call("subscribe", SubscribeParams(list(spaces)), SubscribeResult)
         accepted = {space.id for space in result.spaces}
         self._subscribed |= {space.id: space for space in spaces if space.id in accepted}
         return result
 
     async def unsubscribe(self, spaces: Sequence[str]) -> None:
-        """Hear no more of these spaces (protocol 10)."""
+        """Hear no more of these spaces (docs/protocol.md 8.3)."""
         for space in spaces:
             self._subscribed.pop(space, None)
         link = await self._link_for("unsubscribe")
@@ -173,7 +176,7 @@ class SyncClient(SharingCalls):
     async def push(
         self, space: str, changes: Sequence[PushChange], *, ucan: str = "", timeout_s: float | None = None
     ) -> PushResult:
-        """Write changes, all or none (protocol 9.2). A refusal is a value: `ok` False and `error`.
+        """Write changes, all or none (docs/protocol.md 7.4). A refusal is a value: `ok` False and `error`.
 
         Raises:
             FrameTooLarge: use `split_changes`. Nothing was sent.
@@ -183,11 +186,11 @@ class SyncClient(SharingCalls):
         return await self._call("push", params, PushResult, timeout_s=timeout_s)
 
     async def space_create(self, space: str, root_public_key: bytes) -> SpaceCreateResult:
-        """Create a shared space (protocol 9.5)."""
+        """Create a shared space (docs/protocol.md 7.2)."""
         return await self._call("space.create", SpaceCreateParams(space, root_public_key), SpaceCreateResult)
 
     async def refresh(self, token: str | None = None) -> TokenRefreshResult:
-        """Give the server a fresh token for this connection (protocol 9.4). A refusal is a value."""
+        """Give the server a fresh token for this connection (docs/protocol.md 7.1). A refusal is a value."""
         fresh = token if token is not None else await self._token_source()
         return await self._call("token.refresh", TokenRefreshParams(fresh), TokenRefreshResult)
 

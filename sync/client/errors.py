@@ -57,7 +57,7 @@ class TokenUnavailable(SyncClientError):
 
 
 class TokenRefused(SyncClientError):
-    """Closed with 4000 or 4002 (protocol 5). `reason` is the server's, such as `expired auth token`."""
+    """Closed with 4000 or 4002 (docs/protocol.md 11). `reason` is the server's: `expired auth token`, say."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)

@@ -54,7 +54,7 @@ R = TypeVar("R", bound=Struct)
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """Bounds of the client. The deadlines are those clients of this protocol use (protocol 13)."""
+    """Bounds of the client. The deadlines are those clients of this protocol use (docs/protocol.md 13.2)."""
 
     frame_bytes: int = FRAME_BYTES_MAX
     open_timeout_s: float = 10.0
@@ -153,17 +153,17 @@ class Link:
             RequestFailed: an error response.
             RequestTimeout, ConnectionLost, TokenRefused, FrameTooLarge, NotThisProtocol: see there.
         """
-        id = self._new_id()
+        request_id = self._new_id()
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._calls[id] = answer
+        self._calls[request_id] = answer
         try:
             async with asyncio.timeout(timeout_s):
-                await self._send(encode_request(id, method, params))
+                await self._send(encode_request(request_id, method, params))
                 response = await answer
         except TimeoutError:
             raise RequestTimeout(method, timeout_s) from None
         finally:
-            del self._calls[id]
+            del self._calls[request_id]
         return _result(response, kind)
 
     async def stream(self, method: str, params: Struct) -> AsyncGenerator[Chunk, None]:
@@ -171,12 +171,12 @@ class Link:
 
         Raises: as `call`; RequestTimeout when no chunk comes for `chunk_idle_timeout_s`.
         """
-        id = self._new_id()
-        chunks = self._streams[id] = _Chunks(self._limits)
+        request_id = self._new_id()
+        chunks = self._streams[request_id] = _Chunks(self._limits)
         received = 0
         idle_s = self._limits.chunk_idle_timeout_s
         try:
-            await self._send_within(encode_request(id, method, params), method, idle_s)
+            await self._send_within(encode_request(request_id, method, params), method, idle_s)
             while True:
                 try:
                     async with asyncio.timeout(idle_s):
@@ -189,7 +189,7 @@ class Link:
                 yield frame
         finally:
             chunks.abandon()
-            del self._streams[id]
+            del self._streams[request_id]
         if _result(frame, ChunkedResult).chunks != received:
             raise NotThisProtocol(f"{method}: {received} chunks came, the server sent others")
 
@@ -265,10 +265,10 @@ class Link:
         match frame:
             case Notification():
                 self._on_notification(frame, len(message))
-            case Chunk(id=id) | Response(id=id) if id in self._streams:
-                await self._streams[id].put(frame, len(message))
-            case Response(id=id) if id in self._calls and not self._calls[id].done():
-                self._calls[id].set_result(frame)
+            case Chunk(id=request_id) | Response(id=request_id) if request_id in self._streams:
+                await self._streams[request_id].put(frame, len(message))
+            case Response(id=request_id) if request_id in self._calls and not self._calls[request_id].done():
+                self._calls[request_id].set_result(frame)
             case _:
                 pass  # a keepalive, or an answer nobody waits for any more
 
@@ -280,7 +280,7 @@ async def open_link(
     limits: ClientLimits,
     on_notification: Callable[[Notification, int], None],
 ) -> Link:
-    """Connect and send the token. Whether it is accepted shows with the first answer (protocol 3.1).
+    """Connect and send the token. Whether it is accepted shows with the first answer (docs/protocol.md 2.2).
 
     Raises:
         ConnectFailed: no connection.
@@ -332,7 +332,7 @@ def _refused_upgrade(status: int) -> SyncClientError:
 
 
 def _ending(error: ConnectionClosed) -> SyncClientError:
-    """What a closed connection means: only 4000 and 4002 are for good (protocol 13)."""
+    """What a closed connection means: only 4000 and 4002 are for good (docs/protocol.md 13.4)."""
     if error.rcvd is None:
         return ConnectionLost(1006, "")
     code, reason = error.rcvd.code, error.rcvd.reason

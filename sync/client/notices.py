@@ -50,7 +50,7 @@ class OtherNotice:
 
 @dataclass(frozen=True, slots=True)
 class InvitationNotice:
-    """An invitation has arrived in our mailbox (protocol 11.5)."""
+    """An invitation has arrived in our mailbox (docs/protocol.md 9.6)."""
 
 
 Typed = (

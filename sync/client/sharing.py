@@ -1,4 +1,6 @@
-"""Calls of the client about sharing: members, invitations, epochs, DEKs, presence (protocol 9.6 to 10).
+"""Calls of the client about sharing: members, invitations, epochs, DEKs, presence.
+
+docs/protocol.md 7.6 to 7.18 and 8 say what each does.
 
 `SyncClient` has them all. In each, `ucan` is what lets the caller into a shared space, and a refusal of the
 server is a `RequestFailed`.
@@ -54,7 +56,7 @@ D = TypeVar("D", RecordDek, FileDek)
 
 
 class _EpochAnswer(Result, frozen=True, kw_only=True):
-    """Both results of `epoch.begin` (protocol 9.11)."""
+    """Both results of `epoch.begin` (docs/protocol.md 7.13)."""
 
     epoch: int = 0
     error: str = ""
@@ -83,7 +85,7 @@ class SharingCalls(ABC):
         payload: bytes,
         ucan: str = "",
     ) -> MembershipAppendResult:
-        """Append one entry to the log (protocol 9.6); `conflict` when somebody else was faster."""
+        """Append one entry to the log (docs/protocol.md 7.6); `conflict` when somebody else was faster."""
         params = MembershipAppendParams(
             space=space,
             ucan=ucan,
@@ -97,38 +99,41 @@ class SharingCalls(ABC):
     async def membership_list(
         self, space: str, *, since_seq: int = 0, ucan: str = ""
     ) -> MembershipListResult:
-        """The entries of the log above `since_seq` (protocol 9.7)."""
+        """The entries of the log above `since_seq` (docs/protocol.md 7.7)."""
         return await self._call(
             "membership.list", MembershipListParams(space, ucan, since_seq), MembershipListResult
         )
 
     async def membership_revoke(self, space: str, ucan_cid: str, *, ucan: str = "") -> None:
-        """Make a UCAN, and all that was delegated from it, worthless in the space (protocol 9.8)."""
+        """Make a UCAN, and all that was delegated from it, worthless in the space (docs/protocol.md 7.8)."""
         await self._call("membership.revoke", MembershipRevokeParams(space, ucan_cid, ucan), Empty)
 
     async def invitation_create(self, mailbox_id: str, payload: str, *, server: str = "") -> Invitation:
-        """Leave a message in a mailbox (protocol 9.9)."""
+        """Leave a message in a mailbox (docs/protocol.md 7.9)."""
         return await self._call(
             "invitation.create", InvitationCreateParams(mailbox_id, payload, server), Invitation
         )
 
     async def invitation_list(self, *, limit: int = 0, after: str = "") -> list[Invitation]:
-        """One page of the caller's mailbox (protocol 9.10)."""
+        """One page of the caller's mailbox (docs/protocol.md 7.10)."""
         result = await self._call("invitation.list", InvitationListParams(limit, after), InvitationListResult)
         return result.invitations
 
-    async def invitation_get(self, id: str) -> Invitation:
-        """One invitation of the caller's mailbox (protocol 9.10)."""
-        return await self._call("invitation.get", InvitationGetParams(id), Invitation)
+    async def invitation_get(self, invitation_id: str) -> Invitation:
+        """One invitation of the caller's mailbox (docs/protocol.md 7.11)."""
+        return await self._call("invitation.get", InvitationGetParams(invitation_id), Invitation)
 
-    async def invitation_delete(self, id: str) -> None:
-        """Remove one invitation from the caller's mailbox (protocol 9.10)."""
-        await self._call("invitation.delete", InvitationDeleteParams(id), Empty)
+    async def invitation_delete(self, invitation_id: str) -> None:
+        """Remove one invitation from the caller's mailbox (docs/protocol.md 7.12)."""
+        await self._call("invitation.delete", InvitationDeleteParams(invitation_id), Empty)
 
     async def epoch_begin(
         self, space: str, epoch: int, *, set_min_key_generation: bool = False, ucan: str = ""
     ) -> EpochBegun | EpochConflict:
-        """Enter the next epoch (protocol 9.11). A conflict is a value: another one is current, or pending."""
+        """Enter the next epoch (docs/protocol.md 7.13).
+
+        A conflict is a value: another epoch is current, or pending.
+        """
         params = EpochBeginParams(
             space=space, ucan=ucan, epoch=epoch, set_min_key_generation=set_min_key_generation
         )
@@ -138,43 +143,43 @@ class SharingCalls(ABC):
         return EpochBegun(answer.epoch)
 
     async def epoch_complete(self, space: str, epoch: int, *, ucan: str = "") -> None:
-        """Say that every DEK is rewrapped (protocol 9.11); `conflict` when that epoch is not pending."""
+        """Say that every DEK is rewrapped (docs/protocol.md 7.14); `conflict` if the epoch is not pending."""
         await self._call("epoch.complete", EpochCompleteParams(space=space, ucan=ucan, epoch=epoch), Empty)
 
     async def deks(self, space: str, *, since: int = 0, ucan: str = "") -> AsyncGenerator[RecordDek, None]:
-        """Yield the wrapped DEKs of records by cursor (protocol 9.12)."""
+        """Yield the wrapped DEKs of records by cursor (docs/protocol.md 7.15)."""
         params = DeksGetParams(space, ucan, since)
         async with aclosing(self._dek_chunks("deks.get", params, "deks.record", RecordDek)) as deks:
             async for dek in deks:
                 yield dek
 
     async def file_deks(self, space: str, *, since: int = 0, ucan: str = "") -> AsyncGenerator[FileDek, None]:
-        """Yield the wrapped DEKs of files by cursor (protocol 9.13)."""
+        """Yield the wrapped DEKs of files by cursor (docs/protocol.md 7.17)."""
         params = DeksGetParams(space, ucan, since)
         async with aclosing(self._dek_chunks("file.deks.get", params, "deks.files.record", FileDek)) as deks:
             async for dek in deks:
                 yield dek
 
     async def deks_rewrap(self, space: str, deks: Sequence[RewrappedDek], *, ucan: str = "") -> int:
-        """Replace wrapped DEKs of records, all or none (protocol 9.12). Returns how many were sent."""
+        """Replace wrapped DEKs of records, all or none (docs/protocol.md 7.16); return how many were sent."""
         params = DeksRewrapParams(space=space, ucan=ucan, deks=list(deks))
         return (await self._call("deks.rewrap", params, DeksRewrapResult)).count
 
     async def file_deks_rewrap(self, space: str, deks: Sequence[RewrappedDek], *, ucan: str = "") -> int:
-        """Replace wrapped DEKs of files, all or none (protocol 9.13). Returns how many were sent."""
+        """Replace wrapped DEKs of files, all or none (docs/protocol.md 7.18); return how many were sent."""
         params = DeksRewrapParams(space=space, ucan=ucan, deks=list(deks))
         return (await self._call("file.deks.rewrap", params, DeksRewrapResult)).count
 
     async def presence_set(self, space: str, data: bytes) -> None:
-        """Be there, with `data` to show (protocol 10); again within a minute to stay."""
+        """Be there, with `data` to show (docs/protocol.md 8.4); again within a minute to stay."""
         await (await self._link_for("presence.set")).notify("presence.set", PresenceSetParams(space, data))
 
     async def presence_clear(self, space: str) -> None:
-        """Be there no more (protocol 10)."""
+        """Be there no more (docs/protocol.md 8.5)."""
         await (await self._link_for("presence.clear")).notify("presence.clear", PresenceClearParams(space))
 
     async def event_send(self, space: str, data: bytes) -> None:
-        """Send one message to whoever listens now (protocol 10). Nobody tells whether it arrived."""
+        """Send one message to whoever listens now (docs/protocol.md 8.6). Nobody tells whether it arrived."""
         await (await self._link_for("event.send")).notify("event.send", EventSendParams(space, data))
 
     async def _dek_chunks(

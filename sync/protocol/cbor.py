@@ -1,4 +1,4 @@
-"""Writing CBOR by hand, for frames that are joined from parts (RFC 8949, section 3; protocol 4.1).
+"""Writing CBOR by hand, for frames that are joined from parts (RFC 8949 3, docs/protocol.md 3.3).
 
 Definite lengths and shortest-form integers only. Everything else is written by cbor2; tests compare the two.
 """

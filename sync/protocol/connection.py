@@ -1,4 +1,4 @@
-"""What a server's side of a connection may receive, and when (protocol 3, 3.1, 4.2).
+"""What a server's side of a connection may receive, and when (docs/protocol.md 2.2, 2.4 and 3.4).
 
 A connection awaits one binary auth frame. While its token is validated, which takes I/O, nothing is decoded:
 the session keeps what arrives. Once open, every message is a request, a notification or nothing. A violation

@@ -1,4 +1,4 @@
-"""Listings of wrapped DEKs (protocol 9.12, 9.13, gap G20).
+"""Listings of wrapped DEKs (docs/protocol.md 7.15 and 7.17).
 
 A listing is sent twice over, for two generations of clients: one chunk per entry, then all entries once more
 in the result. The result is dropped as soon as it is known to be too long, so that a listing holds one
@@ -58,9 +58,9 @@ class DekListing:
         """One complete frame for each (id, wrapped DEK, cursor), to be sent in this order."""
         start, cursor_key = self._chunk_start, self._cursor_key
         frames: list[bytes] = []
-        for id, dek, cursor in rows:
+        for entry_id, dek, cursor in rows:
             entry = b"\xa3bidx$%bcdek%b%b%b%b" % (
-                str(id).encode(),
+                str(entry_id).encode(),
                 head(BYTES, len(dek)),
                 dek,
                 cursor_key,

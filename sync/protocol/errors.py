@@ -17,7 +17,7 @@ class ProtocolError(Exception):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer's fault, answered by closing the connection with `close` (protocol 3.1, 4.2, 5)."""
+    """The peer's fault, answered by closing the connection with `close` (docs/protocol.md 11)."""
 
     def __init__(self, close: Close) -> None:
         super().__init__(close)
@@ -40,7 +40,7 @@ class LocalProtocolError(ProtocolError):
 
 
 class ParamsError(ProtocolError):
-    """Params, or a result, that do not have the shape of their type (protocol 4.2, step B)."""
+    """Params, or a result, that do not have the shape of their type (docs/protocol.md 3.5)."""
 
     def __str__(self) -> str:
         return "params do not have the shape of their method"

@@ -1,10 +1,11 @@
-"""Frames to and from CBOR: request, response, notification, chunk, keepalive (protocol 3.1 and 4).
+"""Frames to and from CBOR: request, response, notification, chunk, keepalive (docs/protocol.md 2.2 and 3).
 
 Reading: the items of large frames are counted first. Then strict cbor2; what it refuses is read again by the
 bounded scanner, which knows what the protocol ignores. `params` of a frame is opaque here and goes to
 `messages.decode_params`.
 
-Writing: keys stand in the order in which protocol 4 declares them, lengths are definite, integers shortest.
+Writing: keys stand in the order in which docs/protocol.md 3.1 declares them, lengths are definite, integers
+shortest.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +37,7 @@ KEEPALIVE: Final = b"\xf6"
 """The whole message, one byte: CBOR null."""
 
 FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Clients drop larger frames (gap G16)."""
+"""Clients drop larger frames (docs/protocol.md 3.3)."""
 
 REQUEST_ID_BYTES_MAX: Final = 256
 AUTH_ITEMS_MAX: Final = 1000
@@ -163,7 +164,7 @@ class _Frame(NamedTuple):
 
 
 def _read_headers(data: bytes, bounds: FrameBounds) -> _Frame:
-    """Read one frame by protocol 4.2, step A.
+    """Read one frame as docs/protocol.md 3.4 says.
 
     Raises:
         RemoteProtocolError: it is none.
@@ -191,10 +192,12 @@ def _read_headers(data: bytes, bounds: FrameBounds) -> _Frame:
 
 
 def decode_frame(data: bytes, bounds: FrameBounds = DEFAULT_BOUNDS) -> Request | Notification | None:
-    """Decode one binary message of a client after the handshake; None for one to be ignored (protocol 4.2).
+    """Decode one binary message of a client after the handshake, by docs/protocol.md 3.4.
+
+    Returns None for one to be ignored.
 
     Raises:
-        RemoteProtocolError: with the close of protocol 4.2, step A, or `request id too long`.
+        RemoteProtocolError: `empty binary frame`, `invalid cbor frame` or `request id too long`.
     """
     if data == KEEPALIVE:
         return None
@@ -211,12 +214,12 @@ def decode_frame(data: bytes, bounds: FrameBounds = DEFAULT_BOUNDS) -> Request |
 
 
 def decode_auth(data: bytes, *, depth_max: int = DEPTH_MAX) -> str:
-    """Return the token of the first message (protocol 3.1).
+    """Return the token of the first message (docs/protocol.md 2.2).
 
     Read by the scanner alone: its caller is a stranger, so the items looked at are few whatever the size.
 
     Raises:
-        RemoteProtocolError: close 4000 with the reason of protocol 3.1.
+        RemoteProtocolError: close 4000 with the reason of docs/protocol.md 11.
     """
     if not data:
         raise RemoteProtocolError(EMPTY_AUTH)
@@ -239,7 +242,9 @@ def decode_auth(data: bytes, *, depth_max: int = DEPTH_MAX) -> str:
 def decode_server_frame(
     data: bytes, bounds: FrameBounds = SERVER_BOUNDS
 ) -> Response | Chunk | Notification | None:
-    """Decode one binary message of a server; None for a keepalive, a request or an unknown type (protocol 4).
+    """Decode one binary message of a server (docs/protocol.md 3.1).
+
+    Returns None for a keepalive, a request or an unknown type.
 
     Raises:
         RemoteProtocolError: no frame, a response without a readable outcome, or a chunk without a name.

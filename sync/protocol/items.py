@@ -19,9 +19,9 @@ from typing import Final
 
 from less_sync.sync.protocol.cbor import ARRAY, BYTES, MAP, SIMPLE, TAG, TEXT
 
-FRAME_ITEMS_MAX: Final = 524_288
-"""One for each eight bytes of a frame of 4 MiB. The smallest record of a push, a tombstone, has 59 bytes and
-counts for seven."""
+FRAME_ITEMS_MAX: Final = 786_432
+"""Three for each sixteen bytes of a frame of 4 MiB: room for one record more than a push may have, the
+shortest there are, which count for seven each, so that it hears `payload_too_large` and is not cut off."""
 
 CONTAINER_ITEMS: Final = 3
 """An array, a map, a tag and a simple value without a meaning count for so many. Each is an object of its own
@@ -30,7 +30,7 @@ and takes as much memory and time as three numbers or short strings."""
 _RUN_RECORDS: Final = 8
 _RETRY_ITEMS: Final = 64
 """Items from a record that starts no run to the next place where a run is looked for: a look in vain takes as
-long as up to twenty items."""
+long as a few records."""
 
 
 def _is_costly(initial: int) -> bool:
@@ -72,8 +72,11 @@ def count_items(data: bytes, items_max: int) -> int:
                 position += step
                 count += items
             elif initial in _LENGTH_BYTES:
-                start = position + 1 + _LENGTH_BYTES[initial]
-                position = start + int.from_bytes(data[position + 1 : start], "big")
+                width = _LENGTH_BYTES[initial]
+                start = position + 1 + width
+                # Nearly all lengths have one byte, which is read in half the time by itself.
+                length = data[position + 1] if width == 1 else int.from_bytes(data[position + 1 : start])
+                position = start + length
                 count += 1
             elif initial not in _RUN_FIELDS:  # reserved: no item starts so
                 break

@@ -1,6 +1,7 @@
-"""Complete frames of what the server announces (protocol 11), one function each.
+"""Complete frames of what the server announces (docs/protocol.md 9), one function each.
 
-`space` is the spelling to announce under: the lower-case hyphenated form, or a subscriber's own (gap G12).
+`space` is the spelling to announce under: the lower-case hyphenated form, or a subscriber's own
+(docs/protocol.md 3.6).
 The frame of a push is joined from parts, since every push makes one; its bytes are those of the generic
 encoder over `SyncNotice`.
 """
@@ -26,7 +27,7 @@ from less_sync.sync.protocol.messages import (
 )
 
 INVITATION: Final = encode_notification("invitation", Empty())
-"""`invitation` (protocol 11.5): something came to the mailbox. It says no more, so one serves all."""
+"""`invitation` (docs/protocol.md 9.6): something came to the mailbox. It has no field, so one serves all."""
 
 _SYNC: Final = b"\xa3dtype\x02fmethoddsyncfparams"
 _SYNC_PLAIN: Final = _SYNC + b"\xa5espace"
@@ -42,10 +43,12 @@ def sync_notification(
     changes: Sequence[PushChange],
     frame_bytes_max: int = FRAME_BYTES_MAX,
 ) -> bytes:
-    """`sync` (protocol 11.1): what one push wrote. Record ids, already checked, come out in lower case.
+    """`sync` (docs/protocol.md 9.1): what one push wrote.
+
+    Record ids, already checked, come out in lower case.
 
     A frame longer than `frame_bytes_max` says instead that `prev` is `cursor`, and no record: no client's own
-    cursor can match that, so each pulls (gap G16).
+    cursor can match that, so each pulls (docs/protocol.md 6.4).
     """
     parts = [_sync_head(space, cursor - 1, cursor, key_generation, rewrap_epoch, len(changes))]
     _add_records(parts, changes, cursor)
@@ -83,23 +86,36 @@ def _add_records(parts: list[bytes], changes: Sequence[PushChange], cursor: int)
     for change in changes:
         blob = change.blob
         dek = change.dek
-        id = change.id.lower().encode()
+        record_id = change.id.lower().encode()
         if blob is None:
             if dek is None:
-                add((b"\xa3bidx$", id, cursor_pair, b"gdeleted\xf5"))
+                add((b"\xa3bidx$", record_id, cursor_pair, b"gdeleted\xf5"))
             else:
-                add((b"\xa4bidx$", id, cursor_pair, b"cdek", head(BYTES, len(dek)), dek, b"gdeleted\xf5"))
+                add(
+                    (
+                        b"\xa4bidx$",
+                        record_id,
+                        cursor_pair,
+                        b"cdek",
+                        head(BYTES, len(dek)),
+                        dek,
+                        b"gdeleted\xf5",
+                    )
+                )
         elif dek is None:
-            add((b"\xa3bidx$", id, b"dblob", head(BYTES, len(blob)), blob, cursor_pair))
+            add((b"\xa3bidx$", record_id, b"dblob", head(BYTES, len(blob)), blob, cursor_pair))
         else:
-            add((b"\xa4bidx$", id, b"dblob", head(BYTES, len(blob)), blob, cursor_pair))
+            add((b"\xa4bidx$", record_id, b"dblob", head(BYTES, len(blob)), blob, cursor_pair))
             add((b"cdek", head(BYTES, len(dek)), dek))
 
 
 def membership_notification(
     space: str, cursor: int, entry: MemberEntry, *, frame_bytes_max: int = FRAME_BYTES_MAX
 ) -> bytes:
-    """`membership` (protocol 11.2). A frame longer than `frame_bytes_max` has no entry: receivers pull."""
+    """`membership` (docs/protocol.md 9.2).
+
+    A frame longer than `frame_bytes_max` has no entry instead: its receivers pull (docs/protocol.md 6.4).
+    """
     frame = encode_notification("membership", MembershipNotice(space, cursor, [entry]))
     if len(frame) > frame_bytes_max:
         return encode_notification("membership", MembershipNotice(space, cursor, []))
@@ -109,7 +125,10 @@ def membership_notification(
 def file_notification(
     space: str, cursor: int, files: Sequence[FileChange], *, frame_bytes_max: int = FRAME_BYTES_MAX
 ) -> bytes:
-    """`file` (protocol 11.3). A frame longer than `frame_bytes_max` names no file: its receivers pull."""
+    """`file` (docs/protocol.md 9.3).
+
+    A frame longer than `frame_bytes_max` names no file instead: its receivers pull (docs/protocol.md 6.4).
+    """
     frame = encode_notification("file", FileNotice(space, cursor, list(files)))
     if len(frame) > frame_bytes_max:
         return encode_notification("file", FileNotice(space, cursor, []))
@@ -123,31 +142,34 @@ def removed_files_notification(
     *,
     frame_bytes_max: int = FRAME_BYTES_MAX,
 ) -> bytes:
-    """`file` with `deleted` for each (file id, record id) that a push of tombstones removed (gap G13)."""
+    """`file` with `deleted` for each (file id, record id) that a push of tombstones removed.
+
+    docs/protocol.md 9.3
+    """
     files = [FileChange(id=str(file), record_id=str(record), deleted=True) for file, record in removed]
     return file_notification(space, cursor, files, frame_bytes_max=frame_bytes_max)
 
 
 def revoked_notification(space: str, *, reason: str = "ucan_revoked") -> bytes:
-    """`revoked` (protocol 11.4)."""
+    """`revoked` (docs/protocol.md 9.4): the UCAN this subscription rested on is worthless now."""
     return encode_notification("revoked", RevokedNotice(space, reason))
 
 
 def resubscribe_notification(spaces: Sequence[str]) -> bytes:
-    """`resubscribe`: subscriptions that ended with their UCAN (gap G8)."""
+    """`resubscribe`: subscriptions that ended with their UCAN (docs/protocol.md 9.5)."""
     return encode_notification("resubscribe", ResubscribeNotice(list(spaces)))
 
 
 def presence_notification(space: str, *, peer: str, data: bytes) -> bytes:
-    """`presence` (protocol 11.6): `peer`, a pseudonym, shows `data`."""
+    """`presence` (docs/protocol.md 9.7): `peer`, a pseudonym, shows `data`."""
     return encode_notification("presence", PresenceNotice(space, peer, data))
 
 
 def presence_leave_notification(space: str, *, peer: str) -> bytes:
-    """`presence.leave` (protocol 11.7)."""
+    """`presence.leave` (docs/protocol.md 9.8): `peer` is there no more."""
     return encode_notification("presence.leave", PresenceLeaveNotice(space, peer))
 
 
 def event_notification(space: str, *, peer: str, data: bytes) -> bytes:
-    """`event` (protocol 11.8): `peer`, a pseudonym, sent `data`."""
+    """`event` (docs/protocol.md 9.9): `peer`, a pseudonym, sent `data`."""
     return encode_notification("event", EventNotice(space, peer, data))

@@ -1,9 +1,9 @@
-"""The chunks of one space in a pull, each with its WebSocket header, joined from parts (protocol 9.3).
+"""The chunks of one space in a pull, framed for the transport, joined from parts (docs/protocol.md 7.5).
 
 A pull may carry a million records, so what a record's frame has in common with others is made once. All that
-depends on lengths alone is its *shape*: WebSocket header, the frame up to the id, heads of blob and DEK. All
-that depends on the cursor is made once per cursor. What is left per record is its id, its blob, its DEK and
-one `extend`. Every byte is that of the generic encoder over `PullRecord` (storage chapter 7.5, 'Encoding').
+depends on lengths alone is its *shape*: the transport's header, the frame up to the id, heads of blob and
+DEK. All that depends on the cursor is made once per cursor. What is left per record is its id, its blob, its
+DEK and one `extend`. Every byte is that of the generic encoder over `PullRecord` (docs/storage.md 7.6).
 """
 
 from collections.abc import Callable, Sequence
@@ -79,7 +79,7 @@ class PullEncoder:
         cursor_pair = middle = b""
         start = blob_head = end = b""
         for row in rows:
-            kind, cursor, id, blob, dek, _, _, _, deleted = row
+            kind, cursor, record_id, blob, dek, _, _, _, deleted = row
             if kind != RECORD:
                 parts.append(self._other(row))
                 continue
@@ -101,7 +101,7 @@ class PullEncoder:
                     shape = self._make_shape(key)
                 start, blob_head, dek_head, end = shape
                 middle = cursor_pair + dek_head
-            add((start, str(id).encode(), blob_head, blob or b"", middle, dek or b""))
+            add((start, str(record_id).encode(), blob_head, blob or b"", middle, dek or b""))
             if end:
                 parts.append(end)
         self.count += len(rows)
@@ -134,7 +134,7 @@ class PullEncoder:
 
     def _other(self, row: PullRow) -> bytes:
         """One frame of a member or a file entry: rare beside records, so by the generic encoder."""
-        kind, cursor, id, b1, b2, b3, record_id, number, deleted = row
+        kind, cursor, entry_id, b1, b2, b3, record_id, number, deleted = row
         if kind == MEMBER:
             entry = MemberEntry(
                 chain_seq=number or 0, prev_hash=b3 or b"", entry_hash=b2 or b"", payload=b1 or b""
@@ -145,7 +145,7 @@ class PullEncoder:
             raise LocalProtocolError(expected="record, member or file", came=f"kind {kind}")
         file = PullFile(
             space=self._space,
-            id=str(id),
+            id=str(entry_id),
             record_id=str(record_id),
             size=number or 0,
             dek=b2 or b"",

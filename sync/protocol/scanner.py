@@ -1,14 +1,14 @@
 """A bounded CBOR reader for frames that the fast decoder refuses.
 
-cbor2 refuses more than the protocol does: tags anywhere, keys that are no strings, the same key twice.
-Protocol 4.2 ignores those in unknown places and answers `invalid_params` in known ones, while broken bytes
-end the connection. So a refused frame is read once more, here, where every oddity becomes `REFUSED`:
-nothing accepts it as a field, everybody ignores it as an unknown one, and no key but text and bytes is ever
-hashed (colliding keys of other types could block the process for seconds).
+cbor2 refuses more than the protocol does: tags anywhere, keys that are no strings, the same key twice. In
+unknown places those are ignored, in known ones they are `invalid_params`, and only broken bytes end the
+connection (docs/protocol.md 3.4 and 3.5). So a refused frame is read once more, here, where every oddity
+becomes `REFUSED`: no field accepts it, and where nobody looks it does no harm. No key but text and bytes is
+ever hashed, since colliding keys of other types could block the process for seconds.
 
-Work is bounded: the position only moves forward, each byte is looked at and copied at most twice, a
-declared length is compared with what is left before anything is allocated, nesting and items are counted,
-items as `items.count_items` counts them.
+Work is bounded: the position only moves forward, each byte is looked at and copied at most twice, a declared
+length is compared with what is left before anything is allocated, nesting and items are counted, items as
+`items.count_items` counts them.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ DEPTH_MAX: Final = 64
 """Containers and tags around an item, the outermost included."""
 
 ODD_FRAME_ITEMS_MAX: Final = 65_536
-"""An eighth of what a frame may have that the fast decoder reads, since an item takes eight times as long."""
+"""A twelfth of what a frame may have that the fast decoder reads: an item takes eight times as long here."""
 
 
 class Refused:
@@ -54,8 +54,9 @@ def scan(data: bytes, *, depth_max: int = DEPTH_MAX, items_max: int = ODD_FRAME_
 def scan_frame(
     data: bytes, *, depth_max: int = DEPTH_MAX, items_max: int = ODD_FRAME_ITEMS_MAX
 ) -> dict[str, object]:
-    """Read the map that a frame is (protocol 4.2). A key that stands twice is `REFUSED`, which matters to
-    `params` alone.
+    """Read the map that a frame is (docs/protocol.md 3.4).
+
+    The value of a key that stands twice is `REFUSED`, which matters to `params` alone.
 
     Raises:
         MalformedCbor: no such map; also when `type`, `id` or `method` stand twice, or a key is no text.

@@ -1,4 +1,4 @@
-"""Times as results spell them (protocol 9.9)."""
+"""Times as results spell them (docs/protocol.md 7.9)."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final

@@ -38,7 +38,7 @@ from less_sync.sync.session.long_answers import LongAnswers
 from less_sync.sync.session.memory import SessionMemory
 from less_sync.sync.session.outbound import Outbound, Wire
 from less_sync.sync.session.presence_roll import PresenceRoll
-from less_sync.sync.session.token_bucket import RateBucket, Verdict
+from less_sync.sync.session.token_bucket import TokenBucket, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -149,7 +149,7 @@ class Session:
         self._lifetime: asyncio.TimerHandle | None = None
         self._drain_timer: asyncio.TimerHandle | None = None
         self._retiring: Close | None = None
-        self._bucket: RateBucket | None = None
+        self._bucket: TokenBucket | None = None
         self._memory: SessionMemory | None = None
         self._expiry = ExpiryWatch(services, self._out, self._retire_in_time)
         self._silent_beats = 0
@@ -299,7 +299,7 @@ class Session:
         """Count one presence update or event; a flood of them ends the session (docs/protocol.md 8.1)."""
         if self._bucket is None:
             limits = self._limits
-            self._bucket = RateBucket(
+            self._bucket = TokenBucket(
                 per_s=limits.transient_per_s, burst=limits.transient_burst, now_s=self._loop.time()
             )
         verdict = self._bucket.take(self._loop.time())

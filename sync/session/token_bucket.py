@@ -1,4 +1,4 @@
-"""How many presence updates and events one connection may send (protocol G22).
+"""How many presence updates and events one connection may send (docs/protocol.md 8.1).
 
 A token bucket lets short bursts through and drops what exceeds the rate in the long run. A client that keeps
 sending far more than that costs the decoding of every message it sends, so it is disconnected.
@@ -21,7 +21,7 @@ class Verdict(Enum):
     """Close the connection with 4007 `rate limited`."""
 
 
-class RateBucket:
+class TokenBucket:
     """The bucket of one connection; it begins full. Constant work and memory per message."""
 
     __slots__ = ("_burst", "_filled_at_s", "_flood", "_per_s", "_seen", "_tokens", "_window_start_s")

@@ -70,8 +70,8 @@ def wrapped_dek() -> bytes:
 class FrameCounter:
     """Counts binary messages in a server's byte stream by their headers alone.
 
-    Keepalives (the one-byte message), pings and close frames are passed over. The server neither masks nor
-    fragments (protocol 4).
+    Keepalives (the one-byte message), pings and close frames are passed over. A server never masks
+    (RFC 6455 5.1), and ours does not fragment.
     """
 
     __slots__ = ("_rest", "_skip")

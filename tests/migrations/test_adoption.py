@@ -3,7 +3,7 @@
 import pytest
 
 from less_sync.migrations import MigrationError, migrate_up, pending, status, version
-from less_sync.migrations.catalog import BASELINE_CHECKSUM
+from less_sync.migrations.catalog import BASELINE_CHECKSUM, FORMER_CHECKSUMS
 
 from .support import (
     LAST,
@@ -221,6 +221,15 @@ async def test_own_migrations_are_verified_as_the_shared_ones_are(
 ) -> None:
     await execute(database_url, change)
     assert await refusal(database_url) == f"migration error: {detail}"
+
+
+async def test_a_database_migrated_before_comments_were_reworded_is_as_good(database_url: str) -> None:
+    for number, checksum in FORMER_CHECKSUMS.items():
+        await execute(
+            database_url,
+            f"UPDATE less_sync_migrations SET checksum = '\\x{checksum}' WHERE version = {number}",
+        )
+    assert await migrate_up(database_url) == []
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ async def ask_for_space(url: str, space: UUID, client: str | None) -> tuple[obje
     return tuple(row)
 
 
-async def test_a_missing_space_is_created_with_the_chapters_defaults(database_url: str) -> None:
+async def test_a_missing_space_is_created_with_the_defaults_of_the_table(database_url: str) -> None:
     space = uuid4()
     row = await ask_for_space(database_url, space, "client")
     assert row == (space, "client", None, 1, 1, 0, 0, None, None, True)

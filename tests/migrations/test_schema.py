@@ -1,4 +1,4 @@
-"""The schema after the shared migrations is storage chapter 1's, and the committed snapshots are true."""
+"""The schema after the shared migrations is docs/storage.md 1.1's, and the committed snapshots are true."""
 
 import json
 
@@ -114,7 +114,7 @@ CHAPTER: Schema = {
 }
 
 
-async def test_the_schema_after_migration_12_is_the_chapters(empty_database_url: str) -> None:
+async def test_the_schema_after_migration_12_is_that_of_the_existing_servers(empty_database_url: str) -> None:
     await migrate_up(empty_database_url, catalog=up_to(12))
     assert await tables(empty_database_url) == CHAPTER
     assert await code(empty_database_url) == (["update_updated_at_column"], ["spaces_updated_at on spaces"])

@@ -9,10 +9,9 @@ from .support import CATALOG, LAST, SPACE, code, connected, execute, relations, 
 
 
 async def two_schemas(url: str) -> tuple[str, str]:
-    """URLs of two schemas of one database, each spelled in its own way."""
+    """URLs of two schemas of one database, as `bins/postgres/urls.py` hands them on."""
     await execute(url, 'CREATE SCHEMA one; CREATE SCHEMA "Two"')
-    two = 'search_path="Two"&statement-cache-capacity=5'
-    return with_query(url, "options=-csearch_path%3Done"), with_query(url, two)
+    return with_query(url, "search_path=one"), with_query(url, 'search_path="Two"')
 
 
 async def test_two_schemas_of_one_database_are_migrated_at_once(empty_database_url: str) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -24,7 +24,10 @@ from tests.storage.support import execute
 SERVERS: Final = 2
 SPACES: Final = 3
 RECORDS: Final = 6
-EXAMPLES: Final = 150
+PARTS: Final = 3
+"""One seed each; a test of its own each, for several can run at once."""
+EXAMPLES: Final = 50
+"""Of each part."""
 
 drawn_operation = st.binary(min_size=24, max_size=24)
 
@@ -146,7 +149,11 @@ class StorageMachine(RuleBasedStateMachine):
         self._database.runner.run(execute(self._database.pools[0], clear))
 
 
-def test_every_interleaving_of_operations_does_what_the_model_does_in_some_order(database: Database) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_interleaving_of_operations_does_what_the_model_does_in_some_order(
+    database: Database, part: int
+) -> None:
+    @seed(part)
     class Machine(StorageMachine):
         def __init__(self) -> None:
             super().__init__(database)
@@ -156,7 +163,6 @@ def test_every_interleaving_of_operations_does_what_the_model_does_in_some_order
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=25,
-            derandomize=True,
             database=None,
             deadline=None,
             suppress_health_check=list(HealthCheck),

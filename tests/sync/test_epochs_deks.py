@@ -103,7 +103,7 @@ async def test_an_epoch_of_a_shared_space_is_the_administrators_and_shows_in_eve
     assert await member.error("epoch.begin", {**params, "ucan": his}) == ("forbidden", "forbidden")
     assert await owner.call("epoch.begin", {**params, "ucan": hers}) == {"epoch": 2}
     assert await member.heard() == []
-    # A writer that has not heard of the new epoch is told so, once a least one is set (protocol G18).
+    # A writer that has not heard of the new epoch is told of the least one (docs/protocol.md 7.13).
     stale = {"ok": False, "error": "key_generation_stale"}
     assert await member.push(record(epoch=1), space=space, ucan=his) == stale
     assert await member.push(record(epoch=2), record(epoch=1), space=space, ucan=his) == stale

@@ -1,7 +1,8 @@
-"""Params and results of the methods: the only place that knows the names of wire fields (protocol 9 to 11).
+"""Params and results of the methods: the only place that knows the names of wire fields.
 
+docs/protocol.md 7, 8 and 9 say what each means.
 Field order is wire order. A field with a default is optional: in params its key may be missing, null or
-undefined; in a result it is left out when it has that value. Unknown keys are ignored (protocol 4.2).
+undefined; in a result it is left out when it has that value. Unknown keys are ignored (docs/protocol.md 3.5).
 
 base.py     ranges of integers, bases, decoding
 core.py     handshake, subscriptions, records, tokens, spaces

@@ -1,4 +1,4 @@
-"""What all messages have in common: integers with their ranges, bases, and decoding (protocol 4)."""
+"""What all messages have in common: integers with their ranges, bases, decoding (docs/protocol.md 3.5)."""
 
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -41,7 +41,7 @@ def decode_params(kind: type[P], params: object, *, entries_max: int | None = No
     """Turn decoded CBOR into `kind`; also for results, on the client's side.
 
     Booleans and floats are no integers, text and arrays are no bytes, arrays are no maps, and a known map
-    with a key that is no text is refused (protocol 4.2, step B).
+    with a key that is no text is refused (docs/protocol.md 3.5).
 
     Args:
         entries_max: a list of more entries is cut to one more than this before it is looked at, so that

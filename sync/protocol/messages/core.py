@@ -1,17 +1,17 @@
-"""The handshake, subscriptions, records, tokens and spaces (protocol 3.1 and 9.1 to 9.5)."""
+"""The handshake, subscriptions, records, tokens and spaces (docs/protocol.md 2.2 and 7.1 to 7.5)."""
 
 from msgspec import field
 
 from less_sync.sync.protocol.messages.base import I32, I64, Params, Result
 
-# auth (protocol 3.1)
+# auth (docs/protocol.md 2.2)
 
 
 class AuthParams(Params, frozen=True):
     token: str
 
 
-# subscribe (protocol 9.1)
+# subscribe (docs/protocol.md 7.3)
 
 
 class SubscribeSpace(Params, frozen=True):
@@ -29,7 +29,7 @@ class SubscribeParams(Params, frozen=True):
 
 
 class PresenceEntry(Result, frozen=True):
-    """Who is there: a pseudonym and what it announced (protocol 12.2)."""
+    """Who is there: a pseudonym and what it announced (docs/protocol.md 8.2)."""
 
     peer: str
     data: bytes
@@ -58,14 +58,14 @@ class SubscribeResult(Result, frozen=True):
     errors: list[SubscribeError] = field(default_factory=list)
 
 
-# unsubscribe (protocol 10)
+# unsubscribe (docs/protocol.md 8.3)
 
 
 class UnsubscribeParams(Params, frozen=True):
     spaces: list[str]
 
 
-# push (protocol 9.2)
+# push (docs/protocol.md 7.4)
 
 
 class PushChange(Params, frozen=True, kw_only=True):
@@ -91,7 +91,7 @@ class PushResult(Result, frozen=True):
     error: str = ""
 
 
-# pull (protocol 9.3)
+# pull (docs/protocol.md 7.5)
 
 
 class PullSpace(Params, frozen=True):
@@ -169,7 +169,7 @@ class ChunkedResult(Result, frozen=True):
     chunks: I32 = field(name="_chunks")
 
 
-# token.refresh (protocol 9.4)
+# token.refresh (docs/protocol.md 7.1)
 
 
 class TokenRefreshParams(Params, frozen=True):
@@ -181,7 +181,7 @@ class TokenRefreshResult(Result, frozen=True):
     error: str = ""
 
 
-# space.create (protocol 9.5)
+# space.create (docs/protocol.md 7.2)
 
 
 class SpaceCreateParams(Params, frozen=True):

@@ -1,9 +1,9 @@
-"""Notifications in both directions (protocol 10 and 11)."""
+"""Notifications in both directions (docs/protocol.md 8 and 9)."""
 
 from less_sync.sync.protocol.messages.base import I32, I64, Params, Result
 from less_sync.sync.protocol.messages.core import MemberEntry
 
-# From clients (protocol 10)
+# From clients (docs/protocol.md 8)
 
 
 class PresenceSetParams(Params, frozen=True):
@@ -26,7 +26,7 @@ class EventSendParams(Params, frozen=True):
     data: bytes
 
 
-# From the server (protocol 11)
+# From the server (docs/protocol.md 9)
 
 
 class SyncRecord(Result, frozen=True, kw_only=True):
@@ -40,7 +40,10 @@ class SyncRecord(Result, frozen=True, kw_only=True):
 
 
 class SyncNotice(Result, frozen=True, kw_only=True):
-    """`sync` (11.1): a push moved the space from `prev` to `cursor`; if they are equal: pull (gap G16)."""
+    """`sync` (docs/protocol.md 9.1): a push moved the space from `prev` to `cursor`.
+
+    If the two are equal it says no more than that something was written: pull (docs/protocol.md 6.4).
+    """
 
     space: str
     prev: I64
@@ -61,7 +64,7 @@ class FileChange(Result, frozen=True):
 
 
 class FileNotice(Result, frozen=True):
-    """`file` (protocol 11.3): files came or went."""
+    """`file` (docs/protocol.md 9.3): files came or went."""
 
     space: str
     cursor: I64
@@ -69,20 +72,20 @@ class FileNotice(Result, frozen=True):
 
 
 class RevokedNotice(Result, frozen=True):
-    """`revoked` (protocol 11.4); `reason` is `ucan_revoked`."""
+    """`revoked` (docs/protocol.md 9.4); `reason` is `ucan_revoked`."""
 
     space: str
     reason: str
 
 
 class ResubscribeNotice(Result, frozen=True):
-    """`resubscribe` (protocol 15 and gap G8): these subscriptions ended and need authorization anew."""
+    """`resubscribe` (docs/protocol.md 9.5): these subscriptions ended and need authorization anew."""
 
     spaces: list[str]
 
 
 class MembershipNotice(Result, frozen=True):
-    """`membership` (11.2): one entry was appended and moved the space to `cursor`."""
+    """`membership` (docs/protocol.md 9.2): one entry was appended and moved the space to `cursor`."""
 
     space: str
     cursor: I64
@@ -90,7 +93,7 @@ class MembershipNotice(Result, frozen=True):
 
 
 class PresenceNotice(Result, frozen=True):
-    """`presence` (11.6): `peer`, a pseudonym, is there or has changed what it shows."""
+    """`presence` (docs/protocol.md 9.7): `peer`, a pseudonym, is there or has changed what it shows."""
 
     space: str
     peer: str
@@ -98,14 +101,14 @@ class PresenceNotice(Result, frozen=True):
 
 
 class PresenceLeaveNotice(Result, frozen=True):
-    """`presence.leave` (11.7)."""
+    """`presence.leave` (docs/protocol.md 9.8): `peer` is there no more."""
 
     space: str
     peer: str
 
 
 class EventNotice(Result, frozen=True):
-    """`event` (11.8)."""
+    """`event` (docs/protocol.md 9.9): `peer`, a pseudonym, sent `data` to whoever listens."""
 
     space: str
     peer: str

@@ -1,4 +1,4 @@
-"""What sharing a space takes: members, invitations, epochs and wrapped DEKs (protocol 9.6 to 9.13)."""
+"""What sharing a space takes: members, invitations, epochs, wrapped DEKs (docs/protocol.md 7.6 to 7.18)."""
 
 from typing import Final
 
@@ -8,9 +8,9 @@ from less_sync.sync.protocol.messages.base import I32, I64, Params, Result
 from less_sync.sync.protocol.messages.core import MemberEntry
 
 EPOCH_CONFLICT: Final = "epoch_conflict"
-"""`error` of an `EpochConflict`; the one spelling clients know (gap G21)."""
+"""`error` of an `EpochConflict`; the one spelling clients know (docs/protocol.md 7.13)."""
 
-# membership.append (protocol 9.6)
+# membership.append (docs/protocol.md 7.6)
 
 
 class MembershipAppendParams(Params, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class MembershipAppendResult(Result, frozen=True):
     metadata_version: I32
 
 
-# membership.list (protocol 9.7)
+# membership.list (docs/protocol.md 7.7)
 
 
 class MembershipListParams(Params, frozen=True):
@@ -49,7 +49,7 @@ class MembershipListResult(Result, frozen=True):
     metadata_version: I32
 
 
-# membership.revoke (protocol 9.8)
+# membership.revoke (docs/protocol.md 7.8)
 
 
 class MembershipRevokeParams(Params, frozen=True):
@@ -58,7 +58,7 @@ class MembershipRevokeParams(Params, frozen=True):
     ucan: str = ""
 
 
-# invitation.create, .list, .get, .delete (protocol 9.9 and 9.10)
+# invitation.create, .list, .get, .delete (docs/protocol.md 7.9 to 7.12)
 
 
 class InvitationCreateParams(Params, frozen=True):
@@ -97,7 +97,7 @@ class InvitationDeleteParams(Params, frozen=True):
     id: str
 
 
-# epoch.begin, epoch.complete (protocol 9.11)
+# epoch.begin, epoch.complete (docs/protocol.md 7.13 and 7.14)
 
 
 class EpochBeginParams(Params, frozen=True, kw_only=True):
@@ -129,7 +129,7 @@ class EpochCompleteParams(Params, frozen=True, kw_only=True):
     epoch: I32
 
 
-# deks.get, deks.rewrap and their twins for files (protocol 9.12 and 9.13)
+# deks.get, deks.rewrap and their twins for files (docs/protocol.md 7.15 to 7.18)
 
 
 class DeksGetParams(Params, frozen=True):
@@ -157,7 +157,10 @@ class FileDek(Result, frozen=True):
 
 
 class DeksResult(Result, frozen=True, kw_only=True):
-    """All entries once more, left out when the frame would be too long, and how many chunks came (G20)."""
+    """All entries once more, and how many chunks came (docs/protocol.md 7.15).
+
+    The entries are left out when the frame would be too long.
+    """
 
     deks: list[RecordDek] | None = None
     chunks: I32 = field(name="_chunks")

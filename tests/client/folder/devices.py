@@ -40,7 +40,7 @@ class Fuse:
 
 @dataclass
 class Space:
-    """What the server keeps, by its rules (protocol 9.2, 9.3)."""
+    """What the server keeps, by its rules (docs/protocol.md 7.4 and 7.5)."""
 
     cursor: int = 0
     records: dict[UUID, tuple[int, SealedFile | None]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Limits per person and per connection over real sockets (protocol 12.3, G22, G23)."""
+"""Limits per person and per connection over real sockets (docs/protocol.md 8.1 and 12.2)."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -117,6 +117,7 @@ def test_limits_are_those_of_the_connection() -> None:
 def test_every_state_allows_what_its_row_says_and_refuses_the_rest(state: State) -> None:
     allowed = TRANSITIONS[state]
     steps: dict[Step, Callable[[Connection], None]] = {
+        Step.AUTH: lambda connection: connection.known(),
         Step.AUTHENTICATED: lambda connection: connection.authenticated(),
         Step.CLOSE: lambda connection: connection.close(LIFETIME_REACHED),
         Step.LOST: lambda connection: connection.lost(),

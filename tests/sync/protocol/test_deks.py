@@ -28,7 +28,7 @@ def test_a_listing_has_the_bytes_of_the_generic_encoder(
         DekListing(request_id, header=ws_header),
         DekListing(request_id, files=True, header=ws_header),
     )
-    entries = [RecordDek(str(id), dek, cursor) for batch in batches for id, dek, cursor in batch]
+    entries = [RecordDek(str(entry_id), dek, cursor) for batch in batches for entry_id, dek, cursor in batch]
     file_entries = [FileDek(one.id, one.dek, one.seq) for one in entries]
     chunks = [chunk for batch in batches for chunk in listing.chunks(batch)]
     assert chunks == [ws_frame(encode_chunk(request_id, "deks.record", one)) for one in entries]

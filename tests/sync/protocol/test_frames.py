@@ -1,4 +1,4 @@
-"""Frames in and out: every row of protocol 3.1 and 4.2, both directions, any bytes."""
+"""Frames in and out: every row of docs/protocol.md 2.2 and 3.4, both directions, any bytes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -247,28 +247,32 @@ ids = st.text(max_size=300)
 
 
 @given(ids, ids, ids)
-def test_frames_are_those_of_a_generic_encoder(id: str, one: str, other: str) -> None:
+def test_frames_are_those_of_a_generic_encoder(request_id: str, one: str, other: str) -> None:
     body = {"b": [one, {"a": 1}], "a": b"x"}
-    assert encode_error(id, one, other) == dumps(
-        {"type": 1, "id": id, "error": {"code": one, "message": other}}
+    assert encode_error(request_id, one, other) == dumps(
+        {"type": 1, "id": request_id, "error": {"code": one, "message": other}}
     )
-    assert encode_response(id, body) == dumps({"type": 1, "id": id, "result": body})
-    assert encode_chunk(id, one, body) == dumps({"type": 3, "id": id, "name": one, "data": body})
+    assert encode_response(request_id, body) == dumps({"type": 1, "id": request_id, "result": body})
+    assert encode_chunk(request_id, one, body) == dumps(
+        {"type": 3, "id": request_id, "name": one, "data": body}
+    )
     assert encode_notification(one, body) == dumps({"type": 2, "method": one, "params": body})
-    assert encode_request(id, one, body) == dumps({"type": 0, "id": id, "method": one, "params": body})
+    assert encode_request(request_id, one, body) == dumps(
+        {"type": 0, "id": request_id, "method": one, "params": body}
+    )
 
 
 @given(ids, st.booleans(), st.integers(0, 2**63 - 1) | st.just(0), st.sampled_from(["", *ErrorCode]))
 def test_push_results_written_by_hand_are_those_of_a_generic_encoder(
-    id: str, ok: bool, cursor: int, error: str
+    request_id: str, ok: bool, cursor: int, error: str
 ) -> None:
     result: dict[str, object] = {"ok": ok}
     if cursor:
         result["cursor"] = cursor
     if error:
         result["error"] = str(error)
-    assert encode_response(id, PushResult(ok, cursor, error)) == dumps(
-        {"type": 1, "id": id, "result": result}
+    assert encode_response(request_id, PushResult(ok, cursor, error)) == dumps(
+        {"type": 1, "id": request_id, "result": result}
     )
 
 

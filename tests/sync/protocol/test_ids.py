@@ -10,14 +10,14 @@ from less_sync.sync.protocol.ids import parse_record_id
 
 
 @given(st.uuids())
-def test_hyphenated_ids_of_either_case_come_out_in_lower_case(id: UUID) -> None:
-    assert parse_record_id(str(id)) == str(id)
-    assert parse_record_id(str(id).upper()) == str(id)
+def test_hyphenated_ids_of_either_case_come_out_in_lower_case(record_id: UUID) -> None:
+    assert parse_record_id(str(record_id)) == str(record_id)
+    assert parse_record_id(str(record_id).upper()) == str(record_id)
 
 
-@pytest.mark.parametrize("id", [UUID(int=0), UUID(int=2**128 - 1)])
-def test_nil_and_all_ones_are_ids(id: UUID) -> None:
-    assert parse_record_id(str(id)) == str(id)
+@pytest.mark.parametrize("record_id", [UUID(int=0), UUID(int=2**128 - 1)])
+def test_nil_and_all_ones_are_ids(record_id: UUID) -> None:
+    assert parse_record_id(str(record_id)) == str(record_id)
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ RECORD = "AAAAAAAA-0000-4000-8000-00000000000F"
 blobs = st.none() | st.binary(max_size=300) | st.just(bytes(70_000))
 changes = st.lists(
     st.builds(
-        lambda id, upper, blob, dek: PushChange(
-            id=str(id).upper() if upper else str(id), blob=blob, expected_cursor=0, dek=dek
+        lambda record_id, upper, blob, dek: PushChange(
+            id=str(record_id).upper() if upper else str(record_id), blob=blob, expected_cursor=0, dek=dek
         ),
         st.uuids(),
         st.booleans(),

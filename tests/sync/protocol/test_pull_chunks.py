@@ -33,7 +33,7 @@ rows = st.lists(
         st.tuples(
             st.just(RECORD),
             cursors,
-            st.uuids().map(lambda id: DriverUUID(str(id))) | st.uuids(),
+            st.uuids().map(lambda record_id: DriverUUID(str(record_id))) | st.uuids(),
             payloads,
             payloads,
             st.none(),
@@ -70,11 +70,11 @@ rows = st.lists(
 
 def generic(request_id: str, row: PullRow) -> bytes:
     """One row's frame by the generic encoder."""
-    kind, cursor, id, b1, b2, b3, record_id, number, deleted = row
+    kind, cursor, entry_id, b1, b2, b3, record_id, number, deleted = row
     data: Result
     if kind == RECORD:
         name = "pull.record"
-        data = PullRecord(space=SPACE, id=str(id), blob=b1, cursor=cursor, dek=b2, deleted=deleted)
+        data = PullRecord(space=SPACE, id=str(entry_id), blob=b1, cursor=cursor, dek=b2, deleted=deleted)
     elif kind == MEMBER:
         assert b1 is not None
         assert b2 is not None
@@ -88,7 +88,7 @@ def generic(request_id: str, row: PullRow) -> bytes:
         name = "pull.file"
         data = PullFile(
             space=SPACE,
-            id=str(id),
+            id=str(entry_id),
             record_id=str(record_id),
             size=number,
             dek=b2,

@@ -1,4 +1,4 @@
-"""The encodings that protocol 4.1 spells out, byte for byte."""
+"""The encodings that docs/protocol.md 3.3 spells out, byte for byte."""
 
 import pytest
 

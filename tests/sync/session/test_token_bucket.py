@@ -5,13 +5,13 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from less_sync.sync.session.token_bucket import FLOOD_WINDOW_S, RateBucket, Verdict
+from less_sync.sync.session.token_bucket import FLOOD_WINDOW_S, TokenBucket, Verdict
 
 PASS, DROP, CLOSE = Verdict
 
 
-def bucket(now_s: float = 0.0, *, per_s: int = 50, burst: int = 200) -> RateBucket:
-    return RateBucket(per_s=per_s, burst=burst, now_s=now_s)
+def bucket(now_s: float = 0.0, *, per_s: int = 50, burst: int = 200) -> TokenBucket:
+    return TokenBucket(per_s=per_s, burst=burst, now_s=now_s)
 
 
 def test_a_burst_passes_and_what_exceeds_it_is_dropped() -> None:
