@@ -298,9 +298,15 @@ class PullReader:
 
 
 async def _roll_back(con: "PooledConnection") -> None:
-    """End the transaction; a connection that does not answer at once is cut instead."""
+    """End the transaction; a connection that does not answer at once is cut instead.
+
+    So is one whose ROLLBACK was cancelled: nobody knows whether its transaction has ended.
+    """
     try:
         async with asyncio.timeout(_ROLLBACK_TIMEOUT_S):
             await con.execute("ROLLBACK")
     except Exception:
         con.terminate()
+    except BaseException:
+        con.terminate()
+        raise

@@ -1,14 +1,23 @@
-"""`python -m tests.simulation`: play seeds, print those that fail; replay one with all that happens."""
+"""`make simulate`: play seeds, print those that fail; replay one with all that happens."""
 
 import argparse
+import hashlib
 import os
 import sys
 import time
 from collections import Counter
+from typing import Final
 
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.rules import ALL, Rule
-from tests.simulation.runs import HASH_SEED, run_seeds
-from tests.simulation.world import World
+from tests.simulation.runs import HASH_SEED, parts_of, run_seeds
+from tests.simulation.world import Outcome, World
+
+PROGRESS_S: Final = 1.0
+PROGRESS_S_WITHOUT_TERMINAL: Final = 30.0
+VIOLATIONS_SHOWN: Final = 5
+INTERRUPTED: Final = 130
+"""The status that shells give a command ended by Ctrl-C."""
 
 
 def main() -> int:
@@ -19,44 +28,85 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="replay this one alone, and print every event")
     parser.add_argument("--rules", default="", help="look at these alone, by name, with commas between them")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
+    parser.add_argument("--processes", type=int, default=0, help="how many at once; one per core by default")
+    parser.add_argument("--mutant", default="", choices=list(MUTANTS), help="put an old fault back")
     options = parser.parse_args()
-    rules = frozenset(Rule(name) for name in options.rules.split(",") if name) or ALL
+    rules = frozenset(Rule(name) for name in options.rules.split(",") if name)
+    if not rules:
+        rules = MUTANTS[options.mutant].rules if options.mutant else ALL
     if options.seed is not None:
-        return replay(options.seed, rules)
-    return play(range(options.first, options.first + options.seeds), rules, keep_going=options.keep_going)
+        return replay(options.seed, rules, options.mutant)
+    seeds = range(options.first, options.first + options.seeds)
+    tally = Tally(len(seeds), options.mutant)
+    try:
+        for outcome in run_seeds(seeds, rules, mutant=options.mutant, processes=options.processes):
+            tally.add(outcome)
+            if outcome.violations and not options.keep_going:
+                break
+    except KeyboardInterrupt:
+        tally.finish()
+        return INTERRUPTED
+    tally.finish()
+    return 1 if tally.failed else 0
 
 
-def replay(seed: int, rules: frozenset[Rule]) -> int:
+def replay(seed: int, rules: frozenset[Rule], mutant: str) -> int:
     """Play one seed and print what happens."""
-    outcome = World(seed, rules=rules, trace=print).run()
+    outcome = World(seed, rules=rules, trace=print, parts=parts_of(mutant)).run()
     for violation in outcome.violations:
         print(violation)
     print(f"seed {seed}: digest {outcome.digest}, {len(outcome.violations)} violations")
     return 1 if outcome.violations else 0
 
 
-def play(seeds: range, rules: frozenset[Rule], *, keep_going: bool) -> int:
-    """Play seeds until one fails, or all of them."""
-    started_s = time.monotonic()
-    failed = requests = done = 0
-    broken: Counter[str] = Counter()
-    for outcome in run_seeds(seeds, rules):
-        done += 1
-        requests += outcome.requests
-        if not outcome.violations:
-            continue
-        failed += 1
-        broken.update({violation.rule for violation in outcome.violations})
-        print(f"seed {outcome.seed} fails; replay it with --seed {outcome.seed}")
-        for violation in outcome.violations[:5]:
+class Tally:
+    """Counts outcomes, tells of those that failed, and of how far it has got."""
+
+    def __init__(self, seeds: int, mutant: str) -> None:
+        self.failed = 0
+        self._seeds = seeds
+        self._mutant = mutant
+        self._done = self._requests = 0
+        self._broken: Counter[str] = Counter()
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._terminal = sys.stderr.isatty()
+        self._started_s = self._told_s = time.monotonic()
+
+    def add(self, outcome: Outcome) -> None:
+        """One seed was played."""
+        self._done += 1
+        self._requests += outcome.requests
+        self._digest.update(outcome.digest.encode())
+        if outcome.violations:
+            self._tell_failure(outcome)
+        now_s = time.monotonic()
+        if now_s - self._told_s >= (PROGRESS_S if self._terminal else PROGRESS_S_WITHOUT_TERMINAL):
+            self._told_s = now_s
+            self._tell_progress(now_s)
+
+    def _tell_failure(self, outcome: Outcome) -> None:
+        self.failed += 1
+        self._broken.update({violation.rule for violation in outcome.violations})
+        mutant = f" ARGS='--mutant {self._mutant}'" if self._mutant else ""
+        print(f"seed {outcome.seed} fails; this replays it: make simulate SEED={outcome.seed}{mutant}")
+        for violation in outcome.violations[:VIOLATIONS_SHOWN]:
             print(f"    {violation}")
-        if not keep_going:
-            break
-    took_s = time.monotonic() - started_s
-    print(f"{done} seeds, {requests} requests, {failed} failed, {took_s:.1f} s")
-    for rule, count in broken.most_common():
-        print(f"    {rule}: {count} seeds")
-    return 1 if failed else 0
+        sys.stdout.flush()
+
+    def _tell_progress(self, now_s: float) -> None:
+        rate = self._done / (now_s - self._started_s)
+        text = f"{self._done} of {self._seeds} seeds, {self.failed} failed, {rate:.0f} a second"
+        print(text, end="\r" if self._terminal else "\n", file=sys.stderr, flush=True)
+
+    def finish(self) -> None:
+        """Print what it came to. The digest is the same whenever the same seeds are played."""
+        took_s = time.monotonic() - self._started_s
+        print(
+            f"{self._done} seeds, {self._requests} requests, {self.failed} failed, {took_s:.1f} s, "
+            f"digest {self._digest.hexdigest()}"
+        )
+        for rule, count in self._broken.most_common():
+            print(f"    {rule}: {count} seeds")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ from typing import Final
 
 from tests.simulation.loop import SimulatedLoop
 
-_IGNORED: Final = frozenset({"_tasks", "_tickets"})
-"""Tasks of held-up pushes, which are counted by themselves; and a counter."""
+_IGNORED: Final = frozenset(
+    {"_accounts", "_tasks", "_tickets", "authority", "authenticator", "limits", "_limits", "metrics"}
+)
+"""Caches, counters, what does not change, and tasks of held-up pushes, which are counted by themselves."""
+_OURS: Final = "less_sync."
 
 
 class Leftovers:
@@ -43,12 +46,29 @@ class Leftovers:
         return sorted(getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks(self._loop))
 
     def _measure(self) -> dict[str, object]:
-        return {
-            f"{type(one).__name__}.{name}": size
-            for one in self._objects
-            for name, value in vars(one).items()
-            if name not in _IGNORED and (size := _size(value)) is not None
-        }
+        found: dict[str, object] = {}
+        for one in self._objects:
+            _measure(one, type(one).__name__, found, set())
+        return found
+
+
+def _measure(one: object, path: str, found: dict[str, object], seen: set[int]) -> None:
+    """Note the size of every attribute, and of theirs if they are objects of the server."""
+    seen.add(id(one))
+    for name in _attributes(one):
+        value = getattr(one, name, None)
+        if name in _IGNORED or id(value) in seen:
+            continue
+        size = _size(value)
+        if size is not None:
+            found[f"{path}.{name}"] = size
+        if type(value).__module__.startswith(_OURS):
+            _measure(value, f"{path}.{name}", found, seen)
+
+
+def _attributes(one: object) -> list[str]:
+    slots = [name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ())]
+    return [*slots, *getattr(one, "__dict__", ())]
 
 
 def _size(value: object) -> object:

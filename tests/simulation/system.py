@@ -1,22 +1,36 @@
 """All that the simulation takes from the server and the tests around it: the one place to follow moves."""
 
-from less_sync.auth import Permission, delegate, encode_did_key, parse_ucan, personal_space_id
+from typing import TYPE_CHECKING
+
+from less_sync.auth import Identity, Permission, delegate, encode_did_key, parse_ucan, personal_space_id
 from less_sync.bins.services import build_services
 from less_sync.storage import (
     Caller,
     MemberEntry,
     PostgresPool,
-    PostgresPullStore,
+    Push,
     PushLanes,
+    PushOutcome,
+    PushStatus,
     Space,
+    StorageError,
+    Unavailable,
 )
+from less_sync.storage.errors import LOCK_NOT_AVAILABLE, translate
+from less_sync.storage.postgres.lane import Lane
+from less_sync.storage.postgres.outage import Outage
+from less_sync.storage.postgres.push_batch import batch_arguments, single_arguments
+from less_sync.storage.postgres.push_entry import Entry
 from less_sync.storage.queries import QUERIES, sql
+from less_sync.sync.access.hourly_limits import RateLimits, actor_hash
 from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
+from less_sync.sync.announce import Announcer, Change
 from less_sync.sync.background import run_background
-from less_sync.sync.http.socket import CLIENT_PATH, ClientSocket, websocket_protocol
+from less_sync.sync.http.socket import CLIENT_PATH, ClientSocket, SessionFactory, websocket_protocol
 from less_sync.sync.http.upgrade import UpgradeRequest
 from less_sync.sync.limits import Limits
+from less_sync.sync.protocol.codes import Close
 from less_sync.sync.protocol.frames import (
     KEEPALIVE,
     Chunk,
@@ -25,37 +39,67 @@ from less_sync.sync.protocol.frames import (
     decode_server_frame,
     encode_request,
 )
+from less_sync.sync.rpc.dispatch import Prepared
+from less_sync.sync.rpc.registry import CLIENTS
 from less_sync.sync.services import Services
+from less_sync.sync.session.clients import client_sessions
+from less_sync.sync.session.long_answers import LongAnswers
+from less_sync.sync.session.session import Session
 from tests.live import CLIENT_ID, ISSUER, claims
 from tests.wire.issuer import AUDIENCE, KID, Issuer
 
+if TYPE_CHECKING:
+    from less_sync.storage.postgres.pool import Connection
+
 __all__ = [
     "AUDIENCE",
+    "CLIENTS",
     "CLIENT_ID",
     "CLIENT_PATH",
     "ISSUER",
     "KEEPALIVE",
     "KID",
+    "LOCK_NOT_AVAILABLE",
     "QUERIES",
+    "Announcer",
     "Authenticator",
     "Caller",
+    "Change",
     "Chunk",
     "ClientSocket",
+    "Close",
+    "Connection",
+    "Entry",
+    "Identity",
     "Issuer",
     "KeyFetcher",
+    "Lane",
     "Limits",
+    "LongAnswers",
     "MemberEntry",
     "Notification",
+    "Outage",
     "Permission",
     "PostgresPool",
-    "PostgresPullStore",
+    "Prepared",
+    "Push",
     "PushLanes",
+    "PushOutcome",
+    "PushStatus",
+    "RateLimits",
     "Response",
     "Services",
+    "Session",
+    "SessionFactory",
     "Space",
+    "StorageError",
+    "Unavailable",
     "UpgradeRequest",
+    "actor_hash",
+    "batch_arguments",
     "build_services",
     "claims",
+    "client_sessions",
     "decode_server_frame",
     "delegate",
     "encode_did_key",
@@ -63,6 +107,8 @@ __all__ = [
     "parse_ucan",
     "personal_space_id",
     "run_background",
+    "single_arguments",
     "sql",
+    "translate",
     "websocket_protocol",
 ]

@@ -22,14 +22,13 @@ from tests.simulation.leftovers import Leftovers
 from tests.simulation.line import MARKS_SCALE, Line
 from tests.simulation.logs import captured
 from tests.simulation.loop import SimulatedLoop
+from tests.simulation.parts import Parts
 from tests.simulation.rules import ALL, Court, Rule, Violation
 from tests.simulation.script import Script, write_script
 from tests.simulation.system import (
     CLIENT_PATH,
     ClientSocket,
     PostgresPool,
-    PostgresPullStore,
-    PushLanes,
     Services,
     UpgradeRequest,
     build_services,
@@ -106,6 +105,7 @@ class World:
 
     Args:
         trace: told every outside event, for whoever looks at a failure.
+        parts: what to put in place of the server's own.
     """
 
     def __init__(
@@ -115,9 +115,11 @@ class World:
         rules: frozenset[Rule] = ALL,
         trace: Callable[[str], None] | None = None,
         script: Script | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.seed = seed
         self._chance = random.Random(seed)
+        self._parts = parts or Parts()
         self.script = script or write_script(self._chance)
         self.weights = self.script.weights
         self.people = people()
@@ -194,7 +196,7 @@ class World:
     def _run(self) -> None:
         loop = self.loop
         loop.run_until_complete(self._start())
-        self._leftovers = Leftovers(loop, self._shared_state())
+        self._leftovers = Leftovers(loop, [self.services, self._socket.pipelined])
         self._play()
         self._calm_down()
         self._leave()
@@ -216,7 +218,7 @@ class World:
         self._pool = await PostgresPool.open(
             "postgres://model", max_connections=6, connect=self.database.connect, chance=chance
         )
-        self._lanes = await PushLanes.start(self._pool)
+        self._lanes = await self._parts.lanes.start(self._pool)
         self._authenticator = authenticator(self.wall)
         services = build_services(
             self._pool,
@@ -231,25 +233,13 @@ class World:
         services.now = self.wall
         services.new_id = lambda: str(UUID(int=chance.getrandbits(128), version=4))
         services.enforce_token_expiry = self.script.enforce_token_expiry
+        services.announce = self._parts.announcer(services)
+        services.rates = self._parts.rates(services)
         self.services: Services = services
-        self._socket = websocket_protocol(services)
+        self._socket = websocket_protocol(services, {CLIENT_PATH: self._parts.sessions(services)})
         self._background = self.loop.create_task(run_background(services, maintenance_interval_s=3600.0))
         self.tables.create(SHARED, "", self.people[OWNER].root_key)
         await asyncio.sleep(0)
-
-    def _shared_state(self) -> list[object]:
-        services = self.services
-        pulls = services.pulls
-        assert isinstance(pulls, PostgresPullStore)
-        return [
-            services.sessions,
-            services.broker,
-            services.presence,
-            services.mailboxes,
-            services.announce,
-            self._lanes,
-            pulls,
-        ]
 
     def _play(self) -> None:
         script, loop = self.script, self.loop

@@ -5,8 +5,10 @@ import gc
 import random
 import tracemalloc
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from less_sync.storage import PostgresPool, PostgresPullStore, PullRow, PushLanes
@@ -27,6 +29,11 @@ from tests.storage.support import (
     write,
     written,
 )
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
 
 ENTRIES = [
     "EXPLAIN (COSTS OFF) " + sql("pull_all"),
@@ -254,6 +261,42 @@ async def test_a_cancelled_pull_frees_its_connection(database_url: str) -> None:
             assert task.cancelled()
         assert len((await pulled(pulls, space, 0))[1]) == 5000
         await until_no_transaction_is_open(other)
+
+
+async def test_a_pull_that_is_left_while_it_rolls_back_gives_no_open_transaction_back(
+    database_url: str,
+) -> None:
+    """The driver's pool would end it, and report a fault of ours to the loop."""
+    rolling_back, faults = asyncio.Event(), list[str]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["message"]))
+
+    class Hesitant(Connection):
+        """Says that it is asked for a ROLLBACK, and sends it when it is not cancelled for a second."""
+
+        async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+            if query == "ROLLBACK":
+                rolling_back.set()
+                await asyncio.sleep(1.0)
+            return await super().execute(query, *args, timeout=timeout)
+
+    async def connect(*args: Any, **options: Any) -> Connection:
+        return await asyncpg.connect(*args, **{**options, "connection_class": Hesitant})
+
+    pool = await PostgresPool.open(database_url, max_connections=1, connect=connect)
+    try:
+        space = uuid4()
+        await many_records(pool, space, pushes=1, each=600, blob_bytes=10)
+        async with PostgresPullStore(pool).pull(space, 0) as pull:
+            assert pull is not None
+            async for _ in pull.batches():
+                await rolling_back.wait()
+                break
+        async with pool.connection() as con:
+            assert not con.is_in_transaction()
+        assert faults == []
+    finally:
+        asyncio.get_running_loop().set_exception_handler(None)
+        await pool.aclose(5.0)
 
 
 @pytest.mark.parametrize("state", ["empty", "grown", "analysed"])

@@ -1,0 +1,82 @@
+"""A hang-up cuts a write from its announcement, and gives its rate slot back though it is stored."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+from uuid import UUID
+
+from tests.simulation.parts import Parts
+from tests.simulation.system import (
+    CLIENTS,
+    Announcer,
+    Change,
+    Identity,
+    Prepared,
+    RateLimits,
+    Services,
+    Session,
+    SessionFactory,
+    actor_hash,
+)
+
+T = TypeVar("T")
+
+
+class CuttingSession(Session):
+    """Every request is a task of the session, which is cancelled when the session ends."""
+
+    __slots__ = ()
+
+    def _begin(self, request: Prepared) -> None:
+        self._start(lambda: self._answer(request))
+
+
+class ForgetfulAnnouncer(Announcer):
+    """Announces what was answered. Of what was cut off or lost nothing is said."""
+
+    async def write(
+        self, space: UUID, statement: Awaitable[T], announcement: Callable[[T], Change | None]
+    ) -> T:
+        result = await statement
+        change = announcement(result)
+        if change is not None:
+            self._publish(space, change)
+        return result
+
+    def unknown(self, space: UUID, *, told: int | None = None) -> None:
+        """Nobody asked."""
+
+    def maybe_revoked(self, space: UUID, cid: str) -> None:
+        """Nobody asked."""
+
+
+class GenerousLimits(RateLimits):
+    """A slot is given back whatever the reason."""
+
+    @asynccontextmanager
+    async def slot(self, action: str, identity: Identity, *, max: int, what: str) -> AsyncIterator[None]:
+        if self._key is None:
+            yield
+            return
+        taken = await self._take(action, actor_hash(self._key, identity), max, what)
+        try:
+            yield
+        except BaseException:
+            await self._give_back(taken)
+            raise
+
+
+def _announcer(services: Services) -> Announcer:
+    return ForgetfulAnnouncer(services.broker, services.presence, services.mailboxes, services.spaces)
+
+
+def _rates(services: Services) -> RateLimits:
+    rates = services.rates
+    return GenerousLimits(rates._store, key=rates._key, window_s=rates._window_s)
+
+
+def _sessions(services: Services) -> SessionFactory:
+    return lambda wire: CuttingSession(services, wire, CLIENTS)
+
+
+PARTS: Final = Parts(announcer=_announcer, rates=_rates, sessions=_sessions)
