@@ -54,7 +54,9 @@ class GenerousLimits(RateLimits):
     """A slot is given back whatever the reason."""
 
     @asynccontextmanager
-    async def slot(self, action: str, identity: Identity, *, slots_max: int, what: str) -> AsyncIterator[None]:
+    async def slot(
+        self, action: str, identity: Identity, *, slots_max: int, what: str
+    ) -> AsyncIterator[None]:
         if self._key is None:
             yield
             return
