@@ -23,6 +23,8 @@ from tests.simulation.witness import Asked, Witness
 Params = dict[str, Any]  # of any method
 BIG_BYTES: Final = 70 * 1024
 """A blob that a pull does not send along with the others."""
+HEAVY_BYTES: Final = 1100 * 1024
+"""A blob whose push goes on a connection beside the lanes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Temper:
     answers_close: float = 0.8
     requests_max: int = 20
     big: float = 0.0
+    heavy: float = 0.0
+    """How often a blob has `BIG_BYTES`, or `HEAVY_BYTES`."""
 
 
 class Stage(Protocol):
@@ -250,12 +254,21 @@ class Actor:
             old = chance.choice(list(known)) if known and chance.random() < 0.4 else ""
             id = old if old and old not in used else str(UUID(int=chance.getrandbits(128), version=4))
             used.add(id)
-            blob = bytes(BIG_BYTES if chance.random() < self.temper.big else 30)
-            change: Params = {"id": id, "blob": blob, "expected_cursor": known.get(id, 0), "dek": dek}
+            change: Params = {
+                "id": id,
+                "blob": bytes(self._blob_bytes()),
+                "expected_cursor": known.get(id, 0),
+                "dek": dek,
+            }
             if id in known and chance.random() < 0.2:
                 del change["blob"]
             changes.append(change)
         self.ask("push", {"space": space, "ucan": ucan, "changes": changes}, spaces=(space,))
+
+    def _blob_bytes(self) -> int:
+        if self._chance.random() < self.temper.big:
+            return BIG_BYTES
+        return HEAVY_BYTES if self._chance.random() < self.temper.heavy else 30
 
     def _pull(self) -> None:
         spaces = [self._space() for _ in range(self._chance.choice((1, 1, 2)))]

@@ -1,6 +1,6 @@
 """Who takes part: keys, tokens and UCANs, signed once per process and the same in every run."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -92,7 +92,31 @@ def _person(name: str, key: ec.EllipticCurvePrivateKey, root: ec.EllipticCurvePr
     )
 
 
-def authenticator(now: Callable[[], float]) -> Authenticator:
-    """The real one, with the issuer's key at hand and the simulation's clock."""
-    keys = KeyFetcher({}, injected={ISSUER: {KID: issuer().key.public_key()}})
-    return Authenticator(keys, now=now)
+class LateKeys(KeyFetcher):
+    """Keys that have to be awaited each time, as if they were fetched.
+
+    Args:
+        wait: returns when they have come.
+    """
+
+    def __init__(self, wait: Callable[[], Awaitable[None]]) -> None:
+        super().__init__({}, injected={ISSUER: {KID: issuer().key.public_key()}})
+        self._wait = wait
+
+    def cached_key(self, issuer: str, kid: str) -> None:
+        """Nothing is at hand."""
+
+    async def key(self, issuer: str, kid: str) -> ec.EllipticCurvePublicKey:
+        await self._wait()
+        key = super().cached_key(issuer, kid)
+        assert key is not None
+        return key
+
+
+def authenticator(
+    now: Callable[[], float], wait_for_keys: Callable[[], Awaitable[None]] | None
+) -> Authenticator:
+    """The real one, with the simulation's clock and the issuer's key at hand, or awaited."""
+    if wait_for_keys is not None:
+        return Authenticator(LateKeys(wait_for_keys), now=now)
+    return Authenticator(KeyFetcher({}, injected={ISSUER: {KID: issuer().key.public_key()}}), now=now)

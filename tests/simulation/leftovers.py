@@ -11,7 +11,17 @@ from typing import Final
 from tests.simulation.loop import SimulatedLoop
 
 _IGNORED: Final = frozenset(
-    {"_accounts", "_tasks", "_tickets", "authority", "authenticator", "limits", "_limits", "metrics"}
+    {
+        "_accounts",
+        "_limits",
+        "_tasks",
+        "_tickets",
+        "authenticator",
+        "authority",
+        "draining",
+        "limits",
+        "metrics",
+    }
 )
 """Caches, counters, what does not change, and tasks of held-up pushes, which are counted by themselves."""
 _OURS: Final = "less_sync."

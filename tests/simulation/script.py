@@ -36,6 +36,11 @@ class Script:
     play_s: float = 60.0
     enforce_token_expiry: bool = False
     shutdown_at_s: float = NEVER_S
+    keys_s: float = 0.0
+    """How long the keys of tokens take to come."""
+    lane_entries: int = 2048
+    """Pushes that may be queued before their authors have to wait."""
+    pool_connections: int = 6
 
 
 def write_script(chance: random.Random) -> Script:
@@ -51,6 +56,9 @@ def write_script(chance: random.Random) -> Script:
         callback_s_max=chance.choice((0.00002, 0.0001, 0.0005)),
         play_s=play_s,
         shutdown_at_s=chance.uniform(0.05, 2.0) if chance.random() < 0.08 else NEVER_S,
+        keys_s=chance.choice((0.0, 0.0, 0.003, 1.0)),
+        lane_entries=chance.choice((2048, 2048, 4)),
+        pool_connections=chance.choice((6, 6, 2)),
     )
 
 
@@ -67,6 +75,7 @@ def _limits(chance: random.Random) -> Limits:
         invitations_per_window=pick((10, 1000)),
         membership_appends_per_window=pick((10, 1000)),
         presence_per_space=pick((100, 2)),
+        presence_answer_bytes=pick((3_670_016, 64)),
     )
 
 
@@ -110,6 +119,7 @@ def _temper(chance: random.Random) -> Temper:
         drop_s=pick((0.0, 0.002, 0.007)),
         requests_max=pick((10, 20, 30)),
         big=pick((0.0, 0.0, 0.0, 0.1)),
+        heavy=pick((0.0, 0.0, 0.0, 0.0, 0.0, 0.1)),
     )
 
 

@@ -216,10 +216,14 @@ class World:
     async def _start(self) -> None:
         chance = self._fork()
         self._pool = await PostgresPool.open(
-            "postgres://model", max_connections=6, connect=self.database.connect, chance=chance
+            "postgres://model",
+            max_connections=self.script.pool_connections,
+            connect=self.database.connect,
+            chance=chance,
         )
-        self._lanes = await self._parts.lanes.start(self._pool)
-        self._authenticator = authenticator(self.wall)
+        self._lanes = self._parts.lanes(self._pool, entries_max=self.script.lane_entries)
+        await self._lanes.open()
+        self._authenticator = authenticator(self.wall, self._keys_come if self.script.keys_s else None)
         services = build_services(
             self._pool,
             self._lanes,
@@ -240,6 +244,16 @@ class World:
         self._background = self.loop.create_task(run_background(services, maintenance_interval_s=3600.0))
         self.tables.create(SHARED, "", self.people[OWNER].root_key)
         await asyncio.sleep(0)
+
+    async def _keys_come(self) -> None:
+        come: asyncio.Future[None] = self.loop.create_future()
+
+        def arrive() -> None:
+            if not come.done():
+                come.set_result(None)
+
+        self.loop.outside(self._chance.random() * self.script.keys_s, "keys", arrive)
+        await come
 
     def _play(self) -> None:
         script, loop = self.script, self.loop

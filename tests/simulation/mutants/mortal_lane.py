@@ -99,8 +99,8 @@ class MortalLane(Lane):
 class UnwatchedLanes(PushLanes):
     """Nobody notices that a lane has ended."""
 
-    def __init__(self, pool: PostgresPool, *, lanes: int = 2) -> None:
-        super().__init__(pool, lanes=lanes)
+    def __init__(self, pool: PostgresPool, *, lanes: int = 2, entries_max: int = 2048) -> None:
+        super().__init__(pool, lanes=lanes, entries_max=entries_max)
         outage = Outage(asyncio.get_running_loop().time)
         self._lanes = [
             MortalLane(pool, finish=self._finish, hold=self._hold, outage=outage) for _ in range(lanes)
