@@ -18,8 +18,8 @@ WARM_UP: Final = 64
 WARM_UP_PUSHES: Final = 20
 SMALL_SPACE_RECORDS: Final = 10
 TINY_ITEM_FRAMES: Final = 8
-PERMITTED_MAPS: Final = 170_000
-"""Nearly as many as a frame may have: the bound is 524,288 items, and a map counts for three."""
+PERMITTED_MAPS: Final = 262_000
+"""Nearly as many as a frame may have: the bound is 786,432 items, and a map counts for three."""
 MAPS_OF_4_MIB: Final = 4_193_900
 HUGE_PUSH_RECORDS: Final = 40_000
 HUGE_PUSH_CONNECTIONS: Final = 8
