@@ -78,7 +78,7 @@ class Push:
     """Who writes, by whatever key the caller tells authors apart: they share the queue by turns."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PushOutcome:
     """What became of one push.
 
