@@ -26,6 +26,8 @@ PATIENCE_S: Final = 60.0
 MESSAGE_BYTES: Final = 4 * 1024 * 1024
 FIRST_MESSAGE_BYTES: Final = 32 * 1024
 HEAD_BYTES: Final = 384 * 1024
+SMALL_HEAD_BYTES: Final = 8 * 1024 - 64
+"""Nearly as much as a head may have without having to share."""
 HEADER_LINE_BYTES: Final = 8 * 1024
 SMALL_BUFFER_BYTES: Final = 16 * 1024
 """What a client that does not read lets its kernel take from the server."""
@@ -115,8 +117,11 @@ class Attackers:
         def endless_head() -> Iterator[bytes]:
             return iter((head,))
 
+        def small_endless_head() -> Iterator[bytes]:
+            return iter((head[:SMALL_HEAD_BYTES],))
+
         upgrading = (one_byte_short, one_byte_short, one_byte_short, too_large, one_byte_short, pipelined)
-        return [way for pair in zip(upgrading, repeat(endless_head)) for way in pair]
+        return [way for pair in zip(upgrading, cycle((endless_head, small_endless_head))) for way in pair]
 
     def prepare_items(self, space: str, frames: int, maps: int) -> dict[str, Any]:
         """Make pulls of 4 MiB: `maps` empty maps beside the space, and one string for the rest."""
