@@ -31,6 +31,7 @@ from less_sync.storage.stores import (
     SpaceStore,
 )
 from less_sync.storage.types import (
+    DEK_EPOCH_BYTES,
     FILE,
     MEMBER,
     RECORD,
@@ -58,6 +59,7 @@ from less_sync.storage.types import (
 )
 
 __all__ = [
+    "DEK_EPOCH_BYTES",
     "FILE",
     "MEMBER",
     "NOBODY",

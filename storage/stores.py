@@ -45,14 +45,14 @@ class SpaceStore(Protocol):
         """Read what authorising needs, in one round trip: the spaces that exist among `ids`, and which of
         `cids` (a space and a CID each) are revoked."""
 
-    async def create_space(self, id: UUID, client_id: str, root_public_key: bytes | None) -> Space:
+    async def create_space(self, space: UUID, client_id: str, root_public_key: bytes | None) -> Space:
         """Insert a space with the database's defaults.
 
         Raises:
             SpaceExists: the id is taken.
         """
 
-    async def get_or_create_space(self, id: UUID, client_id: str) -> Space:
+    async def get_or_create_space(self, space: UUID, client_id: str) -> Space:
         """Return the space, created without root key if it was missing. One round trip."""
 
 
@@ -213,10 +213,10 @@ class InvitationStore(Protocol):
             bytes_max: no further one once the payloads have reached this; at least one comes.
         """
 
-    async def get(self, id: UUID, mailbox: str) -> Invitation | None:
+    async def get(self, invitation: UUID, mailbox: str) -> Invitation | None:
         """Read one that has not expired; None when this mailbox has none such."""
 
-    async def delete(self, id: UUID, mailbox: str) -> bool:
+    async def delete(self, invitation: UUID, mailbox: str) -> bool:
         """Delete one, expired or not; False when this mailbox has none such."""
 
     async def purge(self) -> int:
@@ -233,8 +233,9 @@ class RevocationStore(Protocol):
 
 
 class RateLimitStore(Protocol):
-    async def take(self, action: str, actor_hash: str, *, window_s: int, max: int) -> RateSlot | None:
-        """Take one of `max` slots that an actor has for an action within `window_s`; None when all are taken.
+    async def take(self, action: str, actor_hash: str, *, window_s: int, slots_max: int) -> RateSlot | None:
+        """Take one of `slots_max` slots that an actor has for an action within `window_s`; None if all are
+        taken.
 
         One round trip, and exact however many take at once, in whatever process.
 

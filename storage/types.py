@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, IntEnum
+from typing import Final
 from uuid import UUID
+
+DEK_EPOCH_BYTES: Final = 4
+"""A wrapped DEK begins with the epoch of the key it is wrapped with, unsigned, big-endian."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Push:
     """Who writes, by whatever key the caller tells authors apart: they share the queue by turns."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each push, at a third of the cost
 class PushOutcome:
     """What became of one push.
 

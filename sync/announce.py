@@ -196,7 +196,7 @@ class Announcer:
             self._pushes[space] = left
         else:
             del self._pushes[space]
-        order = self._orders.get(space)
+        order = self._orders.get(space) if self._orders else None
         if order is None:
             if change is not None:
                 self._publish(space, change)

@@ -18,7 +18,7 @@ class Limits:
     first_message_bytes: int = 32 * 1024
     first_message_frames: int = 64
     pipelined_bytes: int = 8 * 1024 * 1024
-    heads_bytes: int = 32 * 1024
+    heads_bytes: int = 8 * 1024
     large_heads_bytes: int = 16 * 1024 * 1024
     keepalive_interval_s: float = 30.0
     silence_timeout_s: float = 60.0

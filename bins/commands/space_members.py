@@ -111,8 +111,8 @@ def accept(
         Path | None, typer.Argument(metavar="[DIR]", help="Where to; without it, list what waits.")
     ] = None,
     *,
-    id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Which invitation, if several spaces wait.")
+    invitation: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Which invitation, if several spaces wait.")
     ] = None,
     server: Server = None,
     token: Token = None,
@@ -133,7 +133,7 @@ def accept(
         if folder is None:
             await people.list_mailbox(options, output)
         else:
-            await people.accept(options, folder, id, output)
+            await people.accept(options, folder, invitation, output)
 
     run(work, as_json=json, goes_on=folder is not None)
     if folder is not None:

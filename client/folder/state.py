@@ -28,6 +28,8 @@ from less_sync.client.folder.plan import Absent, Content, Remote, Tombstone
 
 FORMAT: Final = "1"
 
+_RECORD_BYTES: Final = 16
+
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS record (
@@ -256,8 +258,8 @@ def _open_database(directory: Path) -> sqlite3.Connection:
 
 def _row(found: tuple[object, ...]) -> Row:
     record, path, cursor, digest, *stat, pending_cursor, pending_reason, sent = found
-    assert isinstance(record, bytes)
-    assert isinstance(cursor, int)
+    if not isinstance(record, bytes) or len(record) != _RECORD_BYTES or not isinstance(cursor, int):
+        raise FolderError("the state of this folder is damaged", "bind the files to a new folder")
     base: Remote
     if cursor == 0:
         base = Absent()

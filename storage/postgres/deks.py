@@ -13,7 +13,7 @@ from less_sync.storage.errors import StorageError, read_status
 from less_sync.storage.postgres.pool import PostgresPool
 from less_sync.storage.postgres.space_rows import SPACE_COLUMNS, split_space
 from less_sync.storage.stores import NOBODY
-from less_sync.storage.types import Caller, DekKind, DekRow, RewrapStatus, Space
+from less_sync.storage.types import DEK_EPOCH_BYTES, Caller, DekKind, DekRow, RewrapStatus, Space
 
 if TYPE_CHECKING:
     import asyncpg
@@ -24,7 +24,6 @@ PAGE_BYTES: Final = 512 * 1024
 
 _LISTING: Final = {DekKind.RECORDS: "record_deks", DekKind.FILES: "file_deks"}
 _LAST_ID: Final = UUID(int=2**128 - 1)
-_EPOCH_BYTES: Final = 4
 _POSITIONS: Final = 1
 
 
@@ -172,7 +171,7 @@ def _distinct(
     distinct = dict(zip(ids, deks, strict=True))
     if len(distinct) == len(ids):
         return ids, deks
-    epochs = {row_id: dek[:_EPOCH_BYTES] for row_id, dek in distinct.items()}
-    if any(epochs[row_id] != dek[:_EPOCH_BYTES] for row_id, dek in zip(ids, deks, strict=True)):
+    epochs = {row_id: dek[:DEK_EPOCH_BYTES] for row_id, dek in distinct.items()}
+    if any(epochs[row_id] != dek[:DEK_EPOCH_BYTES] for row_id, dek in zip(ids, deks, strict=True)):
         return ids, deks
     return list(distinct), list(distinct.values())

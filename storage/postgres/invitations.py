@@ -36,14 +36,14 @@ class PostgresInvitationStore:
             rows = await self._pool.fetch("list_invitations_after", mailbox, limit, size, after)
         return [Invitation(*row) for row in rows]
 
-    async def get(self, id: UUID, mailbox: str) -> Invitation | None:
+    async def get(self, invitation: UUID, mailbox: str) -> Invitation | None:
         """Read one that has not expired."""
-        rows = await self._pool.fetch("get_invitation", id, mailbox)
+        rows = await self._pool.fetch("get_invitation", invitation, mailbox)
         return Invitation(*rows[0]) if rows else None
 
-    async def delete(self, id: UUID, mailbox: str) -> bool:
+    async def delete(self, invitation: UUID, mailbox: str) -> bool:
         """Delete one, expired or not. Of two that race, the statement of one returns the row."""
-        return bool(await self._pool.fetch("delete_invitation", id, mailbox))
+        return bool(await self._pool.fetch("delete_invitation", invitation, mailbox))
 
     async def purge(self) -> int:
         """Delete those that have expired."""

@@ -15,9 +15,9 @@ class PostgresRateLimitStore:
     def __init__(self, pool: PostgresPool) -> None:
         self._pool = pool
 
-    async def take(self, action: str, actor_hash: str, *, window_s: int, max: int) -> RateSlot | None:
-        """Take one of `max` slots that an actor has for an action within `window_s`."""
-        [row] = await self._pool.fetch("take_rate", action, actor_hash, window_s, max)
+    async def take(self, action: str, actor_hash: str, *, window_s: int, slots_max: int) -> RateSlot | None:
+        """Take one of `slots_max` slots that an actor has for an action within `window_s`."""
+        [row] = await self._pool.fetch("take_rate", action, actor_hash, window_s, slots_max)
         taken, place, taken_at = row
         return RateSlot(action, actor_hash, place, taken_at) if taken else None
 

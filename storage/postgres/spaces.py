@@ -60,7 +60,7 @@ class PostgresSpaceStore:
         try:
             while self._waiting:
                 batch = self._take()
-                ids = [id for (wanted, _), _ in batch for id in wanted]
+                ids = [space for (wanted, _), _ in batch for space in wanted]
                 cids = [pair for (_, pairs), _ in batch for pair in pairs]
                 try:
                     read = await self._read(ids, cids)
@@ -93,23 +93,23 @@ class PostgresSpaceStore:
             batch.append(self._waiting.popleft())
         return batch
 
-    async def create_space(self, id: UUID, client_id: str, root_public_key: bytes | None) -> Space:
+    async def create_space(self, space: UUID, client_id: str, root_public_key: bytes | None) -> Space:
         """Insert a space with the database's defaults.
 
         Raises:
             SpaceExists: the id is taken.
         """
-        rows = await self._pool.fetch("create_space", id, client_id, root_public_key)
+        rows = await self._pool.fetch("create_space", space, client_id, root_public_key)
         if not rows:
             raise SpaceExists
         return _space(rows[0])
 
-    async def get_or_create_space(self, id: UUID, client_id: str) -> Space:
+    async def get_or_create_space(self, space: UUID, client_id: str) -> Space:
         """Return the space, created without root key if it was missing.
 
         An existing row is returned as it is, whoever created it and even when it has a root key.
         """
-        rows = await self._pool.fetch("get_or_create_space", id, client_id)
+        rows = await self._pool.fetch("get_or_create_space", space, client_id)
         return _space(rows[0])
 
 
@@ -122,7 +122,7 @@ def _answer(batch: Sequence[_Waiting], read: SpacesRead) -> None:
     spaces = read.spaces
     for (wanted, _), answer in batch:
         if not answer.done():  # else whoever asked is gone
-            mine = {id: spaces[id] for id in wanted if id in spaces}
+            mine = {space: spaces[space] for space in wanted if space in spaces}
             answer.set_result(SpacesRead(mine, read.revoked))
 
 

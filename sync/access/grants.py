@@ -40,7 +40,7 @@ _READS_MAX: Final = 2
 """How often one decision reads the space: once, and once more if it turned out to be a shared one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each request, at a third of the cost
 class Grant:
     """What a caller may do to one space. Exactly one of `client_id` and `chain` is set."""
 
@@ -192,7 +192,7 @@ class Access:
         if seen is not None and seen.row is not None:
             self._authority.root_keys.learn(seen.row)
         root_key = self._authority.root_keys.get(self.space)
-        if self.personal:
+        if root_key is None and self.space == self._identity.personal_space:
             if seen is None and self._ucan:
                 return Unread.SPACE
             return Grant(self.space, client_id=self._identity.client_id)

@@ -29,7 +29,9 @@ class RateLimits:
         self._window_s = int(window_s)
 
     @asynccontextmanager
-    async def slot(self, action: str, identity: Identity, *, max: int, what: str) -> AsyncIterator[None]:
+    async def slot(
+        self, action: str, identity: Identity, *, slots_max: int, what: str
+    ) -> AsyncIterator[None]:
         """Take a slot for what the block does; it is given back when the block says that it was not done.
 
         A refusal says that, and so does an error the database reported. After a lost connection, a time-out
@@ -44,7 +46,7 @@ class RateLimits:
         if self._key is None:
             yield
             return
-        taken = await self._take(action, actor_hash(self._key, identity), max, what)
+        taken = await self._take(action, actor_hash(self._key, identity), slots_max, what)
         try:
             yield
         except Unavailable:
@@ -53,14 +55,14 @@ class RateLimits:
             await self._give_back(taken)
             raise
 
-    async def _take(self, action: str, actor: str, max: int, what: str) -> RateSlot:
+    async def _take(self, action: str, actor: str, slots_max: int, what: str) -> RateSlot:
         try:
-            taken = await self._store.take(action, actor, window_s=self._window_s, max=max)
+            taken = await self._store.take(action, actor, window_s=self._window_s, slots_max=slots_max)
         except StorageError as error:
             log.error("storage failed", action=action, error=str(error))
             raise RpcError(ErrorCode.INTERNAL, "internal error") from error
         if taken is None:
-            raise RpcError(ErrorCode.RATE_LIMITED, f"rate limit exceeded: max {max} {what} per hour")
+            raise RpcError(ErrorCode.RATE_LIMITED, f"rate limit exceeded: max {slots_max} {what} per hour")
         return taken
 
     async def _give_back(self, slot: RateSlot) -> None:

@@ -172,14 +172,16 @@ class ClientSocket(asyncio.Protocol):
         receiver = self._receiver
         self._taking = True
         try:
-            while events := receiver.events_received():
-                for event in events:
+            while True:
+                for event in receiver.events_received():
                     self._frame_received(session, cast(Frame, event))
-                if receiver.held and receiver.trusted:
-                    receiver.resume()
+                held = receiver.held
+                if not (held and receiver.trusted):
+                    break
+                receiver.resume()
         finally:
             self._taking = False
-        if receiver.held:
+        if held:
             self._await_token(session)
         if receiver.failure is not None and not self._failed:
             self._failed = True

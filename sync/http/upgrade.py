@@ -70,7 +70,7 @@ CHECKS: Final = (
     Check(lambda request: request.method != "HEAD", Refusal(405, "")),
     Check(lambda request: request.method == "GET", Refusal(405, allow="GET,HEAD")),
     Check(
-        lambda request: any("upgrade" in value.lower() for value in request.values(b"connection")),
+        lambda request: "upgrade" in "\n".join(request.values(b"connection")).lower(),
         Refusal(400, "Connection header did not include 'upgrade'"),
     ),
     Check(
@@ -93,4 +93,7 @@ CHECKS: Final = (
 
 def refusal(request: UpgradeRequest) -> Refusal | None:
     """The answer of the first check that fails, or None: the request may be upgraded."""
-    return next((check.otherwise for check in CHECKS if not check.holds(request)), None)
+    for check in CHECKS:
+        if not check.holds(request):
+            return check.otherwise
+    return None

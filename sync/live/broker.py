@@ -253,7 +253,7 @@ class Broker:
             build: called at most once per spelling in use, and not at all when nobody listens.
             cursor: of the change that this tells of; `NO_CURSOR` for what has none.
         """
-        waiting = self._provisional.get(space)
+        waiting = self._provisional.get(space) if self._provisional else None
         if waiting is not None:
             self._hold(waiting, space, build, exclude)
         audience = self._audiences.get(space)

@@ -10,7 +10,8 @@ well. Where no head can stand it stops. The decoder stops there too, or earlier,
 counted.
 
 Nearly every large frame is a push of very many small records. Looking at each head costs more than decoding
-it does, so records of the usual form are stepped over eight at a time, by a regular expression.
+it does, so records of the usual form are stepped over eight at a time, by a regular expression. Where blobs
+are larger, another one steps over what stands between two of them.
 """
 
 import re
@@ -31,6 +32,19 @@ _RUN_RECORDS: Final = 8
 _RETRY_ITEMS: Final = 64
 """Items from a record that starts no run to the next place where a run is looked for: a look in vain takes as
 long as a few records."""
+
+
+_SMALL_BYTES: Final = 255
+"""A blob up to here can be part of a run. Looking for a record behind every string would take long where
+there are very many."""
+_INTEGER: Final = r"(?:[\x00-\x17\x20-\x37]|[\x18\x38].|[\x19\x39].{2}|[\x1a\x3a].{4}|[\x1b\x3b].{8})"
+_NEXT_BLOB: Final = re.compile(
+    rf"(?s)oexpected_cursor{_INTEGER}(?:cdekX,.{{44}}(\xa4)|(\xa3))bidx\$.{{36}}dblob".encode()
+)
+"""What stands between the blobs of two records that have their fields in the usual order: the end of the
+first and the beginning of the second, whose blob is the next item."""
+_NEXT_BLOB_ITEMS: Final = (0, CONTAINER_ITEMS + 7, CONTAINER_ITEMS + 5)
+"""By group of `_NEXT_BLOB`: a map, three or two fields, and the key of a blob."""
 
 
 def _is_costly(initial: int) -> bool:
@@ -63,6 +77,7 @@ _STEPS: Final = tuple((_step(initial), ITEM_COUNTS[initial]) for initial in rang
 
 def count_items(data: bytes, items_max: int) -> int:
     """Count the items of `data`; a number somewhat above `items_max` as soon as there are more."""
+    size = len(data)
     position = count = look_from = 0
     try:
         while count <= items_max:
@@ -78,6 +93,9 @@ def count_items(data: bytes, items_max: int) -> int:
                 length = data[position + 1] if width == 1 else int.from_bytes(data[position + 1 : start])
                 position = start + length
                 count += 1
+                if _SMALL_BYTES < length < size and (found := _NEXT_BLOB.match(data, position)):
+                    position = found.end()
+                    count += _NEXT_BLOB_ITEMS[found.lastindex or 0]
             elif initial not in _RUN_FIELDS:  # reserved: no item starts so
                 break
             elif count < look_from:
@@ -106,8 +124,7 @@ def _end_of_run(data: bytes, position: int) -> int:
 @cache
 def _runs() -> dict[int, re.Pattern[bytes]]:
     """By initial byte of a map. Compiled when first needed: it takes long, and few clients need it."""
-    integer = r"(?:[\x00-\x17\x20-\x37]|[\x18\x38].|[\x19\x39].{2}|[\x1a\x3a].{4}|[\x1b\x3b].{8})"
-    field = rf"(?:bidx\$.{{36}}|dblob{_bytes_below_256()}|oexpected_cursor{integer}|cdekX,.{{44}})"
+    field = rf"(?:bidx\$.{{36}}|dblob{_bytes_below_256()}|oexpected_cursor{_INTEGER}|cdekX,.{{44}})"
     return {
         initial: re.compile(f"(?s)(?>{_byte(initial)}{field}{{{fields}}}){{{_RUN_RECORDS}}}".encode())
         for initial, fields in _RUN_FIELDS.items()

@@ -93,14 +93,14 @@ def _validated(
     """The first fault, or "", and the ids: None for a record's that is no UUID; storage tells it in turn."""
     ids: list[UUID | str | None] = []
     for entry in entries:
-        id = parse_uuid(entry.id)
+        row = parse_uuid(entry.id)
         if kind is DekKind.RECORDS and not entry.id:
             return f"{_INVALID}id must be non-empty string", []
-        if kind is DekKind.FILES and id is None:
+        if kind is DekKind.FILES and row is None:
             return f"{_INVALID}id must be a valid UUID", []
         if len(entry.dek) != dek_bytes:
             return f"{_INVALID}wrapped DEK must be exactly {dek_bytes} bytes", []
-        ids.append(id)
+        ids.append(row)
     return "", ids
 
 

@@ -30,6 +30,13 @@ Submit = Callable[[Call, object, Callable[[bytes], None]], Work | None]
 What it returns, if anything, must run to its end before the session looks at its next message.
 """
 
+EntriesMax = Callable[[Limits], int | None]
+
+
+def unbounded(_limits: Limits) -> None:
+    """The bound of lists that a handler takes as long as they come."""
+
+
 Job = Callable[[], Awaitable[Message]]
 """A request whose params are decoded and whose rule is applied: what is left is the handler."""
 
@@ -72,6 +79,7 @@ def rpc(
     handler: Callable[[Call, P, A], Awaitable[Message]],
     *,
     label: str = "",
+    entries_max: EntriesMax = unbounded,
     background: bool = False,
     writes: bool = False,
     aliases: tuple[str, ...] = (),
@@ -80,10 +88,11 @@ def rpc(
 
     Args:
         label: how error messages name the params, when not by the method's name.
+        entries_max: how many entries of a list the handler accepts; the others are not even converted.
     """
 
     def prepare(call: Call, raw: object) -> Job:
-        typed = decode_params(params, raw)
+        typed = decode_params(params, raw, entries_max=entries_max(call.services.limits))
         allowed = rule(call, typed)
         return lambda: handler(call, typed, allowed)
 
@@ -97,6 +106,7 @@ def push_rpc(
     handler: Callable[[Call, P, A, Callable[[bytes], None]], Work | None],
     *,
     label: str = "",
+    entries_max: EntriesMax = unbounded,
     denied_as: Callable[[str, ErrorCode], bytes],
 ) -> PushMethod:
     """The row of a method whose reply leaves from a completion callback, without a task of its own.
@@ -107,7 +117,7 @@ def push_rpc(
 
     def submit(call: Call, raw: object, reply: Callable[[bytes], None]) -> Work | None:
         try:
-            typed = decode_params(params, raw)
+            typed = decode_params(params, raw, entries_max=entries_max(call.services.limits))
         except ParamsError:
             reply(_invalid_params(call.request_id, label or name))
             return None

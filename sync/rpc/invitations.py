@@ -36,7 +36,7 @@ async def create(call: Call, params: InvitationCreateParams, _grant: None) -> In
     """
     limits = call.services.limits
     async with call.services.rates.slot(
-        "invitation", call.identity, max=limits.invitations_per_window, what="invitations"
+        "invitation", call.identity, slots_max=limits.invitations_per_window, what="invitations"
     ):
         _check(params, limits.invitation_payload_bytes)
         try:
@@ -98,10 +98,10 @@ async def delete(call: Call, params: InvitationDeleteParams, _grant: None) -> Em
 
 
 def _id(text: str) -> UUID:
-    id = parse_uuid(text)
-    if id is None:
+    invitation = parse_uuid(text)
+    if invitation is None:
         raise RpcError(ErrorCode.BAD_REQUEST, "invalid invitation id")
-    return id
+    return invitation
 
 
 def _described(row: storage.Invitation) -> Invitation:

@@ -54,7 +54,7 @@ async def append(call: Call, params: MembershipAppendParams, access: Access) -> 
     async with call.services.rates.slot(
         "membership_append",
         call.identity,
-        max=limits.membership_appends_per_window,
+        slots_max=limits.membership_appends_per_window,
         what="membership appends",
     ):
         _check_entry(params)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-from less_sync.storage import Push, PushOutcome, PushStatus, StorageError, Unavailable
+from less_sync.storage import DEK_EPOCH_BYTES, Push, PushOutcome, PushStatus, StorageError, Unavailable
 from less_sync.sync.access.grants import Access, Grant, Refused, Unread
 from less_sync.sync.announce import Change, Notice
 from less_sync.sync.call import Call
@@ -28,8 +28,6 @@ _REFUSED: Final = {
     PushStatus.NOT_PERSONAL: ErrorCode.FORBIDDEN,
 }
 """What a push that was not written answers (docs/storage.md 3.3 and 4.1). A remote home needs a forwarder."""
-
-_EPOCH_BYTES = 4
 
 
 def push(call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]) -> Work | None:
@@ -127,10 +125,10 @@ def _columns(changes: list[PushChange], limits: Limits) -> _Columns | ErrorCode:
     ids, deks = columns.ids, columns.deks
     blob_bytes = dek_bytes = 0
     for change in changes:
-        id = parse_record_id(change.id)
-        if id is None:
+        record = parse_record_id(change.id)
+        if record is None:
             return ErrorCode.BAD_REQUEST
-        ids.append(id)
+        ids.append(record)
         blob, dek = change.blob, change.dek
         if blob is not None:
             if len(blob) > limits.record_blob_bytes:
@@ -138,7 +136,7 @@ def _columns(changes: list[PushChange], limits: Limits) -> _Columns | ErrorCode:
             blob_bytes += len(blob)
         if dek is not None:
             if len(dek) == limits.dek_bytes:
-                epoch = int.from_bytes(dek[:_EPOCH_BYTES], "big")
+                epoch = int.from_bytes(dek[:DEK_EPOCH_BYTES], "big")
                 if columns.min_epoch is None or epoch < columns.min_epoch:
                     columns.min_epoch = epoch
             elif limits.strict_dek:

@@ -6,8 +6,9 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,16 +19,25 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from less_sync.bins.postgres.embedded import EmbeddedPostgres
 from less_sync.migrations import migrate_up
 from tests.bench import usage
+from tests.bench.attacks import StalledPulls
 from tests.bench.child import Child, raise_open_files
+from tests.bench.compare import CHECKOUT, SMALL, WORKS, Size, compare, comparison, program_at
+from tests.bench.model import ISSUER, KIB, QUICK, Bench, Pair, Scale
 from tests.bench.report import as_json, table
-from tests.bench.rows import ISSUER, KIB, QUICK, ROWS, SHORT_PULL_RECORDS, Bench, Pair, Scale, measures
-from tests.wire.issuer import AUDIENCE, new_issuer, served_key_set
+from tests.bench.rows import ROWS, SHORT_PULL_RECORDS, STALLED_ROWS, measures
+from tests.wire.issuer import AUDIENCE, Issuer, new_issuer, served_key_set
 from tests.wire.process import ServerProcess
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", help=f"comma-separated, of: {', '.join(ROWS)}")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="DIR",
+        help=f"compare CPU with the server of another checkout instead; rows: {', '.join(WORKS)}",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here as well")
     parser.add_argument("--quick", action="store_true", help="small and few runs: to see that it works")
     parser.add_argument("--rounds", type=int, help="interleaved runs of each row (5)")
@@ -53,12 +63,20 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-async def run(options: argparse.Namespace) -> None:
-    scale = QUICK if options.quick else Scale()
-    rounds = options.rounds or scale.rounds
-    wanted = set(options.rows.split(",")) if options.rows else set(ROWS)
-    if unknown := wanted - set(ROWS):
-        raise SystemExit(f"unknown rows: {', '.join(sorted(unknown))}")
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a run of either kind stands on. `settings` lack nothing that a server needs."""
+
+    url: str
+    postgres_pid: int | None
+    issuer: Issuer = field(repr=False)
+    settings: Mapping[str, str]
+    load: Child
+
+
+@asynccontextmanager
+async def setting(options: argparse.Namespace) -> AsyncIterator[Setting]:
+    """Start what both kinds of run need: a database, an issuer and the load generator."""
     async with contextlib.AsyncExitStack() as stack:
         url, postgres_pid = await stack.enter_async_context(database(options.database_url))
         issuer = new_issuer()
@@ -69,18 +87,49 @@ async def run(options: argparse.Namespace) -> None:
             "AUDIENCES": AUDIENCE,
             "LOG_LEVEL": "warn",
         }
-        server = await stack.enter_async_context(ServerProcess(settings, fresh=True))
         pem = issuer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         load = await stack.enter_async_context(Child("tests.bench.load", key_pem=pem, issuer=ISSUER))
-        floors = await stack.enter_async_context(Child("tests.bench.floors", database_url=url))
-        await load("target", port=server.port)
-        postgres = await floors("connect")
+        yield Setting(url, postgres_pid, issuer, settings, load)
+
+
+async def started(
+    stack: contextlib.AsyncExitStack,
+    of: Setting,
+    server: ServerProcess,
+    start_server: Callable[[], contextlib.AbstractAsyncContextManager[ServerProcess]],
+    scale: Scale,
+) -> Bench:
+    """Start the processes that measure `server`."""
+    floors = await stack.enter_async_context(Child("tests.bench.floors", database_url=of.url))
+    attackers = await stack.enter_async_context(Child("tests.bench.attackers"))
+    await of.load("target", port=server.port)
+    return Bench(
+        load=of.load,
+        server=server,
+        start_server=start_server,
+        floors=floors,
+        attackers=attackers,
+        issuer=of.issuer,
+        postgres_pid=of.postgres_pid,
+        scale=scale,
+    )
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Measure this checkout against the floors."""
+    scale = QUICK if options.quick else Scale()
+    rounds = options.rounds or scale.rounds
+    wanted = chosen(options.rows, ROWS)
+    async with contextlib.AsyncExitStack() as stack:
+        of = await stack.enter_async_context(setting(options))
+        server = await stack.enter_async_context(ServerProcess(of.settings, fresh=True))
+        another = partial(ServerProcess, of.settings, fresh=True)
+        bench = await started(stack, of, server, another, scale)
+        postgres = await bench.floors("connect")
         postgres = {name: value for name, value in postgres.items() if isinstance(value, str)}
         if postgres["fsync"] != "on" or postgres["synchronous_commit"] != "on":
             raise SystemExit("the database does not sync to disk: its figures would mean nothing")
-        another = partial(ServerProcess, settings, fresh=True)
-        bench = Bench(load, floors, issuer, server, another, postgres_pid, scale)
-        results = await measure(bench, wanted, rounds)
+        results = await measure(bench, set(wanted), rounds)
         if options.server_output:
             say("\n".join(server.output))
     about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "rounds": rounds}
@@ -88,6 +137,30 @@ async def run(options: argparse.Namespace) -> None:
     print(table(results))
     if options.json:
         options.json.write_text(json.dumps(as_json(results, about), indent=1) + "\n")
+
+
+async def run_against(options: argparse.Namespace) -> None:
+    """Compare this checkout with another."""
+    size = SMALL if options.quick else Size()
+    if options.rounds:
+        size = size._replace(turns=options.rounds)
+    names = chosen(options.rows, WORKS)
+    async with setting(options) as of:
+        programs = {"other": program_at(options.against.absolute()), "own": program_at(CHECKOUT)}
+        taken = await compare(
+            of.url, of.settings, of.load, programs=programs, names=names, size=size, say=say
+        )
+    print(comparison(taken))
+    if options.json:
+        options.json.write_text(json.dumps(taken, indent=1) + "\n")
+
+
+def chosen(rows: str | None, known: Collection[str]) -> list[str]:
+    """Which rows were asked for, in the order of the table."""
+    names = set(rows.split(",")) if rows else set(known)
+    if unknown := names - set(known):
+        raise SystemExit(f"unknown rows: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    return [name for name in known if name in names]
 
 
 async def measure(bench: Bench, wanted: set[str], rounds: int) -> dict[str, list[Pair]]:
@@ -106,8 +179,11 @@ async def measure(bench: Bench, wanted: set[str], rounds: int) -> dict[str, list
             blob_bytes=100,
             records_per_push=100,
         )
+    stalled_pulls = StalledPulls([str(uuid4()), str(uuid4())])
+    if wanted & STALLED_ROWS:
+        await stalled_pulls.fill(bench)
     results: dict[str, list[Pair]] = {name: [] for name in ROWS if name in wanted}
-    for names, one_round in measures(short_pull, long_pull, bench.scale):
+    for names, one_round in measures(short_pull, long_pull, stalled_pulls, bench.scale):
         if not names & wanted:
             continue
         for number in range(1, rounds + 1):
@@ -120,7 +196,8 @@ async def measure(bench: Bench, wanted: set[str], rounds: int) -> dict[str, list
 
 def main() -> None:
     raise_open_files()
-    asyncio.run(run(parse(sys.argv[1:])))
+    options = parse(sys.argv[1:])
+    asyncio.run(run_against(options) if options.against else run(options))
 
 
 if __name__ == "__main__":

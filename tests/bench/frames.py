@@ -62,6 +62,13 @@ def push_frame(space: str, ids: Sequence[UUID], blob_bytes: int) -> bytes:
     return client_frame(cbor2.dumps({"type": 0, "id": "w", "method": "push", "params": params}))
 
 
+def tiny_push_frame(space: str, records: int) -> bytes:
+    """A push of new records of one byte each, without keys."""
+    changes = [{"id": str(uuid4()), "blob": b"x", "expected_cursor": 0} for _ in range(records)]
+    params = {"space": space, "changes": changes}
+    return client_frame(cbor2.dumps({"type": 0, "id": "w", "method": "push", "params": params}))
+
+
 def wrapped_dek() -> bytes:
     """44 bytes as clients send them: epoch 1 before what is taken for key material."""
     return b"\0\0\0\1" + os.urandom(DEK_BYTES - 4)

@@ -10,6 +10,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -35,6 +36,7 @@ PATIENCE_S: Final = 60.0
 HEADERS_END: Final = b"\r\n\r\n"
 NOTIFICATION: Final = b"dsync"
 """The method name of a `sync` notification."""
+PROBES_PER_S: Final = 40
 KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
 
 
@@ -75,6 +77,7 @@ class Load:
             "pull": self.pull,
             "fan_out": self.fan_out,
             "notify": self.notify,
+            "probe": self.probe,
             "close": self.close,
         }
 
@@ -83,10 +86,13 @@ class Load:
         self._port = port
         return {}
 
-    def tokens(self, count: int, user: str, space: str) -> dict[str, Any]:
-        """Sign distinct tokens: they share a user and a personal space; each has a mailbox id of its own."""
+    def tokens(self, count: int, user: str, space: str, one_person: bool = False) -> dict[str, Any]:
+        """Sign distinct tokens: they share a user and a personal space.
+
+        Each has a mailbox id of its own, and so counts as a person of its own, unless they are `one_person`.
+        """
         made = []
-        for _ in range(count):
+        for number in range(count):
             self._serial += 1
             claims = {
                 "iss": self._iss,
@@ -95,7 +101,7 @@ class Load:
                 "scope": "openid sync",
                 "personal_space_id": space,
                 "did": "",
-                "mailbox_id": f"{self._serial:064x}",
+                "mailbox_id": f"{self._serial - (number if one_person else 0):064x}",
             }
             made.append(self._issuer.token(claims))
         return {"tokens": made}
@@ -176,12 +182,13 @@ class Load:
                     else:
                         send_next(link)
             seconds = time.perf_counter() - started
+            late = len(links)
             while links:  # the answers still outstanding, after the clock has stopped
                 for fd, _ in waited(poll):
                     if read_push_answer(links[fd]):
                         poll.unregister(fd)
                         del links[fd]
-        return {"pushes": answered, "seconds": seconds}
+        return {"pushes": answered, "late": late, "seconds": seconds}
 
     def pull(self, group: str, space: str) -> dict[str, Any]:
         """Pull a whole space on the group's first connection. Bytes are kept, and counted after the clock
@@ -256,6 +263,21 @@ class Load:
             sock.setblocking(False)
         return {"seconds": seconds}
 
+    def probe(self, pusher: str, puller: str, spaces: Sequence[str], seconds: float) -> dict[str, Any]:
+        """Push a record on one connection and pull a space on another, each `PROBES_PER_S` times a second.
+
+        Returns the times of either from when the request was due: who has to wait for one answer is late with
+        the next, and that counts too.
+        """
+        count = max(1, int(seconds * PROBES_PER_S))
+        push_space, pull_space = spaces
+        pushes = push_frames(push_space, count=count, records=1, blob_bytes=1024)
+        with ThreadPoolExecutor(2) as threads:
+            pushed = threads.submit(times_of, self._groups[pusher][0].sock, pushes, PUSH_OK)
+            pulls = [pull_frame(pull_space)] * count
+            pulled = threads.submit(times_of, self._groups[puller][0].sock, pulls, PULL_END)
+        return {"push": pushed.result(), "pull": pulled.result()}
+
     def close(self, group: str) -> dict[str, Any]:
         """Cut the group's connections."""
         for link in self._groups.pop(group):
@@ -312,6 +334,21 @@ def read_until(sock: socket.socket, mark: bytes) -> None:
         more = sock.recv(READ_BYTES)
         assert more, "the server closed"
         data += more
+
+
+def times_of(sock: socket.socket, frames: Sequence[bytes], answer: bytes) -> list[float]:
+    """Send one frame after the other, each once it is due and the last is answered; seconds from then on."""
+    sock.settimeout(PATIENCE_S)
+    taken = []
+    started = time.monotonic()
+    for number, frame in enumerate(frames):
+        due = started + number / PROBES_PER_S
+        time.sleep(max(0.0, due - time.monotonic()))
+        sock.sendall(frame)
+        read_until(sock, answer)
+        taken.append(time.monotonic() - due)
+    sock.setblocking(False)
+    return taken
 
 
 def wait_for(sock: socket.socket, event: int) -> None:

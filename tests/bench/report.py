@@ -4,7 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tests.bench.rows import ROWS, Pair, Row
+from tests.bench.model import Pair, Row
+from tests.bench.rows import ROWS
 
 HEAD: Final = (
     "row",

@@ -1,131 +1,19 @@
 """What is measured: one row of the table each, with its floor, what it should reach, and how."""
 
 import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
 from uuid import uuid4
 
 from tests.bench import usage
+from tests.bench.attacks import ATTACK_ROWS, StalledPulls, huge_pushes, strangers, tiny_items
 from tests.bench.chains import measure_chains
-from tests.bench.child import Child
-from tests.wire.issuer import Issuer
-from tests.wire.process import ServerProcess
+from tests.bench.model import KIB, Bench, Measure, Pair, Pairs, Row, Scale, Use
 
-KIB: Final = 1024
-ISSUER: Final = "https://bench.example"
 CONNECT_PARALLEL: Final = 16
 IDLE_WARM_UP: Final = 64
 NOTIFICATION_TURNS: Final = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How much is done in one run of each row."""
-
-    rounds: int = 5
-    single_pushes: int = 600
-    hundred_pushes: int = 100
-    thousand_pushes: int = 16
-    short_pulls: int = 10
-    long_pull_records: int = 1_000_000
-    subscribers: int = 1000
-    fan_outs: int = 50
-    notifications: int = 300
-    connects: int = 2000
-    verifications: int = 2000
-    chains: int = 400
-
-
-QUICK: Final = Scale(2, 100, 20, 5, 3, 50_000, 200, 10, 50, 200, 200, 40)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """`at_least`: whether the ratio must not fall below `reach`, or not exceed it."""
-
-    name: str
-    floor: str
-    unit: str
-    reach: float
-    at_least: bool
-    existing: str
-    shown: str = "{:.2f}"
-
-
-@dataclass(slots=True)
-class Use:
-    """CPU seconds of one run of the server, and the share of one core that the load generator took."""
-
-    server_s: float = 0.0
-    postgres_s: float = 0.0
-    load_share: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One floor run and the server run right after it. `floor` is None where the row has none."""
-
-    floor: float | None
-    server: float
-    ratio: float
-    use: Use
-
-
-@dataclass(slots=True)
-class Bench:
-    """The processes of a run."""
-
-    load: Child
-    floors: Child
-    issuer: Issuer = field(repr=False)
-    server: ServerProcess
-    start_server: Callable[[], ServerProcess]
-    postgres_pid: int | None
-    scale: Scale
-
-    @asynccontextmanager
-    async def using(self, use: Use) -> AsyncIterator[None]:
-        """Add up what the server and Postgres spend in the block."""
-        server = usage.cpu_s(self.server.pid)
-        postgres = {} if self.postgres_pid is None else usage.family_cpu_s(self.postgres_pid)
-        yield
-        use.server_s += usage.cpu_s(self.server.pid) - server
-        if self.postgres_pid is not None:
-            use.postgres_s += usage.spent_s(postgres, usage.family_cpu_s(self.postgres_pid))
-
-    async def measured(self, use: Use, command: str, **arguments: Any) -> dict[str, Any]:
-        """One command of the load generator, with everybody's CPU."""
-        async with self.using(use):
-            answer = await self.load(command, **arguments)
-        use.load_share = answer["cpu_s"] / answer["wall_s"]
-        return answer
-
-    @asynccontextmanager
-    async def fresh_server(self) -> AsyncIterator["Bench"]:
-        """The same bench with a server just started, for what an earlier row would have left in memory."""
-        async with self.start_server() as server:
-            await self.load("target", port=server.port)
-            yield replace(self, server=server)
-        await self.load("target", port=self.server.port)
-
-    async def open(
-        self, group: str, count: int, *, space: str, parallel: int = 16, subscribe: bool = False
-    ) -> None:
-        """Open connections of one user to the load generator's current server."""
-        tokens = (await self.load("tokens", count=count, user=f"user {space}", space=space))["tokens"]
-        await self.load(
-            "open",
-            group=group,
-            tokens=tokens,
-            parallel=parallel,
-            subscribe=space if subscribe else None,
-        )
-
-
-Pairs = Mapping[str, Pair]
-Measure = Callable[[Bench], Awaitable[Pairs]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,11 +257,17 @@ ROWS: Final[Mapping[str, Row]] = {
         "the same, its tokens known: CPU", "the same chain cold", "µs", 10.0, True, "", "{:.1f}"
     ),
     "idle": Row("idle connection: resident memory, at 2000", "", "KiB", 20.0, False, "140", "{:.1f}"),
+    **ATTACK_ROWS,
 }
 
 
-def measures(short_pull: str, long_pull: str, scale: Scale) -> list[tuple[frozenset[str], Measure]]:
-    """What fills which rows. `short_pull` and `long_pull` are spaces already filled."""
+STALLED_ROWS: Final = frozenset({"stalled pulls: push", "stalled pulls: pull"})
+
+
+def measures(
+    short_pull: str, long_pull: str, stalled_pulls: StalledPulls, scale: Scale
+) -> list[tuple[frozenset[str], Measure]]:
+    """What fills which rows. The spaces that are pulled are filled already."""
     long_rows = ("long pull", "long pull memory")
     return [
         (frozenset({"push 1"}), Pushes("push 1", 32, False, 1, lambda of: of.single_pushes)),
@@ -387,6 +281,10 @@ def measures(short_pull: str, long_pull: str, scale: Scale) -> list[tuple[frozen
         (frozenset({"connect"}), connecting),
         (frozenset({"chain cold", "chain warm"}), chains),
         (frozenset({"idle"}), idle),
+        (frozenset({"strangers"}), strangers),
+        (frozenset({"tiny items memory", "tiny items wait"}), tiny_items),
+        (frozenset({"huge pushes: push", "huge pushes: pull"}), huge_pushes),
+        (STALLED_ROWS, stalled_pulls),
     ]
 
 

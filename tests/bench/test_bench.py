@@ -4,21 +4,34 @@ import os
 import random
 import subprocess
 import sys
+from argparse import Namespace
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
 
+import cbor2
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from websockets.frames import Frame, Opcode
 
 from less_sync.auth import UcanCache, UcanError
+from less_sync.sync.protocol.frames import FRAME_BYTES_MAX
+from less_sync.sync.protocol.items import FRAME_ITEMS_MAX, count_items
+from tests.bench.__main__ import measure, setting, started
+from tests.bench.attackers import pull_with_filler
+from tests.bench.attacks import HUGE_PUSH_RECORDS, MAPS_OF_4_MIB, PERMITTED_MAPS, p95
 from tests.bench.chains import measure_chains, new_chain, validate, verify_bare
 from tests.bench.child import Child
-from tests.bench.frames import FrameCounter, client_frame
+from tests.bench.compare import SMALL, WORKS, Turn, compare, comparison, program_at
+from tests.bench.frames import FrameCounter, client_frame, tiny_push_frame
+from tests.bench.model import Pair, Scale, Use
 from tests.bench.report import as_json, table
-from tests.bench.rows import Pair, Use
+from tests.bench.rows import ROWS
 from tests.bench.usage import children, cpu_s, family_cpu_s, peak_bytes, reset_peak, resident_bytes, spent_s
 from tests.wire.issuer import new_key
+from tests.wire.process import ServerProcess
 
 
 def server_frame(opcode: Opcode, payload: bytes) -> bytes:
@@ -110,3 +123,75 @@ async def test_the_load_generator_makes_distinct_tokens() -> None:
         answer = await load("tokens", count=3, user="u", space="s")
         assert len(set(answer["tokens"])) == 3
         assert answer["wall_s"] > 0
+
+
+def test_the_comparison_says_what_became_worse() -> None:
+    turns = {
+        "connect": [Turn(100.0, 110.0), Turn(100.0, 90.0), Turn(200.0, 240.0)],
+        "idle": [Turn(10.0, 10.2)],
+        "pull": [Turn(10.0, 5.0)],
+    }
+    lines = comparison(turns).splitlines()
+    assert lines[2].endswith("| µs | 100 | 110 | 1.100 (0.90-1.20) | worse |")
+    assert lines[3].endswith("| KiB | 10 | 10.2 | 1.020 (1.02-1.02) | the same |")
+    assert lines[4].endswith("| µs | 10 | 5 | 0.500 (0.50-0.50) | better |")
+
+
+def test_a_checkout_is_started_by_its_own_python_in_either_layout(tmp_path: Path) -> None:
+    assert program_at(tmp_path).module == "bins.cli"
+    (tmp_path / "less_sync").mkdir()
+    program = program_at(tmp_path)
+    assert program.module == "less_sync.bins.commands.main"
+    assert Path(program.python).parent.parent == tmp_path / ".venv"
+
+
+def test_a_twentieth_of_the_values_exceeds_p95() -> None:
+    values = [float(value) for value in range(100, 0, -1)]
+    assert p95(values) == 96.0
+    assert p95([7.0]) == 7.0
+
+
+def test_the_attackers_frames_are_as_large_and_as_full_as_they_should_be() -> None:
+    for maps in (MAPS_OF_4_MIB, PERMITTED_MAPS):
+        frame = pull_with_filler(str(uuid4()), maps)
+        assert FRAME_BYTES_MAX - 1024 < len(frame) <= FRAME_BYTES_MAX
+        assert (count_items(frame, FRAME_ITEMS_MAX) > FRAME_ITEMS_MAX) == (maps == MAPS_OF_4_MIB)
+    assert sorted(cbor2.loads(frame)) == ["id", "method", "params", "type"]
+    pushed = tiny_push_frame(str(uuid4()), HUGE_PUSH_RECORDS)
+    assert len(pushed) < FRAME_BYTES_MAX
+
+
+TINY = Scale(
+    rounds=1,
+    single_pushes=2,
+    hundred_pushes=1,
+    thousand_pushes=1,
+    short_pulls=1,
+    long_pull_records=400,
+    subscribers=4,
+    fan_outs=2,
+    notifications=6,
+    connects=4,
+    verifications=2,
+    chains=2,
+    strangers=8,
+    attack_s=0.2,
+    huge_pushes=1,
+    stalled_records=200,
+)
+
+
+async def test_every_row_and_every_comparison_runs(database_url: str) -> None:
+    async with setting(Namespace(database_url=database_url)) as of:
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(ServerProcess(of.settings))
+            bench = await started(stack, of, server, lambda: nullcontext(server), TINY)
+            await bench.floors("connect")
+            results = await measure(bench, set(ROWS), 1)
+        assert list(results) == list(ROWS)
+        for pairs in results.values():
+            assert [pair.server >= 0 for pair in pairs] == [True]
+        both = {"other": None, "own": None}
+        taken = await compare(of.url, of.settings, of.load, programs=both, names=list(WORKS), size=SMALL)
+        assert [(name, len(turns)) for name, turns in taken.items()] == [(name, 1) for name in WORKS]
+        assert all(turn.own > 0 for name, (turn,) in taken.items() if name != "idle")

@@ -36,9 +36,8 @@ async def owner_of(
     try:
         yield process, json.loads(await process.stdout.readline())
     finally:
-        if process.returncode is None:
-            process.stdin.close()
-        await process.wait()
+        process.stdin.close()
+        await process.communicate()  # to the end of its output: its pipe would outlive the test's loop
 
 
 @pytest.fixture(params=["short", "too long for a socket"])

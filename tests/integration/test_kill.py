@@ -1,8 +1,10 @@
 """A server killed with `kill -9` while clients push keeps every acknowledged change, once."""
 
 import asyncio
+import itertools
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ ISSUER = "https://kill.example"
 WRITERS = 8
 SHARED_BY = 4
 """So many writers share one space; the others have a space each."""
-ACKNOWLEDGED_BEFORE_KILL = 400
+ACKNOWLEDGED_BEFORE_KILL = 1000
 TIMEOUT_S = 30.0
 
 
@@ -61,7 +63,7 @@ class Writer:
     attempt: tuple[str, bytes, int] | None = None
     """Id, blob and expected cursor of the push that has not been answered."""
 
-    async def push_until_cut(self, port: int, enough: asyncio.Semaphore) -> None:
+    async def push_until_cut(self, port: int, acknowledged: Callable[[], None]) -> None:
         socket = await log_in(port, self.token)
         last = ""
         try:
@@ -75,7 +77,7 @@ class Writer:
                 self.attempt = None
                 self.pushes += 1
                 last = id
-                enough.release()
+                acknowledged()
         except (Gone, ConnectionClosed):
             return
 
@@ -158,11 +160,15 @@ async def test_a_server_killed_while_clients_push_keeps_every_acknowledged_chang
             "DATA_DIR": str(tmp_path / "data"),
         }
         async with ServerProcess(settings) as server, asyncio.TaskGroup() as tasks:
-            enough = asyncio.Semaphore(0)
+            enough, count = asyncio.Event(), itertools.count(1)
+
+            def acknowledged() -> None:
+                if next(count) == ACKNOWLEDGED_BEFORE_KILL:
+                    enough.set()
+
             for writer in writers:
-                tasks.create_task(writer.push_until_cut(server.port, enough))
-            for _ in range(ACKNOWLEDGED_BEFORE_KILL):
-                await asyncio.wait_for(enough.acquire(), 60)
+                tasks.create_task(writer.push_until_cut(server.port, acknowledged))
+            await asyncio.wait_for(enough.wait(), 60)
             doomed = victims(server.pid, database_too=database_too)
             for pid in doomed:
                 os.kill(pid, signal.SIGKILL)

@@ -521,7 +521,7 @@ class TakeSlot:
     actor: str
 
     async def run(self, server: Server) -> object:
-        slot = await server.limits.take("invitation", self.actor, window_s=3600, max=SLOTS)
+        slot = await server.limits.take("invitation", self.actor, window_s=3600, slots_max=SLOTS)
         if slot is not None:
             server.slots.append(slot)
         return slot is not None

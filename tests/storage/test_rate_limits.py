@@ -19,7 +19,7 @@ def limits(pool: PostgresPool) -> PostgresRateLimitStore:
 async def take(
     limits: PostgresRateLimitStore, *, actor: str = ACTOR, action: str = "invitation", max: int = 2
 ) -> RateSlot | None:
-    return await limits.take(action, actor, window_s=3600, max=max)
+    return await limits.take(action, actor, window_s=3600, slots_max=max)
 
 
 async def used(pool: PostgresPool, actor: str = ACTOR) -> int:

@@ -119,6 +119,11 @@ def _fork_server() -> _Forks:
     return forks
 
 
+def kept_variables() -> dict[str, str]:
+    """The variables that a command gets beside those of its settings."""
+    return {name: os.environ[name] for name in INHERITED if name in os.environ}
+
+
 async def start_command(
     command: str,
     arguments: Sequence[str],
@@ -132,11 +137,10 @@ async def start_command(
 
     Standard error joins standard output unless it is to be kept apart.
     """
-    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
     job = {
         "command": command,
         "arguments": list(arguments),
-        "environment": {**kept, **env},
+        "environment": {**kept_variables(), **env},
         "directory": str(cwd),
         "fresh": fresh,
     }

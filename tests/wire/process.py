@@ -4,10 +4,11 @@ import asyncio
 import re
 import signal
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
-from tests.wire.command import start_command
+from tests.wire.command import Command, kept_variables, start_command
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 30.0
@@ -16,25 +17,37 @@ LISTENING: Final = re.compile(r"listens on http://127\.0\.0\.1:(\d+)\b")
 """The address really bound: the server prints it once it listens."""
 
 
+class Program(NamedTuple):
+    """The `less-sync` command of a checkout."""
+
+    directory: Path
+    python: str
+    module: str
+
+
 class ServerProcess:
     """`less-sync serve` on a free loopback port, with exactly the given variables for its settings.
 
-    `fresh` starts a new interpreter for it.
+    `fresh` starts a new interpreter for it; `program` is another checkout's command, in a new one too.
     """
 
     def __init__(
-        self, settings: Mapping[str, str], arguments: Sequence[str] = (), *, fresh: bool = False
+        self,
+        settings: Mapping[str, str],
+        arguments: Sequence[str] = (),
+        *,
+        fresh: bool = False,
+        program: Program | None = None,
     ) -> None:
         self._arguments = ("serve", "--listen", "127.0.0.1:0", *arguments)
         self._settings = settings
         self._fresh = fresh
+        self._program = program
         self.output: list[str] = []
         """The last lines it printed, on either stream."""
 
     async def __aenter__(self) -> Self:
-        self._process = await start_command(
-            "less-sync", self._arguments, env=self._settings, fresh=self._fresh
-        )
+        await self._start()
         self._port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._reader = asyncio.create_task(self._read())
         try:
@@ -43,6 +56,28 @@ class ServerProcess:
             await self.kill()
             raise
         return self
+
+    async def _start(self) -> None:
+        self._process: Command | asyncio.subprocess.Process
+        if self._program is None:
+            self._process = await start_command(
+                "less-sync", self._arguments, env=self._settings, fresh=self._fresh
+            )
+            self._stdout = self._process.stdout
+            return
+        self._process = await asyncio.create_subprocess_exec(
+            self._program.python,
+            "-m",
+            self._program.module,
+            *self._arguments,
+            cwd=self._program.directory,
+            env={**kept_variables(), **self._settings},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert self._process.stdout is not None
+        self._stdout = self._process.stdout
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -82,7 +117,7 @@ class ServerProcess:
         await self._process.wait()
 
     async def _read(self) -> None:
-        while read := await self._process.stdout.readline():
+        while read := await self._stdout.readline():
             line = read.decode(errors="replace").rstrip()
             self.output = [*self.output[1 - OUTPUT_LINES_KEPT :], line]
             found = LISTENING.search(line)

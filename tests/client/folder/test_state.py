@@ -117,3 +117,12 @@ def test_a_database_that_cannot_grow_is_a_full_disk(tmp_path: Path) -> None:
         with pytest.raises(DiskFull):
             state.put(Row(UUID(int=n), "x" * 2000, Absent()) for n in range(1000))
         assert list(state.rows()) == []
+
+
+@pytest.mark.parametrize("damage", ["id = x'00'", "cursor = 'text'"])
+def test_a_damaged_state_is_told_and_not_a_traceback(tmp_path: Path, damage: str) -> None:
+    with FolderState.open(tmp_path) as state:
+        state.put([Row(UUID(int=1), "a", Content(bytes(32), 1))])
+        state._database.execute(f"UPDATE record SET {damage}")
+        with pytest.raises(FolderError, match="the state of this folder is damaged"):
+            list(state.rows())

@@ -54,11 +54,13 @@ class GenerousLimits(RateLimits):
     """A slot is given back whatever the reason."""
 
     @asynccontextmanager
-    async def slot(self, action: str, identity: Identity, *, max: int, what: str) -> AsyncIterator[None]:
+    async def slot(
+        self, action: str, identity: Identity, *, slots_max: int, what: str
+    ) -> AsyncIterator[None]:
         if self._key is None:
             yield
             return
-        taken = await self._take(action, actor_hash(self._key, identity), max, what)
+        taken = await self._take(action, actor_hash(self._key, identity), slots_max, what)
         try:
             yield
         except BaseException:

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from less_sync.sync.http.http1 import HttpProtocol
 from less_sync.sync.http.shared_bytes import SharedBytes
+from less_sync.sync.limits import Limits
 from tests.sync.raw_http import Connection, connected, served
 
 
@@ -25,8 +26,9 @@ class Hasty(HttpProtocol):
 
 
 class Crowded(HttpProtocol):
-    """Large heads have 100 KiB together."""
+    """Heads over 32 KiB are large, and have 100 KiB together."""
 
+    limits = Limits(heads_bytes=32 * 1024)
     large_heads = SharedBytes(100 * 1024)
 
 

@@ -202,6 +202,33 @@ def test_runs_of_records_are_stepped_over_eight_at_a_time() -> None:
         assert data.visited <= 2 * 4000 // 8 + 300
 
 
+@given(
+    st.lists(
+        st.tuples(st.permutations(["id", "blob", "dek", "expected_cursor"]), st.booleans(), st.booleans()),
+        max_size=20,
+    )
+)
+def test_records_with_large_blobs_are_counted_whatever_the_order_of_their_fields(
+    shapes: list[tuple[list[str], bool, bool]],
+) -> None:
+    whole = {"id": str(UUID(int=1)), "blob": bytes(300), "dek": bytes(44), "expected_cursor": 70_000}
+    changes = [
+        {name: b"" if small and name == "blob" else whole[name] for name in order if keyed or name != "dek"}
+        for order, keyed, small in shapes
+    ]
+    assert count_items(dumps(changes), ENDLESS) == value_items(changes)
+
+
+def test_what_stands_between_large_blobs_is_stepped_over_at_once() -> None:
+    for changes in (
+        [record(n, blob=bytes(1024), cursor=n, dek=bytes(44)) for n in range(1000)],
+        [record(n, blob=bytes(256), cursor=n) for n in range(1000)],
+    ):
+        data = CountedBytes(push(changes))
+        assert count_items(data, ENDLESS) == 10 + CONTAINER_ITEMS + 3 + value_items(changes)
+        assert data.visited <= 4 * 1000
+
+
 def test_forty_thousand_records_are_legal_with_any_fields_in_any_order() -> None:
     written = [
         [record(n, cursor=n) for n in range(40_000)],
