@@ -47,6 +47,8 @@ LOOKS_S: Final = (0.0, 1.0, 31.0)
 RETRY_S_MIN: Final = 0.1
 RETRY_S_MAX: Final = 5.0
 SPACES_PER_LOOK: Final = 1000
+UNKNOWN_SPACES_MAX: Final = 10_000
+"""Spaces with an unknown outcome that are looked after. Beyond it, those alone to which somebody listens."""
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -293,12 +295,14 @@ class Announcer:
     def unknown(self, space: UUID, *, told: int | None = None) -> None:
         """Something may have been written to a space without being announced: look, once that is possible.
 
+        Even if nobody listens: what still waits for a lock may be committed after somebody has subscribed.
+
         Args:
             told: up to which cursor everything was announced; by default what the subscribers were told last.
                 `NO_CURSOR` where something certainly was not.
         """
-        if not self._broker.listened_to(space):
-            return  # whoever subscribes later reads the cursor
+        if len(self._unknown) >= UNKNOWN_SPACES_MAX and not self._broker.listened_to(space):
+            return
         if told is None:
             told = self._broker.cursor(space)
         known = self._unknown.get(space)
@@ -345,8 +349,9 @@ class Announcer:
     async def _look(self, spaces: list[UUID]) -> bool:
         """Read the cursors once and tell whoever has missed something; False when the database is away."""
         looked_at = {space: self._unknown[space] for space in spaces}
+        listened_to = [space for space in spaces if self._broker.listened_to(space)]
         try:
-            rows = await self._spaces.get_spaces(spaces)
+            rows = await self._spaces.get_spaces(listened_to) if listened_to else {}
         except StorageError:
             return False
         for space, unknown in looked_at.items():
@@ -355,8 +360,7 @@ class Announcer:
                 unknown.told = max(row.cursor, self._broker.cursor(space))
                 self._tell_to_pull(space, row, unknown.told)
             unknown.looks += 1
-            again = unknown.looks < len(LOOKS_S) and self._broker.listened_to(space)
-            if not again and self._unknown.get(space) is unknown:
+            if unknown.looks == len(LOOKS_S) and self._unknown.get(space) is unknown:
                 del self._unknown[space]
         return True
 

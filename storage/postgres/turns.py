@@ -97,6 +97,8 @@ class Turns:
             request = requests.popleft()
             if requests:
                 self._waiting[key] = requests  # at the end: the others have their turn first
+            if request.cancelled():
+                continue  # whoever waited for it does not know yet, and withdraws in a moment
             self._take(key)
             request.set_result(None)
 
@@ -112,11 +114,13 @@ class Turns:
         return next((key for key in self._waiting if self._held.get(key, 0) < most), None)
 
     def _withdraw(self, key: str, request: _Request) -> None:
-        if request.cancelled():
-            requests = self._waiting[key]
-            requests.remove(request)
-            if not requests:
-                del self._waiting[key]
-                self._serve()  # who was kept to his share may be alone now
-        else:
+        if not request.cancelled():
             self.release(key)  # it was given just before
+            return
+        requests = self._waiting.get(key)
+        if requests is None or request not in requests:
+            return  # passed over already
+        requests.remove(request)
+        if not requests:
+            del self._waiting[key]
+            self._serve()  # who was kept to his share may be alone now

@@ -147,3 +147,30 @@ async def test_a_place_is_given_back_when_the_block_that_used_it_fails() -> None
             raise RuntimeError
     async with asyncio.timeout(1), turns.place("b"):
         assert not turns.wanted
+
+
+async def test_a_place_that_is_given_back_while_a_waiter_is_being_cancelled_goes_to_the_next() -> None:
+    """A cancelled task hears of it a turn later: until then its request still stands in the line."""
+    async with users(1) as some:
+        await some.ask("a")
+        b, _ = await some.ask("b", "c")
+        b.cancel()
+        some.turns.release("a")
+        await settled()
+        assert some.got == ["a", "c"]
+        assert b.cancelled()
+        await some.release("c")
+        await some.ask("b")
+        assert some.got == ["a", "c", "b"]
+
+
+async def test_a_user_whose_first_request_is_cancelled_gets_a_place_for_the_next() -> None:
+    async with users(1) as some:
+        await some.ask("a")
+        first, _ = await some.ask("b", "b")
+        first.cancel()
+        some.turns.release("a")
+        await settled()
+        assert some.got == ["a", "b"]
+        await some.release("b")
+        assert not some.turns.wanted

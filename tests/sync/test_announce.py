@@ -277,6 +277,35 @@ async def test_the_cursor_is_read_once_the_database_is_back(house: House) -> Non
     assert [pull_of(frame) for frame in house.heard] == [5]
 
 
+async def test_who_subscribes_after_an_unknown_outcome_hears_of_what_is_committed_later_still(
+    house: House,
+) -> None:
+    space, ear = uuid4(), Ear()
+    house.announce.unknown(space)
+    await turns(20)
+    assert house.rows.asked == 0  # nobody listens there
+    house.listen(ear, space)
+    house.rows.cursors[space] = 5
+    while house.rows.asked < 1:  # noqa: ASYNC110  nothing to wait for but the second look
+        await asyncio.sleep(0.01)
+    await turns()
+    assert [pull_of(frame) for frame in ear.heard] == [5]
+
+
+async def test_spaces_that_nobody_listens_to_are_looked_after_within_a_bound(house: House) -> None:
+    for _ in range(announce.UNKNOWN_SPACES_MAX):
+        house.announce.unknown(uuid4())
+    unheard, ear = uuid4(), Ear()
+    house.announce.unknown(unheard)
+    house.announce.unknown(SPACE)
+    house.listen(ear, unheard)
+    house.rows.cursors = {SPACE: 5, unheard: 5}
+    while not house.ear.heard:  # noqa: ASYNC110  nothing to wait for but the look
+        await asyncio.sleep(0.01)
+    assert [pull_of(frame) for frame in house.heard] == [5]
+    assert ear.heard == []
+
+
 async def test_a_cut_off_statement_that_commits_late_is_found_by_a_later_look(house: House) -> None:
     house.rows.cursors[SPACE] = 4
     house.announce.unknown(SPACE)
