@@ -46,8 +46,9 @@ links:
 serve: $(SERVER_READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for options)
 	@$(BIN)/less-sync serve $(ARGS)
 
+# Compiled files are kept whatever the surroundings say: tests start many interpreters.
 test: $(DEV_READY) ## run every test against a real Postgres (ARGS='-k push' to choose)
-	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE))
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE))
 
 lint: $(DEV_READY) ## format check, lint, strict types
 	$(BIN)/ruff format --check .

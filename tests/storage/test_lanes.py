@@ -164,7 +164,7 @@ async def test_a_space_locked_beyond_the_time_out_fails_its_pushes_and_writes_no
     database_url: str,
 ) -> None:
     separator = "&" if "?" in database_url else "?"
-    hurried = f"{database_url}{separator}options[lock_timeout]=300ms"
+    hurried = f"{database_url}{separator}lock_timeout=300ms"
     async with opened(database_url) as pool, opened(hurried) as impatient, started(impatient) as lanes:
         space = uuid4()
         await written(lanes, space, (uuid4(), 0, b"x"))
