@@ -78,7 +78,7 @@ EXPECTED: dict[str, str] = {
     "RpcError": "df56f1d1d87bbb48",
     "ErrorCode": "936d9fd7e638d37f",
     "CloseCode": "da5bfbbea8483c74",
-    "Close": "87f98f3385bc76af",
+    "Close": "fc9e34110b37ebe1",
     "frame types": "589b960f93b56356",
 }
 """First 16 hex digits of SHA-256 of each description below."""
