@@ -122,12 +122,14 @@ class HttpProtocol(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as pause:
                 # The parser stops behind any request that would be upgraded, and says how far it came.
-                data = data[pause.args[0] :]
-                if self._upgrade is not None:
-                    self._begin_upgrade(data)
-                    return
+                came_to = pause.args[0]
             except httptools.HttpParserError:
                 self._refuse(self._refusal)
+                return
+            # Not while that is handled: what is raised and kept by then would keep this frame, and its data.
+            data = data[came_to:]
+            if self._upgrade is not None:
+                self._begin_upgrade(data)
                 return
 
     def on_message_begin(self) -> None:
@@ -219,6 +221,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Nothing more is parsed or answered here: hold nothing."""
         self.parser = None  # type: ignore[assignment]  # as the base class does in the end
         self.headers, self.url = [], b""
+        self.scope = {}  # type: ignore[typeddict-item]  # it has the headers too
         self.pipeline.clear()
         self._unanswered.clear()
         self._unanswered_bytes = 0

@@ -1,6 +1,10 @@
 """Bounds of request heads and idle connections, over real sockets."""
 
 import asyncio
+import gc
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -208,6 +212,34 @@ async def test_large_heads_share_a_bound_and_small_ones_are_left_alone() -> None
                 while not budget.taken:  # noqa: ASYNC110  nothing to wait for but the state itself
                     await asyncio.sleep(0.005)
         await drained(budget)
+
+
+async def test_who_is_refused_leaves_nothing_of_a_head_behind() -> None:
+    head = b"GET / HTTP/1.1\r\n" + b"".join(b"X: " + b"v" * 10_000 + b"\r\n" for _ in range(30))
+    async with served(echo, protocol=Crowded) as port, AsyncExitStack() as stack:
+
+        async def refuse() -> None:
+            connection = await stack.enter_async_context(connected(port))
+            connection.send(head)
+            assert (await connection.receive()).status == 431
+            while connection.writer.transport.get_write_buffer_size():  # noqa: ASYNC110  as above
+                await asyncio.sleep(0.005)
+
+        await refuse()
+        assert await held_bytes(refuse, 8) < 8 * 50 * 1024
+
+
+async def held_bytes(do: Callable[[], Awaitable[None]], times: int) -> int:
+    """How much more memory is in use once something was done so often, by a collector that never ran."""
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(times):
+            await do()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 async def test_large_heads_count_until_they_are_answered_and_an_idle_connection_holds_none() -> None:

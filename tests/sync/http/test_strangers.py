@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import cbor2
@@ -13,6 +13,7 @@ from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.http.receiver import Receiver
 from less_sync.sync.limits import Limits
 from tests.live import ISSUER, Live, live_server
+from tests.sync.http.test_http1 import held_bytes
 from tests.sync.http.test_socket import HANDSHAKE, masked, raw, read_close
 from tests.sync.jwks_server import Gate, JwksServer, serving
 from tests.wire.client import Closed
@@ -82,6 +83,21 @@ async def test_a_first_message_that_is_too_big_is_refused_by_the_header_of_its_f
         await upgraded(stream)
         stream[1].write(frame(2, bytes(32 * KIB + 1))[:8])
         assert await read_close(stream[0]) == (1009, "message too big")
+
+
+async def test_who_sends_too_much_with_the_request_leaves_nothing_of_it_behind(database_url: str) -> None:
+    sent = HANDSHAKE.encode() + frame(2, bytes(400 * KIB))
+    async with live_server(database_url) as live, AsyncExitStack() as stack:
+
+        async def refuse() -> None:
+            reader, writer = await stack.enter_async_context(raw(live))
+            writer.write(sent)
+            await reader.readuntil(b"\r\n\r\n")
+            assert (await reader.readexactly(4))[2:] == (1009).to_bytes(2, "big")
+            await until(lambda: not writer.transport.get_write_buffer_size())
+
+        await refuse()
+        assert await held_bytes(refuse, 8) < 8 * 50 * KIB
 
 
 async def test_fragments_of_a_first_message_count_together(database_url: str) -> None:
