@@ -18,7 +18,7 @@ COVERAGE := --cov=auth --cov=sync/protocol --cov-branch --cov-fail-under=100 --c
 WORKERS := --numprocesses=auto --dist=load --maxschedchunk=4
 
 .DEFAULT_GOAL := help
-.PHONY: help install links serve test lint format bench clean
+.PHONY: help install links serve test lint format simulate bench clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,11 @@ lint: $(DEV_READY) ## format check, lint, strict types
 format: $(DEV_READY) ## reformat and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Each seed is one history of many clients, their network and the database (docs/architecture.md).
+SEEDS ?= 2000
+simulate: $(DEV_READY) ## play SEEDS=100000 simulated worlds on all cores; SEED=7 replays one
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 bench: $(DEV_READY) ## measure against bare Postgres and bare sockets, print one table
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -1,7 +1,7 @@
 """The server under a deterministic simulation: one seed is one history, and fails the same way every time.
 
-What is real: the sockets (`ClientSocket`), sessions, dispatcher, broker, presence, mailboxes, background
-tasks, the stores, push lanes, pull readers, `PostgresPool` and asyncpg's own `Pool`. What is modelled
+What is real: the sockets (`ClientSocket`), sessions, dispatcher, announcer, broker, presence, mailboxes,
+background tasks, the stores, push lanes, pull readers, `PostgresPool` and asyncpg's own `Pool`. What is modelled
 stands at two seams: the transport (`line.py`) and `asyncpg.Connection` (`connection.py`, over
 `database.py`, `queries.py` and `tables.py`). Both are handed in; nothing is patched. `system.py` is the
 only module that imports the server.
@@ -18,17 +18,18 @@ What must hold (`rules.py`) is judged by a `Witness` per connection, from the by
 by the world at the end. A commit is found again by its mark: 16 bytes that its author put into a DEK or a
 payload and that begin with the number of the connection.
 
-    python -m tests.simulation --seeds 20000                 # stops at the first seed that fails
-    python -m tests.simulation --seeds 2000 --keep-going     # and counts the rules that were broken
-    python -m tests.simulation --seed 154                    # replays one, with every event and frame
-    python -m tests.simulation --rules answers,cursors       # looks at these rules alone
+    make simulate SEEDS=20000                        # stops at the first seed that fails
+    make simulate SEEDS=2000 ARGS=--keep-going       # and counts the rules that were broken
+    make simulate SEED=154                           # replays one, with every event and frame
+    make simulate ARGS='--rules answers,cursors'     # looks at these rules alone
+    make simulate ARGS='--mutant lost_wakeup'        # looks for an old fault that is put back
 
 To add a rule: give it a name in `Rule`, and call `Court.charge` where it is broken. Say no more than the
 server promises: a rule that is wrong in one seed of a thousand costs more than it finds. To add trouble: a
 number in `Weather` for what happens to a statement, or a row in `world.EVENTS` for what happens at a time.
 
-To add a mutant: put the old behaviour under `mutants/` as a subclass or a function, hand it to the world in
-place of what it replaces, and let a test say which rule must be broken within how many seeds.
+To add a mutant: put the old behaviour under `mutants/` as a subclass, name it in a `Parts` in place of what it
+replaces, and give it a row in `MUTANTS` with the rules it breaks. The tests look for every row.
 
 Determinism: clock, chance and names come from `Services` and `PostgresPool`; `PYTHONHASHSEED` is fixed by
 the command; the collector is off during a run; sets decide no order. A digest over all events and all bytes

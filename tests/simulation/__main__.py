@@ -39,6 +39,7 @@ def main() -> int:
     seeds = range(options.first, options.first + options.seeds)
     tally = Tally(len(seeds), options.mutant)
     try:
+        print(f"seeds {seeds.start} to {seeds.stop - 1}", flush=True)
         for outcome in run_seeds(seeds, rules, mutant=options.mutant, processes=options.processes):
             tally.add(outcome)
             if outcome.violations and not options.keep_going:

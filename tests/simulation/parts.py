@@ -3,22 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.simulation.system import (
-    Announcer,
-    PushLanes,
-    RateLimits,
-    Services,
-    SessionFactory,
-    client_sessions,
-)
+from tests.simulation.system import PushLanes, Services, SessionFactory, client_sessions
 
 
-def _announcer(services: Services) -> Announcer:
-    return services.announce
-
-
-def _rates(services: Services) -> RateLimits:
-    return services.rates
+def _as_they_are(services: Services) -> None:
+    """The server's own services."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +15,6 @@ class Parts:
     """The server's own, unless another one is named."""
 
     lanes: type[PushLanes] = PushLanes
-    announcer: Callable[[Services], Announcer] = _announcer
-    rates: Callable[[Services], RateLimits] = _rates
     sessions: Callable[[Services], SessionFactory] = client_sessions
+    alter: Callable[[Services], None] = _as_they_are
+    """Puts other services in place before anybody comes."""

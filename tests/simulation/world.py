@@ -237,8 +237,7 @@ class World:
         services.now = self.wall
         services.new_id = lambda: str(UUID(int=chance.getrandbits(128), version=4))
         services.enforce_token_expiry = self.script.enforce_token_expiry
-        services.announce = self._parts.announcer(services)
-        services.rates = self._parts.rates(services)
+        self._parts.alter(services)
         self.services: Services = services
         self._socket = websocket_protocol(services, {CLIENT_PATH: self._parts.sessions(services)})
         self._background = self.loop.create_task(run_background(services, maintenance_interval_s=3600.0))

@@ -68,17 +68,16 @@ class GenerousLimits(RateLimits):
             raise
 
 
-def _announcer(services: Services) -> Announcer:
-    return ForgetfulAnnouncer(services.broker, services.presence, services.mailboxes, services.spaces)
-
-
-def _rates(services: Services) -> RateLimits:
+def _alter(services: Services) -> None:
+    services.announce = ForgetfulAnnouncer(
+        services.broker, services.presence, services.mailboxes, services.spaces
+    )
     rates = services.rates
-    return GenerousLimits(rates._store, key=rates._key, window_s=rates._window_s)
+    services.rates = GenerousLimits(rates._store, key=rates._key, window_s=rates._window_s)
 
 
 def _sessions(services: Services) -> SessionFactory:
     return lambda wire: CuttingSession(services, wire, CLIENTS)
 
 
-PARTS: Final = Parts(announcer=_announcer, rates=_rates, sessions=_sessions)
+PARTS: Final = Parts(sessions=_sessions, alter=_alter)

@@ -30,8 +30,10 @@ class HastyAnnouncer(Announcer):
             self._publish(space, change)
 
 
-def _announcer(services: Services) -> Announcer:
-    return HastyAnnouncer(services.broker, services.presence, services.mailboxes, services.spaces)
+def _alter(services: Services) -> None:
+    services.announce = HastyAnnouncer(
+        services.broker, services.presence, services.mailboxes, services.spaces
+    )
 
 
-PARTS: Final = Parts(announcer=_announcer)
+PARTS: Final = Parts(alter=_alter)

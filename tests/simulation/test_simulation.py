@@ -1,0 +1,88 @@
+"""Seeds that must hold, the same history in another process, and old faults that must be found.
+
+Each is played by the command, in a process of its own: there the hash seed is fixed.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.simulation.mutants import MUTANTS
+
+ROOT: Final = Path(__file__).parents[2]
+COMMAND: Final = (sys.executable, "-m", "tests.simulation")
+SEEDS: Final = 250
+ONCE_FAILED: Final = (1611, 1867)
+"""Seeds that found a fault of the server, beside those that find its mutants. They moved with the simulation;
+what they found is told in the commits that mended it."""
+
+
+def simulate(*options: object) -> tuple[int, str]:
+    """Run the command on one core; return its status and what it said."""
+    arguments = [*COMMAND, "--processes", "1", *(str(option) for option in options)]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def digest(said: str) -> str:
+    found = re.search(r"digest (\w{32})", said)
+    assert found is not None, said
+    return found[1]
+
+
+@pytest.mark.parametrize("first", [0, SEEDS])
+def test_the_server_keeps_its_promises_in_every_seed(first: int) -> None:
+    status, said = simulate("--first", first, "--seeds", SEEDS)
+    assert status == 0, said
+    assert f"{SEEDS} seeds" in said
+    assert " 0 failed" in said
+
+
+@pytest.mark.parametrize("seed", sorted({*ONCE_FAILED, *(one.first_seed for one in MUTANTS.values())}))
+def test_a_seed_that_failed_once_holds_now(seed: int) -> None:
+    status, said = simulate("--first", seed, "--seeds", 1)
+    assert status == 0, said
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_fault_that_is_put_back_is_found_within_2000_seeds(name: str) -> None:
+    """The search begins shortly before the seed that found it last."""
+    first = max(0, MUTANTS[name].first_seed - 2)
+    status, said = simulate("--mutant", name, "--first", first, "--seeds", 2000 - first)
+    assert status == 1, said
+    assert re.search(r"seed \d+ fails; this replays it: make simulate SEED=\d+ ARGS='--mutant ", said)
+    for rule in MUTANTS[name].rules:
+        assert re.search(rf"^    {rule}: 1 seeds$", said, re.MULTILINE), said
+
+
+def test_the_same_seeds_are_the_same_histories_in_another_process() -> None:
+    first, second = (digest(simulate("--first", 1000, "--seeds", 12)[1]) for _ in range(2))
+    assert first == second
+    assert digest(simulate("--first", 1001, "--seeds", 12)[1]) != first
+    status, said = simulate("--seed", 1003)
+    assert status == 0
+    assert digest(said) == digest(simulate("--seed", 1003)[1])
+
+
+def test_an_interrupted_search_says_what_it_has_played() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--seeds", "1000000", "--processes", "2"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "seeds 0 to 999999\n"
+        running.send_signal(signal.SIGINT)
+        said, told = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "seeds, " in said
+    assert "Traceback" not in told
