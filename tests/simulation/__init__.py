@@ -1,10 +1,10 @@
 """The server under a deterministic simulation: one seed is one history, and fails the same way every time.
 
 What is real: the sockets (`ClientSocket`), sessions, dispatcher, announcer, broker, presence, mailboxes,
-background tasks, the stores, push lanes, pull readers, `PostgresPool` and asyncpg's own `Pool`. What is modelled
-stands at two seams: the transport (`line.py`) and `asyncpg.Connection` (`connection.py`, over
-`database.py`, `queries.py` and `tables.py`). Both are handed in; nothing is patched. `system.py` is the
-only module that imports the server.
+background tasks, the stores, push lanes, pull readers, `PostgresPool` and asyncpg's own `Pool`. What is
+modelled stands at two seams: the transport (`line.py`) and `asyncpg.Connection` (`connection.py`, over
+`database.py`, `queries.py` and `tables.py`). Both are handed in; nothing is patched. `system.py` is the only
+module that imports the server.
 
 How a run goes (`world.py`): `script.py` draws from the seed who comes, with which limits, and what goes
 wrong; `loop.py` decides what happens next. Virtual time passes with every callback, and an outside event
@@ -28,8 +28,8 @@ To add a rule: give it a name in `Rule`, and call `Court.charge` where it is bro
 server promises: a rule that is wrong in one seed of a thousand costs more than it finds. To add trouble: a
 number in `Weather` for what happens to a statement, or a row in `world.EVENTS` for what happens at a time.
 
-To add a mutant: put the old behaviour under `mutants/` as a subclass, name it in a `Parts` in place of what it
-replaces, and give it a row in `MUTANTS` with the rules it breaks. The tests look for every row.
+To add a mutant: put the old behaviour under `mutants/` as a subclass, name it in a `Parts` in place of what
+it replaces, and give it a row in `MUTANTS` with the rules it breaks. The tests look for every row.
 
 Determinism: clock, chance and names come from `Services` and `PostgresPool`; `PYTHONHASHSEED` is fixed by
 the command; the collector is off during a run; sets decide no order. A digest over all events and all bytes
