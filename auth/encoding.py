@@ -87,13 +87,13 @@ def _check_depth(text: str) -> None:
         return
     depth = 0
     for mark in _JSON_MARK.finditer(text):
-        match text[mark.start()]:
-            case "{" | "[":
-                depth += 1
-                if depth > JSON_DEPTH_MAX:
-                    raise ValueError
-            case "}" | "]":
-                depth -= 1
+        found = text[mark.start()]
+        if found in "{[":
+            depth += 1
+            if depth > JSON_DEPTH_MAX:
+                raise ValueError
+        elif found in "}]":
+            depth -= 1
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

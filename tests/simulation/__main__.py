@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -31,6 +32,8 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=0, help="how many at once; one per core by default")
     parser.add_argument("--mutant", default="", choices=list(MUTANTS), help="put an old fault back")
     options = parser.parse_args()
+    # A shell starts what runs in its background with Ctrl-C ignored; then only this can be interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rules = frozenset(Rule(name) for name in options.rules.split(",") if name)
     if not rules:
         rules = MUTANTS[options.mutant].rules if options.mutant else ALL
