@@ -122,7 +122,8 @@ class Announcer:
         self._writes: dict[asyncio.Task[None], None] = {}
         self._no_writes = asyncio.Event()
         self._no_writes.set()
-        self._pushes: dict[UUID, int] = {}
+        self._pushes: dict[int, int] = {}
+        """How many are under way, by the number of the space: a UUID hashes in Python, each time."""
         self._orders: dict[UUID, _Order] = {}
         self._tickets = 0
         self._unknown: dict[UUID, _Unknown] = {}
@@ -181,7 +182,7 @@ class Announcer:
             for _, _, waiting in order.waiting:
                 waiting.direct.discard(ticket)
             if change is not None:
-                self._enqueue(space, order, change, pushes=self._pushes.get(space, 0))
+                self._enqueue(space, order, change, pushes=self._pushes.get(space.int, 0))
             self._flush(space, order)
         return result
 
@@ -189,15 +190,17 @@ class Announcer:
 
     def push_begun(self, space: UUID) -> None:
         """A push was handed to its lane."""
-        self._pushes[space] = self._pushes.get(space, 0) + 1
+        key = space.int
+        self._pushes[key] = self._pushes.get(key, 0) + 1
 
     def push_ended(self, space: UUID, change: Change | None) -> None:
         """Its fate is known; None when nothing was written."""
-        left = self._pushes[space] - 1
+        key = space.int
+        left = self._pushes[key] - 1
         if left:
-            self._pushes[space] = left
+            self._pushes[key] = left
         else:
-            del self._pushes[space]
+            del self._pushes[key]
         order = self._orders.get(space) if self._orders else None
         if order is None:
             if change is not None:
@@ -374,7 +377,7 @@ class Announcer:
 
         order = self._orders.setdefault(space, _Order())
         change = Change(cursor, (Notice(build),), 0)
-        self._enqueue(space, order, change, pushes=self._pushes.get(space, 0))
+        self._enqueue(space, order, change, pushes=self._pushes.get(space.int, 0))
         self._flush(space, order)
         log.info("told to pull after an unknown outcome", space=str(space), cursor=cursor)
 

@@ -16,19 +16,20 @@ class RootKeys:
 
     def __init__(self, entries_max: int = ROOT_KEYS_MAX) -> None:
         self._entries_max = entries_max
-        self._keys: OrderedDict[UUID, bytes] = OrderedDict()
+        self._keys: OrderedDict[int, bytes] = OrderedDict()
+        """By the number of the space: a UUID hashes in Python, each time."""
 
     def get(self, space: UUID) -> bytes | None:
         """The key, if it is known."""
-        key = self._keys.get(space)
+        key = self._keys.get(space.int)
         if key is not None:
-            self._keys.move_to_end(space)
+            self._keys.move_to_end(space.int)
         return key
 
     def learn(self, row: Space) -> None:
         """Remember the key of a shared space; a row without one may be given away and created anew."""
         if row.root_public_key is not None:
-            self._keys[row.id] = row.root_public_key
+            self._keys[row.id.int] = row.root_public_key
             if len(self._keys) > self._entries_max:
                 self._keys.popitem(last=False)
 

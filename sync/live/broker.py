@@ -154,7 +154,7 @@ class Broker:
 
     def listened_to(self, space: UUID) -> bool:
         """Whether anybody listens to this space, or is just being let in."""
-        return space in self._audiences or space in self._provisional
+        return space in self._audiences or (bool(self._provisional) and space in self._provisional)
 
     def cursor(self, space: UUID) -> int:
         """Up to which cursor all subscribers of this space have been told; `NO_CURSOR` without any."""

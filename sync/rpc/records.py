@@ -182,7 +182,7 @@ class _PushInFlight:
             elif self.invalid is not None:
                 self.answer(self.invalid)
             else:
-                if self.params.changes:
+                if self.params.changes and self.call.services.broker.listened_to(self.space):
                     change = self._change(outcome)
                 self.answer(None, outcome.cursor)
         finally:

@@ -67,12 +67,17 @@ def _with_lists_cut(params: object, kind: type[Struct], length_max: int) -> obje
     """`params` with the lists that stand under fields of `kind` cut to `length_max` entries."""
     if type(params) is not dict:
         return params
+    for value in params.values():
+        if type(value) is list and len(value) > length_max:
+            break
+    else:
+        return params  # as good as always
     long = {
         name: value[:length_max]
         for name in kind.__struct_encode_fields__
         if type(value := params.get(name)) is list and len(value) > length_max
     }
-    return params | long if long else params
+    return params | long
 
 
 def _without_absent(value: object, kind: type[Struct]) -> object:
