@@ -49,6 +49,8 @@ RETRY_S_MAX: Final = 5.0
 SPACES_PER_LOOK: Final = 1000
 UNKNOWN_SPACES_MAX: Final = 10_000
 """Spaces with an unknown outcome that are looked after. Beyond it, those alone to which somebody listens."""
+DOUBTS_MAX: Final = 10_000
+"""Tokens whose revocation has an unknown outcome that are looked after."""
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -114,7 +116,16 @@ class _Unknown:
 class Announcer:
     """Runs on one event loop. Hands notifications to the broker; holds what must wait, within bounds."""
 
-    def __init__(self, broker: Broker, presence: Presence, mailboxes: Mailboxes, spaces: SpaceStore) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        presence: Presence,
+        mailboxes: Mailboxes,
+        spaces: SpaceStore,
+        *,
+        looks_s: Sequence[float] = LOOKS_S,
+    ) -> None:
+        self._looks_s = looks_s
         self._broker = broker
         self._presence = presence
         self._mailboxes = mailboxes
@@ -127,6 +138,9 @@ class Announcer:
         self._orders: dict[UUID, _Order] = {}
         self._tickets = 0
         self._unknown: dict[UUID, _Unknown] = {}
+        self._doubts: dict[tuple[UUID, str], asyncio.TimerHandle] = {}
+        self._closed = False
+        """Nobody is told anything any more: what is cut off now must not begin anew."""
         self._settling: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
 
@@ -259,7 +273,24 @@ class Announcer:
             self.end_subscriptions(subscriber, [space])
 
     def maybe_revoked(self, space: UUID, cid: str) -> None:
-        """A revocation has an unknown outcome: whoever rests on the token must come back and be checked."""
+        """A revocation has an unknown outcome: whoever rests on the token must come back and be checked.
+
+        So must whoever rests on it when the database has surely ended the statement: while that waits for a
+        lock, those who come back are let in.
+        """
+        self._check_again(space, cid)
+        known = self._doubts.pop((space, cid), None)
+        if known is not None:
+            known.cancel()
+        if len(self._doubts) < DOUBTS_MAX and not self._closed:
+            loop = asyncio.get_running_loop()
+            self._doubts[space, cid] = loop.call_later(self._looks_s[-1], self._doubt_is_over, space, cid)
+
+    def _doubt_is_over(self, space: UUID, cid: str) -> None:
+        del self._doubts[space, cid]
+        self._check_again(space, cid)
+
+    def _check_again(self, space: UUID, cid: str) -> None:
         for arriving in self._broker.arriving(space):
             arriving.doubted.add((space, cid))
         for subscriber in self._broker.resting_on(space, cid):
@@ -304,7 +335,8 @@ class Announcer:
             told: up to which cursor everything was announced; by default what the subscribers were told last.
                 `NO_CURSOR` where something certainly was not.
         """
-        if len(self._unknown) >= UNKNOWN_SPACES_MAX and not self._broker.listened_to(space):
+        full = len(self._unknown) >= UNKNOWN_SPACES_MAX and not self._broker.listened_to(space)
+        if full or self._closed:
             return
         if told is None:
             told = self._broker.cursor(space)
@@ -317,7 +349,7 @@ class Announcer:
             self._settling = asyncio.get_running_loop().create_task(self._settle(), name="unknown outcomes")
 
     async def _settle(self) -> None:
-        """Look at every space with an unknown outcome, as often as `LOOKS_S` says."""
+        """Look at every space with an unknown outcome, as often as `looks_s` says."""
         pause_s = RETRY_S_MIN
         try:
             while self._unknown:
@@ -335,14 +367,16 @@ class Announcer:
 
     def _due(self) -> list[UUID]:
         now_s = asyncio.get_running_loop().time()
-        due = (space for space, one in self._unknown.items() if now_s >= one.since_s + LOOKS_S[one.looks])
+        due = (
+            space for space, one in self._unknown.items() if now_s >= one.since_s + self._looks_s[one.looks]
+        )
         return list(islice(due, SPACES_PER_LOOK))
 
     async def _until_due(self) -> None:
         """Sleep until the next look, or until there is a new space."""
         if not self._unknown:
             return
-        at_s = min(one.since_s + LOOKS_S[one.looks] for one in self._unknown.values())
+        at_s = min(one.since_s + self._looks_s[one.looks] for one in self._unknown.values())
         try:
             async with asyncio.timeout_at(at_s):
                 await self._news.wait()
@@ -363,7 +397,7 @@ class Announcer:
                 unknown.told = max(row.cursor, self._broker.cursor(space))
                 self._tell_to_pull(space, row, unknown.told)
             unknown.looks += 1
-            if unknown.looks == len(LOOKS_S) and self._unknown.get(space) is unknown:
+            if unknown.looks == len(self._looks_s) and self._unknown.get(space) is unknown:
                 del self._unknown[space]
         return True
 
@@ -390,6 +424,10 @@ class Announcer:
                 await self._no_writes.wait()
         except TimeoutError:
             log.warning("writes were cut off", count=len(self._writes))
+        self._closed = True
+        for doubt in self._doubts.values():
+            doubt.cancel()
+        self._doubts.clear()
         tasks = list(self._writes)
         if self._settling is not None:
             tasks.append(self._settling)

@@ -3,6 +3,7 @@
 Everything is judged when the server writes it to the transport, whether or not the client ever reads it.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -100,6 +101,8 @@ class Witness:
         self.on_frame: Callable[[str], None] | None = None
         """For whoever looks at a failure."""
         self.on_revoked: Callable[[str], None] = lambda cid: None
+        self.shut_down_s = math.inf
+        """When a server that is shutting down closes whatever is under way."""
         self.behind: Callable[[], bool] = lambda: False
         """Whether the client reads too slowly for what is written at once to reach the transport."""
 
@@ -279,6 +282,8 @@ class Witness:
             return
         written = {commit.mark for commit in self._tables.journal if commit.kind is Kind.PUSH}
         now = self._clock()
+        if now >= self.shut_down_s:
+            return
         for asked in self._foreground:
             recent = asked.arrived_s is not None and now - asked.arrived_s < DRAIN_S
             if asked.method == "push" and asked.mark in written and recent:

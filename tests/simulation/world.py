@@ -43,6 +43,7 @@ WRITE_BUFFER_BYTES: Final = 256 * 1024
 """The mark the server sets for its transports, before it is scaled."""
 ANSWER_BYTES_MAX: Final = 400
 """Of a push or a small request: they do not wait for a slow reader."""
+SHUTDOWN_S: Final = 8.0
 CALM_S: Final = 75.0
 """Longer than the driver waits for an answer, and than a session waits for a reader."""
 UPGRADE: Final = (
@@ -267,7 +268,9 @@ class World:
 
     def _shut_down(self) -> None:
         self.services.draining = True
-        self._shutting = self.loop.create_task(self.services.sessions.shutdown(8.0))
+        self._shutting = self.loop.create_task(self.services.sessions.shutdown(SHUTDOWN_S))
+        for seat in self._seats:
+            seat.witness.shut_down_s = self.loop.time() + SHUTDOWN_S
 
     def _calm_down(self) -> None:
         """Let what is under way end, push once more, and see whether all that was owed has been paid."""

@@ -73,14 +73,14 @@ def row(space: UUID, cursor: int) -> Space:
 class House:
     """An announcer with one listener who was told cursor 4 of both spaces."""
 
-    def __init__(self) -> None:
+    def __init__(self, looks_s: Sequence[float] = announce.LOOKS_S) -> None:
         self.broker = Broker(lambda payload: payload)
         self.rows = Rows()
         limits = Limits()
         self.presence = Presence(limits)
         mailboxes = Mailboxes(limits, Random(1), frame=lambda payload: payload)
         spaces = cast(SpaceStore, self.rows)  # the announcer reads cursors and nothing else
-        self.announce = Announcer(self.broker, self.presence, mailboxes, spaces)
+        self.announce = Announcer(self.broker, self.presence, mailboxes, spaces, looks_s=looks_s)
         self.ear = Ear()
         self.listen(self.ear, SPACE)
         self.listen(self.ear, OTHER)
@@ -333,6 +333,36 @@ async def test_a_revocation_of_unknown_outcome_ends_the_connections_that_rest_on
     assert (resting.ended, free.ended, house.ear.ended) == ([ACCESS_UNCERTAIN], [], [])
     assert arriving.doubted == {(SPACE, "b")}
     assert free.heard == []
+
+
+async def test_who_comes_back_before_a_revocation_is_committed_is_sent_away_again() -> None:
+    house = House(looks_s=(0.0, 0.05))
+    house.announce.maybe_revoked(SPACE, "b")
+    house.announce.maybe_revoked(SPACE, "b")
+    back, other = Ear("back"), Ear("other")
+    house.listen(back, SPACE, Hold(frozenset({"a", "b"}), 1))
+    house.listen(other, SPACE, Hold(frozenset({"c"}), 1))
+    while not back.ended:  # noqa: ASYNC110  nothing to wait for but the end of the doubt
+        await asyncio.sleep(0.01)
+    assert (back.ended, other.ended) == ([ACCESS_UNCERTAIN], [])
+    house.announce.maybe_revoked(SPACE, "b")
+    assert len(back.ended) == 2
+    await house.announce.aclose(0)
+    await asyncio.sleep(0.1)
+    assert len(back.ended) == 2
+
+
+async def test_what_is_cut_off_by_the_end_begins_nothing_anew(house: House) -> None:
+    _, append = house.direct(5)
+    house.announce.own(lambda: swallow(append))
+    await turns()
+    await house.announce.aclose(0)
+    assert append.cancelled()
+    assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "unknown outcomes"] == []
+
+
+async def swallow(task: "asyncio.Task[int]") -> None:
+    await task
 
 
 async def test_a_write_goes_on_without_the_session_that_began_it_and_the_end_waits_for_it(
