@@ -26,6 +26,7 @@ from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.metrics import Recorder
 from less_sync.sync.protocol.codes import SUBPROTOCOLS
+from less_sync.sync.session.large_frames import LargeFrames
 from less_sync.sync.session.open_sessions import Sessions
 
 
@@ -67,5 +68,10 @@ class Services:
     """Spreads what should not happen everywhere at once. Nothing secret comes from it."""
     new_id: Callable[[], str] = _random_id
     """Names a connection to the presence registry."""
+    large_frames: LargeFrames = field(init=False)
+    """Whose turn it is to have one decoded."""
     draining: bool = False
     """True once the server is shutting down: no upgrade is accepted any more."""
+
+    def __post_init__(self) -> None:
+        self.large_frames = LargeFrames(lambda: self.clock())

@@ -34,6 +34,7 @@ from less_sync.sync.rpc import dispatch
 from less_sync.sync.rpc.dispatch import Method, MethodTable, PushMethod, Work
 from less_sync.sync.services import Services
 from less_sync.sync.session.expiry import ExpiryWatch
+from less_sync.sync.session.large_frames import LARGE_FRAME_BYTES
 from less_sync.sync.session.long_answers import LongAnswers
 from less_sync.sync.session.memory import SessionMemory
 from less_sync.sync.session.outbound import Outbound, Wire
@@ -362,6 +363,10 @@ class Session:
         item, self._held = self._held, None
         if item is None:
             if not self._backlog or self._connection.state is State.AUTHENTICATING:
+                return False
+            data = self._backlog[0]
+            large = type(data) is bytes and len(data) > LARGE_FRAME_BYTES
+            if large and not self._services.large_frames.take(self._pump):
                 return False
             item = self._decode_next()
             if item is None:

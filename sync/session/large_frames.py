@@ -1,0 +1,58 @@
+"""Large frames take turns, and everybody else gets half of the time meanwhile.
+
+Decoding a frame of 4 MiB holds the event loop up for 50 ms, and nothing makes that shorter. Eight connections
+that send one each would hold everybody up for half a second, again and again. So one large frame is handled
+at a time, and the next has to wait for as long again as the last one took: who waits for the database gets
+its answer in between.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+LARGE_FRAME_BYTES: Final = 256 * 1024
+"""Decoding a shorter frame takes a few milliseconds."""
+
+
+class LargeFrames:
+    """Whose turn it is to have a large frame decoded. For one event loop.
+
+    Args:
+        clock: monotonic seconds that go on while the loop is held up, which its own may not.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._taken = False
+        self._began_s = 0.0
+        self._waiting: dict[Callable[[], None], None] = {}
+
+    def take(self, go_on: Callable[[], None]) -> bool:
+        """Begin a turn, which ends by itself with this turn of the loop and the rest that follows.
+
+        Args:
+            go_on: called when it is not the caller's turn now, but may be then: it asks again.
+
+        Returns:
+            False when the turn is another's, or a rest.
+        """
+        if self._taken:
+            self._waiting[go_on] = None
+            return False
+        self._waiting.pop(go_on, None)
+        self._taken = True
+        self._began_s = self._clock()
+        asyncio.get_running_loop().call_soon(self._rest)
+        return True
+
+    def _rest(self) -> None:
+        took_s = max(0.0, self._clock() - self._began_s)
+        asyncio.get_running_loop().call_later(took_s, self._next)
+
+    def _next(self) -> None:
+        """Ask those who wait, the first of them first, until one takes the turn."""
+        self._taken = False
+        while self._waiting and not self._taken:
+            go_on = next(iter(self._waiting))
+            del self._waiting[go_on]
+            go_on()
