@@ -394,7 +394,8 @@ class Announcer:
         for space, unknown in looked_at.items():
             row = rows.get(space)
             if row is not None and row.cursor > unknown.told and self._broker.listened_to(space):
-                unknown.told = max(row.cursor, self._broker.cursor(space))
+                # What was told meanwhile may be further than what was read.
+                unknown.told = max(row.cursor, self._broker.cursor_told(space))
                 self._tell_to_pull(space, row, unknown.told)
             unknown.looks += 1
             if unknown.looks == len(self._looks_s) and self._unknown.get(space) is unknown:

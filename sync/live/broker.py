@@ -98,6 +98,16 @@ class Provisional:
                 self.subscriber.deliver(frame)
 
 
+class _Arrivals:
+    """Who is just being let into one space, and the highest cursor they were told of while they waited."""
+
+    __slots__ = ("cursor", "waiting")
+
+    def __init__(self) -> None:
+        self.cursor = NO_CURSOR
+        self.waiting: list[Provisional] = []
+
+
 class _Audience:
     """Who listens to one space, and up to which cursor all of them have been told.
 
@@ -125,7 +135,7 @@ class Broker:
         self._audiences: dict[UUID, _Audience] = {}
         self._spaces: dict[Subscriber, dict[UUID, None]] = {}
         self._holds: dict[Subscriber, dict[UUID, Hold]] = {}
-        self._provisional: dict[UUID, list[Provisional]] = {}
+        self._arrivals: dict[UUID, _Arrivals] = {}
         self._connections: dict[str, int] = {}
 
     def take_place(self, connection_key: str, *, connections_max: int) -> bool:
@@ -154,12 +164,17 @@ class Broker:
 
     def listened_to(self, space: UUID) -> bool:
         """Whether anybody listens to this space, or is just being let in."""
-        return space in self._audiences or (bool(self._provisional) and space in self._provisional)
+        return space in self._audiences or (bool(self._arrivals) and space in self._arrivals)
 
     def cursor(self, space: UUID) -> int:
         """Up to which cursor all subscribers of this space have been told; `NO_CURSOR` without any."""
         audience = self._audiences.get(space)
         return NO_CURSOR if audience is None else audience.cursor
+
+    def cursor_told(self, space: UUID) -> int:
+        """The highest cursor that anybody was told of who listens or is just being let in."""
+        arrivals = self._arrivals.get(space)
+        return max(self.cursor(space), NO_CURSOR if arrivals is None else arrivals.cursor)
 
     def prepare(self, subscriber: Subscriber, spaces: Mapping[UUID, str]) -> Provisional:
         """Begin to hold what is published to `spaces`, ids with the spelling asked for.
@@ -169,22 +184,26 @@ class Broker:
         """
         provisional = Provisional(subscriber, spaces, self._held_frames_max)
         for space in spaces:
-            self._provisional.setdefault(space, []).append(provisional)
+            arrivals = self._arrivals.get(space)
+            if arrivals is None:
+                arrivals = self._arrivals[space] = _Arrivals()
+            arrivals.waiting.append(provisional)
         return provisional
 
     def confirm(self, provisional: Provisional, granted: Mapping[UUID, Granted]) -> None:
         """Subscribe to the granted spaces and deliver what was held for them; drop the rest."""
         subscriber, spaces = provisional.subscriber, provisional.spaces
-        self._forget(provisional)
         for space, one in granted.items():
             self._spaces.setdefault(subscriber, {})[space] = None
             audience = self._audiences.get(space)
             if audience is None:
-                audience = self._audiences[space] = _Audience(one.cursor)
+                told = self._arrivals[space].cursor
+                audience = self._audiences[space] = _Audience(max(one.cursor, told))
             text = spaces[space]
             audience.spellings[subscriber] = None if text == str(space) else text
             if one.hold is not None:
                 self._holds.setdefault(subscriber, {})[space] = one.hold
+        self._forget(provisional)
         provisional.release(frozenset(granted))
 
     def holds(self, subscriber: Subscriber) -> Mapping[UUID, Hold]:
@@ -204,7 +223,8 @@ class Broker:
 
     def arriving(self, space: UUID) -> list[Provisional]:
         """Who is just being let into a space."""
-        return list(self._provisional.get(space, ()))
+        arrivals = self._arrivals.get(space)
+        return [] if arrivals is None else list(arrivals.waiting)
 
     def spelling(self, subscriber: Subscriber, space: UUID) -> str:
         """How the session spells a space it is subscribed to."""
@@ -216,11 +236,11 @@ class Broker:
 
     def _forget(self, provisional: Provisional) -> None:
         for space in provisional.spaces:
-            waiting = self._provisional.get(space)
-            if waiting is not None and provisional in waiting:
-                waiting.remove(provisional)
-                if not waiting:
-                    del self._provisional[space]
+            arrivals = self._arrivals.get(space)
+            if arrivals is not None and provisional in arrivals.waiting:
+                arrivals.waiting.remove(provisional)
+                if not arrivals.waiting:
+                    del self._arrivals[space]
 
     def unsubscribe(self, subscriber: Subscriber, spaces: Iterable[UUID]) -> None:
         """Stop delivering these spaces; those not subscribed to are ignored."""
@@ -253,9 +273,10 @@ class Broker:
             build: called at most once per spelling in use, and not at all when nobody listens.
             cursor: of the change that this tells of; `NO_CURSOR` for what has none.
         """
-        waiting = self._provisional.get(space) if self._provisional else None
-        if waiting is not None:
-            self._hold(waiting, space, build, exclude)
+        arrivals = self._arrivals.get(space) if self._arrivals else None
+        if arrivals is not None:
+            arrivals.cursor = max(arrivals.cursor, cursor)
+            self._hold(arrivals.waiting, space, build, exclude)
         audience = self._audiences.get(space)
         if audience is None:
             return 0

@@ -264,6 +264,23 @@ async def test_who_comes_late_and_reads_a_cursor_tells_the_others_nothing(house:
     assert [pull_of(frame) for frame in house.heard] == [5]
 
 
+async def test_being_told_to_pull_never_falls_behind_what_those_being_let_in_were_told_meanwhile(
+    house: House,
+) -> None:
+    space, ear = uuid4(), Ear()
+    arriving = house.broker.prepare(ear, {space: str(space)})
+    house.rows.cursors[space] = 1
+    house.announce.unknown(space)
+    house.announce.push_begun(space)
+    while not house.rows.asked:  # noqa: ASYNC110  nothing to wait for but the first look
+        await asyncio.sleep(0)
+    house.announce.push_ended(space, told(3))  # while what was read is on its way
+    await turns(20)
+    house.broker.confirm(arriving, {space: Granted(0)})
+    push_3, pull = ear.heard
+    assert (push_3, pull_of(pull)) == (b"push 3", 3)
+
+
 async def test_the_cursor_is_read_once_the_database_is_back(house: House) -> None:
     house.rows.cursors[SPACE] = 5
     house.rows.away = True

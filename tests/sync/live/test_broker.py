@@ -181,6 +181,18 @@ def test_the_cursor_told_to_all_is_that_of_the_first_subscription_or_a_later_cha
     assert broker.cursor(space) == NO_CURSOR
 
 
+def test_who_is_just_being_let_in_is_told_of_cursors_too() -> None:
+    broker, space, ear = new_broker(), uuid4(), Ear()
+    assert broker.cursor_told(space) == NO_CURSOR
+    provisional = broker.prepare(ear, {space: str(space)})
+    broker.publish(space, Press(), cursor=8)
+    broker.publish(space, Press())
+    assert broker.cursor_told(space) == 8
+    assert broker.cursor(space) == NO_CURSOR
+    broker.confirm(provisional, {space: Granted(7)})
+    assert broker.cursor(space) == broker.cursor_told(space) == 8
+
+
 def test_a_space_is_listened_to_by_subscribers_and_by_those_just_being_let_in() -> None:
     broker, space, ear = new_broker(), uuid4(), Ear()
     assert not broker.listened_to(space)
