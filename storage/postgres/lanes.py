@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Self
-from uuid import UUID
 
 import structlog
 
@@ -53,7 +52,8 @@ class PushLanes:
         self._pool = pool
         outage = Outage(asyncio.get_running_loop().time)
         self._lanes = [Lane(pool, finish=self._finish, hold=self._hold, outage=outage) for _ in range(lanes)]
-        self._lines: dict[UUID, Line] = {}
+        self._lines: dict[int, Line] = {}
+        """By the number of the space: a UUID hashes in Python, each time."""
         self._bounds = AuthorBounds(entries_max=entries_max, bytes_max=queue_bytes_max)
         self._empty = asyncio.Event()
         self._empty.set()
@@ -133,9 +133,10 @@ class PushLanes:
         account = self._bounds.admit(push.author, weight) if self._open else None
         if account is None:
             return False
-        line = self._lines.get(push.space)
+        space = push.space.int
+        line = self._lines.get(space)
         if line is None:
-            line = self._lines[push.space] = Line(min(self._lanes, key=_load))
+            line = self._lines[space] = Line(min(self._lanes, key=_load))
         line.waiting += 1
         entry = Entry(push, done, line, account, weight)
         if line.beside is not None:
@@ -189,7 +190,7 @@ class PushLanes:
             line = entry.line
             line.waiting -= 1
             if not line.waiting:
-                del self._lines[entry.push.space]
+                del self._lines[entry.push.space.int]
             elif line.beside is not None:
                 parted.append(line)
         for entry, result in zip(entries, results, strict=True):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from less_sync.storage.errors import StorageError
+from less_sync.storage.queries import sql
 from less_sync.storage.types import Push, PushOutcome, PushStatus
 
 if TYPE_CHECKING:
@@ -14,19 +15,13 @@ _STATUS: Final = {int(status): status for status in PushStatus}
 _NO_CIDS: Final = (1, 0)  # last below first: the statement passes NULL
 
 
-def single_arguments(push: Push) -> tuple[object, ...]:
-    """Arguments of query `push`; the columns go as they are, nothing is copied."""
-    return (
-        push.space,
-        push.ids,
-        push.expected,
-        push.blobs,
-        push.deks,
-        push.client,
-        push.cids,
-        push.min_epoch,
-        push.local_only,
-    )
+def single_statement(push: Push) -> tuple[str, tuple[object, ...]]:
+    """Text and arguments of the statement for a push by itself. Its columns go as they are."""
+    ids, expected, blobs, deks = push.ids, push.expected, push.blobs, push.deks
+    whose = push.client, push.cids, push.min_epoch, push.local_only
+    if len(ids) == 1:
+        return sql("push_change"), (push.space, ids[0], expected[0], blobs[0], deks[0], *whose)
+    return sql("push"), (push.space, ids, expected, blobs, deks, *whose)
 
 
 def batch_arguments(pushes: Sequence[Push]) -> tuple[list[Any], ...]:  # Any: one list per column type

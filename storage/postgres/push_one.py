@@ -5,8 +5,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from less_sync.storage.errors import REPEATABLE, UNIQUE_VIOLATION, StorageError, translate
-from less_sync.storage.postgres.push_batch import outcome, single_arguments
-from less_sync.storage.queries import sql
+from less_sync.storage.postgres.push_batch import outcome, single_statement
 from less_sync.storage.types import Push, PushOutcome, PushStatus
 
 if TYPE_CHECKING:
@@ -22,9 +21,10 @@ async def push_one(con: "Connection", push: Push, chance: random.Random) -> Push
     A deadlock or serialisation failure is repeated up to three times. A violation of the records' primary key
     is another space's push that won a race for the same id: its status is that of an id found there.
     """
+    statement, arguments = single_statement(push)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            rows = await con.fetch(sql("push"), *single_arguments(push))
+            rows = await con.fetch(statement, *arguments)
         except Exception as error:
             failed = translate(error)
             if failed.sqlstate == UNIQUE_VIOLATION and failed.constraint == "records_pkey":

@@ -4,6 +4,12 @@
 SELECT status, new_cursor, key_gen, rewrap, file_ids, file_records
 FROM lsync_push_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
+-- name: push_change
+-- The same for a push of one change: $2 id, $3 expected cursor, $4 blob, $5 DEK. Arrays of one are made here,
+-- since the driver takes longer to pack four of them than all the rest.
+SELECT status, new_cursor, key_gen, rewrap, file_ids, file_records
+FROM lsync_push_v1($1, ARRAY[$2::uuid], ARRAY[$3::bigint], ARRAY[$4::bytea], ARRAY[$5::bytea], $6, $7, $8, $9);
+
 -- name: push_batch
 -- Any number of pushes, one call of the function each, in the order of the arrays; one row each in that order.
 -- $1 spaces, $2 clients, $3 local only, $4 smallest epochs, $5/$6 first and last change, $7/$8 first and last

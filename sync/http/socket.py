@@ -169,13 +169,13 @@ class ClientSocket(asyncio.Protocol):
 
     def _take(self, session: SocketSession) -> None:
         """Handle what the receiver has; messages that came before a violation are handled before it."""
-        receiver = self._receiver
+        receiver, reader = self._receiver, self._receiver.reader
         self._taking = True
         try:
             while True:
                 for event in receiver.events_received():
                     self._frame_received(session, cast(Frame, event))
-                held = receiver.held
+                held = reader.held
                 if not (held and receiver.trusted):
                     break
                 receiver.resume()

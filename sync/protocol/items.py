@@ -39,12 +39,12 @@ _SMALL_BYTES: Final = 255
 there are very many."""
 _INTEGER: Final = r"(?:[\x00-\x17\x20-\x37]|[\x18\x38].|[\x19\x39].{2}|[\x1a\x3a].{4}|[\x1b\x3b].{8})"
 _NEXT_BLOB: Final = re.compile(
-    rf"(?s)oexpected_cursor{_INTEGER}(?:cdekX,.{{44}}(\xa4)|(\xa3))bidx\$.{{36}}dblob".encode()
+    rf"(?s)oexpected_cursor{_INTEGER}(?:cdekX,.{{44}}(\xa4)|(\xa3))bidx\$.{{36}}dblobY..".encode()
 )
-"""What stands between the blobs of two records that have their fields in the usual order: the end of the
-first and the beginning of the second, whose blob is the next item."""
-_NEXT_BLOB_ITEMS: Final = (0, CONTAINER_ITEMS + 7, CONTAINER_ITEMS + 5)
-"""By group of `_NEXT_BLOB`: a map, three or two fields, and the key of a blob."""
+"""What stands between the blobs of two records that have their fields in the usual order, the second blob
+having a length of two bytes: the end of the first record, and the second one up to and with that length."""
+_NEXT_BLOB_ITEMS: Final = (0, CONTAINER_ITEMS + 8, CONTAINER_ITEMS + 6)
+"""By group of `_NEXT_BLOB`: a map and three or two fields, with the second blob."""
 
 
 def _is_costly(initial: int) -> bool:
@@ -93,9 +93,11 @@ def count_items(data: bytes, items_max: int) -> int:
                 length = data[position + 1] if width == 1 else int.from_bytes(data[position + 1 : start])
                 position = start + length
                 count += 1
-                if _SMALL_BYTES < length < size and (found := _NEXT_BLOB.match(data, position)):
-                    position = found.end()
-                    count += _NEXT_BLOB_ITEMS[found.lastindex or 0]
+                if _SMALL_BYTES < length < size:
+                    while found := _NEXT_BLOB.match(data, position):
+                        end = found.end()
+                        position = end + (data[end - 2] << 8 | data[end - 1])
+                        count += _NEXT_BLOB_ITEMS[found.lastindex or 0]
             elif initial not in _RUN_FIELDS:  # reserved: no item starts so
                 break
             elif count < look_from:

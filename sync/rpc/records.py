@@ -1,6 +1,6 @@
 """`push`: one atomic change of a space's records, written through a lane and announced to the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from less_sync.sync.limits import Limits
 from less_sync.sync.metrics import OK
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.frames import encode_response
-from less_sync.sync.protocol.ids import parse_record_id
+from less_sync.sync.protocol.ids import parse_record_id, parse_record_ids
 from less_sync.sync.protocol.messages import PushChange, PushParams, PushResult
 from less_sync.sync.protocol.notifications import removed_files_notification, sync_notification
 from less_sync.sync.rpc.dispatch import Work, log_storage_fault
@@ -72,10 +72,10 @@ def _submit(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes
     # Safe under concurrency: `lsync_push_v1` checks and writes under the lock of the space's row.
     services = call.services
     in_flight = _PushInFlight(call, params, grant.space, reply)
-    prepared = _columns(params.changes, call.services.limits)
+    prepared = columns_of(params.changes, call.services.limits)
     if isinstance(prepared, ErrorCode):
         in_flight.invalid = prepared
-        prepared = _Columns()
+        prepared = Columns()
     in_flight.payload_bytes = prepared.payload_bytes
     accepted = services.pushes.submit(
         Push(
@@ -103,13 +103,13 @@ def push_denied(request_id: str, code: ErrorCode) -> bytes:
     return encode_response(request_id, PushResult(ok=False, error=code))
 
 
-class _Columns:
+class Columns:
     """The changes of one push as the statement takes them."""
 
     __slots__ = ("blobs", "deks", "expected", "ids", "min_epoch", "payload_bytes")
 
     def __init__(self) -> None:
-        self.ids: list[str] = []
+        self.ids: Sequence[str] = []
         self.expected: list[int] = []
         self.blobs: list[bytes | None] = []
         self.deks: list[bytes | None] = []
@@ -117,12 +117,19 @@ class _Columns:
         self.min_epoch: int | None = None
 
 
-def _columns(changes: list[PushChange], limits: Limits) -> _Columns | ErrorCode:
+_MANY_CHANGES: Final = 16
+"""From so many on it pays to look at columns first."""
+
+
+def columns_of(changes: list[PushChange], limits: Limits) -> Columns | ErrorCode:
     """Validate in the order of docs/protocol.md 7.4; the first fault answers."""
     if len(changes) > limits.records_per_push:
         return ErrorCode.PAYLOAD_TOO_LARGE
-    columns = _Columns()
-    ids, deks = columns.ids, columns.deks
+    if len(changes) >= _MANY_CHANGES and (columns := _usual(changes, limits)) is not None:
+        return columns
+    columns = Columns()
+    ids: list[str] = []
+    columns.ids, deks = ids, columns.deks
     blob_bytes = dek_bytes = 0
     for change in changes:
         record = parse_record_id(change.id)
@@ -150,6 +157,34 @@ def _columns(changes: list[PushChange], limits: Limits) -> _Columns | ErrorCode:
     if blob_bytes > limits.push_blob_bytes:
         return ErrorCode.PAYLOAD_TOO_LARGE
     columns.payload_bytes = blob_bytes + dek_bytes
+    return columns
+
+
+def _usual(changes: list[PushChange], limits: Limits) -> Columns | None:
+    """The same for changes that are all as they should be, in half the time; None when something is unusual.
+
+    Columns are looked at as a whole; what is wrong with which change is not found out here.
+    """
+    columns = Columns()
+    ids = parse_record_ids([change.id for change in changes])
+    columns.expected = [change.expected_cursor for change in changes]
+    columns.blobs = [change.blob for change in changes]
+    columns.deks = deks = [change.dek for change in changes]
+    blob_sizes = list(map(len, filter(None, columns.blobs)))
+    blob_bytes, absent_deks = sum(blob_sizes), deks.count(None)
+    if (
+        ids is None
+        or len(set(ids)) < len(ids)
+        or max(blob_sizes, default=0) > limits.record_blob_bytes
+        or blob_bytes > limits.push_blob_bytes
+        or list(map(len, filter(None, deks))).count(limits.dek_bytes) + absent_deks < len(deks)
+    ):
+        return None
+    columns.ids = ids
+    columns.payload_bytes = blob_bytes + (len(deks) - absent_deks) * limits.dek_bytes
+    if absent_deks < len(deks):
+        # Unsigned and big-endian: DEKs stand in the order of their epochs.
+        columns.min_epoch = int.from_bytes(min(filter(None, deks))[:DEK_EPOCH_BYTES])
     return columns
 
 
@@ -214,12 +249,13 @@ class _PushInFlight:
                 frame_bytes_max=frame_bytes_max,
             )
 
-        def removed(space: str) -> bytes:
-            return removed_files_notification(
-                space, outcome.cursor, outcome.removed_files, frame_bytes_max=frame_bytes_max
-            )
-
         notices = [Notice(sync, self.call.outbound)]
         if outcome.removed_files:
-            notices.append(Notice(removed))
+            notices.append(
+                Notice(
+                    lambda space: removed_files_notification(
+                        space, outcome.cursor, outcome.removed_files, frame_bytes_max=frame_bytes_max
+                    )
+                )
+            )
         return Change(outcome.cursor, notices, self.payload_bytes)

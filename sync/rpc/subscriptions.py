@@ -64,7 +64,8 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
         for entry, outcome in zip(entries, outcomes, strict=True)
         if isinstance(outcome, _Entered)
     ]
-    call.caller.tell_presence(room.left_out)
+    if room.left_out:
+        call.caller.tell_presence(room.left_out)
     return SubscribeResult(
         spaces=spaces,
         errors=[

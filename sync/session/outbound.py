@@ -113,7 +113,10 @@ class Outbound:
 
     def send(self, payload: bytes) -> None:
         """Send a response; callers hold back more until `ready`."""
-        self.send_raw(self._frame(payload))
+        if self._direct:
+            self._write(self._frame(payload))
+        else:
+            self.send_raw(self._frame(payload))
 
     def send_raw(self, frame: bytes) -> None:
         """Send complete frames; callers hold back more until `ready`."""

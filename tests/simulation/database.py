@@ -188,7 +188,7 @@ class Database:
         tables = self.tables
         if con.in_transaction:
             con.snapshot = tables = con.snapshot or tables.snapshot()
-        if name in ("push", "push_batch") and self._draw() < self.weather.unknown_status:
+        if name in ("push", "push_change", "push_batch") and self._draw() < self.weather.unknown_status:
             return self._from_a_later_release(name, statement)
         return MODELLED[name](tables, statement.args)
 

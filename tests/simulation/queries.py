@@ -23,7 +23,9 @@ def locked(name: str, args: Args) -> list[UUID]:
     return [args[0]] if name in LOCKING else []
 
 
-LOCKING: Final = frozenset({"push", "append_member", "revoke", "advance_epoch", "complete_rewrap", "rewrap"})
+LOCKING: Final = frozenset(
+    {"push", "push_change", "append_member", "revoke", "advance_epoch", "complete_rewrap", "rewrap"}
+)
 WRITING: Final = LOCKING | {
     "push_batch",
     "create_space",
@@ -39,6 +41,11 @@ WRITING: Final = LOCKING | {
 def _push(tables: Tables, args: Args) -> list[Row]:
     space, ids, expected, blobs, deks, client, cids, min_epoch, local_only = args
     return [tables.push(space, ids, expected, blobs, deks, Caller(client, cids, local_only), min_epoch)]
+
+
+def _push_change(tables: Tables, args: Args) -> list[Row]:
+    space, id, expected, blob, dek, *whose = args
+    return _push(tables, (space, [id], [expected], [blob], [dek], *whose))
 
 
 def _push_batch(tables: Tables, args: Args) -> list[Row]:
@@ -273,6 +280,7 @@ def _called(method: Callable[..., Row], count: int) -> Query:
 
 MODELLED: Final[dict[str, Query]] = {
     "push": _push,
+    "push_change": _push_change,
     "push_batch": _push_batch,
     "pull_first": _pull_first,
     "pull_meta": _pull_meta,

@@ -19,7 +19,7 @@ from less_sync.storage import (
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, translate
 from less_sync.storage.postgres.lane import Lane
 from less_sync.storage.postgres.outage import Outage
-from less_sync.storage.postgres.push_batch import batch_arguments, single_arguments
+from less_sync.storage.postgres.push_batch import batch_arguments, single_statement
 from less_sync.storage.postgres.push_entry import Entry
 from less_sync.storage.queries import QUERIES, sql
 from less_sync.sync.access.hourly_limits import RateLimits, actor_hash
@@ -107,7 +107,7 @@ __all__ = [
     "parse_ucan",
     "personal_space_id",
     "run_background",
-    "single_arguments",
+    "single_statement",
     "sql",
     "translate",
     "websocket_protocol",

@@ -50,8 +50,11 @@ def decode_params(kind: type[P], params: object, *, entries_max: int | None = No
     Raises:
         ParamsError: a required field is missing, or a field has another type or is out of range.
     """
-    if entries_max is not None:
-        params = _with_lists_cut(params, kind, entries_max + 1)
+    if entries_max is not None and type(params) is dict:
+        for value in params.values():
+            if type(value) is list and len(value) > entries_max:
+                params = _with_lists_cut(params, kind, entries_max + 1)
+                break
     try:
         # Without `builtin_types` text in a bytes field would be taken for base64.
         return convert(params, kind, builtin_types=(bytes,))
@@ -63,15 +66,8 @@ def decode_params(kind: type[P], params: object, *, entries_max: int | None = No
         raise ParamsError from None
 
 
-def _with_lists_cut(params: object, kind: type[Struct], length_max: int) -> object:
+def _with_lists_cut(params: dict[Any, object], kind: type[Struct], length_max: int) -> object:
     """`params` with the lists that stand under fields of `kind` cut to `length_max` entries."""
-    if type(params) is not dict:
-        return params
-    for value in params.values():
-        if type(value) is list and len(value) > length_max:
-            break
-    else:
-        return params  # as good as always
     long = {
         name: value[:length_max]
         for name in kind.__struct_encode_fields__

@@ -18,7 +18,7 @@ from tests.simulation.system import (
     StorageError,
     Unavailable,
     batch_arguments,
-    single_arguments,
+    single_statement,
     translate,
 )
 
@@ -45,7 +45,8 @@ def outcome(row: "asyncpg.Record") -> PushOutcome:
 async def push_one(con: "Connection", push: Push) -> PushOutcome | StorageError:
     """Send one push as its own statement; what it answers is read outside the `try`."""
     try:
-        rows = await con.fetch(QUERIES["push"].text, *single_arguments(push))
+        statement, arguments = single_statement(push)
+        rows = await con.fetch(statement, *arguments)
     except Exception as error:
         return translate(error)
     return outcome(rows[0])

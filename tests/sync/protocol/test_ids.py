@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from less_sync.sync.protocol.ids import parse_record_id
+from less_sync.sync.protocol.ids import parse_record_id, parse_record_ids
 
 
 @given(st.uuids())
@@ -46,3 +46,30 @@ def test_other_spellings_are_no_record_ids(text: str) -> None:
 def test_any_text_is_an_id_or_none(text: str) -> None:
     parsed = parse_record_id(text)
     assert parsed is None or parsed == str(UUID(text))
+
+
+@given(st.lists(st.uuids(), min_size=1, max_size=40), st.booleans())
+def test_many_ids_are_read_at_once(record_ids: list[UUID], upper: bool) -> None:
+    texts = [str(record_id) for record_id in record_ids]
+    assert parse_record_ids([text.upper() for text in texts] if upper else texts) == texts
+
+
+ONE = "4b131aa1-543c-5c6b-92cd-3db468a95e64"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [],
+        [""],
+        [ONE, ""],
+        [f"{ONE},{ONE}"],
+        [f"{ONE},{ONE}", ""],
+        [f"{ONE},", ONE[1:]],
+        [ONE[:-1], f"{ONE}1"],
+        [ONE, f"{ONE}\n"],
+        [ONE, ONE.replace("4", "٤", 1)],
+    ],
+)
+def test_one_bad_text_spoils_them_all(texts: list[str]) -> None:
+    assert parse_record_ids(texts) is None
