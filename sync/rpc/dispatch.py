@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from less_sync.storage import StorageError
 from less_sync.sync.call import Call
@@ -13,8 +15,9 @@ from less_sync.sync.limits import Limits
 from less_sync.sync.metrics import OK
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.errors import ParamsError
-from less_sync.sync.protocol.frames import Request, encode_error, encode_response
+from less_sync.sync.protocol.frames import Notification, Request, encode_error, encode_response
 from less_sync.sync.protocol.messages import Message, Params, decode_params
+from less_sync.sync.protocol.scanner import REFUSED
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +40,9 @@ def unbounded(_limits: Limits) -> None:
     """The bound of lists that a handler takes as long as they come."""
 
 
+Decode = Callable[[object, Limits], Params]
+"""Makes typed params of raw ones, and of typed ones the same. Raises ParamsError."""
+
 Job = Callable[[], Awaitable[Message]]
 """A request whose params are decoded and whose rule is applied: what is left is the handler."""
 
@@ -50,6 +56,7 @@ class Method:
     """Name of the rule that says who may call it."""
     label: str
     """How error messages name its params."""
+    decode: Decode
     prepare: Callable[[Call, object], Job]
     """Decodes params. Raises ParamsError, or RpcError for what can be refused without the handler."""
     background: bool = False
@@ -65,6 +72,7 @@ class PushMethod:
     name: str
     rule: str
     label: str
+    decode: Decode
     submit: Submit
     aliases: tuple[str, ...] = ()
 
@@ -91,12 +99,15 @@ def rpc(
         entries_max: how many entries of a list the handler accepts; the others are not even converted.
     """
 
+    def decode(raw: object, limits: Limits) -> P:
+        return decode_params(params, raw, entries_max=entries_max(limits))
+
     def prepare(call: Call, raw: object) -> Job:
-        typed = decode_params(params, raw, entries_max=entries_max(call.services.limits))
+        typed = decode(raw, call.services.limits)
         allowed = rule(call, typed)
         return lambda: handler(call, typed, allowed)
 
-    return Method(name, rule.__name__, label or name, prepare, background, writes, aliases)
+    return Method(name, rule.__name__, label or name, decode, prepare, background, writes, aliases)
 
 
 def push_rpc(
@@ -115,9 +126,12 @@ def push_rpc(
         denied_as: encodes a refusal: pushes report theirs inside the result (docs/protocol.md 7.4).
     """
 
+    def decode(raw: object, limits: Limits) -> P:
+        return decode_params(params, raw, entries_max=entries_max(limits))
+
     def submit(call: Call, raw: object, reply: Callable[[bytes], None]) -> Work | None:
         try:
-            typed = decode_params(params, raw, entries_max=entries_max(call.services.limits))
+            typed = decode(raw, call.services.limits)
         except ParamsError:
             reply(_invalid_params(call.request_id, label or name))
             return None
@@ -130,7 +144,7 @@ def push_rpc(
             reply(denied_as(call.request_id, ErrorCode.INTERNAL))
         return None
 
-    return PushMethod(name, rule.__name__, label or name, submit)
+    return PushMethod(name, rule.__name__, label or name, decode, submit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +153,7 @@ class Notice:
 
     name: str
     rule: str
+    decode: Decode
     run: Callable[[Call, object], None]
 
 
@@ -147,16 +162,19 @@ def notice(
 ) -> Notice:
     """One row of the notification table; a rule that yields None refuses (docs/protocol.md 8)."""
 
+    def decode(raw: object, limits: Limits) -> P:
+        return decode_params(params, raw)
+
     def run(call: Call, raw: object) -> None:
         try:
-            typed = decode_params(params, raw)
+            typed = decode(raw, call.services.limits)
         except ParamsError:
             return
         allowed = rule(call, typed)
         if allowed is not None:
             handler(call, typed, allowed)
 
-    return Notice(name, rule.__name__, run)
+    return Notice(name, rule.__name__, decode, run)
 
 
 def table(*rows: Row) -> dict[str, Row]:
@@ -171,6 +189,22 @@ class MethodTable:
     methods: Mapping[str, Row]
     """By wire name and alias."""
     notices: Mapping[str, Notice]
+
+    def typed(self, message: Request | Notification, limits: Limits) -> Request | Notification:
+        """The same message with its params decoded, for one that must wait.
+
+        Raw params may have whatever fits a frame, in hundreds of thousands of objects; typed ones have what
+        the method knows. Those that cannot be decoded are refused when their turn has come.
+        """
+        rows: Mapping[str, Row | Notice] = self.methods if isinstance(message, Request) else self.notices
+        row = rows.get(message.method)
+        params: object = None
+        if row is not None:
+            try:
+                params = row.decode(message.params, limits)
+            except ParamsError:
+                params = REFUSED
+        return replace(message, params=params)
 
 
 class Refusal(NamedTuple):
@@ -227,12 +261,15 @@ def prepare(call: Call, raw: object, row: Method) -> Prepared:
     return Prepared(call, row, job, spaces_named(raw), arrived_s)
 
 
-def spaces_named(raw: object) -> int:
-    """How many spaces raw params name: for the record alone."""
-    if not isinstance(raw, Mapping):
+def spaces_named(params: object) -> int:
+    """How many spaces params name, raw or typed: for the record alone."""
+    if isinstance(params, Struct):
+        spaces, one = getattr(params, "spaces", None), hasattr(params, "space")
+    elif isinstance(params, Mapping):
+        spaces, one = params.get("spaces"), "space" in params
+    else:
         return 0
-    spaces = raw.get("spaces")
-    return len(spaces) if isinstance(spaces, list) else int("space" in raw)
+    return len(spaces) if isinstance(spaces, list) else int(one)
 
 
 def log_storage_fault(method: str, error: StorageError) -> None:

@@ -7,7 +7,7 @@ stays in a bounded backlog, and a full backlog pauses the socket.
 
 At most one item is *held*: it was taken off the backlog and decoded, and then found that it must wait. It
 goes first when something has ended, before the backlog is looked at again, so order is kept and nothing is
-decoded twice.
+decoded twice. Its params are made typed: raw ones may be many times as large as their frame.
 
 No task exists while nothing is being handled: an idle session costs its objects and one timer.
 """
@@ -372,7 +372,7 @@ class Session:
             if item is None:
                 return True
         if not self._handle(item):
-            self._held = item
+            self._held = item if isinstance(item, Close) else self._table.typed(item, self._limits)
             return False
         return True
 

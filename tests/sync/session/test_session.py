@@ -1,6 +1,7 @@
 """Order of requests, back-pressure, timers and the end of a session, over real connections."""
 
 import asyncio
+import tracemalloc
 from contextlib import suppress
 from uuid import uuid4
 
@@ -65,6 +66,38 @@ async def test_thousands_of_refused_pushes_behind_a_waiting_one_are_answered_onc
         answers = [await client.next() for _ in expected]
         assert [answer.id for answer in answers if isinstance(answer, Response)] == expected
         await live.settled(client)
+
+
+async def test_what_waits_behind_a_push_keeps_typed_params_alone(database_url: str) -> None:
+    junk: list[object] = [{} for _ in range(200_000)]  # 200 kB of a frame, 12 MiB of dicts
+    async with live_server(database_url) as live:
+        client, other = await live.connect(), await live.connect("bob")
+        await client.push(change())
+        blocker = await asyncpg.connect(database_url)
+        transaction = blocker.transaction()
+        await transaction.start()
+        await blocker.execute("SELECT 1 FROM spaces FOR UPDATE")
+        pushed = client.send("push", {"space": client.space, "changes": [change()]})
+        frame = encode_request(
+            "late", "epoch.begin", {"space": client.space, "epoch": "no number", "junk": junk}
+        )
+        del junk
+        tracemalloc.start()
+        try:
+            client.socket.send(frame)
+            for _ in range(3):
+                await other.call("invitation.list", {})
+            held_bytes = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        await transaction.rollback()
+        await blocker.close()
+        answers = [await client.next() for _ in range(2)]
+        assert [answer.id for answer in answers if isinstance(answer, Response)] == [pushed, "late"]
+        assert isinstance(answers[1], Response)
+        assert answers[1].error is not None
+        assert answers[1].error.code == "invalid_params"
+        assert held_bytes < 1024 * 1024
 
 
 async def test_requests_pipelined_behind_the_auth_frame_are_answered(database_url: str) -> None:
