@@ -17,7 +17,7 @@ class Limits:
     unauthenticated_sessions: int = 1000
     first_message_bytes: int = 32 * 1024
     first_message_frames: int = 64
-    pipelined_bytes: int = 8 * 1024 * 1024
+    pipelined_bytes: int = 4 * 1024 * 1024
     heads_bytes: int = 8 * 1024
     large_heads_bytes: int = 16 * 1024 * 1024
     keepalive_interval_s: float = 30.0
