@@ -16,11 +16,19 @@ _NO_CIDS: Final = (1, 0)  # last below first: the statement passes NULL
 
 
 def single_statement(push: Push) -> tuple[str, tuple[object, ...]]:
-    """Text and arguments of the statement for a push by itself. Its columns go as they are."""
+    """Text and arguments of the statement for a push by itself. Its columns go as they are.
+
+    But for those that say nothing: all records of an import are new, and the driver packs an element of an
+    array in the time in which it is decoded from a frame.
+    """
     ids, expected, blobs, deks = push.ids, push.expected, push.blobs, push.deks
     whose = push.client, push.cids, push.min_epoch, push.local_only
     if len(ids) == 1:
         return sql("push_change"), (push.space, ids[0], expected[0], blobs[0], deks[0], *whose)
+    if not any(expected):
+        expected = ()
+    if deks.count(None) == len(deks):
+        deks = ()
     return sql("push"), (push.space, ids, expected, blobs, deks, *whose)
 
 

@@ -1,8 +1,11 @@
 -- name: push
--- One push: $1 space, $2 ids, $3 expected cursors, $4 blobs, $5 DEKs, $6 client, $7 CIDs, $8 smallest epoch,
--- $9 local only. The function checks and writes under the lock of the space's row.
+-- One push: $1 space, $2 ids, $3 expected cursors or none when all are 0, $4 blobs, $5 DEKs or none when there
+-- are none, $6 client, $7 CIDs, $8 smallest epoch, $9 local only. The function checks and writes under the lock
+-- of the space's row; where it unnests the columns together, DEKs that are not there are NULL.
 SELECT status, new_cursor, key_gen, rewrap, file_ids, file_records
-FROM lsync_push_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
+FROM lsync_push_v1(
+  $1, $2, CASE WHEN $3::bigint[] = '{}' THEN array_fill(0::bigint, ARRAY[cardinality($2::uuid[])]) ELSE $3 END,
+  $4, $5, $6, $7, $8, $9);
 
 -- name: push_change
 -- The same for a push of one change: $2 id, $3 expected cursor, $4 blob, $5 DEK. Arrays of one are made here,

@@ -40,6 +40,7 @@ WRITING: Final = LOCKING | {
 
 def _push(tables: Tables, args: Args) -> list[Row]:
     space, ids, expected, blobs, deks, client, cids, min_epoch, local_only = args
+    expected, deks = expected or [0] * len(ids), deks or [None] * len(ids)
     return [tables.push(space, ids, expected, blobs, deks, Caller(client, cids, local_only), min_epoch)]
 
 
