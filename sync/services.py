@@ -26,6 +26,7 @@ from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.metrics import Recorder
 from less_sync.sync.protocol.codes import SUBPROTOCOLS
+from less_sync.sync.protocol.frames import FrameBounds
 from less_sync.sync.session.large_frames import LargeFrames
 from less_sync.sync.session.open_sessions import Sessions
 
@@ -68,10 +69,13 @@ class Services:
     """Spreads what should not happen everywhere at once. Nothing secret comes from it."""
     new_id: Callable[[], str] = _random_id
     """Names a connection to the presence registry."""
+    frame_bounds: FrameBounds = field(init=False)
+    """What an inbound frame may have: the limits in the decoder's terms."""
     large_frames: LargeFrames = field(init=False)
     """Whose turn it is to have one decoded."""
     draining: bool = False
     """True once the server is shutting down: no upgrade is accepted any more."""
 
     def __post_init__(self) -> None:
+        self.frame_bounds = self.limits.frame_bounds
         self.large_frames = LargeFrames(lambda: self.clock())

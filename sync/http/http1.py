@@ -143,7 +143,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         """The target, or a part of it."""
         super().on_url(url)
-        self._count_head(len(url))
+        self._head_bytes += len(url)
         if len(self.url) > TARGET_BYTES_MAX:
             self._refusal = 414
             raise _HeadRefused
@@ -151,8 +151,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One complete field. The parser leaves blanks after a value, which are none of it (RFC 9112 5)."""
         super().on_header(name, value.rstrip(b" \t"))
-        self._count_head(len(name) + len(value) + len(": \r\n"))
-        if len(self.headers) > HEAD_FIELDS_MAX:
+        self._head_bytes += len(name) + len(value) + len(": \r\n")
+        if self._head_bytes > HEAD_BYTES_MAX or len(self.headers) > HEAD_FIELDS_MAX:
             self._refusal = 431
             raise _HeadRefused
 
@@ -165,7 +165,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._charge(0):
             self._refusal = 431
             raise _HeadRefused
-        hosts = sum(name == b"host" for name, _ in self.headers)
+        hosts = [name for name, _ in self.headers].count(b"host")
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
             raise _HeadRefused  # RFC 9112 3.2: who is meant must be said once
         super().on_headers_complete()
@@ -202,6 +202,8 @@ class HttpProtocol(HttpToolsProtocol):
         """
         held = self._unanswered_bytes + head_bytes + REQUEST_BYTES * max(0, len(self._unanswered) - 1)
         wanted = held if held > self.limits.heads_bytes else 0
+        if wanted == self._charged_bytes:
+            return True
         if wanted > self._charged_bytes:
             if not self.large_heads.take(wanted - self._charged_bytes):
                 return False
@@ -278,12 +280,6 @@ class HttpProtocol(HttpToolsProtocol):
     def _path(self) -> bytes:
         path: bytes = httptools.parse_url(self.url).path
         return path
-
-    def _count_head(self, length: int) -> None:
-        self._head_bytes += length
-        if self._head_bytes > HEAD_BYTES_MAX:
-            self._refusal = 431
-            raise _HeadRefused
 
     def _end_head(self) -> None:
         if self._head_timer is not None:

@@ -44,7 +44,8 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
         broker.withdraw(provisional)
         raise
     # From here to `confirm` nothing is awaited.
-    _refuse_revoked(provisional, outcomes)
+    if provisional.revoked or provisional.doubted:
+        _refuse_revoked(provisional, outcomes)
     _cap(call, accesses, outcomes)
     # A space that may not be read any more is not heard of any more either (docs/protocol.md 5.3).
     refused = [
@@ -52,7 +53,8 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
         for access, outcome in zip(accesses, outcomes, strict=True)
         if outcome is ErrorCode.FORBIDDEN and access.space is not None
     ]
-    call.services.announce.end_subscriptions(call.outbound, refused)
+    if refused:
+        call.services.announce.end_subscriptions(call.outbound, refused)
     granted = [outcome for outcome in outcomes if isinstance(outcome, _Entered)]
     broker.confirm(
         provisional, {one.grant.space: Granted(one.row.cursor, _hold(one.grant)) for one in granted}

@@ -134,7 +134,7 @@ class Session:
         self._table = table
         self._loop = asyncio.get_running_loop()
         self._out = Outbound(wire, self, limits, new_id=services.new_id)
-        self._connection = Connection(limits.frame_bounds)
+        self._connection = Connection(services.frame_bounds)
         self._backlog: deque[bytes | Close] = deque()
         self._backlog_bytes = 0
         self._held: Request | Notification | Close | None = None
