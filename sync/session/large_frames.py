@@ -3,7 +3,7 @@
 Decoding a frame of 4 MiB holds the event loop up for 50 ms, and nothing makes that shorter. Eight connections
 that send one each would hold everybody up for half a second, again and again. So one large frame is handled
 at a time, and the next has to wait for as long again as the last one took: who waits for the database gets
-its answer in between.
+its answer in between. People take turns, whatever the number of their connections.
 """
 
 import asyncio
@@ -25,9 +25,10 @@ class LargeFrames:
         self._clock = clock
         self._taken = False
         self._began_s = 0.0
-        self._waiting: dict[Callable[[], None], None] = {}
+        self._waiting: dict[str, dict[Callable[[], None], None]] = {}
+        """By person, who is next first. Of each person: whom to call, in the order they asked."""
 
-    def take(self, go_on: Callable[[], None]) -> bool:
+    def take(self, person: str, go_on: Callable[[], None]) -> bool:
         """Begin a turn, which ends by itself with this turn of the loop and the rest that follows.
 
         Args:
@@ -37,9 +38,8 @@ class LargeFrames:
             False when the turn is another's, or a rest.
         """
         if self._taken:
-            self._waiting[go_on] = None
+            self._waiting.setdefault(person, {})[go_on] = None
             return False
-        self._waiting.pop(go_on, None)
         self._taken = True
         self._began_s = self._clock()
         asyncio.get_running_loop().call_soon(self._rest)
@@ -50,9 +50,13 @@ class LargeFrames:
         asyncio.get_running_loop().call_later(took_s, self._next)
 
     def _next(self) -> None:
-        """Ask those who wait, the first of them first, until one takes the turn."""
+        """Ask those who wait, one of each person in order, until one takes the turn."""
         self._taken = False
         while self._waiting and not self._taken:
-            go_on = next(iter(self._waiting))
-            del self._waiting[go_on]
+            person = next(iter(self._waiting))
+            theirs = self._waiting.pop(person)
+            go_on = next(iter(theirs))
+            del theirs[go_on]
+            if theirs:
+                self._waiting[person] = theirs  # behind everybody else
             go_on()

@@ -366,7 +366,7 @@ class Session:
                 return False
             data = self._backlog[0]
             large = type(data) is bytes and len(data) > LARGE_FRAME_BYTES
-            if large and not self._services.large_frames.take(self._pump):
+            if large and not self._services.large_frames.take(self.person, self._pump):
                 return False
             item = self._decode_next()
             if item is None:

@@ -19,10 +19,10 @@ class Clock:
 
 
 def taker(turns: LargeFrames, done: list[str], name: str) -> Callable[[], None]:
-    """Somebody who asks until it is their turn, as a session does."""
+    """Somebody who asks until it is their turn, as a session does; the name's first letter is the person."""
 
     def go_on() -> None:
-        if turns.take(go_on):
+        if turns.take(name[0], go_on):
             done.append(name)
 
     return go_on
@@ -43,6 +43,16 @@ async def test_turns_are_given_in_the_order_asked_one_in_each_turn_of_the_loop()
     assert set(seen) == {1, 2, 3}  # never two of them between two looks
 
 
+async def test_people_take_turns_whatever_the_number_of_their_connections() -> None:
+    turns, done = LargeFrames(Clock()), list[str]()
+    for name in ("a1", "a2", "a3", "a4", "b1", "b2", "c1"):
+        taker(turns, done, name)()
+    async with asyncio.timeout(20):
+        while len(done) < 7:  # noqa: ASYNC110  turns of the loop are waited for
+            await asyncio.sleep(0)
+    assert done == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
+
+
 async def test_the_next_turn_comes_after_a_rest_as_long_as_the_last() -> None:
     clock, done = Clock(), list[str]()
     turns = LargeFrames(clock)
@@ -60,7 +70,7 @@ async def test_the_next_turn_comes_after_a_rest_as_long_as_the_last() -> None:
 async def test_who_does_not_want_the_turn_any_more_is_passed_over() -> None:
     turns, done = LargeFrames(Clock()), list[str]()
     taker(turns, done, "a")()
-    turns.take(lambda: done.append("gone"))
+    turns.take("x", lambda: done.append("gone"))
     taker(turns, done, "b")()
     async with asyncio.timeout(20):
         while "b" not in done:  # noqa: ASYNC110  turns of the loop are waited for
