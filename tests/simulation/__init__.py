@@ -6,6 +6,10 @@ modelled stands at two seams: the transport (`line.py`) and `asyncpg.Connection`
 `database.py`, `queries.py` and `tables.py`). Both are handed in; nothing is patched. `system.py` is the only
 module that imports the server.
 
+The model of the database is held to the tests of the stores: those of `tests/storage` that ask for a pool
+run over Postgres and over the model (`modelled_pool.py`), random histories of store operations among them.
+What only a real server can answer is named there with its reason (`tests/storage/modelled.py`).
+
 How a run goes (`world.py`): `script.py` draws from the seed who comes, with which limits, and what goes
 wrong; `loop.py` decides what happens next. Virtual time passes with every callback, and an outside event
 (bytes of a client, an answer of the database, a hang-up) that is due by then runs between two ready

@@ -191,6 +191,10 @@ class ModelConnection(Base):
     def is_in_transaction(self) -> bool:
         return self.in_transaction
 
+    def is_busy(self) -> bool:
+        """Whether a statement is under way."""
+        return self._statement is not None
+
     def _is_cancelling(self) -> bool:
         return self._cancelling is not None
 

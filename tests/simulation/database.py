@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from tests.simulation.connection import ModelConnection, Result, Statement
-from tests.simulation.queries import MODELLED, NAMES, WRITING, locked
+from tests.simulation.queries import MODELLED, NAMES, WRITING, answer, locked
 from tests.simulation.tables import Row, Tables
 
 Schedule = Callable[[float, str, Callable[[], None]], None]
@@ -73,20 +73,23 @@ class Database:
         Raises:
             ConnectionRefusedError: there is an outage.
         """
-        running = asyncio.get_running_loop()
-        arrived: asyncio.Future[None] = running.create_future()
+        await self.travel("connect")
+        if self._down:
+            raise ConnectionRefusedError
+        con = ModelConnection(self, asyncio.get_running_loop(), server_settings, command_timeout)
+        self._connections[con] = None
+        return con
+
+    async def travel(self, label: str) -> None:
+        """Wait for as long as it takes to get here."""
+        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def arrive() -> None:
             if not arrived.done():
                 arrived.set_result(None)
 
-        self._schedule(self._latency(), "connect", arrive)
+        self._schedule(self._latency(), label, arrive)
         await arrived
-        if self._down:
-            raise ConnectionRefusedError
-        con = ModelConnection(self, running, server_settings, command_timeout)
-        self._connections[con] = None
-        return con
 
     # What connections ask.
 
@@ -190,7 +193,7 @@ class Database:
             con.snapshot = tables = con.snapshot or tables.snapshot()
         if name in ("push", "push_change", "push_batch") and self._draw() < self.weather.unknown_status:
             return self._from_a_later_release(name, statement)
-        return MODELLED[name](tables, statement.args)
+        return answer(name, tables, statement.args)
 
     def _from_a_later_release(self, name: str, statement: Statement) -> list[Row]:
         """Write nothing, and say so in a way that this release does not know."""
@@ -207,11 +210,16 @@ class Database:
     # Other servers' locks.
 
     def lock(self, space: UUID, seconds: float) -> None:
-        """Let another server hold the lock of a space's row."""
-        self._locked[space] = self._locked.get(space, 0) + 1
-        self._schedule(seconds, "unlock", lambda: self._unlock(space))
+        """Let another server hold the lock of a space's row for a while."""
+        self.hold(space)
+        self._schedule(seconds, "unlock", lambda: self.release(space))
 
-    def _unlock(self, space: UUID) -> None:
+    def hold(self, space: UUID) -> None:
+        """Let another server hold the lock of a space's row until `release`."""
+        self._locked[space] = self._locked.get(space, 0) + 1
+
+    def release(self, space: UUID) -> None:
+        """Let go of a lock that another server held, and run what has waited for it."""
         self._locked[space] -= 1
         if not self._locked[space]:
             del self._locked[space]
@@ -260,3 +268,13 @@ class Database:
     def connections(self) -> int:
         """How many are open."""
         return len(self._connections)
+
+    @property
+    def lock_waits(self) -> int:
+        """How many statements wait for a lock."""
+        return len(self._waiting)
+
+    @property
+    def idle_in_transaction(self) -> int:
+        """How many connections are in a transaction and have nothing to do."""
+        return sum(con.in_transaction and not con.is_busy() for con in self._connections)

@@ -1,9 +1,11 @@
 """The named queries of `storage/sql`, each as a function over `Tables`. Anything else is refused."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
+
+import asyncpg
 
 from tests.simulation.system import QUERIES, Caller
 from tests.simulation.tables import InvitationRow, Row, Tables, space_row
@@ -23,6 +25,8 @@ def locked(name: str, args: Args) -> list[UUID]:
     return [args[0]] if name in LOCKING else []
 
 
+IDS: Final = {"push": 1, "push_change": 1, "push_batch": 8, "rewrap": 2}
+"""Where ids stand that may come as text: an array of them, or one."""
 LOCKING: Final = frozenset(
     {"push", "push_change", "append_member", "revoke", "advance_epoch", "complete_rewrap", "rewrap"}
 )
@@ -38,10 +42,38 @@ WRITING: Final = LOCKING | {
 """What leaves something behind when its answer is lost."""
 
 
+def answer(name: str, tables: Tables, args: Args) -> list[Row] | Exception:
+    """What comes back: rows, or why driver or database refuse the arguments, whereupon nothing is written."""
+    if any("\x00" in text for text in _texts(args)):
+        return asyncpg.CharacterNotInRepertoireError("invalid byte sequence for encoding")
+    position = IDS.get(name)
+    if position is not None:
+        try:
+            stands = args[position]
+            ids = [_id(one) for one in stands] if isinstance(stands, list | tuple) else _id(stands)
+        except ValueError:
+            return asyncpg.DataError("invalid input for query argument")
+        args = (*args[:position], ids, *args[position + 1 :])
+    return MODELLED[name](tables, args)
+
+
+def _id(given: UUID | str | None) -> UUID | None:
+    return UUID(given) if isinstance(given, str) else given
+
+
+def _texts(args: Args) -> Iterator[str]:
+    for one in args:
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, list | tuple):
+            yield from (text for text in one if isinstance(text, str))
+
+
 def _push(tables: Tables, args: Args) -> list[Row]:
     space, ids, expected, blobs, deks, client, cids, min_epoch, local_only = args
     expected, deks = expected or [0] * len(ids), deks or [None] * len(ids)
-    return [tables.push(space, ids, expected, blobs, deks, Caller(client, cids, local_only), min_epoch)]
+    caller = Caller(client, cids, local_only=local_only)
+    return [tables.push(space, ids, expected, blobs, deks, caller, min_epoch)]
 
 
 def _push_change(tables: Tables, args: Args) -> list[Row]:
@@ -55,7 +87,7 @@ def _push_batch(tables: Tables, args: Args) -> list[Row]:
     for space, client, local_only, min_epoch, first, last, first_cid, last_cid in zip(*args[:8], strict=True):
         part = slice(first - 1, last)
         own = cids[first_cid - 1 : last_cid] if last_cid >= first_cid else None
-        caller = Caller(client, own, local_only)
+        caller = Caller(client, own, local_only=local_only)
         rows.append(tables.push(space, ids[part], expected[part], blobs[part], deks[part], caller, min_epoch))
     return rows
 
@@ -76,9 +108,9 @@ def _entries(tables: Tables, space: UUID, above: int, *, tombstones: bool) -> li
         if m.cursor > above
     ]
     rows += [
-        (3, f.cursor, id, None, f.dek, None, f.record, f.size, False)
+        (3, f.cursor, id, None, f.dek, None, f.record, f.size, f.deleted)
         for (where, id), f in tables.files.items()
-        if where == space and f.cursor > above
+        if where == space and f.cursor > above and (tombstones or not f.deleted)
     ]
     rows.sort(key=lambda row: (row[1], row[0], row[2] or UUID(int=0)))
     return list(rows)
@@ -276,7 +308,12 @@ def _purge_rates(tables: Tables, args: Args) -> list[Row]:
 
 def _called(method: Callable[..., Row], count: int) -> Query:
     """A function that takes so many arguments, then the caller's three."""
-    return lambda tables, args: [method(tables, *args[:count], Caller(*args[count:]))]
+
+    def call(tables: Tables, args: Args) -> list[Row]:
+        client, cids, local_only = args[count:]
+        return [method(tables, *args[:count], Caller(client, cids, local_only=local_only))]
+
+    return call
 
 
 MODELLED: Final[dict[str, Query]] = {

@@ -17,7 +17,6 @@ from tests.simulation.system import Caller, MemberEntry, Space
 NO_SPACE, REVOKED, REMOTE_HOME, NOT_PERSONAL = 2, 5, 6, 7
 INVITATION_LIFE: Final = timedelta(hours=168)
 
-Id = UUID | str
 PushRow = tuple[int, int, int | None, int | None, list[UUID] | None, list[UUID] | None]
 Row = tuple[object, ...]
 
@@ -36,6 +35,7 @@ class FileRow:
     dek: bytes
     cursor: int
     size: int = 1
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Tables:
     def push(
         self,
         id: UUID,
-        ids: Sequence[Id],
+        ids: Sequence[UUID],
         expected: Sequence[int],
         blobs: Sequence[bytes | None],
         deks: Sequence[bytes | None],
@@ -169,15 +169,14 @@ class Tables:
         shared = space.root_public_key is not None
         if shared and lowest > 1 and min_epoch is not None and min_epoch < lowest:
             return 4, 0, *epochs, None, None
-        keys = [as_uuid(one) for one in ids]
-        refusal = self._push_refusal(id, keys, expected)
+        refusal = self._push_refusal(id, ids, expected)
         if refusal:
             return refusal, 0, *epochs, None, None
         cursor = space.cursor + 1
         self.spaces[id] = replace(space, cursor=cursor)
-        for key, blob, dek in zip(keys, blobs, deks, strict=True):
+        for key, blob, dek in zip(ids, blobs, deks, strict=True):
             self.records[key] = RecordRow(id, blob, dek, cursor)
-        gone = {key for key, blob in zip(keys, blobs, strict=True) if blob is None}
+        gone = {key for key, blob in zip(ids, blobs, strict=True) if blob is None}
         removed = [(file, f.record) for (at, file), f in self.files.items() if at == id and f.record in gone]
         for file, _ in removed:
             del self.files[id, file]
@@ -287,7 +286,7 @@ class Tables:
         self,
         id: UUID,
         files: bool,
-        ids: Sequence[Id | None],
+        ids: Sequence[UUID | None],
         deks: Sequence[bytes],
         read_cursor: int | None,
         caller: Caller,
@@ -299,8 +298,7 @@ class Tables:
         epoch = space.key_generation.to_bytes(4, "big")
         rows = self.deks(files, id)
         first: dict[str, int] = {}
-        keys = [None if one is None else as_uuid(one) for one in ids]
-        for position, (key, dek) in enumerate(zip(keys, deks, strict=True), 1):
+        for position, (key, dek) in enumerate(zip(ids, deks, strict=True), 1):
             if dek[:4] != epoch:
                 first.setdefault("epoch", position)
             if key is None or key not in rows:
@@ -309,7 +307,7 @@ class Tables:
                 first.setdefault("changed", position)
         if first:
             return 1, first.get("epoch"), first.get("missing"), first.get("changed")
-        for key, dek in zip(keys, deks, strict=True):
+        for key, dek in zip(ids, deks, strict=True):
             if key is not None and (read_cursor is None or not at(rows[key][0], epoch)):
                 self._set_dek(files, id, key, dek)
         return 0, None, None, None
@@ -364,11 +362,6 @@ def space_row(space: Space) -> Row:
         space.rewrap_epoch,
         space.home_server,
     )
-
-
-def as_uuid(id: Id) -> UUID:
-    """Ids come as the driver takes them, as text too."""
-    return id if isinstance(id, UUID) else UUID(id)
 
 
 def at(dek: bytes | None, epoch: bytes) -> bool:

@@ -1,7 +1,7 @@
 """Storage operations for the model test: each says what it does to the database and what to the model.
 
 Both return the outcome in the same plain form. Those that no store offers (a file added, an invitation that
-expires) are written as statements here, as another server on the same database would.
+expires) are done beside the stores, as another server on the same database would.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from less_sync.storage import (
     SpaceExists,
 )
 from tests.storage.model import ADMITTED, FileState, InvitationState, Model, RecordState
-from tests.storage.support import as_tuple, execute, write
+from tests.storage.support import as_tuple, rows, write
 
 ROOT_KEY: Final = b"\x02" + bytes(32)
 SLOTS: Final = 2
@@ -178,24 +178,7 @@ class AddFile:
     dek: bytes
 
     async def run(self, server: Server) -> object:
-        async with server.pool.connection() as con, con.transaction():
-            cursor = await con.fetchval(
-                "SELECT cursor + 1 FROM spaces WHERE id = $1 FOR NO KEY UPDATE", self.space
-            )
-            added = await con.fetch(
-                """INSERT INTO files (space_id, id, size, wrapped_dek, record_id, cursor)
-                   SELECT $1, $2, 1, $3, r.id, $5::bigint FROM records r
-                   WHERE r.id = $4 AND r.space_id = $1 AND NOT r.deleted
-                   ON CONFLICT DO NOTHING RETURNING 1""",
-                self.space,
-                self.file,
-                self.dek,
-                self.record,
-                cursor,
-            )
-            if added:
-                await con.execute("UPDATE spaces SET cursor = $2 WHERE id = $1", self.space, cursor)
-        return cursor if added else None
+        return await rows(server.pool).upload(self.space, self.file, self.record, self.dek)
 
     def apply(self, model: Model) -> object:
         record = model.records.get(self.record)
@@ -488,13 +471,7 @@ class ExpireInvitation:
     payload: bytes
 
     async def run(self, server: Server) -> object:
-        # Once: a clean-up may pass over a row that is being updated, and no server updates any.
-        await execute(
-            server.pool,
-            """UPDATE invitations SET expires_at = NOW() - interval '1 s'
-               WHERE id = $1 AND expires_at > NOW()""",
-            server.keys[self.payload][1],
-        )
+        await rows(server.pool).expire_invitation(server.keys[self.payload][1])
         return None
 
     def apply(self, model: Model) -> object:
@@ -547,27 +524,15 @@ class UndoSlot:
         return None
 
 
-_TABLES: Final = (
-    """SELECT id, client_id, root_public_key, key_generation, min_key_generation, metadata_version, cursor,
-              rewrap_epoch, home_server
-       FROM spaces WHERE id = ANY ($1)""",
-    "SELECT id, space_id, blob, wrapped_dek, cursor, deleted FROM records WHERE space_id = ANY ($1)",
-    "SELECT space_id, id, record_id, wrapped_dek, cursor FROM files WHERE space_id = ANY ($1)",
-    """SELECT space_id, chain_seq, cursor, prev_hash, entry_hash, payload
-       FROM members WHERE space_id = ANY ($1)""",
-    "SELECT space_id, ucan_cid FROM revocations WHERE space_id = ANY ($1)",
-    "SELECT payload, mailbox_id, expires_at < NOW() FROM invitations",
-    "SELECT actor_hash, count(*) FROM rate_limit_actions GROUP BY 1",
-)
-
-
 async def read_tables(pool: PostgresPool, spaces: Sequence[UUID]) -> list[object]:
     """All that is kept of these spaces and beside spaces, in the form of `Model.tables`."""
-    async with pool.connection() as con:
-        found = [
-            {tuple(row) for row in await con.fetch(text, *([spaces] if "$1" in text else []))}
-            for text in _TABLES
-        ]
-    rows, records, files, members, *rest = found
-    entries = {(space, MemberEntry(*entry)) for space, *entry in members}
-    return [{Space(*row) for row in rows}, records, files, entries, *rest]
+    found = rows(pool)
+    return [
+        set(await found.spaces(spaces)),
+        set(await found.records(spaces)),
+        set(await found.files(spaces)),
+        set(await found.members(spaces)),
+        set(await found.revocations(spaces)),
+        set(await found.invitations()),
+        set((await found.slots()).items()),
+    ]

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -21,12 +20,10 @@ from less_sync.storage import (
     StorageError,
 )
 from less_sync.storage.postgres.pull_reader import Patience
-
-if TYPE_CHECKING:
-    from less_sync.storage.postgres.pool import PooledConnection
-
-DEK: Final = (1).to_bytes(4, "big") + bytes(range(40))
-"""A wrapped DEK of epoch 1."""
+from tests.simulation.modelled_pool import ModelledPool
+from tests.storage.model_rows import ModelRows
+from tests.storage.rows import DEK, Rows
+from tests.storage.sql_rows import SqlRows
 
 Change = tuple[UUID, int, bytes | None]
 """(record id, expected cursor, blob)."""
@@ -122,24 +119,25 @@ async def started(pool: PostgresPool, *, lanes: int = 2) -> AsyncIterator[PushLa
         await opened_lanes.aclose(5.0)
 
 
-@asynccontextmanager
-async def locked(pool: PostgresPool, space: UUID) -> AsyncIterator[None]:
+def locked(pool: PostgresPool, space: UUID) -> AbstractAsyncContextManager[None]:
     """Hold the row of a space, as a transaction of the existing server would."""
-    async with pool.connection() as con, con.transaction():
-        await con.fetch("SELECT cursor FROM spaces WHERE id = $1 FOR UPDATE", space)
-        yield
+    return rows(pool).locked(space)
 
 
-async def lock_waits(con: "PooledConnection", count: int) -> None:
+async def lock_waits(pool: PostgresPool, count: int) -> None:
     """Return once `count` sessions of this database wait for a lock."""
-    text = """SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
-              WHERE NOT granted AND datname = current_database()"""
     async with asyncio.timeout(20.0):
-        while await con.fetchval(text) < count:  # noqa: ASYNC110 - only the database knows
+        while await rows(pool).lock_waits() < count:  # noqa: ASYNC110 - only the database knows
             await asyncio.sleep(0.005)
 
 
+def rows(pool: PostgresPool) -> Rows:
+    """The rows of a pool's database, whichever it has."""
+    return ModelRows(pool) if isinstance(pool, ModelledPool) else SqlRows(pool)
+
+
 async def execute(pool: PostgresPool, text: str, *args: object) -> None:
+    """Run a statement, which the model does not understand: `rows` is for tests that run over both."""
     await pool.run(lambda con: con.execute(text, *args))
 
 
@@ -150,44 +148,21 @@ async def select(pool: PostgresPool, text: str, *args: object) -> list[asyncpg.R
 async def shared_space(pool: PostgresPool, *, min_epoch: int = 1) -> UUID:
     """Make a space with a root key."""
     space = uuid4()
-    await execute(
-        pool,
-        """INSERT INTO spaces (id, client_id, root_public_key, key_generation, min_key_generation)
-           VALUES ($1, 'client', $2, $3, $3)""",
-        space,
-        b"\x02" + bytes(32),
-        min_epoch,
-    )
+    await rows(pool).add_space(space, root_key=b"\x02" + bytes(32), epoch=min_epoch)
     return space
 
 
 async def many_records(pool: PostgresPool, space: UUID, *, pushes: int, each: int, blob_bytes: int) -> None:
     """Write `pushes` pushes of `each` new records straight into the tables."""
-    await execute(pool, "INSERT INTO spaces (id, client_id, cursor) VALUES ($1, 'client', $2)", space, pushes)
-    await execute(
-        pool,
-        """INSERT INTO records (id, space_id, blob, cursor, wrapped_dek)
-           SELECT gen_random_uuid(), $1, decode(repeat('ab', $4::int), 'hex'), 1 + i / $3::int, $5
-           FROM generate_series(0, $2::int * $3::int - 1) i""",
-        space,
-        pushes,
-        each,
-        blob_bytes,
-        DEK,
-    )
+    await rows(pool).add_space(space, cursor=pushes)
+    await rows(pool).add_records(space, count=pushes * each, each=each, blob=b"\xab" * blob_bytes)
 
 
 async def transactions_open(pool: PostgresPool) -> int:
-    rows = await select(
-        pool,
-        """SELECT count(*)::int FROM pg_stat_activity
-           WHERE datname = current_database() AND state LIKE 'idle in transaction%'""",
-    )
-    count: int = rows[0][0]
-    return count
+    return await rows(pool).transactions_open()
 
 
 async def until_no_transaction_is_open(pool: PostgresPool) -> None:
     async with asyncio.timeout(20.0):
-        while await transactions_open(pool):
-            pass
+        while await transactions_open(pool):  # noqa: ASYNC110 - only the database knows
+            await asyncio.sleep(0)

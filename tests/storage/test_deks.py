@@ -16,7 +16,8 @@ from less_sync.storage import (
     PushLanes,
     RewrapStatus,
 )
-from tests.storage.support import DEK, execute, select, written
+from tests.storage.rows import DEK
+from tests.storage.support import rows, written
 
 RECORDS, FILES = DekKind.RECORDS, DekKind.FILES
 each_kind = pytest.mark.parametrize("kind", list(DekKind))
@@ -41,21 +42,16 @@ async def rows_of(pool: PostgresPool, lanes: PushLanes, space: UUID, count: int)
     ids = [uuid4() for _ in range(count)]
     for id in ids:
         cursor = await written(lanes, space, (id, 0, b"x"))
-        await execute(
-            pool,
-            """INSERT INTO files (space_id, id, size, wrapped_dek, record_id, cursor)
-               VALUES ($1, $2, 1, $3, $2, $4)""",
-            space,
-            id,
-            DEK,
-            cursor,
-        )
+        await rows(pool).add_file(space, id, id=id, cursor=cursor)
     return ids
 
 
 async def stored(pool: PostgresPool, kind: DekKind, ids: Sequence[UUID]) -> list[bytes | None]:
-    table = {RECORDS: "records", FILES: "files"}[kind]
-    found = {row[0]: row[1] for row in await select(pool, f"SELECT id, wrapped_dek FROM {table}")}
+    found: dict[UUID, bytes | None] = (
+        {row.id: row.dek for row in await rows(pool).files()}
+        if kind is FILES
+        else {row.id: row.dek for row in await rows(pool).records()}
+    )
     return [found[id] for id in ids]
 
 
@@ -75,8 +71,7 @@ async def test_rewrapping_stores_the_deks_and_moves_no_cursor(
     other = FILES if kind is RECORDS else RECORDS
     assert await stored(pool, other, ids) == [DEK] * 3
     assert (await spaces.get_spaces([space]))[space].cursor == 3
-    cursors = await select(pool, "SELECT cursor FROM records ORDER BY 1")
-    assert [row[0] for row in cursors] == [1, 2, 3]
+    assert [row.cursor for row in await rows(pool).records()] == [1, 2, 3]
 
 
 @each_kind

@@ -17,7 +17,16 @@ from less_sync.storage import (
     StorageError,
 )
 from less_sync.storage.queries import sql
-from tests.storage.support import DEK, execute, many_records, select, shared_space, written
+from tests.storage.rows import DEK
+from tests.storage.support import (
+    execute,
+    many_records,
+    rows,
+    select,
+    shared_space,
+    transactions_open,
+    written,
+)
 
 RECORDS, FILES = DekKind.RECORDS, DekKind.FILES
 each_kind = pytest.mark.parametrize("kind", list(DekKind))
@@ -34,23 +43,9 @@ async def listed(deks: PostgresDekStore, kind: DekKind, space: UUID, since: int)
     return [row async for batch in listing.batches() for row in batch]
 
 
-async def files_for_records(pool: PostgresPool) -> None:
-    await execute(
-        pool,
-        """INSERT INTO files (space_id, id, size, wrapped_dek, record_id, cursor)
-           SELECT space_id, id, 1, wrapped_dek, id, cursor FROM records""",
-    )
-
-
 async def in_order(pool: PostgresPool, space: UUID, since: int) -> list[DekRow]:
-    rows = await select(
-        pool,
-        """SELECT id, wrapped_dek, cursor FROM records
-           WHERE space_id = $1 AND cursor > $2 ORDER BY cursor, id""",
-        space,
-        since,
-    )
-    return [(id, dek, cursor) for id, dek, cursor in rows]
+    found = await rows(pool).records([space])
+    return [(row.id, row.dek, row.cursor) for row in found if row.dek is not None and row.cursor > since]
 
 
 async def test_records_with_a_dek_are_listed_tombstones_too(lanes: PushLanes, deks: PostgresDekStore) -> None:
@@ -71,7 +66,7 @@ async def test_entries_come_by_cursor_and_id_and_from_one_space(
     space = uuid4()
     await many_records(pool, space, pushes=4, each=5, blob_bytes=1)
     await many_records(pool, uuid4(), pushes=4, each=5, blob_bytes=1)
-    await files_for_records(pool)
+    await rows(pool).add_file_of_each_record()
     for since in (-(2**63), -1, 0, 2, 4, 2**63 - 1):
         assert await listed(deks, kind, space, since) == await in_order(pool, space, since)
 
@@ -83,7 +78,7 @@ async def test_pages_of_any_size_make_the_same_listing(
 ) -> None:
     space = uuid4()
     await many_records(pool, space, pushes=4, each=5, blob_bytes=1)
-    await files_for_records(pool)
+    await rows(pool).add_file_of_each_record()
     deks = PostgresDekStore(pool, page_rows=page_rows)
     assert await listed(deks, kind, space, 0) == await in_order(pool, space, 0)
 
@@ -131,8 +126,7 @@ async def test_a_listing_that_is_left_holds_no_connection(pool: PostgresPool) ->
     for listing in left:
         assert listing is not None
         assert len(await anext(listing.batches())) == 10
-    rows = await select(pool, "SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'")
-    assert rows == []
+    assert await transactions_open(pool) == 0
 
 
 async def test_a_page_is_bounded_by_bytes_whatever_was_pushed(pool: PostgresPool, lanes: PushLanes) -> None:
@@ -206,7 +200,7 @@ async def test_rewrapping_planned_on_empty_tables_visits_the_rows_it_names_alone
         for _ in range(7):
             assert await con.fetchval(call, empty, kind is FILES, [], []) == 0
         await many_records(pool, space, pushes=20, each=1000, blob_bytes=1)
-        await files_for_records(pool)
+        await rows(pool).add_file_of_each_record()
         ids = [row[0] for row in await con.fetch("SELECT id FROM records LIMIT 100")]
         async with con.transaction():
             [row] = await con.fetch(call, space, kind is FILES, ids, [DEK[:43] + b"z"] * 100)
@@ -228,7 +222,7 @@ async def test_a_page_of_files_visits_its_own_rows_alone_after_planning_on_an_em
         for _ in range(7):
             await con.fetch(sql("file_deks"), *args)
         await many_records(pool, space, pushes=2000, each=1, blob_bytes=1)
-        await files_for_records(pool)
+        await rows(pool).add_file_of_each_record()
         async with con.transaction():
             assert len(await con.fetch(sql("file_deks"), *args)) == 11
             [visited] = await con.fetch(

@@ -15,7 +15,7 @@ from less_sync.storage import (
     PostgresSpaceStore,
     PushLanes,
 )
-from tests.storage.support import DEK, execute, written
+from tests.storage.support import rows, written
 
 CONFLICT = EpochStatus.CONFLICT
 
@@ -69,7 +69,7 @@ async def test_the_last_epoch_there_is_can_be_reached_and_not_passed(
     pool: PostgresPool, epochs: PostgresEpochStore, space: UUID
 ) -> None:
     last = 2**31 - 1
-    await execute(pool, "UPDATE spaces SET key_generation = $1", last - 1)
+    await rows(pool).set_space(space, key_generation=last - 1)
     assert await epochs.advance(space, last, set_min=False) == AdvanceOutcome(EpochStatus.DONE, last, last)
     await epochs.complete(space, last)
     assert await epochs.advance(space, -(2**31), set_min=False) == AdvanceOutcome(CONFLICT, last, None)
@@ -120,13 +120,6 @@ async def test_completing_counts_the_deks_of_other_epochs_and_refuses_none(
     await written(lanes, space, (stale, 0, b"x"), (gone, 0, None))
     await written(lanes, space, (fresh, 0, b"x"), dek=(2).to_bytes(4, "big") + bytes(40))
     await written(lanes, space, (bare, 0, b"x"), dek=None)
-    await execute(
-        pool,
-        """INSERT INTO files (space_id, id, size, wrapped_dek, record_id, cursor)
-           VALUES ($1, $2, 1, $3, $2, 4)""",
-        space,
-        stale,
-        DEK,
-    )
+    await rows(pool).add_file(space, stale, cursor=4)
     await epochs.advance(space, 2, set_min=False)
     assert await epochs.complete(space, 2) == CompleteOutcome(EpochStatus.DONE, stale_deks=3)

@@ -95,7 +95,7 @@ async def test_pushes_whose_connection_is_killed_are_unavailable_and_not_repeate
         async with admin.connection() as con, con.transaction():
             await con.fetch("SELECT cursor FROM spaces WHERE id = $1 FOR UPDATE", space)
             futures = [submit(lanes, make_push(space, (uuid4(), 0, b"x"))) for _ in range(10)]
-            await lock_waits(con, 1)
+            await lock_waits(pool, 1)
             await con.fetch(KILL_OTHERS)
             first = await futures[0]
             assert isinstance(first, Unavailable)

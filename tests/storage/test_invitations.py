@@ -9,7 +9,7 @@ import pytest
 
 from less_sync.storage import Invitation, PostgresInvitationStore, PostgresPool
 from less_sync.storage.queries import sql
-from tests.storage.support import execute, select
+from tests.storage.support import execute, rows, select
 
 MINE, OTHERS = "a1" * 32, "b2" * 32
 
@@ -23,17 +23,7 @@ async def insert(
     pool: PostgresPool, *, mailbox: str = MINE, expires_in_s: int = 3600, at: datetime | None = None
 ) -> UUID:
     """Insert a row directly; without `at` it was made now."""
-    [row] = await select(
-        pool,
-        """INSERT INTO invitations (mailbox_id, payload, created_at, expires_at)
-           VALUES ($1, 'p', coalesce($3::timestamptz, NOW()), NOW() + make_interval(secs => $2))
-           RETURNING id""",
-        mailbox,
-        expires_in_s,
-        at,
-    )
-    id: UUID = row[0]
-    return id
+    return await rows(pool).add_invitation(mailbox, expires_in_s=expires_in_s, at=at)
 
 
 def ids(found: Sequence[Invitation]) -> list[UUID]:

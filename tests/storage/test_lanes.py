@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from less_sync.storage import (
     PostgresPool,
+    PostgresRevocationStore,
     PostgresSpaceStore,
     Push,
     PushLanes,
@@ -15,11 +16,11 @@ from less_sync.storage import (
 )
 from tests.storage.support import (
     Refused,
-    execute,
     lock_waits,
     locked,
     make_push,
     opened,
+    rows,
     select,
     started,
     submit,
@@ -81,8 +82,8 @@ async def test_a_conflict_among_pushes_of_one_statement_concerns_itself_alone(la
 async def test_each_push_of_a_statement_has_its_own_arguments(lanes: PushLanes, pool: PostgresPool) -> None:
     """Token ids, clients and epochs are sliced out of arrays they share."""
     space = uuid4()
-    await execute(pool, "INSERT INTO spaces (id, client_id, root_public_key) VALUES ($1, 'c', 'x')", space)
-    await execute(pool, "INSERT INTO revocations (space_id, ucan_cid) VALUES ($1, 'bad')", space)
+    await rows(pool).add_space(space, root_key=b"x")
+    await PostgresRevocationStore(pool).revoke(space, "bad")
     pushes = [
         make_push(uuid4(), (uuid4(), 0, b"warm the lane"), client="c"),
         make_push(space, (uuid4(), 0, b"x"), cids=["a", "b", "bad"]),
@@ -151,8 +152,7 @@ async def test_a_locked_space_steps_aside_and_keeps_its_order(
         waiting = [submit(lanes, make_push(busy, (uuid4(), 0, b"x"))) for _ in range(5)]
         for cursor in range(1, 20):
             assert await written(lanes, free, (uuid4(), 0, b"x")) == cursor
-        async with pool.connection() as con:
-            await lock_waits(con, 1)
+        await lock_waits(pool, 1)
         waiting += [submit(lanes, make_push(busy, (uuid4(), 0, b"x"))) for _ in range(5)]
         assert not any(future.done() for future in waiting)
     results = [outcome_of(result) for result in await asyncio.gather(*waiting)]

@@ -8,7 +8,7 @@ import pytest
 from less_sync.storage import PostgresInvitationStore, PostgresPool, PostgresRateLimitStore, StorageError
 from less_sync.storage.postgres.maintenance import BATCH_ROWS, LOCK_NAME
 from less_sync.storage.queries import sql
-from tests.storage.support import execute, select
+from tests.storage.support import execute, rows, select
 
 EXPIRED: Final = 2 * BATCH_ROWS + 17
 LIVE: Final = 5
@@ -16,29 +16,12 @@ HOLD: Final = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 
 
 async def fill(pool: PostgresPool) -> None:
-    await execute(
-        pool,
-        """INSERT INTO invitations (mailbox_id, payload, expires_at)
-           SELECT repeat('a', 64), 'p', NOW() + CASE WHEN i > $1 THEN 1 ELSE -1 END * interval '1 minute'
-           FROM generate_series(1, $2) i""",
-        EXPIRED,
-        EXPIRED + LIVE,
-    )
-    await execute(
-        pool,
-        """INSERT INTO rate_limit_actions (action, actor_hash, created_at)
-           SELECT 'invitation', repeat('a', 64), NOW() - CASE WHEN i > $1 THEN 1 ELSE 120 END * interval '1 s'
-           FROM generate_series(1, $2) i""",
-        EXPIRED,
-        EXPIRED + LIVE,
-    )
+    await rows(pool).add_old_and_live(old=EXPIRED, live=LIVE)
 
 
 async def left(pool: PostgresPool) -> tuple[int, int]:
-    [row] = await select(
-        pool, "SELECT (SELECT count(*) FROM invitations), (SELECT count(*) FROM rate_limit_actions)"
-    )
-    return row[0], row[1]
+    found = rows(pool)
+    return len(await found.invitations()), sum((await found.slots()).values())
 
 
 async def test_everything_expired_goes_in_batches_and_is_counted(pool: PostgresPool) -> None:

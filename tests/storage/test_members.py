@@ -19,7 +19,7 @@ from less_sync.storage import (
     PushLanes,
     StorageError,
 )
-from tests.storage.support import execute, pulled, select, written
+from tests.storage.support import execute, pulled, rows, written
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ async def test_an_empty_previous_hash_counts_as_none(
     pool: PostgresPool, members: PostgresMemberStore, space: UUID
 ) -> None:
     assert (await append(members, space, 0, b"", b"one")).status is AppendStatus.APPENDED
-    [row] = await select(pool, "SELECT prev_hash FROM members")
-    assert row[0] is None
+    [(_, entry)] = await rows(pool).members()
+    assert entry.prev_hash is None
 
 
 async def test_an_append_with_another_version_is_a_conflict_and_tells_the_version(

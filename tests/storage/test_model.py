@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from less_sync.storage import PostgresPool, PushLanes, PushStatus, RateSlot
+from tests.simulation.modelled_pool import modelled_database, modelled_pool
 from tests.storage.choices import MAKERS, Choices
 from tests.storage.model import Model
 from tests.storage.operations import ROOT_KEY, CreateSpace, Operation, Server, read_tables
-from tests.storage.support import execute
+from tests.storage.support import opened, rows, started
 
 SERVERS: Final = 2
 SPACES: Final = 3
@@ -27,7 +28,9 @@ RECORDS: Final = 6
 PARTS: Final = 3
 """One seed each; a test of its own each, for several can run at once."""
 EXAMPLES: Final = 50
-"""Of each part."""
+"""Of each part, over either database."""
+TURNS: Final = 8
+"""Of the loop that a statement to the model takes at most; those sent at once come in any order."""
 
 drawn_operation = st.binary(min_size=24, max_size=24)
 
@@ -45,21 +48,28 @@ class Database:
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(postgres_url: str | None) -> Iterator[Database]:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        pools, lanes = [], []
         try:
-            for _ in range(SERVERS):
-                pool = runner.run(PostgresPool.open(database_url, max_connections=4))
-                stack.push_async_callback(pool.aclose, 5.0)
-                pools.append(pool)
-                opened = runner.run(PushLanes.start(pool))
-                stack.push_async_callback(opened.aclose, 5.0)
-                lanes.append(opened)
-            yield Database(runner, pools, lanes)
+            yield runner.run(open_database(runner, postgres_url, stack))
         finally:
             runner.run(stack.aclose())
+
+
+async def open_database(runner: asyncio.Runner, url: str | None, stack: AsyncExitStack) -> Database:
+    modelled = modelled_database(turns=TURNS)
+    pools, lanes = list[PostgresPool](), []
+    for _ in range(SERVERS):
+        pools.append(
+            await stack.enter_async_context(
+                modelled_pool(max_connections=4, database=modelled)
+                if url is None
+                else opened(url, max_connections=4)
+            )
+        )
+        lanes.append(await stack.enter_async_context(started(pools[-1])))
+    return Database(runner, pools, lanes)
 
 
 def orders(model: Model, operations: Sequence[Operation], outcomes: Sequence[object]) -> Iterator[Model]:
@@ -145,8 +155,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """What is not kept by space would be found by the next example."""
-        clear = "DELETE FROM invitations; DELETE FROM rate_limit_actions"
-        self._database.runner.run(execute(self._database.pools[0], clear))
+        self._database.runner.run(rows(self._database.pools[0]).clear())
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -1,6 +1,7 @@
 """Who may change a space is decided under its lock, in every mutation alike (docs/storage.md 3.1, rule 7)."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from enum import IntEnum
 from typing import Final
 from uuid import UUID, uuid4
@@ -17,7 +18,7 @@ from less_sync.storage import (
     PostgresRevocationStore,
     PostgresSpaceStore,
 )
-from tests.storage.support import execute, select, shared_space
+from tests.storage.support import rows, shared_space
 
 Mutation = Callable[[PostgresPool, UUID, Caller], Awaitable[IntEnum]]
 NO_SPACE, REVOKED, REMOTE_HOME, NOT_PERSONAL = 2, 5, 6, 7
@@ -36,7 +37,7 @@ async def advance(pool: PostgresPool, space: UUID, caller: Caller) -> IntEnum:
 
 
 async def complete(pool: PostgresPool, space: UUID, caller: Caller) -> IntEnum:
-    await execute(pool, "UPDATE spaces SET rewrap_epoch = 1 WHERE id = $1", space)
+    await rows(pool).set_space(space, rewrap_epoch=1)
     return (await PostgresEpochStore(pool).complete(space, 1, caller=caller)).status
 
 
@@ -58,12 +59,9 @@ each_mutation = pytest.mark.parametrize("mutate", MUTATIONS)
 
 async def everything(pool: PostgresPool) -> list[object]:
     """All that a mutation could have written, but for what `complete` needs beforehand."""
-    texts = (
-        "SELECT id, metadata_version, key_generation, min_key_generation, cursor FROM spaces ORDER BY id",
-        "SELECT space_id, chain_seq FROM members ORDER BY 1, 2",
-        "SELECT space_id, ucan_cid FROM revocations ORDER BY 1, 2",
-    )
-    return [tuple(row) for text in texts for row in await select(pool, text)]
+    found = rows(pool)
+    spaces = [replace(space, rewrap_epoch=None) for space in await found.spaces()]
+    return [*spaces, *await found.members(), *await found.revocations()]
 
 
 @each_mutation
@@ -102,7 +100,7 @@ async def test_a_space_at_home_elsewhere_is_left_alone_when_asked(
     pool: PostgresPool, mutate: Mutation
 ) -> None:
     space = await shared_space(pool)
-    await execute(pool, "UPDATE spaces SET home_server = 'peer.example'")
+    await rows(pool).set_space(space, home_server="peer.example")
     before = await everything(pool)
     assert await mutate(pool, space, Caller(cids=("one",), local_only=True)) == REMOTE_HOME
     assert await everything(pool) == before

@@ -9,6 +9,7 @@ from less_sync.storage import (
     FILE,
     MEMBER,
     RECORD,
+    MemberEntry,
     PostgresPool,
     PostgresPullStore,
     PullMeta,
@@ -17,13 +18,13 @@ from less_sync.storage import (
 )
 from less_sync.storage.postgres.pull_places import PullPlaces
 from less_sync.storage.postgres.pull_reader import Patience, PullReader
+from tests.storage.rows import DEK
 from tests.storage.support import (
-    DEK,
     as_tuple,
-    execute,
     many_records,
     patient,
     pulled,
+    rows,
     shared_space,
     written,
 )
@@ -32,39 +33,18 @@ from tests.storage.support import (
 async def add_member(
     pool: PostgresPool, space: UUID, seq: int, cursor: int, payload: bytes = b"entry"
 ) -> None:
-    await execute(
-        pool,
-        """INSERT INTO members (space_id, chain_seq, prev_hash, entry_hash, payload, cursor)
-           VALUES ($1, $2, $3, $4, $5, $6)""",
-        space,
-        seq,
-        None if seq == 1 else b"prev",
-        b"hash",
-        payload,
-        cursor,
-    )
+    prev = None if seq == 1 else b"prev"
+    await rows(pool).add_member(space, MemberEntry(seq, cursor, prev, b"hash", payload))
 
 
 async def add_file(
     pool: PostgresPool, space: UUID, record: UUID, cursor: int, *, deleted: bool = False
 ) -> UUID:
-    file = uuid4()
-    await execute(
-        pool,
-        """INSERT INTO files (space_id, id, size, wrapped_dek, record_id, cursor, deleted)
-           VALUES ($1, $2, 7, $3, $4, $5, $6)""",
-        space,
-        file,
-        DEK,
-        record,
-        cursor,
-        deleted,
-    )
-    return file
+    return await rows(pool).add_file(space, record, size=7, cursor=cursor, deleted=deleted)
 
 
 async def set_cursor(pool: PostgresPool, space: UUID, cursor: int) -> None:
-    await execute(pool, "UPDATE spaces SET cursor = $2 WHERE id = $1", space, cursor)
+    await rows(pool).set_space(space, cursor=cursor)
 
 
 async def test_a_missing_space_is_none(pulls: PostgresPullStore) -> None:
@@ -82,7 +62,7 @@ async def test_an_empty_space_has_a_state_and_no_entries(
     pulls: PostgresPullStore, pool: PostgresPool
 ) -> None:
     space = await shared_space(pool, min_epoch=3)
-    await execute(pool, "UPDATE spaces SET rewrap_epoch = 4 WHERE id = $1", space)
+    await rows(pool).set_space(space, rewrap_epoch=4)
     expected = PullMeta(cursor=0, key_generation=3, rewrap_epoch=4, shared=True)
     async with pulls.pull(space, 0) as pull:
         assert pull is not None

@@ -14,7 +14,6 @@ import pytest
 from less_sync.storage import PostgresPool, PostgresPullStore, PullRow, PushLanes
 from less_sync.storage.queries import sql
 from tests.storage.support import (
-    DEK,
     as_tuple,
     execute,
     make_push,
@@ -22,6 +21,7 @@ from tests.storage.support import (
     opened,
     patient,
     pulled,
+    rows,
     select,
     started,
     transactions_open,
@@ -49,11 +49,9 @@ async def test_every_entry_comes_once_and_in_order(
 ) -> None:
     space = uuid4()
     await many_records(pool, space, pushes=pushes, each=each, blob_bytes=10)
-    expected = await select(
-        pool, "SELECT cursor, id FROM records WHERE space_id = $1 ORDER BY cursor, id", space
-    )
-    _, rows = await pulled(PostgresPullStore(pool, patience=patient(age_s)), space, 0)
-    assert [(row[1], row[2]) for row in rows] == [tuple(row) for row in expected]
+    expected = await rows(pool).records([space])
+    _, read = await pulled(PostgresPullStore(pool, patience=patient(age_s)), space, 0)
+    assert [(row[1], row[2]) for row in read] == [(row.cursor, row.id) for row in expected]
 
 
 @pytest.mark.parametrize("age_s", [60.0, 0.0], ids=["portal", "pages"])
@@ -64,15 +62,13 @@ async def test_large_values_come_whole_among_small_ones(pool: PostgresPool, age_
         for length in lengths:
             await written(lanes, space, (uuid4(), 0, chooser.randbytes(length)))
         await written(lanes, space, (uuid4(), 0, None))
-    expected = await select(
-        pool,
-        "SELECT cursor, id, blob FROM records WHERE space_id = $1 AND NOT deleted ORDER BY cursor",
-        space,
-    )
+    expected = [
+        (1, row.cursor, row.id, row.blob) for row in await rows(pool).records([space]) if not row.deleted
+    ]
     async with PostgresPullStore(pool, patience=patient(age_s)).pull(space, 0) as pull:
         assert pull is not None
         batches = [list(batch) async for batch in pull.batches()]
-    assert [as_tuple(row)[:4] for batch in batches for row in batch] == [(1, *row) for row in expected]
+    assert [as_tuple(row)[:4] for batch in batches for row in batch] == expected
     assert max(sum(len(row[3] or b"") for row in batch) for batch in batches) <= 6 * 1024 * 1024
 
 
@@ -96,15 +92,8 @@ async def test_rows_that_grow_suddenly_do_not_make_a_large_batch(pool: PostgresP
     """The size of a batch is guessed from the one before: an author who knows that gains nothing."""
     space = uuid4()
     await many_records(pool, space, pushes=10, each=500, blob_bytes=1)
-    await execute(
-        pool,
-        """INSERT INTO records (id, space_id, blob, cursor, wrapped_dek)
-           SELECT gen_random_uuid(), $1, decode(repeat('cd', 100000), 'hex'), 11, $2
-           FROM generate_series(1, 300)""",
-        space,
-        DEK,
-    )
-    await execute(pool, "UPDATE spaces SET cursor = 11 WHERE id = $1", space)
+    await rows(pool).add_records(space, count=300, each=300, blob=b"\xcd" * 100_000, first_cursor=11)
+    await rows(pool).set_space(space, cursor=11)
     async with PostgresPullStore(pool).pull(space, 0) as pull:
         assert pull is not None
         sizes = [sum(len(row[3] or b"") for row in batch) async for batch in pull.batches()]
@@ -141,12 +130,12 @@ async def test_what_is_written_during_a_pull_is_not_in_it(
     async with pulls.pull(space, 0) as pull:
         assert pull is not None
         batches = pull.batches()
-        rows: list[PullRow] = list(await anext(batches))
-        [last] = await select(pool, "SELECT id FROM records WHERE cursor = 10 ORDER BY id DESC LIMIT 1")
-        await written(lanes, space, (last[0], 10, b"overwritten"), (uuid4(), 0, b"new"))
-        rows += [row async for batch in batches for row in batch]
-    assert len(rows) == 2000
-    assert as_tuple(rows[-1])[1:4] == (10, last[0], b"\xab" * 1000)
+        read: list[PullRow] = list(await anext(batches))
+        last = (await rows(pool).records([space]))[-1].id
+        await written(lanes, space, (last, 10, b"overwritten"), (uuid4(), 0, b"new"))
+        read += [row async for batch in batches for row in batch]
+    assert len(read) == 2000
+    assert as_tuple(read[-1])[1:4] == (10, last, b"\xab" * 1000)
 
 
 async def collect_slowly(
@@ -181,10 +170,7 @@ async def test_a_slow_client_that_reads_by_pages_ends_with_the_same_state(
 ) -> None:
     space, chooser, between = uuid4(), random.Random(seed), asyncio.Semaphore(0)
     await many_records(pool, space, pushes=20, each=60, blob_bytes=6000)
-    current = {
-        row[0]: row[1]
-        for row in await select(pool, "SELECT id, cursor FROM records WHERE space_id = $1", space)
-    }
+    current = {row.id: row.cursor for row in await rows(pool).records([space])}
 
     async def writer(lanes: PushLanes) -> None:
         for _ in range(60):
@@ -201,15 +187,13 @@ async def test_a_slow_client_that_reads_by_pages_ends_with_the_same_state(
     pulls, state = PostgresPullStore(pool, patience=patient(0.01)), dict[UUID, tuple[int, bytes]]()
     async with started(pool) as lanes:
         writing = asyncio.ensure_future(writer(lanes))
-        cursor, rows = await collect_slowly(pulls, space, 0, between)
-        apply(state, rows, cursor)
+        cursor, read = await collect_slowly(pulls, space, 0, between)
+        apply(state, read, cursor)
         await writing
-    final, rows = await pulled(pulls, space, cursor)
-    apply(state, rows, final.cursor)
-    expected = await select(
-        pool, "SELECT id, cursor, blob FROM records WHERE space_id = $1 AND NOT deleted", space
-    )
-    assert state == {row[0]: (row[1], row[2]) for row in expected}
+    final, read = await pulled(pulls, space, cursor)
+    apply(state, read, final.cursor)
+    stored = await rows(pool).records([space])
+    assert state == {row.id: (row.cursor, row.blob) for row in stored if not row.deleted}
 
 
 async def test_a_stalled_client_loses_its_snapshot_and_keeps_its_place(

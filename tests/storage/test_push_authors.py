@@ -11,10 +11,10 @@ from less_sync.storage.postgres.author_bounds import AuthorBounds
 from less_sync.storage.postgres.push_entry import STATEMENT_BYTES_MAX, Entry, Line
 from tests.storage.support import (
     Refused,
-    execute,
     locked,
     make_push,
     opened,
+    rows,
     select,
     started,
     submit,
@@ -54,7 +54,7 @@ class Order:
 async def made(pool: PostgresPool, count: int) -> list[UUID]:
     spaces = [uuid4() for _ in range(count)]
     for space in spaces:
-        await execute(pool, "INSERT INTO spaces (id, client_id) VALUES ($1, 'c')", space)
+        await rows(pool).add_space(space)
     return spaces
 
 
@@ -161,10 +161,10 @@ async def test_a_huge_push_shares_no_statement_with_others(lanes: PushLanes, poo
     for space in light:
         order.submit("b", space)
     assert await order.cursors() == [1] * 6
-    rows = await select(pool, "SELECT DISTINCT xmin::text, space_id FROM records")
-    assert len(rows) == 6
-    [of_heavy] = [row[0] for row in rows if row[1] == heavy]
-    assert of_heavy not in [row[0] for row in rows if row[1] != heavy]
+    found = await select(pool, "SELECT DISTINCT xmin::text, space_id FROM records")
+    assert len(found) == 6
+    [of_heavy] = [row[0] for row in found if row[1] == heavy]
+    assert of_heavy not in [row[0] for row in found if row[1] != heavy]
 
 
 async def test_light_pushes_go_on_while_huge_ones_wait(database_url: str) -> None:

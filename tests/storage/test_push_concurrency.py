@@ -9,7 +9,8 @@ import asyncpg
 
 from less_sync.storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes, PushStatus
 from less_sync.storage.postgres.push_one import push_one
-from tests.storage.support import DEK, make_push, opened, pulled, submit
+from tests.storage.rows import DEK
+from tests.storage.support import make_push, opened, pulled, submit
 
 RECORDS = [uuid4() for _ in range(6)]
 

@@ -7,13 +7,12 @@ import pytest
 
 from less_sync.storage import PostgresPool, PostgresPullStore, PushLanes, PushOutcome, PushStatus
 from tests.storage.support import (
-    DEK,
-    execute,
     lock_waits,
     make_push,
     many_records,
     opened,
     pulled,
+    rows,
     select,
     started,
     submit,
@@ -23,17 +22,7 @@ from tests.storage.support import (
 
 
 async def add_file(pool: PostgresPool, space: UUID, record: UUID) -> UUID:
-    file = uuid4()
-    await execute(
-        pool,
-        """INSERT INTO files (space_id, id, size, wrapped_dek, record_id, cursor)
-           VALUES ($1, $2, 1, $3, $4, 1)""",
-        space,
-        file,
-        DEK,
-        record,
-    )
-    return file
+    return await rows(pool).add_file(space, record, cursor=1)
 
 
 async def test_tombstones_remove_the_files_of_their_records_and_say_which(
@@ -47,7 +36,7 @@ async def test_tombstones_remove_the_files_of_their_records_and_say_which(
         lanes, make_push(space, (one, 1, None), (two, 1, None), (kept, 1, b"y"), client="client")
     )
     assert set(outcome.removed_files) == gone
-    assert [row[0] for row in await select(pool, "SELECT id FROM files")] == [stays]
+    assert [row.id for row in await rows(pool).files()] == [stays]
 
 
 async def test_a_tombstone_of_a_record_without_files_removes_none(
@@ -60,7 +49,7 @@ async def test_a_tombstone_of_a_record_without_files_removes_none(
     foreign = await add_file(pool, other, record)
     outcome = await write(lanes, make_push(space, (record, 1, None), client="client"))
     assert outcome == PushOutcome(PushStatus.WRITTEN, 2, 1)
-    assert [row[0] for row in await select(pool, "SELECT id FROM files")] == [foreign]
+    assert [row.id for row in await rows(pool).files()] == [foreign]
 
 
 async def test_two_spaces_do_not_see_each_others_records(lanes: PushLanes, pulls: PostgresPullStore) -> None:
@@ -97,13 +86,13 @@ async def test_a_record_that_appears_in_another_space_during_the_push_is_foreign
 ) -> None:
     """The check of the function cannot see the other transaction: the primary key refuses."""
     record, theirs = uuid4(), uuid4()
-    await execute(pool, "INSERT INTO spaces (id, client_id) VALUES ($1, 'client')", theirs)
+    await rows(pool).add_space(theirs)
     async with pool.connection() as con, con.transaction():
         await con.execute(
             "INSERT INTO records (id, space_id, blob, cursor) VALUES ($1, $2, 'x', 1)", record, theirs
         )
         push = submit(lanes, make_push(uuid4(), (record, 0, b"y"), client="client"))
-        await lock_waits(con, 1)
+        await lock_waits(pool, 1)
     assert await push == PushOutcome(PushStatus.FOREIGN_RECORD)
 
 

@@ -7,22 +7,14 @@ import pytest
 from less_sync.storage import (
     PostgresPool,
     PostgresPullStore,
+    PostgresRevocationStore,
     PostgresSpaceStore,
     PushLanes,
     PushOutcome,
     PushStatus,
 )
-from tests.storage.support import (
-    DEK,
-    Change,
-    execute,
-    make_push,
-    pulled,
-    select,
-    shared_space,
-    write,
-    written,
-)
+from tests.storage.rows import DEK
+from tests.storage.support import Change, make_push, pulled, rows, shared_space, write, written
 
 CONFLICT = PushOutcome(PushStatus.CONFLICT, 0, 1)
 
@@ -147,8 +139,7 @@ async def test_the_stored_dek_is_always_that_of_the_last_push(
     space, record = uuid4(), uuid4()
     await written(lanes, space, (record, 0, b"x"))
     await written(lanes, space, (record, 1, blob), dek=dek)
-    [row] = await select(pool, "SELECT blob, wrapped_dek, deleted FROM records WHERE id = $1", record)
-    assert tuple(row) == (blob, dek, blob is None)
+    assert await rows(pool).records([space]) == [(record, space, blob, dek, 2, blob is None)]
 
 
 async def test_a_blob_of_five_mebibytes_is_stored(lanes: PushLanes, pulls: PostgresPullStore) -> None:
@@ -161,8 +152,7 @@ async def test_a_blob_of_five_mebibytes_is_stored(lanes: PushLanes, pulls: Postg
 async def test_a_push_far_beyond_one_statements_bytes_is_stored(lanes: PushLanes, pool: PostgresPool) -> None:
     space, blob = uuid4(), bytes(3 * 1024 * 1024)
     await written(lanes, space, *((uuid4(), 0, blob) for _ in range(7)))
-    [row] = await select(pool, "SELECT sum(length(blob)) FROM records WHERE space_id = $1", space)
-    assert row[0] == 7 * len(blob)
+    assert [row.blob for row in await rows(pool).records([space])] == [blob] * 7
 
 
 async def test_an_epoch_below_the_minimum_of_a_shared_space_is_stale(
@@ -181,14 +171,14 @@ async def test_epochs_do_not_matter_without_a_minimum(lanes: PushLanes, pool: Po
     assert (await write(lanes, make_push(first, (uuid4(), 0, b"x"), min_epoch=0))).status == 0
     personal = uuid4()
     await written(lanes, personal, (uuid4(), 0, b"x"))
-    await execute(pool, "UPDATE spaces SET min_key_generation = 5 WHERE id = $1", personal)
+    await rows(pool).set_space(personal, min_key_generation=5)
     push = make_push(personal, (uuid4(), 0, b"x"), client="client", min_epoch=1)
     assert (await write(lanes, push)).status is PushStatus.WRITTEN
 
 
 async def test_a_revoked_token_in_the_chain_writes_nothing(lanes: PushLanes, pool: PostgresPool) -> None:
     space = await shared_space(pool)
-    await execute(pool, "INSERT INTO revocations (space_id, ucan_cid) VALUES ($1, 'bad')", space)
+    await PostgresRevocationStore(pool).revoke(space, "bad")
     refused = make_push(space, (uuid4(), 0, b"x"), cids=["good", "bad"])
     assert (await write(lanes, refused)).status is PushStatus.REVOKED
     allowed = make_push(space, (uuid4(), 0, b"x"), cids=["good"])
@@ -199,7 +189,7 @@ async def test_a_space_at_home_elsewhere_is_written_only_when_asked_to(
     lanes: PushLanes, pool: PostgresPool
 ) -> None:
     space = await shared_space(pool)
-    await execute(pool, "UPDATE spaces SET home_server = 'peer.example' WHERE id = $1", space)
+    await rows(pool).set_space(space, home_server="peer.example")
     remote = make_push(space, (uuid4(), 0, b"x"), local_only=True)
     assert (await write(lanes, remote)).status is PushStatus.REMOTE_HOME
     assert (await write(lanes, make_push(space, (uuid4(), 0, b"x")))).cursor == 1
@@ -213,6 +203,6 @@ async def test_the_personal_path_does_not_open_a_shared_space(lanes: PushLanes, 
 
 async def test_the_rewrap_epoch_comes_with_the_outcome(lanes: PushLanes, pool: PostgresPool) -> None:
     space = await shared_space(pool, min_epoch=1)
-    await execute(pool, "UPDATE spaces SET key_generation = 3, rewrap_epoch = 3 WHERE id = $1", space)
+    await rows(pool).set_space(space, key_generation=3, rewrap_epoch=3)
     outcome = await write(lanes, make_push(space, (uuid4(), 0, b"x")))
     assert outcome == PushOutcome(PushStatus.WRITTEN, 1, 3, 3)

@@ -6,7 +6,7 @@ import pytest
 
 from less_sync.storage import PostgresPool, PostgresRateLimitStore, RateSlot
 from less_sync.storage.queries import sql
-from tests.storage.support import execute, select
+from tests.storage.support import execute, rows
 
 ACTOR, ANOTHER = "c3" * 32, "d4" * 32
 
@@ -23,9 +23,7 @@ async def take(
 
 
 async def used(pool: PostgresPool, actor: str = ACTOR) -> int:
-    [row] = await select(pool, "SELECT count(*) FROM rate_limit_actions WHERE actor_hash = $1", actor)
-    count: int = row[0]
-    return count
+    return (await rows(pool).slots()).get(actor, 0)
 
 
 async def test_an_actor_has_so_many_slots_and_no_more(
@@ -51,14 +49,12 @@ async def test_a_slot_is_free_again_when_the_window_has_passed(
     pool: PostgresPool, limits: PostgresRateLimitStore
 ) -> None:
     assert [await take(limits) is not None for _ in range(3)] == [True, True, False]
-    await execute(pool, "UPDATE rate_limit_actions SET created_at = created_at - interval '3601 s'")
+    await rows(pool).age_slots(3601)
     assert await take(limits) is not None
 
 
 async def test_rows_of_the_existing_servers_count(pool: PostgresPool, limits: PostgresRateLimitStore) -> None:
-    await execute(
-        pool, "INSERT INTO rate_limit_actions (action, actor_hash) VALUES ('invitation', $1)", ACTOR
-    )
+    await rows(pool).add_slot("invitation", ACTOR)
     assert [await take(limits) is not None for _ in range(2)] == [True, False]
 
 
@@ -111,14 +107,14 @@ async def test_slots_given_back_while_others_are_taken_are_never_exceeded(
             asyncio.gather(*(fail() for _ in range(10))),
         )
         assert sum(slot is not None for slot in kept) == await used(pool) <= 5
-        await execute(pool, "DELETE FROM rate_limit_actions")
+        await rows(pool).clear()
 
 
 async def test_clean_up_deletes_what_is_older_than_the_window(
     pool: PostgresPool, limits: PostgresRateLimitStore
 ) -> None:
     await take(limits)
-    await execute(pool, "UPDATE rate_limit_actions SET created_at = NOW() - interval '61 s'")
+    await rows(pool).age_slots(61)
     await take(limits)
     assert await limits.cleanup(window_s=62) == 0
     assert await limits.cleanup(window_s=60) == 1

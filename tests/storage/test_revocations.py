@@ -13,7 +13,7 @@ from less_sync.storage import (
     PushStatus,
     RevokeStatus,
 )
-from tests.storage.support import make_push, select, shared_space, submit, write
+from tests.storage.support import make_push, rows, shared_space, submit, write
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def test_revoking_again_is_harmless(pool: PostgresPool, revocations: Postg
     space = await shared_space(pool)
     assert await revocations.revoke(space, "cid") is RevokeStatus.DONE
     assert await revocations.revoke(space, "cid") is RevokeStatus.DONE
-    assert len(await select(pool, "SELECT 1 FROM revocations")) == 1
+    assert await rows(pool).revocations() == [(space, "cid")]
 
 
 async def test_a_cid_is_any_text(

@@ -18,7 +18,8 @@ from less_sync.storage import (
     StorageError,
     Unavailable,
 )
-from tests.storage.support import DEK, execute, make_push, select, shared_space, started, submit, written
+from tests.storage.rows import DEK
+from tests.storage.support import execute, make_push, select, shared_space, started, submit, written
 
 Call = Callable[[PostgresPool, UUID], Awaitable[object]]
 
