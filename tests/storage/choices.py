@@ -5,6 +5,7 @@ model, to be right often enough.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -69,7 +70,8 @@ class Choices:
         space = self.model.spaces.get(self.space)
         shared = space is not None and space.root_public_key is not None
         right = Caller(cids=tuple(self.some(CIDS))) if shared else Caller(client="owner")
-        return self.pick((right, right, right, Caller(), Caller(client="another"), Caller(cids=CIDS)))
+        caller = self.pick((right, right, right, Caller(), Caller(client="another"), Caller(cids=CIDS)))
+        return replace(caller, local_only=self.pick((False, True)))
 
     def cursor(self) -> int:
         space = self.model.spaces.get(self.space)
@@ -101,6 +103,10 @@ def push(c: Choices) -> op.Operation:
         expected = c.pick((right, right, right, right, 0, 1))
         changes.append((id, expected, c.pick((c.unique, b"", None)), c.pick((c.dek(), None))))
     return op.PushRecords(c.space, changes, c.caller())
+
+
+def move_home(c: Choices) -> op.Operation:
+    return op.MoveHome(c.space, c.pick(("peer.example", None)))
 
 
 def add_file(c: Choices) -> op.Operation:
@@ -193,6 +199,7 @@ MAKERS: Final[Sequence[Callable[[Choices], op.Operation]]] = (
     get_or_create_space,
     create_space,
     read_spaces,
+    move_home,
     add_file,
     add_file,
     pull,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from less_sync.storage import Caller, DekKind, MemberEntry, PullRow, Space
 
-ADMITTED, NO_SPACE, REVOKED, NOT_PERSONAL = 0, 2, 5, 7
+ADMITTED, NO_SPACE, REVOKED, REMOTE_HOME, NOT_PERSONAL = 0, 2, 5, 6, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,8 @@ class Model:
             return NOT_PERSONAL, space
         if any((id, cid) in self.revoked for cid in caller.cids or ()):
             return REVOKED, space
+        if caller.local_only and space.home_server is not None:
+            return REMOTE_HOME, space
         return ADMITTED, space
 
     def bump(self, space: Space) -> int:

@@ -42,7 +42,7 @@ class ModelRows:
             space, key_generation=epoch, min_key_generation=epoch, cursor=cursor
         )
 
-    async def set_space(self, id: UUID, **columns: int | str) -> None:
+    async def set_space(self, id: UUID, **columns: int | str | None) -> None:
         await self._turn()
         values: dict[str, Any] = columns
         if id in self._tables.spaces:

@@ -1,7 +1,7 @@
 """Storage operations for the model test: each says what it does to the database and what to the model.
 
-Both return the outcome in the same plain form. Those that no store offers (a file added, an invitation that
-expires) are done beside the stores, as another server on the same database would.
+Both return the outcome in the same plain form. Those that no store offers (a file added, a space that moves,
+an invitation that expires) are done beside the stores, as another server on the same database would.
 """
 
 from collections.abc import Sequence
@@ -125,7 +125,18 @@ class PushRecords:
         caller = self.caller
         outcome = await write(
             server.lanes,
-            Push(self.space, ids, expected, blobs, deks, 0, caller.client, caller.cids, self.min_epoch),
+            Push(
+                self.space,
+                ids,
+                expected,
+                blobs,
+                deks,
+                0,
+                caller.client,
+                caller.cids,
+                self.min_epoch,
+                caller.local_only,
+            ),
         )
         if outcome.status is PushStatus.FOREIGN_RECORD:
             return outcome.status  # one that lost a race does not know the space's epochs
@@ -166,6 +177,23 @@ class PushRecords:
                 return PushStatus.CONFLICT
             foreign = foreign or (record is not None and not mine)
         return PushStatus.FOREIGN_RECORD if foreign else ADMITTED
+
+
+@dataclass(frozen=True)
+class MoveHome:
+    """A space that exists moves to another server, or back."""
+
+    space: UUID
+    home: str | None
+
+    async def run(self, server: Server) -> object:
+        await rows(server.pool).set_space(self.space, home_server=self.home)
+        return None
+
+    def apply(self, model: Model) -> object:
+        if self.space in model.spaces:
+            model.update(replace(model.spaces[self.space], home_server=self.home))
+        return None
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Rows(Protocol):
     ) -> None:
         """A space whose epoch is the lowest it accepts."""
 
-    async def set_space(self, id: UUID, **columns: int | str) -> None:
+    async def set_space(self, id: UUID, **columns: int | str | None) -> None:
         """Change columns of a space."""
 
     async def spaces(self, ids: Sequence[UUID] | None = None) -> list[Space]:

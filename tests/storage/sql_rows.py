@@ -47,7 +47,7 @@ class SqlRows:
             cursor,
         )
 
-    async def set_space(self, id: UUID, **columns: int | str) -> None:
+    async def set_space(self, id: UUID, **columns: int | str | None) -> None:
         for name, value in columns.items():
             await self._fetch(f"UPDATE spaces SET {name} = $2 WHERE id = $1", id, value)
 
