@@ -59,7 +59,7 @@ format: $(DEV_READY) ## reformat and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Each seed is one history of many clients, their network and the database (docs/architecture.md).
+# Each seed is one history of many clients, their network and the database (CONTRIBUTING.md).
 SEEDS ?= 2000
 simulate: $(DEV_READY) ## play SEEDS=100000 simulated worlds on all cores; SEED=7 replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
