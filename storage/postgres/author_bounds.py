@@ -75,13 +75,17 @@ class AuthorBounds:
         if self._paused:
             self._relieve()
 
-    def congested(self, author: str) -> bool:
-        """True while the author is over his bound."""
-        return self._over(author, 1)
+    def congested(self, author: str, factor: int = 1) -> bool:
+        """True while `factor` times what the author has queued is over his bound."""
+        account = self._accounts.get(author, _NOTHING)
+        return (
+            account.entries * factor > self._entries_max - self.entries
+            or account.weight * factor > self._bytes_max - self._bytes
+        )
 
     async def uncongested(self, author: str) -> None:
         """Return once the author has at most half of what he may have."""
-        if self._over(author, 1):
+        if self.congested(author):
             paused = self._paused.get(author)
             if paused is None:
                 paused = self._paused[author] = asyncio.Event()
@@ -89,15 +93,8 @@ class AuthorBounds:
 
     def _relieve(self) -> None:
         """Wake those who are within half of their bounds."""
-        for author in [author for author in self._paused if not self._over(author, 2)]:
+        for author in [author for author in self._paused if not self.congested(author, 2)]:
             self._paused.pop(author).set()
-
-    def _over(self, author: str, factor: int) -> bool:
-        account = self._accounts.get(author, _NOTHING)
-        return (
-            account.entries * factor > self._entries_max - self.entries
-            or account.weight * factor > self._bytes_max - self._bytes
-        )
 
     def _account(self, author: str) -> Account:
         if len(self._accounts) >= _ACCOUNTS_MAX:

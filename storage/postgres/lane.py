@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
 from less_sync.storage.postgres.outage import Outage
-from less_sync.storage.postgres.push_batch import batch_arguments, outcome
+from less_sync.storage.postgres.push_batch import batch_statement, outcome
 from less_sync.storage.postgres.push_entry import STATEMENT_BYTES_MAX, Entry, Line, Result
 from less_sync.storage.postgres.push_one import push_one
-from less_sync.storage.queries import sql
 
 if TYPE_CHECKING:
     import asyncpg
@@ -195,7 +194,8 @@ class Lane:
         try:
             # One transaction for all: each call of the function locks its space's row and sees what the
             # calls before it wrote; all become visible together at the statement's commit.
-            rows = await con.fetch(sql("push_batch"), *batch_arguments([entry.push for entry in batch]))
+            statement, arguments = batch_statement([entry.push for entry in batch])
+            rows = await con.fetch(statement, *arguments)
         except Exception as error:
             failed = translate(error)
             if isinstance(failed, Unavailable):

@@ -32,7 +32,23 @@ def single_statement(push: Push) -> tuple[str, tuple[object, ...]]:
     return sql("push"), (push.space, ids, expected, blobs, deks, *whose)
 
 
-def batch_arguments(pushes: Sequence[Push]) -> tuple[list[Any], ...]:  # Any: one list per column type
+def batch_statement(pushes: Sequence[Push]) -> tuple[str, tuple[list[Any], ...]]:
+    """Text and arguments of the statement for pushes that go together. Any: one list per column type."""
+    for push in pushes:
+        if len(push.ids) != 1 or push.cids is not None or push.local_only:
+            return sql("push_batch"), _batch_arguments(pushes)
+    return sql("push_changes"), (
+        [push.space for push in pushes],
+        [push.client for push in pushes],
+        [push.min_epoch for push in pushes],
+        [push.ids[0] for push in pushes],
+        [push.expected[0] for push in pushes],
+        [push.blobs[0] for push in pushes],
+        [push.deks[0] for push in pushes],
+    )
+
+
+def _batch_arguments(pushes: Sequence[Push]) -> tuple[list[Any], ...]:
     """Arguments of query `push_batch`: all changes end to end, and where each push's begin and end."""
     ids: list[UUID | str] = []
     expected: list[int] = []

@@ -13,8 +13,17 @@ FROM lsync_push_v1(
 SELECT status, new_cursor, key_gen, rewrap, file_ids, file_records
 FROM lsync_push_v1($1, ARRAY[$2::uuid], ARRAY[$3::bigint], ARRAY[$4::bytea], ARRAY[$5::bytea], $6, $7, $8, $9);
 
+-- name: push_changes
+-- Pushes of one change each on the personal path, one call of the function each, in the order of the arrays; one
+-- row each in that order. $1 spaces, $2 clients, $3 smallest epochs, $4 ids, $5 expected cursors, $6 blobs, $7 DEKs.
+SELECT f.status, f.new_cursor, f.key_gen, f.rewrap, f.file_ids, f.file_records
+FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::uuid[], $5::bigint[], $6::bytea[], $7::bytea[])
+     AS p(space, client, min_epoch, id, expected, blob, dek)
+CROSS JOIN LATERAL lsync_push_v1(
+  p.space, ARRAY[p.id], ARRAY[p.expected], ARRAY[p.blob], ARRAY[p.dek], p.client, NULL, p.min_epoch, false) f;
+
 -- name: push_batch
--- Any number of pushes, one call of the function each, in the order of the arrays; one row each in that order.
+-- Any pushes, otherwise the same.
 -- $1 spaces, $2 clients, $3 local only, $4 smallest epochs, $5/$6 first and last change, $7/$8 first and last
 -- CID (last below first: none), $9 ids, $10 expected cursors, $11 blobs, $12 DEKs, $13 CIDs, of all pushes.
 SELECT f.status, f.new_cursor, f.key_gen, f.rewrap, f.file_ids, f.file_records

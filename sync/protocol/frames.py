@@ -15,7 +15,7 @@ import cbor2
 from cbor2 import CBORDecodeError
 from msgspec import UNSET, Struct, UnsetType, to_builtins
 
-from less_sync.sync.protocol.cbor import MAP, head, integer, text
+from less_sync.sync.protocol.cbor import integer, text
 from less_sync.sync.protocol.codes import (
     EMPTY_AUTH,
     EMPTY_FRAME,
@@ -27,7 +27,7 @@ from less_sync.sync.protocol.codes import (
 )
 from less_sync.sync.protocol.errors import MalformedCbor, ParamsError, RemoteProtocolError
 from less_sync.sync.protocol.items import CONTAINER_ITEMS, FRAME_ITEMS_MAX, count_items
-from less_sync.sync.protocol.messages import AuthParams, Message, PushResult, decode_params
+from less_sync.sync.protocol.messages import AuthParams, Message, decode_params
 from less_sync.sync.protocol.scanner import DEPTH_MAX, ODD_FRAME_ITEMS_MAX, scan_frame
 
 REQUEST, RESPONSE, NOTIFICATION, CHUNK = 0, 1, 2, 3
@@ -287,22 +287,18 @@ def encode_value(value: Struct | Mapping[str, object]) -> bytes:
 
 def encode_response(request_id: str, result: Struct | Mapping[str, object]) -> bytes:
     """A response that carries a result."""
-    if type(result) is PushResult:  # as good as every second frame of a busy server
-        return _encode_push_response(request_id, result)
     body = result.body if type(result) is EncodedResult else encode_value(result)
     return b"%b%bfresult%b" % (_RESPONSE_HEAD, text(request_id), body)
 
 
-def _encode_push_response(request_id: str, result: PushResult) -> bytes:
-    """The same bytes by hand, at a third of the cost."""
-    return b"%b%bfresult%bbok%b%b%b" % (
-        _RESPONSE_HEAD,
-        text(request_id),
-        head(MAP, 1 + (result.cursor != 0) + (result.error != "")),
-        b"\xf5" if result.ok else b"\xf4",
-        b"fcursor" + integer(result.cursor) if result.cursor else b"",
-        b"eerror" + text(result.error) if result.error else b"",
-    )
+def encode_pushed(request_id: str, cursor: int) -> bytes:
+    """A response that says `PushResult(True, cursor)`: every second frame of a busy server.
+
+    The same bytes as of `encode_response`, at a quarter of the cost.
+    """
+    if not cursor:
+        return b"%b%bfresult\xa1bok\xf5" % (_RESPONSE_HEAD, text(request_id))
+    return b"%b%bfresult\xa2bok\xf5fcursor%b" % (_RESPONSE_HEAD, text(request_id), integer(cursor))
 
 
 def encode_error(request_id: str, code: str, message: str) -> bytes:

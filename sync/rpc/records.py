@@ -12,7 +12,7 @@ from less_sync.sync.errors import RpcError
 from less_sync.sync.limits import Limits
 from less_sync.sync.metrics import OK
 from less_sync.sync.protocol.codes import ErrorCode
-from less_sync.sync.protocol.frames import encode_response
+from less_sync.sync.protocol.frames import encode_pushed, encode_response
 from less_sync.sync.protocol.ids import parse_record_id, parse_record_ids
 from less_sync.sync.protocol.messages import PushChange, PushParams, PushResult
 from less_sync.sync.protocol.notifications import removed_files_notification, sync_notification
@@ -228,7 +228,7 @@ class _PushInFlight:
         """Send the answer: the cursor, or why not."""
         call = self.call
         if refused is None:
-            payload = encode_response(call.request_id, PushResult(ok=True, cursor=cursor))
+            payload = encode_pushed(call.request_id, cursor)
         else:
             payload = push_denied(call.request_id, refused)
         seconds = call.services.clock() - self.sent_s

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from tests.simulation.connection import ModelConnection, Result, Statement
-from tests.simulation.queries import MODELLED, NAMES, WRITING, answer, locked
+from tests.simulation.queries import MODELLED, NAMES, PUSHES, PUSHES_TOGETHER, WRITING, answer, locked
 from tests.simulation.tables import Row, Tables
 
 Schedule = Callable[[float, str, Callable[[], None]], None]
@@ -191,13 +191,13 @@ class Database:
         tables = self.tables
         if con.in_transaction:
             con.snapshot = tables = con.snapshot or tables.snapshot()
-        if name in ("push", "push_change", "push_batch") and self._draw() < self.weather.unknown_status:
+        if name in PUSHES and self._draw() < self.weather.unknown_status:
             return self._from_a_later_release(name, statement)
         return answer(name, tables, statement.args)
 
     def _from_a_later_release(self, name: str, statement: Statement) -> list[Row]:
         """Write nothing, and say so in a way that this release does not know."""
-        count = len(statement.args[0]) if name == "push_batch" else 1
+        count = len(statement.args[0]) if name in PUSHES_TOGETHER else 1
         return [(UNKNOWN_STATUS, 0, None, None, None, None)] * count
 
     def _answer(self, statement: Statement, result: Result) -> None:

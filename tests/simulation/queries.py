@@ -18,27 +18,35 @@ NAMES: Final = {query.text: name for name, query in QUERIES.items()}
 """The name of each query by its text."""
 
 
+PUSHES_TOGETHER: Final = frozenset({"push_changes", "push_batch"})
+"""Their arguments are arrays, that of the spaces first, and each push has a row of its own."""
+PUSHES: Final = PUSHES_TOGETHER | {"push", "push_change"}
+
+
 def locked(name: str, args: Args) -> list[UUID]:
     """The spaces whose rows a query locks, in its order."""
-    if name == "push_batch":
+    if name in PUSHES_TOGETHER:
         return list(dict.fromkeys(args[0]))
     return [args[0]] if name in LOCKING else []
 
 
-IDS: Final = {"push": 1, "push_change": 1, "push_batch": 8, "rewrap": 2}
+IDS: Final = {"push": 1, "push_change": 1, "push_changes": 3, "push_batch": 8, "rewrap": 2}
 """Where ids stand that may come as text: an array of them, or one."""
 LOCKING: Final = frozenset(
     {"push", "push_change", "append_member", "revoke", "advance_epoch", "complete_rewrap", "rewrap"}
 )
-WRITING: Final = LOCKING | {
-    "push_batch",
-    "create_space",
-    "get_or_create_space",
-    "create_invitation",
-    "delete_invitation",
-    "take_rate",
-    "undo_rate",
-}
+WRITING: Final = (
+    LOCKING
+    | PUSHES_TOGETHER
+    | {
+        "create_space",
+        "get_or_create_space",
+        "create_invitation",
+        "delete_invitation",
+        "take_rate",
+        "undo_rate",
+    }
+)
 """What leaves something behind when its answer is lost."""
 
 
@@ -79,6 +87,13 @@ def _push(tables: Tables, args: Args) -> list[Row]:
 def _push_change(tables: Tables, args: Args) -> list[Row]:
     space, id, expected, blob, dek, *whose = args
     return _push(tables, (space, [id], [expected], [blob], [dek], *whose))
+
+
+def _push_changes(tables: Tables, args: Args) -> list[Row]:
+    rows: list[Row] = []
+    for space, client, min_epoch, *change in zip(*args, strict=True):
+        rows += _push_change(tables, (space, *change, client, None, min_epoch, False))
+    return rows
 
 
 def _push_batch(tables: Tables, args: Args) -> list[Row]:
@@ -319,6 +334,7 @@ def _called(method: Callable[..., Row], count: int) -> Query:
 MODELLED: Final[dict[str, Query]] = {
     "push": _push,
     "push_change": _push_change,
+    "push_changes": _push_changes,
     "push_batch": _push_batch,
     "pull_first": _pull_first,
     "pull_meta": _pull_meta,

@@ -19,7 +19,7 @@ from less_sync.storage import (
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, translate
 from less_sync.storage.postgres.lane import Lane
 from less_sync.storage.postgres.outage import Outage
-from less_sync.storage.postgres.push_batch import batch_arguments, single_statement
+from less_sync.storage.postgres.push_batch import batch_statement, single_statement
 from less_sync.storage.postgres.push_entry import Entry
 from less_sync.storage.queries import QUERIES, sql
 from less_sync.sync.access.hourly_limits import RateLimits, actor_hash
@@ -96,7 +96,7 @@ __all__ = [
     "Unavailable",
     "UpgradeRequest",
     "actor_hash",
-    "batch_arguments",
+    "batch_statement",
     "build_services",
     "claims",
     "client_sessions",

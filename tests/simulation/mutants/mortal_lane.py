@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.parts import Parts
 from tests.simulation.system import (
     LOCK_NOT_AVAILABLE,
-    QUERIES,
     Entry,
     Lane,
     Outage,
@@ -17,7 +16,7 @@ from tests.simulation.system import (
     PushStatus,
     StorageError,
     Unavailable,
-    batch_arguments,
+    batch_statement,
     single_statement,
     translate,
 )
@@ -73,7 +72,8 @@ class MortalLane(Lane):
             await self._one_by_one(con)
             return
         try:
-            rows = await con.fetch(QUERIES["push_batch"].text, *batch_arguments([one.push for one in batch]))
+            statement, arguments = batch_statement([one.push for one in batch])
+            rows = await con.fetch(statement, *arguments)
         except Exception as error:
             failed = translate(error)
             if isinstance(failed, Unavailable):
