@@ -73,6 +73,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused = False
         self._asked = False
         self._upgrade: UpgradeRequest | None = None
+        self._path = b""
         self._waiting_upgrade: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
@@ -246,7 +247,7 @@ class HttpProtocol(HttpToolsProtocol):
 
         The base class would write the head out again for the other side to parse a second time.
         """
-        path, request = self._path(), self._upgrade
+        path, request = self._path, self._upgrade
         assert request is not None, "or this was not called"
         assert self._sockets is not None, "or no path would be upgraded"
         self._upgraded = True
@@ -270,16 +271,15 @@ class HttpProtocol(HttpToolsProtocol):
     def _accepted_upgrade(self) -> UpgradeRequest | None:
         """The request as one to upgrade; None if it is none, or fails a check: the plain route says which."""
         sockets = self._sockets
-        if sockets is None or self._path() not in sockets.factories:
+        if sockets is None:
+            return None
+        self._path = httptools.parse_url(self.url).path
+        if self._path not in sockets.factories:
             return None
         request = UpgradeRequest(
             self.scope["method"], self.scope["http_version"], self.headers, sockets.services.subprotocols
         )
         return request if refusal(request) is None else None
-
-    def _path(self) -> bytes:
-        path: bytes = httptools.parse_url(self.url).path
-        return path
 
     def _end_head(self) -> None:
         if self._head_timer is not None:

@@ -30,11 +30,13 @@ class UpgradeRequest:
         self._fields: dict[bytes, list[str]] = {}
         for name, value in lines:
             self._fields.setdefault(name, []).append(value.decode("latin-1"))
-        offered = {
-            token.strip() for line in self.values(b"sec-websocket-protocol") for token in line.split(",")
-        }
-        self.subprotocol = next((name for name in subprotocols if name in offered), None)
+        offered = [token.strip() for token in ",".join(self.values(b"sec-websocket-protocol")).split(",")]
+        self.subprotocol: str | None = None
         """The first accepted one that any header line offers, compared exactly."""
+        for protocol in subprotocols:
+            if protocol in offered:
+                self.subprotocol = protocol
+                break
 
     def values(self, name: bytes) -> Sequence[str]:
         """The values of a header, one for each of its lines."""

@@ -144,6 +144,8 @@ def _cap(call: Call, accesses: list[Access], outcomes: list[Outcome]) -> None:
     """Refuse what goes beyond the subscriptions one session may have."""
     already = call.services.broker.subscribed(call.outbound)
     room = call.services.limits.spaces_per_session - len(already)
+    if len(outcomes) <= room:
+        return
     fresh: set[UUID] = set()
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, ErrorCode) or outcome.grant.space in already:
