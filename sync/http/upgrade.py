@@ -27,25 +27,29 @@ class UpgradeRequest:
     ) -> None:
         self.method = method
         self.http_version = http_version
-        self._fields: dict[bytes, list[str]] = {}
+        self._fields: dict[bytes, list[bytes]] = {}
         for name, value in lines:
-            self._fields.setdefault(name, []).append(value.decode("latin-1"))
-        offered = [token.strip() for token in ",".join(self.values(b"sec-websocket-protocol")).split(",")]
+            self._fields.setdefault(name, []).append(value)
+        offered = [token.strip() for token in self.joined(b"sec-websocket-protocol", b",").split(b",")]
         self.subprotocol: str | None = None
         """The first accepted one that any header line offers, compared exactly."""
         for protocol in subprotocols:
-            if protocol in offered:
+            if protocol.encode() in offered:
                 self.subprotocol = protocol
                 break
 
-    def values(self, name: bytes) -> Sequence[str]:
+    def values(self, name: bytes) -> Sequence[bytes]:
         """The values of a header, one for each of its lines."""
         return self._fields.get(name, ())
+
+    def joined(self, name: bytes, separator: bytes = b"\n") -> bytes:
+        """The same in one; no value has an end of line."""
+        return separator.join(self._fields.get(name, ()))
 
     @property
     def key(self) -> str:
         """The first `Sec-WebSocket-Key`; its form is not looked at."""
-        return self.values(b"sec-websocket-key")[0]
+        return self.values(b"sec-websocket-key")[0].decode("latin-1")
 
 
 class Refusal(NamedTuple):
@@ -72,11 +76,11 @@ CHECKS: Final = (
     Check(lambda request: request.method != "HEAD", Refusal(405, "")),
     Check(lambda request: request.method == "GET", Refusal(405, allow="GET,HEAD")),
     Check(
-        lambda request: "upgrade" in "\n".join(request.values(b"connection")).lower(),
+        lambda request: b"upgrade" in request.joined(b"connection").lower(),
         Refusal(400, "Connection header did not include 'upgrade'"),
     ),
     Check(
-        lambda request: any(value.lower() == "websocket" for value in request.values(b"upgrade")),
+        lambda request: b"websocket" in request.joined(b"upgrade").lower().split(b"\n"),
         Refusal(400, "`Upgrade` header did not include 'websocket'"),
     ),
     Check(
@@ -84,7 +88,7 @@ CHECKS: Final = (
         Refusal(400, "`Sec-WebSocket-Key` header missing"),
     ),
     Check(
-        lambda request: request.values(b"sec-websocket-version")[:1] == ["13"],
+        lambda request: request.values(b"sec-websocket-version")[:1] == [b"13"],
         Refusal(400, "`Sec-WebSocket-Version` header did not include '13'"),
     ),
     Check(lambda request: request.http_version == "1.1", CANNOT_UPGRADE),
