@@ -55,6 +55,10 @@ class PushLanes:
         self._lines: dict[int, Line] = {}
         """By the number of the space: a UUID hashes in Python, each time."""
         self._bounds = AuthorBounds(entries_max=entries_max, bytes_max=queue_bytes_max)
+        self.congested = self._bounds.congested
+        """True while the author has more queued than he may: whoever reads from him should pause."""
+        self.uncongested = self._bounds.uncongested
+        """Return once the author has at most half of that queued."""
         self._empty = asyncio.Event()
         self._empty.set()
         # One author has one place: his huge pushes, or his locked spaces, hold up nobody but him.
@@ -147,14 +151,6 @@ class PushLanes:
         else:
             line.lane.add(entry)
         return True
-
-    def congested(self, author: str) -> bool:
-        """True while the author has more queued than he may: whoever reads from him should pause."""
-        return self._bounds.congested(author)
-
-    async def uncongested(self, author: str) -> None:
-        """Return once the author has at most half of that queued."""
-        await self._bounds.uncongested(author)
 
     async def aclose(self, timeout_s: float) -> None:
         """Take no more pushes, write what is queued for up to `timeout_s`, fail the rest, disconnect."""

@@ -117,7 +117,6 @@ def push_rpc(
     handler: Callable[[Call, P, A, Callable[[bytes], None]], Work | None],
     *,
     label: str = "",
-    entries_max: EntriesMax = unbounded,
     denied_as: Callable[[str, ErrorCode], bytes],
 ) -> PushMethod:
     """The row of a method whose reply leaves from a completion callback, without a task of its own.
@@ -127,11 +126,12 @@ def push_rpc(
     """
 
     def decode(raw: object, limits: Limits) -> P:
-        return decode_params(params, raw, entries_max=entries_max(limits))
+        # Lists are not cut: a frame has room for hardly more changes than a push may have.
+        return decode_params(params, raw)
 
     def submit(call: Call, raw: object, reply: Callable[[bytes], None]) -> Work | None:
         try:
-            typed = decode(raw, call.services.limits)
+            typed = decode_params(params, raw)
         except ParamsError:
             reply(_invalid_params(call.request_id, label or name))
             return None

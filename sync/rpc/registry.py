@@ -42,7 +42,7 @@ METHODS: Final = table(
     rpc(     "subscribe",         m.SubscribeParams,        EACH_SPACE_READ, subscriptions.subscribe,
              entries_max=lambda limits: limits.spaces_per_subscribe),
     push_rpc("push",              m.PushParams,             SPACE_WRITE,     records.push,
-             denied_as=push_denied, entries_max=lambda limits: limits.records_per_push),
+             denied_as=push_denied),
     rpc(     "pull",              m.PullParams,             EACH_SPACE_READ, pulls.pull,
              background=True, entries_max=lambda limits: limits.spaces_per_pull),
     rpc(     "membership.append", m.MembershipAppendParams, SPACE_WRITE,     membership.append,

@@ -59,7 +59,6 @@ class Outbound:
     __slots__ = (
         "_connection_id",
         "_deadline",
-        "_direct",
         "_drained",
         "_frame",
         "_limits",
@@ -73,6 +72,7 @@ class Outbound:
         "_write",
         "closed",
         "frame_header",
+        "ready",
     )
 
     def __init__(self, wire: Wire, owner: Owner, limits: Limits, *, new_id: Callable[[], str]) -> None:
@@ -84,8 +84,8 @@ class Outbound:
         self._owner = owner
         self._limits = limits
         self._write = wire.write
-        self._direct = True
-        """Nothing stands between a frame and the transport: open, writable, and no queue."""
+        self.ready = True
+        """What is sent goes straight to the transport: it is open and writable, and there is no queue."""
         self._writable = True
         self._queue: deque[bytes] | None = None
         self._queue_bytes = 0
@@ -106,14 +106,9 @@ class Outbound:
         """Whether `connection_id` was ever asked for: the presence registry may know this connection."""
         return self._connection_id != ""
 
-    @property
-    def ready(self) -> bool:
-        """True while what is sent goes straight to the transport."""
-        return self._direct
-
     def send(self, payload: bytes) -> None:
         """Send a response; callers hold back more until `ready`."""
-        if self._direct:
+        if self.ready:
             self._write(self._frame(payload))
         else:
             self.send_raw(self._frame(payload))
@@ -131,7 +126,7 @@ class Outbound:
 
     def deliver(self, frame: bytes) -> None:
         """Send one notification frame, or queue it; over the bounds the owner is told."""
-        if self._direct:
+        if self.ready:
             self._write(frame)
         elif not self.closed:
             frames = len(self._queue) if self._queue else 0
@@ -153,7 +148,7 @@ class Outbound:
     def discard(self) -> None:
         """Drop what is queued and send nothing more: the way of a close frame is free."""
         self.closed = True
-        self._direct = False
+        self.ready = False
         self._queue = None
         self._queue_bytes = 0
 
@@ -175,7 +170,7 @@ class Outbound:
 
     def paused(self) -> None:
         """The transport's buffer is full: queue from now on, and give the peer a deadline to read on."""
-        self._writable = self._direct = False
+        self._writable = self.ready = False
         self._unsent_bytes = self._wire.unsent_bytes()
         self._arm()
 
@@ -203,7 +198,7 @@ class Outbound:
             self._queue_bytes -= len(frame)
             self._write(frame)  # may pause us again before it returns
         if self._writable and not self.closed:
-            self._direct = True
+            self.ready = True
             self._wake()
             self._owner.writable_again()
 
