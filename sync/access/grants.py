@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from less_sync.auth import (
@@ -85,8 +85,7 @@ class Unread(Enum):
 Decision = Grant | Refused | Unread
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What was read about a space."""
 
     row: Space | None
@@ -244,8 +243,7 @@ class Access:
         raise RpcError(refused.code, refused.message or None)
 
 
-@dataclass(frozen=True, slots=True)
-class Readable:
+class Readable(NamedTuple):
     """A space that may be read."""
 
     grant: Grant

@@ -11,7 +11,7 @@ is published meanwhile is kept for it, then delivered or dropped. So no push fal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from less_sync.sync.protocol.codes import Close
@@ -47,8 +47,7 @@ class Hold:
     """Unix seconds; the earliest expiry of the chain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(NamedTuple):
     """A subscription that was allowed."""
 
     cursor: int

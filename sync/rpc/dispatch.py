@@ -214,7 +214,7 @@ class Refusal(NamedTuple):
     code: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each request, at a third of the cost
 class Prepared:
     """A request that waits for its turn: typed, so that what is kept is bounded by what its params allow."""
 
