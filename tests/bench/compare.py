@@ -34,7 +34,7 @@ SETTLE_S: Final = 0.05
 class Size(NamedTuple):
     """How much is done in one turn of each piece of work."""
 
-    turns: int = 9
+    turns: int = 25
     single_pushes: int = 100
     hundred_pushes: int = 25
     thousand_pushes: int = 8
