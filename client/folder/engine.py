@@ -136,6 +136,7 @@ class Engine:
             raise UsageProblem(
                 "your access to this shared space is for reading only", "`pull` and `watch` work"
             )
+        await self._fetch_keys()
         await in_thread(self._replica.rescan)
         await self._until_agreed(apply=False)
 
@@ -144,6 +145,7 @@ class Engine:
 
         Raises: as `push_once`.
         """
+        await self._fetch_keys()
         await in_thread(self._replica.rescan, tell=False)
         await self._pull(apply=True)
 
@@ -190,6 +192,14 @@ class Engine:
         for refused in result.errors:
             self._check_access(refused.error)
             raise RequestFailed(refused.error, "the server does not show the space")
+        if self._keys is not None:
+            for space in result.spaces:
+                await self._keys.fetch(self._client, space.key_generation)
+
+    async def _fetch_keys(self) -> None:
+        """Have the keys of a shared space before any of its records comes."""
+        if self._keys is not None:
+            await self._subscribe()
 
     async def _notice(self, timeout_s: float) -> Notice | None:
         with suppress(TimeoutError):
@@ -291,8 +301,8 @@ class Engine:
                     case PullBegin():
                         begin = event
                         self._epoch = max(1, event.key_generation)
-                        if self._keys is not None:
-                            await self._keys.fetch(self._client, self._epoch)
+                        if self._keys is not None and not self._keys.knows(self._epoch):
+                            break  # a new key came in between: it is fetched when nothing streams
                         if event.cursor < self._state.cursor:
                             await in_thread(self._replica.discard)
                             await in_thread(self._state.forget)
@@ -304,7 +314,10 @@ class Engine:
                             self._reporter.progress("pulling", reached, begin.cursor - max(since, 0))
                     case PullCommit():
                         await self._commit(event, count)
-        return True
+                        return True
+        if self._keys is not None:
+            await self._keys.fetch(self._client, self._epoch)
+        return False
 
     async def _commit(self, commit: PullCommit, count: PullCount) -> None:
         if count.undecryptable and not count.opened and self._state.is_new():

@@ -4,7 +4,8 @@ SyncClientError
 ├── ServerUnavailable      try again later: nothing is wrong with the request
 │   ├── ConnectFailed      no connection could be made
 │   ├── ConnectionLost     it broke while the call was under way: its fate is unknown
-│   └── RequestTimeout     no answer in time: its fate is unknown
+│   ├── RequestTimeout     no answer in time: its fate is unknown
+│   └── StreamOverrun      its chunks came faster than they were taken while another answer was waited for
 ├── TokenUnavailable       the token source gave none
 ├── TokenRefused           the server will not have this token; the client never reconnects with it
 ├── RequestFailed          an error response; `code` is an `ErrorCode` or one this version does not know
@@ -50,6 +51,16 @@ class RequestTimeout(ServerUnavailable):
 
     def __str__(self) -> str:
         return f"no answer to {self.method} within {self.timeout_s:g} s"
+
+
+class StreamOverrun(ServerUnavailable):
+    """A stream was cut off so that the answer to another request could be read.
+
+    Ask again from where it broke, as `SyncClient.pull` does by itself.
+    """
+
+    def __str__(self) -> str:
+        return "more came than could be kept while another answer was waited for"
 
 
 class TokenUnavailable(SyncClientError):

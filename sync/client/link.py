@@ -1,7 +1,9 @@
 """One connection of the client: handshake, requests by id, chunks, and what the server announces.
 
 A `Link` never reconnects; `sync.client` makes the next one. One task reads. It waits only for a consumer of
-chunks that is behind, which is how back-pressure reaches the server; announcements never make it wait.
+chunks that is behind, which is how back-pressure reaches the server; announcements never make it wait. While
+a call waits for its answer, which stands behind those chunks, it reads on and keeps more of them; and if even
+that is not enough, the stream breaks, never the call.
 """
 
 import asyncio
@@ -31,6 +33,7 @@ from less_sync.sync.client.errors import (
     NotThisProtocol,
     RequestFailed,
     RequestTimeout,
+    StreamOverrun,
     SyncClientError,
     TokenRefused,
 )
@@ -65,6 +68,9 @@ class ClientLimits:
     close_timeout_s: float = 5.0
     chunks_buffered: int = 64
     chunk_bytes_buffered: int = 8 * 1024 * 1024
+    chunks_buffered_for_others: int = 16_384
+    """While another request waits for its answer: more than connections keep on their way."""
+    chunk_bytes_buffered_for_others: int = 32 * 1024 * 1024
     notices_queued: int = 256
     notice_bytes_queued: int = 16 * 1024 * 1024
     backoff_first_s: float = 1.0
@@ -76,10 +82,15 @@ class ClientLimits:
 
 
 class _Chunks:
-    """Chunks of one request on their way from the reader to the consumer: bounded by count and bytes."""
+    """Chunks of one request on their way from the reader to the consumer: bounded by count and bytes.
 
-    def __init__(self, limits: ClientLimits) -> None:
+    Args:
+        hurried: whether the reader is waited for by others.
+    """
+
+    def __init__(self, limits: ClientLimits, hurried: Callable[[], bool]) -> None:
         self._limits = limits
+        self._hurried = hurried
         self._waiting: deque[tuple[Chunk | Response, int]] = deque()
         self._bytes = 0
         self._changed = asyncio.Event()
@@ -87,17 +98,37 @@ class _Chunks:
         self._abandoned = False
 
     async def put(self, frame: Chunk | Response, size_bytes: int) -> None:
-        """Add a frame, waiting while the buffer is full; at once when nobody wants it any more."""
+        """Add a frame, waiting while the buffer is full; at once when nobody wants it, or others wait.
+
+        Beyond the greater bounds that hold while others wait the stream is over, once what it has is taken.
+        """
+        limits = self._limits
         while (
-            len(self._waiting) >= self._limits.chunks_buffered
-            or (self._waiting and self._bytes + size_bytes > self._limits.chunk_bytes_buffered)
-        ) and not self._abandoned:
+            self._is_full(size_bytes, limits.chunks_buffered, limits.chunk_bytes_buffered)
+            and not self._abandoned
+            and not self._hurried()
+        ):
             self._changed.clear()
             await self._changed.wait()
-        if not self._abandoned:
-            self._waiting.append((frame, size_bytes))
-            self._bytes += size_bytes
-            self._changed.set()
+        if self._abandoned or self._error is not None:
+            return
+        if self._is_full(
+            size_bytes, limits.chunks_buffered_for_others, limits.chunk_bytes_buffered_for_others
+        ):
+            self.fail(StreamOverrun())
+            return
+        self._waiting.append((frame, size_bytes))
+        self._bytes += size_bytes
+        self._changed.set()
+
+    def _is_full(self, size_bytes: int, count_max: int, bytes_max: int) -> bool:
+        return len(self._waiting) >= count_max or (
+            bool(self._waiting) and self._bytes + size_bytes > bytes_max
+        )
+
+    def hurry(self) -> None:
+        """Others wait for the reader now."""
+        self._changed.set()
 
     async def get(self) -> Chunk | Response:
         """The next frame; the connection's error once everything before it was taken."""
@@ -139,6 +170,8 @@ class Link:
         self._streams: dict[str, _Chunks] = {}
         self._next_id = 0
         self._ended: SyncClientError | None = None
+        self._discarded_at = 0.0
+        """When a chunk came last that nobody wants any more: what was asked for later stands behind those."""
         self._reader = asyncio.create_task(self._read(), name="sync-client-reader")
 
     @property
@@ -156,6 +189,8 @@ class Link:
         request_id = self._new_id()
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._calls[request_id] = answer
+        for chunks in self._streams.values():
+            chunks.hurry()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._send(encode_request(request_id, method, params))
@@ -169,10 +204,11 @@ class Link:
     async def stream(self, method: str, params: Struct) -> AsyncGenerator[Chunk, None]:
         """Send a request that is answered in chunks and yield them; the count is checked at the end.
 
-        Raises: as `call`; RequestTimeout when no chunk comes for `chunk_idle_timeout_s`.
+        Raises: as `call`; RequestTimeout when no chunk comes for `chunk_idle_timeout_s`; StreamOverrun when
+        too many come while a call waits.
         """
         request_id = self._new_id()
-        chunks = self._streams[request_id] = _Chunks(self._limits)
+        chunks = self._streams[request_id] = _Chunks(self._limits, lambda: bool(self._calls))
         received = 0
         idle_s = self._limits.chunk_idle_timeout_s
         try:
@@ -182,6 +218,8 @@ class Link:
                     async with asyncio.timeout(idle_s):
                         frame = await chunks.get()
                 except TimeoutError:
+                    if asyncio.get_running_loop().time() - self._discarded_at < idle_s:
+                        continue
                     raise RequestTimeout(method, idle_s) from None
                 if isinstance(frame, Response):
                     break
@@ -269,6 +307,8 @@ class Link:
                 await self._streams[request_id].put(frame, len(message))
             case Response(id=request_id) if request_id in self._calls and not self._calls[request_id].done():
                 self._calls[request_id].set_result(frame)
+            case Chunk():
+                self._discarded_at = asyncio.get_running_loop().time()
             case _:
                 pass  # a keepalive, or an answer nobody waits for any more
 

@@ -136,6 +136,21 @@ async def test_who_joined_by_a_token_gets_the_key_of_an_administrator_who_never_
         assert (pulled.status, files(bobs)) == (0, {"c.txt": "c"}), pulled.err
 
 
+async def test_who_is_many_files_and_a_key_behind_catches_up(town: Town) -> None:
+    alice, bob = town.person("alice"), town.person("bob")
+    plans, bobs = alice.folder("plans"), town.parent / "bobs"
+    async with town.server():
+        await alice.run("space", "create", plans)
+        await alice.run("space", "invite", plans, "--to-user", "bob")
+        assert (await bob.run("space", "accept", bobs)).status == 0
+        for number in range(100):
+            (plans / f"{number}.txt").write_text(str(number))
+        assert (await alice.run("push", plans)).status == 0
+        assert (await alice.run("space", "rotate", plans)).status == 0
+        pulled = await bob.run("pull", bobs)
+        assert (pulled.status, files(bobs)) == (0, files(plans)), pulled.err
+
+
 async def test_sharing_commands_refuse_wrong_use_in_words(town: Town) -> None:
     alice, bob = town.person("alice"), town.person("bob")
     plans, bobs = alice.folder("plans"), town.parent / "bobs"

@@ -224,6 +224,89 @@ async def test_a_slow_consumer_of_a_pull_bounds_what_is_in_memory() -> None:
             assert sent < 40
 
 
+async def test_a_stream_whose_consumer_waits_for_another_answer_does_not_keep_it_away() -> None:
+    async def act(peer: Peer) -> None:
+        await peer.welcome()
+        request = await peer.request("pull")
+        begin = {"space": SPACE, "prev": 0, "cursor": 300, "key_generation": 1}
+        await peer.chunk(request, "pull.begin", begin)
+        push = await peer.request("push")
+        for number in range(300):
+            await peer.chunk(request, "pull.record", record(number + 1, str(number)))
+        await peer.answer(push, {"ok": True})
+        await peer.chunk(request, "pull.commit", {"space": SPACE, "prev": 0, "cursor": 300, "count": 300})
+        await peer.answer(request, {"_chunks": 302})
+        await hold(peer)
+
+    limits = ClientLimits(chunks_buffered=4, close_timeout_s=0.2)
+    async with scripted(act) as server, client_of(server.url, limits=limits) as client:
+        cursors: list[int] = []
+        async with aclosing(client.pull(SPACE, 0)) as events:
+            async for event in events:
+                if isinstance(event, PullRecord):
+                    cursors.append(event.cursor)
+                elif not cursors:
+                    assert (await client.push(SPACE, [])).ok
+        assert cursors == list(range(1, 301))
+
+
+async def test_a_pull_waits_behind_the_chunks_of_one_that_was_left() -> None:
+    async def act(peer: Peer) -> None:
+        await peer.welcome()
+        left = await peer.request("pull")
+        begin = {"space": SPACE, "prev": 0, "cursor": 9, "key_generation": 1}
+        await peer.chunk(left, "pull.begin", begin)
+        request = await peer.request("pull")
+        for number in range(20):  # longer than the deadline of a silent stream
+            await asyncio.sleep(0.05)
+            await peer.chunk(left, "pull.record", record(number + 1, str(number)))
+        await peer.chunk(request, "pull.begin", begin)
+        await peer.chunk(request, "pull.commit", {"space": SPACE, "prev": 0, "cursor": 9, "count": 0})
+        await peer.answer(request, {"_chunks": 2})
+        await hold(peer)
+
+    limits = ClientLimits(chunk_idle_timeout_s=0.4, pull_resumptions=0, close_timeout_s=0.2)
+    async with scripted(act) as server, client_of(server.url, limits=limits) as client:
+        async with aclosing(client.pull(SPACE, 0)) as events:
+            await anext(events)
+        assert len(await collect(client.pull(SPACE, 0))) == 2
+
+
+async def test_a_stream_that_outgrows_the_wait_for_another_answer_breaks_and_is_resumed() -> None:
+    async def flood(peer: Peer) -> None:
+        await peer.welcome()
+        request = await peer.request("pull")
+        begin = {"space": SPACE, "prev": 0, "cursor": 300, "key_generation": 1}
+        await peer.chunk(request, "pull.begin", begin)
+        push = await peer.request("push")
+        for number in range(300):
+            await peer.chunk(request, "pull.record", record(number + 1, str(number)))
+        await peer.answer(push, {"ok": True})
+        commit = {"space": SPACE, "prev": 0, "cursor": 300, "count": 300}
+        await peer.chunk(request, "pull.commit", commit)
+        await peer.answer(request, {"_chunks": 302})
+        again = await peer.request("pull")
+        (asked,) = decode_params(PullParams, again.params).spaces
+        await peer.chunk(again, "pull.begin", begin)
+        for number in range(asked.since, 300):
+            await peer.chunk(again, "pull.record", record(number + 1, str(number)))
+        await peer.chunk(again, "pull.commit", commit | {"count": 300 - asked.since})
+        await peer.answer(again, {"_chunks": 302 - asked.since})
+        await hold(peer)
+
+    limits = ClientLimits(chunks_buffered=4, chunks_buffered_for_others=100, close_timeout_s=0.2)
+    async with scripted(flood) as server, client_of(server.url, limits=limits) as client:
+        cursors: list[int] = []
+        async with aclosing(client.pull(SPACE, 0)) as events:
+            async for event in events:
+                if isinstance(event, PullRecord):
+                    cursors.append(event.cursor)
+                elif not cursors:
+                    assert (await client.push(SPACE, [])).ok
+        assert cursors == list(range(1, 301))
+        assert server.connections == 1
+
+
 async def test_a_reconnect_waits_longer_each_time_and_starts_anew_after_an_authenticated_answer() -> None:
     async def refuse_after_auth(peer: Peer) -> None:
         await peer.token()
