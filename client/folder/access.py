@@ -23,6 +23,7 @@ _ROUTE: Final = "/api/v1/ws"
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _TOKEN_BYTES_MAX: Final = 64 * 1024
 _COMMAND_TIMEOUT_S: Final = 30.0
+_DRAIN_TIMEOUT_S: Final = 1.0
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -127,9 +128,12 @@ def _from_file(path: Path) -> Callable[[], Awaitable[str]]:
     async def source() -> str:
         try:
             with path.open("rb") as file:
-                token = file.read(_TOKEN_BYTES_MAX).decode("ascii", errors="replace").strip()
+                content = file.read(_TOKEN_BYTES_MAX + 1)
         except OSError as error:
             raise TokenUnavailable(f"cannot read the token file {path}: {error.strerror}") from error
+        if len(content) > _TOKEN_BYTES_MAX:
+            raise TokenUnavailable(f"the token file {path} has more than {_TOKEN_BYTES_MAX} bytes")
+        token = content.decode("ascii", errors="replace").strip()
         if not token:
             raise TokenUnavailable(f"the token file {path} is empty")
         return token
@@ -153,10 +157,17 @@ def _from_command(command: str) -> Callable[[], Awaitable[str]]:
             )
         except OSError as error:
             raise TokenUnavailable(f"cannot run the token command {words[0]}: {error.strerror}") from error
+        stdout = process.stdout
+        assert stdout is not None
         try:
             async with asyncio.timeout(_COMMAND_TIMEOUT_S):
-                assert process.stdout is not None
-                output = await process.stdout.read(_TOKEN_BYTES_MAX)
+                output = bytearray()
+                while piece := await stdout.read(_TOKEN_BYTES_MAX):
+                    output += piece
+                    if len(output) > _TOKEN_BYTES_MAX:
+                        raise TokenUnavailable(
+                            f"the token command printed more than {_TOKEN_BYTES_MAX} bytes"
+                        )
                 status = await process.wait()
         except TimeoutError:
             raise TokenUnavailable(f"the token command took over {_COMMAND_TIMEOUT_S:g} s") from None
@@ -165,6 +176,10 @@ def _from_command(command: str) -> Callable[[], Awaitable[str]]:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+                with suppress(TimeoutError):  # a pipe that is not read to its end is never closed
+                    async with asyncio.timeout(_DRAIN_TIMEOUT_S):
+                        while await stdout.read(_TOKEN_BYTES_MAX):
+                            pass
         token = output.decode("ascii", errors="replace").strip()
         if status != 0 or not token:
             raise TokenUnavailable(

@@ -19,6 +19,7 @@ from less_sync.sync.client.errors import (
     ServerUnavailable,
     SyncClientError,
     TokenRefused,
+    TokenUnavailable,
 )
 from less_sync.sync.client.link import ClientLimits, Link, open_link
 from less_sync.sync.client.notices import (
@@ -104,8 +105,8 @@ class SyncClient(SharingCalls):
 
     Args:
         url: `ws://` or `wss://` address of the WebSocket route.
-        token_source: asked at every connect.
-        on_connection: told of every connect and loss.
+        token_source: asked at every connect. Whatever it raises is a `TokenUnavailable`.
+        on_connection: told of every connect and loss. What it raises goes to the loop's exception handler.
         sleep, uniform: how to wait and a number in [0, 1) for the jitter; replaced by tests.
     """
 
@@ -140,7 +141,7 @@ class SyncClient(SharingCalls):
             ConnectFailed, ConnectionLost, RequestTimeout, TokenUnavailable, TokenRefused, NotThisProtocol.
         """
         self._link = await self._connect()
-        self._on_connection(ConnectionChange(connected=True))
+        self._tell(ConnectionChange(connected=True))
         self._keeper = asyncio.create_task(self._keep(self._link), name="sync-client-keeper")
         return self
 
@@ -191,7 +192,7 @@ class SyncClient(SharingCalls):
 
     async def refresh(self, token: str | None = None) -> TokenRefreshResult:
         """Give the server a fresh token for this connection (docs/protocol.md 7.1). A refusal is a value."""
-        fresh = token if token is not None else await self._token_source()
+        fresh = token if token is not None else await self._token()
         return await self._call("token.refresh", TokenRefreshParams(fresh), TokenRefreshResult)
 
     async def pull(self, space: str, since: int, *, ucan: str = "") -> AsyncGenerator[PullEvent, None]:
@@ -287,7 +288,16 @@ class SyncClient(SharingCalls):
         return self._link
 
     async def _keep(self, link: Link) -> None:
-        """Own the connection until the end: wait for its loss, wait, make the next."""
+        """Own the connection until the end: whoever waits for something is told of it."""
+        try:
+            await self._keep_connected(link)
+        except Exception as error:
+            failed = SyncClientError(f"the client failed: {type(error).__name__}")
+            failed.__cause__ = error
+            self._finish(failed)
+
+    async def _keep_connected(self, link: Link) -> None:
+        """Wait for the loss of the connection, wait, make the next."""
         while True:
             opened_at = asyncio.get_running_loop().time()
             error = await link.wait_ended()
@@ -305,7 +315,7 @@ class SyncClient(SharingCalls):
                 return
             link = self._link = next_link
             self._changed.set()
-            self._on_connection(ConnectionChange(connected=True))
+            self._tell(ConnectionChange(connected=True))
             self._notices.resync("reconnected")
 
     async def _reconnect(self, error: SyncClientError, *, at_once: bool) -> Link | None:
@@ -313,7 +323,7 @@ class SyncClient(SharingCalls):
         while True:
             self._last_trouble = str(error)
             wait_s = 0.0 if at_once and attempt == 0 else self._backoff_s(attempt)
-            self._on_connection(ConnectionChange(False, str(error), wait_s))
+            self._tell(ConnectionChange(False, str(error), wait_s))
             await self._sleep(wait_s)
             attempt += 1
             try:
@@ -331,7 +341,7 @@ class SyncClient(SharingCalls):
 
     async def _connect(self) -> Link:
         """Connect, authenticate, subscribe again. Only an answer proves that the token was taken."""
-        token = await self._token_source()
+        token = await self._token()
         link = await open_link(self._url, token, limits=self._limits, on_notification=self._notices.receive)
         timeout_s = self._limits.request_timeout_s
         spaces = list(self._subscribed.values())
@@ -346,6 +356,24 @@ class SyncClient(SharingCalls):
             await link.close()
             raise
         return link
+
+    async def _token(self) -> str:
+        """Ask the source. What it raises is the answer to this one attempt, whatever it is."""
+        try:
+            return await self._token_source()
+        except SyncClientError:
+            raise
+        except Exception as error:
+            # Its text may quote the token.
+            raise TokenUnavailable(f"the token source failed: {type(error).__name__}") from error
+
+    def _tell(self, change: ConnectionChange) -> None:
+        try:
+            self._on_connection(change)
+        except Exception as error:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "on_connection raised", "exception": error}
+            )
 
     def _finish(self, error: SyncClientError) -> None:
         if self._end is None:

@@ -71,6 +71,21 @@ async def test_a_token_command_is_run_each_time_without_a_shell(tmp_path: Path) 
             tokens_from(TokenOptions(command=command))
 
 
+async def test_a_token_command_may_print_in_pieces_but_not_for_ever() -> None:
+    pieces = "import time; [print(c, end='', flush=True) or time.sleep(0.05) for c in ('ab', 'cd', 'ef')]"
+    assert await tokens_from(TokenOptions(command=f'{sys.executable} -c "{pieces}"')).source() == "abcdef"
+    endless = "while True: print('x' * 1000)"
+    with pytest.raises(TokenUnavailable, match="printed more than 65536 bytes"):
+        await tokens_from(TokenOptions(command=f'{sys.executable} -c "{endless}"')).source()
+
+
+async def test_a_token_file_that_is_none_is_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(b"x" * 65_537)
+    with pytest.raises(TokenUnavailable, match="more than 65536 bytes"):
+        await tokens_from(TokenOptions(file=path)).source()
+
+
 async def test_without_a_token_the_dev_issuer_mints_one_if_it_exists(tmp_path: Path) -> None:
     with pytest.raises(UsageProblem, match="no token"):
         tokens_from(TokenOptions(user="alice", data_dir=tmp_path, issuer=DevPeople.found_in(tmp_path)))
