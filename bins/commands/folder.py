@@ -23,7 +23,19 @@ DATA_DIR: Final = Path("data")
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder.", show_default=False)]
 Server = Annotated[
     str | None,
-    typer.Option(envvar="LESS_SYNC_SERVER", metavar="URL", help="The server; default 127.0.0.1:5379."),
+    typer.Option(
+        envvar="LESS_SYNC_SERVER",
+        metavar="URL",
+        help="The server; default 127.0.0.1:5379. A host alone is https, port 443.",
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        envvar="LESS_SYNC_INSECURE",
+        help="Send the token unencrypted to a server on another machine.",
+    ),
 ]
 Token = Annotated[
     str | None,
@@ -73,6 +85,7 @@ def push(
     folder: Folder,
     *,
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -86,13 +99,14 @@ def push(
     Files here are left alone. A file that changed on the server too is named and left for `pull`.
     """
     tokens = (token, token_file, token_command, user, data_dir)
-    run_verb("push", folder, server, tokens, key_file, json=json)
+    run_verb("push", folder, (server, insecure), tokens, key_file, json=json)
 
 
 def pull(
     folder: Folder,
     *,
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -107,13 +121,14 @@ def pull(
     from here as `name (conflict DATE TIME).ext`.
     """
     tokens = (token, token_file, token_command, user, data_dir)
-    run_verb("pull", folder, server, tokens, key_file, json=json)
+    run_verb("pull", folder, (server, insecure), tokens, key_file, json=json)
 
 
 def watch(
     folder: Folder,
     *,
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -133,7 +148,7 @@ def watch(
 
     tokens = (token, token_file, token_command, user, data_dir)
     times = WatchTimes(scan_interval_s=interval)
-    run_verb("watch", folder, server, tokens, key_file, json=json, times=times)
+    run_verb("watch", folder, (server, insecure), tokens, key_file, json=json, times=times)
 
 
 def key_export(
@@ -221,7 +236,7 @@ def token_options(
 def run_verb(
     verb: str,
     folder: Path,
-    server: str | None,
+    server: tuple[str | None, bool],
     tokens: tuple[str | None, Path | None, str | None, str | None, Path],
     key_file: Path | None,
     *,
@@ -230,7 +245,7 @@ def run_verb(
 ) -> NoReturn:
     """Run `push`, `pull` or `watch` and exit with its code."""
     from less_sync.bins.settings.config import environment
-    from less_sync.client.folder.access import DEFAULT_SERVER
+    from less_sync.client.folder.access import DEFAULT_SERVER, ServerOption
     from less_sync.client.folder.engine import WatchTimes
     from less_sync.client.folder.keyfile import default_key_path
     from less_sync.client.folder.report import JsonReporter, TextReporter
@@ -239,7 +254,7 @@ def run_verb(
     job = Job(
         verb=Verb(verb),
         folder=folder,
-        server=server or DEFAULT_SERVER,
+        server=ServerOption(server[0] or DEFAULT_SERVER, server[1]),
         tokens=token_options(*tokens),
         key_file=key_file or default_key_path(),
         did_key_file=Path(did) if (did := environment().get("LESS_SYNC_DID_KEY_FILE")) else None,

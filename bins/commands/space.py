@@ -13,6 +13,7 @@ from less_sync.bins.commands.folder import (
     DATA_DIR,
     EXIT_CODES,
     DataDir,
+    Insecure,
     Json,
     KeyFile,
     Server,
@@ -62,6 +63,7 @@ def create(
     folder: SharedFolder = HERE,
     *,
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -78,7 +80,7 @@ def create(
     from less_sync.client.folder.keyfile import default_key_path
     from less_sync.client.sharing import spaces
 
-    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
     keys_dir = (key_file or default_key_path()).parent
 
     async def work(output: "Output") -> None:
@@ -107,7 +109,7 @@ def invite_token(
     from less_sync.auth import Permission
     from less_sync.client.sharing import spaces
 
-    options = options_of(None, (None, None, None, user, data_dir), did_key_file)
+    options = options_of((None, False), (None, None, None, user, data_dir), did_key_file)
     expires_at = int(time.time()) + seconds(expires)
     invitee = spaces.Invitee(to, Permission[permission.name], expires_at)
 
@@ -125,6 +127,7 @@ def join(
     ],
     *,
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -141,14 +144,14 @@ def join(
     from less_sync.client.sharing import spaces
 
     tokens = (token, token_file, token_command, user, data_dir)
-    options = options_of(server, tokens, did_key_file)
+    options = options_of((server, insecure), tokens, did_key_file)
     text = text_of(bundle)
 
     async def work(output: "Output") -> None:
         await spaces.join(options, folder, text, output)
 
     run(work, as_json=json, goes_on=True)
-    run_verb("pull", folder, server, tokens, None, json=json)
+    run_verb("pull", folder, (server, insecure), tokens, None, json=json)
 
 
 def revoke(
@@ -162,6 +165,7 @@ def revoke(
         str | None, typer.Option(metavar="DID", help="All tokens made for this DID from this folder.")
     ] = None,
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -179,7 +183,7 @@ def revoke(
 
     if sum(one is not None for one in (cid, bundle, to)) != 1:
         raise typer.BadParameter("give one of --cid, --bundle and --to")
-    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
     what = spaces.Revocation(cid, None if bundle is None else text_of(bundle), to)
 
     async def work(output: "Output") -> None:

@@ -10,6 +10,7 @@ from less_sync.bins.commands.folder import (
     DATA_DIR,
     EXIT_CODES,
     DataDir,
+    Insecure,
     Json,
     Server,
     Token,
@@ -42,6 +43,7 @@ def members(
     folder: SharedFolder = HERE,
     *,
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -53,7 +55,7 @@ def members(
     """List who is in the folder's space, by its membership log."""
     from less_sync.client.sharing import people
 
-    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
 
     async def work(output: "Output") -> None:
         await people.members(options, folder, output)
@@ -76,6 +78,7 @@ def invite(
     permission: Annotated[PermissionName, typer.Option(help="What they may do.")] = PermissionName.WRITE,
     expires: Annotated[str, typer.Option(metavar="TIME", help="How long: 90m, 24h, 90d.")] = "90d",
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -95,7 +98,7 @@ def invite(
     named = to is not None and mailbox is not None and to_user is None
     if not named and (to_user is None or to is not None or mailbox is not None):
         raise typer.BadParameter("give --to and --mailbox, or --to-user")
-    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
     expires_at = int(time.time()) + seconds(expires)
 
     async def work(output: "Output") -> None:
@@ -115,6 +118,7 @@ def accept(
         str | None, typer.Option("--id", metavar="ID", help="Which invitation, if several spaces wait.")
     ] = None,
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -127,7 +131,7 @@ def accept(
     from less_sync.client.sharing import people
 
     tokens = (token, token_file, token_command, user, data_dir)
-    options = options_of(server, tokens, did_key_file)
+    options = options_of((server, insecure), tokens, did_key_file)
 
     async def work(output: "Output") -> None:
         if folder is None:
@@ -137,7 +141,7 @@ def accept(
 
     run(work, as_json=json, goes_on=folder is not None)
     if folder is not None:
-        run_verb("pull", folder, server, tokens, None, json=json)
+        run_verb("pull", folder, (server, insecure), tokens, None, json=json)
 
 
 def rotate(
@@ -147,6 +151,7 @@ def rotate(
         list[str] | None, typer.Option(metavar="DID", help="Revoke all tokens of this member first.")
     ] = None,
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -161,7 +166,7 @@ def rotate(
     """
     from less_sync.client.sharing.rotation import rotate_folder
 
-    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
 
     async def work(output: "Output") -> None:
         await rotate_folder(options, folder, remove or (), output)
@@ -177,6 +182,7 @@ def presence(
         bool, typer.Option("--once", help="Tell who is there and end, without being there.")
     ] = False,
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -188,7 +194,7 @@ def presence(
     """Be present in the folder's space, and tell who else is and what they `send`, until Ctrl-C."""
     from less_sync.client.sharing import presence as room
 
-    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
 
     async def work(output: "Output") -> None:
         await room.presence(options, folder, say, output, once=once)
@@ -201,6 +207,7 @@ def send(
     folder: SharedFolder = HERE,
     *,
     server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
@@ -212,7 +219,7 @@ def send(
     """Send a text to whoever is in `presence` now. It is stored nowhere."""
     from less_sync.client.sharing import presence as room
 
-    options = options_of(server, (token, token_file, token_command, user, data_dir), did_key_file)
+    options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
 
     async def work(output: "Output") -> None:
         await room.send(options, folder, text, output)

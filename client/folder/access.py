@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
@@ -24,7 +25,7 @@ _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _TOKEN_BYTES_MAX: Final = 64 * 1024
 _COMMAND_TIMEOUT_S: Final = 30.0
 _DRAIN_TIMEOUT_S: Final = 1.0
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_DEV_PORT: Final = 5379
 
 
 class LocalIssuer(Protocol):
@@ -66,30 +67,59 @@ class Tokens:
     renewable: bool
 
 
-def server_url(text: str) -> str:
-    """The WebSocket address of a server named by host and port, base URL or full URL, ws(s) or http(s).
+class ServerOption(NamedTuple):
+    """The server as the command line names it, and whether a token may go there unencrypted."""
+
+    text: str = DEFAULT_SERVER
+    insecure: bool = False
+
+
+def server_url(option: ServerOption) -> str:
+    """The WebSocket address of a server named by host and port, base URL or full URL, of ws(s) or http(s).
+
+    Without a scheme it is `ws` and port 5379 on this machine, and `wss` and port 443 on all others.
 
     Raises:
-        UsageProblem: no such address.
+        UsageProblem: no such address, or one to which the token would travel unencrypted.
     """
-    parts = urlsplit(text if "://" in text else f"ws://{text}")
-    scheme = _SCHEMES.get(parts.scheme)
+    text = option.text
+    named = "://" in text
+    parts = urlsplit(text if named else f"wss://{text}")
+    scheme, netloc = _SCHEMES.get(parts.scheme), parts.netloc
     try:
         valid = scheme is not None and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         valid = False
-    if not valid or scheme is None or "@" in parts.netloc:
+    if not valid or scheme is None or "@" in netloc:
         raise UsageProblem(f"not a server's address: {text}", "for example https://sync.example.org")
+    if not named and _is_here(parts.hostname):
+        scheme = "ws"
+        if parts.port is None:
+            netloc = f"{netloc.removesuffix(':')}:{_DEV_PORT}"
     path = parts.path.rstrip("/")
     if not path.endswith("/ws"):
         path += "/ws" if path.endswith("/api/v1") else _ROUTE
-    return urlunsplit((scheme, parts.netloc, path, "", ""))
+    url = urlunsplit((scheme, netloc, path, "", ""))
+    if is_exposed(url) and not option.insecure:
+        raise UsageProblem(
+            f"{text} is not encrypted: anybody on the way could take the token",
+            "say https://, or --insecure if the way there is safe",
+        )
+    return url
 
 
 def is_exposed(url: str) -> bool:
     """Whether a token sent there travels unencrypted through a network."""
     parts = urlsplit(url)
-    return parts.scheme == "ws" and parts.hostname not in _LOOPBACK
+    return parts.scheme == "ws" and not _is_here(parts.hostname)
+
+
+def _is_here(host: str | None) -> bool:
+    """Whether a host is this machine by its name alone; no name is looked up."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 def tokens_from(options: TokenOptions) -> Tokens:

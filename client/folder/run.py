@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from less_sync.client.folder.access import (
+    ServerOption,
     TokenOptions,
     Tokens,
     is_exposed,
@@ -60,7 +61,7 @@ class Job:
 
     verb: Verb
     folder: Path
-    server: str
+    server: ServerOption
     tokens: TokenOptions
     key_file: Path
     did_key_file: Path | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from less_sync.client.folder.access import TokenOptions, server_url, token_claim, tokens_from
+from less_sync.client.folder.access import ServerOption, TokenOptions, server_url, token_claim, tokens_from
 from less_sync.client.folder.errors import AccessLost, FolderError, TokenProblem, UsageProblem
 from less_sync.client.folder.run import INTERRUPTED, as_folder_error, until_signal
 from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace, grant_of
@@ -22,7 +22,7 @@ from less_sync.sync.protocol.codes import ErrorCode
 class Options:
     """Where the server is and who we are, as the command line says."""
 
-    server: str
+    server: ServerOption
     tokens: TokenOptions
     did_key_file: Path | None
 

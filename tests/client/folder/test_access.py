@@ -8,7 +8,14 @@ from uuid import UUID
 import pytest
 
 from less_sync.bins.dev import DevIssuer, DevPeople, dev_personal_space_id
-from less_sync.client.folder.access import TokenOptions, is_exposed, personal_space, server_url, tokens_from
+from less_sync.client.folder.access import (
+    ServerOption,
+    TokenOptions,
+    is_exposed,
+    personal_space,
+    server_url,
+    tokens_from,
+)
 from less_sync.client.folder.errors import TokenProblem, UsageProblem
 from less_sync.sync.client import TokenUnavailable
 
@@ -17,8 +24,13 @@ from less_sync.sync.client import TokenUnavailable
     ("text", "url"),
     [
         ("127.0.0.1:5379", "ws://127.0.0.1:5379/api/v1/ws"),
-        ("localhost", "ws://localhost/api/v1/ws"),
-        ("http://h:1/", "ws://h:1/api/v1/ws"),
+        ("127.8.8.8:1", "ws://127.8.8.8:1/api/v1/ws"),
+        ("localhost", "ws://localhost:5379/api/v1/ws"),
+        ("[::1]", "ws://[::1]:5379/api/v1/ws"),
+        ("http://localhost/", "ws://localhost/api/v1/ws"),
+        ("https://localhost:1", "wss://localhost:1/api/v1/ws"),
+        ("sync.example.org", "wss://sync.example.org/api/v1/ws"),
+        ("sync.example.org:8443/x", "wss://sync.example.org:8443/x/api/v1/ws"),
         ("https://h", "wss://h/api/v1/ws"),
         ("https://h/api/v1", "wss://h/api/v1/ws"),
         ("wss://h/api/v1/ws", "wss://h/api/v1/ws"),
@@ -27,7 +39,16 @@ from less_sync.sync.client import TokenUnavailable
     ],
 )
 def test_a_server_is_named_in_many_ways(text: str, url: str) -> None:
-    assert server_url(text) == url
+    assert server_url(ServerOption(text)) == url
+
+
+@pytest.mark.parametrize("text", ["http://h:1/", "ws://localhost.example", "ws://10.0.0.1:5379"])
+def test_a_token_leaves_this_machine_unencrypted_only_for_who_insists(text: str) -> None:
+    with pytest.raises(UsageProblem, match="is not encrypted") as refused:
+        server_url(ServerOption(text))
+    assert refused.value.hint is not None
+    assert "--insecure" in refused.value.hint
+    assert server_url(ServerOption(text, insecure=True)).startswith("ws://")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +56,7 @@ def test_a_server_is_named_in_many_ways(text: str, url: str) -> None:
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(UsageProblem):
-        server_url(text)
+        server_url(ServerOption(text, insecure=True))
 
 
 def test_only_plain_connections_through_a_network_are_exposed() -> None:

@@ -28,7 +28,6 @@ from less_sync.sync.client import (
     SubscribeSpace,
     SubscriptionLost,
     SyncClient,
-    SyncClientError,
     SyncNotice,
     TokenRefused,
     TokenUnavailable,
@@ -416,84 +415,6 @@ async def test_after_a_reconnect_spaces_are_subscribed_again_and_refused_ones_re
         await client.subscribe([SubscribeSpace(id=space, since=0) for space in ("kept", "gone")])
         assert await client.next_notice() == ResyncNeeded("reconnected")
         assert await client.next_notice() == SubscriptionLost("gone", "forbidden")
-
-
-async def test_a_token_source_that_breaks_is_asked_again_and_ends_nothing() -> None:
-    asked = 0
-
-    async def source() -> str:
-        nonlocal asked
-        asked += 1
-        if asked in (2, 3):
-            raise KeyError("secret")
-        return "t"
-
-    async def once(peer: Peer) -> None:
-        await peer.welcome()
-        await peer.connection.close(1001, "server shutting down")
-
-    async def stay(peer: Peer) -> None:
-        await peer.welcome()
-        await hold(peer)
-
-    changes: list[ConnectionChange] = []
-    async with scripted(once, stay) as server:
-        client = SyncClient(
-            server.url, source, on_connection=changes.append, sleep=Waits(), uniform=lambda: 0.0
-        )
-        async with client:
-            assert isinstance(await asyncio.wait_for(client.next_notice(), 20), ResyncNeeded)
-    assert asked == 4
-    reasons = [change.reason for change in changes if not change.connected]
-    assert reasons[1:] == ["the token source failed: KeyError"] * 2
-
-
-async def test_a_token_source_that_breaks_at_once_is_told_to_the_caller() -> None:
-    async def source() -> str:
-        raise ZeroDivisionError
-
-    with pytest.raises(TokenUnavailable, match="the token source failed: ZeroDivisionError"):
-        async with SyncClient("ws://127.0.0.1:9/", source):
-            pass
-
-
-async def test_a_callback_that_breaks_is_reported_and_ends_nothing() -> None:
-    async def once(peer: Peer) -> None:
-        await peer.welcome()
-        await peer.connection.close(1001, "server shutting down")
-
-    async def stay(peer: Peer) -> None:
-        await peer.welcome()
-        await hold(peer)
-
-    def broken(change: ConnectionChange) -> None:
-        raise RuntimeError("in the application")
-
-    reported: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(
-        lambda loop, context: reported.append(context["exception"])
-    )
-    async with scripted(once, stay) as server:
-        client = SyncClient(server.url, token, on_connection=broken, sleep=Waits(), uniform=lambda: 0.0)
-        async with client:
-            assert isinstance(await asyncio.wait_for(client.next_notice(), 20), ResyncNeeded)
-    assert [str(one) for one in reported] == ["in the application"] * 3
-
-
-async def test_a_keeper_that_breaks_ends_the_client_and_who_waits_for_notices_hears_of_it() -> None:
-    async def once(peer: Peer) -> None:
-        await peer.welcome()
-        await peer.connection.close(1001, "server shutting down")
-
-    async def broken(seconds: float) -> None:
-        raise RuntimeError("cannot sleep")
-
-    async with (
-        scripted(once) as server,
-        SyncClient(server.url, token, limits=QUICK, sleep=broken, uniform=lambda: 0.0) as client,
-    ):
-        with pytest.raises(SyncClientError, match="the client failed: RuntimeError"):
-            await asyncio.wait_for(client.next_notice(), 20)
 
 
 async def test_the_token_source_is_asked_at_every_connect() -> None:
