@@ -245,7 +245,7 @@ def run_verb(
 ) -> NoReturn:
     """Run `push`, `pull` or `watch` and exit with its code."""
     from less_sync.bins.settings.config import environment
-    from less_sync.client.folder.access import DEFAULT_SERVER, ServerOption
+    from less_sync.client.folder.access import ServerOption
     from less_sync.client.folder.engine import WatchTimes
     from less_sync.client.folder.keyfile import default_key_path
     from less_sync.client.folder.report import JsonReporter, TextReporter
@@ -254,7 +254,7 @@ def run_verb(
     job = Job(
         verb=Verb(verb),
         folder=folder,
-        server=ServerOption(server[0] or DEFAULT_SERVER, server[1]),
+        server=ServerOption(*server),
         tokens=token_options(*tokens),
         key_file=key_file or default_key_path(),
         did_key_file=Path(did) if (did := environment().get("LESS_SYNC_DID_KEY_FILE")) else None,

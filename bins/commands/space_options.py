@@ -44,10 +44,10 @@ def options_of(
 ) -> "Options":
     """What the options of a command say together with the environment."""
     from less_sync.bins.commands.folder import token_options
-    from less_sync.client.folder.access import DEFAULT_SERVER, ServerOption
+    from less_sync.client.folder.access import ServerOption
     from less_sync.client.sharing.session import Options
 
-    return Options(ServerOption(server[0] or DEFAULT_SERVER, server[1]), token_options(*tokens), did_key_file)
+    return Options(ServerOption(*server), token_options(*tokens), did_key_file)
 
 
 def run(work: "Work", *, as_json: bool, goes_on: bool = False, until_stopped: bool = False) -> None:

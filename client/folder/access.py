@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -17,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from less_sync.auth import AuthError, b64url_decode, parse_uuid
 from less_sync.client.folder.errors import TokenProblem, UsageProblem
 from less_sync.client.kept_key import KeyFileError
-from less_sync.sync.client import TokenUnavailable
+from less_sync.sync.client import TokenUnavailable, is_this_machine
 
-DEFAULT_SERVER: Final = "ws://127.0.0.1:5379/api/v1/ws"
+_DEFAULT_SERVER: Final = "127.0.0.1"
 _ROUTE: Final = "/api/v1/ws"
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _TOKEN_BYTES_MAX: Final = 64 * 1024
@@ -68,9 +67,12 @@ class Tokens:
 
 
 class ServerOption(NamedTuple):
-    """The server as the command line names it, and whether a token may go there unencrypted."""
+    """The server as the command line names it, None for the one on this machine.
 
-    text: str = DEFAULT_SERVER
+    `insecure`: whether a token may go there unencrypted.
+    """
+
+    text: str | None = None
     insecure: bool = False
 
 
@@ -82,7 +84,7 @@ def server_url(option: ServerOption) -> str:
     Raises:
         UsageProblem: no such address, or one to which the token would travel unencrypted.
     """
-    text = option.text
+    text = option.text or _DEFAULT_SERVER
     named = "://" in text
     parts = urlsplit(text if named else f"wss://{text}")
     scheme, netloc = _SCHEMES.get(parts.scheme), parts.netloc
@@ -92,7 +94,7 @@ def server_url(option: ServerOption) -> str:
         valid = False
     if not valid or scheme is None or "@" in netloc:
         raise UsageProblem(f"not a server's address: {text}", "for example https://sync.example.org")
-    if not named and _is_here(parts.hostname):
+    if not named and is_this_machine(parts.hostname):
         scheme = "ws"
         if parts.port is None:
             netloc = f"{netloc.removesuffix(':')}:{_DEV_PORT}"
@@ -111,15 +113,7 @@ def server_url(option: ServerOption) -> str:
 def is_exposed(url: str) -> bool:
     """Whether a token sent there travels unencrypted through a network."""
     parts = urlsplit(url)
-    return parts.scheme == "ws" and not _is_here(parts.hostname)
-
-
-def _is_here(host: str | None) -> bool:
-    """Whether a host is this machine by its name alone; no name is looked up."""
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False
+    return parts.scheme == "ws" and not is_this_machine(parts.hostname)
 
 
 def tokens_from(options: TokenOptions) -> Tokens:
@@ -206,10 +200,10 @@ def _from_command(command: str) -> Callable[[], Awaitable[str]]:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-                with suppress(TimeoutError):  # a pipe that is not read to its end is never closed
-                    async with asyncio.timeout(_DRAIN_TIMEOUT_S):
-                        while await stdout.read(_TOKEN_BYTES_MAX):
-                            pass
+            with suppress(TimeoutError):  # a pipe that is not read to its end is never closed
+                async with asyncio.timeout(_DRAIN_TIMEOUT_S):
+                    while await stdout.read(_TOKEN_BYTES_MAX):
+                        pass
         token = output.decode("ascii", errors="replace").strip()
         if status != 0 or not token:
             raise TokenUnavailable(

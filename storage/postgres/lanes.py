@@ -56,7 +56,10 @@ class PushLanes:
         """By the number of the space: a UUID hashes in Python, each time."""
         self._bounds = AuthorBounds(entries_max=entries_max, bytes_max=queue_bytes_max)
         self.congested = self._bounds.congested
-        """True while the author has more queued than he may: whoever reads from him should pause."""
+        """True while the author has more queued than he may: whoever reads from him should pause.
+
+        The bounds' own method, without a call in between: each push asks.
+        """
         self.uncongested = self._bounds.uncongested
         """Return once the author has at most half of that queued."""
         self._empty = asyncio.Event()

@@ -41,7 +41,7 @@ from less_sync.sync.client.errors import (
     TokenRefused,
     TokenUnavailable,
 )
-from less_sync.sync.client.link import ClientLimits
+from less_sync.sync.client.link import ClientLimits, is_this_machine
 from less_sync.sync.client.notices import (
     InvitationNotice,
     Notice,
@@ -105,5 +105,6 @@ __all__ = [
     "TokenRefused",
     "TokenSource",
     "TokenUnavailable",
+    "is_this_machine",
     "split_changes",
 ]

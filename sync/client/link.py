@@ -10,7 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from ipaddress import ip_address
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -49,8 +50,6 @@ from less_sync.sync.protocol.frames import (
     encode_request,
 )
 from less_sync.sync.protocol.messages import AuthParams, ChunkedResult, decode_params
-
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 R = TypeVar("R", bound=Struct)
 
@@ -170,7 +169,7 @@ class Link:
         self._streams: dict[str, _Chunks] = {}
         self._next_id = 0
         self._ended: SyncClientError | None = None
-        self._discarded_at = 0.0
+        self._discarded_at = float("-inf")
         """When a chunk came last that nobody wants any more: what was asked for later stands behind those."""
         self._reader = asyncio.create_task(self._read(), name="sync-client-reader")
 
@@ -313,6 +312,14 @@ class Link:
                 pass  # a keepalive, or an answer nobody waits for any more
 
 
+def is_this_machine(host: str | None) -> bool:
+    """Whether a host is this machine by its name alone; no name is looked up."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
 async def open_link(
     url: str,
     token: str,
@@ -327,13 +334,13 @@ async def open_link(
         NotThisProtocol: something else answers at `url`.
         ConnectionLost, TokenRefused, RequestTimeout: it ended at once.
     """
-    host = urlsplit(url).hostname or ""
+    host = urlsplit(url).hostname
     try:
         socket = await connect(
             url,
             subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
             compression=None,  # ciphertext does not compress
-            proxy=None if host in _LOOPBACK else True,
+            proxy=None if is_this_machine(host) else True,
             open_timeout=limits.open_timeout_s,
             ping_interval=limits.ping_interval_s,
             ping_timeout=limits.ping_timeout_s,

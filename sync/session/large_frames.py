@@ -10,6 +10,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
+_log = structlog.get_logger(__name__)
+
 LARGE_FRAME_BYTES: Final = 256 * 1024
 """Decoding a shorter frame takes a few milliseconds."""
 
@@ -59,4 +63,7 @@ class LargeFrames:
             del theirs[go_on]
             if theirs:
                 self._waiting[person] = theirs  # behind everybody else
-            go_on()
+            try:
+                go_on()
+            except Exception:  # one that is broken must not take the turns behind it along
+                _log.exception("a large frame failed")

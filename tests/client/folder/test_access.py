@@ -23,6 +23,7 @@ from less_sync.sync.client import TokenUnavailable
 @pytest.mark.parametrize(
     ("text", "url"),
     [
+        (None, "ws://127.0.0.1:5379/api/v1/ws"),
         ("127.0.0.1:5379", "ws://127.0.0.1:5379/api/v1/ws"),
         ("127.8.8.8:1", "ws://127.8.8.8:1/api/v1/ws"),
         ("localhost", "ws://localhost:5379/api/v1/ws"),
@@ -38,7 +39,7 @@ from less_sync.sync.client import TokenUnavailable
         ("ws://[::1]:5379?x=1#y", "ws://[::1]:5379/api/v1/ws"),
     ],
 )
-def test_a_server_is_named_in_many_ways(text: str, url: str) -> None:
+def test_a_server_is_named_in_many_ways(text: str | None, url: str) -> None:
     assert server_url(ServerOption(text)) == url
 
 
@@ -52,7 +53,7 @@ def test_a_token_leaves_this_machine_unencrypted_only_for_who_insists(text: str)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ftp://h", "http://", "http://h:port", "http://user:secret@h", "h:99999"]
+    "text", [":80", "ftp://h", "http://", "http://h:port", "http://user:secret@h", "h:99999"]
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(UsageProblem):
@@ -95,6 +96,9 @@ async def test_a_token_command_is_run_each_time_without_a_shell(tmp_path: Path) 
 async def test_a_token_command_may_print_in_pieces_but_not_for_ever() -> None:
     pieces = "import time; [print(c, end='', flush=True) or time.sleep(0.05) for c in ('ab', 'cd', 'ef')]"
     assert await tokens_from(TokenOptions(command=f'{sys.executable} -c "{pieces}"')).source() == "abcdef"
+    long = "print('x' * 100_000)"
+    with pytest.raises(TokenUnavailable, match="printed more than 65536 bytes"):
+        await tokens_from(TokenOptions(command=f'{sys.executable} -c "{long}"')).source()
     endless = "while True: print('x' * 1000)"
     with pytest.raises(TokenUnavailable, match="printed more than 65536 bytes"):
         await tokens_from(TokenOptions(command=f'{sys.executable} -c "{endless}"')).source()

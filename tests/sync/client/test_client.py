@@ -224,30 +224,43 @@ async def test_a_slow_consumer_of_a_pull_bounds_what_is_in_memory() -> None:
             assert sent < 40
 
 
+BEGIN: Mapping[str, object] = {"space": SPACE, "prev": 0, "cursor": 300, "key_generation": 1}
+COMMIT: Mapping[str, object] = {"space": SPACE, "prev": 0, "cursor": 300}
+
+
+async def answer_a_push_behind_300_records(peer: Peer) -> None:
+    """Serve a pull, whose records stand before the answer to a push that comes at its beginning."""
+    await peer.welcome()
+    request = await peer.request("pull")
+    await peer.chunk(request, "pull.begin", BEGIN)
+    push = await peer.request("push")
+    for number in range(300):
+        await peer.chunk(request, "pull.record", record(number + 1, str(number)))
+    await peer.answer(push, {"ok": True})
+    await peer.chunk(request, "pull.commit", {**COMMIT, "count": 300})
+    await peer.answer(request, {"_chunks": 302})
+
+
+async def pull_with_a_push_in_the_middle(client: SyncClient) -> list[int]:
+    """The cursors pulled; before the first record a push is sent, and its answer waited for."""
+    cursors: list[int] = []
+    async with aclosing(client.pull(SPACE, 0)) as events:
+        async for event in events:
+            if isinstance(event, PullRecord):
+                cursors.append(event.cursor)
+            elif not cursors:
+                assert (await client.push(SPACE, [])).ok
+    return cursors
+
+
 async def test_a_stream_whose_consumer_waits_for_another_answer_does_not_keep_it_away() -> None:
     async def act(peer: Peer) -> None:
-        await peer.welcome()
-        request = await peer.request("pull")
-        begin = {"space": SPACE, "prev": 0, "cursor": 300, "key_generation": 1}
-        await peer.chunk(request, "pull.begin", begin)
-        push = await peer.request("push")
-        for number in range(300):
-            await peer.chunk(request, "pull.record", record(number + 1, str(number)))
-        await peer.answer(push, {"ok": True})
-        await peer.chunk(request, "pull.commit", {"space": SPACE, "prev": 0, "cursor": 300, "count": 300})
-        await peer.answer(request, {"_chunks": 302})
+        await answer_a_push_behind_300_records(peer)
         await hold(peer)
 
     limits = ClientLimits(chunks_buffered=4, close_timeout_s=0.2)
     async with scripted(act) as server, client_of(server.url, limits=limits) as client:
-        cursors: list[int] = []
-        async with aclosing(client.pull(SPACE, 0)) as events:
-            async for event in events:
-                if isinstance(event, PullRecord):
-                    cursors.append(event.cursor)
-                elif not cursors:
-                    assert (await client.push(SPACE, [])).ok
-        assert cursors == list(range(1, 301))
+        assert await pull_with_a_push_in_the_middle(client) == list(range(1, 301))
 
 
 async def test_a_pull_waits_behind_the_chunks_of_one_that_was_left() -> None:
@@ -274,36 +287,20 @@ async def test_a_pull_waits_behind_the_chunks_of_one_that_was_left() -> None:
 
 async def test_a_stream_that_outgrows_the_wait_for_another_answer_breaks_and_is_resumed() -> None:
     async def flood(peer: Peer) -> None:
-        await peer.welcome()
-        request = await peer.request("pull")
-        begin = {"space": SPACE, "prev": 0, "cursor": 300, "key_generation": 1}
-        await peer.chunk(request, "pull.begin", begin)
-        push = await peer.request("push")
-        for number in range(300):
-            await peer.chunk(request, "pull.record", record(number + 1, str(number)))
-        await peer.answer(push, {"ok": True})
-        commit = {"space": SPACE, "prev": 0, "cursor": 300, "count": 300}
-        await peer.chunk(request, "pull.commit", commit)
-        await peer.answer(request, {"_chunks": 302})
+        await answer_a_push_behind_300_records(peer)
         again = await peer.request("pull")
         (asked,) = decode_params(PullParams, again.params).spaces
-        await peer.chunk(again, "pull.begin", begin)
-        for number in range(asked.since, 300):
+        left = range(asked.since, 300)
+        await peer.chunk(again, "pull.begin", BEGIN)
+        for number in left:
             await peer.chunk(again, "pull.record", record(number + 1, str(number)))
-        await peer.chunk(again, "pull.commit", commit | {"count": 300 - asked.since})
-        await peer.answer(again, {"_chunks": 302 - asked.since})
+        await peer.chunk(again, "pull.commit", {**COMMIT, "count": len(left)})
+        await peer.answer(again, {"_chunks": len(left) + 2})
         await hold(peer)
 
     limits = ClientLimits(chunks_buffered=4, chunks_buffered_for_others=100, close_timeout_s=0.2)
     async with scripted(flood) as server, client_of(server.url, limits=limits) as client:
-        cursors: list[int] = []
-        async with aclosing(client.pull(SPACE, 0)) as events:
-            async for event in events:
-                if isinstance(event, PullRecord):
-                    cursors.append(event.cursor)
-                elif not cursors:
-                    assert (await client.push(SPACE, [])).ok
-        assert cursors == list(range(1, 301))
+        assert await pull_with_a_push_in_the_middle(client) == list(range(1, 301))
         assert server.connections == 1
 
 

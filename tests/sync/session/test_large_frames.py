@@ -78,6 +78,21 @@ async def test_who_does_not_want_the_turn_any_more_is_passed_over() -> None:
     assert done == ["a", "gone", "b"]
 
 
+async def test_who_fails_at_his_turn_takes_nobody_along() -> None:
+    turns, done = LargeFrames(Clock()), list[str]()
+
+    def broken() -> None:
+        raise RuntimeError("broken")
+
+    taker(turns, done, "a")()
+    turns.take("x", broken)
+    taker(turns, done, "b")()
+    async with asyncio.timeout(20):
+        while "b" not in done:  # noqa: ASYNC110  turns of the loop are waited for
+            await asyncio.sleep(0)
+    assert done == ["a", "b"]
+
+
 async def test_large_pushes_of_many_connections_are_all_written_and_answered_in_order(
     database_url: str,
 ) -> None:
