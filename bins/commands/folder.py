@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from less_sync.bins.commands.exit_codes import WORDS, exit_codes
 from less_sync.client.folder.errors import FolderError
 
 if TYPE_CHECKING:
     from less_sync.client.folder.access import TokenOptions
     from less_sync.client.folder.engine import WatchTimes
 
-EXIT_CODES: Final = (
-    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but files were skipped, 4 another key file is "
-    "needed, 5 token refused, 6 server unreachable, 7 disk full, 8 folder in use, 9 no access to the shared "
-    "space, 130 interrupted."
-)
+EXIT_CODES: Final = exit_codes(*WORDS)
 
 DATA_DIR: Final = Path("data")
 

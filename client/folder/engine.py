@@ -16,7 +16,7 @@ from uuid import UUID
 from less_sync.client.folder.crypto import SealedFile
 from less_sync.client.folder.errors import FolderError, KeyMismatch, ServerDown, UsageProblem
 from less_sync.client.folder.replica import Change, Incoming, PullCount, Replica
-from less_sync.client.folder.report import Event, Kind, Reporter
+from less_sync.client.folder.report import Event, Kind, Progressed, Reporter
 from less_sync.client.folder.shared import Grant
 from less_sync.sync.client import (
     CHANGE_OVERHEAD_BYTES,
@@ -311,7 +311,8 @@ class Engine:
                         await self._receive(event, apply=apply, count=count)
                         if begin is not None:
                             reached = event.cursor - max(since, 0)
-                            self._reporter.progress("pulling", reached, begin.cursor - max(since, 0))
+                            whole = max(1, begin.cursor - max(since, 0))
+                            self._reporter.progress(Progressed("pulling", count.opened, 0, reached / whole))
                     case PullCommit():
                         await self._commit(event, count)
                         return True
@@ -356,7 +357,7 @@ class Engine:
                 if not await self._push_batch(batch, sealed):
                     return False
                 done += len(batch)
-                self._reporter.progress("pushing", done, max(total, done))
+                self._reporter.progress(Progressed("pushing", done, 0, done / max(total, done)))
                 batch, sealed, size_bytes = [], [], PUSH_OVERHEAD_BYTES
             if change is None or one is None:
                 await in_thread(self._replica.flush)

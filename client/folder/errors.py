@@ -7,9 +7,11 @@
     ├── ServerDown              6   the server cannot be reached
     ├── DiskFull                7   no space left; nothing was lost
     ├── FolderBusy              8   another command works in the same folder
-    └── AccessLost              9   a shared space does not let us in (any more)
+    ├── AccessLost              9   a shared space does not let us in (any more)
+    └── TooManyDeletions       11   a pull would have deleted most of the folder
 
-Exit code 3 is no error: the work is done except for the files that were named and skipped.
+Exit codes 3 and 10 are no errors of this kind: the work is done, except for the files that were named. They were
+skipped, or the server shows an older version of them than this device has seen.
 """
 
 from enum import IntEnum
@@ -17,7 +19,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `push`, `pull`, `watch`, `key` and `space`; stable, listed in `--help` and documented."""
+    """Exit codes of the folder commands, `key` and `space`; stable, listed in `--help` and documented."""
 
     OK = 0
     FAILURE = 1
@@ -29,6 +31,8 @@ class ExitCode(IntEnum):
     DISK_FULL = 7
     FOLDER_BUSY = 8
     ACCESS_LOST = 9
+    ROLLED_BACK = 10
+    TOO_MANY_DELETIONS = 11
 
 
 class FolderError(Exception):
@@ -81,3 +85,9 @@ class AccessLost(FolderError):
     """The server refuses this member of a shared space: revoked, expired, or never let in."""
 
     exit_code = ExitCode.ACCESS_LOST
+
+
+class TooManyDeletions(FolderError):
+    """A pull would delete more than half of the folder; nothing was deleted."""
+
+    exit_code = ExitCode.TOO_MANY_DELETIONS

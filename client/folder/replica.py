@@ -238,7 +238,7 @@ class Replica:
         noted_ns = self._wall_ns()
         written = self._tree.write(here.raw, file.content, mtime_ns=file.mtime_ns, expected=here.stat)
         self._note(replace(agreed, stamp=stamp_of(written, noted_ns)))
-        self._tell(Event(Kind.DOWNLOADED, path, size_bytes=len(file.content)))
+        self._tell(Event(Kind.PULLED, path, size_bytes=len(file.content)))
 
     def _set_aside(self, path: str, here: _Here) -> None:
         """Rename the edit that lost. A kill right after it leaves the name free, and the pull fills it."""
@@ -352,7 +352,7 @@ class Replica:
             if change.content is None:
                 self._tell(Event(Kind.DELETED_THERE, change.path))
             else:
-                self._tell(Event(Kind.UPLOADED, change.path, size_bytes=len(change.content)))
+                self._tell(Event(Kind.PUSHED, change.path, size_bytes=len(change.content)))
         self.flush()
 
     # State.

@@ -7,22 +7,28 @@ from enum import StrEnum
 from typing import Final, Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from less_sync.client.folder.errors import ExitCode, FolderError
 from less_sync.client.folder.paths import shown
 
 
 class Kind(StrEnum):
-    """What happened; the `event` of a JSON line."""
+    """What happened; the `event` of a JSON line.
 
-    UPLOADED = "uploaded"
-    DOWNLOADED = "downloaded"
+    LEFT_OUT is what is never synced, such as a symbolic link: named, and no reason for an exit code.
+    ROLLED_BACK is a record of which the server shows an older version than this device has seen.
+    """
+
+    PUSHED = "pushed"
+    PULLED = "pulled"
     DELETED_HERE = "deleted_here"
-    DELETED_THERE = "deleted_there"
+    DELETED_THERE = "deleted_on_server"
     CONFLICT = "conflict"
     SKIPPED = "skipped"
+    LEFT_OUT = "left_out"
     UNDECRYPTABLE = "undecryptable"
+    ROLLED_BACK = "rolled_back"
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
     WATCHING = "watching"
@@ -42,12 +48,12 @@ class Event:
 
 
 _VERBS: Final = {
-    Kind.UPLOADED: "pushed",
-    Kind.DOWNLOADED: "pulled",
+    Kind.PUSHED: "pushed",
+    Kind.PULLED: "pulled",
     Kind.DELETED_HERE: "deleted here",
     Kind.DELETED_THERE: "deleted on the server",
 }
-_COUNTED: Final = (Kind.UPLOADED, Kind.DOWNLOADED, Kind.DELETED_HERE, Kind.DELETED_THERE, Kind.CONFLICT)
+_COUNTED: Final = (Kind.PUSHED, Kind.PULLED, Kind.DELETED_HERE, Kind.DELETED_THERE, Kind.CONFLICT)
 
 
 @dataclass(slots=True)
@@ -57,6 +63,7 @@ class Summary:
     counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(_COUNTED, 0))
     skipped: dict[str, str] = field(default_factory=dict)
     undecryptable: set[str] = field(default_factory=set)
+    rolled_back: set[str] = field(default_factory=set)
 
     def add(self, event: Event) -> bool:
         """Count an event; False for a skipped file that was named before with the same reason."""
@@ -69,11 +76,17 @@ class Summary:
             self.skipped[event.path] = event.detail
             if event.kind is Kind.UNDECRYPTABLE:
                 self.undecryptable.add(event.path)
+        elif event.kind is Kind.ROLLED_BACK:
+            if event.path in self.rolled_back:
+                return False
+            self.rolled_back.add(event.path)
         return True
 
     @property
     def exit_code(self) -> ExitCode:
-        """4 when a record did not decrypt, 3 when something was skipped, else 0."""
+        """10 when the server went back, 4 when a record did not decrypt, 3 for what was skipped, else 0."""
+        if self.rolled_back:
+            return ExitCode.ROLLED_BACK
         if self.undecryptable:
             return ExitCode.KEY_MISMATCH
         return ExitCode.SKIPPED if self.skipped else ExitCode.OK
@@ -85,7 +98,22 @@ class Summary:
             parts.append(f"{self.counts[Kind.CONFLICT]} in conflict, both kept")
         if self.skipped:
             parts.append(f"{len(self.skipped)} skipped")
+        if self.rolled_back:
+            parts.append(f"{len(self.rolled_back)} older on the server than seen before")
         return ", ".join(parts) if parts else "nothing to do"
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """How far a long work is: files and bytes done so far.
+
+    `part` is the share of the work that is done, from 0 to 1; None when nobody knows how much there is.
+    """
+
+    doing: str
+    files: int
+    size_bytes: int
+    part: float | None = None
 
 
 class Reporter(Protocol):
@@ -96,8 +124,8 @@ class Reporter(Protocol):
     def tell(self, event: Event) -> None:
         """Report one event."""
 
-    def progress(self, doing: str, done: int, total: int | None) -> None:
-        """Say how far a long work is; `total` None when that is unknown."""
+    def progress(self, progressed: Progressed) -> None:
+        """Say how far a long work is."""
 
     def fail(self, error: FolderError) -> None:
         """Report what stopped the command."""
@@ -125,7 +153,7 @@ class JsonReporter:
                 fields["bytes"] = event.size_bytes
             self._write(fields)
 
-    def progress(self, doing: str, done: int, total: int | None) -> None:
+    def progress(self, progressed: Progressed) -> None:
         """Programs count events."""
 
     def fail(self, error: FolderError) -> None:
@@ -165,6 +193,10 @@ class TextReporter:
                 self._print(f"conflict: {path} changed on both sides; yours is now {shown(event.detail)}")
             case Kind.SKIPPED | Kind.UNDECRYPTABLE:
                 self._err_print(f"skipped: {path}: {shown(event.detail)}")
+            case Kind.LEFT_OUT:
+                self._err_print(f"left out: {path}: {shown(event.detail)}")
+            case Kind.ROLLED_BACK:
+                self._err_print(f"rolled back: {path}: {shown(event.detail)}")
             case kind if kind in _VERBS:
                 self._print(f"{_VERBS[kind]}: {path}")
             case Kind.DISCONNECTED:
@@ -172,23 +204,32 @@ class TextReporter:
             case _:
                 self._print(event.detail)
 
-    def progress(self, doing: str, done: int, total: int | None) -> None:
+    def progress(self, progressed: Progressed) -> None:
         """Move the bar; nothing where there is no terminal to draw it on."""
-        if not self._err.is_terminal or (total is not None and total < 2):
+        if not self._err.is_terminal:
             return
+        part = progressed.part
         if self._bar is None:
-            columns = (
+            self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                MofNCompleteColumn(),
+                TextColumn("{task.fields[files]} files"),
                 TimeElapsedColumn(),
+                console=self._err,
+                transient=True,
             )
-            self._bar = Progress(*columns, console=self._err, transient=True)
             self._bar.start()
-            self._task = self._bar.add_task(doing, total=total)
+            self._task = self._bar.add_task(progressed.doing, total=1.0, files=progressed.files)
         assert self._task is not None
-        self._bar.update(self._task, description=doing, completed=done, total=total)
-        if total is not None and done >= total:
+        total = None if part is None else 1.0
+        self._bar.update(
+            self._task,
+            description=progressed.doing,
+            completed=part or 0.0,
+            total=total,
+            files=progressed.files,
+        )
+        if part is not None and part >= 1:
             self._drop_bar()
 
     def fail(self, error: FolderError) -> None:

@@ -18,7 +18,7 @@ from less_sync.client.folder.errors import KeyMismatch
 from less_sync.client.folder.files import FileTree
 from less_sync.client.folder.keyfile import FolderKey
 from less_sync.client.folder.replica import Replica
-from less_sync.client.folder.report import Event, Kind, Summary
+from less_sync.client.folder.report import Event, Kind, Progressed, Summary
 from less_sync.client.folder.state import FolderState
 from less_sync.sync.client import SyncClient
 from tests.live import Live, claims, live_server
@@ -34,14 +34,14 @@ class Log:
     def __init__(self) -> None:
         self.summary = Summary()
         self.events: list[Event] = []
-        self.steps: list[tuple[str, int, int | None]] = []
+        self.steps: list[Progressed] = []
 
     def tell(self, event: Event) -> None:
         self.summary.add(event)
         self.events.append(event)
 
-    def progress(self, doing: str, done: int, total: int | None) -> None:
-        self.steps.append((doing, done, total))
+    def progress(self, progressed: Progressed) -> None:
+        self.steps.append(progressed)
 
     def fail(self, error: Exception) -> None:
         raise AssertionError(error)
@@ -118,8 +118,8 @@ async def test_a_folder_of_many_frames_arrives_whole(database_url: str, tmp_path
         async with engine_of(live, one, again) as engine:
             await engine.push_once()
     assert files(two) == wanted
-    assert sorted(pushed.told(Kind.UPLOADED)) == sorted(pulled.told(Kind.DOWNLOADED)) == sorted(wanted)
-    assert pushed.steps[-1] == ("pushing", 205, 205)
+    assert sorted(pushed.told(Kind.PUSHED)) == sorted(pulled.told(Kind.PULLED)) == sorted(wanted)
+    assert pushed.steps[-1] == Progressed("pushing", 205, 0, 1.0)
     assert len(pushed.steps) >= 3
     assert again.events == []
 
@@ -181,14 +181,14 @@ async def test_watched_folders_agree_after_their_connections_broke(database_url:
                 for number in range(20):
                     (one / f"{turn}-{number}").write_text("one")
                     (two / f"{turn}-{number}-two").write_text("two")
-                await eventually(lambda: len(first.told(Kind.UPLOADED)) > 0)
+                await eventually(lambda: len(first.told(Kind.PUSHED)) > 0)
                 for connection in live.connections():
                     connection.transport.abort()
                 await eventually(partial(agree, 40 * (turn + 1)))
 
         first, second = await both(live, one, two, script)
     assert first.told(Kind.CONFLICT) == second.told(Kind.CONFLICT) == []
-    uploaded = first.told(Kind.UPLOADED) + second.told(Kind.UPLOADED)
+    uploaded = first.told(Kind.PUSHED) + second.told(Kind.PUSHED)
     assert set(uploaded) <= set(files(one))
 
 
@@ -210,7 +210,7 @@ async def test_another_key_changes_nothing_on_either_side(database_url: str, tmp
         async with engine_of(live, two, log) as engine:
             await engine.pull_once()
     assert files(two) == {"a": b"a", "b": b"b"}
-    assert log.told(Kind.UPLOADED) == []
+    assert log.told(Kind.PUSHED) == []
 
 
 async def test_a_server_that_lost_its_records_gets_them_again(database_url: str, tmp_path: Path) -> None:

@@ -110,8 +110,8 @@ async def test_a_pushed_folder_is_watched_into_being_then_edit_deletion_and_conf
     async with bench.server():
         assert await bench.events("push", one) == [
             ("note", ""),
-            ("uploaded", "b.txt"),
-            ("uploaded", "notes/a.txt"),
+            ("pushed", "b.txt"),
+            ("pushed", "notes/a.txt"),
         ]
         watch = await bench.start("watch", two, "--interval", "0.05")
         await line_with(watch, "watching")
