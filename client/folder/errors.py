@@ -10,8 +10,8 @@
     ├── AccessLost              9   a shared space does not let us in (any more)
     └── TooManyDeletions       11   a pull would have deleted most of the folder
 
-Exit codes 3 and 10 are no errors of this kind: the work is done, except for the files that were named. They were
-skipped, or the server shows an older version of them than this device has seen.
+Exit codes 3 and 10 are no errors of this kind: the work is done, except for the files that were named. They
+were skipped, or the server shows an older version of them than this device has seen.
 """
 
 from enum import IntEnum
