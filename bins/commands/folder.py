@@ -1,4 +1,4 @@
-"""The commands `push`, `pull`, `watch` and `key`. What they need is imported when they run."""
+"""The commands of a folder, and `key`. What they need is imported when they run."""
 
 import sys
 from pathlib import Path
@@ -6,18 +6,29 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from less_sync.bins.commands.exit_codes import WORDS, exit_codes
-from less_sync.client.folder.errors import FolderError
+from less_sync.bins.commands.exit_codes import INTERRUPTED, WORDS, exit_codes
+from less_sync.client.folder.errors import ExitCode, FolderError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from less_sync.client.folder.access import TokenOptions
     from less_sync.client.folder.engine import WatchTimes
 
 EXIT_CODES: Final = exit_codes(*WORDS)
+_LOOKS: Final = (0, 1, 2, 3, 4, 5, 6, 9, 10, INTERRUPTED)
+_PUSHES: Final = (*_LOOKS, ExitCode.DISK_FULL, ExitCode.FOLDER_BUSY)
+PULLS: Final = (*_PUSHES, ExitCode.TOO_MANY_DELETIONS)
+"""Exit codes of a command that pulls."""
+_WATCHES: Final = (0, 1, 2, 4, 5, 6, 7, 8, 9, ExitCode.TOO_MANY_DELETIONS)
 
 DATA_DIR: Final = Path("data")
+HERE: Final = Path()
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder.", show_default=False)]
+LookedAt = Annotated[
+    Path, typer.Argument(metavar="[DIR]", help="The folder; default this one.", show_default=False)
+]
 Server = Annotated[
     str | None,
     typer.Option(
@@ -58,13 +69,22 @@ KeyFile = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line instead of text.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Go on with another server than the folder was synced with.")
+]
+AcceptDeletions = Annotated[
+    bool, typer.Option("--accept-deletions", help="Delete files here even if it is most of the folder.")
+]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add the folder commands to the umbrella command."""
-    app.command(epilog=EXIT_CODES)(push)
-    app.command(epilog=EXIT_CODES)(pull)
-    app.command(epilog=EXIT_CODES)(watch)
+    app.command(epilog=exit_codes(*_PUSHES))(push)
+    app.command(epilog=exit_codes(*PULLS))(pull)
+    app.command(epilog=exit_codes(*_WATCHES))(watch)
+    app.command(epilog=exit_codes(*_LOOKS))(status)
+    app.command(epilog=exit_codes(*_LOOKS), name="ls")(ls)
     key = typer.Typer(
         name="key",
         help="Carry the key file to another device; show your DID.",
@@ -72,15 +92,16 @@ def add_commands(app: typer.Typer) -> None:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    key.command("export", epilog=EXIT_CODES)(key_export)
-    key.command("import", epilog=EXIT_CODES)(key_import)
-    key.command("did", epilog=EXIT_CODES)(key_did)
+    for name, command in (("export", key_export), ("import", key_import), ("did", key_did)):
+        key.command(name, epilog=exit_codes(0, 1, 2))(command)
     app.add_typer(key)
 
 
 def push(
     folder: Folder,
     *,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     server: Server = None,
     insecure: Insecure = False,
     token: Token = None,
@@ -91,17 +112,20 @@ def push(
     key_file: KeyFile = None,
     json: Json = False,
 ) -> None:
-    """Push what changed in a folder to your personal space, encrypted.
+    """Push what changed in a folder to its space, encrypted.
 
     Files here are left alone. A file that changed on the server too is named and left for `pull`.
     """
     tokens = (token, token_file, token_command, user, data_dir)
-    run_verb("push", folder, (server, insecure), tokens, key_file, json=json)
+    run_verb("push", folder, (server, insecure), tokens, key_file, json=json, dry_run=dry_run, yes=yes)
 
 
 def pull(
     folder: Folder,
     *,
+    dry_run: DryRun = False,
+    accept_deletions: AcceptDeletions = False,
+    yes: Yes = False,
     server: Server = None,
     insecure: Insecure = False,
     token: Token = None,
@@ -112,18 +136,30 @@ def pull(
     key_file: KeyFile = None,
     json: Json = False,
 ) -> None:
-    """Bring a folder up to what is in your personal space.
+    """Bring a folder up to what is in its space.
 
     Nothing is pushed. A file that changed on both sides is kept twice: the server's under its name, the one
-    from here as `name (conflict DATE TIME).ext`.
+    from here as `name (conflict DATE TIME).ext`. What is removed or replaced here goes to `less-sync trash`.
     """
     tokens = (token, token_file, token_command, user, data_dir)
-    run_verb("pull", folder, (server, insecure), tokens, key_file, json=json)
+    run_verb(
+        "pull",
+        folder,
+        (server, insecure),
+        tokens,
+        key_file,
+        json=json,
+        dry_run=dry_run,
+        yes=yes,
+        accept_deletions=accept_deletions,
+    )
 
 
 def watch(
     folder: Folder,
     *,
+    accept_deletions: AcceptDeletions = False,
+    yes: Yes = False,
     server: Server = None,
     insecure: Insecure = False,
     token: Token = None,
@@ -137,7 +173,7 @@ def watch(
         float, typer.Option(min=0.05, max=3600, metavar="SECONDS", help="How often to look at the folder.")
     ] = 2.0,
 ) -> None:
-    """Keep a folder and your personal space alike, both ways, until Ctrl-C.
+    """Keep a folder and its space alike, both ways, until Ctrl-C.
 
     Survives restarts of the server, and with --token-file, --token-command or --user also the end of a token.
     """
@@ -145,7 +181,59 @@ def watch(
 
     tokens = (token, token_file, token_command, user, data_dir)
     times = WatchTimes(scan_interval_s=interval)
-    run_verb("watch", folder, (server, insecure), tokens, key_file, json=json, times=times)
+    run_verb(
+        "watch",
+        folder,
+        (server, insecure),
+        tokens,
+        key_file,
+        json=json,
+        times=times,
+        yes=yes,
+        accept_deletions=accept_deletions,
+    )
+
+
+def status(
+    folder: LookedAt = HERE,
+    *,
+    server: Server = None,
+    insecure: Insecure = False,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> None:
+    """Say what a folder and its space differ in: what is to push, to pull, in conflict.
+
+    Tells the server, the space, its epoch and the person too. Changes nothing, and works beside a `watch`.
+    """
+    tokens = (token, token_file, token_command, user, data_dir)
+    run_verb("status", folder, (server, insecure), tokens, key_file, json=json)
+
+
+def ls(
+    folder: LookedAt = HERE,
+    *,
+    server: Server = None,
+    insecure: Insecure = False,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> None:
+    """List the files of a folder's space as the server has them: size, time, path.
+
+    The files are read for it, as a pull would.
+    """
+    tokens = (token, token_file, token_command, user, data_dir)
+    run_verb("ls", folder, (server, insecure), tokens, key_file, json=json)
 
 
 def key_export(
@@ -170,7 +258,7 @@ def key_export(
         elif not save_key(file, key):
             raise UsageProblem(f"{file} exists already")
     except FolderError as error:
-        _fail(error)
+        fail(error)
 
 
 def key_import(
@@ -191,7 +279,7 @@ def key_import(
             raise UsageProblem(f"there is no file {file}") from None
         kept = import_key(path, key, force=force)
     except FolderError as error:
-        _fail(error)
+        fail(error)
     print(f"key {key.fingerprint} is in {path}")
     if kept is not None:
         print(f"the former one is in {kept}")
@@ -214,7 +302,7 @@ def key_did(
     try:
         print(person_from(did_key_file, user=user, issuer=issuer, make=True).did)
     except FolderError as error:
-        _fail(error)
+        fail(error)
 
 
 def token_options(
@@ -239,8 +327,11 @@ def run_verb(
     *,
     json: bool,
     times: "WatchTimes | None" = None,
+    dry_run: bool = False,
+    accept_deletions: bool = False,
+    yes: bool = False,
 ) -> NoReturn:
-    """Run `push`, `pull` or `watch` and exit with its code."""
+    """Run a folder command and exit with its code."""
     from less_sync.bins.settings.config import environment
     from less_sync.client.folder.access import ServerOption
     from less_sync.client.folder.engine import WatchTimes
@@ -256,11 +347,25 @@ def run_verb(
         key_file=key_file or default_key_path(),
         did_key_file=Path(did) if (did := environment().get("LESS_SYNC_DID_KEY_FILE")) else None,
         times=times or WatchTimes(),
+        confirm=_confirm(yes=yes, json=json),
+        dry_run=dry_run,
+        accept_deletions=accept_deletions,
     )
-    raise typer.Exit(run_job(job, JsonReporter() if json else TextReporter()))
+    to_do = job.looks
+    raise typer.Exit(run_job(job, JsonReporter(to_do=to_do) if json else TextReporter(to_do=to_do)))
 
 
-def _fail(error: FolderError) -> NoReturn:
+def _confirm(*, yes: bool, json: bool) -> "Callable[[str], bool] | None":
+    """How a question is answered: by --yes, by who sits at the terminal, or by nobody."""
+    if yes:
+        return lambda _: True
+    if json or not sys.stdin.isatty():
+        return None
+    return lambda question: typer.confirm(question, err=True)
+
+
+def fail(error: FolderError) -> NoReturn:
+    """Print the error of a command and exit with its code."""
     print(f"Error: {error}", file=sys.stderr)
     if error.hint:
         print(f"  {error.hint}", file=sys.stderr)

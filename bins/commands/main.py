@@ -14,6 +14,7 @@ from less_sync.bins.commands.migrate import HELP, migrate
 from less_sync.bins.commands.serve import serve
 from less_sync.bins.commands.space import add_space_commands
 from less_sync.bins.commands.token import token
+from less_sync.bins.commands.trash import add_trash
 from less_sync.bins.errors import CommandError, print_error
 
 app: Final = typer.Typer(
@@ -56,6 +57,7 @@ app.command()(serve)
 app.command(help=HELP)(migrate)
 app.command()(token)
 add_commands(app)
+add_trash(app)
 add_space_commands(app)
 
 

@@ -110,6 +110,13 @@ def server_url(option: ServerOption) -> str:
     return url
 
 
+def server_name(url: str) -> str:
+    """Host and port of a server's address, by which a folder remembers it. This machine has one name."""
+    parts = urlsplit(url)
+    host = _DEFAULT_SERVER if is_this_machine(parts.hostname) else parts.hostname
+    return f"{host}:{parts.port or (443 if parts.scheme == 'wss' else 80)}"
+
+
 def is_exposed(url: str) -> bool:
     """Whether a token sent there travels unencrypted through a network."""
     parts = urlsplit(url)

@@ -8,8 +8,9 @@ the epoch, 4 bytes big-endian). A record is
     blob   04 | IV 12 | AES-256-GCM ciphertext and tag, associated data = space id NUL record id
     dek    epoch u32 big-endian | AES-KW (RFC 3394) of the record's own 32-byte key: 44 bytes
 
-and the plaintext is the CBOR map {v: 1, path, mtime_ns, content}. Ids and spaces are lower-case hyphenated
-text, paths UTF-8 in NFC with `/` between the names.
+and the plaintext is the CBOR map {v: 2, kind, version, path, mtime_ns, content}, or that of earlier releases,
+{v: 1, path, mtime_ns, content}. Ids and spaces are lower-case hyphenated text, paths UTF-8 in NFC with `/`
+between the names. What each part protects against is told in docs/folder-format.md.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,14 +33,16 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from less_sync.client.folder.keyfile import FolderKey
 
 ENVELOPE_VERSION: Final = 4
-PLAINTEXT_VERSION: Final = 1
+PLAINTEXT_VERSION: Final = 2
+VERSION_MAX: Final = 2**53 - 1
+"""Largest version of a record: what every language's numbers hold."""
 DEK_BYTES: Final = 44
 BLOB_BYTES_MAX: Final = 4 * 1024 * 1024 - 8 * 1024
 """Largest blob: a frame of 4 MiB less room for the frame around it, on the way in and on the way out."""
 _IV_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _ENVELOPE_BYTES: Final = 1 + _IV_BYTES + _TAG_BYTES
-_MAP_BYTES: Final = 64
+_MAP_BYTES: Final = 96
 _EPOCH = struct.Struct(">I")
 _INFO: Final = b"less-sync/folder/v1/"
 _MTIME_NS_MAX: Final = 2**62
@@ -49,16 +53,33 @@ class Undecryptable(Exception):
 
 
 class ForeignRecord(Exception):
-    """The record decrypts but is no file of a folder: another version, or not the shape this one has."""
+    """The record decrypts but is no file of a folder: of a later version, or not the shape this one has."""
+
+
+class OtherKind(ForeignRecord):
+    """The record is of this format and of a kind that this release does not know: it is to be left alone."""
+
+
+class FileKind(StrEnum):
+    """What a record says about its path: here is a file, or there was one."""
+
+    FILE = "file"
+    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
 class PlainFile:
-    """What a record says once decrypted. The path is as its author wrote it: not to be trusted yet."""
+    """What a record says once decrypted. The path is as its author wrote it: not to be trusted yet.
+
+    Of a deletion, `mtime_ns` is when it was made, and there is no content.
+    """
 
     path: str
     mtime_ns: int
     content: bytes = field(repr=False)
+    kind: FileKind = FileKind.FILE
+    version: int = 1
+    """Raised by everyone who writes the record; 0 in a record of format 1, which has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +110,16 @@ class RecordCipher:
         return UUID(bytes=mac.digest()[:16])
 
     def seal(self, record: UUID, file: PlainFile, *, epoch: int) -> SealedFile:
-        """Encrypt a file under a fresh key, wrapped for `epoch` (1 to 2^31-1)."""
+        """Encrypt a file, or that it was deleted, under a fresh key, wrapped for `epoch` (1 to 2^31-1)."""
         plaintext = cbor2.dumps(
-            {"v": PLAINTEXT_VERSION, "path": file.path, "mtime_ns": file.mtime_ns, "content": file.content}
+            {
+                "v": PLAINTEXT_VERSION,
+                "kind": str(file.kind),
+                "version": file.version,
+                "path": file.path,
+                "mtime_ns": file.mtime_ns,
+                "content": file.content,
+            }
         )
         dek, iv = os.urandom(32), os.urandom(_IV_BYTES)
         ciphertext = AESGCM(dek).encrypt(iv, plaintext, self._associated(record))
@@ -105,7 +133,7 @@ class RecordCipher:
 
         Raises:
             Undecryptable: wrong key, wrong place, altered or no envelope of this version.
-            ForeignRecord: authentic, but not a file.
+            ForeignRecord: authentic, but not a file; OtherKind where this format allows it.
         """
         blob = sealed.blob
         if len(blob) < _ENVELOPE_BYTES or blob[0] != ENVELOPE_VERSION or len(sealed.dek) != DEK_BYTES:
@@ -193,11 +221,29 @@ def _read_plaintext(plaintext: bytes) -> PlainFile:
         value: Any = cbor2.loads(plaintext, max_depth=4, allow_duplicate_keys=False)
     except (cbor2.CBORError, ValueError, TypeError, OverflowError) as error:
         raise ForeignRecord from error
-    if not isinstance(value, dict) or value.get("v") != PLAINTEXT_VERSION:
+    if not isinstance(value, dict):
         raise ForeignRecord
+    kind, version = _kind_and_version(value)
     path, mtime_ns, content = value.get("path"), value.get("mtime_ns"), value.get("content")
     if not isinstance(path, str) or not isinstance(content, bytes):
         raise ForeignRecord
     if type(mtime_ns) is not int or not -_MTIME_NS_MAX <= mtime_ns <= _MTIME_NS_MAX:
         raise ForeignRecord
-    return PlainFile(path, mtime_ns, content)
+    if content and kind is FileKind.DELETED:
+        raise ForeignRecord
+    return PlainFile(path, mtime_ns, content, kind, version)
+
+
+def _kind_and_version(value: dict[Any, Any]) -> tuple[FileKind, int]:
+    number, kind, version = value.get("v"), value.get("kind"), value.get("version")
+    if type(number) is not int or number not in (1, PLAINTEXT_VERSION):
+        raise ForeignRecord
+    if number == 1:
+        return FileKind.FILE, 0
+    if not isinstance(kind, str):
+        raise ForeignRecord
+    if kind not in set(FileKind):
+        raise OtherKind
+    if type(version) is not int or not 1 <= version <= VERSION_MAX:
+        raise ForeignRecord
+    return FileKind(kind), version

@@ -1,73 +1,79 @@
 """Changes to a folder that cannot leave it and cannot overwrite what nobody has looked at.
 
-Every path is walked from the folder's descriptor, one name at a time, without following symbolic links: a
-link that appears in the way is an obstacle, not a way out. A change states what it expects to find; if
-something else is there it does not happen. New content is written beside, synced, and put in place by one
-`link` or `rename`, so that a kill leaves the old file or the new one.
+Every path is walked from the folder's descriptor (`walk.py`). A change states what it expects to find; if
+something else is there it does not happen. New content is written aside, synced, and put in place by one
+`link` or `rename`, so that a kill leaves the old file or the new one. What is replaced or deleted goes to
+the trash.
+
+Files are written in groups, because a disk syncs many files in little more than the time of one:
+
+    spool, spool, ... ─▶ sync_spooled ─▶ place, place, ... ─▶ sync_folders ─▶ and only then the state
 """
 
-import errno
 import os
-import secrets
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from less_sync.client.folder.errors import DiskFull
+from less_sync.client.folder.trash import Trash, Trashed
+from less_sync.client.folder.walk import (
+    DIRECTORY,
+    NO_LINKS,
+    ChangedMeanwhile,
+    FileStat,
+    Obstacle,
+    file_at,
+    obstacles,
+    parent_of,
+    regular,
+    rename_new,
+)
 
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+SPOOL: Final = "tmp"
+TRASH: Final = "trash"
 
-
-class FileStat(NamedTuple):
-    """What tells one version of a file from the next without reading it."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-
-class Obstacle(Exception):
-    """This path cannot be used here; `str()` says why.
-
-    `replaced` when the file is certainly not there: a folder has its name, or a file the name of a folder
-    above it. Another change of the same pull may clear that.
-    """
-
-    def __init__(self, reason: str, *, replaced: bool = False) -> None:
-        super().__init__(reason)
-        self.replaced = replaced
-
-
-class ChangedMeanwhile(Exception):
-    """The file is not the one that was expected: look again."""
+_SYNCS_AT_ONCE: Final = 8
+_MODES: Final = 0o777
 
 
 class FileTree:
     """The files of one folder. Paths are relative, in the spelling of the disk."""
 
-    def __init__(self, root: Path, spool: Path, *, link: Callable[..., None] = os.link) -> None:
-        """`spool` is a directory of the same file system for what is being written.
+    def __init__(
+        self,
+        root: Path,
+        state_dir: Path | None,
+        *,
+        link: Callable[..., None] = os.link,
+        rename: Callable[..., None] = rename_new,
+        sync: Callable[[int], None] = os.fsync,
+    ) -> None:
+        """`state_dir` is a directory of the same disk; what is being written lies there, and the trash. None
+        for who only looks.
 
         Raises:
-            OSError: either cannot be opened.
+            OSError: one of them cannot be opened.
         """
         self._link = link
-        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._spool = os.open(spool, _DIRECTORY)
-        except BaseException:
-            os.close(self._root)
-            raise
-
-    def close(self) -> None:
-        """Give the descriptors back."""
-        os.close(self._spool)
-        os.close(self._root)
+        self._rename = rename
+        self._sync = sync
+        self._spooled = 0
+        self._changed_folders: set[str] = set()
+        with ExitStack() as stack:
+            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, self._root)
+            if state_dir is not None:
+                self._spool = os.open(state_dir / SPOOL, DIRECTORY)
+                stack.callback(os.close, self._spool)
+                self.trash = Trash(state_dir / TRASH, link=link)
+                stack.callback(self.trash.close)
+                self._syncing = ThreadPoolExecutor(_SYNCS_AT_ONCE, thread_name_prefix="fsync")
+                stack.callback(self._syncing.shutdown)
+            self.close = stack.pop_all().close
+            """Give the descriptors back."""
 
     def is_still_at(self, root: Path) -> bool:
         """Whether this is the folder that `root` names now; an unmounted disk leaves another one there."""
@@ -83,8 +89,8 @@ class FileTree:
         Raises:
             Obstacle: it is no regular file, or a parent is no folder.
         """
-        with _obstacles(), self._parent(path) as (parent, name):
-            return None if parent is None else _stat(parent, name)
+        with obstacles(), parent_of(self._root, path) as (parent, name):
+            return None if parent is None else file_at(parent, name)
 
     def read(self, path: str, bytes_max: int) -> tuple[FileStat, bytes]:
         """The whole content and the stat it belongs to.
@@ -93,7 +99,7 @@ class FileTree:
             ChangedMeanwhile: it is gone, or was written to while it was read.
             Obstacle: it cannot be read, is no regular file, or is larger than `bytes_max`.
         """
-        with _obstacles(), self._parent(path) as (parent, name):
+        with obstacles(), parent_of(self._root, path) as (parent, name):
             if parent is None:
                 raise ChangedMeanwhile
             try:
@@ -102,60 +108,104 @@ class FileTree:
             except FileNotFoundError:
                 raise ChangedMeanwhile from None
             with open(fd, "rb", buffering=0) as file:
-                before = _regular(os.fstat(fd))
+                before = regular(os.fstat(fd))
                 if before.size > bytes_max:
                     raise Obstacle("it is too large")
                 content = file.read(before.size + 1)
                 while content and len(content) < before.size and (more := file.read(before.size)):
                     content += more
-                if _regular(os.fstat(fd)) != before or len(content) != before.size:
+                if regular(os.fstat(fd)) != before or len(content) != before.size:
                     raise ChangedMeanwhile
                 return before, content
 
-    def write(self, path: str, content: bytes, *, mtime_ns: int, expected: FileStat | None) -> FileStat:
-        """Put a file in place of the expected one, or where nothing is. Makes the folders above it.
+    def spool(self, content: bytes, *, mtime_ns: int) -> str:
+        """Write a file aside and return its name there. It is safe from a power cut after `sync_spooled`.
+
+        Raises:
+            Obstacle: it cannot be written.
+            DiskFull: no space; nothing was changed.
+        """
+        self._spooled += 1
+        name = str(self._spooled)
+        with obstacles():
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._spool)
+            try:
+                with open(fd, "wb", buffering=0) as file:
+                    rest = memoryview(content)
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                    with suppress(
+                        OSError, OverflowError
+                    ):  # a time this disk cannot hold is not worth the file
+                        os.utime(fd, ns=(mtime_ns, mtime_ns))
+            except BaseException:
+                self.drop(name)
+                raise
+        return name
+
+    def sync_spooled(self, names: Iterable[str]) -> None:
+        """Bring written files to the disk, several at once.
+
+        Raises:
+            Obstacle, DiskFull: as `spool`.
+        """
+        with obstacles():
+            for _ in self._syncing.map(self._sync_spooled, names):
+                pass
+
+    def _sync_spooled(self, name: str) -> None:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._spool)
+        try:
+            self._sync(fd)
+        finally:
+            os.close(fd)
+
+    def drop(self, spooled: str) -> None:
+        """Remove a written file that is not wanted any more."""
+        with suppress(FileNotFoundError):
+            os.unlink(spooled, dir_fd=self._spool)
+
+    def place(self, spooled: str, path: str, *, expected: FileStat | None) -> FileStat:
+        """Put a written file in place of the expected one, or where nothing is. Makes the folders above it.
+
+        A file that is replaced keeps its mode. Whatever happens, the written file is not aside any more.
 
         Raises:
             ChangedMeanwhile: something else is there.
-            Obstacle: it cannot be written there.
+            Obstacle: it cannot be put there.
             DiskFull: no space; nothing was changed.
         """
-        with _obstacles(), self._parent(path, make=True) as (parent, name):
-            assert parent is not None
-            found = _stat(parent, name)
-            if found != expected:
-                raise ChangedMeanwhile
-            spooled = self._write_aside(parent, name if expected else None, content, mtime_ns)
-            try:
+        try:
+            with obstacles(), self._changing(path, make=True) as (parent, name):
+                assert parent is not None
+                if file_at(parent, name) != expected:
+                    raise ChangedMeanwhile
                 if expected is None:
                     self._link_new(spooled, parent, name)
                 else:
-                    self._replace(spooled, parent, name, expected)
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(spooled, dir_fd=self._spool)
-            # Without this a power cut could undo the change and make it look like a deletion by the user.
-            os.fsync(parent)
-            written = _stat(parent, name)
-            if written is None:
-                raise ChangedMeanwhile
-            return written
+                    self._replace(spooled, parent, name, path, expected)
+                self.drop(spooled)  # its link would go later and change the ctime
+                placed = file_at(parent, name)
+                if placed is None:
+                    raise ChangedMeanwhile
+                return placed
+        finally:
+            self.drop(spooled)
 
     def delete(self, path: str, *, expected: FileStat) -> None:
-        """Delete the expected file, and the folders above it that are empty then.
+        """Move the expected file to the trash, and remove the folders above it that are empty then.
 
         Raises:
-            ChangedMeanwhile, Obstacle: as `write`.
+            ChangedMeanwhile, Obstacle: as `place`.
         """
-        with _obstacles(), self._parent(path) as (parent, name):
-            if parent is None or _stat(parent, name) != expected:
+        with obstacles(), self._changing(path) as (parent, name):
+            if parent is None or file_at(parent, name) != expected:
                 raise ChangedMeanwhile
-            os.unlink(name, dir_fd=parent)
-            os.fsync(parent)
+            self.trash.take(parent, name, path, expected=expected)
         while "/" in path:
             path = path.rpartition("/")[0]
             try:
-                with self._parent(path) as (parent, name):
+                with self._changing(path) as (parent, name):
                     if parent is None:
                         return
                     os.rmdir(name, dir_fd=parent)
@@ -166,63 +216,66 @@ class FileTree:
         """Give the expected file another name in the same folder, where nothing is.
 
         Raises:
-            ChangedMeanwhile, Obstacle: as `write`.
+            ChangedMeanwhile, Obstacle: as `place`.
         """
         new_name = new_path.rpartition("/")[2]
-        with _obstacles(), self._parent(path) as (parent, name):
-            if parent is None or _stat(parent, name) != expected or _stat(parent, new_name) is not None:
+        with obstacles(), self._changing(path) as (parent, name):
+            if parent is None or file_at(parent, name) != expected:
                 raise ChangedMeanwhile
-            os.rename(name, new_name, src_dir_fd=parent, dst_dir_fd=parent)
-            os.fsync(parent)
-            renamed = _stat(parent, new_name)
+            try:
+                self._rename(name, new_name, src_dir_fd=parent, dst_dir_fd=parent)
+            except FileExistsError:
+                raise ChangedMeanwhile from None
+            renamed = file_at(parent, new_name)
             if renamed is None:
                 raise ChangedMeanwhile
             return renamed
+
+    def put_back(self, entry: Trashed) -> None:
+        """Put a file from the trash back; what is in its place comes into the trash.
+
+        Raises:
+            ChangedMeanwhile, Obstacle, DiskFull: as `place`.
+        """
+        self.trash.put_back(entry, self._root)
+        with suppress(Obstacle), self._changing(entry.path):
+            pass
+        self.sync_folders()
+
+    def sync_folders(self) -> None:
+        """Bring the names that were changed since the last call to the disk.
+
+        Without this a power cut could undo a change and make it look like a deletion by the user.
+
+        Raises:
+            Obstacle, DiskFull: as `spool`.
+        """
+        while self._changed_folders:
+            folder = self._changed_folders.pop()
+            path = f"{folder}/x" if folder else "x"
+            # A folder that is gone or replaced again has nothing to sync; those above it are synced too.
+            with obstacles(), suppress(Obstacle), parent_of(self._root, path) as (fd, _):
+                if fd is not None:
+                    self._sync(fd)
 
     def is_spelled_so(self, path: str) -> bool:
         """Whether the disk lists every name of `path` exactly so; some disks find `A` under `a`."""
         names = path.split("/")
         for depth, name in enumerate(names):
-            with self._parent("/".join([*names[:depth], "x"])) as (parent, _):
+            with parent_of(self._root, "/".join([*names[:depth], "x"])) as (parent, _):
                 if parent is None or name not in os.listdir(parent):
                     return False
         return True
 
     @contextmanager
-    def _parent(self, path: str, *, make: bool = False) -> Iterator[tuple[int | None, str]]:
-        """Descriptor of the folder that holds `path` (None when there is none) and the last name."""
-        *above, name = path.split("/")
-        current = os.dup(self._root)
-        try:
-            for step in above:
-                below = _enter(current, step, make=make)
-                if below is None:
-                    yield None, name
-                    return
-                os.close(current)
-                current = below
-            yield current, name
-        finally:
-            os.close(current)
-
-    def _write_aside(self, parent: int, like: str | None, content: bytes, mtime_ns: int) -> str:
-        spooled = secrets.token_hex(8)
-        fd = os.open(spooled, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._spool)
-        try:
-            with open(fd, "wb", buffering=0) as file:
-                rest = memoryview(content)
-                while rest:
-                    rest = rest[file.write(rest) :]
-                if like is not None:
-                    mode = os.stat(like, dir_fd=parent, follow_symlinks=False).st_mode
-                    os.fchmod(fd, stat.S_IMODE(mode) & 0o777)
-                with suppress(OSError, OverflowError):  # a time this disk cannot hold is not worth the file
-                    os.utime(fd, ns=(mtime_ns, mtime_ns))
-                os.fsync(fd)
-        except BaseException:
-            os.unlink(spooled, dir_fd=self._spool)
-            raise
-        return spooled
+    def _changing(self, path: str, *, make: bool = False) -> Iterator[tuple[int | None, str]]:
+        """As `parent_of`; the folder, and those above it that may be new, will be synced."""
+        folder = path.rpartition("/")[0]
+        with parent_of(self._root, path, make=make) as found:
+            while folder not in self._changed_folders:
+                self._changed_folders.add(folder)
+                folder = folder.rpartition("/")[0]
+            yield found
 
     def _link_new(self, spooled: str, parent: int, name: str) -> None:
         try:
@@ -231,61 +284,19 @@ class FileTree:
         except FileExistsError:
             raise ChangedMeanwhile from None
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
-            if _stat(parent, name) is not None:
+            try:
+                self._rename(spooled, name, src_dir_fd=self._spool, dst_dir_fd=parent)
+            except FileExistsError:
                 raise ChangedMeanwhile from None
-            os.rename(spooled, name, src_dir_fd=self._spool, dst_dir_fd=parent)
 
-    def _replace(self, spooled: str, parent: int, name: str, expected: FileStat) -> None:
-        if _stat(parent, name) != expected:
+    def _replace(self, spooled: str, parent: int, name: str, path: str, expected: FileStat) -> None:
+        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+        os.chmod(spooled, stat.S_IMODE(mode) & _MODES, dir_fd=self._spool)
+        self.trash.keep(parent, name, path, expected=expected)
+        found = file_at(parent, name)
+        # The link in the trash has changed the file's ctime, and nothing else may have.
+        if found is None or found._replace(ctime_ns=expected.ctime_ns) != expected:
             raise ChangedMeanwhile
         os.rename(spooled, name, src_dir_fd=self._spool, dst_dir_fd=parent)
-
-
-@contextmanager
-def _obstacles() -> Iterator[None]:
-    """Turn what the system refuses into Obstacle, a full disk into DiskFull."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFull(
-                "no space left on the disk", "nothing was lost; make room and run it again"
-            ) from error
-        raise Obstacle((error.strerror or str(error)).lower()) from error
-
-
-def _enter(current: int, name: str, *, make: bool) -> int | None:
-    try:
-        return os.open(name, _DIRECTORY, dir_fd=current)
-    except FileNotFoundError:
-        if not make:
-            return None
-    except OSError as error:
-        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-            raise
-        found = os.stat(name, dir_fd=current, follow_symlinks=False)
-        if stat.S_ISLNK(found.st_mode):
-            raise Obstacle(f"{name} is in the way: it is a symbolic link") from None
-        raise Obstacle(f"{name} is in the way: it is no folder", replaced=True) from None
-    with suppress(FileExistsError):
-        os.mkdir(name, dir_fd=current)
-    os.fsync(current)
-    return os.open(name, _DIRECTORY, dir_fd=current)
-
-
-def _stat(parent: int, name: str) -> FileStat | None:
-    try:
-        return _regular(os.stat(name, dir_fd=parent, follow_symlinks=False))
-    except FileNotFoundError:
-        return None
-
-
-def _regular(found: os.stat_result) -> FileStat:
-    if stat.S_ISREG(found.st_mode):
-        return FileStat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-    if stat.S_ISDIR(found.st_mode):
-        raise Obstacle("a folder has this name here", replaced=True)
-    kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
-    raise Obstacle(f"it is {kind} here")

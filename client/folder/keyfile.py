@@ -18,7 +18,7 @@ import typer
 from less_sync.client.folder.errors import UsageProblem
 
 PREFIX: Final = "less-sync-key-1:"
-_SECRET_BYTES: Final = 32
+KEY_BYTES: Final = 32
 _CHECK_BYTES: Final = 4
 _FILE_BYTES_MAX: Final = 4096
 
@@ -58,8 +58,8 @@ def parse_key(text: str) -> FolderKey:
         checked = base64.b64decode(line.removeprefix(PREFIX), altchars=b"-_", validate=True)
     except ValueError:
         checked = b""
-    secret, check = checked[:_SECRET_BYTES], checked[_SECRET_BYTES:]
-    if len(secret) != _SECRET_BYTES or check != hashlib.sha256(secret).digest()[:_CHECK_BYTES]:
+    secret, check = checked[:KEY_BYTES], checked[KEY_BYTES:]
+    if len(secret) != KEY_BYTES or check != hashlib.sha256(secret).digest()[:_CHECK_BYTES]:
         raise UsageProblem("the key is damaged: its check digits do not match", "copy the whole line again")
     return FolderKey(secret)
 
@@ -94,7 +94,7 @@ def load_or_create_key(path: Path) -> tuple[FolderKey, bool]:
         return load_key(path), False
     except FileNotFoundError:
         pass
-    key = FolderKey(secrets.token_bytes(_SECRET_BYTES))
+    key = FolderKey(secrets.token_bytes(KEY_BYTES))
     if save_key(path, key):
         return key, True
     return load_key(path), False

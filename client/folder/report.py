@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol, TextIO
@@ -47,19 +48,35 @@ class Event:
     size_bytes: int | None = None
 
 
-_VERBS: Final = {
+_DONE: Final = {
     Kind.PUSHED: "pushed",
     Kind.PULLED: "pulled",
     Kind.DELETED_HERE: "deleted here",
     Kind.DELETED_THERE: "deleted on the server",
 }
+_TO_DO: Final = {
+    Kind.PUSHED: "to push",
+    Kind.PULLED: "to pull",
+    Kind.DELETED_HERE: "to delete here",
+    Kind.DELETED_THERE: "to delete on the server",
+}
 _COUNTED: Final = (Kind.PUSHED, Kind.PULLED, Kind.DELETED_HERE, Kind.DELETED_THERE, Kind.CONFLICT)
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """So many files and bytes."""
+
+    files: int
+    size_bytes: int
 
 
 @dataclass(slots=True)
 class Summary:
-    """What was done in all."""
+    """What was done in all; with `to_do`, what would be."""
 
+    to_do: bool = False
+    listed: Amount | None = None
     counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(_COUNTED, 0))
     skipped: dict[str, str] = field(default_factory=dict)
     undecryptable: set[str] = field(default_factory=set)
@@ -91,11 +108,22 @@ class Summary:
             return ExitCode.KEY_MISMATCH
         return ExitCode.SKIPPED if self.skipped else ExitCode.OK
 
+    @property
+    def verbs(self) -> Mapping[Kind, str]:
+        """What is said of each kind of change."""
+        return _TO_DO if self.to_do else _DONE
+
+    def name(self, kind: Kind) -> str:
+        """The `event` of a JSON line, in the words of the text."""
+        return _TO_DO[kind].replace(" ", "_") if self.to_do and kind in _TO_DO else str(kind)
+
     def words(self) -> str:
         """One line for people."""
-        parts = [f"{self.counts[kind]} {verb}" for kind, verb in _VERBS.items() if self.counts[kind]]
+        if self.listed is not None:
+            return f"{self.listed.files:,} files, {self.listed.size_bytes:,} bytes"
+        parts = [f"{self.counts[kind]} {verb}" for kind, verb in self.verbs.items() if self.counts[kind]]
         if self.counts[Kind.CONFLICT]:
-            parts.append(f"{self.counts[Kind.CONFLICT]} in conflict, both kept")
+            parts.append(f"{self.counts[Kind.CONFLICT]} in conflict{'' if self.to_do else ', both kept'}")
         if self.skipped:
             parts.append(f"{len(self.skipped)} skipped")
         if self.rolled_back:
@@ -127,6 +155,9 @@ class Reporter(Protocol):
     def progress(self, progressed: Progressed) -> None:
         """Say how far a long work is."""
 
+    def show(self, fields: Mapping[str, object], text: str) -> None:
+        """Report what is no event of a file: lines for people, or an object for programs."""
+
     def fail(self, error: FolderError) -> None:
         """Report what stopped the command."""
 
@@ -137,14 +168,14 @@ class Reporter(Protocol):
 class JsonReporter:
     """One JSON object per line on standard output: `event`; `path`, `detail`, `bytes` where they apply."""
 
-    def __init__(self, out: TextIO | None = None) -> None:
-        self.summary = Summary()
+    def __init__(self, out: TextIO | None = None, *, to_do: bool = False) -> None:
+        self.summary = Summary(to_do)
         self._out = out or sys.stdout
 
     def tell(self, event: Event) -> None:
         """Write the event."""
         if self.summary.add(event):
-            fields: dict[str, object] = {"event": str(event.kind)}
+            fields: dict[str, object] = {"event": self.summary.name(event.kind)}
             if event.path:
                 fields["path"] = event.path
             if event.detail:
@@ -156,6 +187,10 @@ class JsonReporter:
     def progress(self, progressed: Progressed) -> None:
         """Programs count events."""
 
+    def show(self, fields: Mapping[str, object], text: str) -> None:
+        """Write the object."""
+        self._write(fields)
+
     def fail(self, error: FolderError) -> None:
         """Write the error with its exit code."""
         fields: dict[str, object] = {"event": str(Kind.ERROR), "detail": str(error)}
@@ -164,11 +199,13 @@ class JsonReporter:
     def finish(self) -> None:
         """Write the summary."""
         summary = self.summary
-        counts: dict[str, object] = {str(kind): count for kind, count in summary.counts.items()}
+        counts: dict[str, object] = {summary.name(kind): count for kind, count in summary.counts.items()}
+        if summary.listed is not None:
+            counts = {"files": summary.listed.files, "bytes": summary.listed.size_bytes}
         skipped: dict[str, object] = {"skipped": len(summary.skipped), "exit_code": int(summary.exit_code)}
         self._write({"event": str(Kind.SUMMARY)} | counts | skipped)
 
-    def _write(self, fields: dict[str, object]) -> None:
+    def _write(self, fields: Mapping[str, object]) -> None:
         # Undecodable file names become escapes: every line is valid UTF-8.
         print(json.dumps(fields), file=self._out, flush=True)
 
@@ -176,8 +213,8 @@ class JsonReporter:
 class TextReporter:
     """Lines on standard output, problems on standard error, a progress bar when that is a terminal."""
 
-    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
-        self.summary = Summary()
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None, *, to_do: bool = False) -> None:
+        self.summary = Summary(to_do)
         self._out = Console(file=out or sys.stdout, highlight=False, markup=False, soft_wrap=True)
         self._err = Console(file=err or sys.stderr, highlight=False, markup=False, soft_wrap=True)
         self._bar: Progress | None = None
@@ -189,6 +226,8 @@ class TextReporter:
             return
         path = shown(event.path)
         match event.kind:
+            case Kind.CONFLICT if self.summary.to_do:
+                self._print(f"in conflict: {path} changed on both sides; `pull` keeps both versions")
             case Kind.CONFLICT:
                 self._print(f"conflict: {path} changed on both sides; yours is now {shown(event.detail)}")
             case Kind.SKIPPED | Kind.UNDECRYPTABLE:
@@ -197,8 +236,8 @@ class TextReporter:
                 self._err_print(f"left out: {path}: {shown(event.detail)}")
             case Kind.ROLLED_BACK:
                 self._err_print(f"rolled back: {path}: {shown(event.detail)}")
-            case kind if kind in _VERBS:
-                self._print(f"{_VERBS[kind]}: {path}")
+            case kind if kind in self.summary.verbs:
+                self._print(f"{self.summary.verbs[kind]}: {path}")
             case Kind.DISCONNECTED:
                 self._err_print(event.detail)
             case _:
@@ -231,6 +270,10 @@ class TextReporter:
         )
         if part is not None and part >= 1:
             self._drop_bar()
+
+    def show(self, fields: Mapping[str, object], text: str) -> None:
+        """Print the lines."""
+        self._print(text)
 
     def fail(self, error: FolderError) -> None:
         """Print the error and what to do about it."""

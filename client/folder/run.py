@@ -1,13 +1,15 @@
 """A folder command from start to exit code: key, state, client, engine, and every way it can end."""
 
 import asyncio
+import secrets
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 from uuid import UUID
 
@@ -17,19 +19,30 @@ from less_sync.client.folder.access import (
     Tokens,
     is_exposed,
     personal_space,
+    server_name,
     server_url,
     token_claim,
     tokens_from,
 )
 from less_sync.client.folder.crypto import RecordCipher, SharedCipher
-from less_sync.client.folder.engine import Engine, EpochKeys, WatchTimes
+from less_sync.client.folder.engine import Engine, WatchTimes
 from less_sync.client.folder.errors import FolderError, KeyMismatch, ServerDown, TokenProblem, UsageProblem
+from less_sync.client.folder.exchange import EpochKeys, Exchange
 from less_sync.client.folder.files import FileTree
-from less_sync.client.folder.keyfile import load_or_create_key
+from less_sync.client.folder.keyfile import KEY_BYTES, FolderKey, load_key, load_or_create_key
+from less_sync.client.folder.look import (
+    list_files,
+    without_what_is_to_pull,
+    would_pull,
+    would_push,
+    would_sync,
+)
+from less_sync.client.folder.paths import shown
 from less_sync.client.folder.replica import Replica
-from less_sync.client.folder.report import Event, Kind, Reporter
+from less_sync.client.folder.report import Amount, Event, Kind, Reporter
 from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace, grant_of
 from less_sync.client.folder.state import FolderState, disk_errors
+from less_sync.client.times import when
 from less_sync.sync.client import (
     ConnectionChange,
     ConnectionLost,
@@ -53,11 +66,19 @@ class Verb(StrEnum):
     PUSH = "push"
     PULL = "pull"
     WATCH = "watch"
+    STATUS = "status"
+    LIST = "ls"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One command, as the command line says."""
+    """One command, as the command line says.
+
+    Args:
+        confirm: asks the person at the terminal a question; None where there is nobody to ask.
+        dry_run: for push and pull: tell what would be done, and do nothing.
+        accept_deletions: let a pull delete most of the folder.
+    """
 
     verb: Verb
     folder: Path
@@ -66,15 +87,24 @@ class Job:
     key_file: Path
     did_key_file: Path | None = None
     times: WatchTimes = field(default_factory=WatchTimes)
+    confirm: Callable[[str], bool] | None = None
+    dry_run: bool = False
+    accept_deletions: bool = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether nothing is to be changed on either side."""
+        return self.dry_run or self.verb in (Verb.STATUS, Verb.LIST)
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The space a folder is kept in agreement with, and what opens it."""
+    """The space a folder is kept in agreement with, and what opens it. `person` is the token's."""
 
     space: UUID
     fingerprint: str
     cipher: RecordCipher
+    person: str
     grant: Grant | None = None
     keys: EpochKeys | None = None
 
@@ -112,27 +142,57 @@ async def until_signal(work: Awaitable[None]) -> None:
 async def _do(job: Job, reporter: Reporter) -> None:
     url = server_url(job.server)
     tokens = tokens_from(job.tokens)
-    _check_folder(job)
     try:
         token = await tokens.source()
     except TokenUnavailable as error:
         raise TokenProblem(str(error)) from error
-    shared = SharedFile(job.folder).load()
-    if shared is not None:
-        await _with_binding(job, url, tokens, _shared_binding(job, shared, token), reporter)
-        return
-    space = personal_space(token)
-    key, is_new_key = load_or_create_key(job.key_file)
-    if is_new_key:
-        reporter.tell(Event(Kind.NOTE, detail=f"new key file {job.key_file}: other devices need it"))
-    try:
-        binding = Binding(space, key.fingerprint, RecordCipher(key, space))
-        await _with_binding(job, url, tokens, binding, reporter)
-    except KeyMismatch:
+    with ExitStack() as stack:
+        job = _with_folder(job, stack)
+        shared = SharedFile(job.folder).load()
+        if shared is not None:
+            await _with_binding(job, url, tokens, _shared_binding(job, shared, token), reporter)
+            return
+        space = personal_space(token)
+        key, is_new_key = _key(job)
         if is_new_key:
-            # It would be in the way of the right one. Renamed, in case another command used it meanwhile.
-            job.key_file.rename(job.key_file.with_name(f"{job.key_file.name}.{key.fingerprint}.old"))
-        raise
+            reporter.tell(Event(Kind.NOTE, detail=f"new key file {job.key_file}: other devices need it"))
+        cipher = RecordCipher(key, space)
+        try:
+            await _with_binding(
+                job, url, tokens, Binding(space, key.fingerprint, cipher, _person(token)), reporter
+            )
+        except KeyMismatch:
+            if is_new_key:
+                # It would be in the way of the right one. Renamed, in case another command used it meanwhile.
+                job.key_file.rename(job.key_file.with_name(f"{job.key_file.name}.{key.fingerprint}.old"))
+            raise
+
+
+def _person(token: str) -> str:
+    return token_claim(token, "did") or token_claim(token, "sub")
+
+
+def _key(job: Job) -> tuple[FolderKey, bool]:
+    """The key file's key, and whether it was made now. Who only looks makes none."""
+    if not job.looks:
+        return load_or_create_key(job.key_file)
+    try:
+        return load_key(job.key_file), False
+    except FileNotFoundError:
+        return FolderKey(secrets.token_bytes(KEY_BYTES)), False
+
+
+def _with_folder(job: Job, stack: ExitStack) -> Job:
+    """The job with a folder that exists: made for a pull, an empty one in its place for who only looks."""
+    if job.folder.is_dir():
+        return job
+    if job.verb in (Verb.PUSH, Verb.STATUS) or job.folder.exists():
+        raise UsageProblem(f"{job.folder} is no folder")
+    if job.looks:
+        return replace(job, folder=Path(stack.enter_context(TemporaryDirectory())))
+    with disk_errors(f"cannot make {job.folder}"):
+        job.folder.mkdir(parents=True, exist_ok=True)
+    return job
 
 
 def _shared_binding(job: Job, shared: SharedSpace, token: str) -> Binding:
@@ -151,7 +211,7 @@ def _shared_binding(job: Job, shared: SharedSpace, token: str) -> Binding:
         )
     cipher = SharedCipher(shared.epoch_keys, shared.space)
     keys = SpaceKeys(SharedFile(job.folder), cipher, person)
-    return Binding(shared.space, shared.fingerprint, cipher, grant, keys)
+    return Binding(shared.space, shared.fingerprint, cipher, grant.audience, grant, keys)
 
 
 async def _with_binding(job: Job, url: str, tokens: Tokens, binding: Binding, reporter: Reporter) -> None:
@@ -160,47 +220,56 @@ async def _with_binding(job: Job, url: str, tokens: Tokens, binding: Binding, re
             Event(Kind.NOTE, detail="the connection is not encrypted: anybody on the way can take the token")
         )
     with ExitStack() as stack:
-        state = stack.enter_context(FolderState.open(job.folder))
+        open_state = FolderState.look if job.looks else FolderState.open
+        state = stack.enter_context(open_state(job.folder))
         state.check(space=binding.space, fingerprint=binding.fingerprint)
+        _check_server(job, state, server_name(url), reporter)
         with disk_errors(f"cannot open {job.folder}"):
-            tree = FileTree(job.folder, state.directory / "tmp")
+            tree = FileTree(job.folder, None if job.looks else state.directory)
         stack.callback(tree.close)
+        if not job.looks:
+            tree.trash.prune()
+        tell: Callable[[Event], None] = reporter.tell
+        if job.verb is Verb.STATUS:
+            tell = without_what_is_to_pull(tell)
         replica = Replica(
             job.folder,
             state,
             tree,
             binding.cipher,
-            tell=reporter.tell,
+            tell=tell,
             now=lambda: datetime.now().astimezone(),
+            accept_deletions=job.accept_deletions,
+            may_push=binding.grant is None or not binding.grant.read_only,
         )
-
-        def bind() -> None:
-            state.bind(space=binding.space, fingerprint=binding.fingerprint)
-
-        await _with_client(job, url, tokens, binding, replica, reporter, bind)
+        await _with_client(job, url, tokens, binding, replica, reporter)
 
 
-def _check_folder(job: Job) -> None:
-    if job.verb is not Verb.PUSH:
-        with disk_errors(f"cannot make {job.folder}"):
-            job.folder.mkdir(parents=True, exist_ok=True)
-    if not job.folder.is_dir():
-        raise UsageProblem(f"{job.folder} is no folder")
+def _check_server(job: Job, state: FolderState, server: str, reporter: Reporter) -> None:
+    """Ask before a folder goes to another server than before: its files would be uploaded there.
+
+    Raises:
+        UsageProblem: the answer is no, or there is nobody to ask.
+    """
+    former = state.server
+    if former in (None, server):
+        return
+    text = f"this folder was synced with the server {former} so far, and this one is {server}"
+    if job.looks:
+        reporter.tell(Event(Kind.NOTE, detail=text))
+    elif job.confirm is None or not job.confirm(f"{text}: sync it with this one from now on?"):
+        raise UsageProblem(text, "--yes goes on with this one; nothing was sent to it")
+    state.forget()  # cursors of one server mean nothing at another
 
 
 async def _with_client(
-    job: Job,
-    url: str,
-    tokens: Tokens,
-    binding: Binding,
-    replica: Replica,
-    reporter: Reporter,
-    bind: Callable[[], None],
+    job: Job, url: str, tokens: Tokens, binding: Binding, replica: Replica, reporter: Reporter
 ) -> None:
-    """Run the engine; a watch whose token was refused waits for another token and goes on."""
+    """Run the command; a watch whose token was refused waits for another token and goes on."""
     refused = last = ""
     refusals = 0
     was_connected = False
+    pause_s = job.times.retry_s
 
     async def source() -> str:
         nonlocal last
@@ -208,9 +277,9 @@ async def _with_client(
         return last
 
     def on_connection(change: ConnectionChange) -> None:
-        nonlocal was_connected, refusals
+        nonlocal was_connected, refusals, pause_s
         if change.connected:
-            refusals = 0
+            refusals, pause_s = 0, job.times.retry_s
             if was_connected:
                 reporter.tell(Event(Kind.CONNECTED, detail="connected again"))
             was_connected = True
@@ -218,14 +287,18 @@ async def _with_client(
             text = f"{change.reason}; connecting again in {change.retry_in_s:.0f} s"
             reporter.tell(Event(Kind.DISCONNECTED, detail=text))
 
+    def bind() -> None:
+        replica.state.bind(space=binding.space, fingerprint=binding.fingerprint)
+        replica.state.bind_server(server_name(url))
+
     while True:
         try:
             async with SyncClient(url, source, on_connection=on_connection) as client:
-                engine = Engine(
+                exchange = Exchange(
                     client, binding.space, replica, reporter, grant=binding.grant, keys=binding.keys
                 )
-                engine.bind_with(bind)
-                await _engine_run(engine, job)
+                exchange.bind_with(bind)
+                await _work(job, url, binding, exchange, reporter)
                 return
         except TokenRefused as error:
             refused = last
@@ -239,17 +312,55 @@ async def _with_client(
             if not (was_connected and job.verb is Verb.WATCH and isinstance(error, ServerUnavailable)):
                 raise as_folder_error(error, url) from error
             reporter.tell(Event(Kind.DISCONNECTED, detail=f"{error}; trying again"))
-            await asyncio.sleep(job.times.retry_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, job.times.retry_s_max)
 
 
-async def _engine_run(engine: Engine, job: Job) -> None:
+async def _work(job: Job, url: str, binding: Binding, exchange: Exchange, reporter: Reporter) -> None:
+    engine = Engine(exchange, reporter, job.times)
     match job.verb:
+        case Verb.PUSH if job.dry_run:
+            await engine.look(lambda: would_push(exchange, reporter.tell))
+        case Verb.PULL if job.dry_run:
+            await engine.look(lambda: would_pull(exchange))
         case Verb.PUSH:
             await engine.push_once()
         case Verb.PULL:
             await engine.pull_once()
         case Verb.WATCH:
-            await engine.watch(job.times)
+            await engine.watch()
+        case Verb.STATUS:
+            await engine.look(lambda: _status(url, binding, exchange, reporter))
+        case Verb.LIST:
+            await engine.look(lambda: _list(binding, exchange, reporter))
+
+
+async def _status(url: str, binding: Binding, exchange: Exchange, reporter: Reporter) -> None:
+    await exchange.subscribe()
+    kind = "personal" if binding.grant is None else f"shared, {binding.grant.permission.name.lower()}"
+    fields = {
+        "server": server_name(url),
+        "space": str(binding.space),
+        "kind": kind,
+        "epoch": exchange.epoch,
+        "person": binding.person,
+    }
+    text = (
+        f"server {fields['server']}\nspace  {binding.space} ({kind}), epoch {exchange.epoch}\n"
+        f"person {binding.person}"
+    )
+    reporter.show({"event": "status", **fields}, text)
+    await would_sync(exchange, without_what_is_to_pull(reporter.tell))
+
+
+async def _list(binding: Binding, exchange: Exchange, reporter: Reporter) -> None:
+    files = await list_files(exchange, binding.cipher, reporter.tell)
+    for one in files:
+        at_s = one.mtime_ns // 1_000_000_000
+        fields = {"path": one.path, "bytes": one.size_bytes, "modified_at": at_s}
+        text = f"{one.size_bytes:>13,}  {when(at_s)}  {shown(one.path)}"
+        reporter.show({"event": "file", **fields}, text)
+    reporter.summary.listed = Amount(len(files), sum(one.size_bytes for one in files))
 
 
 async def _another_token(tokens: Tokens, refused: str) -> None:

@@ -9,9 +9,9 @@ from typing import Final
 
 from less_sync.client.folder.crypto import content_bytes_max
 from less_sync.client.folder.errors import UsageProblem
-from less_sync.client.folder.files import FileStat
 from less_sync.client.folder.paths import is_state_dir, path_problem, shown
 from less_sync.client.folder.state import Stamp
+from less_sync.client.folder.walk import FileStat
 
 _RACY_NS: Final = 20_000_000
 _RACY_COARSE_NS: Final = 2_000_000_000

@@ -5,28 +5,35 @@ a kill or a power cut leaves the state before it or after it. Nothing else is pr
 changes and state changes, and nothing else is needed: a file or record that is ahead of the state is
 recognised by its content the next time (`plan.Note`), so it is neither lost nor doubled.
 
-A row has three parts. The *base* is what both sides had: cursor, digest (None for a tombstone) and the file's
+A row has four parts. The *base* is what both sides had: cursor, digest (None for a tombstone) and the file's
 stat at that time, by which an unchanged file is known without reading it. *Pending* is set when the server
 has something newer that is not applied here: it could not be read or written, or `push` merely saw it. *Sent*
 is what is being pushed, so that an edit made after a push whose answer was lost is no conflict with it.
+*Version* is the highest that was ever seen of the record: it outlives everything else, because a server that
+shows a lower one goes back (docs/folder-format.md, "What protects against what").
 """
 
 import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 from less_sync.client.folder.errors import DiskFull, FolderBusy, FolderError, KeyMismatch, UsageProblem
 from less_sync.client.folder.paths import STATE_DIR
 from less_sync.client.folder.plan import Absent, Content, Remote, Tombstone
+from less_sync.client.folder.walk import DISK_IS_FULL
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
+SPACE_FORMAT: Final = 2
+
+OTHER_KIND: Final = "a record of another kind"
+"""The pending reason of what is to be left alone."""
 
 _RECORD_BYTES: Final = 16
 
@@ -40,15 +47,18 @@ CREATE TABLE IF NOT EXISTS record (
     size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, noted_ns INTEGER,
     pending_cursor INTEGER,    -- the server has this newer version, not applied here
     pending_reason TEXT,
-    sent BLOB                  -- digest on its way to the server; empty: a deletion
+    sent BLOB,                 -- digest on its way to the server; empty: a deletion
+    version INTEGER NOT NULL DEFAULT 0  -- the highest seen; 0: of format 1 alone
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS left_out (path BLOB PRIMARY KEY) WITHOUT ROWID;  -- what was named as never synced
 CREATE INDEX IF NOT EXISTS record_path ON record (path);
 CREATE INDEX IF NOT EXISTS record_pending ON record (pending_cursor) WHERE pending_cursor IS NOT NULL;
 """
 _COLUMNS: Final = (
     "id, path, cursor, digest, size, mtime_ns, ctime_ns, inode, noted_ns,"
-    " pending_cursor, pending_reason, sent"
+    " pending_cursor, pending_reason, sent, version"
 )
+_FORMER_FORMAT: Final = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,8 @@ class Row:
     pending_reason: str = ""
     sent: bytes | None = None
     """Digest that was sent and not yet acknowledged; empty for a deletion."""
+    version: int = 0
+    """The highest version of the record that was seen."""
 
 
 class FolderState:
@@ -83,7 +95,7 @@ class FolderState:
     Used by one thread at a time. `open` takes the folder's lock; `close` gives it back.
     """
 
-    def __init__(self, database: sqlite3.Connection, lock_fd: int, directory: Path) -> None:
+    def __init__(self, database: sqlite3.Connection, lock_fd: int | None, directory: Path) -> None:
         self._database = database
         self._lock_fd = lock_fd
         self.directory = directory
@@ -117,10 +129,51 @@ class FolderState:
             os.close(lock_fd)
             raise
 
+    @classmethod
+    def look(cls, root: Path) -> Self:
+        """A copy in memory of a folder's state, for who only looks: nothing of what is done to it is kept.
+
+        Takes no lock, so it works beside a `watch`, and makes nothing where there is no state yet.
+
+        Raises:
+            UsageProblem, FolderError: as `open`.
+        """
+        directory = root / STATE_DIR
+        copy = sqlite3.connect(":memory:", check_same_thread=False)
+        try:
+            with disk_errors(f"cannot read {directory}"):
+                if (directory / "state.db").exists():
+                    with closing(sqlite3.connect(directory / "state.db", timeout=5.0)) as kept:
+                        kept.backup(copy)
+                _bring_up(copy, directory)
+        except BaseException:
+            copy.close()
+            raise
+        return cls(copy, None, directory)
+
+    def check_still_there(self) -> None:
+        """Check that nobody has removed `.less-sync` under our hands: a second command could start then.
+
+        Raises:
+            FolderError: it was removed, or replaced.
+        """
+        if self._lock_fd is None:
+            return
+        try:
+            named = os.stat(self.directory / "lock")
+        except OSError:
+            named = None
+        if named is None or not os.path.samestat(named, os.fstat(self._lock_fd)):
+            raise FolderError(
+                f"{self.directory} was removed while the command worked",
+                "run it again: files are then compared by content, and none is lost",
+            )
+
     def close(self) -> None:
         """Close the database and give the lock back."""
         self._database.close()
-        os.close(self._lock_fd)
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
 
     def __enter__(self) -> Self:
         return self
@@ -156,6 +209,24 @@ class FolderState:
             )
 
     @property
+    def server(self) -> str | None:
+        """The server this folder was synced with last; None before that was noted."""
+        return self._meta("server")
+
+    def bind_server(self, server: str) -> None:
+        """Note the server this folder is synced with."""
+        self._set_meta({"server": server})
+
+    @property
+    def proves_deletions(self) -> bool:
+        """Whether the space holds records of format 2: a tombstone without proof is not believed then."""
+        return int(self._meta("space_format") or 1) >= SPACE_FORMAT
+
+    def raise_space_format(self) -> None:
+        """Remember that the space holds a record of format 2; never taken back."""
+        self._set_meta({"space_format": str(SPACE_FORMAT)})
+
+    @property
     def cursor(self) -> int:
         """Everything up to this cursor was seen; -1 at first, which makes the server show tombstones too."""
         return int(self._meta("cursor") or -1)
@@ -165,25 +236,35 @@ class FolderState:
         self._set_meta({"cursor": str(cursor)})
 
     def first_pending(self) -> int | None:
-        """The smallest cursor of what is on the server and not here, or None."""
-        (found,) = self._database.execute("SELECT min(pending_cursor) FROM record").fetchone()
+        """The smallest cursor of what is on the server and not here, or None.
+
+        What is of another kind is left alone, and not asked for again.
+        """
+        query = "SELECT min(pending_cursor) FROM record WHERE pending_reason IS NOT ?"
+        ((found,),) = self._read(query, (OTHER_KIND,))
         return None if found is None else int(found)
 
     def is_new(self) -> bool:
         """Whether no file was ever agreed on with the server."""
         query = "SELECT 1 FROM record WHERE digest IS NOT NULL LIMIT 1"
-        return self._database.execute(query).fetchone() is None
+        return not self._read(query)
 
     def get(self, record: UUID) -> Row | None:
         """One row by record id."""
         query = f"SELECT {_COLUMNS} FROM record WHERE id = ?"
-        found = self._database.execute(query, (record.bytes,)).fetchone()
-        return None if found is None else _row(found)
+        found = self._read(query, (record.bytes,))
+        return _row(found[0]) if found else None
+
+    def by_path(self, path: str) -> Row | None:
+        """One row by the path of its file."""
+        found = self._read(f"SELECT {_COLUMNS} FROM record WHERE path = ? LIMIT 1", (path,))
+        return _row(found[0]) if found else None
 
     def rows(self) -> Iterator[Row]:
         """All rows, by path. The state must not be changed while it is walked."""
-        for found in self._database.execute(f"SELECT {_COLUMNS} FROM record ORDER BY path, id"):
-            yield _row(found)
+        with disk_errors(f"cannot read {self.directory / 'state.db'}"):
+            for found in self._database.execute(f"SELECT {_COLUMNS} FROM record ORDER BY path, id"):
+                yield _row(found)
 
     def put(self, rows: Iterable[Row]) -> None:
         """Write rows whole, all or none."""
@@ -194,14 +275,35 @@ class FolderState:
             )
 
     def forget(self) -> None:
-        """Drop every row and the cursor: the server is not the one it was. Files are then told by content."""
+        """Drop all that was agreed on, and the cursor: the server is not the one it was.
+
+        Files are then told by content. The versions stay: a server cannot bring an older one back by this.
+        """
         with self._transaction():
-            self._database.execute("DELETE FROM record")
+            self._database.execute("DELETE FROM record WHERE version = 0")
+            self._database.execute(
+                "UPDATE record SET cursor = 0, digest = NULL, size = NULL, mtime_ns = NULL, ctime_ns = NULL,"
+                " inode = NULL, noted_ns = NULL, pending_cursor = NULL, pending_reason = NULL, sent = NULL"
+            )
             self._database.execute("DELETE FROM meta WHERE name = 'cursor'")
 
+    def new_left_out(self, paths: Iterable[str]) -> set[str]:
+        """Remember what is left out now and return what was not the last time."""
+        now = {os.fsencode(path) for path in paths}
+        former = {path for (path,) in self._read("SELECT path FROM left_out")}
+        if now != former:
+            with self._transaction():
+                self._database.execute("DELETE FROM left_out")
+                self._database.executemany("INSERT INTO left_out VALUES (?)", ((path,) for path in now))
+        return {os.fsdecode(path) for path in now - former}
+
     def _meta(self, name: str) -> str | None:
-        found = self._database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return None if found is None else str(found[0])
+        found = self._read("SELECT value FROM meta WHERE name = ?", (name,))
+        return str(found[0][0]) if found else None
+
+    def _read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with disk_errors(f"cannot read {self.directory / 'state.db'}"):
+            return self._database.execute(query, values).fetchall()
 
     def _set_meta(self, values: dict[str, str]) -> None:
         with self._transaction():
@@ -222,11 +324,10 @@ def disk_errors(doing: str) -> Iterator[None]:
         DiskFull: ENOSPC, EDQUOT, or SQLite's word for them.
         FolderError: anything else the disk refuses.
     """
-    full = {28, 122}  # ENOSPC, EDQUOT
     try:
         yield
     except OSError as error:
-        if error.errno in full:
+        if error.errno in DISK_IS_FULL:
             raise DiskFull(f"{doing}: no space left on the disk", "nothing was lost; make room") from error
         raise FolderError(f"{doing}: {error.strerror or error}") from error
     except sqlite3.Error as error:
@@ -244,20 +345,30 @@ def _open_database(directory: Path) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA journal_mode = DELETE")
         database.execute("PRAGMA synchronous = FULL")
-        with database:
-            database.executescript(_SCHEMA)
-            database.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
-        (found,) = database.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
-        if found != FORMAT:
-            raise UsageProblem(f"{directory} was written by a later version of less-sync", "use that version")
+        _bring_up(database, directory)
     except BaseException:
         database.close()
         raise
     return database
 
 
+def _bring_up(database: sqlite3.Connection, directory: Path) -> None:
+    """Make the tables, or change those of the former format."""
+    with database:
+        database.executescript(_SCHEMA)
+        database.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
+    (found,) = database.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+    if found == _FORMER_FORMAT:
+        with database:
+            database.execute("BEGIN")  # a kill leaves the former format or this one
+            database.execute("ALTER TABLE record ADD COLUMN version INTEGER NOT NULL DEFAULT 0")
+            database.execute("UPDATE meta SET value = ? WHERE name = 'format'", (FORMAT,))
+    elif found != FORMAT:
+        raise UsageProblem(f"{directory} was written by a later version of less-sync", "use that version")
+
+
 def _row(found: tuple[object, ...]) -> Row:
-    record, path, cursor, digest, *stat, pending_cursor, pending_reason, sent = found
+    record, path, cursor, digest, *stat, pending_cursor, pending_reason, sent, version = found
     if not isinstance(record, bytes) or len(record) != _RECORD_BYTES or not isinstance(cursor, int):
         raise FolderError("the state of this folder is damaged", "bind the files to a new folder")
     base: Remote
@@ -276,6 +387,7 @@ def _row(found: tuple[object, ...]) -> Row:
         pending_cursor=pending_cursor if isinstance(pending_cursor, int) else None,
         pending_reason=pending_reason if isinstance(pending_reason, str) else "",
         sent=sent if isinstance(sent, bytes) else None,
+        version=version if isinstance(version, int) else 0,
     )
 
 
@@ -285,4 +397,4 @@ def _values(row: Row) -> tuple[object, ...]:
     digest = row.base.digest if isinstance(row.base, Content) else None
     cursor = 0 if isinstance(row.base, Absent) else row.base.cursor
     pending = (row.pending_cursor, row.pending_reason or None)
-    return (row.record.bytes, row.path, cursor, digest, *stat, *pending, row.sent)
+    return (row.record.bytes, row.path, cursor, digest, *stat, *pending, row.sent, row.version)

@@ -20,8 +20,8 @@ from typing import Final
 import msgspec
 
 from less_sync.auth import AuthError, Permission, decode_did_key
+from less_sync.client.folder.blocking import in_thread
 from less_sync.client.folder.crypto import SharedCipher, Undecryptable
-from less_sync.client.folder.engine import in_thread
 from less_sync.client.folder.errors import AccessLost, FolderError, KeyMismatch, UsageProblem
 from less_sync.client.folder.shared import Grant, Rotation, SharedFile, SharedSpace
 from less_sync.client.sharing.log import (

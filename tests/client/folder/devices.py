@@ -7,13 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from less_sync.client.folder.crypto import RecordCipher, SealedFile
-from less_sync.client.folder.files import FileStat, FileTree
+from less_sync.client.folder.crypto import FileKind, RecordCipher, SealedFile
+from less_sync.client.folder.files import FileTree
+from less_sync.client.folder.intake import Incoming, Mode, PullCount
 from less_sync.client.folder.keyfile import FolderKey
+from less_sync.client.folder.outbox import Ready
 from less_sync.client.folder.plan import Content
-from less_sync.client.folder.replica import Change, Incoming, PullCount, Replica
+from less_sync.client.folder.replica import Replica
 from less_sync.client.folder.report import Event, Kind
 from less_sync.client.folder.state import FolderState
+from less_sync.client.folder.walk import FileStat
 
 SPACE = UUID("da29e793-3f05-51c3-9f72-63cc953f9c05")
 KEY = FolderKey(bytes(range(32)))
@@ -59,9 +62,8 @@ class Space:
         return sorted(found, key=lambda record: (record.cursor, record.record))
 
     def contents(self) -> list[bytes]:
-        return [
-            CIPHER.open(id, sealed).content for id, (_, sealed) in self.records.items() if sealed is not None
-        ]
+        opened = [CIPHER.open(id, sealed) for id, (_, sealed) in self.records.items() if sealed is not None]
+        return [file.content for file in opened if file.kind is FileKind.FILE]
 
 
 class MortalTree(FileTree):
@@ -69,11 +71,11 @@ class MortalTree(FileTree):
 
     fuse: Fuse
 
-    def write(self, path: str, content: bytes, *, mtime_ns: int, expected: FileStat | None) -> FileStat:
+    def place(self, spooled: str, path: str, *, expected: FileStat | None) -> FileStat:
         self.fuse.burn()
-        written = super().write(path, content, mtime_ns=mtime_ns, expected=expected)
+        placed = super().place(spooled, path, expected=expected)
         self.fuse.burn()
-        return written
+        return placed
 
     def delete(self, path: str, *, expected: FileStat) -> None:
         self.fuse.burn()
@@ -95,6 +97,7 @@ class Device:
     space: Space
     cipher: RecordCipher = CIPHER
     second: int = 0
+    accept_deletions: bool = False
     events: list[Event] = field(default_factory=list)
 
     def write(self, path: str, content: bytes) -> None:
@@ -125,7 +128,7 @@ class Device:
         """Pull and push; False when killed on the way, which leaves whatever the disk had by then."""
         fuse = Fuse(kill_after)
         with FolderState.open(self.root) as state:
-            tree = MortalTree(self.root, state.directory / "tmp")
+            tree = MortalTree(self.root, state.directory)
             tree.fuse = fuse
             try:
                 self._rounds(self._replica(state, tree), fuse, pull=pull, push=push)
@@ -139,49 +142,60 @@ class Device:
         self.second += 1
         number = int(self.root.name, 36) % 60
         at = datetime(2026, 11, 21, self.second // 60 % 24, self.second % 60, number, tzinfo=UTC)
-        return Replica(self.root, state, tree, self.cipher, tell=self.events.append, now=lambda: at)
+        return Replica(
+            self.root,
+            state,
+            tree,
+            self.cipher,
+            tell=self.events.append,
+            now=lambda: at,
+            accept_deletions=self.accept_deletions,
+        )
 
     def _rounds(self, replica: Replica, fuse: Fuse, *, pull: bool, push: bool) -> None:
-        replica.rescan()
+        replica.side.rescan()
         for _ in range(10):
-            self._pull(replica, apply=pull)
-            replica.rescan()
+            self._pull(replica, Mode.APPLY if pull else Mode.NOTE)
+            replica.side.rescan()
             if not push or self._push(replica, fuse):
                 return
         raise AssertionError("does not settle")
 
-    def _pull(self, replica: Replica, *, apply: bool) -> None:
+    def _pull(self, replica: Replica, mode: Mode) -> None:
         pending = replica.state.first_pending()
         since = replica.state.cursor if pending is None else min(replica.state.cursor, pending - 1)
         count = PullCount()
-        for record in self.space.since(since):
-            replica.receive(record, apply=apply, count=count)
-        replica.name_undecryptable(count)
-        replica.flush()
+        replica.intake.start()
+        replica.intake.receive(self.space.since(since), mode, count)
+        replica.intake.finish(mode, count)
         replica.state.advance(self.space.cursor)
 
     def _push(self, replica: Replica, fuse: Fuse) -> bool:
-        changes = list(replica.changes())
-        for start in range(0, len(changes), 2):
-            batch = changes[start : start + 2]
-            replica.mark_sent(batch)
+        replica.outbox.start()
+        while batch := next_batch(replica):
+            replica.outbox.mark_sent(batch)
             fuse.burn()
-            cursor = self.space.push([sealed(replica, change) for change in batch])
+            cursor = self.space.push([pushed(ready) for ready in batch])
             if cursor is None:
                 return False
             fuse.burn()
-            replica.acknowledge(batch, cursor)
+            replica.outbox.acknowledge(batch, cursor)
+            replica.side.flush()
             if cursor == replica.state.cursor + 1:
                 replica.state.advance(cursor)
-        replica.flush()
+        replica.side.flush()
         return True
 
     def told(self, kind: Kind) -> list[tuple[str, str]]:
         return [(event.path, event.detail) for event in self.events if event.kind is kind]
 
 
-def sealed(replica: Replica, change: Change) -> tuple[UUID, SealedFile | None, int]:
-    return change.row.record, replica.seal(change, epoch=1), change.expected_cursor
+def next_batch(replica: Replica, *, changes_max: int = 2) -> list[Ready]:
+    return replica.outbox.next_batch(epoch=1, bytes_max=2**22, overhead_bytes=160, changes_max=changes_max)
+
+
+def pushed(ready: Ready) -> tuple[UUID, SealedFile | None, int]:
+    return ready.change.row.record, ready.sealed, ready.change.expected_cursor
 
 
 def make_device(parent: Path, name: str, space: Space) -> Device:

@@ -87,12 +87,19 @@ def test_the_layout_is_the_documented_one() -> None:
         derived(b"less-sync/folder/v1/record-id"), str(SPACE).encode() + b"\x00notes/a.txt", hashlib.sha256
     )
     assert record.bytes == mac.digest()[:16]
-    sealed = CIPHER.seal(record, PlainFile("notes/a.txt", 5, b"hello"), epoch=3)
+    sealed = CIPHER.seal(record, PlainFile("notes/a.txt", 5, b"hello", version=7), epoch=3)
     assert (sealed.blob[0], len(sealed.dek)) == (4, 44)
     kek = derived(b"less-sync/folder/v1/kek\x00\x00\x00\x00\x03")
     dek = aes_key_unwrap(kek, sealed.dek[4:])
     plain = AESGCM(dek).decrypt(sealed.blob[1:13], sealed.blob[13:], f"{SPACE}\x00{record}".encode())
-    assert cbor2.loads(plain) == {"v": 1, "path": "notes/a.txt", "mtime_ns": 5, "content": b"hello"}
+    assert list(cbor2.loads(plain).items()) == [
+        ("v", 2),
+        ("kind", "file"),
+        ("version", 7),
+        ("path", "notes/a.txt"),
+        ("mtime_ns", 5),
+        ("content", b"hello"),
+    ]
 
 
 def test_every_seal_uses_a_fresh_key_and_iv() -> None:

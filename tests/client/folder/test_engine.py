@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +15,7 @@ import pytest
 from less_sync.client.folder.crypto import RecordCipher
 from less_sync.client.folder.engine import Engine, WatchTimes
 from less_sync.client.folder.errors import KeyMismatch
+from less_sync.client.folder.exchange import Exchange
 from less_sync.client.folder.files import FileTree
 from less_sync.client.folder.keyfile import FolderKey
 from less_sync.client.folder.replica import Replica
@@ -43,6 +44,9 @@ class Log:
     def progress(self, progressed: Progressed) -> None:
         self.steps.append(progressed)
 
+    def show(self, fields: Mapping[str, object], text: str) -> None:
+        raise AssertionError(text)
+
     def fail(self, error: Exception) -> None:
         raise AssertionError(error)
 
@@ -55,7 +59,7 @@ class Log:
 
 @asynccontextmanager
 async def engine_of(
-    live: Live, root: Path, log: Log, *, key: FolderKey = KEY, user: str = "alice"
+    live: Live, root: Path, log: Log, *, key: FolderKey = KEY, user: str = "alice", times: WatchTimes = TIMES
 ) -> AsyncIterator[Engine]:
     async def token() -> str:
         return live.token(user)
@@ -63,11 +67,11 @@ async def engine_of(
     root.mkdir(exist_ok=True)
     space = UUID(claims(user)["personal_space_id"])
     with FolderState.open(root) as state:
-        tree = FileTree(root, state.directory / "tmp")
+        tree = FileTree(root, state.directory)
         cipher = RecordCipher(key, space)
         replica = Replica(root, state, tree, cipher, tell=log.tell, now=lambda: datetime.now(UTC))
         async with SyncClient(f"ws://127.0.0.1:{live.port}/api/v1/ws", token) as client:
-            yield Engine(client, space, replica, log)
+            yield Engine(Exchange(client, space, replica, log), log, times)
         tree.close()
 
 
@@ -88,7 +92,7 @@ async def both(
     """Watch two folders while the script runs, then stop both."""
     logs = Log(), Log()
     async with engine_of(live, one, logs[0]) as first, engine_of(live, two, logs[1]) as second:
-        tasks = [asyncio.create_task(engine.watch(TIMES)) for engine in (first, second)]
+        tasks = [asyncio.create_task(engine.watch()) for engine in (first, second)]
         await eventually(lambda: all(log.told(Kind.WATCHING) for log in logs) or tasks[0].done())
         script_task = asyncio.create_task(script(*logs))
         done, _ = await asyncio.wait([script_task, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -119,7 +123,8 @@ async def test_a_folder_of_many_frames_arrives_whole(database_url: str, tmp_path
             await engine.push_once()
     assert files(two) == wanted
     assert sorted(pushed.told(Kind.PUSHED)) == sorted(pulled.told(Kind.PULLED)) == sorted(wanted)
-    assert pushed.steps[-1] == Progressed("pushing", 205, 0, 1.0)
+    size_bytes = sum(map(len, wanted.values()))
+    assert pushed.steps[-1] == Progressed("pushing", 205, size_bytes, 1.0)
     assert len(pushed.steps) >= 3
     assert again.events == []
 
@@ -142,7 +147,7 @@ async def test_two_watched_folders_follow_each_other(database_url: str, tmp_path
     async with live_server(database_url) as live:
         first, second = await both(live, one, two, script)
     assert first.told(Kind.CONFLICT) == second.told(Kind.CONFLICT) == []
-    assert first.told(Kind.SKIPPED) == second.told(Kind.SKIPPED) == []
+    assert [e for log in (first, second) for e in log.events if e.kind is Kind.SKIPPED] == []
 
 
 async def test_a_watch_settles_what_both_sides_did_while_it_was_off(
@@ -204,9 +209,7 @@ async def test_another_key_changes_nothing_on_either_side(database_url: str, tmp
         for attempt in ("push", "pull", "watch"):
             async with engine_of(live, two, log, key=FolderKey(bytes(32))) as engine:
                 with pytest.raises(KeyMismatch, match="decrypts none of 1 records"):
-                    await (
-                        engine.watch(TIMES) if attempt == "watch" else getattr(engine, f"{attempt}_once")()
-                    )
+                    await (engine.watch() if attempt == "watch" else getattr(engine, f"{attempt}_once")())
         async with engine_of(live, two, log) as engine:
             await engine.pull_once()
     assert files(two) == {"a": b"a", "b": b"b"}

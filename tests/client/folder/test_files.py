@@ -3,13 +3,14 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from less_sync.client.folder.errors import DiskFull
-from less_sync.client.folder.files import ChangedMeanwhile, FileStat, FileTree, Obstacle
+from less_sync.client.folder.files import FileTree
+from less_sync.client.folder.walk import ChangedMeanwhile, FileStat, Obstacle, link_and_unlink, rename_new
 
 LONG_AGO_NS = 1_000_000_000_123_456_789
 
@@ -24,18 +25,29 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tree(root: Path) -> Iterator[FileTree]:
-    made = FileTree(root, root / ".less-sync" / "tmp")
+    made = FileTree(root, root / ".less-sync")
     yield made
     made.close()
 
 
 def put(tree: FileTree, path: str, content: bytes, expected: FileStat | None = None) -> FileStat:
-    return tree.write(path, content, mtime_ns=LONG_AGO_NS, expected=expected)
+    spooled = tree.spool(content, mtime_ns=LONG_AGO_NS)
+    tree.sync_spooled([spooled])
+    return tree.place(spooled, path, expected=expected)
 
 
 def stat_of(tree: FileTree, path: str) -> FileStat:
     found = tree.stat(path)
     assert found is not None
+    return found
+
+
+def in_trash(root: Path) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for folder in sorted((root / ".less-sync/trash").iterdir()):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                found.setdefault(str(path.relative_to(folder)), []).append(path.read_bytes())
     return found
 
 
@@ -137,12 +149,11 @@ def test_reading_refuses_what_is_gone_or_too_large(tree: FileTree, root: Path) -
 
 def test_a_full_disk_leaves_the_old_file_and_no_rest(root: Path) -> None:
     class Full(FileTree):
-        def _write_aside(self, parent: int, like: str | None, content: bytes, mtime_ns: int) -> str:
-            spooled = super()._write_aside(parent, like, content, mtime_ns)
-            os.unlink(spooled, dir_fd=self._spool)
+        def _sync_spooled(self, name: str) -> None:
+            self.drop(name)
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    tree = Full(root, root / ".less-sync" / "tmp")
+    tree = Full(root, root / ".less-sync")
     (root / "a").write_text("old")
     with pytest.raises(DiskFull):
         put(tree, "a", b"new", stat_of(tree, "a"))
@@ -151,15 +162,76 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(root: Path) -> None:
     tree.close()
 
 
-def test_a_disk_without_hard_links_still_gets_new_files(root: Path) -> None:
-    def no_link(*_: object, **__: object) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
+def no_link(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
 
-    tree = FileTree(root, root / ".less-sync" / "tmp", link=no_link)
+
+def test_a_disk_without_hard_links_still_gets_new_files_and_keeps_what_it_replaces(root: Path) -> None:
+    tree = FileTree(root, root / ".less-sync", link=no_link)
     put(tree, "a", b"x")
     assert (root / "a").read_bytes() == b"x"
     with pytest.raises(ChangedMeanwhile):
         put(tree, "a", b"y")
+    put(tree, "a", b"y", stat_of(tree, "a"))
+    assert (root / "a").read_bytes() == b"y"
+    assert in_trash(root) == {"a": [b"x"]}
+    tree.close()
+
+
+@pytest.mark.parametrize("rename", [rename_new, link_and_unlink])
+def test_a_rename_never_overwrites_what_appears_in_the_same_moment(
+    root: Path, rename: Callable[..., None]
+) -> None:
+    """The name is free when the tree looks, and taken when it renames."""
+
+    def late(name: str, new_name: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        (root / new_name).write_text("somebody else's")
+        rename(name, new_name, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    tree = FileTree(root, root / ".less-sync", rename=late)
+    put(tree, "a", b"mine")
+    with pytest.raises(ChangedMeanwhile):
+        tree.rename("a", "b", expected=stat_of(tree, "a"))
+    assert ((root / "a").read_text(), (root / "b").read_text()) == ("mine", "somebody else's")
+    tree.close()
+
+
+@pytest.mark.parametrize("rename", [rename_new, link_and_unlink])
+def test_a_renamed_file_is_there_under_its_new_name_alone(root: Path, rename: Callable[..., None]) -> None:
+    tree = FileTree(root, root / ".less-sync", rename=rename)
+    put(tree, "a", b"mine")
+    tree.rename("a", "b", expected=stat_of(tree, "a"))
+    assert [path.name for path in root.iterdir() if path.name != ".less-sync"] == ["b"]
+    tree.close()
+
+
+def test_what_is_replaced_or_deleted_is_in_the_trash(tree: FileTree, root: Path) -> None:
+    put(tree, "a/b", b"1")
+    put(tree, "a/b", b"2", stat_of(tree, "a/b"))
+    tree.delete("a/b", expected=stat_of(tree, "a/b"))
+    assert not (root / "a").exists()
+    assert in_trash(root) == {"a/b": [b"1", b"2"]}
+
+
+def test_files_are_synced_before_they_have_their_names_and_folders_after_it(root: Path) -> None:
+    synced: list[str] = []
+
+    def sync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+
+    tree = FileTree(root, root / ".less-sync", sync=sync)
+    names = [tree.spool(b"x", mtime_ns=LONG_AGO_NS) for _ in range(3)]
+    tree.sync_spooled(names)
+    assert sorted(synced) == [str(root / ".less-sync/tmp" / name) for name in names]
+    synced.clear()
+    for number, name in enumerate(names):
+        tree.place(name, f"a/b/{number}", expected=None)
+    assert synced == []
+    tree.sync_folders()
+    assert sorted(synced) == [str(root), str(root / "a"), str(root / "a/b")]
+    synced.clear()
+    tree.sync_folders()
+    assert synced == []
     tree.close()
 
 

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from less_sync.client.folder.crypto import PlainFile, RecordCipher, content_bytes_max
 from less_sync.client.folder.errors import DiskFull, FolderError
-from less_sync.client.folder.files import FileStat, FileTree, Obstacle
+from less_sync.client.folder.files import FileTree
+from less_sync.client.folder.intake import Mode, PullCount
 from less_sync.client.folder.keyfile import FolderKey
 from less_sync.client.folder.plan import Tombstone
-from less_sync.client.folder.replica import PullCount, Replica
+from less_sync.client.folder.replica import Replica
 from less_sync.client.folder.report import Kind
 from less_sync.client.folder.state import FolderState
+from less_sync.client.folder.walk import FileStat, Obstacle
 from tests.client.folder.devices import CIPHER, SPACE, Device, Space, make_device
 
 MEMORY = Path("/dev/shm")
@@ -253,12 +255,12 @@ def test_a_folder_that_was_moved_away_is_not_taken_for_empty(pair: tuple[Device,
     one.write("p", b"x")
     one.sync()
     with FolderState.open(one.root) as state:
-        tree = FileTree(one.root, state.directory / "tmp")
+        tree = FileTree(one.root, state.directory)
         replica = Replica(one.root, state, tree, CIPHER, tell=one.events.append, now=lambda: NOW)
         one.root.rename(one.root.with_name("moved"))
         one.root.mkdir()
         with pytest.raises(FolderError, match="moved or unmounted"):
-            replica.rescan()
+            replica.side.rescan()
         tree.close()
 
 
@@ -278,7 +280,7 @@ def test_a_full_disk_stops_the_pull_and_the_next_one_completes_it(pair: tuple[De
         one.write(str(number), b"x")
     one.sync()
     with FolderState.open(two.root) as state:
-        tree = FullTree(two.root, state.directory / "tmp")
+        tree = FullTree(two.root, state.directory)
         replica = Replica(two.root, state, tree, CIPHER, tell=two.events.append, now=lambda: NOW)
         with pytest.raises(DiskFull):
             receive_all(replica, two.space)
@@ -295,17 +297,16 @@ def test_a_file_that_cannot_be_read_is_named_and_kept_on_the_server(pair: tuple[
     settle(one, two)
     one.write("p", b"22")
     with FolderState.open(one.root) as state:
-        tree = UnreadableTree(one.root, state.directory / "tmp")
+        tree = UnreadableTree(one.root, state.directory)
         replica = Replica(one.root, state, tree, CIPHER, tell=one.events.append, now=lambda: NOW)
-        replica.rescan()
-        assert list(replica.changes()) == []
+        replica.side.rescan()
+        assert list(replica.outbox.changes()) == []
         tree.close()
     assert one.told(Kind.SKIPPED) == [("p", "permission denied")]
 
 
 def receive_all(replica: Replica, space: Space) -> None:
-    for record in space.since(-1):
-        replica.receive(record, apply=True, count=PullCount())
+    replica.intake.receive(space.since(-1), Mode.APPLY, PullCount())
 
 
 class FullTree(FileTree):
@@ -313,11 +314,11 @@ class FullTree(FileTree):
 
     room = 2
 
-    def write(self, path: str, content: bytes, *, mtime_ns: int, expected: FileStat | None) -> FileStat:
+    def place(self, spooled: str, path: str, *, expected: FileStat | None) -> FileStat:
         self.room -= 1
         if self.room < 0:
             raise DiskFull("no space left on the disk")
-        return super().write(path, content, mtime_ns=mtime_ns, expected=expected)
+        return super().place(spooled, path, expected=expected)
 
 
 class UnreadableTree(FileTree):

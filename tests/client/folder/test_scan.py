@@ -8,8 +8,8 @@ import pytest
 
 from less_sync.client.folder.crypto import content_bytes_max
 from less_sync.client.folder.errors import UsageProblem
-from less_sync.client.folder.files import FileStat
 from less_sync.client.folder.scan import is_fresh, is_unchanged, scan_folder, stamp_of
+from less_sync.client.folder.walk import FileStat
 
 SECOND = 1_000_000_000
 

@@ -60,7 +60,7 @@ def test_a_state_of_a_later_format_or_behind_a_link_is_refused(tmp_path: Path) -
     FolderState.open(tmp_path).close()
     database = sqlite3.connect(tmp_path / ".less-sync" / "state.db")
     with database:
-        database.execute("UPDATE meta SET value = '2' WHERE name = 'format'")
+        database.execute("UPDATE meta SET value = '3' WHERE name = 'format'")
     database.close()
     with pytest.raises(UsageProblem, match="later version"):
         FolderState.open(tmp_path)

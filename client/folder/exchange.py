@@ -1,0 +1,340 @@
+"""What a replica and its space say to each other over one client: subscribe, pull, push, take announcements.
+
+Nothing is tried again here, and nothing waits: `engine.py` decides that. What a lost connection leaves
+unclear (was the push written?) the next pull tells.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Final, Protocol
+from uuid import UUID
+
+from less_sync.client.folder.blocking import in_thread
+from less_sync.client.folder.crypto import SealedFile
+from less_sync.client.folder.errors import FolderError, KeyMismatch
+from less_sync.client.folder.intake import Incoming, Mode, PullCount
+from less_sync.client.folder.outbox import Ready
+from less_sync.client.folder.replica import Replica
+from less_sync.client.folder.report import Progressed, Reporter
+from less_sync.client.folder.shared import Grant
+from less_sync.sync.client import (
+    CHANGE_OVERHEAD_BYTES,
+    CHANGES_PER_PUSH,
+    PUSH_OVERHEAD_BYTES,
+    Notice,
+    PullBegin,
+    PullCommit,
+    PullRecord,
+    PushChange,
+    PushResult,
+    RequestFailed,
+    ResubscribeNotice,
+    ResyncNeeded,
+    RevokedNotice,
+    SubscribeSpace,
+    SubscriptionLost,
+    SyncClient,
+    SyncNotice,
+)
+from less_sync.sync.client.link import ClientLimits
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.ids import parse_record_id
+from less_sync.sync.protocol.messages import SyncRecord
+
+_PULLS_MAX: Final = 8
+_RECORDS_PER_BATCH: Final = 256
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+_PUSH_BYTES: Final = ClientLimits().frame_bytes - PUSH_OVERHEAD_BYTES
+_FILE_WEIGHT_BYTES: Final = 1024
+"""What a file counts beside its bytes when the share of the work is told."""
+KEY_HINT: Final = (
+    "the devices of a user share one key file: "
+    "`less-sync key export` on the other device, `less-sync key import` here"
+)
+
+
+class EpochKeys(Protocol):
+    """The keys of a shared space."""
+
+    def knows(self, epoch: int) -> bool:
+        """Whether records of this epoch can be sealed and opened."""
+
+    async def fetch(self, client: SyncClient, epoch: int) -> None:
+        """Make sure of the key of an epoch, or raise KeyMismatch."""
+
+
+class Exchange:
+    """See the module. Methods run one at a time.
+
+    Args:
+        grant: what lets us into a shared space; None for the personal one.
+        keys: of a shared space's epochs, to fetch one not yet known before any record of a pull.
+    """
+
+    def __init__(
+        self,
+        client: SyncClient,
+        space: UUID,
+        replica: Replica,
+        reporter: Reporter,
+        *,
+        grant: Grant | None = None,
+        keys: EpochKeys | None = None,
+    ) -> None:
+        self.client = client
+        self.replica = replica
+        self.grant = grant
+        self.epoch = 1
+        self.steps = 0
+        """Grows with every record taken in and every push that was written."""
+        self._ucan = "" if grant is None else grant.ucan
+        self._keys = keys
+        self._space = str(space)
+        self._state = replica.state
+        self._reporter = reporter
+        self._bind: Callable[[], None] | None = None
+
+    def bind_with(self, bind: Callable[[], None]) -> None:
+        """What to call once, when the key has proved to be the space's, or is about to become it."""
+        self._bind = bind
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be pushed."""
+        return self.grant is not None and self.grant.read_only
+
+    async def subscribe(self) -> None:
+        """Subscribe the space and have its newest key. It is the one answer that tells whether we are let in.
+
+        Raises:
+            AccessLost: a shared space does not let us in.
+            FolderError: the token is not for its personal space.
+            KeyMismatch: there is a new key, and not for us.
+            SyncClientError: see `SyncClient.subscribe`; RequestFailed for any other refusal.
+        """
+        result = await self.client.subscribe(
+            [SubscribeSpace(id=self._space, since=max(0, self._state.cursor), ucan=self._ucan)]
+        )
+        for refused in result.errors:
+            if refused.error != ErrorCode.FORBIDDEN:
+                raise RequestFailed(refused.error, "the server does not show the space")
+            if self.grant is not None:
+                raise self.grant.lost()
+            raise FolderError("the server does not let this token use its personal space")
+        for space in result.spaces:
+            self.epoch = max(1, space.key_generation)
+            if self._keys is not None:
+                await self._keys.fetch(self.client, space.key_generation)
+
+    async def fetch_keys(self) -> None:
+        """Have the keys of a shared space before any of its records comes.
+
+        Raises: as `subscribe`.
+        """
+        if self._keys is not None:
+            await self.subscribe()
+
+    async def take(self, notice: Notice | None) -> bool:
+        """Apply one announcement if it continues what is known; otherwise say that a pull is due.
+
+        Raises: as `pull` and `subscribe`.
+        """
+        match notice:
+            case SyncNotice(space=self._space):
+                return await self._apply_notice(notice)
+            case ResyncNeeded():
+                return True
+            case RevokedNotice(space=self._space) | SubscriptionLost(space=self._space):
+                # Somebody's token was revoked: subscribing again tells whether it was ours.
+                await self.subscribe()
+                return True
+            case ResubscribeNotice() if self._space in notice.spaces:
+                await self.subscribe()
+                return True
+        return False
+
+    async def _apply_notice(self, notice: SyncNotice) -> bool:
+        if notice.cursor <= self._state.cursor:
+            return False
+        if notice.prev != self._state.cursor or not notice.records:
+            return True
+        if self._keys is not None and not all(self._keys.knows(_epoch(one)) for one in notice.records):
+            return True
+        count = PullCount()
+        self.replica.intake.start()
+        await self._receive([_incoming(record) for record in notice.records], Mode.APPLY, count)
+        await in_thread(self.replica.intake.finish, Mode.APPLY, count)
+        if count.in_the_way:
+            return True
+        await in_thread(self._state.advance, notice.cursor)
+        return False
+
+    # From the server.
+
+    async def pull(self, mode: Mode) -> None:
+        """Take in everything after the state's cursor, and again what could not be applied before.
+
+        Raises:
+            KeyMismatch: the space was written with another key; nothing was changed.
+            TooManyDeletions: most of the folder would be deleted; no file was.
+            FolderError: the disk, or a server that breaks the protocol.
+            SyncClientError: see `SyncClient.pull`.
+        """
+        former = None
+        for _ in range(_PULLS_MAX):
+            # `push` has seen what is pending; only applying it would change anything.
+            pending = None if mode is Mode.NOTE else self._state.first_pending()
+            since = self._state.cursor if pending is None else min(self._state.cursor, pending - 1)
+            count = PullCount()
+            # A since of 0 would hide tombstones.
+            if not await self._pull_since(since if since > 0 else -1, count, mode):
+                continue
+            # What stood in the way may have moved by a later record of the same pull.
+            if not count.in_the_way or count.in_the_way == former:
+                return
+            former = count.in_the_way
+
+    async def _pull_since(self, since: int, count: PullCount, mode: Mode) -> bool:
+        """One pull. False when the server turned out to be another one than before: start again."""
+        self.replica.intake.start()
+        batch: list[Incoming] = []
+        size_bytes, whole = 0, 1
+        async with aclosing(self.client.pull(self._space, since, ucan=self._ucan)) as events:
+            async for event in events:
+                match event:
+                    case PullBegin():
+                        whole = max(1, event.cursor - max(since, 0))
+                        self.epoch = max(1, event.key_generation)
+                        if self._keys is not None and not self._keys.knows(self.epoch):
+                            break  # a new key came in between: it is fetched when nothing streams
+                        if event.cursor < self._state.cursor:
+                            await in_thread(self.replica.side.discard)
+                            await in_thread(self._state.forget)
+                            return False
+                    case PullRecord():
+                        batch.append(_incoming(event))
+                        size_bytes += len(event.blob or b"")
+                        if len(batch) >= _RECORDS_PER_BATCH or size_bytes >= _BATCH_BYTES:
+                            await self._receive(batch, mode, count)
+                            batch, size_bytes = [], 0
+                            part = min(1.0, (event.cursor - max(since, 0)) / whole)
+                            self._reporter.progress(
+                                Progressed("pulling", count.files, count.size_bytes, part)
+                            )
+                    case PullCommit():
+                        await self._receive(batch, mode, count)
+                        await self._commit(event, count, mode)
+                        return True
+        if self._keys is not None:
+            await self._keys.fetch(self.client, self.epoch)
+        return False
+
+    async def _receive(self, batch: list[Incoming], mode: Mode, count: PullCount) -> None:
+        await in_thread(self.replica.intake.receive, batch, mode, count)
+        self.steps += len(batch)
+
+    async def _commit(self, commit: PullCommit, count: PullCount, mode: Mode) -> None:
+        if count.undecryptable and not count.opened and self._state.is_new():
+            await in_thread(self.replica.side.discard)
+            number = len(count.undecryptable)
+            raise KeyMismatch(f"the key file decrypts none of {number} records in the space", KEY_HINT)
+        if count.opened:
+            await self._bind_once()
+        await in_thread(self.replica.intake.finish, mode, count)
+        await in_thread(self._state.advance, commit.cursor)
+
+    async def records(self) -> AsyncGenerator[Incoming, None]:
+        """Everything that is in the space, as it is, by cursor. Nothing of it is remembered.
+
+        Raises: as `pull`.
+        """
+        async with aclosing(self.client.pull(self._space, 0, ucan=self._ucan)) as events:
+            async for event in events:
+                if isinstance(event, PullRecord):
+                    yield _incoming(event)
+
+    # To the server.
+
+    async def push(self) -> bool:
+        """Push every change of the last scan, a frame at a time. False when a pull must come first.
+
+        While the server writes one frame the next one is read and sealed.
+
+        Raises:
+            RequestFailed: the server does not take it.
+            FolderError: the disk.
+            SyncClientError: see `SyncClient.push`.
+        """
+        outbox = self.replica.outbox
+        amount = await in_thread(outbox.amount)
+        await in_thread(outbox.start)
+        files = size_bytes = 0
+        batch = await in_thread(self._next_batch)
+        await in_thread(outbox.mark_sent, batch)
+        while batch:
+            await self._bind_once()
+            result, following = await self._push_and_prepare(batch)
+            if result.error in (ErrorCode.CONFLICT, ErrorCode.KEY_GENERATION_STALE):
+                return False
+            if not result.ok:
+                raise RequestFailed(result.error, "the server does not store it")
+            self.steps += 1
+            await in_thread(outbox.acknowledge, batch, result.cursor)
+            await in_thread(outbox.mark_sent, following)
+            if result.cursor == self._state.cursor + 1:  # nobody else wrote in between
+                await in_thread(self._state.advance, result.cursor)
+            files += len(batch)
+            size_bytes += sum(len(one.change.content or b"") for one in batch)
+            done = files * _FILE_WEIGHT_BYTES + size_bytes
+            total = max(done, amount.files * _FILE_WEIGHT_BYTES + amount.size_bytes)
+            part = done / total if following else 1.0
+            self._reporter.progress(Progressed("pushing", files, size_bytes, part))
+            batch = following
+        return True
+
+    def _next_batch(self) -> list[Ready]:
+        return self.replica.outbox.next_batch(
+            epoch=self.epoch,
+            bytes_max=_PUSH_BYTES,
+            overhead_bytes=CHANGE_OVERHEAD_BYTES,
+            changes_max=CHANGES_PER_PUSH,
+        )
+
+    async def _push_and_prepare(self, batch: list[Ready]) -> tuple[PushResult, list[Ready]]:
+        changes = [
+            PushChange(
+                id=str(one.change.row.record),
+                blob=one.sealed.blob,
+                expected_cursor=one.change.expected_cursor,
+                dek=one.sealed.dek,
+            )
+            for one in batch
+        ]
+        pushing = asyncio.create_task(self.client.push(self._space, changes, ucan=self._ucan))
+        try:
+            following = await in_thread(self._next_batch)
+            return await pushing, following
+        finally:
+            pushing.cancel()
+            await asyncio.wait([pushing])
+            if not pushing.cancelled():
+                pushing.exception()  # seen; whatever else went wrong came first
+
+    async def _bind_once(self) -> None:
+        if self._bind is not None:
+            bind, self._bind = self._bind, None
+            await in_thread(bind)
+
+
+def _incoming(record: PullRecord | SyncRecord) -> Incoming:
+    if parse_record_id(record.id) is None:
+        raise FolderError("the server sent a record without a valid id")
+    deleted = record.deleted or record.blob is None
+    sealed = None if deleted else SealedFile(record.blob or b"", record.dek or b"")
+    return Incoming(UUID(record.id), record.cursor, sealed)
+
+
+def _epoch(record: SyncRecord) -> int:
+    """The epoch a record's key is wrapped for; 1, which every member knows, for a bare tombstone."""
+    return int.from_bytes(record.dek[:4], "big") if record.dek else 1
