@@ -49,6 +49,7 @@ from less_sync.sync.protocol.messages import (
     TokenRefreshResult,
     UnsubscribeParams,
     decode_params,
+    shown,
 )
 
 TokenSource = Callable[[], Awaitable[str]]
@@ -63,12 +64,15 @@ SPACES_PER_SUBSCRIBE: Final = 1000
 R = TypeVar("R", bound=Struct)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PullOther:
     """A membership or file entry of a pull, as it came."""
 
     name: str
     data: object
+
+    def __repr__(self) -> str:
+        return f"PullOther(name={self.name!r}, data={shown(self.data)})"
 
 
 PullEvent = PullBegin | PullRecord | PullOther | PullCommit

@@ -22,6 +22,7 @@ from less_sync.sync.protocol.messages import (
     RevokedNotice,
     SyncNotice,
     decode_params,
+    shown,
 )
 
 
@@ -40,12 +41,15 @@ class SubscriptionLost:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class OtherNotice:
     """An announcement this client has no type for, as it came."""
 
     method: str
     params: object
+
+    def __repr__(self) -> str:
+        return f"OtherNotice(method={self.method!r}, params={shown(self.params)})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ base.py     ranges of integers, bases, decoding
 core.py     handshake, subscriptions, records, tokens, spaces
 sharing.py  members, invitations, epochs, wrapped DEKs
 notices.py  notifications in both directions
+shown.py    what a repr tells, and what it does not
 """
 
 from less_sync.sync.protocol.messages.base import (
@@ -86,11 +87,13 @@ from less_sync.sync.protocol.messages.sharing import (
     RecordDek,
     RewrappedDek,
 )
+from less_sync.sync.protocol.messages.shown import SHOWN_TEXT, shown
 
 __all__ = [
     "EPOCH_CONFLICT",
     "I32",
     "I64",
+    "SHOWN_TEXT",
     "AuthParams",
     "ChunkedResult",
     "DeksGetParams",
@@ -156,4 +159,5 @@ __all__ = [
     "TokenRefreshResult",
     "UnsubscribeParams",
     "decode_params",
+    "shown",
 ]

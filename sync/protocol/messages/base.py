@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import fields
 
 from less_sync.sync.protocol.errors import ParamsError
+from less_sync.sync.protocol.messages.shown import shown
 
 I32 = Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
 I64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
@@ -16,10 +17,11 @@ P = TypeVar("P", bound=Struct)
 
 
 class Message(Struct, frozen=True):
-    """Anything received or sent. Its repr is its type alone: fields hold tokens, UCANs and payloads."""
+    """Anything received or sent. Its repr tells tokens, UCANs and payloads by their size alone."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(...)"
+        values = (f"{name}={shown(getattr(self, name), name)}" for name in self.__struct_fields__)
+        return f"{type(self).__name__}({', '.join(values)})"
 
 
 class Params(Message, frozen=True, omit_defaults=True):

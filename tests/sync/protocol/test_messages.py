@@ -6,12 +6,14 @@ import pytest
 from cbor2 import dumps, loads, undefined
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields
 
-from less_sync.sync.protocol import messages
+from less_sync.sync.protocol import frames, messages
 from less_sync.sync.protocol.errors import ParamsError
 from less_sync.sync.protocol.frames import encode_value
 from less_sync.sync.protocol.messages import (
     EPOCH_CONFLICT,
+    SHOWN_TEXT,
     AuthParams,
     ChunkedResult,
     DeksGetParams,
@@ -38,16 +40,19 @@ from less_sync.sync.protocol.messages import (
     MembershipListParams,
     MembershipListResult,
     MembershipRevokeParams,
+    Message,
     Params,
     PresenceClearParams,
     PresenceEntry,
     PresenceSetParams,
     PullParams,
+    PullRecord,
     PullSpace,
     PushChange,
     PushParams,
     PushResult,
     RecordDek,
+    ResubscribeNotice,
     RewrappedDek,
     SpaceCreateParams,
     SubscribedSpace,
@@ -59,6 +64,7 @@ from less_sync.sync.protocol.messages import (
     TokenRefreshResult,
     UnsubscribeParams,
     decode_params,
+    shown,
 )
 from less_sync.sync.protocol.scanner import REFUSED
 
@@ -370,9 +376,66 @@ def test_requests_we_write_keep_the_declared_order() -> None:
     assert encode_value(rewrap) == dumps({"space": "s", "deks": [{"id": "r", "dek": b"d"}]})
 
 
-def test_no_repr_shows_a_field() -> None:
-    assert repr(AuthParams("secret")) == "AuthParams(...)"
-    assert repr(PushParams(space="s", ucan="u", changes=[])) == "PushParams(...)"
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (AuthParams("secret"), "AuthParams(token=<6 characters>)"),
+        (
+            PushParams(space="s", ucan="u", changes=[]),
+            "PushParams(space='s', ucan=<1 characters>, changes=[])",
+        ),
+        (
+            PullRecord(space="s", id="r", blob=b"secret", cursor=7, dek=b"key"),
+            "PullRecord(space='s', id='r', blob=<6 bytes>, cursor=7, dek=<3 bytes>, deleted=False)",
+        ),
+        (
+            SubscribeResult([], [SubscribeError("s", "forbidden")]),
+            "SubscribeResult(spaces=[], errors=[SubscribeError(space='s', error='forbidden')])",
+        ),
+        (
+            ResubscribeNotice(["a", "b", "c", "d", "e"]),
+            "ResubscribeNotice(spaces=['a', 'b', 'c', ... 2 more])",
+        ),
+        (SubscribeError("x" * 65, "e"), "SubscribeError(space=<65 characters>, error='e')"),
+    ],
+)
+def test_a_repr_shows_what_a_message_holds_and_secrets_by_their_size(message: Message, text: str) -> None:
+    assert repr(message) == text
+
+
+def test_a_repr_shows_no_text_but_of_fields_that_were_decided_upon() -> None:
+    exported = [*vars(messages).values(), *vars(frames).values()]
+    kinds = [kind for kind in exported if isinstance(kind, type) and issubclass(kind, Message)]
+    text = {one.name for kind in kinds for one in fields(kind) if one.type in (str, list[str])}
+    assert text - SHOWN_TEXT == {
+        "token",
+        "ucan",
+        "ucan_cid",
+        "payload",
+        "mailbox_id",
+        "server",
+        "message",
+        "after",
+    }
+    assert SHOWN_TEXT - text == set()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"id": "r", "payload": "p", "dek": b"1234"}, "{id: 'r', payload: <1 characters>, dek: <4 bytes>}"),
+        ({"a b": 1, 7: 1.5, b"k": None}, "{<3 characters>: 1, 7: 1.5, <1 bytes>: None}"),
+        (
+            {str(n): n for n in range(9)},
+            "{" + ", ".join(f"<1 characters>: {n}" for n in range(8)) + ", ... 1 more}",
+        ),
+        ([[[["deep"], {"a": 1}, [], {}]]], "[[[<1 entries>, <1 entries>, [], ... 1 more]]]"),
+        (object(), "<object>"),
+        ("", "''"),
+    ],
+)
+def test_a_value_without_a_type_is_told_in_few_words(value: object, text: str) -> None:
+    assert shown(value) == text
 
 
 any_scalar = (
