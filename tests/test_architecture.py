@@ -141,12 +141,12 @@ def test_only_the_socket_and_the_server_know_uvicorn(path: Path) -> None:
     assert not knows or _name(path) in KNOW_UVICORN
 
 
-def test_the_client_library_stands_on_the_protocol_alone() -> None:
+def test_the_client_library_stands_on_the_protocol_and_on_grants_alone() -> None:
     parts = sorted((ROOT / "sync" / "client").glob("*.py"))
     modules = {module for part in parts for module, _ in _imports(part.read_text())}
     of_ours = {module for module in modules if module.split(".")[0] == "less_sync"}
     assert of_ours
-    assert all(module.startswith(CLIENT_MAY_IMPORT) for module in of_ours)
+    assert all(module.startswith((*CLIENT_MAY_IMPORT, "less_sync.auth")) for module in of_ours)
 
 
 def test_only_one_file_reads_the_environment() -> None:

@@ -14,8 +14,16 @@ else a server that accepts and then refuses would be asked every second (docs/pr
 subscribed is subscribed again, and one `ResyncNeeded` then says that a pull is due. A call under way when
 the connection breaks raises `ConnectionLost`: a push may or may not have been written, and a pull by cursor
 tells.
+
+`__all__` is what applications may use; `less_sync` offers all of it under the same names (docs/python.md).
 """
 
+from less_sync.auth import (
+    Permission,
+    delegate,
+    encode_did_key,
+    ucan_cid,
+)
 from less_sync.sync.client.client import (
     CHANGE_OVERHEAD_BYTES,
     CHANGES_PER_PUSH,
@@ -41,7 +49,10 @@ from less_sync.sync.client.errors import (
     TokenRefused,
     TokenUnavailable,
 )
-from less_sync.sync.client.link import ClientLimits, is_this_machine
+from less_sync.sync.client.link import (
+    ClientLimits,
+    is_this_machine,
+)
 from less_sync.sync.client.notices import (
     InvitationNotice,
     Notice,
@@ -49,9 +60,25 @@ from less_sync.sync.client.notices import (
     ResyncNeeded,
     SubscriptionLost,
 )
+from less_sync.sync.client.tokens import (
+    personal_space,
+    token_claim,
+)
+from less_sync.sync.protocol.codes import (
+    CloseCode,
+    ErrorCode,
+)
 from less_sync.sync.protocol.messages import (
+    EpochBegun,
+    EpochConflict,
     EventNotice,
+    FileDek,
+    Invitation,
+    MemberEntry,
+    MembershipAppendResult,
+    MembershipListResult,
     MembershipNotice,
+    PresenceEntry,
     PresenceLeaveNotice,
     PresenceNotice,
     PullBegin,
@@ -59,10 +86,18 @@ from less_sync.sync.protocol.messages import (
     PullRecord,
     PushChange,
     PushResult,
+    RecordDek,
     ResubscribeNotice,
     RevokedNotice,
+    RewrappedDek,
+    SpaceCreateResult,
+    SubscribedSpace,
+    SubscribeError,
+    SubscribeResult,
     SubscribeSpace,
     SyncNotice,
+    SyncRecord,
+    TokenRefreshResult,
 )
 
 __all__ = [
@@ -71,16 +106,27 @@ __all__ = [
     "PUSH_OVERHEAD_BYTES",
     "ClientClosed",
     "ClientLimits",
+    "CloseCode",
     "ConnectFailed",
     "ConnectionChange",
     "ConnectionLost",
+    "EpochBegun",
+    "EpochConflict",
+    "ErrorCode",
     "EventNotice",
+    "FileDek",
     "FrameTooLarge",
+    "Invitation",
     "InvitationNotice",
+    "MemberEntry",
+    "MembershipAppendResult",
+    "MembershipListResult",
     "MembershipNotice",
     "NotThisProtocol",
     "Notice",
     "OtherNotice",
+    "Permission",
+    "PresenceEntry",
     "PresenceLeaveNotice",
     "PresenceNotice",
     "PullBegin",
@@ -90,21 +136,34 @@ __all__ = [
     "PullRecord",
     "PushChange",
     "PushResult",
+    "RecordDek",
     "RequestFailed",
     "RequestTimeout",
     "ResubscribeNotice",
     "ResyncNeeded",
     "RevokedNotice",
+    "RewrappedDek",
     "ServerUnavailable",
+    "SpaceCreateResult",
     "StreamOverrun",
+    "SubscribeError",
+    "SubscribeResult",
     "SubscribeSpace",
+    "SubscribedSpace",
     "SubscriptionLost",
     "SyncClient",
     "SyncClientError",
     "SyncNotice",
+    "SyncRecord",
+    "TokenRefreshResult",
     "TokenRefused",
     "TokenSource",
     "TokenUnavailable",
+    "delegate",
+    "encode_did_key",
     "is_this_machine",
+    "personal_space",
     "split_changes",
+    "token_claim",
+    "ucan_cid",
 ]
