@@ -1,22 +1,21 @@
 """Where the server is and who we are: its address, the source of tokens, the personal space they name."""
 
 import asyncio
-import json
 import shlex
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-from less_sync.auth import AuthError, b64url_decode, parse_uuid
 from less_sync.client.folder.errors import TokenProblem, UsageProblem
 from less_sync.client.kept_key import KeyFileError
 from less_sync.sync.client import TokenUnavailable, is_this_machine
+from less_sync.sync.client import personal_space as space_of
 
 _DEFAULT_SERVER: Final = "127.0.0.1"
 _ROUTE: Final = "/api/v1/ws"
@@ -231,26 +230,13 @@ def _from_issuer(issuer: LocalIssuer, user: str) -> Callable[[], Awaitable[str]]
     return source
 
 
-def token_claim(token: str, name: str) -> str:
-    """A claim of a token, unverified; empty when there is none or this is no token."""
-    try:
-        payload: Any = json.loads(b64url_decode(token.split(".")[1]))
-        value = payload.get(name)
-    except (AuthError, AttributeError, IndexError, ValueError):
-        return ""
-    return value if isinstance(value, str) else ""
-
-
 def personal_space(token: str) -> UUID:
     """The personal space a token names. Nothing is verified: that is the server's part.
 
     Raises:
         TokenProblem: no token of this kind.
     """
-    space = parse_uuid(token_claim(token, "personal_space_id"))
-    if space is None:
-        raise TokenProblem(
-            "the token is no session token of a sync server: it names no personal space",
-            "`less-sync token` mints one for a server in dev mode",
-        )
-    return space
+    try:
+        return space_of(token)
+    except TokenUnavailable as error:
+        raise TokenProblem(str(error), "`less-sync token` mints one for a server in dev mode") from error

@@ -21,7 +21,6 @@ from less_sync.client.folder.access import (
     personal_space,
     server_name,
     server_url,
-    token_claim,
     tokens_from,
 )
 from less_sync.client.folder.crypto import RecordCipher, SharedCipher
@@ -52,6 +51,7 @@ from less_sync.sync.client import (
     SyncClientError,
     TokenRefused,
     TokenUnavailable,
+    token_claim,
 )
 from less_sync.sync.protocol.codes import CloseCode
 

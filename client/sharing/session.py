@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from less_sync.client.folder.access import ServerOption, TokenOptions, server_url, token_claim, tokens_from
+from less_sync.client.folder.access import ServerOption, TokenOptions, server_url, tokens_from
 from less_sync.client.folder.errors import AccessLost, FolderError, TokenProblem, UsageProblem
 from less_sync.client.folder.run import INTERRUPTED, as_folder_error, until_signal
 from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace, grant_of
 from less_sync.client.sharing.person import Person, person_from
-from less_sync.sync.client import RequestFailed, SyncClient, SyncClientError, TokenUnavailable
+from less_sync.sync.client import RequestFailed, SyncClient, SyncClientError, TokenUnavailable, token_claim
 from less_sync.sync.protocol.codes import ErrorCode
 
 
