@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -111,7 +112,8 @@ class SyncClient(SharingCalls):
         url: `ws://` or `wss://` address of the WebSocket route.
         token_source: asked at every connect. Whatever it raises is a `TokenUnavailable`.
         on_connection: told of every connect and loss. What it raises goes to the loop's exception handler.
-        sleep, uniform: how to wait and a number in [0, 1) for the jitter; replaced by tests.
+        sleep, uniform, now: how to wait, a number in [0, 1) for the jitter, this machine's clock; replaced
+            by tests.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class SyncClient(SharingCalls):
         on_connection: Callable[[ConnectionChange], None] = lambda change: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[], float] = random.random,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._url = url
         self._token_source = token_source
@@ -130,6 +133,7 @@ class SyncClient(SharingCalls):
         self._on_connection = on_connection
         self._sleep = sleep
         self._uniform = uniform
+        self._now = now
         self._notices = NoticeQueue(self._limits)
         self._subscribed: dict[str, SubscribeSpace] = {}
         self._link: Link | None = None
@@ -137,6 +141,7 @@ class SyncClient(SharingCalls):
         self._end: SyncClientError | None = None
         self._last_trouble = ""
         self._keeper: asyncio.Task[None] | None = None
+        self._clock_difference: timedelta | None = None
 
     async def __aenter__(self) -> Self:
         """Connect and wait for the first authenticated answer.
@@ -160,6 +165,11 @@ class SyncClient(SharingCalls):
         if self._link is not None:
             self._link.give_up(ClientClosed())
             await self._link.close()
+
+    @property
+    def clock_difference(self) -> timedelta | None:
+        """As of `TokenRefused`, at the last connect: a UCAN made here may be refused for it as well."""
+        return self._clock_difference
 
     async def subscribe(self, spaces: Sequence[SubscribeSpace]) -> SubscribeResult:
         """Hear of these spaces from now on, also after reconnects (docs/protocol.md 7.3).
@@ -346,7 +356,10 @@ class SyncClient(SharingCalls):
     async def _connect(self) -> Link:
         """Connect, authenticate, subscribe again. Only an answer proves that the token was taken."""
         token = await self._token()
-        link = await open_link(self._url, token, limits=self._limits, on_notification=self._notices.receive)
+        link = await open_link(
+            self._url, token, limits=self._limits, on_notification=self._notices.receive, now=self._now
+        )
+        self._clock_difference = link.clock_difference
         timeout_s = self._limits.request_timeout_s
         spaces = list(self._subscribed.values())
         try:

@@ -16,6 +16,8 @@ SyncClientError
 A conflict is no error but a value: `PushResult.error`.
 """
 
+from datetime import timedelta
+
 
 class SyncClientError(Exception):
     """Root of the client's errors. No text of these holds a token or payload bytes."""
@@ -68,15 +70,29 @@ class TokenUnavailable(SyncClientError):
 
 
 class TokenRefused(SyncClientError):
-    """Closed with 4000 or 4002 (docs/protocol.md 11). `reason` is the server's: `expired auth token`, say."""
+    """Closed with 4000 or 4002 (docs/protocol.md 11). `reason` is the server's: `expired auth token`, say.
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(code, reason)
+    `clock_difference` is how far this machine's clock is ahead of the server's (negative: behind) if that is
+    over a minute: then a token made here may be none there. None: it is less, or not known.
+    """
+
+    def __init__(self, code: int, reason: str, clock_difference: timedelta | None = None) -> None:
+        super().__init__(code, reason, clock_difference)
         self.code = code
         self.reason = reason
+        self.clock_difference = clock_difference
 
     def __str__(self) -> str:
-        return f"the server refused the token: {self.reason or self.code}"
+        text = f"the server refused the token: {self.reason or self.code}"
+        return text if self.clock_difference is None else f"{text}; {_told(self.clock_difference)}"
+
+
+def _told(difference: timedelta) -> str:
+    seconds = round(abs(difference.total_seconds()))
+    units = (("days", 86_400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
+    name, unit_s = next(unit for unit in units if seconds >= 2 * unit[1] or unit[1] == 1)
+    side = "ahead" if difference > timedelta() else "behind"
+    return f"this clock differs from the server's by {seconds // unit_s} {name} (it is {side})"
 
 
 class RequestFailed(SyncClientError):

@@ -10,8 +10,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -25,6 +27,7 @@ from websockets.exceptions import (
     InvalidURI,
     ProxyError,
 )
+from websockets.http11 import Response as HttpResponse
 from websockets.typing import Subprotocol
 
 from less_sync.sync.client.errors import (
@@ -52,6 +55,9 @@ from less_sync.sync.protocol.frames import (
 from less_sync.sync.protocol.messages import AuthParams, ChunkedResult, decode_params
 
 R = TypeVar("R", bound=Struct)
+
+CLOCK_DIFFERENCE_MAX: Final = timedelta(seconds=60)
+"""Less is not worth telling: the server's `Date` has whole seconds and was on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,10 @@ class Link:
         socket: ClientConnection,
         limits: ClientLimits,
         on_notification: Callable[[Notification, int], None],
+        clock_difference: timedelta | None = None,
     ) -> None:
+        self.clock_difference = clock_difference
+        """As of `TokenRefused`."""
         self._socket = socket
         self._limits = limits
         self._on_notification = on_notification
@@ -272,7 +281,7 @@ class Link:
         try:
             await self._socket.send(frame)
         except ConnectionClosed as error:
-            raise _ending(error) from None
+            raise self._ending(error) from None
 
     async def _read(self) -> None:
         ended: SyncClientError = ConnectionLost(1006, "")
@@ -282,12 +291,21 @@ class Link:
                     await self._route(message)
             ended = ConnectionLost(self._socket.close_code or 1006, self._socket.close_reason or "")
         except ConnectionClosed as error:
-            ended = _ending(error)
+            ended = self._ending(error)
         except RemoteProtocolError:
             ended = NotThisProtocol("the server sent a frame that is none")
             await self._socket.close(CloseCode.PROTOCOL_VIOLATION)
         finally:
             self.give_up(ended)
+
+    def _ending(self, error: ConnectionClosed) -> SyncClientError:
+        """What a closed connection means: only 4000 and 4002 are for good (docs/protocol.md 13.4)."""
+        if error.rcvd is None:
+            return ConnectionLost(1006, "")
+        code, reason = error.rcvd.code, error.rcvd.reason
+        if code in (CloseCode.AUTH_FAILED, CloseCode.FORBIDDEN):
+            return TokenRefused(code, reason, self.clock_difference)
+        return ConnectionLost(code, reason)
 
     def _fail_waiting(self, error: SyncClientError) -> None:
         for answer in self._calls.values():
@@ -326,6 +344,7 @@ async def open_link(
     *,
     limits: ClientLimits,
     on_notification: Callable[[Notification, int], None],
+    now: Callable[[], datetime],
 ) -> Link:
     """Connect and send the token. Whether it is accepted shows with the first answer (docs/protocol.md 2.2).
 
@@ -363,7 +382,7 @@ async def open_link(
     if socket.subprotocol not in SUBPROTOCOLS:
         await socket.close()
         raise NotThisProtocol("the other end speaks none of the protocol's versions")
-    link = Link(socket, limits, on_notification)
+    link = Link(socket, limits, on_notification, _clock_difference(socket.response, now()))
     try:
         await link.notify("auth", AuthParams(token))
     except BaseException:
@@ -372,20 +391,20 @@ async def open_link(
     return link
 
 
+def _clock_difference(response: HttpResponse | None, now: datetime) -> timedelta | None:
+    """How far `now` is ahead of the server's `Date` (RFC 9110 6.6.1), if that matters and can be known."""
+    try:
+        sent = parsedate_to_datetime(response.headers["Date"]) if response is not None else now
+    except (LookupError, ValueError):
+        return None
+    difference = now - (sent if sent.tzinfo is not None else sent.replace(tzinfo=UTC))
+    return difference if abs(difference) > CLOCK_DIFFERENCE_MAX else None
+
+
 def _refused_upgrade(status: int) -> SyncClientError:
     if status in (429, 500, 502, 503, 504):
         return ConnectFailed(f"the server is not ready (HTTP {status})")
     return NotThisProtocol(f"the other end answers HTTP {status} instead of a sync connection")
-
-
-def _ending(error: ConnectionClosed) -> SyncClientError:
-    """What a closed connection means: only 4000 and 4002 are for good (docs/protocol.md 13.4)."""
-    if error.rcvd is None:
-        return ConnectionLost(1006, "")
-    code, reason = error.rcvd.code, error.rcvd.reason
-    if code in (CloseCode.AUTH_FAILED, CloseCode.FORBIDDEN):
-        return TokenRefused(code, reason)
-    return ConnectionLost(code, reason)
 
 
 def _result(response: Response, kind: type[R]) -> R:

@@ -11,6 +11,7 @@ share of all connections, until the session says `accepted` (docs/protocol.md 2.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from typing import Any, ClassVar, Final, Protocol, cast
 
 from uvicorn.config import Config
@@ -144,7 +145,7 @@ class ClientSocket(asyncio.Protocol):
             (
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 f"Sec-WebSocket-Accept: {accept_key(request.key)}\r\n"
-                f"Sec-WebSocket-Protocol: {request.subprotocol}\r\n{_COMMON}\r\n"
+                f"Sec-WebSocket-Protocol: {request.subprotocol}\r\n{_date()}{_COMMON}\r\n"
             ).encode("latin-1")
         )
         self._session = self.factories[path](self)
@@ -152,8 +153,8 @@ class ClientSocket(asyncio.Protocol):
             self.data_received(early)
 
     def _refuse_for_now(self) -> None:
-        head = f"HTTP/1.1 503 Service Unavailable\r\n{_COMMON}Content-Length: 0\r\nConnection: close\r\n\r\n"
-        self.write(head.encode("latin-1"))
+        head = f"HTTP/1.1 503 Service Unavailable\r\n{_date()}{_COMMON}"
+        self.write(f"{head}Content-Length: 0\r\nConnection: close\r\n\r\n".encode("latin-1"))
         self.transport.close()
 
     # Bytes and messages in.
@@ -344,6 +345,11 @@ class ClientSocket(asyncio.Protocol):
         if self._session is not None:
             self._session.lost()
         self._connections.discard(self)
+
+
+def _date() -> str:
+    """The header line by which clients see that their clock is wrong (RFC 9110 6.6.1)."""
+    return f"Date: {formatdate(usegmt=True)}\r\n"
 
 
 def websocket_protocol(

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request as UpgradeRequest
+from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
 from less_sync.sync.protocol.frames import (
@@ -92,11 +94,27 @@ class ScriptedServer:
 
 
 @asynccontextmanager
-async def scripted(*acts: Act, port: int = 0) -> AsyncIterator[ScriptedServer]:
-    """Serve the acts on a free port of the loopback interface; failed assertions of acts are raised."""
+async def scripted(*acts: Act, port: int = 0, date: str | None = None) -> AsyncIterator[ScriptedServer]:
+    """Serve the acts on a free port of the loopback interface; failed assertions of acts are raised.
+
+    Args:
+        date: the `Date` of the upgrade instead of now; empty for none.
+    """
     server = ScriptedServer(acts)
+
+    def at_another_time(connection: ServerConnection, request: UpgradeRequest, response: Response) -> None:
+        if date is not None:
+            del response.headers["Date"]
+        if date:
+            response.headers["Date"] = date
+
     async with serve(
-        server.play, "127.0.0.1", port, subprotocols=[Subprotocol("betterbase-rpc-v1")], compression=None
+        server.play,
+        "127.0.0.1",
+        port,
+        subprotocols=[Subprotocol("betterbase-rpc-v1")],
+        compression=None,
+        process_response=at_another_time,
     ) as running:
         (socket,) = running.sockets
         server.url = f"ws://127.0.0.1:{socket.getsockname()[1]}/api/v1/ws"

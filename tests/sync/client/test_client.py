@@ -19,6 +19,7 @@ from less_sync.sync.client import (
     OtherNotice,
     PullCommit,
     PullEvent,
+    PullOther,
     PullRecord,
     PushChange,
     RequestFailed,
@@ -536,3 +537,14 @@ def test_changes_are_split_in_order_into_frames_that_fit(changes: list[PushChang
         assert batch
         assert len(encode_request("c123456789", "push", PushParams(space=SPACE, changes=batch))) <= frame
     assert CHANGE_OVERHEAD_BYTES < 5000
+
+
+def test_what_came_without_a_type_is_shown_without_its_secrets() -> None:
+    file = {"id": "f", "dek": b"secret", "size": 3}
+    assert (
+        repr(PullOther("pull.file", file))
+        == "PullOther(name='pull.file', data={id: 'f', dek: <6 bytes>, size: 3})"
+    )
+    assert repr(OtherNotice("file", {"files": [file]})) == (
+        "OtherNotice(method='file', params={files: [{id: 'f', dek: <6 bytes>, size: 3}]})"
+    )

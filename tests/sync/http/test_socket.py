@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from uuid import UUID
 
 import cbor2
@@ -73,6 +75,8 @@ async def test_the_upgrade_is_answered_with_the_common_headers_and_the_accept_of
         for name, value in COMMON_HEADERS:
             assert f"{name}: {value}" in lines
         assert "extensions" not in head.lower()
+        (sent,) = [line.removeprefix("Date: ") for line in lines if line.startswith("Date: ")]
+        assert abs(datetime.now(UTC) - parsedate_to_datetime(sent)) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
