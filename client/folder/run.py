@@ -381,6 +381,8 @@ def as_folder_error(error: SyncClientError, url: str) -> FolderError:
             hint = "give another token; `less-sync token --user NAME` mints one for a server in dev mode"
             if "expired" in error.reason:
                 hint = "get a fresh one; --token-file and --token-command are asked at every connect"
+            if error.clock_difference is not None:
+                hint = "set the clock that is wrong: tokens are judged by the server's"
             return TokenProblem(str(error), hint)
         case TokenUnavailable():
             return TokenProblem(str(error))
