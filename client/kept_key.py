@@ -1,9 +1,6 @@
 """Private keys in files of mode 0600, made when they are first asked for."""
 
-import os
-import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +11,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+
+from less_sync.client.durable import DISK, Disk, create, make_directories
 
 _FILE_BYTES_MAX: Final = 4096
 
@@ -42,37 +41,17 @@ def _new_key() -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def kept(path: Path, make: Callable[[], bytes]) -> bytes:
+def kept(path: Path, make: Callable[[], bytes], *, disk: Disk = DISK) -> bytes:
     """The content of `path`; what `make` returns if the file was missing.
 
     Safe between processes: the file appears whole, by a hard link only one of them can make, and all read it.
+    It is on disk, and its name is, before anybody makes use of it.
     """
     try:
         if not path.exists():
-            _make_directories(path.parent)
-            _create(path, make())
+            make_directories(path.parent, disk=disk)
+            create(path, make(), disk=disk)
         with path.open("rb") as file:
             return file.read(_FILE_BYTES_MAX)
     except OSError as error:
         raise KeyFileError(f"cannot keep a key in {path}: {error.strerror}") from error
-
-
-def _make_directories(directory: Path) -> None:
-    """As `mkdir -p`, but every directory made is private, the data directory too."""
-    for part in (*reversed(directory.parents), directory):
-        if not part.exists():
-            part.mkdir(mode=0o700, exist_ok=True)
-
-
-def _create(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink()
