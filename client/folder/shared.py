@@ -6,7 +6,6 @@ for one read and write, lets `less-sync space` work on a folder that is being wa
 
 import fcntl
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from uuid import UUID
 import msgspec
 
 from less_sync.auth import AuthError, Permission, parse_ucan
+from less_sync.client.durable import DISK, Disk, make_directories, replace
 from less_sync.client.folder.errors import AccessLost, FolderBusy, UsageProblem
 from less_sync.client.folder.keyfile import FolderKey
 from less_sync.client.folder.paths import STATE_DIR
@@ -130,7 +130,8 @@ def grant_of(ucan: str) -> Grant:
 class SharedFile:
     """`shared.json` of one folder. Methods block for a file's read or write."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, disk: Disk = DISK) -> None:
+        self._disk = disk
         self._directory = folder / STATE_DIR
         self.path = self._directory / "shared.json"
 
@@ -166,19 +167,11 @@ class SharedFile:
             FolderBusy: another command held the lock for ten seconds.
         """
         with disk_errors(f"cannot write {self.path}"):
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.parent.mkdir(parents=True, exist_ok=True)
+            make_directories(self._directory, disk=self._disk)
             with self._locked():
                 shared = change(self.load())
-                temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
-                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                try:
-                    with os.fdopen(fd, "wb") as file:
-                        file.write(msgspec.json.encode(shared))
-                        file.flush()
-                        os.fsync(file.fileno())
-                    os.replace(temporary, self.path)
-                finally:
-                    temporary.unlink(missing_ok=True)
+                replace(self.path, msgspec.json.encode(shared), disk=self._disk)
         return shared
 
     @contextmanager

@@ -14,6 +14,7 @@ from less_sync.client.folder.crypto import PlainFile, RecordCipher, SharedCipher
 from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.keyfile import FolderKey
 from less_sync.client.folder.shared import Delegation, SharedFile, SharedSpace, grant_of
+from tests.client.test_durable import Recorder
 
 SPACE = UUID("3c36a3a8-6a0c-4d5c-9ab3-6a1f34a40f0e")
 KEY = generate_private_key(SECP256R1())
@@ -42,6 +43,17 @@ def test_what_was_written_is_read_again_and_nobody_else_may_read_it(tmp_path: Pa
     assert file.path.stat().st_mode & 0o777 == 0o600
     assert sorted(os.listdir(file.path.parent)) == ["shared.json", "shared.lock"]
     assert SHARED.ucan not in repr(SHARED)
+
+
+def test_what_was_written_is_on_disk_with_its_name(tmp_path: Path) -> None:
+    disk = Recorder()
+    SharedFile(tmp_path / "plans", disk=disk).update(lambda _: SHARED)
+    assert disk.calls == [
+        ("sync", "plans"),
+        ("sync", "a temporary file"),
+        ("replace", "shared.json"),
+        ("sync", ".less-sync"),
+    ]
 
 
 def test_two_writers_lose_nothing(tmp_path: Path) -> None:
