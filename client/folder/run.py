@@ -28,7 +28,7 @@ from less_sync.client.folder.engine import Engine, WatchTimes
 from less_sync.client.folder.errors import FolderError, KeyMismatch, ServerDown, TokenProblem, UsageProblem
 from less_sync.client.folder.exchange import EpochKeys, Exchange
 from less_sync.client.folder.files import FileTree
-from less_sync.client.folder.keyfile import KEY_BYTES, FolderKey, load_key, load_or_create_key
+from less_sync.client.folder.keyfile import KEY_BYTES, FolderKey, load_key, load_or_create_key, set_aside
 from less_sync.client.folder.look import (
     list_files,
     without_what_is_to_pull,
@@ -163,8 +163,8 @@ async def _do(job: Job, reporter: Reporter) -> None:
             )
         except KeyMismatch:
             if is_new_key:
-                # It would be in the way of the right one. Renamed, in case another command used it meanwhile.
-                job.key_file.rename(job.key_file.with_name(f"{job.key_file.name}.{key.fingerprint}.old"))
+                # It would be in the way of the right one. Kept, in case another command used it meanwhile.
+                set_aside(job.key_file, key)
             raise
 
 
