@@ -11,15 +11,22 @@ _OTHER_CHARACTERS: Final = re.compile(r"[^a-z0-9]+")
 _VERSION: Final = re.compile(r"(\d+)_")
 
 
-def create(name: str, *, folder: Path = SCRIPTS) -> tuple[Path, Path]:
+def create(name: str, *, folder: Path = SCRIPTS, own: Path = SCRIPTS) -> tuple[Path, Path]:
     """Write the next numbered up and down script and return their paths.
 
     The number follows the highest one in `folder`, from 101. The name is lower-cased, and every run of
     characters other than letters a-z and digits becomes `_`. Never overwrites.
 
+    Args:
+        own: where the scripts of this package lie. In a checkout that is the place of a new one; an installed
+            package would lose it with the next upgrade.
+
     Raises:
-        MigrationError: nothing is left of the name, or the files cannot be written.
+        MigrationError: nothing is left of the name, the folder is one of an installed package, or the files
+            cannot be written.
     """
+    if folder.resolve() == own.resolve() and not (own.resolve().parent / "pyproject.toml").exists():
+        raise MigrationError(f"{folder} belongs to an installed package: name a folder of yours with --dir")
     slug = _OTHER_CHARACTERS.sub("_", name.lower())
     if not slug.strip("_"):
         raise MigrationError("a migration's name needs a letter or a digit")

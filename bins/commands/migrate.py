@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
+from less_sync.bins.commands.version import VersionOption
 from less_sync.bins.errors import CommandError, print_error
 from less_sync.bins.installed import server_parts
 
@@ -27,23 +28,38 @@ class Command(StrEnum):
 HELP: Final = """\b
 Bring the database's schema up to date, or take a step back.
 \b
-  up              apply all pending migrations (the default)
+Without a COMMAND it does `up`, at once.
+\b
+  up              apply all pending migrations
   down            revert the highest applied migration
   status          list all migrations and whether they are applied
   version         print the highest applied version
-  create NAME     write a new, empty up and down script
+  create NAME     write a new, empty up and down script into a checkout, or --dir
   repair-cursors  give rows from before migration 10 a cursor, so that clients see them
 \b
 The database is --database-url, else DATABASE_URL, else the private Postgres in DATA_DIR (./data)
 if a server has made one there.
 """
 
-app: Final = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=True)
+app: Final = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.command(help=HELP)
 def migrate(
-    word: Annotated[str, typer.Argument(metavar="COMMAND", autocompletion=lambda: list(Command))] = "up",
+    word: Annotated[
+        str,
+        typer.Argument(
+            metavar="COMMAND",
+            autocompletion=lambda: list(Command),
+            show_default=False,
+            help="One of the above; up if there is none.",
+        ),
+    ] = "up",
     argument: Annotated[str | None, typer.Argument(metavar="ARG", help="NAME, for create alone.")] = None,
     *,
     database_url: Annotated[str | None, typer.Option(metavar="URL", help="PostgreSQL URL.")] = None,
@@ -54,6 +70,7 @@ def migrate(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Make all checks, say what would be done, change nothing.")
     ] = False,
+    _version: VersionOption = False,
 ) -> None:
     """Read the line; `HELP` says what each word does."""
     command = _checked_command(word, argument, folder, dry_run=dry_run)

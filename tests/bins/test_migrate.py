@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -215,6 +216,15 @@ def test_help_names_every_command_and_touches_no_database(migrate: Run) -> None:
     assert (code, err) == (0, "")
     for word in ("up", "down", "status", "version", "create NAME", "repair-cursors", "--yes", "--dry-run"):
         assert word in out
+    assert "Without a COMMAND it does `up`, at once." in out
+    assert "default" not in out
+    assert migrate("-h") == (0, out, "")
+
+
+def test_the_version_is_told_by_the_option_and_that_of_the_database_by_the_word(migrate: Run) -> None:
+    told = f"less-sync {metadata.version('less-sync')}\n"
+    assert migrate("--version") == (0, told, "")
+    assert in_process("--version") == (0, told, "")
 
 
 def test_the_process_takes_its_database_from_the_environment(empty_database_url: str) -> None:

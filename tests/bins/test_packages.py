@@ -94,6 +94,32 @@ def test_an_sdist_makes_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path)
     assert contents(build("wheel", source, tmp_path / "again")) == contents(wheel)
 
 
+def test_a_new_migration_is_not_written_into_an_installed_package(unpacked: Path, tmp_path: Path) -> None:
+    before = sorted(unpacked.rglob("*.sql"))
+    code = "from less_sync.bins.commands.migrate import main; main()"
+    command = [sys.executable, "-c", code, "create", "x"]
+    env = {"PATH": os.defpath, "PYTHONPATH": str(unpacked)}
+
+    def create(*more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*command, *more],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+
+    refused = create()
+    place = unpacked / "less_sync" / "migrations"
+    told = f"Error: {place} belongs to an installed package: name a folder of yours with --dir\n"
+    assert (refused.returncode, refused.stderr) == (1, told)
+    assert sorted(unpacked.rglob("*.sql")) == before
+    assert create("--dir", ".").returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["0101_x.down.sql", "0101_x.up.sql"]
+
+
 def test_without_the_server_s_libraries_the_client_is_there(client_only: Installed, tmp_path: Path) -> None:
     code = (
         "import less_sync; print(less_sync.SyncClient.__name__, less_sync.__file__);"

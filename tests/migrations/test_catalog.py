@@ -84,6 +84,21 @@ def test_create_refuses_a_name_of_which_nothing_is_left(tmp_path: Path, name: st
     assert list(tmp_path.iterdir()) == []
 
 
+def test_create_writes_among_the_scripts_of_a_checkout_but_not_of_an_installed_package(
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "migrations"
+    own.mkdir()
+    with pytest.raises(MigrationError, match=r"belongs to an installed package: .* --dir"):
+        create("x", folder=own, own=own)
+    with pytest.raises(MigrationError, match="belongs to an installed package"):
+        create("x", folder=tmp_path / "migrations" / ".." / "migrations", own=own)
+    assert list(own.iterdir()) == []
+
+    (tmp_path / "pyproject.toml").touch()
+    assert [path.parent for path in create("x", folder=own, own=own)] == [own, own]
+
+
 def test_create_says_where_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match=r"^cannot write .*missing/0101_x\.up\.sql: No such file"):
         create("x", folder=tmp_path / "missing")
