@@ -4,8 +4,7 @@ Modules that a command alone needs are imported inside it, so that `less-sync to
 """
 
 import sys
-from importlib.metadata import version
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
@@ -15,6 +14,7 @@ from less_sync.bins.commands.serve import serve
 from less_sync.bins.commands.space import add_space_commands
 from less_sync.bins.commands.token import token
 from less_sync.bins.commands.trash import add_trash
+from less_sync.bins.commands.version import VersionOption
 from less_sync.bins.errors import CommandError, print_error
 
 app: Final = typer.Typer(
@@ -37,19 +37,8 @@ def main() -> None:
         sys.exit(130)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"less-sync {version('less-sync')}")
-        raise typer.Exit
-
-
 @app.callback()
-def less_sync(
-    _version: Annotated[
-        bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
-    ] = False,
-) -> None:
+def less_sync(_version: VersionOption = False) -> None:
     """Local-first, end-to-end-encrypted sync: the server, and folders kept in sync through it."""
 
 

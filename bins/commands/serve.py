@@ -39,11 +39,13 @@ def serve(
         typer.Option("--dev", help="Accept the tokens of `less-sync token` and no others; loopback only."),
     ] = False,
     database_max_connections: Annotated[
-        str | None, typer.Option(metavar="N", help="DATABASE_MAX_CONNECTIONS")
+        str | None, typer.Option(metavar="N", help="DATABASE_MAX_CONNECTIONS: for everything but pushes.")
     ] = None,
-    push_lanes: Annotated[str | None, typer.Option(metavar="N", help="PUSH_LANES")] = None,
+    push_lanes: Annotated[
+        str | None, typer.Option(metavar="N", help="PUSH_LANES: further ones, for pushes.")
+    ] = None,
     shutdown_grace_seconds: Annotated[
-        str | None, typer.Option(metavar="N", help="SHUTDOWN_GRACE_SECONDS")
+        str | None, typer.Option(metavar="N", help="SHUTDOWN_GRACE_SECONDS: how long an end may take.")
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="LOG_LEVEL: off, error, warn, info, debug, trace.")
