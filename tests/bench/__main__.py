@@ -42,6 +42,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small and few runs: to see that it works")
     parser.add_argument("--rounds", type=int, help="interleaved runs of each row (5)")
     parser.add_argument("--database-url", help="an empty database; by default an embedded Postgres")
+    parser.add_argument("--disk", type=Path, metavar="DIR", help="where folders lie: not in memory (TMPDIR)")
     parser.add_argument("--server-output", action="store_true", help="print what the server printed")
     return parser.parse_args(arguments)
 
@@ -72,6 +73,7 @@ class Setting:
     issuer: Issuer = field(repr=False)
     settings: Mapping[str, str]
     load: Child
+    disk: Path
 
 
 @asynccontextmanager
@@ -89,7 +91,8 @@ async def setting(options: argparse.Namespace) -> AsyncIterator[Setting]:
         }
         pem = issuer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         load = await stack.enter_async_context(Child("tests.bench.load", key_pem=pem, issuer=ISSUER))
-        yield Setting(url, postgres_pid, issuer, settings, load)
+        disk = stack.enter_context(tempfile.TemporaryDirectory(prefix="less-sync-bench-", dir=options.disk))
+        yield Setting(url, postgres_pid, issuer, settings, load, Path(disk))
 
 
 async def started(
@@ -112,6 +115,7 @@ async def started(
         issuer=of.issuer,
         postgres_pid=of.postgres_pid,
         scale=scale,
+        disk=of.disk,
     )
 
 
@@ -122,6 +126,7 @@ async def run(options: argparse.Namespace) -> None:
     wanted = chosen(options.rows, ROWS)
     async with contextlib.AsyncExitStack() as stack:
         of = await stack.enter_async_context(setting(options))
+        refuse_memory(of.disk, wanted)
         server = await stack.enter_async_context(ServerProcess(of.settings, fresh=True))
         another = partial(ServerProcess, of.settings, fresh=True)
         bench = await started(stack, of, server, another, scale)
@@ -146,13 +151,20 @@ async def run_against(options: argparse.Namespace) -> None:
         size = size._replace(turns=options.rounds)
     names = chosen(options.rows, WORKS)
     async with setting(options) as of:
+        refuse_memory(of.disk, names)
         programs = {"other": program_at(options.against.absolute()), "own": program_at(CHECKOUT)}
         taken = await compare(
-            of.url, of.settings, of.load, programs=programs, names=names, size=size, say=say
+            of.url, of.settings, of.load, of.disk, programs=programs, names=names, size=size, say=say
         )
     print(comparison(taken))
     if options.json:
         options.json.write_text(json.dumps(taken, indent=1) + "\n")
+
+
+def refuse_memory(disk: Path, names: Collection[str]) -> None:
+    """End a run that would measure folders where syncing them costs nothing."""
+    if usage.file_system(disk) in ("tmpfs", "ramfs") and any(name.startswith("folder ") for name in names):
+        raise SystemExit(f"{disk} is in memory: --disk names another place for the folder rows")
 
 
 def chosen(rows: str | None, known: Collection[str]) -> list[str]:
@@ -183,7 +195,7 @@ async def measure(bench: Bench, wanted: set[str], rounds: int) -> dict[str, list
     if wanted & STALLED_ROWS:
         await stalled_pulls.fill(bench)
     results: dict[str, list[Pair]] = {name: [] for name in ROWS if name in wanted}
-    for names, one_round in measures(short_pull, long_pull, stalled_pulls, bench.scale):
+    for names, one_round in measures(short_pull, long_pull, stalled_pulls, bench.scale, program_at(CHECKOUT)):
         if not names & wanted:
             continue
         for number in range(1, rounds + 1):

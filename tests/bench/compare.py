@@ -2,7 +2,8 @@
 
 `make bench ARGS='--against DIR'` starts the server of this checkout and that of DIR (by its own `.venv`), on
 a database each in one Postgres, and lets them take turns at short pieces of the same work. Compared
-is the CPU time of the server's process, which a busy machine distorts less than it does the clock.
+is the CPU time of the server's process, which a busy machine distorts less than it does the clock; of folders
+it is the clock, because a user waits for the command and the disk, each with the server of its checkout.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ import asyncpg
 
 from tests.bench import usage
 from tests.bench.child import Child
+from tests.bench.folder import FolderCommands, pulled, pushed
 from tests.bench.model import KIB, Target, Use
 from tests.wire.process import Program, ServerProcess
 
@@ -45,6 +47,7 @@ class Size(NamedTuple):
     notifications: int = 400
     connects: int = 600
     idle: int = 1000
+    folder_files: int = 20_000
 
 
 SMALL: Final = Size(
@@ -59,6 +62,7 @@ SMALL: Final = Size(
     notifications=2,
     connects=4,
     idle=8,
+    folder_files=8,
 )
 
 
@@ -66,7 +70,11 @@ SMALL: Final = Size(
 class Side(Target):
     """One of the two servers. `filled` is a space with `Size.pulled_records` records, ready to be pulled."""
 
+    program: Program
+    disk: Path
     filled: str = ""
+    folder: FolderCommands | None = None
+    """Those of a user whose space holds the folder that is pulled."""
 
 
 class Work(NamedTuple):
@@ -75,6 +83,9 @@ class Work(NamedTuple):
     name: str
     unit: str
     run: Callable[[Side, Size], Awaitable[float]]
+    turns_max: int = 1000
+    reach: float | None = None
+    """What the ratio shall not exceed; None: nothing is aimed at but to be no worse."""
 
 
 async def cpu_us(side: Side, operations: int, command: str, **arguments: object) -> float:
@@ -169,6 +180,20 @@ async def idle(side: Side, size: Size) -> float:
     return each_kib
 
 
+async def folder_push(side: Side, size: Size) -> float:
+    """A folder pushed to an empty space by a command, from its start to its end."""
+    side.folder, seconds = await pushed(side, side.program, side.disk, size.folder_files, Use())
+    return seconds
+
+
+async def folder_pull(side: Side, size: Size) -> float:
+    """The same pulled into an empty folder; what is pulled was pushed by the side's own command."""
+    if side.folder is None:
+        await folder_push(side, size)
+    assert side.folder is not None
+    return await pulled(side.folder, side.disk, size.folder_files, Use())
+
+
 WORKS: Final[Mapping[str, Work]] = {
     "push 1": pushing(32, 1, lambda size: size.single_pushes),
     "push 1 shared": pushing(32, 1, lambda size: size.single_pushes, shared=True),
@@ -178,6 +203,8 @@ WORKS: Final[Mapping[str, Work]] = {
     "fan-out": Work("fan-out of 1 KiB to 200 subscribers: a delivery", "µs", fan_out),
     "notification": Work("push and its notification, nothing else going on", "µs", notification),
     "connect": Work("connect, authenticate, subscribe", "µs", connecting),
+    "folder push": Work("push of a folder of 20,000 files: the command", "s", folder_push, 5, 0.5),
+    "folder pull": Work("pull of it into an empty folder: the command", "s", folder_pull, 5),
     "idle": Work("idle connection: resident memory", "KiB", idle),
 }
 
@@ -203,6 +230,7 @@ async def compare(
     url: str,
     settings: Mapping[str, str],
     load: Child,
+    disk: Path,
     *,
     programs: Mapping[str, Program | None],
     names: Sequence[str],
@@ -213,11 +241,12 @@ async def compare(
 
     Args:
         url: of a database beside which others may be made.
+        disk: a directory for the folders that are pushed and pulled.
         programs: by name the other's and then the own; None is this checkout's, as tests start it.
     """
     async with AsyncExitStack() as stack:
         other, own = [
-            await _side(stack, _new_database(url, name), settings, load, program)
+            await _side(stack, _new_database(url, name), settings, load, disk, program)
             for name, program in programs.items()
         ]
         if "pull" in names:
@@ -225,15 +254,16 @@ async def compare(
                 await _fill(side, size)
         turns: dict[str, list[Turn]] = {name: [] for name in names}
         for name in names:
+            count = min(size.turns, WORKS[name].turns_max)
             if size.turns > 1:  # what is made at first use is no part of the comparison
                 for side in (own, other):
                     await _at(side, WORKS[name], size)
-            for number in range(size.turns):
+            for number in range(count):
                 first, second = (own, other) if number % 2 else (other, own)
                 taken = {id(side): await _at(side, WORKS[name], size) for side in (first, second)}
                 turn = Turn(taken[id(other)], taken[id(own)])
                 turns[name].append(turn)
-                say(f"{name} {number + 1}/{size.turns}: {turn.other:.4g}, {turn.own:.4g} {WORKS[name].unit}")
+                say(f"{name} {number + 1}/{count}: {turn.other:.4g}, {turn.own:.4g} {WORKS[name].unit}")
     return turns
 
 
@@ -266,6 +296,7 @@ async def _side(
     database: AbstractAsyncContextManager[str],
     settings: Mapping[str, str],
     load: Child,
+    disk: Path,
     program: Program | None,
 ) -> Side:
     url = await stack.enter_async_context(database)
@@ -273,7 +304,8 @@ async def _side(
     def start() -> ServerProcess:
         return ServerProcess({**settings, "DATABASE_URL": url}, program=program)
 
-    return Side(load, await stack.enter_async_context(start()), start)
+    server = await stack.enter_async_context(start())
+    return Side(load, server, start, program or program_at(CHECKOUT), disk)
 
 
 async def _fill(side: Side, size: Size) -> None:
@@ -296,6 +328,8 @@ def comparison(turns: Mapping[str, Sequence[Turn]]) -> str:
         ratio = statistics.median(ratios)
         verdict = "worse" if ratio > WORSE_MAX else "better" if ratio < 1 / WORSE_MAX else "the same"
         work = WORKS[name]
+        if work.reach is not None:
+            verdict += f"; ≤ {work.reach:g}: {'yes' if ratio <= work.reach else 'NO'}"
         shown = f"{ratio:.3f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
         lines.append(f"| {work.name} | {work.unit} | {other:,.4g} | {own:,.4g} | {shown} | {verdict} |")
     return "\n".join(lines)

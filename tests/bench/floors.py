@@ -9,12 +9,14 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 from uuid import UUID, uuid4
 
 import asyncpg
 import jwt
 import uvloop
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jwt.algorithms import ECAlgorithm
 
 from tests.bench.child import answer_commands, raise_open_files
@@ -56,6 +58,8 @@ class Floors:
             "verify": self.verify,
             "serve_frames": self.serve_frames,
             "checkpoint": self.checkpoint,
+            "store_files": self.store_files,
+            "write_files": self.write_files,
         }
 
     async def connect(self) -> dict[str, Any]:
@@ -150,6 +154,37 @@ class Floors:
             jwt.decode(token, key, algorithms=["ES256"], audience=AUDIENCE)
         return {"cpu": time.process_time() - started}
 
+    async def store_files(self, folder: str, records_per_insert: int) -> dict[str, Any]:
+        """Read every file, encrypt it with AES-256-GCM, and insert so many at a time."""
+        space, statement = uuid4(), await self._connections[0].prepare(INSERT_MANY)
+        await self._make_spaces([space])
+        paths = files_in(folder)
+        started = time.perf_counter()
+        cipher, dek = AESGCM(AESGCM.generate_key(256)), wrapped_dek()
+        for cursor, first in enumerate(range(0, len(paths), records_per_insert), 1):
+            blobs = []
+            for path in paths[first : first + records_per_insert]:
+                nonce = os.urandom(12)
+                blobs.append(nonce + cipher.encrypt(nonce, path.read_bytes(), None))
+            ids, deks = [uuid4() for _ in blobs], [dek] * len(blobs)
+            await statement.fetch(ids, space, blobs, cursor, deks)
+        return {"files": len(paths), "seconds": time.perf_counter() - started}
+
+    async def write_files(self, source: str, target: str) -> dict[str, Any]:
+        """Write the same files: each to a spool directory, synced, and renamed into its place."""
+        contents = {path.relative_to(source): path.read_bytes() for path in files_in(source)}
+        spool = Path(target, "spool")
+        started = time.perf_counter()
+        spool.mkdir(parents=True)
+        for path, content in contents.items():
+            with (spool / path.name).open("xb", buffering=0) as file:
+                file.write(content)
+                os.fsync(file.fileno())
+            place = Path(target, path)
+            place.parent.mkdir(exist_ok=True)
+            (spool / path.name).rename(place)
+        return {"files": len(contents), "seconds": time.perf_counter() - started}
+
     async def serve_frames(self, frame_bytes: int) -> dict[str, Any]:
         """Listen; whatever one connection sends makes one frame leave to each of the others."""
         body = os.urandom(frame_bytes - 4)
@@ -198,6 +233,11 @@ class Race:
                 return
             self.count += 1
         self.seconds = time.perf_counter() - self._started
+
+
+def files_in(folder: str) -> list[Path]:
+    """The files that were made for the folder rows; what the commands keep there is none of them."""
+    return sorted(Path(folder).glob("*/*.bin"))
 
 
 def one_row(space: UUID, cursor: int, records: int, blob_bytes: int) -> Arguments:

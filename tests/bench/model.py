@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, Self
 
 from tests.bench import usage
@@ -34,6 +35,7 @@ class Scale:
     attack_s: float = 8.0
     huge_pushes: int = 32
     stalled_records: int = 60_000
+    folder_files: int = 20_000
 
 
 QUICK: Final = Scale(
@@ -53,6 +55,7 @@ QUICK: Final = Scale(
     attack_s=2.0,
     huge_pushes=8,
     stalled_records=20_000,
+    folder_files=1000,
 )
 
 
@@ -141,6 +144,8 @@ class Bench(Target):
     issuer: Issuer = field(repr=False)
     postgres_pid: int | None
     scale: Scale
+    disk: Path
+    """Where folders are written."""
 
     @asynccontextmanager
     async def using(self, use: Use) -> AsyncIterator[None]:

@@ -9,7 +9,9 @@ from uuid import uuid4
 from tests.bench import usage
 from tests.bench.attacks import ATTACK_ROWS, StalledPulls, huge_pushes, strangers, tiny_items
 from tests.bench.chains import measure_chains
+from tests.bench.folder import FolderRows
 from tests.bench.model import KIB, Bench, Measure, Pair, Pairs, Row, Scale, Use
+from tests.wire.process import Program
 
 CONNECT_PARALLEL: Final = 16
 IDLE_WARM_UP: Final = 64
@@ -256,6 +258,22 @@ ROWS: Final[Mapping[str, Row]] = {
     "chain warm": Row(
         "the same, its tokens known: CPU", "the same chain cold", "µs", 10.0, True, "", "{:.1f}"
     ),
+    "folder push": Row(
+        "`less-sync push` of a folder of 20,000 files of 1 KiB",
+        "the same files read, sealed and inserted, 1000 at a time",
+        "files/s",
+        10.0,
+        False,
+        "",
+    ),
+    "folder pull": Row(
+        "`less-sync pull` of them into an empty folder",
+        "the same files written aside, synced each, and renamed",
+        "files/s",
+        1.5,
+        False,
+        "",
+    ),
     "idle": Row("idle connection: resident memory, at 2000", "", "KiB", 20.0, False, "140", "{:.1f}"),
     **ATTACK_ROWS,
 }
@@ -265,10 +283,11 @@ STALLED_ROWS: Final = frozenset({"stalled pulls: push", "stalled pulls: pull"})
 
 
 def measures(
-    short_pull: str, long_pull: str, stalled_pulls: StalledPulls, scale: Scale
+    short_pull: str, long_pull: str, stalled_pulls: StalledPulls, scale: Scale, program: Program
 ) -> list[tuple[frozenset[str], Measure]]:
-    """What fills which rows. The spaces that are pulled are filled already."""
+    """What fills which rows. The spaces that are pulled are filled already; `program` is our own."""
     long_rows = ("long pull", "long pull memory")
+    folder_rows = ("folder push", "folder pull")
     return [
         (frozenset({"push 1"}), Pushes("push 1", 32, False, 1, lambda of: of.single_pushes)),
         (frozenset({"push 1 shared"}), Pushes("push 1 shared", 32, True, 1, lambda of: of.single_pushes)),
@@ -280,6 +299,7 @@ def measures(
         (frozenset({"notification"}), notification),
         (frozenset({"connect"}), connecting),
         (frozenset({"chain cold", "chain warm"}), chains),
+        (frozenset(folder_rows), FolderRows(*folder_rows, program)),
         (frozenset({"idle"}), idle),
         (frozenset({"strangers"}), strangers),
         (frozenset({"tiny items memory", "tiny items wait"}), tiny_items),

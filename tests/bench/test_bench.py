@@ -19,17 +19,28 @@ from websockets.frames import Frame, Opcode
 from less_sync.auth import UcanCache, UcanError
 from less_sync.sync.protocol.frames import FRAME_BYTES_MAX
 from less_sync.sync.protocol.items import FRAME_ITEMS_MAX, count_items
-from tests.bench.__main__ import measure, setting, started
+from tests.bench.__main__ import measure, refuse_memory, setting, started
 from tests.bench.attackers import pull_with_filler
 from tests.bench.attacks import HUGE_PUSH_RECORDS, MAPS_OF_4_MIB, PERMITTED_MAPS, p95
 from tests.bench.chains import measure_chains, new_chain, validate, verify_bare
 from tests.bench.child import Child
 from tests.bench.compare import SMALL, WORKS, Turn, compare, comparison, program_at
+from tests.bench.floors import files_in
+from tests.bench.folder import count_files, make_files
 from tests.bench.frames import FrameCounter, client_frame, tiny_push_frame
 from tests.bench.model import Pair, Scale, Use
 from tests.bench.report import as_json, table
 from tests.bench.rows import ROWS
-from tests.bench.usage import children, cpu_s, family_cpu_s, peak_bytes, reset_peak, resident_bytes, spent_s
+from tests.bench.usage import (
+    children,
+    cpu_s,
+    family_cpu_s,
+    file_system,
+    peak_bytes,
+    reset_peak,
+    resident_bytes,
+    spent_s,
+)
 from tests.wire.issuer import new_key
 from tests.wire.process import ServerProcess
 
@@ -178,11 +189,40 @@ TINY = Scale(
     attack_s=0.2,
     huge_pushes=1,
     stalled_records=200,
+    folder_files=8,
 )
 
 
-async def test_every_row_and_every_comparison_runs(database_url: str) -> None:
-    async with setting(Namespace(database_url=database_url)) as of:
+def test_the_comparison_says_whether_a_folder_reached_what_it_should() -> None:
+    lines = comparison({"folder push": [Turn(12.0, 5.0)], "folder pull": [Turn(10.0, 5.0)]}).splitlines()
+    assert lines[2].endswith("| s | 12 | 5 | 0.417 (0.42-0.42) | better; ≤ 0.5: yes |")
+    assert lines[3].endswith("| s | 10 | 5 | 0.500 (0.50-0.50) | better |")
+    assert comparison({"folder push": [Turn(12.0, 7.0)]}).endswith("| better; ≤ 0.5: NO |")
+
+
+def test_the_kind_of_disk_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
+    assert file_system(Path("/proc/self")) == "proc"
+    assert file_system(tmp_path / "not" / "there") == file_system(tmp_path) != "proc"
+
+
+def test_folder_rows_refuse_to_be_measured_in_memory() -> None:
+    assert file_system(Path("/dev/shm")) == "tmpfs"
+    with pytest.raises(SystemExit, match="/dev/shm is in memory"):
+        refuse_memory(Path("/dev/shm"), ["push 1", "folder pull"])
+    refuse_memory(Path("/dev/shm"), ["push 1"])
+    refuse_memory(Path("/proc"), ["folder pull"])
+
+
+def test_the_folder_that_is_pushed_has_the_files_it_should(tmp_path: Path) -> None:
+    make_files(tmp_path / "files", 250)
+    (tmp_path / "files" / ".less-sync").mkdir()
+    (tmp_path / "files" / ".less-sync" / "state").touch()
+    assert count_files(tmp_path / "files") == len(files_in(str(tmp_path / "files"))) == 250
+    assert {path.stat().st_size for path in files_in(str(tmp_path / "files"))} == {1024}
+
+
+async def test_every_row_and_every_comparison_runs(database_url: str, tmp_path: Path) -> None:
+    async with setting(Namespace(database_url=database_url, disk=tmp_path)) as of:
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(ServerProcess(of.settings))
             bench = await started(stack, of, server, lambda: nullcontext(server), TINY)
@@ -192,6 +232,8 @@ async def test_every_row_and_every_comparison_runs(database_url: str) -> None:
         for pairs in results.values():
             assert [pair.server >= 0 for pair in pairs] == [True]
         both = {"other": None, "own": None}
-        taken = await compare(of.url, of.settings, of.load, programs=both, names=list(WORKS), size=SMALL)
+        taken = await compare(
+            of.url, of.settings, of.load, of.disk, programs=both, names=list(WORKS), size=SMALL
+        )
         assert [(name, len(turns)) for name, turns in taken.items()] == [(name, 1) for name in WORKS]
         assert all(turn.own > 0 for name, (turn,) in taken.items() if name != "idle")

@@ -66,6 +66,17 @@ def _status_kib(pid: int, name: str) -> int:
     return int(found[1])
 
 
+def file_system(path: Path) -> str:
+    """The kind of file system that a path lies on: `ext4`, `tmpfs` ... (proc_pid_mountinfo(5))."""
+    found = (0, "")
+    for line in (PROC / "self" / "mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        place = Path(before.split()[4].encode().decode("unicode_escape"))
+        if path.resolve().is_relative_to(place) and len(place.parts) >= found[0]:
+            found = (len(place.parts), after.split()[0])
+    return found[1]
+
+
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
     model = re.search(r"^model name\s*:\s*(.+)$", (PROC / "cpuinfo").read_text(), re.MULTILINE)
