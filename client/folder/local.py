@@ -62,9 +62,10 @@ class LocalSide:
         self.wall_ns = wall_ns
         self.scan = Scan()
         self._gathered: dict[UUID, Row] = {}
+        self._left_out_told: set[str] = set()
 
     def rescan(self, *, tell: bool = True) -> Scan:
-        """Walk the folder anew and name what is skipped, unless `tell` is off.
+        """Walk the folder anew and name what is skipped, and once what is left out, unless `tell` is off.
 
         Raises:
             FolderError: the folder is not the one that was opened: moved, or its disk unmounted. Its files
@@ -76,6 +77,10 @@ class LocalSide:
         self.scan = scan_folder(self.root)
         for path, reason in sorted(self.scan.skipped.items()) if tell else ():
             self.tell(Event(Kind.SKIPPED, path, reason))
+        left_out = self.scan.left_out
+        for path in sorted(left_out.keys() - self._left_out_told) if tell else ():
+            self._left_out_told.add(path)
+            self.tell(Event(Kind.LEFT_OUT, path, left_out[path]))
         return self.scan
 
     def differs_from(self, former: Mapping[str, Found]) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 
 from less_sync.client.folder.crypto import content_bytes_max
 from less_sync.client.folder.errors import UsageProblem
-from less_sync.client.folder.paths import is_state_dir, path_problem, shown
+from less_sync.client.folder.paths import is_state_dir, path_problem
 from less_sync.client.folder.state import Stamp
 from less_sync.client.folder.walk import FileStat
 
@@ -33,19 +33,21 @@ class Scan:
     files: dict[str, Found] = field(default_factory=dict)
     """By synced path (NFC)."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """Path, fit for a terminal where it could not be synced anyway, to the reason."""
+    """What should be synced and cannot be: exact path to the reason."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """What is never synced, links and special files: exact path to the reason."""
 
     def covers(self, path: str) -> bool:
-        """Whether `path` or a folder above it was skipped: its absence then means nothing."""
+        """Whether `path` or a folder above it was passed over: its absence then means nothing."""
         while path:
-            if path in self.skipped:
+            if path in self.skipped or path in self.left_out:
                 return True
             path = path.rpartition("/")[0]
         return False
 
 
 def scan_folder(root: Path) -> Scan:
-    """Walk the folder. What cannot be read or synced is named in `skipped`, never an error.
+    """Walk the folder. What cannot be synced is named in `skipped` or `left_out`, never an error.
 
     Raises:
         UsageProblem: the folder itself cannot be read.
@@ -77,7 +79,7 @@ def _look_at(scan: Scan, entry: os.DirEntry[str], raw_folder: str, folder: str) 
     path = f"{folder}/{name}" if folder else name
     problem = path_problem(path)
     if problem is not None:
-        scan.skipped[shown(path)] = problem
+        scan.skipped[path] = problem
         return None
     try:
         found = entry.stat(follow_symlinks=False)
@@ -86,15 +88,15 @@ def _look_at(scan: Scan, entry: os.DirEntry[str], raw_folder: str, folder: str) 
     except OSError as error:
         scan.skipped[path] = f"it cannot be read: {error.strerror}"
         return None
-    if path in scan.files or path in scan.skipped:
+    if path in scan.files or path in scan.skipped or path in scan.left_out:
         scan.skipped[path] = "two files have this name in different Unicode forms"
         scan.files.pop(path, None)
     elif stat.S_ISDIR(found.st_mode):
         return raw, path
     elif stat.S_ISLNK(found.st_mode):
-        scan.skipped[path] = "symbolic links are not synced"
+        scan.left_out[path] = "symbolic links are not synced"
     elif not stat.S_ISREG(found.st_mode):
-        scan.skipped[path] = "it is no regular file"
+        scan.left_out[path] = "it is no regular file"
     elif found.st_size > content_bytes_max(path):
         scan.skipped[path] = too_large(path, found.st_size)
     else:

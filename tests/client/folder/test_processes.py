@@ -204,8 +204,11 @@ async def test_each_way_to_fail_has_its_exit_code_and_says_what_to_do(bench: Ben
             assert words in refused.err
             assert token not in refused.err
         (one / "link").symlink_to("a")
+        left_out = await bench.run("push", one)
+        assert (left_out.status, left_out.err) == (0, "left out: link: symbolic links are not synced\n")
+        (one / "bell\a").touch()
         skipped = await bench.run("push", one)
-        assert (skipped.status, "skipped: link: symbolic links" in skipped.err) == (3, True)
+        assert (skipped.status, "skipped: bell\\x07: the name has control" in skipped.err) == (3, True)
         watch = await bench.start("watch", two)
         await line_with(watch, "watching")
         busy = await bench.run("pull", two)

@@ -142,7 +142,8 @@ def test_what_became_unreachable_here_is_not_deleted_there(pair: tuple[Device, D
     os.truncate(one.root / "grows", content_bytes_max("grows") + 1)
     settle(one, two)
     assert two.files() == {"folder/a": b"x", "file": b"x", "grows": b"x"}
-    assert {path for path, _ in one.told(Kind.SKIPPED)} == {"folder", "file", "grows"}
+    assert {path for path, _ in one.told(Kind.SKIPPED)} == {"grows"}
+    assert {path for path, _ in one.told(Kind.LEFT_OUT)} == {"folder", "file"}
     two.write("folder/a", b"y")
     settle(two, one)
     assert (one.root.parent / "elsewhere" / "a").read_bytes() == b"x"

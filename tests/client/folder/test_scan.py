@@ -25,8 +25,6 @@ def test_files_are_found_below_folders_and_the_state_is_left_out(tmp_path: Path)
 
 
 def test_what_cannot_be_synced_is_named_with_its_reason(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("/etc")
-    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "new\nline").write_text("")
     (tmp_path / os.fsdecode(b"latin-\xe9")).write_text("")
     with (tmp_path / "large").open("wb") as file:
@@ -36,12 +34,28 @@ def test_what_cannot_be_synced_is_named_with_its_reason(tmp_path: Path) -> None:
     scan = scan_folder(tmp_path)
     assert list(scan.files) == ["fits!"]
     assert {path: reason.split(":")[0] for path, reason in scan.skipped.items()} == {
-        "link": "symbolic links are not synced",
-        "pipe": "it is no regular file",
-        "new\\nline": "the name has control characters",
-        "latin-\\udce9": "the name is not valid UTF-8",
+        "new\nline": "the name has control characters",
+        "latin-\udce9": "the name is not valid UTF-8",
         "large": "too large",
     }
+    assert scan.left_out == {}
+
+
+def test_links_and_special_files_are_left_out_and_nothing_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    scan = scan_folder(tmp_path)
+    assert (list(scan.files), scan.skipped) == (["file"], {})
+    assert scan.left_out == {"link": "symbolic links are not synced", "pipe": "it is no regular file"}
+
+
+def test_names_that_look_alike_on_a_terminal_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a\n").touch()
+    (tmp_path / "a\\n").touch()
+    scan = scan_folder(tmp_path)
+    assert (list(scan.files), list(scan.skipped)) == (["a\\n"], ["a\n"])
+    assert scan.covers("a\n")
 
 
 def test_names_are_synced_in_one_unicode_form_and_twins_are_named(tmp_path: Path) -> None:
@@ -54,7 +68,7 @@ def test_names_are_synced_in_one_unicode_form_and_twins_are_named(tmp_path: Path
     assert list(scan.skipped) == ["\u00e92"]
 
 
-def test_absence_below_a_skipped_folder_means_nothing(tmp_path: Path) -> None:
+def test_absence_below_what_is_passed_over_means_nothing(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc")
     scan = scan_folder(tmp_path)
     assert scan.covers("link/below/x")
