@@ -1,4 +1,4 @@
-"""What is in a folder now: one walk, stat only, nothing opened and no link followed."""
+"""What is in a folder now: one walk, stat only, nothing opened but ignore files and no link followed."""
 
 import os
 import stat
@@ -9,6 +9,7 @@ from typing import Final
 
 from less_sync.client.folder.crypto import content_bytes_max
 from less_sync.client.folder.errors import UsageProblem
+from less_sync.client.folder.ignore import IGNORE_FILE, Ignore
 from less_sync.client.folder.paths import is_state_dir, path_problem
 from less_sync.client.folder.state import Stamp
 from less_sync.client.folder.walk import FileStat
@@ -36,37 +37,48 @@ class Scan:
     """What should be synced and cannot be: exact path to the reason."""
     left_out: dict[str, str] = field(default_factory=dict)
     """What is never synced, links and special files: exact path to the reason."""
+    ignored: set[str] = field(default_factory=set)
+    """What an ignore file hides; a folder stands for all that is in it."""
+    ignore: Ignore = field(default_factory=Ignore)
+    """The rules themselves, for paths that are not here."""
 
     def covers(self, path: str) -> bool:
         """Whether `path` or a folder above it was passed over: its absence then means nothing."""
-        while path:
-            if path in self.skipped or path in self.left_out:
+        above = path
+        while above:
+            if above in self.skipped or above in self.left_out:
                 return True
-            path = path.rpartition("/")[0]
-        return False
+            above = above.rpartition("/")[0]
+        return self.ignore.hides(path, is_folder=False)
 
 
 def scan_folder(root: Path) -> Scan:
     """Walk the folder. What cannot be synced is named in `skipped` or `left_out`, never an error.
 
+    Ignored folders are not entered.
+
     Raises:
-        UsageProblem: the folder itself cannot be read.
+        UsageProblem: the folder itself cannot be read, or an ignore file in it, or not be understood.
     """
     scan = Scan()
     waiting = [("", "")]
     while waiting:
         raw_folder, folder = waiting.pop()
         try:
-            with os.scandir(root / raw_folder) as entries:
-                for entry in entries:
-                    below = _look_at(scan, entry, raw_folder, folder)
-                    if below is not None:
-                        waiting.append(below)
+            with os.scandir(root / raw_folder) as listed:
+                entries = list(listed)
         except OSError as error:
             if not raw_folder:
                 raise UsageProblem(f"cannot read {root}: {error.strerror}") from error
             if not isinstance(error, FileNotFoundError):
                 scan.skipped[folder] = f"the folder cannot be read: {error.strerror}"
+            continue
+        if any(entry.name == IGNORE_FILE for entry in entries):
+            scan.ignore.read(folder, root / raw_folder / IGNORE_FILE)
+        for entry in entries:
+            below = _look_at(scan, entry, raw_folder, folder)
+            if below is not None:
+                waiting.append(below)
     return scan
 
 
@@ -77,6 +89,9 @@ def _look_at(scan: Scan, entry: os.DirEntry[str], raw_folder: str, folder: str) 
     raw = f"{raw_folder}/{entry.name}" if raw_folder else entry.name
     name = unicodedata.normalize("NFC", entry.name)
     path = f"{folder}/{name}" if folder else name
+    if scan.ignore.hides_entry(path, is_folder=entry.is_dir(follow_symlinks=False)):
+        scan.ignored.add(path)
+        return None
     problem = path_problem(path)
     if problem is not None:
         scan.skipped[path] = problem
