@@ -14,6 +14,12 @@ from cryptography.hazmat.primitives.serialization import (
 
 from less_sync.client.durable import DISK, Disk, create, make_directories
 
+PEM_MARK: Final = b"less-sync private key\n"
+"""Stands above the PEM block of every key made here, so that `push` knows one wherever it lies.
+
+Readers of PEM pass over what stands before a block (RFC 7468, section 2).
+"""
+
 _FILE_BYTES_MAX: Final = 4096
 
 
@@ -38,7 +44,7 @@ def kept_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _new_key() -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return PEM_MARK + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def kept(path: Path, make: Callable[[], bytes], *, disk: Disk = DISK) -> bytes:
