@@ -3,6 +3,7 @@
 import os
 import stat
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from less_sync.client.folder.crypto import content_bytes_max
 from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.ignore import IGNORE_FILE, Ignore
+from less_sync.client.folder.own_files import OwnFiles, data_directory
 from less_sync.client.folder.paths import is_state_dir, path_problem
 from less_sync.client.folder.state import Stamp
 from less_sync.client.folder.walk import FileStat
@@ -44,22 +46,34 @@ class Scan:
 
     def covers(self, path: str) -> bool:
         """Whether `path` or a folder above it was passed over: its absence then means nothing."""
-        above = path
-        while above:
-            if above in self.skipped or above in self.left_out:
-                return True
-            above = above.rpartition("/")[0]
-        return self.ignore.hides(path, is_folder=False)
+        passed_over = any(above in self.skipped or above in self.left_out for above in _lineage(path))
+        return passed_over or self.ignore.hides(path, is_folder=False)
+
+    def obstacle(self, path: str) -> str | None:
+        """Why `path`, or a folder above it, was skipped; None when it was not. A pull leaves it alone too."""
+        reasons = (self.skipped.get(above) for above in _lineage(path))
+        return next((reason for reason in reasons if reason is not None), None)
 
 
-def scan_folder(root: Path) -> Scan:
+def _lineage(path: str) -> Iterator[str]:
+    """The path and the folders above it."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def scan_folder(root: Path, own: OwnFiles | None = None) -> Scan:
     """Walk the folder. What cannot be synced is named in `skipped` or `left_out`, never an error.
 
-    Ignored folders are not entered.
+    Ignored folders are not entered. What is known to be a secret of this program without a look inside is
+    skipped; `own` says which are in use, and is refreshed.
 
     Raises:
-        UsageProblem: the folder itself cannot be read, or an ignore file in it, or not be understood.
+        UsageProblem: the folder itself cannot be read, or is the data directory of a server; or an ignore
+            file in it cannot be read or understood.
     """
+    own = own or OwnFiles()
+    own.refresh()
     scan = Scan()
     waiting = [("", "")]
     while waiting:
@@ -73,16 +87,25 @@ def scan_folder(root: Path) -> Scan:
             if not isinstance(error, FileNotFoundError):
                 scan.skipped[folder] = f"the folder cannot be read: {error.strerror}"
             continue
-        if any(entry.name == IGNORE_FILE for entry in entries):
+        names = {entry.name for entry in entries}
+        reason = data_directory(root / raw_folder, names)
+        if reason is not None:
+            if not raw_folder:
+                raise UsageProblem(f"{root}: {reason}")
+            scan.skipped[folder] = reason
+            continue
+        if IGNORE_FILE in names:
             scan.ignore.read(folder, root / raw_folder / IGNORE_FILE)
         for entry in entries:
-            below = _look_at(scan, entry, raw_folder, folder)
+            below = _look_at(scan, entry, raw_folder, folder, own)
             if below is not None:
                 waiting.append(below)
     return scan
 
 
-def _look_at(scan: Scan, entry: os.DirEntry[str], raw_folder: str, folder: str) -> tuple[str, str] | None:
+def _look_at(
+    scan: Scan, entry: os.DirEntry[str], raw_folder: str, folder: str, own: OwnFiles
+) -> tuple[str, str] | None:
     """Note one entry; a folder to walk is returned as (raw, synced) path."""
     if is_state_dir(entry.name):
         return None
@@ -112,6 +135,8 @@ def _look_at(scan: Scan, entry: os.DirEntry[str], raw_folder: str, folder: str) 
         scan.left_out[path] = "symbolic links are not synced"
     elif not stat.S_ISREG(found.st_mode):
         scan.left_out[path] = "it is no regular file"
+    elif (reason := own.is_one(folder, name, found)) is not None:
+        scan.skipped[path] = reason
     elif found.st_size > content_bytes_max(path):
         scan.skipped[path] = too_large(path, found.st_size)
     else:
