@@ -15,6 +15,7 @@ from uuid import UUID
 from less_sync.client.folder.crypto import RecordCipher, content_bytes_max
 from less_sync.client.folder.errors import FolderError
 from less_sync.client.folder.files import FileTree
+from less_sync.client.folder.own_files import OwnFiles
 from less_sync.client.folder.plan import Absent, Content, Local
 from less_sync.client.folder.report import Event, Kind
 from less_sync.client.folder.scan import Found, Scan, is_fresh, is_unchanged, scan_folder, too_large
@@ -52,6 +53,7 @@ class LocalSide:
         cipher: RecordCipher,
         *,
         tell: Callable[[Event], None],
+        own: OwnFiles | None = None,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.root = root
@@ -59,6 +61,7 @@ class LocalSide:
         self.tree = tree
         self.cipher = cipher
         self.tell = tell
+        self.own = own or OwnFiles()
         self.wall_ns = wall_ns
         self.scan = Scan()
         self._gathered: dict[UUID, Row] = {}
@@ -74,7 +77,7 @@ class LocalSide:
         if not self.tree.is_still_at(self.root):
             raise FolderError(f"{self.root} was moved or unmounted", "nothing was changed on the server")
         self.state.check_still_there()
-        self.scan = scan_folder(self.root)
+        self.scan = scan_folder(self.root, self.own)
         for path, reason in sorted(self.scan.skipped.items()) if tell else ():
             self.tell(Event(Kind.SKIPPED, path, reason))
         left_out = self.scan.left_out
@@ -92,9 +95,12 @@ class LocalSide:
         """The file of a path, read unless its stat tells enough.
 
         Raises:
-            Obstacle: it cannot be compared: too large, in the way, or another file under this disk's rules.
+            Obstacle: it cannot be compared: skipped, in the way, or another file under this disk's rules.
             ChangedMeanwhile: it changed while it was read.
         """
+        passed_over = self.scan.obstacle(path)
+        if passed_over is not None:
+            raise Obstacle(passed_over)
         raw = self.raw(path)
         noted_ns = self.wall_ns()
         found = self.tree.stat(raw)

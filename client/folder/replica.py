@@ -16,6 +16,7 @@ from less_sync.client.folder.files import FileTree
 from less_sync.client.folder.intake import DeletionGuard, Intake
 from less_sync.client.folder.local import LocalSide
 from less_sync.client.folder.outbox import Outbox
+from less_sync.client.folder.own_files import OwnFiles
 from less_sync.client.folder.report import Event
 from less_sync.client.folder.state import FolderState
 
@@ -24,6 +25,7 @@ class Replica:
     """See the module. `tell` receives what happened to files; `now` names conflict copies.
 
     Args:
+        own: this program's secrets in use, which are never pushed.
         accept_deletions: let a pull delete as many files as it wants.
         may_push: whether what is decided here can be told to others.
     """
@@ -37,13 +39,14 @@ class Replica:
         *,
         tell: Callable[[Event], None],
         now: Callable[[], datetime],
+        own: OwnFiles | None = None,
         wall_ns: Callable[[], int] = time.time_ns,
         clock: Callable[[], float] = time.monotonic,
         accept_deletions: bool = False,
         may_push: bool = True,
     ) -> None:
         self.state = state
-        self.side = LocalSide(root, state, tree, cipher, tell=tell, wall_ns=wall_ns)
+        self.side = LocalSide(root, state, tree, cipher, tell=tell, own=own, wall_ns=wall_ns)
         guard = DeletionGuard(accept_deletions, clock)
         self.intake = Intake(self.side, now=now, guard=guard, may_push=may_push)
         self.outbox = Outbox(self.side)

@@ -36,6 +36,7 @@ from less_sync.client.folder.look import (
     would_push,
     would_sync,
 )
+from less_sync.client.folder.own_files import OwnFiles
 from less_sync.client.folder.paths import shown
 from less_sync.client.folder.replica import Replica
 from less_sync.client.folder.report import Amount, Event, Kind, Reporter
@@ -239,6 +240,9 @@ async def _with_binding(job: Job, url: str, tokens: Tokens, binding: Binding, re
             binding.cipher,
             tell=tell,
             now=lambda: datetime.now().astimezone(),
+            own=OwnFiles.in_use(
+                job.key_file, job.did_key_file, job.tokens.file, data_dir=job.tokens.data_dir
+            ),
             accept_deletions=job.accept_deletions,
             may_push=binding.grant is None or not binding.grant.read_only,
         )
