@@ -36,7 +36,9 @@ class Scan:
     files: dict[str, Found] = field(default_factory=dict)
     """By synced path (NFC)."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """What should be synced and cannot be: exact path to the reason."""
+    """What should be synced and cannot be: exact path to the reason. In the disk's spelling for a twin."""
+    twins: set[str] = field(default_factory=set)
+    """Synced paths that several names here have, in different Unicode forms; one of them counts."""
     left_out: dict[str, str] = field(default_factory=dict)
     """What is never synced, links and special files: exact path to the reason."""
     ignored: set[str] = field(default_factory=set)
@@ -46,8 +48,10 @@ class Scan:
 
     def covers(self, path: str) -> bool:
         """Whether `path` or a folder above it was passed over: its absence then means nothing."""
-        passed_over = any(above in self.skipped or above in self.left_out for above in _lineage(path))
-        return passed_over or self.ignore.hides(path, is_folder=False)
+        passed_over = (self.skipped, self.left_out, self.twins)
+        if any(above in them for above in _lineage(path) for them in passed_over):
+            return True
+        return self.ignore.hides(path, is_folder=False)
 
     def obstacle(self, path: str) -> str | None:
         """Why `path`, or a folder above it, was skipped; None when it was not. A pull leaves it alone too."""
@@ -96,28 +100,50 @@ def scan_folder(root: Path, own: OwnFiles | None = None) -> Scan:
             continue
         if IGNORE_FILE in names:
             scan.ignore.read(folder, root / raw_folder / IGNORE_FILE)
-        for entry in entries:
-            below = _look_at(scan, entry, raw_folder, folder, own)
+        for name, entry in _by_name(scan, entries, raw_folder, folder):
+            below = _look_at(scan, entry, _below(raw_folder, entry.name), folder, name, own)
             if below is not None:
                 waiting.append(below)
     return scan
 
 
+def _below(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _by_name(
+    scan: Scan, entries: list[os.DirEntry[str]], raw_folder: str, folder: str
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The entries by synced name (NFC). Of several with one name the NFC spelling counts, else the first."""
+    found: dict[str, os.DirEntry[str]] = {}
+    for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name)):
+        name = unicodedata.normalize("NFC", entry.name)
+        if is_state_dir(name):
+            continue
+        other = found.setdefault(name, entry)
+        if other is entry:
+            continue
+        twin = entry
+        if entry.name == name:
+            found[name], twin = entry, other
+        path = _below(folder, name)
+        if not scan.ignore.hides_entry(path, is_folder=twin.is_dir(follow_symlinks=False)):
+            scan.twins.add(path)
+            scan.skipped[_below(raw_folder, twin.name)] = "the same name in another Unicode form is synced"
+    yield from found.items()
+
+
 def _look_at(
-    scan: Scan, entry: os.DirEntry[str], raw_folder: str, folder: str, own: OwnFiles
+    scan: Scan, entry: os.DirEntry[str], raw: str, folder: str, name: str, own: OwnFiles
 ) -> tuple[str, str] | None:
     """Note one entry; a folder to walk is returned as (raw, synced) path."""
-    if is_state_dir(entry.name):
-        return None
-    raw = f"{raw_folder}/{entry.name}" if raw_folder else entry.name
-    name = unicodedata.normalize("NFC", entry.name)
-    path = f"{folder}/{name}" if folder else name
+    path = _below(folder, name)
     if scan.ignore.hides_entry(path, is_folder=entry.is_dir(follow_symlinks=False)):
         scan.ignored.add(path)
         return None
     problem = path_problem(path)
     if problem is not None:
-        scan.skipped[path] = problem
+        scan.skipped[raw] = problem
         return None
     try:
         found = entry.stat(follow_symlinks=False)
@@ -126,12 +152,9 @@ def _look_at(
     except OSError as error:
         scan.skipped[path] = f"it cannot be read: {error.strerror}"
         return None
-    if path in scan.files or path in scan.skipped or path in scan.left_out:
-        scan.skipped[path] = "two files have this name in different Unicode forms"
-        scan.files.pop(path, None)
-    elif stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(found.st_mode):
         return raw, path
-    elif stat.S_ISLNK(found.st_mode):
+    if stat.S_ISLNK(found.st_mode):
         scan.left_out[path] = "symbolic links are not synced"
     elif not stat.S_ISREG(found.st_mode):
         scan.left_out[path] = "it is no regular file"

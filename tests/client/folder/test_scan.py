@@ -1,6 +1,8 @@
 """What a walk of a folder finds, what it names and skips, and when a stat proves nothing."""
 
+import itertools
 import os
+import tempfile
 import unicodedata
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from less_sync.client.folder.scan import is_fresh, is_unchanged, scan_folder, st
 from less_sync.client.folder.walk import FileStat
 
 SECOND = 1_000_000_000
+DECOMPOSED = unicodedata.normalize("NFD", "\u00e9")
 
 
 def test_files_are_found_below_folders_and_the_state_is_left_out(tmp_path: Path) -> None:
@@ -58,14 +61,46 @@ def test_names_that_look_alike_on_a_terminal_are_told_apart(tmp_path: Path) -> N
     assert scan.covers("a\n")
 
 
-def test_names_are_synced_in_one_unicode_form_and_twins_are_named(tmp_path: Path) -> None:
-    decomposed = unicodedata.normalize("NFD", "\u00e9")
-    (tmp_path / f"{decomposed}1").write_text("")
-    (tmp_path / f"{decomposed}2").write_text("")
-    (tmp_path / "\u00e92").write_text("")
+def test_names_are_synced_in_one_unicode_form(tmp_path: Path) -> None:
+    (tmp_path / DECOMPOSED).touch()
     scan = scan_folder(tmp_path)
-    assert {path: found.raw for path, found in scan.files.items()} == {"\u00e91": f"{decomposed}1"}
-    assert list(scan.skipped) == ["\u00e92"]
+    assert {path: found.raw for path, found in scan.files.items()} == {"\u00e9": DECOMPOSED}
+    assert scan.skipped == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "counts"),
+    [
+        ([DECOMPOSED, "\u00e9"], "\u00e9"),
+        # The last one is NFC of neither: dot above and below in both orders.
+        (["q\u0307\u0323", "q\u0323\u0307"], "q\u0323\u0307"),
+        (["a\u0301\u0323", "\u00e1\u0323", "a\u0323\u0301"], "a\u0301\u0323"),
+    ],
+)
+def test_of_one_name_in_several_unicode_forms_one_is_synced_and_the_others_are_named(
+    tmp_path: Path, names: list[str], counts: str
+) -> None:
+    path = unicodedata.normalize("NFC", names[0])
+    for order in itertools.permutations(names):
+        root = Path(tempfile.mkdtemp(dir=tmp_path))
+        for name in order:
+            (root / name).write_text(name)
+        scan = scan_folder(root)
+        assert [(path, found.raw) for path, found in scan.files.items()] == [(path, counts)]
+        assert scan.skipped.keys() == set(names) - {counts}
+        assert scan.covers(path)
+
+
+def test_folders_and_files_whose_names_differ_in_form_alone_are_one_name_too(tmp_path: Path) -> None:
+    for folder in ("\u00e9", DECOMPOSED):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"in {len(folder)}").touch()
+    (tmp_path / "sub" / f"{DECOMPOSED}2").mkdir(parents=True)
+    (tmp_path / "sub" / "\u00e92").touch()
+    scan = scan_folder(tmp_path)
+    assert scan.files.keys() == {"\u00e9/in 1", "sub/\u00e92"}
+    assert scan.skipped.keys() == {DECOMPOSED, f"sub/{DECOMPOSED}2"}
+    assert scan.covers("\u00e9/in 2"), "it may have been synced from the folder that counts no more"
 
 
 def test_absence_below_what_is_passed_over_means_nothing(tmp_path: Path) -> None:
