@@ -1,14 +1,18 @@
 """What a command tells while it works: a progress bar and lines for people, JSON lines for programs."""
 
 import json
+import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from less_sync.client.folder.errors import ExitCode, FolderError
 from less_sync.client.folder.paths import shown
@@ -166,7 +170,10 @@ class Reporter(Protocol):
 
 
 class JsonReporter:
-    """One JSON object per line on standard output: `event`; `path`, `detail`, `bytes` where they apply."""
+    """One JSON object per line on standard output: `event`; `path`, `detail`, `bytes` where they apply.
+
+    Paths are exact: what is no text in them are surrogates, as Python decodes names of files.
+    """
 
     def __init__(self, out: TextIO | None = None, *, to_do: bool = False) -> None:
         self.summary = Summary(to_do)
@@ -199,77 +206,108 @@ class JsonReporter:
     def finish(self) -> None:
         """Write the summary."""
         summary = self.summary
-        counts: dict[str, object] = {summary.name(kind): count for kind, count in summary.counts.items()}
+        fields: dict[str, object] = {"event": str(Kind.SUMMARY)}
         if summary.listed is not None:
-            counts = {"files": summary.listed.files, "bytes": summary.listed.size_bytes}
-        skipped: dict[str, object] = {"skipped": len(summary.skipped), "exit_code": int(summary.exit_code)}
-        self._write({"event": str(Kind.SUMMARY)} | counts | skipped)
+            fields |= {"files": summary.listed.files, "bytes": summary.listed.size_bytes}
+        else:
+            fields |= {summary.name(kind): count for kind, count in summary.counts.items()}
+        fields |= {str(Kind.SKIPPED): len(summary.skipped), str(Kind.ROLLED_BACK): len(summary.rolled_back)}
+        self._write(fields | {"exit_code": int(summary.exit_code)})
 
     def _write(self, fields: Mapping[str, object]) -> None:
         # Undecodable file names become escapes: every line is valid UTF-8.
         print(json.dumps(fields), file=self._out, flush=True)
 
 
-class TextReporter:
-    """Lines on standard output, problems on standard error, a progress bar when that is a terminal."""
+class _Done(ProgressColumn):
+    """Files and bytes done, and the rate so far."""
 
-    def __init__(self, out: TextIO | None = None, err: TextIO | None = None, *, to_do: bool = False) -> None:
+    def render(self, task: Task) -> Text:
+        """Of a task with the fields `files` and `size_bytes`."""
+        files, size_bytes = int(task.fields["files"]), int(task.fields["size_bytes"])
+        parts = [f"{files:,} file{'' if files == 1 else 's'}"]
+        if size_bytes:
+            parts.append(decimal(size_bytes))
+            if task.elapsed:
+                parts.append(f"{decimal(int(size_bytes / task.elapsed))}/s")
+        return Text(", ".join(parts))
+
+
+class TextReporter:
+    """Lines on standard output, problems on standard error, a progress bar when that is a terminal.
+
+    While there is a bar, lines for the same terminal go through it: it is drawn anew below them and stays.
+    """
+
+    def __init__(
+        self,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        *,
+        to_do: bool = False,
+        bar_after_s: float = 0.5,
+    ) -> None:
+        """No bar is drawn for work that takes less than `bar_after_s`."""
+        out, err = out or sys.stdout, err or sys.stderr
         self.summary = Summary(to_do)
-        self._out = Console(file=out or sys.stdout, highlight=False, markup=False, soft_wrap=True)
-        self._err = Console(file=err or sys.stderr, highlight=False, markup=False, soft_wrap=True)
+        self._out = _console(out)
+        self._err = _console(err)
+        self._has_bar = err.isatty() and not self._err.is_dumb_terminal
+        self._is_one_terminal = _is_one_terminal(out, err)
+        self._bar_after_s = bar_after_s
+        self._began_s: float | None = None
         self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._task = TaskID(0)
 
     def tell(self, event: Event) -> None:
         """Print the event."""
         if not self.summary.add(event):
             return
-        path = shown(event.path)
+        path, detail = shown(event.path), shown(event.detail)
         match event.kind:
             case Kind.CONFLICT if self.summary.to_do:
                 self._print(f"in conflict: {path} changed on both sides; `pull` keeps both versions")
             case Kind.CONFLICT:
-                self._print(f"conflict: {path} changed on both sides; yours is now {shown(event.detail)}")
+                self._print(f"conflict: {path} changed on both sides; yours is now {detail}")
             case Kind.SKIPPED | Kind.UNDECRYPTABLE:
-                self._err_print(f"skipped: {path}: {shown(event.detail)}")
+                self._err.print(f"skipped: {path}: {detail}")
             case Kind.LEFT_OUT:
-                self._err_print(f"left out: {path}: {shown(event.detail)}")
+                self._err.print(f"left out: {path}: {detail}")
             case Kind.ROLLED_BACK:
-                self._err_print(f"rolled back: {path}: {shown(event.detail)}")
+                self._err.print(f"rolled back: {path}: {detail}")
             case kind if kind in self.summary.verbs:
                 self._print(f"{self.summary.verbs[kind]}: {path}")
             case Kind.DISCONNECTED:
-                self._err_print(event.detail)
+                self._drop_bar()
+                self._err.print(detail)
+            case Kind.WATCHING:
+                self._drop_bar()
+                self._print(detail)
             case _:
-                self._print(event.detail)
+                self._print(detail)
 
     def progress(self, progressed: Progressed) -> None:
         """Move the bar; nothing where there is no terminal to draw it on."""
-        if not self._err.is_terminal:
+        if not self._has_bar:
             return
-        part = progressed.part
+        if progressed.part is not None and progressed.part >= 1:
+            self._drop_bar()
+            return
+        now_s = time.monotonic()
+        if self._began_s is None:
+            self._began_s = now_s
+        if now_s - self._began_s < self._bar_after_s:
+            return
         if self._bar is None:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[files]} files"),
-                TimeElapsedColumn(),
-                console=self._err,
-                transient=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(progressed.doing, total=1.0, files=progressed.files)
-        assert self._task is not None
-        total = None if part is None else 1.0
+            self._bar, self._task = _raised_bar(self._err, progressed)
         self._bar.update(
             self._task,
             description=progressed.doing,
-            completed=part or 0.0,
-            total=total,
+            completed=progressed.part or 0.0,
+            total=None if progressed.part is None else 1.0,
             files=progressed.files,
+            size_bytes=progressed.size_bytes,
         )
-        if part is not None and part >= 1:
-            self._drop_bar()
 
     def show(self, fields: Mapping[str, object], text: str) -> None:
         """Print the lines."""
@@ -278,9 +316,9 @@ class TextReporter:
     def fail(self, error: FolderError) -> None:
         """Print the error and what to do about it."""
         self._drop_bar()
-        self._err_print(f"Error: {error}")
+        self._err.print(f"Error: {shown(str(error))}")
         if error.hint:
-            self._err_print(f"  {error.hint}")
+            self._err.print(f"  {shown(error.hint)}")
 
     def finish(self) -> None:
         """Print the summary."""
@@ -288,12 +326,31 @@ class TextReporter:
         self._print(self.summary.words())
 
     def _print(self, line: str) -> None:
-        self._out.print(line)
-
-    def _err_print(self, line: str) -> None:
-        self._err.print(line)
+        console = self._err if self._bar is not None and self._is_one_terminal else self._out
+        console.print(line)
 
     def _drop_bar(self) -> None:
+        self._began_s = None
         if self._bar is not None:
             self._bar.stop()
-            self._bar = self._task = None
+            self._bar = None
+
+
+def _raised_bar(console: Console, first: Progressed) -> tuple[Progress, TaskID]:
+    columns = (TextColumn("{task.description}"), BarColumn(), _Done(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    task = bar.add_task(first.doing, total=1.0, files=first.files, size_bytes=first.size_bytes)
+    bar.start()
+    return bar, task
+
+
+def _console(file: TextIO) -> Console:
+    """Prints lines as they are: whole, and without a meaning of brackets and colons in names of files."""
+    return Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def _is_one_terminal(out: TextIO, err: TextIO) -> bool:
+    try:
+        return out.isatty() and err.isatty() and os.path.sameopenfile(out.fileno(), err.fileno())
+    except OSError:  # a file of Python alone has no number
+        return False
