@@ -10,6 +10,7 @@ import typer
 
 from less_sync.bins.commands.folder import add_commands
 from less_sync.bins.commands.migrate import HELP, migrate
+from less_sync.bins.commands.output import Watch, watched_output
 from less_sync.bins.commands.serve import serve
 from less_sync.bins.commands.space import add_space_commands
 from less_sync.bins.commands.token import token
@@ -28,18 +29,21 @@ app: Final = typer.Typer(
 
 def main() -> None:
     """Run the console command. Exit status: 0 done, 1 failure, 2 usage error, 130 interrupted."""
-    try:
-        app()
-    except CommandError as error:
-        print_error(str(error), error.causes)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with watched_output() as watch:
+        try:
+            app(obj=watch)
+        except CommandError as error:
+            print_error(str(error), error.causes)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(130)
 
 
 @app.callback()
-def less_sync(_version: VersionOption = False) -> None:
+def less_sync(context: typer.Context, _version: VersionOption = False) -> None:
     """Local-first, end-to-end-encrypted sync: the server, and folders kept in sync through it."""
+    if context.invoked_subcommand == "serve":
+        context.ensure_object(Watch).matters = False
 
 
 app.command()(serve)

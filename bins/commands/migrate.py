@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
+from less_sync.bins.commands.output import watched_output
 from less_sync.bins.commands.version import VersionOption
 from less_sync.bins.errors import CommandError, print_error
 from less_sync.bins.installed import server_parts
@@ -104,4 +105,5 @@ def _checked_command(word: str, argument: str | None, folder: Path | None, *, dr
 
 def main() -> None:
     """Run the console command. Exit status: 0 done, 1 failure, 2 usage error."""
-    app()
+    with watched_output():
+        app()

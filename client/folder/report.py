@@ -327,7 +327,11 @@ class TextReporter:
 
     def _print(self, line: str) -> None:
         console = self._err if self._bar is not None and self._is_one_terminal else self._out
-        console.print(line)
+        try:
+            console.print(line)
+        except OSError:
+            self._drop_bar()  # it hides the cursor
+            raise
 
     def _drop_bar(self) -> None:
         self._began_s = None
