@@ -65,7 +65,6 @@ class LocalSide:
         self.wall_ns = wall_ns
         self.scan = Scan()
         self._gathered: dict[UUID, Row] = {}
-        self._left_out_told: set[str] = set()
 
     def rescan(self, *, tell: bool = True) -> Scan:
         """Walk the folder anew and name what is skipped, and once what is left out, unless `tell` is off.
@@ -81,8 +80,7 @@ class LocalSide:
         for path, reason in sorted(self.scan.skipped.items()) if tell else ():
             self.tell(Event(Kind.SKIPPED, path, reason))
         left_out = self.scan.left_out
-        for path in sorted(left_out.keys() - self._left_out_told) if tell else ():
-            self._left_out_told.add(path)
+        for path in sorted(self.state.new_left_out(left_out)) if tell else ():
             self.tell(Event(Kind.LEFT_OUT, path, left_out[path]))
         return self.scan
 

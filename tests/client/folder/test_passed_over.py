@@ -26,12 +26,13 @@ def replica_of(root: Path, told: list[Event]) -> Iterator[Replica]:
 def test_what_is_left_out_is_named_once_however_often_the_folder_is_walked(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("a")
     told: list[Event] = []
-    with replica_of(tmp_path, told) as replica:
-        replica.side.rescan(tell=False)
-        replica.side.rescan()
-        (tmp_path / "other").symlink_to("a")
-        replica.side.rescan()
-        replica.side.rescan()
+    for _ in range(2):
+        with replica_of(tmp_path, told) as replica:
+            replica.side.rescan(tell=False)
+            replica.side.rescan()
+            if not (tmp_path / "other").is_symlink():
+                (tmp_path / "other").symlink_to("a")
+            replica.side.rescan()
     assert [(event.kind, event.path) for event in told] == [(Kind.LEFT_OUT, "link"), (Kind.LEFT_OUT, "other")]
 
 
