@@ -50,7 +50,7 @@ from less_sync.client.folder.plan import (
 )
 from less_sync.client.folder.report import Event, Kind
 from less_sync.client.folder.scan import stamp_of
-from less_sync.client.folder.state import OTHER_KIND, Row
+from less_sync.client.folder.state import IGNORED, OTHER_KIND, Row
 from less_sync.client.folder.walk import ChangedMeanwhile, Obstacle
 
 DELETIONS_UNASKED: Final = 20
@@ -213,7 +213,7 @@ class Intake:
             self._receive_bare_tombstone(row, Tombstone(incoming.cursor), mode, count)
             return
         file = self._open(row, incoming, count)
-        if file is None:
+        if file is None or self._is_ignored(row, file.path, incoming.cursor):
             return
         if file.version < row.version:
             # Somebody wrote a later version: who shows this one again goes back.
@@ -238,9 +238,18 @@ class Intake:
         if row.path is None:
             self._side.note(replace(settled(row), base=tombstone))
             return
+        if self._is_ignored(row, row.path, tombstone.cursor):
+            return
         proven = not self._side.state.proves_deletions
         known = _known(row, tombstone)
         self._settle(_Arrival(row, row.path, tombstone, known, proven=proven), mode, count)
+
+    def _is_ignored(self, row: Row, path: str, cursor: int) -> bool:
+        """Whether an ignore file hides the path: then only that there is something is remembered."""
+        if not self._side.scan.ignore.hides(path, is_folder=False):
+            return False
+        self._side.note(replace(row, path=path, pending_cursor=cursor, pending_reason=IGNORED))
+        return True
 
     def _open(self, row: Row, incoming: Incoming, count: PullCount) -> PlainFile | None:
         assert incoming.sealed is not None

@@ -23,6 +23,7 @@ from less_sync.client.folder.state import FolderState, Row
 from less_sync.client.folder.walk import FileStat, Obstacle
 
 NOT_PULLED: Final = "it changed on both sides; `pull` keeps both versions"
+IGNORED_BEFORE: Final = "it was ignored when it changed on the server; `pull` takes that over"
 NOT_DECRYPTABLE: Final = "the key file does not decrypt it"
 OLDER: Final = "the server shows an older version than this device has seen"
 UNPROVEN: Final = (
@@ -77,12 +78,19 @@ class LocalSide:
             raise FolderError(f"{self.root} was moved or unmounted", "nothing was changed on the server")
         self.state.check_still_there()
         self.scan = scan_folder(self.root, self.own)
+        self._ask_for_what_is_ignored_no_more()
         for path, reason in sorted(self.scan.skipped.items()) if tell else ():
             self.tell(Event(Kind.SKIPPED, path, reason))
         left_out = self.scan.left_out
         for path in sorted(self.state.new_left_out(left_out)) if tell else ():
             self.tell(Event(Kind.LEFT_OUT, path, left_out[path]))
         return self.scan
+
+    def _ask_for_what_is_ignored_no_more(self) -> None:
+        ignores = self.scan.ignore.hides
+        rows = [row for row in self.state.ignored() if not ignores(row.path or "", is_folder=False)]
+        if rows:
+            self.state.put(replace(row, pending_reason=IGNORED_BEFORE) for row in rows)
 
     def differs_from(self, former: Mapping[str, Found]) -> bool:
         """Whether the last scan found anything that `former` did not, or a file too fresh to be sure of."""

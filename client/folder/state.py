@@ -34,6 +34,8 @@ SPACE_FORMAT: Final = 2
 
 OTHER_KIND: Final = "a record of another kind"
 """The pending reason of what is to be left alone."""
+IGNORED: Final = "ignored"
+"""The pending reason of what an ignore file hides here."""
 
 _RECORD_BYTES: Final = 16
 
@@ -238,11 +240,21 @@ class FolderState:
     def first_pending(self) -> int | None:
         """The smallest cursor of what is on the server and not here, or None.
 
-        What is of another kind is left alone, and not asked for again.
+        What is of another kind or ignored is left alone, and not asked for again.
         """
-        query = "SELECT min(pending_cursor) FROM record WHERE pending_reason IS NOT ?"
-        ((found,),) = self._read(query, (OTHER_KIND,))
+        query = (
+            "SELECT min(pending_cursor) FROM record"
+            " WHERE pending_cursor IS NOT NULL AND pending_reason IS NOT ? AND pending_reason IS NOT ?"
+        )
+        ((found,),) = self._read(query, (OTHER_KIND, IGNORED))
         return None if found is None else int(found)
+
+    def ignored(self) -> list[Row]:
+        """The rows of what is on the server and was ignored when it came."""
+        where = "pending_cursor IS NOT NULL AND pending_reason = ?"
+        return [
+            _row(found) for found in self._read(f"SELECT {_COLUMNS} FROM record WHERE {where}", (IGNORED,))
+        ]
 
     def is_new(self) -> bool:
         """Whether no file was ever agreed on with the server."""

@@ -18,6 +18,7 @@ from less_sync.client.folder.ignore import (
 )
 from less_sync.client.folder.report import Event, Kind
 from less_sync.client.folder.scan import scan_folder
+from less_sync.client.folder.state import FolderState
 from tests.client.folder.devices import Space, make_device
 from tests.client.folder.test_passed_over import replica_of
 
@@ -193,6 +194,39 @@ def test_ignored_files_are_neither_pushed_nor_deleted_there(tmp_path: Path) -> N
     before = {"kept.log": b"before", "gone.log": b"before", "logs/gone.log": b"before"}
     assert two.files() == {IGNORE_FILE: b"*.log\n", **before}
     assert one.files() == {IGNORE_FILE: b"*.log\n", "kept.log": b"edited", "new.log": b"new"}
+
+
+def test_ignored_files_are_neither_pulled_nor_deleted_here_until_they_are_ignored_no_more(
+    tmp_path: Path,
+) -> None:
+    space = Space()
+    one, two = make_device(tmp_path, "a", space), make_device(tmp_path, "b", space)
+    for path in ("edited.log", "gone.log", "both.log", "plain"):
+        one.write(path, b"before")
+    one.sync()
+    two.sync()
+    two.write(IGNORE_FILE, b"*.log\n")  # not pushed yet, so that only one side ignores
+    for path in ("edited.log", "both.log", "new.log"):
+        one.write(path, b"after")
+    one.delete("gone.log")
+    two.write("both.log", b"mine")
+    one.sync()
+    two.events.clear()
+    two.sync(push=False)
+    kept = {"edited.log": b"before", "gone.log": b"before", "both.log": b"mine"}
+    assert two.files() == {IGNORE_FILE: b"*.log\n", "plain": b"before", **kept}
+    assert two.events == []
+    with FolderState.open(two.root) as state:
+        assert (state.first_pending(), len(state.ignored())) == (None, 4), "and they are not asked for again"
+
+    two.write(IGNORE_FILE, b"gone.log\n")
+    two.sync(push=False)
+    (conflict,) = two.told(Kind.CONFLICT)
+    after = {"edited.log": b"after", "both.log": b"after", "new.log": b"after", "gone.log": b"before"}
+    assert two.files() == {IGNORE_FILE: b"gone.log\n", "plain": b"before", **after, conflict[1]: b"mine"}
+    two.delete(IGNORE_FILE)
+    two.sync(push=False)
+    assert "gone.log" not in two.files()
 
 
 def test_a_broken_ignore_file_stops_before_anything_is_pushed(tmp_path: Path) -> None:
