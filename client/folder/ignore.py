@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
@@ -40,11 +40,18 @@ _DEEP_FOLDERS: Final = re.compile(r"(/\*\*/) *$")
 _BRACKETS: Final = re.compile(r"(?<!\\)\[[!^]?\]?[^]]*\]")
 
 
+class _Rule(NamedTuple):
+    """A pattern, and whether it hides what it matches or brings it back."""
+
+    regex: re.Pattern[str]
+    hides: bool
+
+
 class Ignore:
     """The rules of one folder, file by file as the walk meets them."""
 
     def __init__(self) -> None:
-        self._patterns: dict[str, list[GitIgnoreSpecPattern]] = {}
+        self._rules: dict[str, list[_Rule]] = {}
         self._count = 0
 
     def read(self, folder: str, file: Path) -> None:
@@ -58,19 +65,24 @@ class Ignore:
         """
         name = shown(f"{folder}/{IGNORE_FILE}" if folder else IGNORE_FILE)
         lines = _lines(name, file)
-        found = (pattern for number, line in enumerate(lines, 1) for pattern in _parsed(name, number, line))
-        patterns = list(islice(found, FILE_PATTERNS_MAX + 1))
-        self._count += len(patterns)
-        if len(patterns) > FILE_PATTERNS_MAX:
+        found = (rule for number, line in enumerate(lines, 1) for rule in _parsed(name, number, line))
+        rules = list(islice(found, FILE_PATTERNS_MAX + 1))
+        self._count += len(rules)
+        if len(rules) > FILE_PATTERNS_MAX:
             raise UsageProblem(f"{name}: more than {FILE_PATTERNS_MAX:,} patterns", _HINT)
         if self._count > PATTERNS_MAX:
             raise UsageProblem(f"{name}: more than {PATTERNS_MAX:,} patterns in all ignore files", _HINT)
-        if patterns:
-            self._patterns[folder] = patterns[::-1]
+        if rules:
+            self._rules[folder] = rules[::-1]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ignore) and self._rules == other._rules
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
 
     def hides(self, path: str, *, is_folder: bool) -> bool:
         """Whether a synced path, or a folder above it, is ignored."""
-        if not self._patterns:
+        if not self._rules:
             return False
         slash = path.find("/")
         while slash >= 0:
@@ -82,45 +94,36 @@ class Ignore:
     def hides_entry(self, path: str, *, is_folder: bool) -> bool:
         """As `hides` for a path whose folder is known not to be ignored."""
         folder = path
-        while folder and self._patterns:
+        while folder and self._rules:
             folder = folder.rpartition("/")[0]
             below = path[len(folder) + 1 :] if folder else path
-            for pattern in self._patterns.get(folder, ()):
-                if _applies(pattern, below, is_folder):
-                    return bool(pattern.include)
+            for rule in self._rules.get(folder, ()):
+                if _applies(rule.regex, below, is_folder):
+                    return rule.hides
         return False
 
 
-def _applies(pattern: GitIgnoreSpecPattern, path: str, is_folder: bool) -> bool:
+def _applies(regex: re.Pattern[str], path: str, is_folder: bool) -> bool:
     """Whether a pattern is about exactly this path.
 
-    `pathspec` also matches what lies below a folder that the pattern is about. That is no match in git:
-    otherwise `!keep/` would bring back what another pattern hides in there.
+    The expressions of `pathspec` also match what lies below a folder that the pattern is about. That is no
+    match in git: otherwise `!keep/` would bring back what another pattern hides in there.
     """
     candidate = f"{path}/" if is_folder else path
-    found = pattern.match_file(candidate)
-    if found is None:
+    match = regex.search(candidate)
+    if match is None:
         return False
-    match = found.match
     if match.lastgroup is None:  # such as `*` and `a/**`: not about the slash after a folder's name
-        return pattern.match_file(path) is not None
+        return regex.search(path) is not None
     if match.start() > 0:  # any folder: `*/`
         return is_folder
-    return bool(match.end() == len(candidate))
+    return match.end() == len(candidate)
 
 
 def _lines(name: str, file: Path) -> list[str]:
     try:
-        # Not blocking: a pipe may have its name. A link is no ignore file to git either, but here it is an
-        # error: whoever made it relies on the rules behind it.
-        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb", buffering=0) as opened:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise UsageProblem(f"{name} is no regular file", _HINT)
-            content = bytearray()
-            while piece := opened.read(FILE_BYTES_MAX + 1 - len(content)):
-                content += piece
-    except (FileNotFoundError, IsADirectoryError):
+        content = _content(name, file)
+    except FileNotFoundError:
         return []
     except OSError as error:
         raise UsageProblem(f"cannot read {name}: {error.strerror}", _HINT) from error
@@ -136,21 +139,38 @@ def _lines(name: str, file: Path) -> list[str]:
     return [line.removesuffix("\r") for line in unicodedata.normalize("NFC", text).split("\n")]
 
 
-def _parsed(name: str, number: int, line: str) -> Iterator[GitIgnoreSpecPattern]:
-    """The pattern of a line; none for a comment, an empty line, and what git passes over."""
+def _content(name: str, file: Path) -> bytes:
+    # Not blocking: a pipe may have its name. A link is no ignore file to git either, but here it is an error:
+    # whoever made it relies on the rules behind it.
+    fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            return b""
+        if not stat.S_ISREG(mode):
+            raise UsageProblem(f"{name} is no regular file", _HINT)
+        content = bytearray()
+        while piece := os.read(fd, FILE_BYTES_MAX + 1 - len(content)):
+            content += piece
+        return bytes(content)
+    finally:
+        os.close(fd)
+
+
+def _parsed(name: str, number: int, line: str) -> Iterator[_Rule]:
+    """The rule of a line; none for a comment, an empty line, and what git passes over."""
     problem = None if line.startswith("#") else _problem(line)
-    pattern = None
     if problem is None:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # `[[]` is meant as it is
-                pattern = GitIgnoreSpecPattern(_DEEP_FOLDERS.sub(r"\1*/", line))
+            text, hides = GitIgnoreSpecPattern.pattern_to_regex(_DEEP_FOLDERS.sub(r"\1*/", line))
+            if text is not None and hides is not None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)  # `[[]` is meant as it is
+                    yield _Rule(re.compile(text.replace("[^", "[^/")), hides)  # no class has the slash in git
+            return
         except (ValueError, re.error):
             problem = "not a pattern"
-    if problem is not None:
-        raise UsageProblem(f"{name}, line {number}: {problem}", _HINT)
-    if pattern is not None and pattern.include is not None:
-        yield pattern
+    raise UsageProblem(f"{name}, line {number}: {problem}", _HINT)
 
 
 def _problem(line: str) -> str | None:

@@ -77,7 +77,10 @@ class LocalSide:
         if not self.tree.is_still_at(self.root):
             raise FolderError(f"{self.root} was moved or unmounted", "nothing was changed on the server")
         self.state.check_still_there()
+        former = self.scan.ignore
         self.scan = scan_folder(self.root, self.own)
+        if self.scan.ignore != former:
+            self.scan.hold_back(former)
         self._ask_for_what_is_ignored_no_more()
         for path, reason in sorted(self.scan.skipped.items()) if tell else ():
             self.tell(Event(Kind.SKIPPED, path, reason))

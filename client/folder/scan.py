@@ -53,6 +53,17 @@ class Scan:
             return True
         return self.ignore.hides(path, is_folder=False)
 
+    def hold_back(self, former: Ignore) -> None:
+        """Ignore what `former` hid too.
+
+        An ignore file that is being saved is away or empty for a moment: what it hides is let out only when
+        the next scan finds it so again.
+        """
+        held = {path for path in self.files if former.hides(path, is_folder=False)}
+        for path in held:
+            del self.files[path]
+        self.ignored |= held
+
     def obstacle(self, path: str) -> str | None:
         """Why `path`, or a folder above it, was skipped; None when it was not. A pull leaves it alone too."""
         reasons = (self.skipped.get(above) for above in _lineage(path))

@@ -55,6 +55,7 @@ AS_GIT = [
     ("(a)\na+", ["(a)", "a+"]),
     ("[a-b].*", ["a.b", "b.o", "d/b.o"]),
     ("[!a-b].*", ["logs/1.log", "logs/keep/2.log"]),
+    ("d[!x]a\nd[x-y]a", []),
     ("?.?", ["a.b", "b.o", "d/b.o"]),
     ("a\r\n.hidden\r\n", ["a", "build/a", "d/.hidden", "d/a", "d/e/a", "d/e/f/a"]),
     ("\ufeffa.b\n\n/", ["a.b"]),
@@ -157,7 +158,9 @@ def test_a_link_or_a_pipe_in_its_place_is_an_error_and_a_folder_has_no_rules(tmp
         scan_folder(tmp_path)
     file.unlink()
     file.mkdir()
+    opened = len(os.listdir("/proc/self/fd"))
     assert scan_folder(tmp_path).files == {}
+    assert len(os.listdir("/proc/self/fd")) == opened
 
 
 @given(
@@ -227,6 +230,25 @@ def test_ignored_files_are_neither_pulled_nor_deleted_here_until_they_are_ignore
     two.delete(IGNORE_FILE)
     two.sync(push=False)
     assert "gone.log" not in two.files()
+
+
+def test_an_ignore_file_that_is_away_for_a_moment_lets_nothing_out(tmp_path: Path) -> None:
+    file, told = tmp_path / IGNORE_FILE, list[Event]()
+    (tmp_path / "a.log").touch()
+    (tmp_path / "b").touch()
+    with replica_of(tmp_path, told) as replica:
+
+        def found() -> set[str]:
+            return replica.side.rescan().files.keys() - {IGNORE_FILE}
+
+        file.write_text("*.log\n")
+        assert found() == {"b"}
+        file.unlink()  # an editor that writes anew what it saves
+        assert (found(), replica.side.scan.ignored) == ({"b"}, {"a.log"})
+        file.write_text("*.log\nb\n")
+        assert found() == set()
+        file.write_text("")
+        assert (found(), found()) == (set(), {"a.log", "b"})
 
 
 def test_a_broken_ignore_file_stops_before_anything_is_pushed(tmp_path: Path) -> None:
