@@ -195,7 +195,14 @@ async def test_of_a_home_folder_everything_is_pushed_but_what_is_ours(town: Town
         os.link(ours / "did.pem", home / "hard-link")
         pushed = [await alice.run("push", ".", "--json", **config) for _ in range(2)]
         pulled = await alice.run("pull", "elsewhere", "--json", **config)
-    assert [finished.status for finished in (*pushed, pulled)] == [3, 3, 0]
+        ignores = home / ".less-syncignore"
+        ignores.write_text("\n".join(["elsewhere", *_named(pushed[0], "skipped")]))
+        ignored = await alice.run("push", ".", "--json", **config)
+        ignores.write_bytes(b"\xff\n")
+        broken = await alice.run("push", ".", **config)
+    assert [finished.status for finished in (*pushed, pulled, ignored, broken)] == [3, 3, 0, 0, 2]
+    assert _named(ignored, "pushed") == {".less-syncignore"}
+    assert (broken.out, "Error: .less-syncignore is not UTF-8" in broken.err) == ("", True)
     assert _named(pushed[0], "pushed") == _named(pulled, "pulled") == {"notes.txt", "id.pem"}
     assert _named(pushed[0], "skipped") == _named(pushed[1], "skipped")
     assert _named(pushed[0], "skipped") == {
