@@ -224,6 +224,7 @@ class Exchange:
                             )
                     case PullCommit():
                         await self._receive(batch, mode, count)
+                        self._reporter.progress(Progressed("pulling", count.files, count.size_bytes, 1.0))
                         await self._commit(event, count, mode)
                         return True
         if self._keys is not None:
