@@ -55,6 +55,17 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"Rotation({self.from_epoch})"
 
 
+class LogPlace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a membership log was read: a log that is no continuation of it is not the space's."""
+
+    entries: int = 0
+    digest: bytes = b""
+    """Of the hashes of all entries so far, one after the other."""
+
+    def __repr__(self) -> str:
+        return f"LogPlace({self.entries})"
+
+
 class SharedSpace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a member knows: the UCAN that lets them in, the key of each epoch, and what they handed out."""
 
@@ -66,6 +77,7 @@ class SharedSpace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     delegated: tuple[Delegation, ...] = ()
     rotation: Rotation | None = None
     """Not yet completed; `space rotate` goes on with it."""
+    log: LogPlace = LogPlace()
 
     def __repr__(self) -> str:
         return f"SharedSpace({self.space})"
@@ -93,6 +105,7 @@ class Grant:
     audience: str
     permission: Permission
     expires_at: int
+    space: str
 
     def __repr__(self) -> str:
         return f"Grant({self.permission.name})"
@@ -124,7 +137,8 @@ def grant_of(ucan: str) -> Grant:
     """
     token = parse_ucan(ucan)
     permission = Permission.from_command(token.command)
-    return Grant(ucan, token.audience or "", permission, token.expires_at or 0)
+    space = token.resource.removeprefix("space:")
+    return Grant(ucan, token.audience or "", permission, token.expires_at or 0, space)
 
 
 class SharedFile:

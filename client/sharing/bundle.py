@@ -4,7 +4,7 @@
                                its payload is the JSON
     {"ucan": ..., "jwe": ...}  the UCAN, and for its audience alone
     compact JWE, ECDH-ES and A256GCM, to the P-256 key of the audience's DID: the JSON
-    {"space": ..., "cid": the UCAN's, "keys": {epoch: base64 of 32 bytes}}
+    {"space": ..., "cid": the UCAN's, "keys": {epoch: base64 of 32 bytes}, "log": how far its author read it}
 
 A JWE alone says nothing about its author: the signature does, and the space and CID inside tie the keys to
 the UCAN beside them, so that nobody can slip other keys under a genuine UCAN.
@@ -33,7 +33,7 @@ from less_sync.auth import (
     parse_ucan,
 )
 from less_sync.client.folder.errors import UsageProblem
-from less_sync.client.folder.shared import EPOCH_KEYS_MAX
+from less_sync.client.folder.shared import EPOCH_KEYS_MAX, LogPlace, SharedSpace
 from less_sync.client.sharing.person import Person
 
 PREFIX: Final = "less-sync-invite-1:"
@@ -59,6 +59,7 @@ class _Inner(msgspec.Struct, frozen=True):
     space: UUID
     cid: str
     keys: dict[int, bytes]
+    log: LogPlace = LogPlace()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Bundle:
     ucan: str = field(repr=False)
     token: Ucan = field(repr=False)
     keys: Mapping[int, bytes] = field(repr=False)
+    log: LogPlace
+    """A server that shows a log from before is caught."""
 
 
 def seal_for(did: str, plaintext: bytes) -> str:
@@ -114,15 +117,16 @@ def unverified(text: str) -> bytes | None:
         return None
 
 
-def make_bundle(ucan: str, keys: Mapping[int, bytes], author: Person) -> str:
-    """Bundle a UCAN the author has just issued with the keys of its space, for its audience.
+def make_bundle(ucan: str, shared: SharedSpace, author: Person) -> str:
+    """Bundle a UCAN the author has just issued with what the author knows of its space, for its audience.
 
     Raises:
         UsageProblem: the audience is no P-256 `did:key`.
     """
     token = parse_ucan(ucan)
     assert token.issuer == author.did, "only the issuer of a UCAN can bundle it"
-    inner = _Inner(UUID(token.resource.removeprefix("space:")), token.cid, dict(keys))
+    assert token.resource == f"space:{shared.space}", "a UCAN goes with the keys of its own space"
+    inner = _Inner(shared.space, token.cid, shared.keys, shared.log)
     outer = _Outer(ucan, seal_for(token.audience or "", msgspec.json.encode(inner)))
     return PREFIX + sign(msgspec.json.encode(outer), author.key, kind=_KIND)
 
@@ -162,7 +166,7 @@ def open_bundle(text: str, person: Person) -> Bundle:
     except _BROKEN as error:
         raise _damaged() from error
     _check_usable(outer.ucan, person, inner.space)
-    return Bundle(inner.space, outer.ucan, token, inner.keys)
+    return Bundle(inner.space, outer.ucan, token, inner.keys, inner.log)
 
 
 def _check_usable(ucan: str, person: Person, space: UUID) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from less_sync.client.folder.crypto import SharedCipher
 from less_sync.client.folder.errors import KeyMismatch
 from less_sync.client.folder.shared import SharedFile
-from less_sync.client.sharing.log import read_log
+from less_sync.client.sharing.log_access import read_log
 from less_sync.client.sharing.person import Person
 from less_sync.sync.client import SyncClient
 
@@ -30,7 +30,7 @@ class SpaceKeys:
         return self._cipher.knows(epoch)
 
     async def fetch(self, client: SyncClient, epoch: int) -> None:
-        """Make sure of the key of an epoch.
+        """Make sure of the key of an epoch, which has begun by the server.
 
         Raises:
             KeyMismatch: nobody gave it to us.
@@ -38,7 +38,7 @@ class SpaceKeys:
         """
         if self._cipher.knows(epoch):
             return
-        _, shared = await read_log(client, self._file, self._person())
+        _, shared = await read_log(client, self._file, self._person(), epoch=epoch)
         self._cipher.learn(shared.epoch_keys)
         if not self._cipher.knows(epoch):
             raise KeyMismatch(

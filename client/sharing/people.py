@@ -12,7 +12,9 @@ from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.shared import SharedSpace, grant_of
 from less_sync.client.kept_key import KeyFileError
 from less_sync.client.sharing.bundle import BUNDLE_CHARS_MAX, Bundle, NotForUs, make_bundle, open_bundle
-from less_sync.client.sharing.log import MEMBER, Entry, MemberLog, append_entry, entry_by, read_log
+from less_sync.client.sharing.entries import MEMBER, Entry
+from less_sync.client.sharing.log import MemberLog
+from less_sync.client.sharing.log_access import append_entry, entry_by, read_log, standing
 from less_sync.client.sharing.person import Person
 from less_sync.client.sharing.session import Options, Output, bound, connected, own, when
 from less_sync.client.sharing.spaces import Invitee, delegated, enter
@@ -74,7 +76,8 @@ async def members(options: Options, folder: Path, output: Output) -> None:
     file, _, grant = bound(folder)
     own(grant, person)
     async with connected(options, person, grant=grant) as client:
-        log, shared = await read_log(client, file, person)
+        epoch = (await standing(client, grant.ucan)).epoch
+        log, shared = await read_log(client, file, person, epoch=epoch)
     for member in log.members.values():
         _tell_member(output, member.did, member.permission.name.lower(), member.expires_at, person)
     for note in shared.delegated:
@@ -122,7 +125,7 @@ async def invite(options: Options, folder: Path, invitee: Invitee, address: Addr
             return msgspec.structs.replace(entry_by(person, shared, MEMBER), ucan=ucan)
 
         _, shared = await append_entry(client, file, person, arrival)
-        bundle = make_bundle(ucan, shared.keys, person)
+        bundle = make_bundle(ucan, shared, person)
         sent = await client.invitation_create(address.mailbox_id, bundle)
     text = f"invited to {invitee.permission.name.lower()}; the invitation waits until {sent.expires_at}"
     output.tell("invited", text, id=sent.id, expires_at=sent.expires_at, did=invitee.did)

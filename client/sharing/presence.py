@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from less_sync.client.folder.errors import UsageProblem
-from less_sync.client.folder.shared import Grant, SharedSpace
+from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace
 from less_sync.client.sharing.bundle import sign, unverified, verified
-from less_sync.client.sharing.log import read_log
+from less_sync.client.sharing.log_access import read_log
 from less_sync.client.sharing.person import Person
 from less_sync.client.sharing.session import Options, Output, bound, connected, own
 from less_sync.sync.client import (
@@ -105,11 +105,14 @@ class _Room:
 
     client: SyncClient
     person: Person
+    file: SharedFile
     shared: SharedSpace
     grant: Grant
     output: Output
     names: dict[str, str] = field(default_factory=dict)
     """Who is behind a pseudonym, as far as was shown."""
+    opening: dict[int, bytes] = field(default_factory=dict)
+    """The keys of the space, and of an epoch that is about to begin: others may be there already."""
 
     async def enter(self) -> SubscribedSpace:
         space = SubscribeSpace(id=str(self.shared.space), since=0, ucan=self.shared.ucan, presence=True)
@@ -118,7 +121,11 @@ class _Room:
             if refused.error == ErrorCode.FORBIDDEN:
                 raise self.grant.lost()
             raise RequestFailed(refused.error, "the server does not show the space")
-        return result.spaces[0]
+        (subscribed,) = result.spaces
+        epoch = max(1, subscribed.key_generation)
+        log, self.shared = await read_log(self.client, self.file, self.person, epoch=epoch)
+        self.opening = {**log.keys, **self.shared.keys}
+        return subscribed
 
     def sealed(self, text: str, bytes_max: int) -> bytes:
         shown = Shown(self.person.did, int(time.time()), text)
@@ -128,7 +135,7 @@ class _Room:
         return data
 
     def tell(self, event: str, verb: str, peer: str, data: bytes) -> None:
-        shown = open_shown(data, self.shared.space, self.shared.keys, now_s=time.time())
+        shown = open_shown(data, self.shared.space, self.opening, now_s=time.time())
         who, text = (shown.sender, shown.text) if shown is not None else ("somebody unknown", "")
         if len(self.names) < PEERS_MAX:
             self.names[peer] = who
@@ -144,7 +151,7 @@ class _Room:
                 self.output.tell("left", f"left: {who}", peer=notice.peer)
             case EventNotice():
                 self.tell("event", "says", notice.peer, notice.data)
-            case RevokedNotice() | SubscriptionLost() | ResubscribeNotice():
+            case RevokedNotice() | SubscriptionLost() | ResubscribeNotice() | MembershipNotice():
                 await self.enter()
             case ResyncNeeded():
                 self.tell_all(await self.enter())
@@ -162,20 +169,19 @@ async def presence(options: Options, folder: Path, text: str, output: Output, *,
         FolderError: see `connected`.
     """
     person = options.person()
-    file, _, grant = bound(folder)
+    file, shared, grant = bound(folder)
     own(grant, person)
     async with connected(options, person, grant=grant) as client:
-        _, shared = await read_log(client, file, person)
-        room = _Room(client, person, shared, grant, output)
+        room = _Room(client, person, file, shared, grant, output)
         room.sealed(text, PRESENCE_BYTES_MAX)
-        subscribed = await room.enter()
-        room.tell_all(subscribed)
+        room.tell_all(await room.enter())
         if once:
             return
         clock = asyncio.get_running_loop().time
         due_s = 0.0
         while True:
             if clock() >= due_s:
+                await room.enter()  # perhaps another epoch has begun
                 await client.presence_set(str(shared.space), room.sealed(text, PRESENCE_BYTES_MAX))
                 due_s = clock() + HEARTBEAT_S
             try:
@@ -185,8 +191,6 @@ async def presence(options: Options, folder: Path, text: str, output: Output, *,
                 continue
             if isinstance(notice, ResyncNeeded):
                 due_s = 0.0  # the server has forgotten that we are here
-            elif isinstance(notice, MembershipNotice):
-                _, room.shared = await read_log(client, file, person)  # perhaps a new key
             await room.take(notice)
 
 
@@ -198,13 +202,12 @@ async def send(options: Options, folder: Path, text: str, output: Output) -> Non
         FolderError: see `connected`.
     """
     person = options.person()
-    file, _, grant = bound(folder)
+    file, shared, grant = bound(folder)
     own(grant, person)
     async with connected(options, person, grant=grant) as client:
-        _, shared = await read_log(client, file, person)
-        room = _Room(client, person, shared, grant, output)
-        data = room.sealed(text, EVENT_BYTES_MAX)
+        room = _Room(client, person, file, shared, grant, output)
         await room.enter()
+        data = room.sealed(text, EVENT_BYTES_MAX)
         await client.event_send(str(shared.space), data)
         # Requests are answered in order, so this answer says that the message was taken.
         await room.enter()

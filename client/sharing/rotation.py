@@ -7,7 +7,8 @@ anywhere is made good by running it again; the folder only remembers that one is
     ─▶ epoch.begin n+1, older keys refused ─▶ rewrap every DEK ─▶ epoch.complete
 
 A rotation that somebody else left half done is completed first. If its key went to, or came from, somebody
-who is to be removed, another one follows.
+who is to be removed, another one follows. A key for an epoch that has not begun, by somebody who is out, is
+voided and replaced; one for an epoch that has begun, which we were not given, is passed through.
 """
 
 import secrets
@@ -19,29 +20,30 @@ from typing import Final
 
 import msgspec
 
-from less_sync.auth import AuthError, Permission, decode_did_key
+from less_sync.auth import AuthError, Permission, decode_did_key, ucan_cid
 from less_sync.client.folder.blocking import in_thread
 from less_sync.client.folder.crypto import SharedCipher, Undecryptable
 from less_sync.client.folder.errors import AccessLost, FolderError, KeyMismatch, UsageProblem
 from less_sync.client.folder.shared import Grant, Rotation, SharedFile, SharedSpace
-from less_sync.client.sharing.log import (
-    EPOCH,
-    Entry,
-    MemberLog,
+from less_sync.client.sharing.entries import EPOCH, PLACED, Entry, key_check, sealed_keys
+from less_sync.client.sharing.log import MemberLog
+from less_sync.client.sharing.log_access import (
+    Standing,
     append_entry,
     entry_by,
     read_log,
     removal_of,
-    sealed_keys,
+    removed_by,
+    standing,
 )
 from less_sync.client.sharing.person import Person
 from less_sync.client.sharing.session import Options, Output, bound, connected, own
-from less_sync.sync.client import RequestFailed, SubscribeSpace, SyncClient
+from less_sync.sync.client import RequestFailed, SyncClient
 from less_sync.sync.client.sharing import DEKS_PER_REWRAP
 from less_sync.sync.protocol.codes import ErrorCode
-from less_sync.sync.protocol.messages import EpochConflict, RewrappedDek
+from less_sync.sync.protocol.messages import RewrappedDek
 
-ROUNDS_MAX: Final = 8
+ROUNDS_MAX: Final = 12
 
 _KEY_BYTES: Final = 32
 
@@ -65,23 +67,25 @@ class Rotator:
             FolderError: the folder is not an administrator's, or others rotate all the time.
             SyncClientError: the server refuses, or is gone: run it again.
         """
-        shared = self._begun(tuple(remove), (await self._where())[0])
+        shared = self._begun(tuple(remove), (await self._where()).epoch)
         assert shared.rotation is not None
         gone = frozenset(shared.rotation.remove)
         for did in shared.rotation.remove:
             await self._remove(did)
         for _ in range(ROUNDS_MAX):
-            epoch, pending = await self._where()
-            log, shared = await read_log(self.client, self.file, self.person)
-            if pending is not None:
-                await self._complete(pending, shared)
-            elif epoch > self._started_at(shared) and not _touches(log.epochs.get(epoch), gone | log.gone):
+            now = await self._where()
+            log, shared = await read_log(self.client, self.file, self.person, epoch=now.epoch)
+            if now.pending is not None:
+                await self._complete(now.pending, log, shared, gone)
+            elif now.epoch > self._started_at(shared) and not _is_foul(log, now.epoch, gone):
                 self.step("done")
                 self.file.update(_without_rotation)
-                self._tell(epoch)
+                self._tell(now.epoch)
                 return
             else:
-                await self._enter(epoch + 1, gone)
+                if not _is_foul(log, now.epoch, gone):
+                    _check_key(now.epoch, log, shared)
+                await self._enter(now.epoch + 1, gone)
         raise FolderError("others rotate the keys of this space at the same time", "run it again")
 
     def _begun(self, remove: tuple[str, ...], epoch: int) -> SharedSpace:
@@ -99,21 +103,14 @@ class Rotator:
     def _started_at(shared: SharedSpace) -> int:
         return 0 if shared.rotation is None else shared.rotation.from_epoch
 
-    async def _where(self) -> tuple[int, int | None]:
-        """The space's epoch, and the one whose rewrap is pending."""
-        shared = self._shared()
-        space = SubscribeSpace(id=str(shared.space), since=0, ucan=shared.ucan)
-        result = await self.client.subscribe([space])
-        for refused in result.errors:
-            if refused.error == ErrorCode.FORBIDDEN:
-                raise self.grant.lost()
-            raise RequestFailed(refused.error, "the server does not show the space")
-        return max(1, result.spaces[0].key_generation), result.spaces[0].rewrap_epoch
+    async def _where(self) -> Standing:
+        return await standing(self.client, self._shared().ucan)
 
     async def _remove(self, did: str) -> None:
         """Revoke every token of a member that is known, then say so in the log."""
-        log, shared = await read_log(self.client, self.file, self.person)
-        cids = set(log.members[did].cids if did in log.members else ())
+        now = await self._where()
+        log, shared = await read_log(self.client, self.file, self.person, epoch=now.epoch)
+        cids = set(log.members[did].cids if did in log.members else ()) | log.shown.get(did, set())
         cids |= {note.cid for note in shared.delegated if note.did == did}
         for cid in sorted(cids):
             self.step("revoke")
@@ -126,33 +123,61 @@ class Rotator:
         self.output.tell("removed", text, did=did, tokens=len(cids))
 
     async def _enter(self, epoch: int, gone: frozenset[str]) -> None:
-        """Hand out a key for the next epoch, unless somebody has, and enter it."""
-
-        def handing_out(log: MemberLog, shared: SharedSpace) -> Entry | None:
-            if epoch in log.epochs:
-                return None
-            dids = _recipients(log, shared, time.time()) | {self.person.did}
-            dids -= gone
-            keys = sealed_keys(shared.space, epoch, secrets.token_bytes(_KEY_BYTES), sorted(dids))
-            return msgspec.structs.replace(entry_by(self.person, shared, EPOCH), epoch=epoch, keys=keys)
-
+        """Have the next epoch's key handed out, by us unless somebody has whose word counts, and begin it."""
         self.step("epoch entry")
-        _, shared = await append_entry(self.client, self.file, self.person, handing_out)
-        self._check_key(epoch, shared)
+        log, shared = await self._handed_out(epoch, gone)
+        if not _is_foul(log, epoch, gone):
+            _check_key(epoch, log, shared)
         self.step("begin")
-        begun = await self.client.epoch_begin(
-            str(shared.space), epoch, set_min_key_generation=True, ucan=shared.ucan
-        )
-        if not isinstance(begun, EpochConflict):
-            await self._complete(epoch, shared)
+        # If somebody else was faster, theirs is completed in the next round.
+        await self.client.epoch_begin(str(shared.space), epoch, set_min_key_generation=True, ucan=shared.ucan)
 
-    async def _complete(self, epoch: int, shared: SharedSpace) -> None:
-        """Rewrap what is left of a pending epoch and close it; in vain if somebody else was faster."""
-        self._check_key(epoch, shared)
+    async def _handed_out(self, epoch: int, gone: frozenset[str]) -> tuple[MemberLog, SharedSpace]:
+        """See to it that the log has a key for an epoch, for everybody who is in by now."""
+        voided: set[str] = set()
+
+        def next_entry(log: MemberLog, shared: SharedSpace) -> Entry | None:
+            former, now_s = log.epochs.get(epoch), time.time()
+            if former is not None and former.proof in voided:
+                return None  # it stands nonetheless, and will be passed through
+            if former is not None and epoch > log.epoch and log.is_spent(former, now_s):
+                voided.add(former.proof)
+                return removed_by(self.person, shared, log, [ucan_cid(former.proof)])
+            dids = _recipients(log, shared, now_s) | {self.person.did}
+            return self._key_entry(epoch, shared, log, dids - gone)
+
+        for _ in range(ROUNDS_MAX):
+            before = len(voided)
+            log, shared = await append_entry(self.client, self.file, self.person, next_entry)
+            if len(voided) == before:
+                break
+        return log, shared
+
+    def _key_entry(self, epoch: int, shared: SharedSpace, log: MemberLog, dids: set[str]) -> Entry | None:
+        """The key of an epoch for these people: a new one, or that of the log for whom it left out."""
+        former = log.epochs.get(epoch)
+        key = secrets.token_bytes(_KEY_BYTES) if former is None else log.keys.get(epoch)
+        if key is None or (former is not None and former.v < PLACED):
+            return None
+        left = sorted(dids if former is None else dids - former.keys.keys())
+        keys = sealed_keys(shared.space, epoch, key, left)
+        entry = entry_by(self.person, shared, EPOCH)
+        return msgspec.structs.replace(entry, epoch=epoch, keys=keys, check=key_check(key)) if keys else None
+
+    async def _complete(self, epoch: int, log: MemberLog, shared: SharedSpace, gone: frozenset[str]) -> None:
+        """Rewrap what is left of a pending epoch and close it; in vain if somebody else was faster.
+
+        Nothing is rewrapped for an epoch that is followed by another at once.
+        """
+        foul = _is_foul(log, epoch, gone)
+        if not foul:
+            _check_key(epoch, log, shared)
+            log, shared = await self._handed_out(epoch, gone)
         cipher = SharedCipher(shared.epoch_keys, shared.space)
         try:
-            await self._rewrap(cipher, epoch, shared, files=False)
-            await self._rewrap_files(cipher, epoch, shared)
+            if not foul:
+                await self._rewrap(cipher, epoch, shared, files=False)
+                await self._rewrap_files(cipher, epoch, shared)
             self.step("complete")
             await self.client.epoch_complete(str(shared.space), epoch, ucan=shared.ucan)
         except RequestFailed as error:
@@ -195,13 +220,6 @@ class Rotator:
                 self.undecryptable.add(entry_id)
         return fresh
 
-    def _check_key(self, epoch: int, shared: SharedSpace) -> None:
-        if epoch not in shared.keys:
-            raise KeyMismatch(
-                f"the key of epoch {epoch} was not given to you by who began it",
-                "another administrator must complete the rotation and invite you again",
-            )
-
     def _shared(self) -> SharedSpace:
         shared = self.file.load()
         if shared is None:
@@ -219,9 +237,25 @@ class Rotator:
         self.output.tell("rotated", f"the space is in epoch {epoch} with a new key", epoch=epoch)
 
 
-def _touches(entry: Entry | None, dids: frozenset[str]) -> bool:
-    """Whether one of these people knows the key of an epoch."""
-    return entry is not None and (entry.author in dids or bool(dids & entry.keys.keys()))
+def _is_foul(log: MemberLog, epoch: int, gone: frozenset[str]) -> bool:
+    """Whether an epoch must be followed by another: its key went to, or came from, somebody who is out.
+
+    One without a key that counts could have been begun by whoever is to be removed.
+    """
+    entry, out = log.epochs.get(epoch), gone | log.gone
+    if entry is None:
+        return bool(gone)
+    return entry.author in out or bool(out & entry.keys.keys())
+
+
+def _check_key(epoch: int, log: MemberLog, shared: SharedSpace) -> None:
+    if epoch in log.keys or epoch in shared.keys:
+        return
+    maker = log.epochs[epoch].author if epoch in log.epochs else "whoever began it"
+    raise KeyMismatch(
+        f"the key of epoch {epoch} was not given to you by {maker}",
+        "--remove them, or let another administrator rotate and invite you again",
+    )
 
 
 def _recipients(log: MemberLog, shared: SharedSpace, now_s: float) -> set[str]:

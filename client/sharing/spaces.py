@@ -20,7 +20,9 @@ from less_sync.client.folder.shared import Delegation, Grant, SharedFile, Shared
 from less_sync.client.folder.state import FolderState, disk_errors
 from less_sync.client.kept_key import KeyFileError, kept_key
 from less_sync.client.sharing.bundle import Bundle, bundled_ucan, make_bundle, open_bundle
-from less_sync.client.sharing.log import MEMBER, Entry, MemberLog, append_entry, entry_by, removal_of
+from less_sync.client.sharing.entries import MEMBER, Entry
+from less_sync.client.sharing.log import MemberLog
+from less_sync.client.sharing.log_access import append_entry, entry_by, removal_of
 from less_sync.client.sharing.person import Person
 from less_sync.client.sharing.session import Options, Output, bound, connected, own, when
 
@@ -92,7 +94,7 @@ def invite_token(options: Options, folder: Path, invitee: Invitee) -> str:
     person = options.person()
     file, shared, grant = bound(folder)
     own(grant, person)
-    return make_bundle(delegated(file, grant, person, invitee), shared.keys, person)
+    return make_bundle(delegated(file, grant, person, invitee), shared, person)
 
 
 def delegated(file: SharedFile, grant: Grant, person: Person, invitee: Invitee) -> str:
@@ -177,7 +179,7 @@ def enter(person: Person, folder: Path, bundle: Bundle, output: Output) -> None:
     _make(folder)
     file = SharedFile(folder)
     with FolderState.open(folder) as state:
-        joined = SharedSpace(space=bundle.space, ucan=bundle.ucan, keys=dict(bundle.keys))
+        joined = SharedSpace(space=bundle.space, ucan=bundle.ucan, keys=dict(bundle.keys), log=bundle.log)
         state.check(space=bundle.space, fingerprint=joined.fingerprint)
         kept = file.update(lambda former: _rejoined(former, joined))
         state.bind(space=kept.space, fingerprint=kept.fingerprint)
@@ -198,7 +200,8 @@ def _rejoined(former: SharedSpace | None, joined: SharedSpace) -> SharedSpace:
         return joined
     if former.space != joined.space:
         raise UsageProblem(f"this is the folder of another shared space, {former.space}")
-    return msgspec.structs.replace(former.with_keys(joined.keys), ucan=joined.ucan)
+    log = max(former.log, joined.log, key=lambda place: place.entries)
+    return msgspec.structs.replace(former.with_keys(joined.keys), ucan=joined.ucan, log=log)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from less_sync.auth import Permission, delegate, encode_did_key
 from less_sync.client.folder.shared import SharedFile, SharedSpace, grant_of
-from less_sync.client.sharing.log import MEMBER, Entry, entry_by, seal_entry
+from less_sync.client.sharing.entries import (
+    EPOCH,
+    MEMBER,
+    PLACED,
+    Entry,
+    key_check,
+    next_digest,
+    seal_entry,
+    sealed_keys,
+)
+from less_sync.client.sharing.log_access import entry_by
 from less_sync.client.sharing.person import Person
 from less_sync.client.sharing.rotation import Rotator
 from less_sync.client.sharing.session import Output
@@ -34,14 +44,20 @@ ROOT_KEY = ROOT.key.public_key().public_bytes(Encoding.X962, PublicFormat.Compre
 
 
 def ucan(
-    space: UUID, issuer: Person, audience: Person, permission: Permission, proof: str | None = None
+    space: UUID,
+    issuer: Person,
+    audience: Person,
+    permission: Permission,
+    proof: str | None = None,
+    *,
+    life_s: int = 10_000,
 ) -> str:
     return delegate(
         issuer.key,
         audience=audience.did,
         permission=permission,
         space_id=space,
-        expires_at=int(time.time()) + 10_000,
+        expires_at=int(time.time()) + life_s,
         nonce=os.urandom(16),
         proof=proof,
     )
@@ -66,6 +82,12 @@ class Member:
 
     def letting_in(self, other: "Member") -> Entry:
         return self.entry(MEMBER, ucan=other.shared.ucan)
+
+    def key_entry(self, epoch: int, key: bytes, *others: "Member") -> Entry:
+        """Hands a key out to these and ourselves."""
+        dids = [self.person.did, *(other.person.did for other in others)]
+        keys = sealed_keys(self.shared.space, epoch, key, dids)
+        return self.entry(EPOCH, epoch=epoch, keys=keys, check=key_check(key))
 
     @asynccontextmanager
     async def client(self, live: Live, *, scope: str = "sync files") -> AsyncIterator[SyncClient]:
@@ -99,11 +121,18 @@ def joined(parent: Path, name: str, by: Member, permission: Permission) -> Membe
 
 
 def chained(*written: tuple[Entry, Person, dict[int, bytes]]) -> list[MemberEntry]:
-    """Entries as the server would list them."""
-    return chained_payloads(*(seal_entry(entry, author, keys) for entry, author, keys in written))
+    """Entries as the server would list them, each made on top of those before."""
+    payloads: list[bytes] = []
+    digest = b""
+    for entry, author, keys in written:
+        placed = msgspec.structs.replace(entry, after=digest.hex()) if entry.v == PLACED else entry
+        payloads.append(seal_entry(placed, author, keys))
+        digest = next_digest(digest, hashlib.sha256(payloads[-1]).digest())
+    return chained_payloads(*payloads)
 
 
 def chained_payloads(*payloads: bytes) -> list[MemberEntry]:
+    """Rows of a log with these payloads, rightly chained: what any server can make of what it has."""
     entries: list[MemberEntry] = []
     former = b""
     for number, payload in enumerate(payloads, 1):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from less_sync.auth import Permission, UcanError, delegate, encode_did_key, parse_ucan
 from less_sync.client.folder.errors import UsageProblem
+from less_sync.client.folder.shared import LogPlace, SharedSpace
 from less_sync.client.sharing.bundle import (
     PREFIX,
     NotForUs,
@@ -54,12 +55,14 @@ def ucan(
     )
 
 
-BUNDLE = make_bundle(ucan(), KEYS, ALICE)
+SHARED = SharedSpace(space=SPACE, ucan=ucan(), keys=KEYS, log=LogPlace(7, bytes(32)))
+BUNDLE = make_bundle(ucan(), SHARED, ALICE)
 
 
 def test_a_bundle_opens_for_its_audience_alone() -> None:
     opened = open_bundle(f"  {BUNDLE}\n", BOB)
     assert (opened.space, opened.keys, opened.token.audience) == (SPACE, KEYS, BOB.did)
+    assert opened.log == SHARED.log
     assert bundled_ucan(BUNDLE) == opened.ucan
     with pytest.raises(NotForUs):
         open_bundle(BUNDLE, MALLORY)
@@ -95,7 +98,7 @@ def test_an_invitation_that_is_good_for_nothing_is_said_to_be() -> None:
         (ucan(proof=ucan(MALLORY, MALLORY)), "link 1: the proof was given to somebody else"),
     ):
         with pytest.raises(UsageProblem, match=reason):
-            open_bundle(make_bundle(token, KEYS, ALICE), BOB)
+            open_bundle(make_bundle(token, SHARED, ALICE), BOB)
 
 
 def test_nobody_can_put_other_keys_under_a_genuine_ucan() -> None:

@@ -10,16 +10,8 @@ from hypothesis import strategies as st
 
 from less_sync.auth import Permission
 from less_sync.client.folder.errors import FolderError
-from less_sync.client.sharing.log import (
-    EPOCH,
-    REMOVED,
-    Entry,
-    MemberLog,
-    Reader,
-    open_entry,
-    seal_entry,
-    sealed_keys,
-)
+from less_sync.client.sharing.entries import EPOCH, REMOVED, Entry, open_entry, seal_entry
+from less_sync.client.sharing.log import MemberLog, Reader
 from less_sync.sync.protocol.messages import MemberEntry
 from tests.client.sharing.members import Member, chained, chained_payloads, founder, joined, new_person, ucan
 
@@ -75,16 +67,14 @@ def test_a_revoked_member_goes_with_all_whom_they_let_in(family: tuple[Member, M
 def test_the_key_of_an_epoch_reaches_those_it_was_sealed_for(family: tuple[Member, Member, Member]) -> None:
     alice, bob, carol = family
     key, other = os.urandom(32), os.urandom(32)
-    dids = [alice.person.did, bob.person.did, "did:key:nobody"]
-    first = alice.entry(EPOCH, epoch=2, keys=sealed_keys(alice.shared.space, 2, key, dids))
-    second = alice.entry(EPOCH, epoch=2, keys=sealed_keys(alice.shared.space, 2, other, [carol.person.did]))
+    first, second = alice.key_entry(2, key, bob), alice.key_entry(2, other, carol)
     # The next entry is under the new key: who has it reads on.
     later = (alice.letting_in(bob), alice.person, {**alice.shared.keys, 2: key})
     entries = chained(*((one, alice.person, alice.shared.keys) for one in (first, second)), later)
     for member in (alice, bob):
         log = read(member, entries)
         assert (log.keys, log.passed_over) == ({2: key}, 0)
-        assert log.epochs[2] == first
+        assert log.epochs[2].keys == first.keys
     log = read(carol, entries)
     assert (log.keys, log.passed_over) == ({}, 1)
 
@@ -95,7 +85,7 @@ def test_who_may_not_cannot_remove_or_hand_out_keys_or_let_in(
     alice, bob, carol = family
     reader = joined(tmp_path, "reader", alice, Permission.READ)
     stranger = founder(tmp_path, "stranger")
-    keys = sealed_keys(alice.shared.space, 2, bytes(32), [alice.person.did])
+    keys = alice.key_entry(2, bytes(32)).keys
     cids = read(alice, []).members[alice.person.did].cids
     borrowed = msgspec.structs.replace(bob.entry(REMOVED, cids=cids), proof=alice.shared.ucan)
     foreign = msgspec.structs.replace(stranger.entry(REMOVED, cids=cids), space=alice.shared.space)

@@ -11,7 +11,9 @@ import pytest
 from less_sync.auth import Permission
 from less_sync.client.folder.crypto import PlainFile, SealedFile, SharedCipher, Undecryptable
 from less_sync.client.folder.shared import SharedSpace
-from less_sync.client.sharing.log import Entry, MemberLog, append_entry, read_log
+from less_sync.client.sharing.entries import Entry
+from less_sync.client.sharing.log import MemberLog
+from less_sync.client.sharing.log_access import append_entry, read_log, standing
 from less_sync.sync.client import PushChange, RequestFailed, SubscribeSpace, SyncClient
 from tests.client.sharing.members import ROOT_KEY, Member, founder, joined
 from tests.live import Live, live_server
@@ -67,7 +69,8 @@ async def begin(live: Live, alice: Member, *others: Member) -> None:
 
 async def keys_of(client: SyncClient, member: Member) -> list[int]:
     """Check that the member opens every record, and return the epochs their keys are wrapped for."""
-    _, shared = await read_log(client, member.file, member.person)
+    epoch = (await standing(client, member.shared.ucan)).epoch
+    _, shared = await read_log(client, member.file, member.person, epoch=epoch)
     cipher = SharedCipher(shared.epoch_keys, shared.space)
     deks = [one async for one in client.deks(str(shared.space), ucan=shared.ucan)]
     assert len({bytes(cipher.unwrap(one.dek)) for one in deks}) == RECORDS
@@ -121,7 +124,7 @@ async def test_a_rotation_killed_before_any_step_is_completed_by_the_next(
                     assert await epoch_of(client, member) == (2, None)
             async with bob.client(live) as client:
                 with pytest.raises(RequestFailed, match="forbidden"):
-                    await read_log(client, bob.file, bob.person)
+                    await read_log(client, bob.file, bob.person, epoch=2)
             assert bob.shared.keys.keys() == {1}
 
 
