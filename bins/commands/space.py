@@ -26,6 +26,7 @@ from less_sync.bins.commands.space_members import add_member_commands
 from less_sync.bins.commands.space_options import (
     HERE,
     DidKeyFile,
+    Force,
     PermissionName,
     SharedFolder,
     options_of,
@@ -53,6 +54,7 @@ def add_space_commands(app: typer.Typer) -> None:
     space.command("create", epilog=EXIT_CODES)(create)
     space.command("invite-token", epilog=EXIT_CODES)(invite_token)
     space.command("join", epilog=EXIT_CODES)(join)
+    space.command("recover", epilog=EXIT_CODES)(recover)
     space.command("revoke", epilog=EXIT_CODES)(revoke)
     space.command("explain", epilog=EXIT_CODES)(explain)
     add_member_commands(space)
@@ -134,6 +136,7 @@ def join(
     user: User = None,
     data_dir: DataDir = DATA_DIR,
     did_key_file: DidKeyFile = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Enter a space: bind a folder to it and pull.
@@ -141,17 +144,52 @@ def join(
     A file that is in both is kept twice. Joining again with a newer bundle takes over its token.
     """
     from less_sync.bins.commands.folder import run_verb
-    from less_sync.client.sharing import spaces
+    from less_sync.client.sharing import entering
 
     tokens = (token, token_file, token_command, user, data_dir)
     options = options_of((server, insecure), tokens, did_key_file)
     text = text_of(bundle)
 
     async def work(output: "Output") -> None:
-        await spaces.join(options, folder, text, output)
+        await entering.join(options, folder, text, output, force=force)
 
     run(work, as_json=json, goes_on=True)
     run_verb("pull", folder, (server, insecure), tokens, None, json=json)
+
+
+def recover(
+    folder: SharedFolder = HERE,
+    *,
+    root_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The space's root key; else it is looked for beside the key file."),
+    ] = None,
+    server: Server = None,
+    insecure: Insecure = False,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> None:
+    """Make yourself an administrator anew, with the root key of the folder's space.
+
+    For whoever made the space, after their own access was lost, weakened, revoked or has ended. The root key
+    opens nothing: a folder without the space's keys first joins with a bundle of any member.
+    """
+    from less_sync.client.folder.keyfile import default_key_path
+    from less_sync.client.sharing import entering
+
+    options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
+    keys_dir = (key_file or default_key_path()).parent
+
+    async def work(output: "Output") -> None:
+        await entering.recover(options, folder, entering.RootKey(keys_dir, root_key), output)
+
+    run(work, as_json=json)
 
 
 def revoke(

@@ -22,6 +22,7 @@ from less_sync.bins.commands.folder import (
 from less_sync.bins.commands.space_options import (
     HERE,
     DidKeyFile,
+    Force,
     PermissionName,
     SharedFolder,
     options_of,
@@ -125,6 +126,7 @@ def accept(
     user: User = None,
     data_dir: DataDir = DATA_DIR,
     did_key_file: DidKeyFile = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Enter the space of an invitation that waits in your mailbox: bind a folder to it and pull."""
@@ -137,7 +139,7 @@ def accept(
         if folder is None:
             await people.list_mailbox(options, output)
         else:
-            await people.accept(options, folder, invitation, output)
+            await people.accept(options, folder, invitation, output, force=force)
 
     run(work, as_json=json, goes_on=folder is not None)
     if folder is not None:

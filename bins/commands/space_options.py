@@ -28,6 +28,10 @@ SharedFolder = Annotated[
     Path, typer.Argument(metavar="[DIR]", help="The folder of the space; default this one.")
 ]
 
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace the folder's own access; it is kept beside, for `recover`.")
+]
+
 
 class PermissionName(StrEnum):
     """What a token lets its holder do; each includes those before."""

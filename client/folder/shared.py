@@ -8,7 +8,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from less_sync.auth import AuthError, Permission, parse_ucan
+from less_sync.auth import AuthError, Permission, parse_ucan, ucan_cid
 from less_sync.client.durable import DISK, Disk, make_directories, replace
 from less_sync.client.folder.errors import AccessLost, FolderBusy, UsageProblem
 from less_sync.client.folder.keyfile import FolderKey
@@ -156,23 +156,7 @@ class SharedFile:
             UsageProblem: it cannot be understood.
             FolderError: it cannot be read.
         """
-        try:
-            with disk_errors(f"cannot read {self.path}"):
-                try:
-                    with self.path.open("rb") as file:
-                        text = file.read(_FILE_BYTES_MAX)
-                except (FileNotFoundError, NotADirectoryError):
-                    return None
-            shared = msgspec.json.decode(text, type=SharedSpace)
-            known = shared.v == FORMAT and 0 < len(shared.keys) <= EPOCH_KEYS_MAX
-            if not known or any(len(secret) != 32 for secret in shared.keys.values()):
-                raise ValueError
-            grant_of(shared.ucan)
-        except (ValueError, msgspec.MsgspecError, AuthError) as error:
-            raise UsageProblem(
-                f"{self.path} is damaged, or of a later version", "join the space again with its bundle"
-            ) from error
-        return shared
+        return _read(self.path)
 
     def update(self, change: Callable[[SharedSpace | None], SharedSpace]) -> SharedSpace:
         """Read, change and write it. The file's lock makes this the only writer; a rename makes it whole.
@@ -187,6 +171,31 @@ class SharedFile:
                 shared = change(self.load())
                 replace(self.path, msgspec.json.encode(shared), disk=self._disk)
         return shared
+
+    def keep(self, shared: SharedSpace) -> Path:
+        """Write a grant that is about to be replaced beside the file, and return where.
+
+        Raises:
+            FolderError: it cannot be written.
+        """
+        path = self._directory / f"shared.{ucan_cid(shared.ucan)[:8]}.json"
+        with disk_errors(f"cannot write {path}"):
+            replace(path, msgspec.json.encode(shared), disk=self._disk)
+        return path
+
+    def kept(self) -> list[SharedSpace]:
+        """The grants that were kept beside the file and can be read, the latest first.
+
+        Raises:
+            FolderError: the directory cannot be read.
+        """
+        with disk_errors(f"cannot read {self._directory}"):
+            paths = sorted(self._directory.glob("shared.*.json"), key=lambda path: -path.stat().st_mtime_ns)
+        found = []
+        for path in paths:
+            with suppress(UsageProblem):
+                found.append(_read(path))
+        return [shared for shared in found if shared is not None]
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -203,3 +212,23 @@ class SharedFile:
             yield
         finally:
             os.close(fd)
+
+
+def _read(path: Path) -> SharedSpace | None:
+    try:
+        with disk_errors(f"cannot read {path}"):
+            try:
+                with path.open("rb") as file:
+                    text = file.read(_FILE_BYTES_MAX)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        shared = msgspec.json.decode(text, type=SharedSpace)
+        known = shared.v == FORMAT and 0 < len(shared.keys) <= EPOCH_KEYS_MAX
+        if not known or any(len(secret) != 32 for secret in shared.keys.values()):
+            raise ValueError
+        grant_of(shared.ucan)
+    except (ValueError, msgspec.MsgspecError, AuthError) as error:
+        raise UsageProblem(
+            f"{path} is damaged, or of a later version", "remove it, then join the space with a bundle again"
+        ) from error
+    return shared

@@ -12,12 +12,13 @@ from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.shared import SharedSpace, grant_of
 from less_sync.client.kept_key import KeyFileError
 from less_sync.client.sharing.bundle import BUNDLE_CHARS_MAX, Bundle, NotForUs, make_bundle, open_bundle
+from less_sync.client.sharing.entering import enter
 from less_sync.client.sharing.entries import MEMBER, Entry
 from less_sync.client.sharing.log import MemberLog
 from less_sync.client.sharing.log_access import append_entry, entry_by, read_log, standing
 from less_sync.client.sharing.person import Person
 from less_sync.client.sharing.session import Options, Output, bound, connected, own, when
-from less_sync.client.sharing.spaces import Invitee, delegated, enter
+from less_sync.client.sharing.spaces import Invitee, delegated
 from less_sync.sync.client import SyncClient
 from less_sync.sync.protocol.messages import Invitation
 
@@ -173,18 +174,20 @@ async def list_mailbox(options: Options, output: Output) -> None:
         output.tell("others", f"{others} messages that are no invitation for your key", count=others)
 
 
-async def accept(options: Options, folder: Path, invitation_id: str | None, output: Output) -> None:
+async def accept(
+    options: Options, folder: Path, invitation_id: str | None, output: Output, *, force: bool
+) -> None:
     """Enter the space of an invitation in our mailbox and remove it from there.
 
     Raises:
-        UsageProblem: none waits, or several do and `invitation_id` names none of them.
+        UsageProblem: none waits, or several do and `invitation_id` names none of them; or as `enter`.
         FolderError: see `connected`.
     """
     person = options.person()
     async with connected(options, person, grant=None) as client:
         found, _ = await mailbox(client, person)
         chosen = _chosen(found, invitation_id)
-        enter(person, folder, chosen.bundle, output)
+        enter(person, folder, chosen.bundle, output, force=force)
         # Only now: a crash before it leaves the invitation where it is, and accepting again does no harm.
         for waiting in found:
             if waiting.bundle.ucan == chosen.bundle.ucan:

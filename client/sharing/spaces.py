@@ -1,4 +1,4 @@
-"""`space create`, `invite-token`, `join`, `revoke`: who is let into a shared space, and who no longer.
+"""`space create`, `invite-token`, `revoke`: who is let into a shared space, and who no longer.
 
 What was handed out is noted in the folder before anybody can have it, so that it can be taken back.
 """
@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from less_sync.auth import AuthError, Permission, decode_did_key, delegate, parse_ucan, ucan_cid
@@ -19,12 +20,10 @@ from less_sync.client.folder.errors import FolderError, UsageProblem
 from less_sync.client.folder.shared import Delegation, Grant, SharedFile, SharedSpace
 from less_sync.client.folder.state import FolderState, disk_errors
 from less_sync.client.kept_key import KeyFileError, kept_key
-from less_sync.client.sharing.bundle import Bundle, bundled_ucan, make_bundle, open_bundle
-from less_sync.client.sharing.entries import MEMBER, Entry
-from less_sync.client.sharing.log import MemberLog
-from less_sync.client.sharing.log_access import append_entry, entry_by, removal_of
+from less_sync.client.sharing.bundle import bundled_ucan, make_bundle
+from less_sync.client.sharing.log_access import append_entry, removal_of
 from less_sync.client.sharing.person import Person
-from less_sync.client.sharing.session import Options, Output, bound, connected, own, when
+from less_sync.client.sharing.session import Options, Output, bound, connected, own
 
 OWN_LIFE_S: Final = 10 * 365 * 86_400
 """Of the token a space's creator gives to themselves: the root key beside it could make another anyway."""
@@ -46,6 +45,23 @@ class Invitee:
         return f"Invitee({self.permission.name})"
 
 
+def root_grant(root: EllipticCurvePrivateKey, space: UUID, person: Person) -> str:
+    """Let somebody administer a space in the name of its root key."""
+    return delegate(
+        root,
+        audience=person.did,
+        permission=Permission.ADMIN,
+        space_id=space,
+        expires_at=int(time.time()) + OWN_LIFE_S,
+        nonce=os.urandom(_NONCE_BYTES),
+    )
+
+
+def root_key_path(keys_dir: Path, space: UUID) -> Path:
+    """Where the root key of a space is kept."""
+    return keys_dir / "spaces" / f"{space}.root.pem"
+
+
 async def create(options: Options, folder: Path, keys_dir: Path, output: Output) -> None:
     """Make a shared space on the server and bind the folder to it.
 
@@ -56,9 +72,9 @@ async def create(options: Options, folder: Path, keys_dir: Path, output: Output)
         FolderError: see `connected`.
     """
     person = options.person()
-    _make(folder)
+    make_folder(folder)
     space, secret = uuid4(), secrets.token_bytes(_KEY_BYTES)
-    root_file = keys_dir / "spaces" / f"{space}.root.pem"
+    root_file = root_key_path(keys_dir, space)
     shared = SharedFile(folder)
     with FolderState.open(folder) as state:
         if shared.load() is not None:
@@ -71,14 +87,7 @@ async def create(options: Options, folder: Path, keys_dir: Path, output: Output)
                 raise FolderError(str(error)) from error
             public = root.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
             await client.space_create(str(space), public)
-        ucan = delegate(
-            root,
-            audience=person.did,
-            permission=Permission.ADMIN,
-            space_id=space,
-            expires_at=int(time.time()) + OWN_LIFE_S,
-            nonce=os.urandom(_NONCE_BYTES),
-        )
+        ucan = root_grant(root, space, person)
         made = shared.update(lambda _: SharedSpace(space=space, ucan=ucan, keys={1: secret}))
         state.bind(space=space, fingerprint=made.fingerprint)
     text = f"space {space} is made, and {folder} is its folder\nits root key is in {root_file}: keep it safe"
@@ -140,68 +149,14 @@ def _noting(shared: SharedSpace | None, ucan: str, invitee: Invitee) -> SharedSp
     return msgspec.structs.replace(shared, delegated=(*shared.delegated, note))
 
 
-async def join(options: Options, folder: Path, text: str, output: Output) -> None:
-    """Open a bundle with our DID key, bind the folder to its space, and tell the members if we may.
-
-    A folder of the same space takes over the new UCAN, for instance after the old one has expired.
-    Telling the members, so that the next key reaches us whoever makes it, may fail: we are in nonetheless.
+def make_folder(folder: Path) -> None:
+    """Make the directory if there is none.
 
     Raises:
-        UsageProblem: not a bundle for us, or the folder belongs to another space.
-        FolderBusy: a command works in the folder.
+        FolderError: it cannot be made.
     """
-    person = options.person()
-    bundle = open_bundle(text, person)
-    enter(person, folder, bundle, output)
-    file, _, grant = bound(folder)
-    if grant.read_only:
-        return
-
-    def arrival(log: MemberLog, shared: SharedSpace) -> Entry | None:
-        member = log.members.get(person.did)
-        known = member is not None and bundle.token.cid in member.cids
-        entry = entry_by(person, shared, MEMBER)
-        return None if known else msgspec.structs.replace(entry, ucan=bundle.ucan)
-
-    try:
-        async with connected(options, person, grant=grant) as client:
-            await append_entry(client, file, person, arrival)
-    except FolderError as error:
-        output.hint(f"the other members could not be told: {error}")
-
-
-def enter(person: Person, folder: Path, bundle: Bundle, output: Output) -> None:
-    """Bind a folder to the space of an opened bundle.
-
-    Raises: as `join`.
-    """
-    assert bundle.token.audience == person.did, "only a bundle for us opens"
-    _make(folder)
-    file = SharedFile(folder)
-    with FolderState.open(folder) as state:
-        joined = SharedSpace(space=bundle.space, ucan=bundle.ucan, keys=dict(bundle.keys), log=bundle.log)
-        state.check(space=bundle.space, fingerprint=joined.fingerprint)
-        kept = file.update(lambda former: _rejoined(former, joined))
-        state.bind(space=kept.space, fingerprint=kept.fingerprint)
-    permission = Permission.from_command(bundle.token.command).name.lower()
-    until = when(bundle.token.expires_at or 0)
-    text = f"joined space {bundle.space}: {permission}, until {until}"
-    fields = {"permission": permission, "expires_at": bundle.token.expires_at}
-    output.tell("joined", text, space=str(bundle.space), folder=str(folder), **fields)
-
-
-def _make(folder: Path) -> None:
     with disk_errors(f"cannot make {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def _rejoined(former: SharedSpace | None, joined: SharedSpace) -> SharedSpace:
-    if former is None:
-        return joined
-    if former.space != joined.space:
-        raise UsageProblem(f"this is the folder of another shared space, {former.space}")
-    log = max(former.log, joined.log, key=lambda place: place.entries)
-    return msgspec.structs.replace(former.with_keys(joined.keys), ucan=joined.ucan, log=log)
 
 
 @dataclass(frozen=True, slots=True)
