@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -23,6 +22,7 @@ from less_sync.client.folder.errors import AccessLost, FolderBusy, UsageProblem
 from less_sync.client.folder.keyfile import FolderKey
 from less_sync.client.folder.paths import STATE_DIR
 from less_sync.client.folder.state import disk_errors
+from less_sync.client.times import when
 
 FORMAT: Final = 1
 EPOCH_KEYS_MAX: Final = 4096
@@ -118,9 +118,9 @@ class Grant:
     def lost(self) -> AccessLost:
         """What to tell the holder whom the server no longer lets in."""
         if time.time() > self.expires_at:
-            day = datetime.fromtimestamp(self.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
             return AccessLost(
-                f"your access to this shared space ended on {day}", "ask for another invitation"
+                f"your access to this shared space ended on {when(self.expires_at)}",
+                "ask for another invitation",
             )
         return AccessLost(
             "your access to this shared space was revoked",

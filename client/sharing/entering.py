@@ -20,8 +20,9 @@ from less_sync.client.sharing.entries import MEMBER, Entry
 from less_sync.client.sharing.log import MemberLog
 from less_sync.client.sharing.log_access import append_entry, entry_by
 from less_sync.client.sharing.person import Person
-from less_sync.client.sharing.session import Options, Output, bound, connected, when
+from less_sync.client.sharing.session import Options, Output, bound, connected
 from less_sync.client.sharing.spaces import make_folder, root_grant, root_key_path
+from less_sync.client.times import when
 
 
 async def join(options: Options, folder: Path, text: str, output: Output, *, force: bool) -> None:

@@ -18,7 +18,7 @@ from less_sync.auth import (
     parse_chain,
     parse_uuid,
 )
-from less_sync.client.sharing.session import when
+from less_sync.client.times import when
 
 
 @dataclass(frozen=True, slots=True)

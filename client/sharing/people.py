@@ -17,8 +17,9 @@ from less_sync.client.sharing.entries import MEMBER, Entry
 from less_sync.client.sharing.log import MemberLog
 from less_sync.client.sharing.log_access import append_entry, entry_by, read_log, standing
 from less_sync.client.sharing.person import Person
-from less_sync.client.sharing.session import Options, Output, bound, connected, own, when
+from less_sync.client.sharing.session import Options, Output, bound, connected, own
 from less_sync.client.sharing.spaces import Invitee, delegated
+from less_sync.client.times import when
 from less_sync.sync.client import SyncClient
 from less_sync.sync.protocol.messages import Invitation
 

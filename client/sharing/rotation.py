@@ -23,7 +23,7 @@ import msgspec
 from less_sync.auth import AuthError, Permission, decode_did_key, ucan_cid
 from less_sync.client.folder.blocking import in_thread
 from less_sync.client.folder.crypto import SharedCipher, Undecryptable
-from less_sync.client.folder.errors import AccessLost, FolderError, KeyMismatch, UsageProblem
+from less_sync.client.folder.errors import FolderError, KeyMismatch, UsageProblem
 from less_sync.client.folder.shared import Grant, Rotation, SharedFile, SharedSpace
 from less_sync.client.sharing.entries import EPOCH, PLACED, Entry, key_check, sealed_keys
 from less_sync.client.sharing.log import MemberLog
@@ -223,7 +223,7 @@ class Rotator:
     def _shared(self) -> SharedSpace:
         shared = self.file.load()
         if shared is None:
-            raise AccessLost("the folder was unbound from its space meanwhile")
+            raise FolderError("the folder was unbound from its space meanwhile")
         return shared
 
     def _tell(self, epoch: int) -> None:

@@ -6,13 +6,14 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
+from less_sync.auth import Permission
 from less_sync.client.folder.access import ServerOption, TokenOptions, server_url, tokens_from
-from less_sync.client.folder.errors import AccessLost, FolderError, TokenProblem, UsageProblem
+from less_sync.client.folder.errors import FolderError, ServerDown, TokenProblem, UsageProblem
 from less_sync.client.folder.run import INTERRUPTED, as_folder_error, until_signal
 from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace, grant_of
+from less_sync.client.sharing.log_access import standing
 from less_sync.client.sharing.person import Person, person_from
 from less_sync.sync.client import RequestFailed, SyncClient, SyncClientError, TokenUnavailable, token_claim
 from less_sync.sync.protocol.codes import ErrorCode
@@ -94,7 +95,10 @@ async def connected(options: Options, person: Person, *, grant: Grant | None) ->
         grant: what lets the person into the space that is asked for: a refusal then says what that means.
 
     Raises:
-        FolderError: no token, no server, or it refuses.
+        AccessLost: the space lets this person in no more. Only `subscribe` is believed about that: any
+            other refusal can be for want of a permission, or a passing fault.
+        ServerDown: it is not there, or has trouble.
+        FolderError: no token, or the server refuses.
     """
     url = server_url(options.server)
     tokens = tokens_from(options.tokens)
@@ -108,22 +112,33 @@ async def connected(options: Options, person: Person, *, grant: Grant | None) ->
         )
     try:
         async with SyncClient(url, tokens.source) as client:
-            yield client
+            try:
+                yield client
+            except RequestFailed as error:
+                if error.code == ErrorCode.FORBIDDEN and grant is not None:
+                    await standing(client, grant.ucan)
+                    raise refusal(grant) from error
+                raise
     except SyncClientError as error:
-        raise _explained(error, url, grant) from error
+        raise _explained(error, url) from error
 
 
-def _explained(error: SyncClientError, url: str, grant: Grant | None) -> FolderError:
+def refusal(grant: Grant) -> FolderError:
+    """What it means that the server refuses something to somebody whom it lets into the space."""
+    if grant.permission is Permission.ADMIN:
+        return FolderError("the server refused this for now, though it lets you into the space", "try again")
+    return FolderError(
+        f"your token does not allow this: it is for {grant.permission.name.lower()}",
+        "letting others in takes write; taking tokens back and a new key take admin",
+    )
+
+
+def _explained(error: SyncClientError, url: str) -> FolderError:
     if not isinstance(error, RequestFailed):
         return as_folder_error(error, url)
     match error.code:
-        case ErrorCode.FORBIDDEN if grant is not None:
-            lost = grant.lost()
-            return AccessLost(
-                f"the server refuses: your token ({grant.permission.name.lower()}) does not allow this,"
-                " or was revoked or has expired",
-                lost.hint,
-            )
+        case ErrorCode.INTERNAL:
+            return ServerDown(f"the server has trouble: {error.message}", "try again later")
         case ErrorCode.RATE_LIMITED:
             return FolderError(f"the server asks to wait: {error.message}", "try again later")
         case ErrorCode.METHOD_NOT_FOUND:
@@ -156,11 +171,3 @@ def own(grant: Grant, person: Person) -> None:
     """
     if grant.audience != person.did:
         raise UsageProblem("this folder was joined by another person than the one whose key this is")
-
-
-def when(at_s: int) -> str:
-    """A time for people, to the minute, in UTC."""
-    try:
-        return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except (OverflowError, ValueError, OSError):
-        return "the end of days"

@@ -4,6 +4,12 @@ import asyncio
 import json
 from pathlib import Path
 
+import asyncpg
+
+from less_sync.auth import Permission
+from less_sync.client.folder.shared import grant_of
+from less_sync.client.sharing.session import refusal
+from tests.client.sharing.members import founder, joined
 from tests.client.sharing.people import TIMEOUT_S, Somebody, Town, eventually, files, line_with
 
 
@@ -91,8 +97,31 @@ async def test_a_reader_pulls_and_watches_but_cannot_push_or_pass_on_more(town: 
         await alice.run("push", plans)
         await eventually(lambda: "b.txt" in files(theirs))
         not_admin = await bob.run("space", "revoke", theirs, "--cid", "ab" * 32)
-        assert (not_admin.status, "your token (read) does not allow this" in not_admin.err) == (9, True)
+        told = "your token does not allow this: it is for read"
+        assert (not_admin.status, told in not_admin.err) == (1, True), not_admin.err
         assert (await alice.run("pull", plans)).out == "nothing to do\n"
+
+
+async def test_trouble_of_the_server_is_not_told_as_lost_access(town: Town) -> None:
+    alice = town.person("alice")
+    async with town.server():
+        plans = await shared_folder(alice)
+        connection = await asyncpg.connect(town.database_url)
+        for before, after, status in (("members", "gone", 6), ("gone", "members", 0)):
+            await connection.execute(f"ALTER TABLE {before} RENAME TO {after}")
+            for words in (("members", plans), ("send", "hello", plans), ("rotate", plans)):
+                finished = await alice.run("space", *words)
+                assert finished.status == status, (words, finished.err)
+                assert ("Error: the server has trouble" in finished.err) is (status == 6)
+        await connection.close()
+
+
+def test_a_refusal_to_who_is_let_in_says_what_the_token_lacks_or_that_it_may_pass(tmp_path: Path) -> None:
+    alice = founder(tmp_path)
+    bob = joined(tmp_path, "bob", alice, Permission.WRITE)
+    for member, told in ((alice, "refused this for now"), (bob, "it is for write")):
+        error = refusal(grant_of(member.shared.ucan))
+        assert (error.exit_code, told in str(error)) == (1, True)
 
 
 async def test_secrets_are_kept_private_and_never_printed(town: Town) -> None:
