@@ -207,9 +207,10 @@ def status(
     key_file: KeyFile = None,
     json: Json = False,
 ) -> None:
-    """Say what a folder and its space differ in: what is to push, to pull, in conflict.
+    """Say what a folder and its space differ in.
 
-    Tells the server, the space, its epoch and the person too. Changes nothing, and works beside a `watch`.
+    That is what is to push, to pull, and in conflict. Tells the server, the space, its epoch and the person
+    too. Changes nothing, and works beside a `watch`.
     """
     tokens = (token, token_file, token_command, user, data_dir)
     run_verb("status", folder, (server, insecure), tokens, key_file, json=json)
@@ -228,9 +229,9 @@ def ls(
     key_file: KeyFile = None,
     json: Json = False,
 ) -> None:
-    """List the files of a folder's space as the server has them: size, time, path.
+    """List the files of a folder's space.
 
-    The files are read for it, as a pull would.
+    Size, time and path, as the server has them. The files are read for it, as a pull would.
     """
     tokens = (token, token_file, token_command, user, data_dir)
     run_verb("ls", folder, (server, insecure), tokens, key_file, json=json)
@@ -294,7 +295,10 @@ def key_did(
         typer.Option(envvar="LESS_SYNC_DID_KEY_FILE", metavar="FILE", help="The key behind your DID."),
     ] = None,
 ) -> None:
-    """Print your DID, by which others let you into their spaces; makes its key if there is none."""
+    """Print your DID, by which others let you in.
+
+    Makes its key if there is none.
+    """
     from less_sync.bins.dev import DevPeople
     from less_sync.client.sharing.person import person_from
 
