@@ -73,7 +73,7 @@ def _space(inquiry: Inquiry, ucan: str) -> UUID:
     try:
         space = space_of(ucan)
     except InvalidUcan as error:
-        raise UsageProblem(f"this is no UCAN: {error.reason}") from error
+        raise UsageProblem(f"this is no token of a space: {error.reason}") from error
     if space is None:
         raise UsageProblem("the token names no space", "--space says which one is meant")
     return space

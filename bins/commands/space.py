@@ -5,13 +5,13 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from less_sync.bins.commands.exit_codes import INTERRUPTED, WORDS, exit_codes
 from less_sync.bins.commands.folder import (
     DATA_DIR,
-    EXIT_CODES,
     DataDir,
     Insecure,
     Json,
@@ -25,6 +25,7 @@ from less_sync.bins.commands.folder import (
 from less_sync.bins.commands.space_members import add_member_commands
 from less_sync.bins.commands.space_options import (
     HERE,
+    ON_THE_SERVER,
     DidKeyFile,
     Force,
     PermissionName,
@@ -34,6 +35,7 @@ from less_sync.bins.commands.space_options import (
     seconds,
     text_of,
 )
+from less_sync.client.folder.errors import ExitCode
 from less_sync.client.folder.paths import STATE_DIR
 
 if TYPE_CHECKING:
@@ -42,21 +44,41 @@ if TYPE_CHECKING:
     Work = Callable[[Output], Awaitable[int | None]]
 
 
+HELP: Final = """Share a folder with other people.
+
+A token lets one person into a space: to read, to write, or to administer it. A bundle is the one line of text
+that carries a token and the keys of the space, encrypted for that person. An invitation is a bundle that
+waits in the person's mailbox on the server.
+"""
+
+
 def add_space_commands(app: typer.Typer) -> None:
     """Add the group `space` to the umbrella command."""
     space = typer.Typer(
         name="space",
-        help="Share a folder with other people.",
+        help=HELP,
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    space.command("create", epilog=EXIT_CODES)(create)
-    space.command("invite-token", epilog=EXIT_CODES)(invite_token)
-    space.command("join", epilog=EXIT_CODES)(join)
-    space.command("recover", epilog=EXIT_CODES)(recover)
-    space.command("revoke", epilog=EXIT_CODES)(revoke)
-    space.command("explain", epilog=EXIT_CODES)(explain)
+    in_the_folder = {
+        ExitCode.OK,
+        ExitCode.FAILURE,
+        ExitCode.USAGE,
+        ExitCode.DISK_FULL,
+        ExitCode.FOLDER_BUSY,
+        INTERRUPTED,
+    }
+    answers = {ExitCode.OK, ExitCode.FAILURE, ExitCode.USAGE, ExitCode.ACCESS_LOST, INTERRUPTED}
+    for command, codes in (
+        (create, ON_THE_SERVER - {ExitCode.ACCESS_LOST}),
+        (invite_token, in_the_folder),
+        (join, WORDS),
+        (recover, in_the_folder | {ExitCode.KEY_MISMATCH}),
+        (revoke, ON_THE_SERVER),
+        (explain, answers),
+    ):
+        space.command(epilog=exit_codes(*codes))(command)
     add_member_commands(space)
     app.add_typer(space)
 
@@ -75,9 +97,10 @@ def create(
     key_file: KeyFile = None,
     json: Json = False,
 ) -> None:
-    """Make a shared space and bind a folder to it: `push`, `pull` and `watch` then use that space.
+    """Make a shared space out of a folder.
 
-    The space's root key is kept beside your key file. Nothing is pushed yet.
+    `push`, `pull` and `watch` then use that space. Its root key is kept beside your key file. Nothing is
+    pushed yet.
     """
     from less_sync.client.folder.keyfile import default_key_path
     from less_sync.client.sharing import spaces
@@ -103,10 +126,11 @@ def invite_token(
     did_key_file: DidKeyFile = None,
     json: Json = False,
 ) -> None:
-    """Let somebody into the folder's space: print one line of text to send to them.
+    """Let somebody in by a bundle that you send them.
 
-    It holds a token for their DID and the space's keys encrypted to it: nobody else can use it. A token never
-    outlives yours. Needs no server.
+    Prints the bundle: a token for their DID and the keys of the space, which nobody else can use. They enter
+    with `join`. A token never outlives yours. Needs no server, so the members hear of it only when the person
+    joins; `invite` tells them at once, and leaves the bundle in the person's mailbox.
     """
     from less_sync.auth import Permission
     from less_sync.client.sharing import spaces
@@ -125,7 +149,7 @@ def invite_token(
 def join(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one with files.")],
     bundle: Annotated[
-        str, typer.Argument(metavar="BUNDLE", help="The line you were sent; - reads standard input.")
+        str, typer.Argument(metavar="BUNDLE", help="The line you were sent; - reads it from standard input.")
     ],
     *,
     server: Server = None,
@@ -139,9 +163,10 @@ def join(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Enter a space: bind a folder to it and pull.
+    """Enter a space with a bundle that you were sent.
 
-    A file that is in both is kept twice. Joining again with a newer bundle takes over its token.
+    Binds the folder to the space and pulls; a file that is in both is kept twice. `accept` does the same with
+    an invitation in your mailbox. Joining again takes over a token that is as good as the folder's.
     """
     from less_sync.bins.commands.folder import run_verb
     from less_sync.client.sharing import entering
@@ -175,7 +200,7 @@ def recover(
     key_file: KeyFile = None,
     json: Json = False,
 ) -> None:
-    """Make yourself an administrator anew, with the root key of the folder's space.
+    """Administer a space anew, by its root key.
 
     For whoever made the space, after their own access was lost, weakened, revoked or has ended. The root key
     opens nothing: a folder without the space's keys first joins with a bundle of any member.
@@ -233,7 +258,7 @@ def revoke(
 def explain(
     token: Annotated[
         str,
-        typer.Argument(metavar="TOKEN", help="A UCAN, a bundle, the folder of a space, or - to read one."),
+        typer.Argument(metavar="TOKEN", help="A token, a bundle, the folder of a space, or - to read one."),
     ],
     *,
     permission: Annotated[
@@ -251,10 +276,11 @@ def explain(
     data_dir: DataDir = DATA_DIR,
     json: Json = False,
 ) -> None:
-    """Say in words why a token may or may not do a thing in a space: each link of its chain.
+    """Say why a token may or may not do a thing.
 
-    The root key and revocations are read from --database-url, or from the private Postgres of --data-dir;
-    without either, what could not be checked is named. Exit code 9 when the answer is no.
+    Goes through each link of its chain. The root key and revocations are read from --database-url, or from
+    the private Postgres of --data-dir; without either, what could not be checked is named. Exit code 9 when
+    the answer is no.
     """
     from less_sync.bins.commands.explain import Inquiry, inquire
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from less_sync.bins.commands.exit_codes import WORDS, exit_codes
 from less_sync.bins.commands.folder import (
     DATA_DIR,
-    EXIT_CODES,
     DataDir,
     Insecure,
     Json,
@@ -21,6 +21,7 @@ from less_sync.bins.commands.folder import (
 )
 from less_sync.bins.commands.space_options import (
     HERE,
+    ON_THE_SERVER,
     DidKeyFile,
     Force,
     PermissionName,
@@ -29,6 +30,7 @@ from less_sync.bins.commands.space_options import (
     run,
     seconds,
 )
+from less_sync.client.folder.errors import ExitCode
 
 if TYPE_CHECKING:
     from less_sync.client.sharing.session import Output
@@ -36,8 +38,15 @@ if TYPE_CHECKING:
 
 def add_member_commands(space: typer.Typer) -> None:
     """Add the commands about the people of a space."""
-    for command in (members, invite, accept, rotate, presence, send):
-        space.command(epilog=EXIT_CODES)(command)
+    for command, codes in (
+        (members, ON_THE_SERVER),
+        (invite, ON_THE_SERVER),
+        (accept, WORDS),
+        (rotate, ON_THE_SERVER | {ExitCode.KEY_MISMATCH}),
+        (presence, ON_THE_SERVER),
+        (send, ON_THE_SERVER),
+    ):
+        space.command(epilog=exit_codes(*codes))(command)
 
 
 def members(
@@ -53,7 +62,7 @@ def members(
     did_key_file: DidKeyFile = None,
     json: Json = False,
 ) -> None:
-    """List who is in the folder's space, by its membership log."""
+    """List who is in a space, by its membership log."""
     from less_sync.client.sharing import people
 
     options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
@@ -88,9 +97,11 @@ def invite(
     did_key_file: DidKeyFile = None,
     json: Json = False,
 ) -> None:
-    """Let somebody into the folder's space and leave the invitation in their mailbox on the server.
+    """Let somebody in by an invitation in their mailbox.
 
-    As `invite-token`, but the members hear of it too, and so the next key reaches them whoever makes it.
+    Makes the same bundle as `invite-token` and leaves it in the person's mailbox on the server, for a week.
+    They enter with `accept`. The members hear of it at once, so the next key reaches the person whoever makes
+    it.
     """
     from less_sync.auth import Permission
     from less_sync.client.sharing import people
@@ -112,7 +123,7 @@ def invite(
 
 def accept(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Where to; without it, list what waits.")
+        Path | None, typer.Argument(metavar="DIR", help="Where to; without it, list what waits.")
     ] = None,
     *,
     invitation: Annotated[
@@ -129,7 +140,11 @@ def accept(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Enter the space of an invitation that waits in your mailbox: bind a folder to it and pull."""
+    """Enter a space by an invitation in your mailbox.
+
+    Binds the folder to the space and pulls, as `join` does with a bundle that you were sent, and removes the
+    invitation. Without a folder it lists what waits.
+    """
     from less_sync.client.sharing import people
 
     tokens = (token, token_file, token_command, user, data_dir)
@@ -162,9 +177,10 @@ def rotate(
     did_key_file: DidKeyFile = None,
     json: Json = False,
 ) -> None:
-    """Give the space a new key, known to its present members alone; with --remove, to all but these.
+    """Give a space a new key; remove members.
 
-    If it was interrupted, run it again: it goes on where it stopped.
+    The key is known to the present members alone, with --remove to all but these. If it was interrupted, run
+    it again: it goes on where it stopped.
     """
     from less_sync.client.sharing.rotation import rotate_folder
 
@@ -193,7 +209,10 @@ def presence(
     did_key_file: DidKeyFile = None,
     json: Json = False,
 ) -> None:
-    """Be present in the folder's space, and tell who else is and what they `send`, until Ctrl-C."""
+    """Be present in a space, and see who else is.
+
+    Tells what they `send`, too, until Ctrl-C.
+    """
     from less_sync.client.sharing import presence as room
 
     options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
@@ -218,7 +237,10 @@ def send(
     did_key_file: DidKeyFile = None,
     json: Json = False,
 ) -> None:
-    """Send a text to whoever is in `presence` now. It is stored nowhere."""
+    """Send a text to whoever is present now.
+
+    That is who runs `presence`. It is stored nowhere.
+    """
     from less_sync.client.sharing import presence as room
 
     options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)

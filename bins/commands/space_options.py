@@ -8,12 +8,29 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from less_sync.bins.commands.exit_codes import INTERRUPTED
+from less_sync.client.folder.errors import ExitCode
+
 if TYPE_CHECKING:
     from less_sync.client.sharing.session import Options, Output
 
     Work = Callable[[Output], Awaitable[int | None]]
 
 HERE: Final = Path()
+ON_THE_SERVER: Final = frozenset(
+    {
+        ExitCode.OK,
+        ExitCode.FAILURE,
+        ExitCode.USAGE,
+        ExitCode.TOKEN_REFUSED,
+        ExitCode.SERVER_UNREACHABLE,
+        ExitCode.DISK_FULL,
+        ExitCode.FOLDER_BUSY,
+        ExitCode.ACCESS_LOST,
+        INTERRUPTED,
+    }
+)
+"""Exit codes of what works on the space at the server, and writes what it learns into the folder."""
 _TEXT_CHARS_MAX: Final = 256 * 1024
 
 DidKeyFile = Annotated[
@@ -25,7 +42,7 @@ DidKeyFile = Annotated[
     ),
 ]
 SharedFolder = Annotated[
-    Path, typer.Argument(metavar="[DIR]", help="The folder of the space; default this one.")
+    Path, typer.Argument(metavar="DIR", help="The folder of the space; default this one.", show_default=False)
 ]
 
 Force = Annotated[

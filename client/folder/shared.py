@@ -120,7 +120,7 @@ class Grant:
         if time.time() > self.expires_at:
             return AccessLost(
                 f"your access to this shared space ended on {when(self.expires_at)}",
-                "ask for another invitation",
+                "ask for another bundle or invitation",
             )
         return AccessLost(
             "your access to this shared space was revoked",

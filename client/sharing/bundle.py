@@ -38,7 +38,7 @@ from less_sync.client.sharing.person import Person
 
 PREFIX: Final = "less-sync-invite-1:"
 BUNDLE_CHARS_MAX: Final = 131_072
-"""What fits into an invitation (docs/protocol.md 7.9)."""
+"""What fits into a mailbox (docs/protocol.md 7.9)."""
 
 _KIND: Final = "less-sync-invite"
 _JWE_ALGORITHMS: Final = ("ECDH-ES", "A256GCM")
@@ -184,14 +184,14 @@ def _check_usable(ucan: str, person: Person, space: UUID) -> None:
         )
     except UcanError as error:
         raise UsageProblem(
-            f"the invitation cannot be used: link {error.depth + 1}: {error.reason}", "ask for another one"
+            f"the bundle cannot be used: link {error.depth + 1}: {error.reason}", "ask for another one"
         ) from error
 
 
 def _outer(text: str) -> _Outer:
     text = text.strip()
     if not is_bundle(text) or len(text) > BUNDLE_CHARS_MAX:
-        raise UsageProblem("this is no invitation to a space", f"its one line starts with {PREFIX}")
+        raise UsageProblem("this is no bundle", f"its one line starts with {PREFIX}")
     signed = text.removeprefix(PREFIX)
     try:
         outer = msgspec.json.decode(unverified(signed) or b"", type=_Outer)

@@ -43,5 +43,5 @@ class SpaceKeys:
         if not self._cipher.knows(epoch):
             raise KeyMismatch(
                 f"the space has a new key (epoch {epoch}) that was not given to you",
-                "ask an administrator of the space for another invitation",
+                "ask a member of the space for another bundle",
             )

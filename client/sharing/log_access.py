@@ -111,7 +111,7 @@ async def append_entry(
         if not reader.counts(entry):
             raise FolderError(
                 "the members would not believe this: by their log your token is revoked or has ended",
-                "ask for another invitation; with the root key of the space, `less-sync space recover`",
+                "ask for another bundle; with the root key of the space, `less-sync space recover`",
             )
         payload = seal_entry(entry, person, _sealing(entry, shared))
         try:

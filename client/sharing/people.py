@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -129,8 +130,18 @@ async def invite(options: Options, folder: Path, invitee: Invitee, address: Addr
         _, shared = await append_entry(client, file, person, arrival)
         bundle = make_bundle(ucan, shared, person)
         sent = await client.invitation_create(address.mailbox_id, bundle)
-    text = f"invited to {invitee.permission.name.lower()}; the invitation waits until {sent.expires_at}"
-    output.tell("invited", text, id=sent.id, expires_at=sent.expires_at, did=invitee.did)
+    expires_at = _seconds(sent.expires_at)
+    until = "" if expires_at is None else f" until {when(expires_at)}"
+    text = f"invited to {invitee.permission.name.lower()}; the invitation waits{until}"
+    output.tell("invited", text, id=sent.id, expires_at=expires_at, did=invitee.did)
+
+
+def _seconds(text: str) -> int | None:
+    """A time of the server's in Unix seconds; None where it told none, as for a mailbox elsewhere."""
+    try:
+        return int(datetime.fromisoformat(text).timestamp())
+    except ValueError:
+        return None
 
 
 async def mailbox(client: SyncClient, person: Person) -> tuple[list[Waiting], int]:
@@ -165,10 +176,17 @@ async def list_mailbox(options: Options, output: Output) -> None:
         grant = grant_of(waiting.bundle.ucan)
         text = (
             f"{waiting.invitation.id}  space {waiting.bundle.space}: {grant.permission.name.lower()},"
-            f" from {waiting.bundle.token.issuer}"
+            f" until {when(grant.expires_at)}, from {waiting.bundle.token.issuer}"
         )
-        fields = {"id": waiting.invitation.id, "space": str(waiting.bundle.space)}
-        output.tell("invitation", text, permission=grant.permission.name.lower(), **fields)
+        output.tell(
+            "invitation",
+            text,
+            id=waiting.invitation.id,
+            space=str(waiting.bundle.space),
+            permission=grant.permission.name.lower(),
+            expires_at=grant.expires_at,
+            issuer=waiting.bundle.token.issuer,
+        )
     if not found:
         output.tell("empty", "no invitation waits")
     if others:

@@ -254,7 +254,7 @@ def _check_key(epoch: int, log: MemberLog, shared: SharedSpace) -> None:
     maker = log.epochs[epoch].author if epoch in log.epochs else "whoever began it"
     raise KeyMismatch(
         f"the key of epoch {epoch} was not given to you by {maker}",
-        "--remove them, or let another administrator rotate and invite you again",
+        "--remove them, or let another administrator rotate and send you another bundle",
     )
 
 

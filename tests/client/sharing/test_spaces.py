@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import time
 from pathlib import Path
 
 import asyncpg
@@ -11,6 +13,8 @@ from less_sync.client.folder.shared import grant_of
 from less_sync.client.sharing.session import refusal
 from tests.client.sharing.members import founder, joined
 from tests.client.sharing.people import TIMEOUT_S, Somebody, Town, eventually, files, line_with
+
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
 
 
 async def shared_folder(alice: Somebody) -> Path:
@@ -116,6 +120,20 @@ async def test_trouble_of_the_server_is_not_told_as_lost_access(town: Town) -> N
         await connection.close()
 
 
+async def test_times_are_told_to_the_minute_in_utc_and_to_programs_in_seconds(town: Town) -> None:
+    alice, bob = town.person("alice"), town.person("bob")
+    async with town.server():
+        plans = await shared_folder(alice)
+        invited = await alice.run("space", "invite", plans, "--to-user", "bob")
+        assert re.fullmatch(rf"invited to write; the invitation waits until {TIME}\n", invited.out)
+        (told,) = await alice.told("space", "invite", plans, "--to-user", "bob")
+        assert 0 < told["expires_at"] - time.time() <= 7 * 86_400
+        listed = await bob.run("space", "accept")
+        assert len(re.findall(rf": write, until {TIME}, from did:key:", listed.out)) == 2
+        waiting = await bob.told("space", "accept")
+        assert all(0 < one["expires_at"] - time.time() <= 90 * 86_400 for one in waiting)
+
+
 def test_a_refusal_to_who_is_let_in_says_what_the_token_lacks_or_that_it_may_pass(tmp_path: Path) -> None:
     alice = founder(tmp_path)
     bob = joined(tmp_path, "bob", alice, Permission.WRITE)
@@ -182,7 +200,7 @@ async def test_wrong_use_has_its_exit_code_and_says_what_to_do(town: Town) -> No
             (("space", "create", plans), "is the folder of a shared space already"),
             (("space", "join", town.parent / "x", bundle), "made for another DID"),
             (("space", "join", town.parent / "x", bundle[:-9]), "the bundle is damaged"),
-            (("space", "join", town.parent / "x", "hello"), "no invitation to a space"),
+            (("space", "join", town.parent / "x", "hello"), "this is no bundle"),
             (("space", "invite-token", plans, "--to", "did:key:zQ"), "--to is not the did:key"),
             (("space", "invite-token", plans, "--to", did, "--expires", "soon"), "--expires"),
             (
@@ -191,7 +209,7 @@ async def test_wrong_use_has_its_exit_code_and_says_what_to_do(town: Town) -> No
             ),
             (("space", "revoke", plans, "--to", await alice.did()), "no token for that DID"),
             (("space", "revoke", plans), "give one of --cid, --bundle and --to"),
-            (("space", "explain", "hello"), "this is no UCAN"),
+            (("space", "explain", "hello"), "this is no token of a space"),
         ):
             finished = await alice.run(*words)
             assert (finished.status, text in " ".join(finished.err.split())) == (2, True), finished.err
