@@ -270,16 +270,16 @@ class TextReporter:
             case Kind.CONFLICT:
                 self._print(f"conflict: {path} changed on both sides; yours is now {detail}")
             case Kind.SKIPPED | Kind.UNDECRYPTABLE:
-                self._err.print(f"skipped: {path}: {detail}")
+                self._print_problem(f"skipped: {path}: {detail}")
             case Kind.LEFT_OUT:
-                self._err.print(f"left out: {path}: {detail}")
+                self._print_problem(f"left out: {path}: {detail}")
             case Kind.ROLLED_BACK:
-                self._err.print(f"rolled back: {path}: {detail}")
+                self._print_problem(f"rolled back: {path}: {detail}")
             case kind if kind in self.summary.verbs:
                 self._print(f"{self.summary.verbs[kind]}: {path}")
             case Kind.DISCONNECTED:
                 self._drop_bar()
-                self._err.print(detail)
+                self._print_problem(detail)
             case Kind.WATCHING:
                 self._drop_bar()
                 self._print(detail)
@@ -316,9 +316,9 @@ class TextReporter:
     def fail(self, error: FolderError) -> None:
         """Print the error and what to do about it."""
         self._drop_bar()
-        self._err.print(f"Error: {shown(str(error))}")
+        self._print_problem(f"Error: {shown(str(error))}")
         if error.hint:
-            self._err.print(f"  {shown(error.hint)}")
+            self._print_problem(f"  {shown(error.hint)}")
 
     def finish(self) -> None:
         """Print the summary."""
@@ -326,9 +326,17 @@ class TextReporter:
         self._print(self.summary.words())
 
     def _print(self, line: str) -> None:
-        console = self._err if self._bar is not None and self._is_one_terminal else self._out
+        self._write(self._err if self._is_one_terminal else self._out, line)
+
+    def _print_problem(self, line: str) -> None:
+        self._write(self._err, line)
+
+    def _write(self, console: Console, line: str) -> None:
         try:
-            console.print(line)
+            if self._bar is not None and console is self._err:
+                console.print(line)
+            else:  # much less work, which tells for tens of thousands of files
+                print(line, file=console.file, flush=True)
         except OSError:
             self._drop_bar()  # it hides the cursor
             raise
