@@ -223,13 +223,13 @@ class _Done(ProgressColumn):
     """Files and bytes done, and the rate so far."""
 
     def render(self, task: Task) -> Text:
-        """Of a task with the fields `files` and `size_bytes`."""
-        files, size_bytes = int(task.fields["files"]), int(task.fields["size_bytes"])
+        """Of a task with the fields `files`, `size_bytes` and `bytes_per_s`."""
+        files, size_bytes, rate = (int(task.fields[name]) for name in ("files", "size_bytes", "bytes_per_s"))
         parts = [f"{files:,} file{'' if files == 1 else 's'}"]
         if size_bytes:
             parts.append(decimal(size_bytes))
-            if task.elapsed:
-                parts.append(f"{decimal(int(size_bytes / task.elapsed))}/s")
+        if rate:
+            parts.append(f"{decimal(rate)}/s")
         return Text(", ".join(parts))
 
 
@@ -255,7 +255,8 @@ class TextReporter:
         self._has_bar = err.isatty() and not self._err.is_dumb_terminal
         self._is_one_terminal = _is_one_terminal(out, err)
         self._bar_after_s = bar_after_s
-        self._began_s: float | None = None
+        self._began: tuple[float, int] | None = None
+        """When this work was first heard of, and how many bytes were done by then."""
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
@@ -294,9 +295,10 @@ class TextReporter:
             self._drop_bar()
             return
         now_s = time.monotonic()
-        if self._began_s is None:
-            self._began_s = now_s
-        if now_s - self._began_s < self._bar_after_s:
+        if self._began is None:
+            self._began = now_s, progressed.size_bytes
+        took_s = now_s - self._began[0]
+        if took_s < self._bar_after_s:
             return
         if self._bar is None:
             self._bar, self._task = _raised_bar(self._err, progressed)
@@ -307,6 +309,7 @@ class TextReporter:
             total=None if progressed.part is None else 1.0,
             files=progressed.files,
             size_bytes=progressed.size_bytes,
+            bytes_per_s=max(0, progressed.size_bytes - self._began[1]) / took_s if took_s else 0,
         )
 
     def show(self, fields: Mapping[str, object], text: str) -> None:
@@ -342,7 +345,7 @@ class TextReporter:
             raise
 
     def _drop_bar(self) -> None:
-        self._began_s = None
+        self._began = None
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -351,7 +354,7 @@ class TextReporter:
 def _raised_bar(console: Console, first: Progressed) -> tuple[Progress, TaskID]:
     columns = (TextColumn("{task.description}"), BarColumn(), _Done(), TimeRemainingColumn())
     bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
-    task = bar.add_task(first.doing, total=1.0, files=first.files, size_bytes=first.size_bytes)
+    task = bar.add_task(first.doing, total=1.0, files=first.files, size_bytes=first.size_bytes, bytes_per_s=0)
     bar.start()
     return bar, task
 
