@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -60,21 +60,23 @@ class OwnFiles:
     """The secrets in use on this machine. `refresh` looks at them; new keys may be made at any time.
 
     Args:
-        files: key files and token files in use.
-        data_dirs: of dev servers whose keys are in use.
+        files: key files and token files in use; `spaces/` beside one holds root keys.
+        directories: whose files are all secrets.
     """
 
     files: Collection[Path] = ()
-    data_dirs: Collection[Path] = ()
+    directories: Collection[Path] = ()
     _inodes: set[tuple[int, int]] = field(default_factory=set, repr=False)
     _keys: set[bytes] = field(default_factory=set, repr=False)
 
     @classmethod
     def in_use(cls, *files: Path | None, data_dir: Path | None = None) -> "OwnFiles":
-        """These files, those at the default places, the root keys of spaces beside them, a dev server's."""
+        """These files, all in our configuration folder, and the keys of a dev server."""
         default = default_key_path()
-        named = [file for file in files if file is not None]
-        return cls([*named, default, default.with_name("did.pem")], [data_dir] if data_dir else [])
+        directories = [default.parent]
+        if data_dir is not None and data_directory(data_dir, {"dev"}):
+            directories += [data_dir / "dev", data_dir / "dev" / "users"]
+        return cls([default, *(file for file in files if file is not None)], directories)
 
     def refresh(self) -> None:
         """Look anew. What is not there, or not ours to read, is passed over."""
@@ -93,8 +95,8 @@ class OwnFiles:
         for file in self.files:
             yield file
             yield from _listed(file.parent / "spaces", ".root.pem")
-        for directory in (data_dir / "dev" for data_dir in self.data_dirs):
-            yield from chain(_listed(directory, ""), _listed(directory / "users", ".pem"))
+        for directory in self.directories:
+            yield from _listed(directory, "")
 
     def is_one(self, folder: str, name: str, found: os.stat_result) -> str | None:
         """Why the file `name` of the folder (a path, or "" at the root) is never pushed, by inode or name."""

@@ -95,7 +95,9 @@ def test_keys_in_use_are_known_by_inode_and_their_copies_by_the_key(tmp_path: Pa
     folder.mkdir()
     for number, file in enumerate(sorted(path for path in tmp_path.rglob("*") if path.is_file())):
         os.link(file, folder / f"link-{number}")
-    own = OwnFiles((config / "mine.pem", config / "none"), (data,))
+    own = OwnFiles(
+        (config / "mine.pem", config / "none"), (data / "dev", data / "dev" / "users", config / "none")
+    )
     scan = scan_folder(folder, own)
     assert (len(scan.skipped), scan.files) == (5, {})
     for pem in pems:
@@ -135,6 +137,16 @@ def test_folders_that_only_look_like_a_data_directory_are_synced(tmp_path: Path)
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
     assert scan_folder(tmp_path).skipped == {}
+
+
+def test_a_folder_that_has_the_name_of_a_data_directory_by_chance_is_synced(tmp_path: Path) -> None:
+    (tmp_path / "data" / "dev" / "users").mkdir(parents=True)
+    (tmp_path / "data" / "dev" / "table.csv").touch()
+    own = OwnFiles.in_use(data_dir=tmp_path / "data")
+    assert scan_folder(tmp_path, own).files.keys() == {"data/dev/table.csv"}
+    DevIssuer(tmp_path / "data")
+    own = OwnFiles.in_use(data_dir=tmp_path / "data")
+    assert scan_folder(tmp_path / "data" / "dev", own).skipped.keys() == {"table.csv", "issuer.pem"}
 
 
 def test_a_secret_that_was_synced_before_is_neither_updated_nor_deleted(tmp_path: Path) -> None:
@@ -191,6 +203,8 @@ async def test_of_a_home_folder_everything_is_pushed_but_what_is_ours(town: Town
         for name in ("renamed", ".config/less-sync/folder.key.01234567.old"):
             (home / name).write_bytes((ours / "folder.key").read_bytes())
         (home / "copy.txt").write_bytes(root_key.read_bytes())
+        former = former_key(ours / "did.pem.01234567.old")
+        (home / "former copy").write_bytes(former)
         (home / "state.json").write_bytes((home / "plans" / ".less-sync" / "shared.json").read_bytes())
         os.link(ours / "did.pem", home / "hard-link")
         pushed = [await alice.run("push", ".", "--json", **config) for _ in range(2)]
@@ -207,12 +221,14 @@ async def test_of_a_home_folder_everything_is_pushed_but_what_is_ours(town: Town
     assert _named(pushed[0], "skipped") == _named(pushed[1], "skipped")
     assert _named(pushed[0], "skipped") == {
         ".config/less-sync/did.pem",
+        ".config/less-sync/did.pem.01234567.old",
         ".config/less-sync/folder.key",
         ".config/less-sync/folder.key.01234567.old",
         f".config/less-sync/spaces/{root_key.name}",
         "copy.txt",
         "data",
         "for-bob.txt",
+        "former copy",
         "hard-link",
         "renamed",
         "state.json",
