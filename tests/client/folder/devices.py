@@ -7,6 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import cbor2
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
+
 from less_sync.client.folder.crypto import FileKind, RecordCipher, SealedFile
 from less_sync.client.folder.files import FileTree
 from less_sync.client.folder.intake import Incoming, Mode, PullCount
@@ -203,3 +209,24 @@ def make_device(parent: Path, name: str, space: Space) -> Device:
     root = parent / name
     os.mkdir(root)
     return Device(root, space)
+
+
+def sealed_value(record: UUID, value: object) -> SealedFile:
+    """A record with any plaintext, as another release or another client of the space could write it."""
+
+    def derived(info: bytes) -> bytes:
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(KEY.secret)
+
+    dek, iv = os.urandom(32), os.urandom(12)
+    body = AESGCM(dek).encrypt(iv, cbor2.dumps(value), f"{SPACE}\x00{record}".encode())
+    epoch = b"\x00\x00\x00\x01"
+    kek = derived(b"less-sync/folder/v1/kek\x00" + epoch)
+    return SealedFile(b"\x04" + iv + body, epoch + aes_key_wrap(kek, dek))
+
+
+def former_release(space: Space, path: str, content: bytes | None) -> None:
+    """What a release that knows format 1 alone pushes: a record without a version, or a bare tombstone."""
+    record = CIPHER.record_id(path)
+    value = {"v": 1, "path": path, "mtime_ns": 0, "content": content}
+    sealed = None if content is None else sealed_value(record, value)
+    assert space.push([(record, sealed, space.records.get(record, (0, None))[0])]) is not None
