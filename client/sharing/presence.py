@@ -111,8 +111,9 @@ class _Room:
     output: Output
     names: dict[str, str] = field(default_factory=dict)
     """Who is behind a pseudonym, as far as was shown."""
-    opening: dict[int, bytes] = field(default_factory=dict)
-    """The keys of the space, and of an epoch that is about to begin: others may be there already."""
+    to_come: dict[int, bytes] = field(default_factory=dict)
+    """The key of an epoch that is about to begin: others may be there already."""
+    epoch: int = 1
 
     async def enter(self) -> SubscribedSpace:
         space = SubscribeSpace(id=str(self.shared.space), since=0, ucan=self.shared.ucan, presence=True)
@@ -122,10 +123,14 @@ class _Room:
                 raise self.grant.lost()
             raise RequestFailed(refused.error, "the server does not show the space")
         (subscribed,) = result.spaces
-        epoch = max(1, subscribed.key_generation)
-        log, self.shared = await read_log(self.client, self.file, self.person, epoch=epoch)
-        self.opening = {**log.keys, **self.shared.keys}
+        self.epoch = max(1, subscribed.key_generation)
+        if self.epoch not in self.shared.keys:
+            await self.learn()
         return subscribed
+
+    async def learn(self) -> None:
+        log, self.shared = await read_log(self.client, self.file, self.person, epoch=self.epoch)
+        self.to_come = log.keys
 
     def sealed(self, text: str, bytes_max: int) -> bytes:
         shown = Shown(self.person.did, int(time.time()), text)
@@ -135,7 +140,8 @@ class _Room:
         return data
 
     def tell(self, event: str, verb: str, peer: str, data: bytes) -> None:
-        shown = open_shown(data, self.shared.space, self.opening, now_s=time.time())
+        keys = {**self.to_come, **self.shared.keys}
+        shown = open_shown(data, self.shared.space, keys, now_s=time.time())
         who, text = (shown.sender, shown.text) if shown is not None else ("somebody unknown", "")
         if len(self.names) < PEERS_MAX:
             self.names[peer] = who
@@ -151,8 +157,11 @@ class _Room:
                 self.output.tell("left", f"left: {who}", peer=notice.peer)
             case EventNotice():
                 self.tell("event", "says", notice.peer, notice.data)
-            case RevokedNotice() | SubscriptionLost() | ResubscribeNotice() | MembershipNotice():
+            case RevokedNotice() | SubscriptionLost() | ResubscribeNotice():
                 await self.enter()
+            case MembershipNotice():
+                await self.enter()
+                await self.learn()
             case ResyncNeeded():
                 self.tell_all(await self.enter())
 

@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from less_sync.auth import Permission
+from less_sync.client.folder.errors import FolderError
 from less_sync.client.folder.shared import grant_of
-from less_sync.client.sharing.session import refusal
+from less_sync.client.sharing.session import check_clock, refusal
 from tests.client.sharing.members import founder, joined
 from tests.client.sharing.people import TIMEOUT_S, Somebody, Town, eventually, files, line_with
 
@@ -110,14 +112,14 @@ async def test_trouble_of_the_server_is_not_told_as_lost_access(town: Town) -> N
     alice = town.person("alice")
     async with town.server():
         plans = await shared_folder(alice)
-        connection = await asyncpg.connect(town.database_url)
         for before, after, status in (("members", "gone", 6), ("gone", "members", 0)):
+            connection = await asyncpg.connect(town.database_url)
             await connection.execute(f"ALTER TABLE {before} RENAME TO {after}")
-            for words in (("members", plans), ("send", "hello", plans), ("rotate", plans)):
+            await connection.close()
+            for words in (("members", plans), ("invite", plans, "--to-user", "alice"), ("rotate", plans)):
                 finished = await alice.run("space", *words)
                 assert finished.status == status, (words, finished.err)
                 assert ("Error: the server has trouble" in finished.err) is (status == 6)
-        await connection.close()
 
 
 async def test_times_are_told_to_the_minute_in_utc_and_to_programs_in_seconds(town: Town) -> None:
@@ -140,6 +142,15 @@ def test_a_refusal_to_who_is_let_in_says_what_the_token_lacks_or_that_it_may_pas
     for member, told in ((alice, "refused this for now"), (bob, "it is for write")):
         error = refusal(grant_of(member.shared.ucan))
         assert (error.exit_code, told in str(error)) == (1, True)
+
+
+def test_a_clock_that_is_ahead_of_a_token_just_taken_is_named(tmp_path: Path) -> None:
+    token = founder(tmp_path).shared.ucan  # any token has an end
+    ends_at = grant_of(token).expires_at
+    for text, now_s in ((token, ends_at + 300), ("a.b.c", 1e12), ("none", 1e12)):
+        check_clock(text, now_s)
+    with pytest.raises(FolderError, match=r"this clock is ahead: at .* UTC the server takes a token"):
+        check_clock(token, ends_at + 301)
 
 
 async def test_secrets_are_kept_private_and_never_printed(town: Town) -> None:
