@@ -6,9 +6,10 @@ An entry counts if
   so nobody can add, move or drop a row under it. Entries of version 1 do not; they count until the first
   entry that does;
 - the UCAN its author shows allows it (`member` wants write, `removed` and `epoch` want admin), no link of it
-  was revoked by an entry before, and none had expired at the latest time that any counted entry had given
-  until then. So an entry that is dated back gains nothing, and one dated ahead counts no longer than its own
-  proof lasts: those whom that proof was made from are still there to undo it.
+  was revoked by an entry before, and none had expired at the latest time that a counted entry of somebody
+  who is still in had given until then. So an entry that is dated back gains nothing. One dated ahead counts
+  no longer than its own proof lasts, so those whom that proof was made from can undo it: with its author,
+  its time is out.
 
 The reader's clock decides nothing, so all who read the same log come to the same end, today or next year.
 
@@ -20,7 +21,7 @@ than that of the keys they handed out.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -81,6 +82,8 @@ class MemberLog:
 
     epoch: int = 1
     """The space's, by the server, when the log was read."""
+    begun: int = 1
+    """The highest epoch that administrators who are in show to have begun."""
     version: int = 0
     """What the next append must expect."""
     last_hash: bytes = b""
@@ -103,11 +106,12 @@ class MemberLog:
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
-    """That an epoch had begun, by the word of who showed this chain."""
+class _Word:
+    """What a counted entry says of the time, and which epoch had begun; good until its author is out."""
 
     chain: frozenset[str]
-    epoch: int
+    at: int
+    begun: int
 
 
 class Reader:
@@ -123,7 +127,7 @@ class Reader:
         self._root = own.links[-1].issuer_key
         self._placed = False
         self._clock_s = 0
-        self._evidence: list[_Evidence] = []
+        self._words: list[_Word] = []
         # Of epochs that were voided too: what was written under them is still to be opened.
         self._found: dict[int, bytes] = {}
         self.log = MemberLog()
@@ -154,6 +158,7 @@ class Reader:
                 raise _not_continued("another membership log")
         if log.place.entries < before.entries:
             raise _not_continued(f"a membership log of {log.place.entries} entries")
+        log.begun = self._begun()
         log.version = version
         return log
 
@@ -164,13 +169,22 @@ class Reader:
     def _take(self, entry: Entry) -> bool:
         """Apply an entry if it counts."""
         chain = self._author(entry)
-        if chain is None or not self._apply(entry, chain):
+        if chain is None or not self._apply(entry):
             return False
         self.log.shown.setdefault(entry.author, set()).add(chain.leaf.cid)
+        begun = {REMOVED: entry.epoch, EPOCH: entry.epoch - 1}.get(entry.kind, 0)
+        at_s = 0
         if entry.v == PLACED:
-            self._placed = True
-            self._clock_s = max(self._clock_s, entry.at)
+            self._placed, at_s = True, entry.at
+        self._words.append(_Word(frozenset(chain.cids), at_s, begun))
+        if entry.kind == REMOVED:
+            self._clock_s = max((one.at for one in self._good_words()), default=0)
+        else:
+            self._clock_s = max(self._clock_s, at_s)
         return True
+
+    def _good_words(self) -> Iterator[_Word]:
+        return (one for one in self._words if not one.chain & self.log.revoked)
 
     def _author(self, entry: Entry) -> UcanChain | None:
         """By what the author may write this entry here; None when they may not."""
@@ -183,7 +197,7 @@ class Reader:
     def _time_of(self, entry: Entry) -> int:
         return max(entry.at, self._clock_s) if entry.v == PLACED else entry.at
 
-    def _apply(self, entry: Entry, author: UcanChain) -> bool:
+    def _apply(self, entry: Entry) -> bool:
         if entry.kind == MEMBER:
             chain = self._granted(entry.ucan, None, Permission.READ, self._time_of(entry))
             if chain is not None:
@@ -191,20 +205,18 @@ class Reader:
             return chain is not None
         if entry.kind == REMOVED:
             self._revoke(entry.cids)
-            self._evidence.append(_Evidence(frozenset(author.cids), entry.epoch))
             if entry.v == PLACED:
                 self._void(entry.epoch)
             return True
         if entry.kind == EPOCH and entry.epoch > 1:
-            self._epoch(entry, author)
+            self._epoch(entry)
             return True
         return False
 
-    def _epoch(self, entry: Entry, author: UcanChain) -> None:
+    def _epoch(self, entry: Entry) -> None:
         former = self.log.epochs.get(entry.epoch)
         if former is None:
             self.log.epochs[entry.epoch] = entry
-            self._evidence.append(_Evidence(frozenset(author.cids), entry.epoch - 1))
         elif former.v == entry.v == PLACED and former.check == entry.check:
             more = msgspec.structs.replace(former, keys={**entry.keys, **former.keys})
             self.log.epochs[entry.epoch] = more
@@ -216,13 +228,15 @@ class Reader:
 
     def _void(self, begun: int) -> None:
         """Take back entries, of epochs above `begun` and what others show to have begun, of who is out."""
-        shown = (one.epoch for one in self._evidence if not one.chain & self.log.revoked)
-        begun = max(begun, *shown, 1)
+        begun = max(begun, self._begun())
         for epoch, entry in list(self.log.epochs.items()):
             proof = parse_chain(entry.proof, parse=self._cache.parse)
             if epoch > begun and self.log.revoked & set(proof.cids):
                 del self.log.epochs[epoch]
                 self.log.keys.pop(epoch, None)
+
+    def _begun(self) -> int:
+        return max([1, *(one.begun for one in self._good_words())])
 
     def _granted(self, ucan: str, audience: str | None, needed: Permission, at_s: int) -> UcanChain | None:
         try:

@@ -113,7 +113,7 @@ async def append_entry(
                 "the members would not believe this: by their log your token is revoked or has ended",
                 "ask for another bundle; with the root key of the space, `less-sync space recover`",
             )
-        payload = seal_entry(entry, person, _sealing(entry, shared))
+        payload = seal_entry(entry, person, _sealing(entry, shared, log))
         try:
             await client.membership_append(
                 str(shared.space),
@@ -132,11 +132,10 @@ async def append_entry(
     raise FolderError("the membership log changes faster than this command can follow", "run it again")
 
 
-def _sealing(entry: Entry, shared: SharedSpace) -> dict[int, bytes]:
-    """Those whom an epoch's key is for do not have it yet."""
-    if entry.kind != EPOCH:
-        return shared.keys
-    return {epoch: key for epoch, key in shared.keys.items() if epoch < entry.epoch} or shared.keys
+def _sealing(entry: Entry, shared: SharedSpace, log: MemberLog) -> dict[int, bytes]:
+    """Keys that everybody has: not of an epoch that has not begun, nor of the one that an entry is about."""
+    newest = entry.epoch - 1 if entry.kind == EPOCH else max(log.epoch, log.begun)
+    return {epoch: key for epoch, key in shared.keys.items() if epoch <= newest} or shared.keys
 
 
 def entry_by(person: Person, shared: SharedSpace, kind: str) -> Entry:

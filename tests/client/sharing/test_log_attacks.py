@@ -115,15 +115,21 @@ def test_a_proof_that_has_ended_has_no_power_once_a_later_time_was_counted(
 
 
 def test_who_dates_an_entry_ahead_cannot_outdate_those_their_own_token_comes_from(
-    alice: Member, mallory: Member
+    alice: Member, mallory: Member, bob: Member
 ) -> None:
     with_token(mallory, alice, Permission.WRITE, life_s=9_000)
     now_s = int(time.time())
     ahead, too_far = (
         msgspec.structs.replace(mallory.letting_in(mallory), at=now_s + after_s) for after_s in (8_990, 9_010)
     )
-    log = read(alice, written((mallory, ahead), (mallory, too_far), removal(alice, mallory.shared.ucan)))
-    assert (log.passed_over, list(log.members)) == (1, [alice.person.did])
+    with_token(bob, alice, Permission.WRITE, life_s=5_000)
+    early = (bob, bob.letting_in(bob))
+    out = removal(alice, mallory.shared.ucan)
+    log = read(alice, written((mallory, ahead), (mallory, too_far), early, out))
+    assert (log.passed_over, list(log.members)) == (2, [alice.person.did])
+    # With its author, the time is out.
+    log = read(alice, written((mallory, ahead), out, early))
+    assert (log.passed_over, set(log.members)) == (0, {alice.person.did, bob.person.did})
 
 
 def test_a_row_that_stands_elsewhere_than_its_author_put_it_does_not_count(

@@ -18,7 +18,7 @@ from tests.client.sharing.members import Member, founder, joined, ucan
 from tests.client.sharing.test_rotation import Fuse, Killed, begin, epoch_of, keys_of, letting_in, rotate
 from tests.live import Live, live_server
 
-KEY = bytes(range(32))
+KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
 
 
 async def add_row(client: SyncClient, carrier: Member, author: Member, entry: Entry) -> None:
@@ -96,7 +96,7 @@ async def test_a_poisoned_epoch_does_not_hold_up_the_removal_of_its_author(
     database_url: str, tmp_path: Path
 ) -> None:
     async with live_server(database_url, identity_hash_key=None) as live:
-        for name in ("garbage", "for nobody", "for some", "many"):
+        for name in ("garbage", "for nobody", "for some", "kept", "many"):
             parent = tmp_path / name
             alice = founder(parent)
             mallory = joined(parent, "mallory", alice, Permission.ADMIN)
@@ -106,12 +106,16 @@ async def test_a_poisoned_epoch_does_not_hold_up_the_removal_of_its_author(
                 "garbage": [mallory.entry(EPOCH, epoch=2, keys={alice.person.did: "e30"}, check="00")],
                 "for nobody": [mallory.entry(EPOCH, epoch=2)],
                 "for some": [mallory.key_entry(2, KEY, alice)],
+                "kept": [mallory.key_entry(2, KEY, alice)],
                 "many": [mallory.key_entry(epoch, KEY, alice, bob) for epoch in range(2, 16)],
             }
             async with mallory.client(live) as client:
                 for poison in poisons[name]:
                     await add_row(client, mallory, mallory, poison)
             await log_of(live, bob)
+            if name == "kept":  # as earlier releases do before an epoch begins
+                early = alice.shared.with_keys({2: KEY})
+                alice.file.update(lambda _, early=early: early)  # type: ignore[misc]
             await rotate(live, alice, mallory)
             await assert_rotated(live, 2, alice, bob)
 
@@ -180,6 +184,27 @@ async def test_who_was_let_in_while_a_rotation_lay_half_done_is_given_its_key(
             await rotate(live, alice)
             await assert_rotated(live, epoch, alice, carol, early)
             assert early.shared.keys.keys() == set(range(1, epoch + 1))
+
+
+async def test_a_log_that_an_earlier_release_wrote_is_read_and_gone_on_with(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with live_server(database_url, identity_hash_key=None) as live:
+        for begun in (True, False):  # the earlier release completed its rotation, or broke off
+            parent = tmp_path / str(begun)
+            alice = founder(parent)
+            bob = joined(parent, "bob", alice, Permission.WRITE)
+            await begin(live, alice)
+            async with alice.client(live) as client:
+                for entry in (alice.letting_in(bob), alice.key_entry(2, OTHER, bob)):
+                    await add_row(client, alice, alice, msgspec.structs.replace(entry, v=1, check=""))
+                if begun:
+                    space, token = str(alice.shared.space), alice.shared.ucan
+                    await client.epoch_begin(space, 2, set_min_key_generation=True, ucan=token)
+                    await client.epoch_complete(space, 2, ucan=token)
+            await rotate(live, alice)
+            await assert_rotated(live, 3 if begun else 2, alice, bob)
+            assert bob.shared.keys[2] == OTHER
 
 
 async def test_a_server_that_holds_back_the_end_of_the_log_is_found_out(
