@@ -43,8 +43,8 @@ async def join(options: Options, folder: Path, text: str, output: Output, *, for
 def enter(person: Person, folder: Path, bundle: Bundle, output: Output, *, force: bool) -> None:
     """Bind a folder to the space of an opened bundle.
 
-    Access that the folder has already is kept beside. Without `force` it is replaced only by what gives the
-    same person as much for as long, or when it has ended.
+    Access that the folder has already is kept beside. Without `force` it is replaced only by what comes from
+    the same root key and gives the same person as much for as long, or anything when it has ended.
 
     Raises:
         UsageProblem: the folder belongs to another space, or has access that would be lost.
@@ -69,17 +69,23 @@ def enter(person: Person, folder: Path, bundle: Bundle, output: Output, *, force
 
 
 def _check_better(former: Grant, new: Grant) -> None:
-    if former.expires_at < time.time():
-        return
     hint = "--force takes the new one and keeps this one beside; another folder needs no --force"
     if former.audience != new.audience:
         raise UsageProblem(
             f"this folder is in the space by the access of somebody else, {former.audience}", hint
         )
+    if _root_of(former.ucan) != _root_of(new.ucan):
+        raise UsageProblem("the bundle's token comes from another root key than this folder's", hint)
+    if former.expires_at < time.time():
+        return
     if new.permission < former.permission or new.expires_at < former.expires_at:
         raise UsageProblem(
             f"this folder's access is better: {_extent(former)}; the new one is {_extent(new)}", hint
         )
+
+
+def _root_of(ucan: str) -> bytes:
+    return parse_chain(ucan).links[-1].issuer_key
 
 
 def _extent(grant: Grant) -> str:
@@ -136,7 +142,7 @@ async def recover(options: Options, folder: Path, root_key: RootKey, output: Out
     known = [shared for shared in known if shared.space == space]
     root = root_key.load(space)
     public = root.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-    if parse_chain(known[0].ucan).links[-1].issuer_key != public:
+    if public not in {_root_of(shared.ucan) for shared in known}:
         raise UsageProblem(f"{root_key.path(space)} is not the root key of space {space}")
     ucan = root_grant(root, space, person)
 

@@ -5,8 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from less_sync.auth import ucan_cid
-from less_sync.client.folder.shared import SharedFile, grant_of
+import pytest
+
+from less_sync.auth import Permission, ucan_cid
+from less_sync.client.folder.errors import UsageProblem
+from less_sync.client.folder.shared import SharedFile, SharedSpace, grant_of
+from less_sync.client.sharing.bundle import make_bundle, open_bundle
+from less_sync.client.sharing.entering import enter
+from less_sync.client.sharing.session import Output
+from tests.client.sharing.members import founder, new_person, ucan
 from tests.client.sharing.people import Somebody, Town, files
 
 
@@ -65,6 +72,22 @@ async def test_joining_takes_no_better_access_away_without_being_told_to(town: T
         assert shared is not None
         assert (grant_of(shared.ucan).audience, shared.delegated) == (await bob.did(), ())
         assert len(kept_beside(plans)) == 2
+
+
+def test_a_token_from_another_root_key_is_not_taken_for_a_better_one(tmp_path: Path) -> None:
+    alice = founder(tmp_path)
+    impostor, space = new_person(), alice.shared.space
+    theirs = ucan(space, impostor, impostor, Permission.ADMIN, life_s=90_000)
+    forged = ucan(space, impostor, alice.person, Permission.ADMIN, theirs, life_s=80_000)
+    made = make_bundle(forged, SharedSpace(space=space, ucan=forged, keys={1: bytes(32)}), impostor)
+    bundle = open_bundle(made, alice.person)
+    folder, before = tmp_path / "alice", alice.shared
+    with pytest.raises(UsageProblem, match="comes from another root key"):
+        enter(alice.person, folder, bundle, Output(as_json=True), force=False)
+    assert alice.shared == before
+    enter(alice.person, folder, bundle, Output(as_json=True), force=True)
+    assert (alice.shared.ucan, alice.shared.keys) == (forged, before.keys)
+    assert alice.file.kept() == [before]
 
 
 async def test_what_gives_as_much_for_as_long_is_taken_over_and_so_is_all_when_nothing_is_left(
