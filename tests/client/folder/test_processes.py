@@ -71,15 +71,19 @@ class Bench:
         self.watches.append(process)
         return process
 
+    async def end(self) -> None:
+        """Stop who still runs."""
+        for process in self.watches:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
 
 @pytest.fixture
 async def bench(tmp_path: Path, database_url: str) -> AsyncIterator[Bench]:
     made = Bench(tmp_path, database_url)
     yield made
-    for process in made.watches:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    await made.end()
 
 
 async def line_with(process: Command, text: str) -> str:
