@@ -28,6 +28,7 @@ from less_sync.client.folder.engine import Engine, WatchTimes
 from less_sync.client.folder.errors import FolderError, KeyMismatch, ServerDown, TokenProblem, UsageProblem
 from less_sync.client.folder.exchange import EpochKeys, Exchange
 from less_sync.client.folder.files import FileTree
+from less_sync.client.folder.ignore import IGNORE_FILE
 from less_sync.client.folder.keyfile import KEY_BYTES, FolderKey, load_key, load_or_create_key, set_aside
 from less_sync.client.folder.look import (
     list_files,
@@ -355,6 +356,9 @@ async def _status(url: str, binding: Binding, exchange: Exchange, reporter: Repo
     )
     reporter.show({"event": "status", **fields}, text)
     await would_sync(exchange, without_what_is_to_pull(reporter.tell))
+    ignored = len(exchange.replica.side.scan.ignored)
+    if ignored:
+        reporter.show({"event": "ignored", "count": ignored}, f"{ignored:,} ignored by {IGNORE_FILE}")
 
 
 async def _list(binding: Binding, exchange: Exchange, reporter: Reporter) -> None:

@@ -48,12 +48,14 @@ async def test_status_tells_what_differs_and_changes_nothing(bench: Bench) -> No
         for name in ("both", "here", "new here"):
             (two / name).write_text("edited here")
         (two / "gone here").unlink()
+        (two / ".less-syncignore").write_text("build\n.less-syncignore\n")
+        (two / "build").mkdir()
         before = everything(two)
         told = await lines(bench, "status", two)
         assert everything(two) == before
         assert told[0]["event"] == "status"
         assert {"server", "space", "kind", "epoch", "person"} <= told[0].keys()
-        assert sorted((one["event"], one["path"]) for one in told[1:-1]) == [
+        assert sorted((one["event"], one["path"]) for one in told[1:-2]) == [
             ("conflict", "both"),
             ("to_delete_here", "gone there"),
             ("to_delete_on_the_server", "gone here"),
@@ -62,6 +64,7 @@ async def test_status_tells_what_differs_and_changes_nothing(bench: Bench) -> No
             ("to_push", "here"),
             ("to_push", "new here"),
         ]
+        assert told[-2] == {"event": "ignored", "count": 2}
         assert (told[-1]["to_push"], told[-1]["to_pull"], told[-1]["exit_code"]) == (2, 2, 0)
         text = await bench.run("status", two)
         assert "to push: new here\n" in text.out
