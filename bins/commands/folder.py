@@ -339,9 +339,10 @@ def run_verb(
     from less_sync.bins.settings.config import environment
     from less_sync.client.folder.access import ServerOption
     from less_sync.client.folder.engine import WatchTimes
+    from less_sync.client.folder.job import Job, Verb
     from less_sync.client.folder.keyfile import default_key_path
     from less_sync.client.folder.report import JsonReporter, TextReporter
-    from less_sync.client.folder.run import Job, Verb, run_job
+    from less_sync.client.folder.run import run_job
 
     job = Job(
         verb=Verb(verb),
@@ -365,7 +366,12 @@ def _confirm(*, yes: bool, json: bool) -> "Callable[[str], bool] | None":
         return lambda _: True
     if json or not sys.stdin.isatty():
         return None
-    return lambda question: typer.confirm(question, err=True)
+    return _ask
+
+
+def _ask(question: str) -> bool:
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def fail(error: FolderError) -> NoReturn:

@@ -1,11 +1,23 @@
-"""A folder as records of the user's personal space: encrypted here, pushed, pulled and watched.
+"""A folder as records of a space: encrypted here, pushed, pulled and watched.
 
-    crypto.py    one file <-> one encrypted record         keyfile.py  the 32 bytes both devices need
-    paths.py     which names may exist inside a folder     plan.py     what to do, as a pure function
-    scan.py      what is in the folder now                 files.py    atomic changes that cannot escape it
-    state.py     what both sides had last (`.less-sync/`)  engine.py   pull, push and watch over the client
-    session.py   server address and tokens                 report.py   progress, lines or JSON
-    commands.py  the typer commands
+What one file and one record are:
+
+    crypto.py    one file <-> one encrypted record         keyfile.py  the 32 bytes that devices share
+    paths.py     which names may exist inside a folder     ignore.py, own_files.py  what is never synced
+
+The folder:
+
+    scan.py      what is in it now                         walk.py, files.py  changes that cannot escape it
+    state.py     what both sides had last (`.less-sync/`)  trash.py    what a pull took away
+    local.py     this side as a whole                      plan.py     what to do, as a pure function
+    intake.py    records in                                outbox.py   changes out
+
+The server:
+
+    exchange.py  subscribe, pull, push once                engine.py   until both agree, with patience
+    look.py      status, ls and dry runs                   shared.py   the grant of a shared folder
+
+A command: access.py (server and tokens), job.py, run.py, refused.py (`trash`), report.py, errors.py.
 
 The format is described in `docs/folder-format.md`.
 """

@@ -12,9 +12,13 @@ from less_sync.client.folder.blocking import in_thread
 from less_sync.client.folder.crypto import FileKind, ForeignRecord, RecordCipher, Undecryptable
 from less_sync.client.folder.errors import KeyMismatch
 from less_sync.client.folder.exchange import KEY_HINT, Exchange
+from less_sync.client.folder.ignore import IGNORE_FILE
 from less_sync.client.folder.intake import Mode
+from less_sync.client.folder.job import Binding
 from less_sync.client.folder.local import NOT_DECRYPTABLE, NOT_PULLED
-from less_sync.client.folder.report import Event, Kind
+from less_sync.client.folder.paths import shown
+from less_sync.client.folder.report import Amount, Event, Kind, Reporter
+from less_sync.client.times import when
 
 UPGRADE: Final = (
     "the next push makes this space one of format 2: update less-sync on every device first"
@@ -111,3 +115,41 @@ async def list_files(exchange: Exchange, cipher: RecordCipher, tell: Callable[[E
     for name in closed:
         tell(Event(Kind.UNDECRYPTABLE, name, NOT_DECRYPTABLE))
     return sorted(found, key=lambda one: one.path)
+
+
+async def tell_status(server: str, binding: Binding, exchange: Exchange, reporter: Reporter) -> None:
+    """Tell where a folder belongs, and what `pull` and `push` would do.
+
+    Raises: as `would_sync`.
+    """
+    await exchange.subscribe()
+    kind = "personal" if binding.grant is None else f"shared, {binding.grant.permission.name.lower()}"
+    fields = {
+        "server": server,
+        "space": str(binding.space),
+        "kind": kind,
+        "epoch": exchange.epoch,
+        "person": binding.person,
+    }
+    text = (
+        f"server {server}\nspace  {binding.space} ({kind}), epoch {exchange.epoch}\nperson {binding.person}"
+    )
+    reporter.show({"event": "status", **fields}, text)
+    await would_sync(exchange, reporter.tell)
+    ignored = len(exchange.replica.side.scan.ignored)
+    if ignored:
+        reporter.show({"event": "ignored", "count": ignored}, f"{ignored:,} ignored by {IGNORE_FILE}")
+
+
+async def tell_files(binding: Binding, exchange: Exchange, reporter: Reporter) -> None:
+    """Tell the files of a space.
+
+    Raises: as `list_files`.
+    """
+    files = await list_files(exchange, binding.cipher, reporter.tell)
+    for one in files:
+        at_s = one.mtime_ns // 1_000_000_000
+        fields = {"path": one.path, "bytes": one.size_bytes, "modified_at": at_s}
+        text = f"{one.size_bytes:>13,}  {when(at_s)}  {shown(one.path)}"
+        reporter.show({"event": "file", **fields}, text)
+    reporter.summary.listed = Amount(len(files), sum(one.size_bytes for one in files))

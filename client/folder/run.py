@@ -1,21 +1,16 @@
 """A folder command from start to exit code: key, state, client, engine, and every way it can end."""
 
 import asyncio
-import secrets
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
-from uuid import UUID
 
 from less_sync.client.folder.access import (
-    ServerOption,
-    TokenOptions,
     Tokens,
     is_exposed,
     personal_space,
@@ -23,27 +18,24 @@ from less_sync.client.folder.access import (
     server_url,
     tokens_from,
 )
-from less_sync.client.folder.crypto import RecordCipher, SharedCipher
-from less_sync.client.folder.engine import Engine, WatchTimes
+from less_sync.client.folder.engine import Engine
 from less_sync.client.folder.errors import FolderError, KeyMismatch, ServerDown, TokenProblem, UsageProblem
-from less_sync.client.folder.exchange import EpochKeys, Exchange
+from less_sync.client.folder.exchange import Exchange
 from less_sync.client.folder.files import FileTree
-from less_sync.client.folder.ignore import IGNORE_FILE
-from less_sync.client.folder.keyfile import KEY_BYTES, FolderKey, load_key, load_or_create_key, set_aside
+from less_sync.client.folder.job import Binding, Job, Verb, key_of, personal_binding, shared_binding
+from less_sync.client.folder.keyfile import set_aside
 from less_sync.client.folder.look import (
-    list_files,
+    tell_files,
+    tell_status,
     without_what_is_to_pull,
     would_pull,
     would_push,
-    would_sync,
 )
 from less_sync.client.folder.own_files import OwnFiles
-from less_sync.client.folder.paths import shown
 from less_sync.client.folder.replica import Replica
-from less_sync.client.folder.report import Amount, Event, Kind, Reporter
-from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace, grant_of
+from less_sync.client.folder.report import Event, Kind, Reporter
+from less_sync.client.folder.shared import SharedFile
 from less_sync.client.folder.state import FolderState, disk_errors
-from less_sync.client.times import when
 from less_sync.sync.client import (
     ConnectionChange,
     ConnectionLost,
@@ -53,7 +45,6 @@ from less_sync.sync.client import (
     SyncClientError,
     TokenRefused,
     TokenUnavailable,
-    token_claim,
 )
 from less_sync.sync.protocol.codes import CloseCode
 
@@ -62,59 +53,11 @@ _TOKEN_POLL_S: Final = 2.0
 INTERRUPTED: Final = 130
 
 
-class Verb(StrEnum):
-    """What to do with the folder."""
-
-    PUSH = "push"
-    PULL = "pull"
-    WATCH = "watch"
-    STATUS = "status"
-    LIST = "ls"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One command, as the command line says.
-
-    Args:
-        confirm: asks the person at the terminal a question; None where there is nobody to ask.
-        dry_run: for push and pull: tell what would be done, and do nothing.
-        accept_deletions: let a pull delete most of the folder.
-    """
-
-    verb: Verb
-    folder: Path
-    server: ServerOption
-    tokens: TokenOptions
-    key_file: Path
-    did_key_file: Path | None = None
-    times: WatchTimes = field(default_factory=WatchTimes)
-    confirm: Callable[[str], bool] | None = None
-    dry_run: bool = False
-    accept_deletions: bool = False
-
-    @property
-    def looks(self) -> bool:
-        """Whether nothing is to be changed on either side."""
-        return self.dry_run or self.verb in (Verb.STATUS, Verb.LIST)
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """The space a folder is kept in agreement with, and what opens it. `person` is the token's."""
-
-    space: UUID
-    fingerprint: str
-    cipher: RecordCipher
-    person: str
-    grant: Grant | None = None
-    keys: EpochKeys | None = None
-
-
 def run_job(job: Job, reporter: Reporter) -> int:
     """Do the job and return the exit code. Everything that can go wrong was reported."""
     try:
-        asyncio.run(until_signal(_do(job, reporter)))
+        agreed = _agreed_to_leave(job)
+        asyncio.run(until_signal(_do(job, reporter, agreed)))
     except FolderError as error:
         reporter.fail(error)
         return int(error.exit_code)
@@ -141,7 +84,7 @@ async def until_signal(work: Awaitable[None]) -> None:
     await task
 
 
-async def _do(job: Job, reporter: Reporter) -> None:
+async def _do(job: Job, reporter: Reporter, agreed: str | None) -> None:
     url = server_url(job.server)
     tokens = tokens_from(job.tokens)
     try:
@@ -152,36 +95,21 @@ async def _do(job: Job, reporter: Reporter) -> None:
         job = _with_folder(job, stack)
         shared = SharedFile(job.folder).load()
         if shared is not None:
-            await _with_binding(job, url, tokens, _shared_binding(job, shared, token), reporter)
+            binding = shared_binding(job, shared, token)
+            await _with_binding(job, url, tokens, binding, reporter, agreed)
             return
         space = personal_space(token)
-        key, is_new_key = _key(job)
+        key, is_new_key = key_of(job)
         if is_new_key:
             reporter.tell(Event(Kind.NOTE, detail=f"new key file {job.key_file}: other devices need it"))
-        cipher = RecordCipher(key, space)
         try:
-            await _with_binding(
-                job, url, tokens, Binding(space, key.fingerprint, cipher, _person(token)), reporter
-            )
+            binding = personal_binding(space, key, token)
+            await _with_binding(job, url, tokens, binding, reporter, agreed)
         except KeyMismatch:
             if is_new_key:
                 # It would be in the way of the right one. Kept, in case another command used it meanwhile.
                 set_aside(job.key_file, key)
             raise
-
-
-def _person(token: str) -> str:
-    return token_claim(token, "did") or token_claim(token, "sub")
-
-
-def _key(job: Job) -> tuple[FolderKey, bool]:
-    """The key file's key, and whether it was made now. Who only looks makes none."""
-    if not job.looks:
-        return load_or_create_key(job.key_file)
-    try:
-        return load_key(job.key_file), False
-    except FileNotFoundError:
-        return FolderKey(secrets.token_bytes(KEY_BYTES)), False
 
 
 def _with_folder(job: Job, stack: ExitStack) -> Job:
@@ -197,26 +125,9 @@ def _with_folder(job: Job, stack: ExitStack) -> Job:
     return job
 
 
-def _shared_binding(job: Job, shared: SharedSpace, token: str) -> Binding:
-    """Raises UsageProblem where the server would only say `forbidden`."""
-    from less_sync.client.sharing.keys import SpaceKeys
-    from less_sync.client.sharing.person import Person, person_from
-
-    def person() -> Person:
-        return person_from(job.did_key_file, user=job.tokens.user, issuer=job.tokens.issuer)
-
-    grant = grant_of(shared.ucan)
-    if token_claim(token, "did") != grant.audience:
-        raise UsageProblem(
-            "this folder was joined by another person than the one whose token this is",
-            "the token's `did` must be the one the space was shared with",
-        )
-    cipher = SharedCipher(shared.epoch_keys, shared.space)
-    keys = SpaceKeys(SharedFile(job.folder), cipher, person)
-    return Binding(shared.space, shared.fingerprint, cipher, grant.audience, grant, keys)
-
-
-async def _with_binding(job: Job, url: str, tokens: Tokens, binding: Binding, reporter: Reporter) -> None:
+async def _with_binding(
+    job: Job, url: str, tokens: Tokens, binding: Binding, reporter: Reporter, agreed: str | None
+) -> None:
     if is_exposed(url):
         reporter.tell(
             Event(Kind.NOTE, detail="the connection is not encrypted: anybody on the way can take the token")
@@ -225,7 +136,7 @@ async def _with_binding(job: Job, url: str, tokens: Tokens, binding: Binding, re
         open_state = FolderState.look if job.looks else FolderState.open
         state = stack.enter_context(open_state(job.folder))
         state.check(space=binding.space, fingerprint=binding.fingerprint)
-        _check_server(job, state, server_name(url), reporter)
+        _check_server(job, state, server_name(url), agreed, reporter)
         with disk_errors(f"cannot open {job.folder}"):
             tree = FileTree(job.folder, None if job.looks else state.directory)
         stack.callback(tree.close)
@@ -250,20 +161,42 @@ async def _with_binding(job: Job, url: str, tokens: Tokens, binding: Binding, re
         await _with_client(job, url, tokens, binding, replica, reporter)
 
 
-def _check_server(job: Job, state: FolderState, server: str, reporter: Reporter) -> None:
-    """Ask before a folder goes to another server than before: its files would be uploaded there.
+def _agreed_to_leave(job: Job) -> str | None:
+    """Ask before a folder goes to another server than before, since its files would be uploaded there.
+
+    Returns the server that it may leave. It is asked before anything runs, so that Ctrl-C is an answer too.
 
     Raises:
         UsageProblem: the answer is no, or there is nobody to ask.
     """
+    server = server_name(server_url(job.server))
+    with FolderState.look(job.folder) as state:
+        former = state.server
+    if job.looks or former in (None, server):
+        return None
+    text = _another_server(former, server)
+    if job.confirm is None or not job.confirm(f"{text}: sync it with this one from now on?"):
+        raise UsageProblem(text, "--yes goes on with this one; nothing was sent to it")
+    return former
+
+
+def _another_server(former: str | None, server: str) -> str:
+    return f"this folder was synced with the server {former} so far, and this one is {server}"
+
+
+def _check_server(job: Job, state: FolderState, server: str, agreed: str | None, reporter: Reporter) -> None:
+    """Leave the former server of a folder, if that was agreed.
+
+    Raises:
+        UsageProblem: it was not: another command has bound the folder since it was asked.
+    """
     former = state.server
     if former in (None, server):
         return
-    text = f"this folder was synced with the server {former} so far, and this one is {server}"
     if job.looks:
-        reporter.tell(Event(Kind.NOTE, detail=text))
-    elif job.confirm is None or not job.confirm(f"{text}: sync it with this one from now on?"):
-        raise UsageProblem(text, "--yes goes on with this one; nothing was sent to it")
+        reporter.tell(Event(Kind.NOTE, detail=_another_server(former, server)))
+    elif former != agreed:
+        raise UsageProblem(_another_server(former, server), "run it again")
     state.forget()  # cursors of one server mean nothing at another
 
 
@@ -335,40 +268,9 @@ async def _work(job: Job, url: str, binding: Binding, exchange: Exchange, report
         case Verb.WATCH:
             await engine.watch()
         case Verb.STATUS:
-            await engine.look(lambda: _status(url, binding, exchange, reporter))
+            await engine.look(lambda: tell_status(server_name(url), binding, exchange, reporter))
         case Verb.LIST:
-            await engine.look(lambda: _list(binding, exchange, reporter))
-
-
-async def _status(url: str, binding: Binding, exchange: Exchange, reporter: Reporter) -> None:
-    await exchange.subscribe()
-    kind = "personal" if binding.grant is None else f"shared, {binding.grant.permission.name.lower()}"
-    fields = {
-        "server": server_name(url),
-        "space": str(binding.space),
-        "kind": kind,
-        "epoch": exchange.epoch,
-        "person": binding.person,
-    }
-    text = (
-        f"server {fields['server']}\nspace  {binding.space} ({kind}), epoch {exchange.epoch}\n"
-        f"person {binding.person}"
-    )
-    reporter.show({"event": "status", **fields}, text)
-    await would_sync(exchange, without_what_is_to_pull(reporter.tell))
-    ignored = len(exchange.replica.side.scan.ignored)
-    if ignored:
-        reporter.show({"event": "ignored", "count": ignored}, f"{ignored:,} ignored by {IGNORE_FILE}")
-
-
-async def _list(binding: Binding, exchange: Exchange, reporter: Reporter) -> None:
-    files = await list_files(exchange, binding.cipher, reporter.tell)
-    for one in files:
-        at_s = one.mtime_ns // 1_000_000_000
-        fields = {"path": one.path, "bytes": one.size_bytes, "modified_at": at_s}
-        text = f"{one.size_bytes:>13,}  {when(at_s)}  {shown(one.path)}"
-        reporter.show({"event": "file", **fields}, text)
-    reporter.summary.listed = Amount(len(files), sum(one.size_bytes for one in files))
+            await engine.look(lambda: tell_files(binding, exchange, reporter))
 
 
 async def _another_token(tokens: Tokens, refused: str) -> None:

@@ -1,7 +1,11 @@
 """`status`, `ls`, `--dry-run` and `trash`, and questions before harm, as users run them."""
 
+import asyncio
 import json
+import os
 import shutil
+import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -168,6 +172,41 @@ async def test_a_folder_goes_to_another_server_only_when_told_so(bench: Bench) -
         assert "127.0.0.1" in (await bench.run("push", one, "--dry-run")).out
         assert (await bench.run("push", one, "--yes")).out == "pushed: a\n1 pushed\n"
         assert (await bench.run("push", one)).out == "nothing to do\n"
+
+
+@pytest.mark.parametrize(("answer", "status", "records"), [("n", 2, 0), ("", 130, 0), ("y", 0, 1)])
+async def test_at_a_terminal_the_question_is_asked(
+    bench: Bench, answer: str, status: int, records: int
+) -> None:
+    one = bench.folder("one")
+    (one / "a").write_text("a")
+    async with bench.server():
+        await bench.run("push", one)
+    bench.port = 0
+    await sql(bench, "TRUNCATE spaces CASCADE")
+    async with bench.server():
+        ours, theirs = os.openpty()
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("less-sync"),
+            "push",
+            str(one),
+            stdin=theirs,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **bench.environment()},
+        )
+        os.close(theirs)
+        assert process.stderr is not None
+        async with asyncio.timeout(30):
+            question = await process.stderr.readuntil(b"[y/N] ")
+            if answer:
+                os.write(ours, f"{answer}\n".encode())
+            else:
+                process.send_signal(signal.SIGINT)
+            await process.communicate()
+        os.close(ours)
+        assert b"sync it with this one from now on?" in question
+        assert (process.returncode, await count(bench)) == (status, records)
 
 
 async def test_a_watch_whose_own_folder_is_removed_ends_with_a_sentence(bench: Bench) -> None:
