@@ -145,7 +145,7 @@ class ClientSocket(asyncio.Protocol):
             (
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 f"Sec-WebSocket-Accept: {accept_key(request.key)}\r\n"
-                f"Sec-WebSocket-Protocol: {request.subprotocol}\r\n{_date()}{_COMMON}\r\n"
+                f"Sec-WebSocket-Protocol: {request.subprotocol}\r\n{_date(self.services.now())}{_COMMON}\r\n"
             ).encode("latin-1")
         )
         self._session = self.factories[path](self)
@@ -153,7 +153,7 @@ class ClientSocket(asyncio.Protocol):
             self.data_received(early)
 
     def _refuse_for_now(self) -> None:
-        head = f"HTTP/1.1 503 Service Unavailable\r\n{_date()}{_COMMON}"
+        head = f"HTTP/1.1 503 Service Unavailable\r\n{_date(self.services.now())}{_COMMON}"
         self.write(f"{head}Content-Length: 0\r\nConnection: close\r\n\r\n".encode("latin-1"))
         self.transport.close()
 
@@ -347,9 +347,9 @@ class ClientSocket(asyncio.Protocol):
         self._connections.discard(self)
 
 
-def _date() -> str:
+def _date(now_s: float) -> str:
     """The header line by which clients see that their clock is wrong (RFC 9110 6.6.1)."""
-    return f"Date: {formatdate(usegmt=True)}\r\n"
+    return f"Date: {formatdate(now_s, usegmt=True)}\r\n"
 
 
 def websocket_protocol(
