@@ -177,9 +177,11 @@ class Intake:
         Raises:
             DiskFull: no space; the records will come again.
         """
-        for incoming in records:
-            self._receive(incoming, mode, count)
-        self._place_all(mode, count)
+        try:
+            for incoming in records:
+                self._receive(incoming, mode, count)
+        finally:  # on a full disk too: what was written aside is either in its place or gone
+            self._place_all(mode, count)
 
     def finish(self, mode: Mode, count: PullCount) -> None:
         """Make the deletions that came, name what could not be opened, and remember everything.

@@ -292,6 +292,23 @@ def test_a_full_disk_stops_the_pull_and_the_next_one_completes_it(pair: tuple[De
     assert two.told(Kind.CONFLICT) == []
 
 
+def test_a_disk_that_fills_up_keeps_what_it_had_room_for_and_no_rest(pair: tuple[Device, Device]) -> None:
+    one, two = pair
+    for number in range(5):
+        one.write(str(number), b"x")
+    one.sync()
+    with FolderState.open(two.root) as state:
+        tree = FillingTree(two.root, state.directory)
+        replica = Replica(two.root, state, tree, CIPHER, tell=two.events.append, now=lambda: NOW)
+        with pytest.raises(DiskFull):
+            receive_all(replica, two.space)
+        tree.close()
+    assert len(two.files()) == 3
+    assert os.listdir(two.root / ".less-sync/tmp") == []
+    settle(two)
+    assert two.files() == one.files()
+
+
 def test_a_file_that_cannot_be_read_is_named_and_kept_on_the_server(pair: tuple[Device, Device]) -> None:
     one, two = pair
     one.write("p", b"1")
@@ -320,6 +337,18 @@ class FullTree(FileTree):
         if self.room < 0:
             raise DiskFull("no space left on the disk")
         return super().place(spooled, path, expected=expected)
+
+
+class FillingTree(FileTree):
+    """Has room for three files to be written."""
+
+    room = 3
+
+    def spool(self, content: bytes, *, mtime_ns: int) -> str:
+        self.room -= 1
+        if self.room < 0:
+            raise DiskFull("no space left on the disk")
+        return super().spool(content, mtime_ns=mtime_ns)
 
 
 class UnreadableTree(FileTree):
