@@ -18,10 +18,10 @@ COVERAGE := --cov=auth --cov=sync/protocol --cov-branch --cov-fail-under=100 --c
 WORKERS := --numprocesses=auto --dist=load --maxschedchunk=4
 
 .DEFAULT_GOAL := help
-.PHONY: help install links serve test lint format simulate bench clean
+.PHONY: help install links serve test lint format transcripts simulate bench clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 install: $(DEV_READY) ## make .venv with the server, its commands and the test tools
 
@@ -58,6 +58,9 @@ lint: $(DEV_READY) ## format check, lint, strict types
 format: $(DEV_READY) ## reformat and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+transcripts: $(DEV_READY) ## play the pages' transcripts and compare (ARGS=--write puts what is printed into the pages)
+	@$(BIN)/python -m tests.transcripts $(ARGS)
 
 # Each seed is one history of many clients, their network and the database (CONTRIBUTING.md).
 SEEDS ?= 2000
