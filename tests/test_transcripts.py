@@ -22,6 +22,7 @@ from tests.transcripts import (
 
 ONE: Final = "0b6b5e0e-52a5-4d0b-a0a3-3a29f8a4a2b1"
 TWO: Final = "6f0c3b0e-52a5-4d0b-a0a3-3a29f8a4a2b1"
+NEW_ID: Final = ".venv/bin/python -c 'import uuid; print(uuid.uuid4())'"
 BOB: Final = "did:key:zDnaegTVfeLJQm8CqLZfzfxMP9Sqk2fia3kQhQ8QFhvtitiRw"
 
 
@@ -134,7 +135,7 @@ def test_a_wrong_direction_is_told_and_never_written(
 
 def test_an_id_of_the_page_stands_for_one_of_the_run_in_commands_too(tmp_path: Path) -> None:
     text = page(
-        ("alice", f"$ cat /proc/sys/kernel/random/uuid | tee id\n{ONE}"),
+        ("alice", f"$ {NEW_ID} | tee id\n{ONE}"),
         ("alice", f"$ grep -c {ONE} id\n1"),
         ("alice", f"$ cat id\n{ONE}"),
     )
@@ -184,7 +185,7 @@ def test_writing_keeps_what_says_the_same_and_changes_the_rest(tmp_path: Path) -
         ("alice, bob", "$ echo more\nless\nleast"),
         (
             "alice",
-            f"$ cat /proc/sys/kernel/random/uuid > id; echo new id $(cat id)\nid {ONE}\n$ cat id\n{ONE}",
+            f"$ {NEW_ID} > id; echo new id $(cat id)\nid {ONE}\n$ cat id\n{ONE}",
         ),
         ("bob background", f"{WATCH}"),
         ("bob", "^C\nnothing"),
@@ -193,7 +194,7 @@ def test_writing_keeps_what_says_the_same_and_changes_the_rest(tmp_path: Path) -
         ("alice, bob", "$ echo more\nmore"),
         (
             "alice",
-            f"$ cat /proc/sys/kernel/random/uuid > id; echo new id $(cat id)\nnew id {ONE}\n$ cat id\n{ONE}",
+            f"$ {NEW_ID} > id; echo new id $(cat id)\nnew id {ONE}\n$ cat id\n{ONE}",
         ),
         ("bob background", f"{WATCH}\nwatching"),
         ("bob", "^C\n\nstopped\n7"),
