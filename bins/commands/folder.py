@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from less_sync.bins.commands.exit_codes import INTERRUPTED, WORDS, exit_codes
+from less_sync.bins.commands.exit_codes import INTERRUPTED, exit_codes
 from less_sync.client.folder.errors import ExitCode, FolderError
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from less_sync.client.folder.access import TokenOptions
     from less_sync.client.folder.engine import WatchTimes
 
-EXIT_CODES: Final = exit_codes(*WORDS)
 _LOOKS: Final = (0, 1, 2, 3, 4, 5, 6, 9, 10, INTERRUPTED)
 _PUSHES: Final = (*_LOOKS, ExitCode.DISK_FULL, ExitCode.FOLDER_BUSY)
 PULLS: Final = (*_PUSHES, ExitCode.TOO_MANY_DELETIONS)
@@ -374,9 +373,9 @@ def _ask(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def fail(error: FolderError) -> NoReturn:
+def fail(error: FolderError, *, as_json: bool = False) -> NoReturn:
     """Print the error of a command and exit with its code."""
-    print(f"Error: {error}", file=sys.stderr)
-    if error.hint:
-        print(f"  {error.hint}", file=sys.stderr)
+    from less_sync.client.folder.report import JsonReporter, TextReporter
+
+    (JsonReporter() if as_json else TextReporter()).fail(error)
     raise typer.Exit(int(error.exit_code))

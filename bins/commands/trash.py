@@ -74,7 +74,7 @@ def list_(
             return
         found = refused.trashed(folder)
     except FolderError as error:
-        fail(error)
+        fail(error, as_json=json)
     for one in found:
         at_s = int(one.at.timestamp())
         text = f"{when(at_s)}  {one.size_bytes:>13,}  {shown(one.path)}"
@@ -101,7 +101,7 @@ def restore(
         place = refused.place_of(path)
         found = refused.restore(place)
     except FolderError as error:
-        fail(error)
+        fail(error, as_json=json)
     at_s = int(found.at.timestamp())
     text = f"restored: {shown(found.path)}, in the trash since {when(at_s)}"
     _tell(json, text, "restored", path=found.path, bytes=found.size_bytes, trashed_at=at_s)

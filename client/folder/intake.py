@@ -363,7 +363,8 @@ class Intake:
 
     def _place_all(self, mode: Mode, count: PullCount) -> None:
         while self._placements:
-            placements = self._placements
+            # By path, for people: records come in the order of ids, which looks like none.
+            placements = sorted(self._placements, key=lambda one: one.arrival.path)
             self._placements = []
             try:
                 self._side.tree.sync_spooled(one.spooled for one in placements)

@@ -150,6 +150,8 @@ async def test_what_a_pull_took_away_is_listed_and_restored(bench: Bench) -> Non
         assert (await bench.run("trash", two)).out == "the trash is empty\n"
     missing = await bench.run("trash", Path("restore"), str(two / "none"))
     assert (missing.status, "the trash has no none" in missing.err) == (2, True)
+    (told,) = await lines(bench, "trash", bench.parent, status=2)
+    assert (told["event"], told["exit_code"]) == ("error", 2)
     outside = await bench.run("trash", bench.parent)
     assert (outside.status, "no synced folder" in outside.err) == (2, True)
 
