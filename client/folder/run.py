@@ -170,8 +170,7 @@ def _agreed_to_leave(job: Job) -> str | None:
         UsageProblem: the answer is no, or there is nobody to ask.
     """
     server = server_name(server_url(job.server))
-    with FolderState.look(job.folder) as state:
-        former = state.server
+    former = FolderState.server_of(job.folder)
     if job.looks or former in (None, server):
         return None
     text = _another_server(former, server)

@@ -17,7 +17,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -152,6 +152,18 @@ class FolderState:
             copy.close()
             raise
         return cls(copy, None, directory)
+
+    @staticmethod
+    def server_of(root: Path) -> str | None:
+        """The server a folder was synced with last; None for one without a state that tells."""
+        database = root / STATE_DIR / "state.db"
+        if not database.exists():
+            return None
+        # What is wrong with it is told by whoever opens it.
+        with suppress(sqlite3.Error), closing(sqlite3.connect(database, timeout=5.0)) as kept:
+            for (server,) in kept.execute("SELECT value FROM meta WHERE name = 'server'"):
+                return str(server)
+        return None
 
     def check_still_there(self) -> None:
         """Check that nobody has removed `.less-sync` under our hands: a second command could start then.
