@@ -42,6 +42,7 @@ from typing import Final
 from tests.terminals import ROOT, Stage, Terminal, stage
 
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+_ENDS_WITHIN_S: Final = 0.5
 _PROMPT: Final = "$ "
 _CTRL_C: Final = "^C"
 _PULLED: Final = "pulled: "
@@ -256,6 +257,8 @@ class Play:
             terminal.wait_for_lines(len(step.shown))
             if self.writing:
                 terminal.wait_for_quiet()
+            # Its end comes a moment after its last line.
+            terminal.wait_for_end(_ENDS_WITHIN_S)
         taken = terminal.take(len(step.shown) if goes_on and not self.writing else None)
         return compare(step.shown, [self.stage.shown(line) for line in taken], self.ids)
 
