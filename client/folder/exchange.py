@@ -165,8 +165,8 @@ class Exchange:
         self.replica.intake.start()
         await self._receive([_incoming(record) for record in notice.records], Mode.APPLY, count)
         await in_thread(self.replica.intake.finish, Mode.APPLY, count)
-        if count.in_the_way:
-            return True
+        if count.in_the_way or count.rolled_back:
+            return True  # what was rolled back is pushed again after the pull
         await in_thread(self._state.advance, notice.cursor)
         return False
 

@@ -89,6 +89,7 @@ class PullCount:
     size_bytes: int = 0
     undecryptable: list[UUID] = field(default_factory=list)
     in_the_way: int = 0
+    rolled_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,7 @@ class Intake:
             return
         if file.version < row.version:
             # Somebody wrote a later version: who shows this one again goes back.
+            count.rolled_back += 1
             self._side.note(
                 replace(row, path=file.path, pending_cursor=incoming.cursor, pending_reason=OLDER)
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from less_sync.client.folder.crypto import RecordCipher
+from less_sync.client.folder.crypto import PlainFile, RecordCipher, SealedFile
 from less_sync.client.folder.engine import Engine, WatchTimes
 from less_sync.client.folder.errors import AccessLost, ExitCode, FolderError, ServerDown
 from less_sync.client.folder.exchange import Exchange
@@ -19,6 +19,7 @@ from less_sync.client.folder.shared import grant_of
 from less_sync.client.folder.state import FolderState
 from less_sync.sync.client import SyncClient
 from less_sync.sync.protocol.frames import Request
+from less_sync.sync.protocol.messages import PushParams, decode_params
 from tests.client.folder.devices import KEY
 from tests.client.folder.test_shared import SPACE, ucan
 from tests.sync.scripted_server import Peer, scripted
@@ -182,3 +183,46 @@ async def test_a_watch_waits_a_fault_out_and_ends_when_access_is_gone(tmp_path: 
     assert watching.is_set()
     assert len(told.details(Kind.DISCONNECTED)) == 30
     assert told.details(Kind.WATCHING) == ["watching; Ctrl-C stops"]
+
+
+async def test_a_watch_sends_its_own_again_when_the_server_announces_an_older_version(tmp_path: Path) -> None:
+    cipher = RecordCipher(KEY, SPACE)
+    record = cipher.record_id("p")
+    pushed: list[int] = []
+
+    def shown(version: int, cursor: int) -> dict[str, object]:
+        sealed = cipher.seal(record, PlainFile("p", 0, bytes([version]), version=version), epoch=1)
+        return {"id": str(record), "blob": sealed.blob, "dek": sealed.dek, "cursor": cursor}
+
+    async def pulled(peer: Peer, version: int, cursor: int) -> None:
+        request = await peer.request("pull")
+        space = {"space": str(SPACE)}
+        await peer.chunk(request, "pull.begin", space | {"prev": -1, "cursor": cursor, "key_generation": 1})
+        await peer.chunk(request, "pull.record", space | shown(version, cursor))
+        await peer.chunk(request, "pull.commit", space | {"prev": -1, "cursor": cursor, "count": 1})
+        await peer.answer(request, {"_chunks": 3})
+
+    async def act(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.accept_subscribe()
+        await pulled(peer, 2, 5)
+        notice = {"space": str(SPACE), "prev": 5, "cursor": 6, "key_generation": 1}
+        await peer.announce("sync", notice | {"records": [shown(1, 6)]})
+        await pulled(peer, 1, 6)
+        request = await peer.request("push")
+        (change,) = decode_params(PushParams, request.params).changes
+        assert change.blob is not None
+        assert change.dek is not None
+        sealed = SealedFile(change.blob, change.dek)
+        pushed.extend([change.expected_cursor, cipher.open(record, sealed).version])
+        await peer.answer(request, {"ok": True, "cursor": 7})
+        await peer.announce("revoked", {"space": str(SPACE), "reason": "ucan_revoked"})
+        await peer.accept_subscribe(str(SPACE))
+
+    told = Told()
+    async with scripted(act) as server, engine_at(server.url, tmp_path, told) as engine:
+        with pytest.raises(AccessLost):
+            await engine.watch()
+    assert pushed == [6, 3]
+    assert (tmp_path / "p").read_bytes() == b"\x02"
+    assert told.details(Kind.ROLLED_BACK)[0].startswith("the server shows version 1")
