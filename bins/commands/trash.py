@@ -57,6 +57,7 @@ def list_(
     """
     from less_sync.client.folder import refused
     from less_sync.client.folder.paths import shown
+    from less_sync.client.folder.report import counted
     from less_sync.client.times import when
 
     try:
@@ -70,7 +71,7 @@ def list_(
             return
         if empty:
             number = refused.empty(folder)
-            _tell(json, f"{number} files removed from the trash", "emptied", files=number)
+            _tell(json, f"{counted(number)} removed from the trash", "emptied", files=number)
             return
         found = refused.trashed(folder)
     except FolderError as error:
@@ -80,7 +81,7 @@ def list_(
         text = f"{when(at_s)}  {one.size_bytes:>13,}  {shown(one.path)}"
         _tell(json, text, "trashed", path=one.path, bytes=one.size_bytes, trashed_at=at_s)
     if not json:
-        print(f"{len(found)} files" if found else "the trash is empty")
+        print(counted(len(found)) if found else "the trash is empty")
 
 
 def restore(

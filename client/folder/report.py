@@ -124,7 +124,7 @@ class Summary:
     def words(self) -> str:
         """One line for people."""
         if self.listed is not None:
-            return f"{self.listed.files:,} files, {self.listed.size_bytes:,} bytes"
+            return f"{counted(self.listed.files)}, {self.listed.size_bytes:,} bytes"
         parts = [f"{self.counts[kind]} {verb}" for kind, verb in self.verbs.items() if self.counts[kind]]
         if self.counts[Kind.CONFLICT]:
             parts.append(f"{self.counts[Kind.CONFLICT]} in conflict{'' if self.to_do else ', both kept'}")
@@ -146,6 +146,11 @@ class Progressed:
     files: int
     size_bytes: int
     part: float | None = None
+
+
+def counted(files: int) -> str:
+    """A number of files in words."""
+    return f"{files:,} file{'' if files == 1 else 's'}"
 
 
 class Reporter(Protocol):
@@ -225,7 +230,7 @@ class _Done(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Of a task with the fields `files`, `size_bytes` and `bytes_per_s`."""
         files, size_bytes, rate = (int(task.fields[name]) for name in ("files", "size_bytes", "bytes_per_s"))
-        parts = [f"{files:,} file{'' if files == 1 else 's'}"]
+        parts = [counted(files)]
         if size_bytes:
             parts.append(decimal(size_bytes))
         if rate:

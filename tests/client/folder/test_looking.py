@@ -146,7 +146,7 @@ async def test_what_a_pull_took_away_is_listed_and_restored(bench: Bench) -> Non
         await bench.run("pull", one)
         assert files(one) == {"notes/a": "old"}
         assert [one["bytes"] for one in await lines(bench, "trash", two)] == [3]
-        assert (await bench.run("trash", two, "--empty")).out == "1 files removed from the trash\n"
+        assert (await bench.run("trash", two, "--empty")).out == "1 file removed from the trash\n"
         assert (await bench.run("trash", two)).out == "the trash is empty\n"
     missing = await bench.run("trash", Path("restore"), str(two / "none"))
     assert (missing.status, "the trash has no none" in missing.err) == (2, True)
