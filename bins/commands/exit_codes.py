@@ -2,9 +2,7 @@
 
 from typing import Final
 
-from less_sync.client.folder.errors import ExitCode
-
-INTERRUPTED: Final = 130
+from less_sync.client.folder.errors import INTERRUPTED, ExitCode
 
 WORDS: Final[dict[int, str]] = {
     ExitCode.OK: "done",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from less_sync.bins.commands.exit_codes import INTERRUPTED, exit_codes
-from less_sync.client.folder.errors import ExitCode, FolderError
+from less_sync.bins.commands.exit_codes import exit_codes
+from less_sync.client.folder.errors import INTERRUPTED, ExitCode, FolderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,6 +17,7 @@ from less_sync.bins.commands.token import token
 from less_sync.bins.commands.trash import add_trash
 from less_sync.bins.commands.version import VersionOption
 from less_sync.bins.errors import CommandError, print_error
+from less_sync.client.folder.errors import INTERRUPTED
 
 app: Final = typer.Typer(
     name="less-sync",
@@ -36,7 +37,7 @@ def main() -> None:
             print_error(str(error), error.causes)
             sys.exit(1)
         except KeyboardInterrupt:
-            sys.exit(130)
+            sys.exit(INTERRUPTED)
 
 
 @app.callback()

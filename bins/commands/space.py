@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from less_sync.bins.commands.exit_codes import INTERRUPTED, WORDS, exit_codes
+from less_sync.bins.commands.exit_codes import WORDS, exit_codes
 from less_sync.bins.commands.folder import (
     DATA_DIR,
     DataDir,
@@ -35,7 +35,7 @@ from less_sync.bins.commands.space_options import (
     seconds,
     text_of,
 )
-from less_sync.client.folder.errors import ExitCode
+from less_sync.client.folder.errors import INTERRUPTED, ExitCode
 from less_sync.client.folder.paths import STATE_DIR
 
 if TYPE_CHECKING:

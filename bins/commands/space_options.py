@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from less_sync.bins.commands.exit_codes import INTERRUPTED
-from less_sync.client.folder.errors import ExitCode
+from less_sync.client.folder.errors import INTERRUPTED, ExitCode
 
 if TYPE_CHECKING:
     from less_sync.client.sharing.session import Options, Output

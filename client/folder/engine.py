@@ -80,7 +80,7 @@ class Engine:
             await in_thread(self._replica.side.rescan)
             await self._until_agreed(Mode.NOTE)
 
-        await self._patiently(push)
+        await self.patiently(push)
 
     async def pull_once(self) -> None:
         """Apply what changed on the server. Nothing is pushed; what changed on both sides is kept twice.
@@ -94,14 +94,7 @@ class Engine:
             await in_thread(self._replica.side.rescan, tell=False)
             await self._exchange.pull(Mode.APPLY)
 
-        await self._patiently(pull)
-
-    async def look(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do something that changes nothing on either side.
-
-        Raises: as `push_once`.
-        """
-        await self._patiently(work)
+        await self.patiently(pull)
 
     async def watch(self) -> None:
         """Keep both sides in agreement until cancelled. Survives whatever the client reconnects from.
@@ -173,8 +166,11 @@ class Engine:
 
     # Faults that may pass.
 
-    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do the work, and again after a fault that may pass, until nothing has moved for `patience_s`."""
+    async def patiently(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do the work, and again after a fault that may pass, until nothing has moved for `patience_s`.
+
+        Raises: as `push_once`.
+        """
         clock = asyncio.get_running_loop().time
         pause_s, steps, give_up_s = self._times.retry_s, -1, 0.0
         while True:

@@ -15,7 +15,10 @@ were skipped, or the server shows an older version of them than this device has 
 """
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+INTERRUPTED: Final = 130
+"""Exit code of a command that was stopped before its end, as shells give it for Ctrl-C."""
 
 
 class ExitCode(IntEnum):

@@ -18,6 +18,7 @@ from less_sync.client.folder.outbox import Ready
 from less_sync.client.folder.replica import Replica
 from less_sync.client.folder.report import Progressed, Reporter
 from less_sync.client.folder.shared import Grant
+from less_sync.client.folder.subscribing import subscribed
 from less_sync.sync.client import (
     CHANGE_OVERHEAD_BYTES,
     CHANGES_PER_PUSH,
@@ -105,27 +106,16 @@ class Exchange:
         return self.grant is not None and self.grant.read_only
 
     async def subscribe(self) -> None:
-        """Subscribe the space and have its newest key. It is the one answer that tells whether we are let in.
+        """Subscribe the space and have its newest key.
 
-        Raises:
-            AccessLost: a shared space does not let us in.
-            FolderError: the token is not for its personal space.
+        Raises: as `subscribed`, and
             KeyMismatch: there is a new key, and not for us.
-            SyncClientError: see `SyncClient.subscribe`; RequestFailed for any other refusal.
         """
-        result = await self.client.subscribe(
-            [SubscribeSpace(id=self._space, since=max(0, self._state.cursor), ucan=self._ucan)]
-        )
-        for refused in result.errors:
-            if refused.error != ErrorCode.FORBIDDEN:
-                raise RequestFailed(refused.error, "the server does not show the space")
-            if self.grant is not None:
-                raise self.grant.lost()
-            raise FolderError("the server does not let this token use its personal space")
-        for space in result.spaces:
-            self.epoch = max(1, space.key_generation)
-            if self._keys is not None:
-                await self._keys.fetch(self.client, space.key_generation)
+        wanted = SubscribeSpace(id=self._space, since=max(0, self._state.cursor), ucan=self._ucan)
+        space = await subscribed(self.client, wanted, self.grant)
+        self.epoch = max(1, space.key_generation)
+        if self._keys is not None:
+            await self._keys.fetch(self.client, space.key_generation)
 
     async def fetch_keys(self) -> None:
         """Have the keys of a shared space before any of its records comes.

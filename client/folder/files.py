@@ -72,8 +72,11 @@ class FileTree:
                 stack.callback(self.trash.close)
                 self._syncing = ThreadPoolExecutor(_SYNCS_AT_ONCE, thread_name_prefix="fsync")
                 stack.callback(self._syncing.shutdown)
-            self.close = stack.pop_all().close
-            """Give the descriptors back."""
+            self._opened = stack.pop_all()
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._opened.close()
 
     def is_still_at(self, root: Path) -> bool:
         """Whether this is the folder that `root` names now; an unmounted disk leaves another one there."""

@@ -40,7 +40,7 @@ async def would_push(exchange: Exchange, tell: Callable[[Event], None]) -> None:
 
     Raises: as `Exchange.pull`.
     """
-    await exchange.subscribe()
+    await exchange.fetch_keys()
     await in_thread(exchange.replica.side.rescan)
     await exchange.pull(Mode.NOTE)
     await in_thread(_tell_changes, exchange, tell)
@@ -51,7 +51,7 @@ async def would_pull(exchange: Exchange) -> None:
 
     Raises: as `Exchange.pull`.
     """
-    await exchange.subscribe()
+    await exchange.fetch_keys()
     await in_thread(exchange.replica.side.rescan, tell=False)
     await exchange.pull(Mode.LOOK)
 
@@ -61,7 +61,6 @@ async def would_sync(exchange: Exchange, tell: Callable[[Event], None]) -> None:
 
     Raises: as `Exchange.pull`.
     """
-    await exchange.subscribe()
     await in_thread(exchange.replica.side.rescan)
     await exchange.pull(Mode.LOOK)
     await in_thread(_tell_changes, exchange, tell)
@@ -94,7 +93,7 @@ async def list_files(exchange: Exchange, cipher: RecordCipher, tell: Callable[[E
         KeyMismatch: nothing can be read with this key.
         SyncClientError, FolderError: as `Exchange.pull`.
     """
-    await exchange.subscribe()
+    await exchange.fetch_keys()
     found: list[Listed] = []
     closed: list[str] = []
     async with aclosing(exchange.records()) as records:

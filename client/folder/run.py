@@ -19,7 +19,14 @@ from less_sync.client.folder.access import (
     tokens_from,
 )
 from less_sync.client.folder.engine import Engine
-from less_sync.client.folder.errors import FolderError, KeyMismatch, ServerDown, TokenProblem, UsageProblem
+from less_sync.client.folder.errors import (
+    INTERRUPTED,
+    FolderError,
+    KeyMismatch,
+    ServerDown,
+    TokenProblem,
+    UsageProblem,
+)
 from less_sync.client.folder.exchange import Exchange
 from less_sync.client.folder.files import FileTree
 from less_sync.client.folder.job import Binding, Job, Verb, key_of, personal_binding, shared_binding
@@ -50,7 +57,6 @@ from less_sync.sync.protocol.codes import CloseCode
 
 _REFUSALS_MAX: Final = 5
 _TOKEN_POLL_S: Final = 2.0
-INTERRUPTED: Final = 130
 
 
 def run_job(job: Job, reporter: Reporter) -> int:
@@ -257,9 +263,9 @@ async def _work(job: Job, url: str, binding: Binding, exchange: Exchange, report
     engine = Engine(exchange, reporter, job.times)
     match job.verb:
         case Verb.PUSH if job.dry_run:
-            await engine.look(lambda: would_push(exchange, reporter.tell))
+            await engine.patiently(lambda: would_push(exchange, reporter.tell))
         case Verb.PULL if job.dry_run:
-            await engine.look(lambda: would_pull(exchange))
+            await engine.patiently(lambda: would_pull(exchange))
         case Verb.PUSH:
             await engine.push_once()
         case Verb.PULL:
@@ -267,9 +273,9 @@ async def _work(job: Job, url: str, binding: Binding, exchange: Exchange, report
         case Verb.WATCH:
             await engine.watch()
         case Verb.STATUS:
-            await engine.look(lambda: tell_status(server_name(url), binding, exchange, reporter))
+            await engine.patiently(lambda: tell_status(server_name(url), binding, exchange, reporter))
         case Verb.LIST:
-            await engine.look(lambda: tell_files(binding, exchange, reporter))
+            await engine.patiently(lambda: tell_files(binding, exchange, reporter))
 
 
 async def _another_token(tokens: Tokens, refused: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from less_sync.client.folder.errors import FolderError
 from less_sync.client.folder.shared import SharedFile, SharedSpace, grant_of
+from less_sync.client.folder.subscribing import subscribed
 from less_sync.client.sharing.entries import EPOCH, PLACED, REMOVED, Entry, seal_entry
 from less_sync.client.sharing.log import MemberLog, Reader
 from less_sync.client.sharing.person import Person
@@ -31,19 +32,12 @@ class Standing:
 
 
 async def standing(client: SyncClient, ucan: str) -> Standing:
-    """Ask the server in which epoch the space of a UCAN is. That it answers `forbidden` is for good.
+    """Ask the server in which epoch the space of a UCAN is.
 
-    Raises:
-        AccessLost: the space does not let us in any more.
-        SyncClientError: see `SyncClient.subscribe`.
+    Raises: as `subscribed`.
     """
     grant = grant_of(ucan)
-    result = await client.subscribe([SubscribeSpace(id=grant.space, since=0, ucan=ucan)])
-    for refused in result.errors:
-        if refused.error == ErrorCode.FORBIDDEN:
-            raise grant.lost()
-        raise RequestFailed(refused.error, "the server does not show the space")
-    (space,) = result.spaces
+    space = await subscribed(client, SubscribeSpace(id=grant.space, since=0, ucan=ucan), grant)
     return Standing(max(1, space.key_generation), space.rewrap_epoch)
 
 

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace
+from less_sync.client.folder.subscribing import subscribed
 from less_sync.client.sharing.bundle import sign, unverified, verified
 from less_sync.client.sharing.log_access import read_log
 from less_sync.client.sharing.person import Person
@@ -34,7 +35,6 @@ from less_sync.sync.client import (
     Notice,
     PresenceLeaveNotice,
     PresenceNotice,
-    RequestFailed,
     ResubscribeNotice,
     ResyncNeeded,
     RevokedNotice,
@@ -42,7 +42,6 @@ from less_sync.sync.client import (
     SubscriptionLost,
     SyncClient,
 )
-from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.messages import SubscribedSpace
 
 PRESENCE_BYTES_MAX: Final = 1024
@@ -117,16 +116,11 @@ class _Room:
 
     async def enter(self) -> SubscribedSpace:
         space = SubscribeSpace(id=str(self.shared.space), since=0, ucan=self.shared.ucan, presence=True)
-        result = await self.client.subscribe([space])
-        for refused in result.errors:
-            if refused.error == ErrorCode.FORBIDDEN:
-                raise self.grant.lost()
-            raise RequestFailed(refused.error, "the server does not show the space")
-        (subscribed,) = result.spaces
-        self.epoch = max(1, subscribed.key_generation)
+        entered = await subscribed(self.client, space, self.grant)
+        self.epoch = max(1, entered.key_generation)
         if self.epoch not in self.shared.keys:
             await self.learn()
-        return subscribed
+        return entered
 
     async def learn(self) -> None:
         log, self.shared = await read_log(self.client, self.file, self.person, epoch=self.epoch)
@@ -165,8 +159,8 @@ class _Room:
             case ResyncNeeded():
                 self.tell_all(await self.enter())
 
-    def tell_all(self, subscribed: SubscribedSpace) -> None:
-        for peer in subscribed.peers:
+    def tell_all(self, entered: SubscribedSpace) -> None:
+        for peer in entered.peers:
             self.tell("presence", "here", peer.peer, peer.data)
 
 

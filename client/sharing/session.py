@@ -3,25 +3,25 @@
 import asyncio
 import json
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from less_sync.auth import AuthError, Permission, b64url_decode, parse_json_object
+from less_sync.auth import Permission
 from less_sync.client.folder.access import ServerOption, TokenOptions, server_url, tokens_from
-from less_sync.client.folder.errors import FolderError, ServerDown, TokenProblem, UsageProblem
-from less_sync.client.folder.run import INTERRUPTED, as_folder_error, until_signal
+from less_sync.client.folder.errors import INTERRUPTED, FolderError, ServerDown, TokenProblem, UsageProblem
+from less_sync.client.folder.run import as_folder_error, until_signal
 from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace, grant_of
 from less_sync.client.sharing.log_access import standing
 from less_sync.client.sharing.person import Person, person_from
-from less_sync.client.times import when
 from less_sync.sync.client import RequestFailed, SyncClient, SyncClientError, TokenUnavailable, token_claim
+from less_sync.sync.client.errors import clock_words
 from less_sync.sync.protocol.codes import ErrorCode
 
-CLOCK_AHEAD_S_MAX: Final = 300
+CLOCK_AHEAD_MAX: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ async def connected(options: Options, person: Person, *, grant: Grant | None) ->
         )
     try:
         async with SyncClient(url, tokens.source) as client:
-            check_clock(token, time.time())
+            check_clock(client.clock_difference)
             try:
                 yield client
             except RequestFailed as error:
@@ -129,23 +129,16 @@ async def connected(options: Options, person: Person, *, grant: Grant | None) ->
         raise _explained(error, url) from error
 
 
-def check_clock(token: str, now_s: float) -> None:
-    """Notice a clock that is far ahead, by a session token that the server has just taken.
+def check_clock(difference: timedelta | None) -> None:
+    """Refuse to go on with a clock that is far ahead of the server's.
 
     Entries of a membership log carry our time, and tokens that end before it are worth nothing in that log.
 
     Raises:
-        FolderError: by this clock the token has ended.
+        FolderError: it is.
     """
-    try:
-        ends_at = parse_json_object(b64url_decode(token.split(".")[1])).get("exp")
-    except (AuthError, IndexError):
-        return
-    if isinstance(ends_at, int | float) and now_s > ends_at + CLOCK_AHEAD_S_MAX:
-        raise FolderError(
-            f"this clock is ahead: at {when(now_s)} the server takes a token that ended {when(ends_at)}",
-            "set the clock of this device",
-        )
+    if difference is not None and difference > CLOCK_AHEAD_MAX:
+        raise FolderError(clock_words(difference), "set the clock that is wrong")
 
 
 def refusal(grant: Grant) -> FolderError:

@@ -84,10 +84,11 @@ class TokenRefused(SyncClientError):
 
     def __str__(self) -> str:
         text = f"the server refused the token: {self.reason or self.code}"
-        return text if self.clock_difference is None else f"{text}; {_told(self.clock_difference)}"
+        return text if self.clock_difference is None else f"{text}; {clock_words(self.clock_difference)}"
 
 
-def _told(difference: timedelta) -> str:
+def clock_words(difference: timedelta) -> str:
+    """Say how far this clock is ahead of the server's, or behind it where that is negative."""
     seconds = round(abs(difference.total_seconds()))
     units = (("days", 86_400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
     name, unit_s = next(unit for unit in units if seconds >= 2 * unit[1] or unit[1] == 1)

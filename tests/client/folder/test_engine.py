@@ -56,6 +56,9 @@ class Log:
     def told(self, kind: Kind) -> list[str]:
         return [event.path for event in self.events if event.kind is kind]
 
+    def details(self, kind: Kind) -> list[str]:
+        return [event.detail for event in self.events if event.kind is kind]
+
 
 @asynccontextmanager
 async def engine_of(

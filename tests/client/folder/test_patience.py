@@ -1,7 +1,7 @@
 """Faults that pass are waited out, and that access is gone is believed from one answer alone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,14 @@ from less_sync.client.folder.errors import AccessLost, ExitCode, FolderError, Se
 from less_sync.client.folder.exchange import Exchange
 from less_sync.client.folder.files import FileTree
 from less_sync.client.folder.replica import Replica
-from less_sync.client.folder.report import Event, Kind, Progressed, Summary
+from less_sync.client.folder.report import Kind
 from less_sync.client.folder.shared import grant_of
 from less_sync.client.folder.state import FolderState
 from less_sync.sync.client import SyncClient
 from less_sync.sync.protocol.frames import Request
 from less_sync.sync.protocol.messages import PushParams, decode_params
 from tests.client.folder.devices import KEY
+from tests.client.folder.test_engine import Log
 from tests.client.folder.test_shared import SPACE, ucan
 from tests.sync.scripted_server import Peer, scripted
 
@@ -28,34 +29,8 @@ TIMES = WatchTimes(scan_interval_s=0.02, retry_s=0.01, retry_s_max=0.02, patienc
 TIMEOUT_S = 20.0
 
 
-class Told:
-    """A reporter that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.summary = Summary()
-        self.events: list[Event] = []
-
-    def tell(self, event: Event) -> None:
-        self.events.append(event)
-
-    def progress(self, progressed: Progressed) -> None:
-        pass
-
-    def show(self, fields: Mapping[str, object], text: str) -> None:
-        raise AssertionError(text)
-
-    def fail(self, error: Exception) -> None:
-        raise AssertionError(error)
-
-    def finish(self) -> None:
-        pass
-
-    def details(self, kind: Kind) -> list[str]:
-        return [event.detail for event in self.events if event.kind is kind]
-
-
 @asynccontextmanager
-async def engine_at(url: str, root: Path, told: Told) -> AsyncIterator[Engine]:
+async def engine_at(url: str, root: Path, told: Log) -> AsyncIterator[Engine]:
     async def token() -> str:
         return "token"
 
@@ -88,7 +63,7 @@ async def test_a_forbidden_that_subscribing_does_not_confirm_is_tried_again(tmp_
             await peer.accept_subscribe()
         await nothing_new(peer, await peer.request("pull"))
 
-    told = Told()
+    told = Log()
     async with scripted(act) as server, engine_at(server.url, tmp_path, told) as engine:
         await engine.pull_once()
     assert told.details(Kind.DISCONNECTED) == ["forbidden: because; trying again"] * 2
@@ -100,7 +75,7 @@ async def test_access_is_gone_when_subscribing_says_so(tmp_path: Path) -> None:
         await peer.refuse(await peer.request("pull"), "forbidden")
         await peer.accept_subscribe(str(SPACE))
 
-    told = Told()
+    told = Log()
     async with scripted(act) as server, engine_at(server.url, tmp_path, told) as engine:
         with pytest.raises(AccessLost, match="revoked") as caught:
             await engine.pull_once()
@@ -114,7 +89,7 @@ async def test_a_fault_that_does_not_pass_is_the_servers_in_the_end(tmp_path: Pa
         while True:
             await peer.refuse(await peer.request("pull"), code)
 
-    told = Told()
+    told = Log()
     async with scripted(act) as server, engine_at(server.url, tmp_path, told) as engine:
         with pytest.raises(ServerDown, match=code) as caught:
             await engine.pull_once()
@@ -134,7 +109,7 @@ async def test_what_a_server_will_never_take_is_not_asked_again(tmp_path: Path, 
             asked += 1
             await peer.refuse(request, code)
 
-    async with scripted(act) as server, engine_at(server.url, tmp_path, Told()) as engine:
+    async with scripted(act) as server, engine_at(server.url, tmp_path, Log()) as engine:
         with pytest.raises(FolderError, match=code) as caught:
             await engine.pull_once()
     assert (caught.value.exit_code, asked) == (ExitCode.FAILURE, 1)
@@ -153,12 +128,12 @@ async def test_a_push_that_was_refused_in_passing_is_sent_again(tmp_path: Path) 
             if not answer["ok"]:
                 await peer.accept_subscribe()
 
-    told = Told()
+    told = Log()
     (tmp_path / "a.txt").write_text("a")
     async with scripted(act) as server, engine_at(server.url, tmp_path, told) as engine:
         await engine.push_once()
     assert pushed == 2
-    assert [event.path for event in told.events if event.kind is Kind.PUSHED] == ["a.txt"]
+    assert told.told(Kind.PUSHED) == ["a.txt"]
 
 
 async def test_a_watch_waits_a_fault_out_and_ends_when_access_is_gone(tmp_path: Path) -> None:
@@ -176,7 +151,7 @@ async def test_a_watch_waits_a_fault_out_and_ends_when_access_is_gone(tmp_path: 
         await peer.announce("revoked", {"space": str(SPACE), "reason": "ucan_revoked"})
         await peer.accept_subscribe(str(SPACE))
 
-    told = Told()
+    told = Log()
     async with scripted(act) as server, engine_at(server.url, tmp_path, told) as engine:
         with pytest.raises(AccessLost):
             await engine.watch()
@@ -219,7 +194,7 @@ async def test_a_watch_sends_its_own_again_when_the_server_announces_an_older_ve
         await peer.announce("revoked", {"space": str(SPACE), "reason": "ucan_revoked"})
         await peer.accept_subscribe(str(SPACE))
 
-    told = Told()
+    told = Log()
     async with scripted(act) as server, engine_at(server.url, tmp_path, told) as engine:
         with pytest.raises(AccessLost):
             await engine.watch()

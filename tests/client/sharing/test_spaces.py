@@ -4,17 +4,24 @@ import asyncio
 import json
 import re
 import time
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from less_sync.auth import Permission
+from less_sync.auth import Permission, b64url_encode
+from less_sync.client.folder.access import ServerOption, TokenOptions
 from less_sync.client.folder.errors import FolderError
 from less_sync.client.folder.shared import grant_of
-from less_sync.client.sharing.session import check_clock, refusal
+from less_sync.client.sharing.log_access import standing
+from less_sync.client.sharing.session import Options, connected, refusal
+from less_sync.sync.client import SyncClient
 from tests.client.sharing.members import founder, joined
 from tests.client.sharing.people import TIMEOUT_S, Somebody, Town, eventually, files, line_with
+from tests.sync.scripted_server import Peer, hold, scripted
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
 
@@ -144,13 +151,43 @@ def test_a_refusal_to_who_is_let_in_says_what_the_token_lacks_or_that_it_may_pas
         assert (error.exit_code, told in str(error)) == (1, True)
 
 
-def test_a_clock_that_is_ahead_of_a_token_just_taken_is_named(tmp_path: Path) -> None:
-    token = founder(tmp_path).shared.ucan  # any token has an end
-    ends_at = grant_of(token).expires_at
-    for text, now_s in ((token, ends_at + 300), ("a.b.c", 1e12), ("none", 1e12)):
-        check_clock(text, now_s)
-    with pytest.raises(FolderError, match=r"this clock is ahead: at .* UTC the server takes a token"):
-        check_clock(token, ends_at + 301)
+@pytest.mark.parametrize("count", [0, 2])
+async def test_an_answer_that_is_not_about_the_space_is_an_error_and_no_crash(
+    tmp_path: Path, count: int
+) -> None:
+    alice = founder(tmp_path)
+    ucan = alice.shared.ucan
+
+    async def act(peer: Peer) -> None:
+        await peer.welcome()
+        request = await peer.request("subscribe")
+        space = {"id": str(alice.shared.space), "cursor": 0, "key_generation": 1}
+        await peer.answer(request, {"spaces": [space] * count})
+
+    async def token() -> str:
+        return "token"
+
+    async with scripted(act) as server, SyncClient(server.url, token) as client:
+        with pytest.raises(FolderError, match="not about the one space"):
+            await standing(client, ucan)
+
+
+async def test_a_command_whose_clock_is_far_ahead_of_the_servers_does_not_go_on(tmp_path: Path) -> None:
+    async def act(peer: Peer) -> None:
+        await peer.welcome()
+        await hold(peer)
+
+    alice = founder(tmp_path)
+    mine = b64url_encode(json.dumps({"did": alice.person.did}).encode())
+    for minutes, stops in ((10, True), (4, False), (-10, False)):
+        date = format_datetime(datetime.now(UTC) - timedelta(minutes=minutes), usegmt=True)
+        async with scripted(act, date=date) as server:
+            tokens = TokenOptions(token=f"a.{mine}.c")
+            options = Options(ServerOption(server.url), tokens, None)
+            expected = pytest.raises(FolderError, match="by 10 minutes")
+            with expected if stops else nullcontext():
+                async with connected(options, alice.person, grant=None):
+                    pass
 
 
 async def test_secrets_are_kept_private_and_never_printed(town: Town) -> None:
