@@ -13,6 +13,8 @@ from less_sync.storage.types import (
     CompleteOutcome,
     DekKind,
     DekRow,
+    FileLook,
+    FileRow,
     Invitation,
     MemberLog,
     PullMeta,
@@ -20,6 +22,7 @@ from less_sync.storage.types import (
     Push,
     PushOutcome,
     RateSlot,
+    RecordFileOutcome,
     RevokeStatus,
     RewrapStatus,
     Space,
@@ -250,3 +253,54 @@ class RateLimitStore(Protocol):
     async def cleanup(self, *, window_s: int) -> int:
         """Delete slots older than `window_s`, in small transactions; return how many. None while another
         process is at it."""
+
+
+class FileLock(Protocol):
+    """One file that nobody else uploads, repairs or removes, in whatever process: until it is left."""
+
+    @property
+    def row(self) -> FileRow | None:
+        """What is recorded of it, as of when the lock was obtained."""
+
+    async def record(
+        self, record: UUID, size_bytes: int, wrapped_dek: bytes, *, replace: bool, caller: Caller = NOBODY
+    ) -> RecordFileOutcome:
+        """Write the row of a file whose content was published, and commit. To be called once, as the last.
+
+        The space's row is locked for this statement alone; its cursor advances by one when a row was written.
+
+        Args:
+            record: must be in this space and live.
+            replace: the row is there and its content was not: it gets these values.
+
+        Raises:
+            Unavailable: unknown whether it was written.
+            StorageError: it was not.
+        """
+
+
+class FileStore(Protocol):
+    """Rows of `files`: what belongs to which content (docs/files.md)."""
+
+    async def look(
+        self, space: UUID, file: UUID, *, cids: Sequence[str] = (), record: UUID | None = None
+    ) -> FileLook:
+        """Read all that a request about a file asks, in one round trip and one snapshot.
+
+        Args:
+            cids: of which to say whether they are revoked in the space.
+            record: of which to say whether it is in the space and live.
+        """
+
+    def lock(self, space: UUID, file: UUID, *, user: str) -> AbstractAsyncContextManager[FileLock]:
+        """Hold a file's lock, in a transaction that is rolled back unless it was committed.
+
+        At most 4 at a time in this process, by turns of `user`; the database ends none for being idle.
+
+        Raises:
+            Unavailable: no connection, or another process holds the lock for more than 30 s.
+            StorageError: the database refused.
+        """
+
+    async def known(self, files: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+        """Say which of these pairs of space and file have a row, in one round trip."""

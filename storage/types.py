@@ -269,3 +269,49 @@ class RateSlot:
     row: tuple[int, int]
     """Where the row is: block and place in it."""
     taken_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """One row of `files`: which content belongs to which record, and the key it is sealed with."""
+
+    record: UUID
+    size_bytes: int
+    wrapped_dek: bytes = field(repr=False)
+    """44 bytes, as last re-wrapped."""
+    cursor: int
+    """Of the upload; re-wrapping does not move it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileLook:
+    """What a request about a file asks of the database, as one query saw it."""
+
+    space: Space | None
+    revoked: frozenset[tuple[UUID, str]] = field(repr=False)
+    """The space with each CID, of those asked about, that is revoked."""
+    row: FileRow | None
+    record_is_live: bool
+    """Whether the record asked about is in the space and not a tombstone."""
+
+
+class RecordFileStatus(IntEnum):
+    """What `lsync_record_file_v1` answers."""
+
+    RECORDED = 0
+    EXISTS = 1
+    """Another row is there, and was not to be replaced; nothing was written."""
+    NO_SPACE = 2
+    NO_RECORD = 4
+    """The record is not in this space, or is a tombstone."""
+    REVOKED = 5
+    REMOTE_HOME = 6
+    NOT_PERSONAL = 7
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFileOutcome:
+    """What became of recording a file. `cursor` is that of the new row, 0 unless it was recorded."""
+
+    status: RecordFileStatus
+    cursor: int = 0
