@@ -4,19 +4,16 @@ A content is written aside first (*staged*), then *published* under its key by o
 done. Which content belongs to which row of `files` is not known here.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Final, NamedTuple, NewType, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from less_sync.storage.errors import StorageError
 
 CHUNK_BYTES_MAX: Final = 256 * 1024
 """Of a content, held in memory on its way in or out."""
-
-ContentTag = NewType("ContentTag", str)
-"""Tells one published content of a key from the next one: two of them never have the same."""
 
 
 class BlobKey(NamedTuple):
@@ -45,7 +42,6 @@ class Stored(NamedTuple):
     size_bytes: int
     modified_at: datetime
     """Timezone-aware."""
-    tag: ContentTag
 
 
 class Staged(Protocol):
@@ -62,11 +58,15 @@ class Staged(Protocol):
             BlobError: it cannot be written (no space, a read-only disk).
         """
 
-    async def publish(self) -> ContentTag:
+    async def publish(self, check: Callable[[], Awaitable[None]]) -> None:
         """Put the content under its key, whole, in place of whatever is there. To be called once.
 
         It survives a power cut once this has returned. When it is cancelled or fails, the key has its former
         content or this one, nothing in between, and nothing is left aside.
+
+        Args:
+            check: awaited when all is ready, just before the step that shows the content (the rename, the
+                end of a multipart upload). What it raises stops that step, and is raised from here.
 
         Raises:
             BlobError: the store failed; which of the two the key has is unknown.
