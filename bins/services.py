@@ -18,8 +18,10 @@ from less_sync.bins.settings.config import Settings
 from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
 from less_sync.storage import (
+    BlobStore,
     PostgresDekStore,
     PostgresEpochStore,
+    PostgresFileStore,
     PostgresInvitationStore,
     PostgresMemberStore,
     PostgresPool,
@@ -34,6 +36,7 @@ from less_sync.sync.access.hourly_limits import RateLimits
 from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.announce import Announcer
+from less_sync.sync.files.space_files import FILE_BYTES_MAX, SpaceFiles
 from less_sync.sync.http.framing import ws_frame
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
@@ -93,6 +96,8 @@ def build_services(
     clock: Callable[[], float] = time.monotonic,
     chance: random.Random | None = None,
     presence_secret: bytes | None = None,
+    blobs: BlobStore | None = None,
+    file_bytes_max: int = FILE_BYTES_MAX,
 ) -> Services:
     """Everything sessions share, over one database; what else there is to set has its default.
 
@@ -100,12 +105,19 @@ def build_services(
         clock: monotonic seconds.
         chance: spreads what should not happen everywhere at once.
         presence_secret: keys the pseudonyms of who is present, 32 bytes; random by default.
+        blobs: contents of files; without it there are no files.
+        file_bytes_max: of one content.
     """
     chance = chance or random.Random()
     spaces = PostgresSpaceStore(pool)
     broker = Broker(ws_frame, held_frames_max=limits.queue_frames)
     presence = Presence(limits, secret=presence_secret, clock=clock)
     mailboxes = Mailboxes(limits, chance, frame=ws_frame)
+    announce = Announcer(broker, presence, mailboxes, spaces)
+    files = None
+    if blobs is not None:
+        store = PostgresFileStore(pool)
+        files = SpaceFiles(store, blobs, announce, limits, bytes_max=file_bytes_max)
     return Services(
         spaces=spaces,
         pushes=lanes,
@@ -121,7 +133,8 @@ def build_services(
         broker=broker,
         presence=presence,
         mailboxes=mailboxes,
-        announce=Announcer(broker, presence, mailboxes, spaces),
+        announce=announce,
+        files=files,
         limits=limits,
         clock=clock,
         chance=chance,

@@ -3,9 +3,19 @@
 if __name__ != "less_sync.storage":  # the checkout is on sys.path under pytest and `python -m`
     raise ImportError(f"import less_sync.storage, not {__name__}: each class would exist twice")
 
+from less_sync.storage.blobs import (
+    CHUNK_BYTES_MAX,
+    BlobError,
+    BlobKey,
+    BlobStore,
+    Opened,
+    Staged,
+    Stored,
+)
 from less_sync.storage.errors import SpaceExists, SpaceNotFound, StorageError, Unavailable
 from less_sync.storage.postgres.deks import PostgresDekStore
 from less_sync.storage.postgres.epochs import PostgresEpochStore
+from less_sync.storage.postgres.files import PostgresFileStore
 from less_sync.storage.postgres.invitations import PostgresInvitationStore
 from less_sync.storage.postgres.lanes import PushLanes
 from less_sync.storage.postgres.members import PostgresMemberStore
@@ -15,11 +25,14 @@ from less_sync.storage.postgres.pulls import PostgresPullStore
 from less_sync.storage.postgres.rate_limits import PostgresRateLimitStore
 from less_sync.storage.postgres.revocations import PostgresRevocationStore
 from less_sync.storage.postgres.spaces import PostgresSpaceStore
+from less_sync.storage.postgres.turns import Turns
 from less_sync.storage.stores import (
     NOBODY,
     DekListing,
     DekStore,
     EpochStore,
+    FileLock,
+    FileStore,
     InvitationStore,
     MemberStore,
     Pull,
@@ -43,6 +56,8 @@ from less_sync.storage.types import (
     DekKind,
     DekRow,
     EpochStatus,
+    FileLook,
+    FileRow,
     Invitation,
     MemberEntry,
     MemberLog,
@@ -52,6 +67,8 @@ from less_sync.storage.types import (
     PushOutcome,
     PushStatus,
     RateSlot,
+    RecordFileOutcome,
+    RecordFileStatus,
     RevokeStatus,
     RewrapStatus,
     Space,
@@ -59,6 +76,7 @@ from less_sync.storage.types import (
 )
 
 __all__ = [
+    "CHUNK_BYTES_MAX",
     "DEK_EPOCH_BYTES",
     "FILE",
     "MEMBER",
@@ -67,6 +85,9 @@ __all__ = [
     "AdvanceOutcome",
     "AppendOutcome",
     "AppendStatus",
+    "BlobError",
+    "BlobKey",
+    "BlobStore",
     "Caller",
     "CompleteOutcome",
     "DekKind",
@@ -75,13 +96,19 @@ __all__ = [
     "DekStore",
     "EpochStatus",
     "EpochStore",
+    "FileLock",
+    "FileLook",
+    "FileRow",
+    "FileStore",
     "Invitation",
     "InvitationStore",
     "MemberEntry",
     "MemberLog",
     "MemberStore",
+    "Opened",
     "PostgresDekStore",
     "PostgresEpochStore",
+    "PostgresFileStore",
     "PostgresInvitationStore",
     "PostgresMemberStore",
     "PostgresPool",
@@ -101,6 +128,8 @@ __all__ = [
     "PushStore",
     "RateLimitStore",
     "RateSlot",
+    "RecordFileOutcome",
+    "RecordFileStatus",
     "RevocationStore",
     "RevokeStatus",
     "RewrapStatus",
@@ -109,7 +138,10 @@ __all__ = [
     "SpaceNotFound",
     "SpaceStore",
     "SpacesRead",
+    "Staged",
     "StorageError",
+    "Stored",
+    "Turns",
     "Unavailable",
     "place_of",
 ]

@@ -256,11 +256,18 @@ class RateLimitStore(Protocol):
 
 
 class FileLock(Protocol):
-    """One file that nobody else uploads, repairs or removes, in whatever process: until it is left."""
+    """One file that nobody else uploads, repairs or removes, in whatever process, until it is left."""
 
     @property
     def row(self) -> FileRow | None:
         """What is recorded of it, as of when the lock was obtained."""
+
+    async def check(self) -> None:
+        """Ask the database whether the lock still holds: it ends with its connection.
+
+        Raises:
+            Unavailable: it does not.
+        """
 
     async def record(
         self, record: UUID, size_bytes: int, wrapped_dek: bytes, *, replace: bool, caller: Caller = NOBODY
@@ -271,11 +278,19 @@ class FileLock(Protocol):
 
         Args:
             record: must be in this space and live.
-            replace: the row is there and its content was not: it gets these values.
+            wrapped_dek: 44 bytes.
+            replace: overwrite a row that is there.
 
         Raises:
             Unavailable: unknown whether it was written.
             StorageError: it was not.
+        """
+
+    async def forget(self) -> None:
+        """Delete the row, whose content is lost, and commit; no cursor moves. To be called once, as the last.
+
+        Raises:
+            Unavailable, StorageError: as `record`.
         """
 
 
@@ -298,8 +313,8 @@ class FileStore(Protocol):
         At most 4 at a time in this process, by turns of `user`; the database ends none for being idle.
 
         Raises:
-            Unavailable: no connection, or another process holds the lock for more than 30 s.
-            StorageError: the database refused.
+            Unavailable: no connection.
+            StorageError: the database refused, or another process holds the lock for more than 10 s.
         """
 
     async def known(self, files: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:

@@ -315,3 +315,5 @@ class RecordFileOutcome:
 
     status: RecordFileStatus
     cursor: int = 0
+    replaced: bool = False
+    """Somebody else's row was there, and has these values now."""

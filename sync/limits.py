@@ -71,6 +71,9 @@ class Limits:
     invitation_list_bytes: int = 3_670_016
     invitation_delay_min_s: float = 1.0
     invitation_delay_max_s: float = 5.0
+    # Files.
+    file_uploads_at_once: int = 64
+    file_downloads_at_once: int = 256
     # What one person may do per window.
     rate_window_s: int = 3600
     invitations_per_window: int = 10

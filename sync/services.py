@@ -20,6 +20,7 @@ from less_sync.sync.access.authority import Authority
 from less_sync.sync.access.hourly_limits import RateLimits
 from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.announce import Announcer
+from less_sync.sync.files.space_files import SpaceFiles
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
 from less_sync.sync.live.mailboxes import Mailboxes
@@ -57,6 +58,8 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     authority: Authority = field(default_factory=Authority)
     metrics: Recorder = field(default_factory=Recorder)
+    files: SpaceFiles | None = None
+    """None: no file storage is configured, and there is no route for files."""
     subprotocols: tuple[str, ...] = SUBPROTOCOLS
     """Accepted WebSocket subprotocols, preferred first."""
     enforce_token_expiry: bool = False

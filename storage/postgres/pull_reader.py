@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
 from less_sync.storage.errors import StorageError, translate
+from less_sync.storage.postgres.ending import roll_back
 from less_sync.storage.postgres.pull_places import PullPlaces
 from less_sync.storage.postgres.pull_values import (
     INLINE_BYTES_MAX,
@@ -34,7 +35,6 @@ _BEGIN: Final = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = force_custom_plan"
 )
 _LAST_ID: Final = UUID(int=2**128 - 1)
-_ROLLBACK_TIMEOUT_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -150,7 +150,7 @@ class PullReader:
                     return True
                 return await self._read_legacy(con) and await self._read_portal(con)
             finally:
-                await _roll_back(con)
+                await roll_back(con)
 
     async def _read_meta(self, con: "PooledConnection") -> PullMeta | None:
         row = await con.fetchrow(sql("pull_meta"), self._space)
@@ -295,18 +295,3 @@ class PullReader:
             limit,
         )
         return cast(list[PullRow], rows)
-
-
-async def _roll_back(con: "PooledConnection") -> None:
-    """End the transaction; a connection that does not answer at once is cut instead.
-
-    So is one whose ROLLBACK was cancelled: nobody knows whether its transaction has ended.
-    """
-    try:
-        async with asyncio.timeout(_ROLLBACK_TIMEOUT_S):
-            await con.execute("ROLLBACK")
-    except Exception:
-        con.terminate()
-    except BaseException:
-        con.terminate()
-        raise

@@ -68,12 +68,24 @@ class Grant:
         return min(link.expires_at for link in self.chain.links if link.expires_at is not None)
 
 
+class Denial(Enum):
+    """What was missing. Over the WebSocket all of them are `forbidden`; HTTP tells them apart."""
+
+    NO_SPACE = auto()
+    """There is no such space, or it is somebody else's personal one, which looks the same."""
+    NOTHING_SHOWN = auto()
+    """No UCAN came along, or the caller's token names no DID that one could be for."""
+    NOT_GRANTED = auto()
+    """The UCAN does not grant it: another's, too weak, expired, revoked, or unreadable."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """No, and how the client is told."""
 
     code: ErrorCode
     message: str = ""
+    denial: Denial = Denial.NOT_GRANTED
 
 
 class Unread(Enum):
@@ -198,7 +210,7 @@ class Access:
         if seen is None:
             return Unread.SPACE if root_key is None else self._held_against(root_key, frozenset())
         if root_key is None or seen.row is None:
-            return Refused(ErrorCode.FORBIDDEN)
+            return Refused(ErrorCode.FORBIDDEN, denial=Denial.NO_SPACE)
         if not all(pair in seen.asked for pair in self.pairs):
             return Unread.SPACE  # it was taken for a personal space when it was read
         return self._held_against(
@@ -208,7 +220,8 @@ class Access:
     def _held_against(self, root_key: bytes, revoked: frozenset[str]) -> Decision:
         space, chain = self.check_id(), self._verified_chain()
         if chain is None:
-            return Refused(ErrorCode.FORBIDDEN)
+            shown = bool(self._ucan and self._identity.did)
+            return Refused(ErrorCode.FORBIDDEN, denial=Denial.NOT_GRANTED if shown else Denial.NOTHING_SHOWN)
         try:
             check_chain(
                 chain,

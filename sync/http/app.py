@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from less_sync.sync.http.files import FileEndpoint, FileRoute
 from less_sync.sync.http.headers import common_headers
 from less_sync.sync.http.health import HealthProbe
 from less_sync.sync.http.middleware import Authentication, CommonHeaders, RequestLog
@@ -39,6 +40,7 @@ def create_app(services: Services, *, expose_etag: bool = False) -> Starlette:
             else _unhealthy("database unavailable")
         )
 
+    files = [] if services.files is None else [FileRoute(FileEndpoint(services, services.files))]
     app = Starlette(
         routes=[
             Route("/health", Methods({"GET": health})),
@@ -46,6 +48,7 @@ def create_app(services: Services, *, expose_etag: bool = False) -> Starlette:
             Route("/api/v1/ws", NotUpgraded(services, otherwise=CANNOT_UPGRADE)),
             # Servers do not speak to each other yet.
             Route("/api/v1/federation/ws", NotUpgraded(services, otherwise=Refusal(404))),
+            *files,
         ],
         middleware=[
             Middleware(RequestLog),

@@ -223,6 +223,13 @@ class _PushInFlight:
         finally:
             # Whatever became of the answer, what was committed is announced.
             announce.push_ended(self.space, change)
+            self._remove_contents(outcome)
+
+    def _remove_contents(self, outcome: PushOutcome | StorageError) -> None:
+        """Free the contents of files whose rows went with the tombstones of this push."""
+        files = self.call.services.files
+        if files is not None and isinstance(outcome, PushOutcome) and outcome.removed_files:
+            files.removals.add(self.space, [file for file, _ in outcome.removed_files])
 
     def answer(self, refused: ErrorCode | None, cursor: int = 0) -> None:
         """Send the answer: the cursor, or why not."""

@@ -23,6 +23,7 @@ import structlog
 from less_sync.auth import AuthError, Identity, TokenCheck
 from less_sync.storage import DekKind
 from less_sync.sync.access.grants import has_scope
+from less_sync.sync.access.person import connection_key
 from less_sync.sync.access.sign_in import auth_failure
 from less_sync.sync.call import Call
 from less_sync.sync.protocol import codes
@@ -583,10 +584,3 @@ class Session:
         if self.person:
             self._services.broker.give_place_back(self.person)
             self.person = ""
-
-
-def connection_key(identity: Identity) -> str:
-    """What connections are counted under: the mailbox, or the user where the token names none."""
-    if identity.mailbox_id:
-        return identity.mailbox_id
-    return f"{identity.client_id}\x00{identity.issuer}\x00{identity.user_id}"

@@ -1,0 +1,24 @@
+"""How a transaction that was not committed ends, on a connection that goes back to the pool."""
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from less_sync.storage.postgres.pool import PooledConnection
+
+_ROLLBACK_TIMEOUT_S: Final = 1.0
+
+
+async def roll_back(con: "PooledConnection") -> None:
+    """End the transaction; a connection that does not answer at once is cut instead.
+
+    So is one whose ROLLBACK was cancelled: nobody knows whether its transaction has ended.
+    """
+    try:
+        async with asyncio.timeout(_ROLLBACK_TIMEOUT_S):
+            await con.execute("ROLLBACK")
+    except Exception:
+        con.terminate()
+    except BaseException:
+        con.terminate()
+        raise
