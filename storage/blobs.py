@@ -52,10 +52,12 @@ class Staged(Protocol):
         """How much was written."""
 
     async def write(self, data: bytes) -> None:
-        """Append at most `CHUNK_BYTES_MAX`; returns when it is written, not when it is safe.
+        """Append at most `CHUNK_BYTES_MAX`; returns when more can be taken.
+
+        Twice that much may wait to be written then, so a failure may come with a later piece, or at the end.
 
         Raises:
-            BlobError: it cannot be written (no space, a read-only disk).
+            BlobError: this or what was before it cannot be written (no space, a read-only disk).
         """
 
     async def publish(self, check: Callable[[], Awaitable[None]]) -> None:
