@@ -1,0 +1,37 @@
+"""What tests of stores of contents share."""
+
+import os
+from uuid import UUID, uuid4
+
+from less_sync.storage.blobs import CHUNK_BYTES_MAX, BlobKey, BlobStore, ContentTag, Staged, Stored
+
+SPACE = UUID("0f5f6a2e-6d0b-4c46-9a3e-0a8d3f8e7a11")
+
+
+def new_key() -> BlobKey:
+    return BlobKey(SPACE, uuid4())
+
+
+def some_bytes(count: int) -> bytes:
+    """Random, so that a piece in the wrong place shows."""
+    return os.urandom(count)
+
+
+async def write(staged: Staged, content: bytes, piece_bytes: int = CHUNK_BYTES_MAX) -> None:
+    for start in range(0, len(content), piece_bytes):
+        await staged.write(content[start : start + piece_bytes])
+
+
+async def put(store: BlobStore, key: BlobKey, content: bytes) -> ContentTag:
+    async with store.stage(key) as staged:
+        await write(staged, content)
+        return await staged.publish()
+
+
+async def get(store: BlobStore, key: BlobKey) -> bytes | None:
+    async with store.open(key) as opened:
+        return None if opened is None else b"".join([chunk async for chunk in opened.chunks()])
+
+
+async def everything(store: BlobStore) -> dict[BlobKey, Stored]:
+    return {stored.key: stored for batch in [b async for b in store.listing()] for stored in batch}
