@@ -7,7 +7,7 @@ Whoever has the former content open goes on reading it. All disk work is done by
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 from uuid import UUID
 
-from less_sync.storage.blobs import BlobError, BlobKey, ContentTag, Stored
+from less_sync.storage.blobs import BlobError, BlobKey, Stored
 from less_sync.storage.objects.keys import canonical_uuid
 from less_sync.storage.objects.reading import FileReader, OpenFile
 from less_sync.storage.objects.staging import StagingFile, StagingWriter, is_staging_name, staging_path
@@ -104,7 +104,7 @@ class LocalBlobs:
 
 
 class _Staged:
-    def __init__(self, writer: StagingWriter, publish: "Callable[[StagingFile], ContentTag]") -> None:
+    def __init__(self, writer: StagingWriter, publish: Callable[[StagingFile], None]) -> None:
         self._writer: Final = writer
         self._publish: Final = publish
         self.write: Final = writer.write
@@ -113,8 +113,10 @@ class _Staged:
     def size_bytes(self) -> int:
         return self._writer.size_bytes
 
-    async def publish(self) -> ContentTag:
-        return await self._writer.finish(self._publish)
+    async def publish(self, check: Callable[[], Awaitable[None]]) -> None:
+        await self._writer.finish(_sync)
+        await check()
+        await self._writer.finish(self._publish)
 
 
 # What threads do. Each raises OSError.
@@ -134,22 +136,15 @@ def _directories(base: Path, final: Path) -> list[Path]:
     return [base, *reversed([path for path in final.parents if base in path.parents])]
 
 
-def _publish(base: Path, final: Path, staged: StagingFile) -> ContentTag:
-    now_ns = time.time_ns()  # the kernel's own stamps move in steps of some milliseconds
-    os.utime(staged.fd, ns=(now_ns, now_ns))
+def _sync(staged: StagingFile) -> None:
     os.fsync(staged.fd)
-    tag = _tag(os.fstat(staged.fd))
+
+
+def _publish(base: Path, final: Path, staged: StagingFile) -> None:
     staged.path.rename(final)
     # Another upload may have made a directory that it has not synced yet. Syncing one that is clean is cheap.
     for directory in reversed(_directories(base, final)):
         sync_directory(directory)
-    return tag
-
-
-def _tag(status: os.stat_result) -> ContentTag:
-    """A file that replaces another exists beside it for a while, so that it has another inode or, if that was
-    freed in between, another time."""
-    return ContentTag(f"{status.st_ino:x}-{status.st_mtime_ns:x}")
 
 
 def _find(base: Path, key: BlobKey) -> Stored | None:
@@ -163,7 +158,7 @@ def _find(base: Path, key: BlobKey) -> Stored | None:
 def _as_stored(key: BlobKey, status: os.stat_result) -> Stored:
     if not stat.S_ISREG(status.st_mode):
         raise BlobError(f"file storage: {key.path} is not a file")
-    return Stored(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), _tag(status))
+    return Stored(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
 def _is_there(base: Path) -> None:

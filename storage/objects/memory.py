@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from less_sync.storage.blobs import CHUNK_BYTES_MAX, BlobKey, ContentTag, Stored
+from less_sync.storage.blobs import CHUNK_BYTES_MAX, BlobKey, Stored
 
 _LISTED_MAX: Final = 1000
 
@@ -27,7 +27,6 @@ class MemoryBlobs:
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self._now: Final = now
         self._contents: Final[dict[BlobKey, _Content]] = {}
-        self._published = 0
         self.staged = 0
         """How many contents are being written aside."""
 
@@ -41,12 +40,9 @@ class MemoryBlobs:
         finally:
             self.staged -= 1
 
-    def _put(self, key: BlobKey, data: bytes) -> ContentTag:
-        self._published += 1
-        tag = ContentTag(str(self._published))
-        stored = Stored(key, len(data), datetime.fromtimestamp(self._now(), UTC), tag)
+    def _put(self, key: BlobKey, data: bytes) -> None:
+        stored = Stored(key, len(data), datetime.fromtimestamp(self._now(), UTC))
         self._contents[key] = _Content(data, stored)
-        return tag
 
     async def find(self, key: BlobKey) -> Stored | None:
         """As `BlobStore.find`."""
@@ -95,9 +91,9 @@ class _Staged:
         self._pieces.append(data)
         self.size_bytes += len(data)
 
-    async def publish(self) -> ContentTag:
-        await asyncio.sleep(0)
-        return self._store._put(self._key, b"".join(self._pieces))
+    async def publish(self, check: Callable[[], Awaitable[None]]) -> None:
+        await check()
+        self._store._put(self._key, b"".join(self._pieces))
 
 
 class _Opened:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from less_sync.storage import StorageError
 from less_sync.storage.blobs import CHUNK_BYTES_MAX, BlobStore
 from less_sync.storage.objects.local import LocalBlobs
 from less_sync.storage.objects.memory import MemoryBlobs
-from tests.storage.blobs import everything, get, new_key, put, some_bytes, write
+from tests.storage.blobs import at_once, everything, get, new_key, put, some_bytes, write
 
 MIB = 1024 * 1024
 
@@ -38,10 +39,10 @@ async def test_a_published_content_is_read_as_it_was_written(store: BlobStore, s
     async with store.stage(key) as staged:
         await write(staged, content)
         assert staged.size_bytes == size
-        tag = await staged.publish()
+        await staged.publish(at_once)
     stored = await store.find(key)
     assert stored is not None
-    assert (stored.key, stored.size_bytes, stored.tag) == (key, size, tag)
+    assert (stored.key, stored.size_bytes) == (key, size)
     assert before <= stored.modified_at <= datetime.now(UTC) + timedelta(seconds=2)
     assert await everything(store) == {key: stored}
     async with store.open(key) as opened:
@@ -57,7 +58,7 @@ async def test_pieces_of_any_size_make_the_same_content(store: BlobStore, piece:
     key, content = new_key(), some_bytes(piece * 1100 if piece < 1000 else piece * 7 + 1)
     async with store.stage(key) as staged:
         await write(staged, content, piece)
-        await staged.publish()
+        await staged.publish(at_once)
     assert await get(store, key) == content
 
 
@@ -72,15 +73,29 @@ async def test_what_is_staged_is_neither_found_nor_listed_and_leaving_forgets_it
     assert await store.tidy(older_than_s=-1) == 0
 
 
-async def test_a_later_content_replaces_the_former_under_another_tag(store: BlobStore) -> None:
+async def test_a_later_content_replaces_the_former(store: BlobStore) -> None:
     key = new_key()
-    first = await put(store, key, b"first")
-    second = await put(store, key, b"second content")
-    assert first != second
+    await put(store, key, b"first")
+    await put(store, key, b"second content")
     stored = await store.find(key)
     assert stored is not None
-    assert (stored.size_bytes, stored.tag) == (14, second)
+    assert stored.size_bytes == 14
     assert await get(store, key) == b"second content"
+
+
+async def test_a_content_whose_check_fails_is_not_shown(store: BlobStore) -> None:
+    key = new_key()
+    await put(store, key, b"old")
+
+    async def lost() -> None:
+        raise StorageError("the lock is gone")
+
+    async with store.stage(key) as staged:
+        await write(staged, b"new")
+        with pytest.raises(StorageError, match="the lock is gone"):
+            await staged.publish(lost)
+    assert await get(store, key) == b"old"
+    assert await store.tidy(older_than_s=-1) == 0
 
 
 async def test_a_reader_keeps_the_content_that_is_replaced_or_removed_meanwhile(store: BlobStore) -> None:
@@ -126,7 +141,7 @@ async def test_uploads_of_one_key_at_once_do_not_meet_until_they_are_published(s
             for start in range(0, len(content), 50_000):
                 await staged.write(content[start : start + 50_000])
                 await asyncio.sleep(0)
-            await staged.publish()
+            await staged.publish(at_once)
 
     await asyncio.gather(*map(upload, contents))
     assert await get(store, key) in contents
@@ -166,7 +181,7 @@ async def test_an_upload_cancelled_while_it_is_published_leaves_the_old_or_the_n
         async with store.stage(key) as staged:
             await write(staged, new)
             publishing.set()
-            await staged.publish()
+            await staged.publish(at_once)
 
     task = asyncio.create_task(upload())
     await publishing.wait()
