@@ -181,7 +181,11 @@ async def _start(
         url = await _own_database(settings.data_dir, stack, vital)
     await migrate_when_reachable(url)
     services = await open_services(settings, url, stack, vital)
-    background = run_background(services, maintenance_interval_s=settings.maintenance_interval_s)
+    background = run_background(
+        services,
+        maintenance_interval_s=settings.maintenance_interval_s,
+        orphan_sweep_s=settings.files.orphan_sweep_interval_s,
+    )
     stack.push_async_callback(vital.stop, vital.start("background tasks", background))
     server = HttpServer(services, expose_etag=settings.cors_expose_etag)
     await server.start(open_listeners(settings.listen), partial(vital.start, "HTTP server"))
@@ -260,3 +264,5 @@ class HttpServer:
         self._config.timeout_graceful_shutdown = max(0, deadline_s - loop.time())  # type: ignore[assignment]
         self._uvicorn.should_exit = True
         await self._serving
+        if self._services.files is not None:
+            await self._services.files.removals.aclose(max(0.0, deadline_s - loop.time()))

@@ -4,11 +4,14 @@ Each task survives its own errors, says so in the log, and goes on.
 """
 
 import asyncio
+import random
 from typing import Final
 
 import structlog
 
 from less_sync.storage import StorageError
+from less_sync.sync.files.space_files import SpaceFiles
+from less_sync.sync.files.sweep import AGE_MIN_S, sweep_orphans
 from less_sync.sync.live.presence import SWEEP_MAX
 from less_sync.sync.services import Services
 
@@ -19,11 +22,22 @@ JITTER: Final = 0.1
 log = structlog.get_logger(__name__)
 
 
-async def run_background(services: Services, *, maintenance_interval_s: float) -> None:
-    """Run every periodic task until cancelled."""
+async def run_background(
+    services: Services, *, maintenance_interval_s: float, orphan_sweep_s: float | None = None
+) -> None:
+    """Run every periodic task until cancelled.
+
+    Args:
+        orphan_sweep_s: how often contents without a row are looked for; None: never.
+    """
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_sweep_presence(services), name="presence sweep")
         tasks.create_task(_maintain(services, maintenance_interval_s), name="maintenance")
+        if services.files is not None:
+            tasks.create_task(_tidy(services.files), name="tidying of staged contents")
+            if orphan_sweep_s is not None:
+                sweeping = _sweep_orphans(services.files, orphan_sweep_s, services.chance)
+                tasks.create_task(sweeping, name="orphan sweep")
 
 
 async def _sweep_presence(services: Services) -> None:
@@ -64,6 +78,28 @@ async def _maintain(services: Services, interval_s: float) -> None:
         except Exception:
             log.exception("maintenance failed")
         await asyncio.sleep(interval_s * services.chance.uniform(1 - JITTER, 1 + JITTER))
+
+
+async def _tidy(files: SpaceFiles) -> None:
+    """Remove, once, what uploads of killed processes have left aside."""
+    try:
+        removed = await files.blobs.tidy(older_than_s=AGE_MIN_S)
+    except Exception as error:
+        log.error("staged contents were not tidied", error=str(error))
+    else:
+        if removed:
+            log.info("staged contents tidied", count=removed)
+
+
+async def _sweep_orphans(files: SpaceFiles, interval_s: float, chance: random.Random) -> None:
+    while True:
+        await asyncio.sleep(interval_s * chance.uniform(1 - JITTER, 1 + JITTER))
+        try:
+            await sweep_orphans(files.store, files.blobs, files.removals)
+        except StorageError as error:
+            log.error("orphan sweep failed", error=str(error))
+        except Exception:
+            log.exception("orphan sweep failed")
 
 
 async def maintain(services: Services) -> None:

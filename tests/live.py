@@ -23,9 +23,10 @@ from less_sync.auth import (
     personal_space_id,
 )
 from less_sync.bins.services import build_services
-from less_sync.storage import PostgresPool, PushLanes
+from less_sync.storage import BlobStore, PostgresPool, PushLanes
 from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
+from less_sync.sync.files.space_files import FILE_BYTES_MAX
 from less_sync.sync.http.app import create_app
 from less_sync.sync.http.http1 import http_protocol
 from less_sync.sync.http.socket import ClientSocket, SessionFactory, websocket_protocol
@@ -290,15 +291,26 @@ async def live_server(
     *,
     identity_hash_key: bytes | None = bytes(32),
     routes: Mapping[bytes, SessionFactory] | None = None,
+    blobs: BlobStore | None = None,
+    file_bytes_max: int = FILE_BYTES_MAX,
 ) -> AsyncIterator[Live]:
-    """Serve `database_url` (migrated) on a loopback port until the block ends."""
+    """Serve `database_url` (migrated) on a loopback port until the block ends.
+
+    Without `blobs` there is no file storage.
+    """
     issuer = new_issuer()
     keys = KeyFetcher({}, injected={ISSUER: {KID: issuer.key.public_key()}})
     limits = limits or Limits()
     pool = await PostgresPool.open(database_url)
     lanes = await PushLanes.start(pool)
     services = build_services(
-        pool, lanes, Authenticator(keys), limits=limits, identity_hash_key=identity_hash_key
+        pool,
+        lanes,
+        Authenticator(keys),
+        limits=limits,
+        identity_hash_key=identity_hash_key,
+        blobs=blobs,
+        file_bytes_max=file_bytes_max,
     )
     config = uvicorn.Config(
         create_app(services),
@@ -324,6 +336,8 @@ async def live_server(
         await services.sessions.shutdown(0.2)
         server.stop.set()
         await serving
+        if services.files is not None:
+            await services.files.removals.aclose(5)
         await lanes.aclose(5)
         await pool.aclose(5)
         await services.authenticator.aclose()
