@@ -7,8 +7,6 @@ from typing import Final
 
 NOT_SERVED: Final[frozenset[str]] = frozenset(
     {
-        # files
-        "file/uploaded",
         # federation
         "federation/home-unreachable",
         "federation/invitation",
