@@ -4,7 +4,7 @@ Order of every request: log line, common headers and preflight, authentication, 
 401 without credentials and 404 with them (docs/operations.md 4.2).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 from starlette.applications import Starlette
@@ -12,19 +12,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from less_sync.sync.http.files import FileEndpoint, FileRoute
+from less_sync.sync.http.files import FileEndpoint
 from less_sync.sync.http.headers import common_headers
 from less_sync.sync.http.health import HealthProbe
 from less_sync.sync.http.middleware import Authentication, CommonHeaders, RequestLog
-from less_sync.sync.http.upgrade import CANNOT_UPGRADE, Refusal, UpgradeRequest, refusal
+from less_sync.sync.http.paths import FILE_PATH, PathTemplate
+from less_sync.sync.http.routing import Methods, RawRoute, methods_allowed
+from less_sync.sync.http.upgrade import ALLOW, CANNOT_UPGRADE, Refusal, UpgradeRequest, refusal
 from less_sync.sync.services import Services
 
 JWKS_CACHE_CONTROL: Final = "public, max-age=3600, stale-while-revalidate=86400"
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(services: Services, *, expose_etag: bool = False) -> Starlette:
@@ -40,19 +39,24 @@ def create_app(services: Services, *, expose_etag: bool = False) -> Starlette:
             else _unhealthy("database unavailable")
         )
 
-    files = [] if services.files is None else [FileRoute(FileEndpoint(services, services.files))]
+    routes = [
+        RawRoute(PathTemplate("/health"), Methods({"GET": health})),
+        RawRoute(PathTemplate("/.well-known/jwks.json"), Methods({"GET": jwks})),
+        RawRoute(PathTemplate("/api/v1/ws"), NotUpgraded(services, otherwise=CANNOT_UPGRADE)),
+        # Servers do not speak to each other yet.
+        RawRoute(PathTemplate("/api/v1/federation/ws"), NotUpgraded(services, otherwise=Refusal(404))),
+    ]
+    if services.files is not None:
+        routes.append(RawRoute(FILE_PATH, FileEndpoint(services, services.files)))
     app = Starlette(
-        routes=[
-            Route("/health", Methods({"GET": health})),
-            Route("/.well-known/jwks.json", Methods({"GET": jwks})),
-            Route("/api/v1/ws", NotUpgraded(services, otherwise=CANNOT_UPGRADE)),
-            # Servers do not speak to each other yet.
-            Route("/api/v1/federation/ws", NotUpgraded(services, otherwise=Refusal(404))),
-            *files,
-        ],
+        routes=routes,
         middleware=[
             Middleware(RequestLog),
-            Middleware(CommonHeaders, headers=common_headers(expose_etag=expose_etag)),
+            Middleware(
+                CommonHeaders,
+                headers=common_headers(expose_etag=expose_etag),
+                allowed=partial(methods_allowed, routes),
+            ),
             Middleware(Authentication, authenticator=services.authenticator),
         ],
         exception_handlers={HTTPException: _empty_response},
@@ -61,28 +65,14 @@ def create_app(services: Services, *, expose_etag: bool = False) -> Starlette:
     return app
 
 
-class Methods:
-    """A route's handlers by method. GET answers HEAD too; any other method is 405 with an empty body."""
-
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
-        self._handlers = {**handlers, "HEAD": handlers["GET"]}
-        self._allow = ",".join((*handlers, "HEAD"))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handler = self._handlers.get(scope["method"])
-        if handler is not None:
-            response = await handler(Request(scope, receive, send))
-        else:
-            response = Response(status_code=405, headers={"Allow": self._allow})
-        await response(scope, receive, send)
-
-
 class NotUpgraded:
     """A WebSocket route, for requests that did not become WebSockets: says by the table of checks why.
 
     Args:
         otherwise: the answer to a request that passes them all.
     """
+
+    allow = ALLOW
 
     def __init__(self, services: Services, *, otherwise: Refusal) -> None:
         self._services = services

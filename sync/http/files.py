@@ -14,7 +14,6 @@ from uuid import UUID
 import structlog
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from less_sync.auth import Identity, Permission, parse_uuid
@@ -31,10 +30,8 @@ from less_sync.sync.http.file_heads import (
     ucan_shown,
 )
 from less_sync.sync.http.middleware import error_response
-from less_sync.sync.http.paths import FILE_PATH, match_file_path
+from less_sync.sync.http.paths import match_file_path
 from less_sync.sync.services import Services
-
-ALLOW: Final = "PUT,GET,HEAD"
 
 _LOOKS_MAX: Final = 3
 """The database is asked again when the file was replaced meanwhile, or the space turned out to be shared."""
@@ -64,6 +61,8 @@ class _FileRequest:
 class FileEndpoint:
     """The methods of a file's path, as an ASGI application."""
 
+    allow: Final = "PUT,GET,HEAD"
+
     def __init__(self, services: Services, files: SpaceFiles) -> None:
         self._services = services
         self._files = files
@@ -84,8 +83,8 @@ class FileEndpoint:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
         method = scope["method"]
-        if method not in ALLOW.split(","):
-            return Response(status_code=405, headers={"Allow": ALLOW})
+        if method not in self.allow.split(","):
+            return Response(status_code=405, headers={"Allow": self.allow})
         request = _read_request(scope)
         if method == "PUT":
             return await self._put(request, receive)
@@ -195,25 +194,6 @@ class FileEndpoint:
         raise RequestRefused(404, "file not found")
 
 
-class FileRoute(BaseRoute):
-    """The path of a file. Its segments are decoded one by one, after the path was split."""
-
-    path = FILE_PATH.text
-    """For the log."""
-
-    def __init__(self, endpoint: FileEndpoint) -> None:
-        self._endpoint = endpoint
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        found = match_file_path(scope["raw_path"]) if scope["type"] == "http" else None
-        if found is None:
-            return Match.NONE, {}
-        return Match.FULL, {"endpoint": self._endpoint, "path_params": found._asdict(), "route": self}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._endpoint(scope, receive, send)
-
-
 def _read_request(scope: Scope) -> _FileRequest:
     """The first checks of each method: the token's scope, then the two ids.
 
@@ -223,14 +203,17 @@ def _read_request(scope: Scope) -> _FileRequest:
     identity: Identity = scope["state"]["identity"]
     if not has_scope(identity, "files"):
         raise RequestRefused(403, "files scope required")
-    ids: list[UUID] = []
-    for name, error in (("space", "invalid space ID"), ("file", "invalid file ID")):
-        text: str | None = scope["path_params"][name]
-        parsed = None if text is None else parse_uuid(text)
-        if parsed is None:
-            raise RequestRefused(400, error)
-        ids.append(parsed)
-    return _FileRequest(BlobKey(*ids), identity, Headers(scope=scope), connection_key(identity))
+    path = match_file_path(scope["raw_path"])
+    assert path is not None, "or another route had it"
+    key = BlobKey(_read_id(path.space, "invalid space ID"), _read_id(path.file, "invalid file ID"))
+    return _FileRequest(key, identity, Headers(scope=scope), connection_key(identity))
+
+
+def _read_id(text: str | None, error: str) -> UUID:
+    parsed = None if text is None else parse_uuid(text)
+    if parsed is None:
+        raise RequestRefused(400, error)
+    return parsed
 
 
 def _refusal(denial: Denial, no_space: str) -> RequestRefused:

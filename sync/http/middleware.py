@@ -5,6 +5,7 @@ All three are plain ASGI middleware, so that bodies stream through them untouche
 
 import re
 import time
+from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
 
@@ -78,11 +79,21 @@ class CommonHeaders:
     """Puts the common headers on every response, answers OPTIONS, and turns a fault into a 500.
 
     Paths are matched as they were sent, so the decoded `path` that uvicorn offers is replaced by the raw one.
+
+    Args:
+        allowed: what `Allow` says of a raw path; None if there is no such path.
     """
 
-    def __init__(self, app: ASGIApp, *, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        headers: list[tuple[bytes, bytes]],
+        allowed: Callable[[bytes], str | None],
+    ) -> None:
         self._app = app
         self._headers = headers
+        self._allowed = allowed
         self._names = frozenset(name for name, _ in headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +111,9 @@ class CommonHeaders:
             await send(message)
 
         if scope["method"] == "OPTIONS":
-            await Response(status_code=204)(scope, receive, send_with_headers)
+            allow = self._allowed(scope["raw_path"])
+            response = Response(status_code=204, headers=None if allow is None else {"Allow": allow})
+            await response(scope, receive, send_with_headers)
             return
         scope["path"] = scope["raw_path"].decode("latin-1")
         try:

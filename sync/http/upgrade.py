@@ -69,12 +69,14 @@ class Check(NamedTuple):
     otherwise: Refusal
 
 
+ALLOW: Final = "GET,HEAD"
+"""What `Allow` says of a WebSocket route, though HEAD is refused: as the existing server."""
 CANNOT_UPGRADE: Final = Refusal(426, "the connection cannot be upgraded")
 
 CHECKS: Final = (
     Check(lambda request: request.method != "OPTIONS", Refusal(204)),
     Check(lambda request: request.method != "HEAD", Refusal(405, "")),
-    Check(lambda request: request.method == "GET", Refusal(405, allow="GET,HEAD")),
+    Check(lambda request: request.method == "GET", Refusal(405, allow=ALLOW)),
     Check(
         lambda request: b"upgrade" in request.joined(b"connection").lower(),
         Refusal(400, "Connection header did not include 'upgrade'"),

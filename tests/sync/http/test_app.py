@@ -124,13 +124,31 @@ async def test_head_gives_the_headers_of_get_without_a_body(live: Live, target: 
     assert dict(head.headers) | {"date": ""} == dict(got.headers) | {"date": ""}
 
 
-@pytest.mark.parametrize("target", ["/health", "/nowhere", "/api/v1/federation/trusted", "/api/v1/ws"])
-async def test_preflight_of_any_path_is_204_before_authentication(live: Live, target: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "allow"),
+    [
+        ("/health", "GET,HEAD"),
+        ("/health?x", "GET,HEAD"),
+        ("/.well-known/jwks.json", "GET,HEAD"),
+        ("/api/v1/ws", "GET,HEAD"),
+        ("/api/v1/federation/ws", "GET,HEAD"),
+        ("/nowhere", None),
+        ("/health/", None),
+        ("/%68ealth", None),
+        ("/api/v1/federation/trusted", None),
+        ("*", None),
+        ("http://elsewhere/health", "GET,HEAD"),
+    ],
+)
+async def test_preflight_of_any_path_is_204_before_authentication_and_says_what_a_route_allows(
+    live: Live, target: str, allow: str | None
+) -> None:
     async with served(create_app(live.services)) as port:
         response = await fetch(port, "OPTIONS", target, "Origin: https://app.example\r\n")
     assert (response.status, response.body) == (204, b"")
     assert has_common_headers(response)
-    assert {name for name, _ in response.headers} == {*EXPECTED_HEADERS, "date"}
+    assert response.header("allow") == allow
+    assert {name for name, _ in response.headers} - {"allow"} == {*EXPECTED_HEADERS, "date"}
 
 
 @pytest.mark.parametrize(
@@ -285,7 +303,7 @@ async def _faulty(scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 async def test_an_unexpected_exception_is_500_with_the_common_headers() -> None:
-    async with served(CommonHeaders(_faulty, headers=common_headers())) as port:
+    async with served(CommonHeaders(_faulty, headers=common_headers(), allowed=lambda _path: None)) as port:
         response = await fetch(port, "GET", "/whole")
     assert error(response) == (500, "internal error")
     assert has_common_headers(response)
@@ -293,7 +311,7 @@ async def test_an_unexpected_exception_is_500_with_the_common_headers() -> None:
 
 async def test_a_fault_in_mid_response_ends_the_connection() -> None:
     async with (
-        served(CommonHeaders(_faulty, headers=common_headers())) as port,
+        served(CommonHeaders(_faulty, headers=common_headers(), allowed=lambda _path: None)) as port,
         connected(port) as connection,
     ):
         connection.send(b"GET /half HTTP/1.1\r\nHost: h\r\n\r\n")

@@ -62,7 +62,7 @@ async def test_of_several_faults_the_first_is_told(live: Live, target: str) -> N
             response = await answer(connection, method + version, target, wrong)
         assert (response.status, response.body) == (status, body)
         assert response.header("x-protocol-version") == "1"
-        assert response.header("allow") == ("GET,HEAD" if method == "DELETE" else None)
+        assert response.header("allow") == ("GET,HEAD" if method in {"DELETE", "OPTIONS"} else None)
         kind = "text/plain; charset=utf-8" if body or method == "HEAD" else None
         assert response.header("content-type") == kind
 

@@ -1,0 +1,67 @@
+"""Routes by raw path, each with the methods it answers: the one table that routing and OPTIONS look up."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
+
+from less_sync.sync.http.paths import PathTemplate
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Endpoint(Protocol):
+    """An ASGI application that answers every method, 405 included."""
+
+    @property
+    def allow(self) -> str:
+        """Its methods as `Allow` lists them: commas, no blanks."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+
+class RawRoute(BaseRoute):
+    """One path, or all of one template, as they were sent (docs/operations.md 4.1)."""
+
+    def __init__(self, template: PathTemplate, endpoint: Endpoint) -> None:
+        self.path = template.text
+        self.allow = endpoint.allow
+        self.matches_path = template.match
+        self._endpoint = endpoint
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether this is the route; which method, the endpoint sees to."""
+        found = scope["type"] == "http" and self.matches_path(scope["raw_path"]) is not None
+        return (Match.FULL if found else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the endpoint answer."""
+        await self._endpoint(scope, receive, send)
+
+
+def methods_allowed(routes: Sequence[RawRoute], raw_path: bytes) -> str | None:
+    """`Allow` of a path; None if there is no such path."""
+    for route in routes:
+        if route.matches_path(raw_path) is not None:
+            return route.allow
+    return None
+
+
+class Methods:
+    """A route's handlers by method. GET answers HEAD too; any other method is 405 with an empty body."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._handlers: Final = {**handlers, "HEAD": handlers["GET"]}
+        self.allow: Final = ",".join((*handlers, "HEAD"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = self._handlers.get(scope["method"])
+        if handler is not None:
+            response = await handler(Request(scope, receive, send))
+        else:
+            response = Response(status_code=405, headers={"Allow": self.allow})
+        await response(scope, receive, send)
