@@ -5,7 +5,7 @@ connection takes no other before that is settled. A lost one fails what was unde
 """
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
@@ -67,9 +67,11 @@ class ModelConnection(Base):
         "_connected",
         "_server",
         "_statement",
+        "commit",
         "in_transaction",
         "lock_timeout_s",
         "portal",
+        "repeatable",
         "snapshot",
     )
 
@@ -101,7 +103,10 @@ class ModelConnection(Base):
         self._cancelling: asyncio.Future[None] | None = None
         self.lock_timeout_s = seconds(settings["lock_timeout"])
         self.in_transaction = False
+        self.repeatable = False
         self.snapshot: Tables | None = None
+        self.commit: Callable[[], None] | None = None
+        """What the commit of the transaction under way does."""
         self.portal: list[Row] = []
 
     def __del__(self) -> None:

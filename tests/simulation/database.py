@@ -14,7 +14,18 @@ from uuid import UUID
 import asyncpg
 
 from tests.simulation.connection import ModelConnection, Result, Statement
-from tests.simulation.queries import MODELLED, NAMES, PUSHES, PUSHES_TOGETHER, WRITING, answer, locked
+from tests.simulation.queries import (
+    IN_TRANSACTION,
+    MODELLED,
+    NAMES,
+    PUSHES,
+    PUSHES_TOGETHER,
+    WRITING,
+    answer,
+    file_row,
+    locked,
+)
+from tests.simulation.system import Caller
 from tests.simulation.tables import Row, Tables
 
 Schedule = Callable[[float, str, Callable[[], None]], None]
@@ -57,6 +68,11 @@ class Database:
         self._connections: dict[ModelConnection, None] = {}
         self._down = False
         self._locked: dict[UUID, int] = {}
+        self._held: dict[ModelConnection, UUID] = {}
+        """The space whose row a transaction under way has locked."""
+        self._file_locks: dict[int, ModelConnection] = {}
+        """Advisory locks, by number."""
+        self._committing: dict[ModelConnection, Statement] = {}
         self._waiting: list[Statement] = []
 
     async def connect(
@@ -95,6 +111,8 @@ class Database:
 
     def send(self, statement: Statement) -> None:
         """Take a statement on its way, to one of its fates."""
+        if statement.text == "COMMIT":
+            self._committing[statement.con] = statement
         weather, fate = self.weather, self._draw()
         delay_s = self._latency()
         for likelihood, end in (
@@ -126,8 +144,14 @@ class Database:
         self._schedule(self._latency(), "cancel", arrive)
 
     def closed(self, con: ModelConnection) -> None:
-        """Forget a connection."""
+        """Forget a connection, whose transaction is over. Chance says whether a commit on its way arrived."""
         self._connections.pop(con, None)
+        committing = self._committing.get(con)
+        if committing is not None and not committing.executed:
+            committing.executed = True
+            if con.commit is not None and self._draw() < 0.5:
+                con.commit()
+        self._end_transaction(con)
 
     # Fates.
 
@@ -165,7 +189,7 @@ class Database:
             return
         name = NAMES.get(statement.text, "")
         spaces = locked(name, statement.args)
-        if any(space in self._locked for space in spaces):
+        if any(space in self._locked for space in spaces) or self._waits_for_a_file(statement, name):
             self._wait(statement)
             return
         alive = statement.con.is_connected()
@@ -179,21 +203,59 @@ class Database:
     def _result(self, statement: Statement, name: str) -> Result:
         con, text = statement.con, statement.text
         if text.startswith("BEGIN"):
-            con.in_transaction = True
+            con.in_transaction, con.repeatable = True, text != "BEGIN"
             return []
-        if text == "ROLLBACK":
-            con.in_transaction, con.snapshot = False, None
+        if text in ("ROLLBACK", "COMMIT"):
+            if text == "COMMIT" and con.commit is not None:
+                con.commit()
+            self._end_transaction(con)
             return []
         if text == "FETCH":
             return []
+        if name in IN_TRANSACTION:
+            return self._in_transaction(statement, name)
         if name not in MODELLED:
             return ValueError(f"the model does not know: {text}")
         tables = self.tables
-        if con.in_transaction:
+        if con.in_transaction and con.repeatable:
             con.snapshot = tables = con.snapshot or tables.snapshot()
         if name in PUSHES and self._draw() < self.weather.unknown_status:
             return self._from_a_later_release(name, statement)
         return answer(name, tables, statement.args)
+
+    # Transactions that write: of one file.
+
+    def _waits_for_a_file(self, statement: Statement, name: str) -> bool:
+        """Whether somebody else has the file's lock."""
+        return name == "lock_file" and self._file_locks.get(statement.args[0]) not in (None, statement.con)
+
+    def _in_transaction(self, statement: Statement, name: str) -> Result:
+        """What is written shows at the commit; until then the space's row is locked."""
+        con, args = statement.con, statement.args
+        if name == "lock_file":
+            number, space, file = args
+            self._file_locks[number] = con
+            return [file_row(self.tables, space, file)]
+        if name == "forget_file":
+            rows, con.commit = self.tables.forget_file(*args)
+            return rows
+        space, file, record, size, dek, overwrite, client, cids, local_only = args
+        caller = Caller(client, cids, local_only=local_only)
+        row, con.commit = self.tables.record_file(space, file, record, size, dek, overwrite, caller)
+        self._held[con] = space
+        self.hold(space)
+        return [row]
+
+    def _end_transaction(self, con: ModelConnection) -> None:
+        con.in_transaction, con.snapshot, con.commit = False, None, None
+        self._committing.pop(con, None)
+        for number in [number for number, holder in self._file_locks.items() if holder is con]:
+            del self._file_locks[number]
+        space = self._held.pop(con, None)
+        if space is not None:
+            self.release(space)
+        else:
+            self._go_on()
 
     def _from_a_later_release(self, name: str, statement: Statement) -> list[Row]:
         """Write nothing, and say so in a way that this release does not know."""
@@ -218,11 +280,19 @@ class Database:
         """Let another server hold the lock of a space's row until `release`."""
         self._locked[space] = self._locked.get(space, 0) + 1
 
+    def is_locked(self, space: UUID) -> bool:
+        """Whether somebody holds the lock of a space's row just now."""
+        return space in self._locked
+
     def release(self, space: UUID) -> None:
         """Let go of a lock that another server held, and run what has waited for it."""
         self._locked[space] -= 1
         if not self._locked[space]:
             del self._locked[space]
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Run what has waited, as far as it need not wait any more."""
         waiting, self._waiting = self._waiting, []
         for statement in waiting:
             self._execute(statement)

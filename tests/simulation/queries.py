@@ -33,8 +33,19 @@ def locked(name: str, args: Args) -> list[UUID]:
 IDS: Final = {"push": 1, "push_change": 1, "push_changes": 3, "push_batch": 8, "rewrap": 2}
 """Where ids stand that may come as text: an array of them, or one."""
 LOCKING: Final = frozenset(
-    {"push", "push_change", "append_member", "revoke", "advance_epoch", "complete_rewrap", "rewrap"}
+    {
+        "push",
+        "push_change",
+        "append_member",
+        "revoke",
+        "advance_epoch",
+        "complete_rewrap",
+        "rewrap",
+        "record_file",
+    }
 )
+IN_TRANSACTION: Final = frozenset({"lock_file", "record_file", "forget_file"})
+"""What belongs to a transaction that writes: the database sees to locks and to the commit."""
 WRITING: Final = (
     LOCKING
     | PUSHES_TOGETHER
@@ -253,6 +264,28 @@ def _deks(files: bool) -> Query:
     return page
 
 
+# Files.
+
+
+def file_row(tables: Tables, space: UUID, file: UUID) -> Row:
+    """Record, size, DEK and cursor; NULLs when there is no such file."""
+    row = tables.files.get((space, file))
+    return (None,) * 4 if row is None else (row.record, row.size, row.dek, row.cursor)
+
+
+def _look_at_file(tables: Tables, args: Args) -> list[Row]:
+    space, file, cids, record = args
+    row, found = tables.spaces.get(space), tables.records.get(record)
+    revoked = [cid for cid in cids if (space, cid) in tables.revoked]
+    live = found is not None and found.space == space and found.blob is not None
+    head = (None,) * 9 if row is None else space_row(row)
+    return [(*head, revoked, live, *file_row(tables, space, file))]
+
+
+def _known_files(tables: Tables, args: Args) -> list[Row]:
+    return [pair for pair in zip(args[0], args[1], strict=True) if pair in tables.files]
+
+
 # Invitations, rates and what is left.
 
 
@@ -356,6 +389,9 @@ MODELLED: Final[dict[str, Query]] = {
     "record_deks": _deks(False),
     "file_deks": _deks(True),
     "rewrap": _called(Tables.rewrap, 5),
+    "look_at_file": _look_at_file,
+    "known_files": _known_files,
+    "still_there": lambda tables, args: [(1,)],
     "create_invitation": lambda tables, args: [tables.invite(*args)],
     "list_invitations": _list_invitations,
     "list_invitations_after": _list_invitations_after,

@@ -60,6 +60,7 @@ class Kind(Enum):
     PUSH = auto()
     APPEND = auto()
     REVOKE = auto()
+    FILE = auto()
     ELSEWHERE = auto()  # by another server
 
 
@@ -206,6 +207,39 @@ class Tables:
         self._commit(Kind.ELSEWHERE, space, cursor, b"")
         return cursor
 
+    def record_file(
+        self, id: UUID, file: UUID, record: UUID, size: int, dek: bytes, overwrite: bool, caller: Caller
+    ) -> tuple[Row, Callable[[], None]]:
+        """`lsync_record_file_v1`: status, cursor, replaced; and what its commit does."""
+        status, space = self._admit(id, caller)
+        there = (id, file) in self.files
+        row = self.records.get(record)
+        if status or space is None:
+            return (status, 0, False), _nothing
+        if row is None or row.space != id or row.blob is None:
+            return (4, 0, False), _nothing
+        if there and not overwrite:
+            return (1, 0, True), _nothing
+        cursor = space.cursor + 1
+
+        def commit() -> None:
+            self.spaces[id] = replace(self.spaces[id], cursor=cursor)
+            self.files[id, file] = FileRow(record, dek, cursor, size)
+            self._commit(Kind.FILE, id, cursor, mark_of(dek))
+
+        return (0, cursor, there), commit
+
+    def forget_file(self, space: UUID, file: UUID, cursor: int) -> tuple[list[Row], Callable[[], None]]:
+        """Delete the row of a file if it is that of this cursor."""
+        row = self.files.get((space, file))
+        if row is None or row.cursor != cursor:
+            return [], _nothing
+
+        def commit() -> None:
+            self.files.pop((space, file), None)
+
+        return [(file,)], commit
+
     def bump_elsewhere(self, space: UUID) -> None:
         """Another server writes something that no client of this one hears of."""
         row = self.spaces.get(space)
@@ -347,6 +381,10 @@ class Tables:
         del self.rates[place]
         self.slots[action] -= 1
         return [(1,)]
+
+
+def _nothing() -> None:
+    """What the commit of a transaction does that has written nothing."""
 
 
 def space_row(space: Space) -> Row:

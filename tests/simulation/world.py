@@ -404,11 +404,12 @@ class World:
         self._wall_offset_s += (amount - 0.5) * 7200.0
 
     def _elsewhere(self, amount: float) -> None:
-        self.tables.bump_elsewhere(SHARED)
+        if not self.database.is_locked(SHARED):
+            self.tables.bump_elsewhere(SHARED)
 
     def _file(self, amount: float) -> None:
         live = [id for id, r in self.tables.records.items() if r.space == SHARED and r.blob is not None]
-        if live:
+        if live and not self.database.is_locked(SHARED):
             file = UUID(int=self._chance.getrandbits(128), version=4)
             self.tables.add_file(SHARED, file, live[int(amount * len(live))], bytes((0, 0, 0, 1)) + bytes(40))
 
