@@ -32,13 +32,16 @@ from less_sync.sync.client.client import (
     PullEvent,
     PullOther,
     SyncClient,
-    TokenSource,
     split_changes,
 )
 from less_sync.sync.client.errors import (
     ClientClosed,
     ConnectFailed,
     ConnectionLost,
+    FileRefused,
+    FilesNotServed,
+    FilesScopeMissing,
+    FileTooLarge,
     FrameTooLarge,
     NotThisProtocol,
     RequestFailed,
@@ -48,6 +51,12 @@ from less_sync.sync.client.errors import (
     SyncClientError,
     TokenRefused,
     TokenUnavailable,
+)
+from less_sync.sync.client.files import (
+    FileClient,
+    FileDownload,
+    FileInfo,
+    FileLimits,
 )
 from less_sync.sync.client.link import (
     ClientLimits,
@@ -61,6 +70,7 @@ from less_sync.sync.client.notices import (
     SubscriptionLost,
 )
 from less_sync.sync.client.tokens import (
+    TokenSource,
     personal_space,
     token_claim,
 )
@@ -72,7 +82,9 @@ from less_sync.sync.protocol.messages import (
     EpochBegun,
     EpochConflict,
     EventNotice,
+    FileChange,
     FileDek,
+    FileNotice,
     Invitation,
     MemberEntry,
     MembershipAppendResult,
@@ -114,7 +126,17 @@ __all__ = [
     "EpochConflict",
     "ErrorCode",
     "EventNotice",
+    "FileChange",
+    "FileClient",
     "FileDek",
+    "FileDownload",
+    "FileInfo",
+    "FileLimits",
+    "FileNotice",
+    "FileRefused",
+    "FileTooLarge",
+    "FilesNotServed",
+    "FilesScopeMissing",
     "FrameTooLarge",
     "Invitation",
     "InvitationNotice",

@@ -20,7 +20,6 @@ from less_sync.sync.client.errors import (
     ServerUnavailable,
     SyncClientError,
     TokenRefused,
-    TokenUnavailable,
 )
 from less_sync.sync.client.link import ClientLimits, Link, open_link
 from less_sync.sync.client.notices import (
@@ -29,6 +28,7 @@ from less_sync.sync.client.notices import (
     SubscriptionLost,
 )
 from less_sync.sync.client.sharing import SharingCalls
+from less_sync.sync.client.tokens import TokenSource, asked_token
 from less_sync.sync.protocol.codes import CloseCode, ErrorCode
 from less_sync.sync.protocol.errors import ParamsError
 from less_sync.sync.protocol.frames import Chunk
@@ -52,9 +52,6 @@ from less_sync.sync.protocol.messages import (
     decode_params,
     shown,
 )
-
-TokenSource = Callable[[], Awaitable[str]]
-"""Gives a token for the next connection; raises TokenUnavailable when it cannot."""
 
 CHANGE_OVERHEAD_BYTES: Final = 160
 """More than the keys, the id, the cursor and all heads of one change take in a push frame."""
@@ -206,7 +203,7 @@ class SyncClient(SharingCalls):
 
     async def refresh(self, token: str | None = None) -> TokenRefreshResult:
         """Give the server a fresh token for this connection (docs/protocol.md 7.1). A refusal is a value."""
-        fresh = token if token is not None else await self._token()
+        fresh = token if token is not None else await asked_token(self._token_source)
         return await self._call("token.refresh", TokenRefreshParams(fresh), TokenRefreshResult)
 
     async def pull(self, space: str, since: int, *, ucan: str = "") -> AsyncGenerator[PullEvent, None]:
@@ -355,7 +352,7 @@ class SyncClient(SharingCalls):
 
     async def _connect(self) -> Link:
         """Connect, authenticate, subscribe again. Only an answer proves that the token was taken."""
-        token = await self._token()
+        token = await asked_token(self._token_source)
         link = await open_link(
             self._url, token, limits=self._limits, on_notification=self._notices.receive, now=self._now
         )
@@ -373,16 +370,6 @@ class SyncClient(SharingCalls):
             await link.close()
             raise
         return link
-
-    async def _token(self) -> str:
-        """Ask the source. What it raises is the answer to this one attempt, whatever it is."""
-        try:
-            return await self._token_source()
-        except SyncClientError:
-            raise
-        except Exception as error:
-            # Its text may quote the token.
-            raise TokenUnavailable(f"the token source failed: {type(error).__name__}") from error
 
     def _tell(self, change: ConnectionChange) -> None:
         try:

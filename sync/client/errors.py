@@ -10,6 +10,10 @@ SyncClientError
 ├── TokenRefused           the server will not have this token; the client never reconnects with it
 ├── RequestFailed          an error response; `code` is an `ErrorCode` or one this version does not know
 ├── FrameTooLarge          the request does not fit into one frame; nothing was sent
+├── FilesNotServed         the server has no file storage
+├── FilesScopeMissing      the token is not for files
+├── FileTooLarge           the server takes no file of this size
+├── FileRefused            another refusal of a file request; `status` and `error` are the server's
 ├── NotThisProtocol        the other end does not speak the protocol, or broke it
 └── ClientClosed           the client was closed
 
@@ -70,7 +74,9 @@ class TokenUnavailable(SyncClientError):
 
 
 class TokenRefused(SyncClientError):
-    """Closed with 4000 or 4002 (docs/protocol.md 11). `reason` is the server's: `expired auth token`, say.
+    """Closed with 4000 or 4002 (docs/protocol.md 11); or a file request was answered 401, which is `code`.
+
+    `reason` is the server's: `expired auth token`, say.
 
     `clock_difference` is how far this machine's clock is ahead of the server's (negative: behind) if that is
     over a minute: then a token made here may be none there. None: it is less, or not known.
@@ -118,6 +124,47 @@ class FrameTooLarge(SyncClientError):
 
     def __str__(self) -> str:
         return f"a frame of {self.size_bytes} bytes exceeds {self.bytes_max}"
+
+
+class FilesNotServed(SyncClientError):
+    """The server has no file storage: there is no such route (docs/files.md)."""
+
+    def __str__(self) -> str:
+        return "the server has no file storage"
+
+
+class FilesScopeMissing(SyncClientError):
+    """The token lacks the scope `files`."""
+
+    def __str__(self) -> str:
+        return "the token is not for files: it lacks the scope `files`"
+
+
+class FileTooLarge(SyncClientError):
+    """A file is larger than the server takes. `error` says it, `file exceeds 100 MB limit`, or is empty."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__(error)
+        self.error = error
+
+    def __str__(self) -> str:
+        return f"the server takes no file of this size{': ' + self.error if self.error else ''}"
+
+
+class FileRefused(SyncClientError):
+    """A request about a file was refused for what it asks.
+
+    `status` is that of HTTP, `error` the server's word for it: `record not found in this space`, say; empty
+    when there was none.
+    """
+
+    def __init__(self, status: int, error: str) -> None:
+        super().__init__(status, error)
+        self.status = status
+        self.error = error
+
+    def __str__(self) -> str:
+        return f"the server refused a file request ({self.status}{': ' + self.error if self.error else ''})"
 
 
 class NotThisProtocol(SyncClientError):

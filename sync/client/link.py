@@ -392,10 +392,14 @@ async def open_link(
 
 
 def _clock_difference(response: HttpResponse | None, now: datetime) -> timedelta | None:
-    """How far `now` is ahead of the server's `Date` (RFC 9110 6.6.1), if that matters and can be known."""
+    return None if response is None else clock_difference(response.headers.get("Date"), now)
+
+
+def clock_difference(date: str | None, now: datetime) -> timedelta | None:
+    """How far `now` is ahead of a server's `Date` (RFC 9110 6.6.1), if that matters and can be known."""
     try:
-        sent = parsedate_to_datetime(response.headers["Date"]) if response is not None else now
-    except (LookupError, ValueError):
+        sent = parsedate_to_datetime(date or "")
+    except ValueError:
         return None
     difference = now - (sent if sent.tzinfo is not None else sent.replace(tzinfo=UTC))
     return difference if abs(difference) > CLOCK_DIFFERENCE_MAX else None

@@ -15,6 +15,7 @@ from less_sync.sync.protocol.errors import ParamsError
 from less_sync.sync.protocol.frames import Notification
 from less_sync.sync.protocol.messages import (
     EventNotice,
+    FileNotice,
     MembershipNotice,
     PresenceLeaveNotice,
     PresenceNotice,
@@ -62,6 +63,7 @@ Typed = (
     | RevokedNotice
     | ResubscribeNotice
     | MembershipNotice
+    | FileNotice
     | PresenceNotice
     | PresenceLeaveNotice
     | EventNotice
@@ -73,6 +75,7 @@ _TYPES: Final[dict[str, type[Typed]]] = {
     "revoked": RevokedNotice,
     "resubscribe": ResubscribeNotice,
     "membership": MembershipNotice,
+    "file": FileNotice,
     "presence": PresenceNotice,
     "presence.leave": PresenceLeaveNotice,
     "event": EventNotice,

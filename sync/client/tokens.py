@@ -1,11 +1,54 @@
-"""What a token says about its holder. Nothing is verified here: that is the server's part."""
+"""Where tokens come from, and what one says about its holder. None is verified: that is the server's part."""
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
 from less_sync.auth import AuthError, b64url_decode, parse_uuid
-from less_sync.sync.client.errors import TokenUnavailable
+from less_sync.sync.client.errors import SyncClientError, TokenUnavailable
+
+TokenSource = Callable[[], Awaitable[str]]
+"""Gives a token for the next connection; raises TokenUnavailable when it cannot."""
+
+
+async def asked_token(source: TokenSource) -> str:
+    """Ask a source. What it raises is the answer to this one attempt, whatever it is.
+
+    Raises:
+        TokenUnavailable: the source failed.
+    """
+    try:
+        return await source()
+    except SyncClientError:
+        raise
+    except Exception as error:
+        # Its text may quote the token.
+        raise TokenUnavailable(f"the token source failed: {type(error).__name__}") from error
+
+
+class KeptToken:
+    """The last token of a source, for as long as it is good. Whoever asks at the same time shares one."""
+
+    def __init__(self, source: TokenSource) -> None:
+        self._source = source
+        self._token = ""
+        self._asking = asyncio.Lock()
+
+    async def get(self, *, but: str = "") -> str:
+        """The token that is kept, or a new one if there is none or it is the one that was refused, `but`.
+
+        Raises:
+            TokenUnavailable: the source failed, or gave what is no token.
+        """
+        async with self._asking:
+            if self._token in ("", but):
+                token = await asked_token(self._source)
+                if not (token.isascii() and token.isprintable() and token):
+                    raise TokenUnavailable("what the token source gave is no token")
+                self._token = token
+            return self._token
 
 
 def token_claim(token: str, name: str) -> str:
