@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, settings
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from less_sync.bins.postgres.files import hold_data_directory, postgres_is_gone
 from less_sync.bins.postgres.urls import driver_url
+from tests.weed import S3Server, shared_server
 
 _PREFIX: Final = "less_sync_test_"
 _DIRECTORY_PREFIX: Final = "less-sync-test-"
@@ -204,3 +205,12 @@ def database_url(database_server: DatabaseServer, database_template: str) -> Ite
         yield database_server.create(name, template=database_template)
     finally:
         database_server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3-compatible server, the same for all workers of this test run."""
+    base = tmp_path_factory.getbasetemp()
+    in_worker = "PYTEST_XDIST_WORKER" in os.environ
+    with shared_server((base.parent if in_worker else base) / "weed") as server:
+        yield server

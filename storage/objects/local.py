@@ -124,11 +124,11 @@ class _Staged:
 
 def _begin(base: Path, final: Path) -> StagingFile:
     try:
-        return StagingFile(staging_path(final))
+        return StagingFile(staging_path(final), keep=True)
     except FileNotFoundError:
         for directory in _directories(base, final)[1:]:
             directory.mkdir(exist_ok=True)
-        return StagingFile(staging_path(final))
+        return StagingFile(staging_path(final), keep=True)
 
 
 def _directories(base: Path, final: Path) -> list[Path]:

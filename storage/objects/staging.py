@@ -7,7 +7,7 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -36,10 +36,14 @@ class StagingFile:
     """The file itself, used by threads, one after the other. Raises OSError.
 
     Whatever is still running or waiting when it is removed finds it closed and does nothing.
+
+    Args:
+        keep: it will be synced, so the disk may as well begin early.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep: bool) -> None:
         self.path: Final = path
+        self._keep: Final = keep
         self._turn: Final = threading.Lock()
         self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         self._written_bytes = 0
@@ -55,7 +59,8 @@ class StagingFile:
             if written < count:
                 self._append_rest(memoryview(b"".join(pieces))[written:])
             self._written_bytes += count
-            self._begin_writeback()
+            if self._keep:
+                self._begin_writeback()
 
     def _append_rest(self, rest: memoryview) -> None:
         """The disk took a part: the next call takes more, or says why not."""
@@ -89,6 +94,11 @@ class StagingFile:
             if self._fd is None or self._written_bytes != size_bytes:
                 raise BlobError("file storage: the content was not written completely")
             return work(self)
+
+    def read(self, offset: int) -> bytes:
+        """Read at most `CHUNK_BYTES_MAX` of what was written."""
+        with self._turn:
+            return b"" if self._fd is None else os.pread(self._fd, CHUNK_BYTES_MAX, offset)
 
     def remove(self) -> None:
         """Close it and remove its name, if it still has this one. What the disk keeps is tidied later."""
@@ -146,6 +156,17 @@ class StagingWriter:
             await self._hand_over()
         await self._written()
         return await self._threads.run(self._file.use, self.size_bytes, work)
+
+    async def written_chunks(self) -> AsyncIterator[bytes]:
+        """Read the complete content back, `CHUNK_BYTES_MAX` at a time. Raises as `finish`."""
+        await self.finish(lambda _: None)
+        offset = 0
+        while offset < self.size_bytes:
+            data = await self._threads.run(self._file.read, offset)
+            if not data:
+                raise BlobError("file storage: a staged content became shorter")
+            offset += len(data)
+            yield data
 
     async def aclose(self) -> None:
         """Forget the rest and remove the file."""

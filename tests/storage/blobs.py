@@ -1,9 +1,12 @@
 """What tests of stores of contents share."""
 
 import os
+from pathlib import Path
 from uuid import UUID, uuid4
 
 from less_sync.storage.blobs import CHUNK_BYTES_MAX, BlobKey, BlobStore, Staged, Stored
+from less_sync.storage.objects.s3 import S3Blobs
+from tests.weed import S3Server
 
 SPACE = UUID("0f5f6a2e-6d0b-4c46-9a3e-0a8d3f8e7a11")
 
@@ -39,3 +42,19 @@ async def get(store: BlobStore, key: BlobKey) -> bytes | None:
 
 async def everything(store: BlobStore) -> dict[BlobKey, Stored]:
     return {stored.key: stored for batch in [b async for b in store.listing()] for stored in batch}
+
+
+async def in_new_bucket(server: S3Server, staging: Path) -> S3Blobs:
+    """A store in a bucket of the test's own, with nothing in it."""
+    store = S3Blobs(
+        endpoint=server.endpoint,
+        bucket=f"test-{uuid4()}",
+        region="us-east-1",
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        staging=staging,
+    )
+    key = new_key()
+    await put(store, key, b"the first object makes the bucket")
+    await store.remove(key)
+    return store

@@ -11,14 +11,20 @@ from less_sync.storage import StorageError
 from less_sync.storage.blobs import CHUNK_BYTES_MAX, BlobStore
 from less_sync.storage.objects.local import LocalBlobs
 from less_sync.storage.objects.memory import MemoryBlobs
-from tests.storage.blobs import at_once, everything, get, new_key, put, some_bytes, write
+from tests.storage.blobs import at_once, everything, get, in_new_bucket, new_key, put, some_bytes, write
 
 MIB = 1024 * 1024
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BlobStore]:
-    store: BlobStore = LocalBlobs.at(tmp_path / "files") if request.param == "local" else MemoryBlobs()
+    store: BlobStore
+    if request.param == "local":
+        store = LocalBlobs.at(tmp_path / "files")
+    elif request.param == "memory":
+        store = MemoryBlobs()
+    else:
+        store = await in_new_bucket(request.getfixturevalue("s3_server"), tmp_path / "staging")
     try:
         yield store
     finally:
