@@ -14,13 +14,14 @@ import subprocess
 import sys
 import sysconfig
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
+
+import obstore
+from obstore.store import S3Store
 
 START_S_MAX: Final = 120.0
 LOOK_EVERY_S: Final = 0.3
@@ -45,7 +46,7 @@ def own_server(directory: Path) -> Iterator[S3Server]:
     server = S3Server(f"http://127.0.0.1:{ports[0]}", "a-test-key", "a-test-secret", 0)
     process = _start(directory, ports, server)
     try:
-        _wait_until_it_answers(process, server, directory)
+        _wait_until_it_takes_objects(process, server, directory)
         yield S3Server(server.endpoint, server.access_key, server.secret_key, process.pid)
     finally:
         _stop(process)
@@ -96,16 +97,22 @@ def _start(directory: Path, ports: list[int], server: S3Server) -> subprocess.Po
         return subprocess.Popen(command, cwd=directory, stdout=log, stderr=log, start_new_session=True)
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], server: S3Server, directory: Path) -> None:
+def _wait_until_it_takes_objects(process: subprocess.Popen[bytes], server: S3Server, directory: Path) -> None:
+    probe = S3Store(
+        "probe",
+        endpoint=server.endpoint,
+        region="us-east-1",
+        access_key_id=server.access_key,
+        secret_access_key=server.secret_key,
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0},
+    )
     deadline = time.monotonic() + START_S_MAX
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(server.endpoint, timeout=5):
-                return
-        except urllib.error.HTTPError as refusal:
-            refusal.close()
+            obstore.put(probe, "probe", b"x")
             return
-        except OSError:
+        except (obstore.exceptions.BaseError, OSError):
             time.sleep(0.1)
     tail = (directory / "log").read_text(errors="replace")[-2000:]
     raise RuntimeError(f"the S3 server did not start:\n{tail}")
