@@ -1,7 +1,10 @@
 """How a transaction that was not committed ends, on a connection that goes back to the pool."""
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+
+import asyncpg
 
 if TYPE_CHECKING:
     from less_sync.storage.postgres.pool import PooledConnection
@@ -18,7 +21,13 @@ async def roll_back(con: "PooledConnection") -> None:
         async with asyncio.timeout(_ROLLBACK_TIMEOUT_S):
             await con.execute("ROLLBACK")
     except Exception:
-        con.terminate()
+        _cut(con)
     except BaseException:
-        con.terminate()
+        _cut(con)
         raise
+
+
+def _cut(con: "PooledConnection") -> None:
+    # The pool takes a connection back by itself when that is lost; then there is nothing left to end.
+    with suppress(asyncpg.InterfaceError):
+        con.terminate()

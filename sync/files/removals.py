@@ -40,7 +40,7 @@ class Removals:
         self._pauses_s = pauses_s
         self._due: list[tuple[float, int, BlobKey, int]] = []
         """A heap: when, in order of arrival, what, and how often it was tried."""
-        self._arrivals = 0
+        self._tickets = 0
         self._under_way = 0
         self._workers: dict[asyncio.Task[None], None] = {}
         self._news = asyncio.Event()
@@ -83,8 +83,8 @@ class Removals:
             self.add(key.space, [key.file])
 
     def _push(self, due_s: float, key: BlobKey, attempt: int) -> None:
-        self._arrivals += 1
-        heapq.heappush(self._due, (due_s, self._arrivals, key, attempt))
+        self._tickets += 1
+        heapq.heappush(self._due, (due_s, self._tickets, key, attempt))
 
     def _wake(self) -> None:
         self._news.set()

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from less_sync.auth import AuthError
+from less_sync.storage import StorageError
 from less_sync.sync.access.sign_in import Authenticator, auth_failure
 
 PUBLIC_PATHS: Final = frozenset({"/health", "/api/v1/ws", "/.well-known/jwks.json", "/api/v1/federation/ws"})
@@ -119,10 +120,19 @@ class CommonHeaders:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
-            _log.error("request failed", request_id=scope.get("request_id"), exc_info=error)
+            _log_failure(error, scope.get("request_id"))
             if started:
                 raise  # the client must not take half a response for a whole one: the connection is closed
             await error_response(500, "internal error")(scope, receive, send_with_headers)
+
+
+def _log_failure(error: Exception, request_id: str | None) -> None:
+    """A fault of storage is told by its kind: an outage is no reason for a trace of each request."""
+    if isinstance(error, StorageError):
+        cause = type(error.__cause__).__name__
+        _log.error("storage failed", request_id=request_id, error=str(error), cause=cause)
+    else:
+        _log.error("request failed", request_id=request_id, exc_info=error)
 
 
 class Authentication:

@@ -1,10 +1,11 @@
 """The server under a deterministic simulation: one seed is one history, and fails the same way every time.
 
 What is real: the sockets (`ClientSocket`), sessions, dispatcher, announcer, broker, presence, mailboxes,
-background tasks, the stores, push lanes, pull readers, `PostgresPool` and asyncpg's own `Pool`. What is
-modelled stands at two seams: the transport (`line.py`) and `asyncpg.Connection` (`connection.py`, over
-`database.py`, `queries.py` and `tables.py`). Both are handed in; nothing is patched. `system.py` is the only
-module that imports the server.
+background tasks, the HTTP application with its routes of files, uploads and removals, the stores, push lanes,
+pull readers, `PostgresPool` and asyncpg's own `Pool`. What is modelled stands at three seams: the transport
+(`line.py`, and `exchanges.py` in place of an HTTP server), `asyncpg.Connection` (`connection.py`, over
+`database.py`, `queries.py` and `tables.py`), and the store of contents (`contents.py`). All are handed in;
+nothing is patched. `system.py` is the only module that imports the server.
 
 The model of the database is held to the tests of the stores: those of `tests/storage` that ask for a pool
 run over Postgres and over the model (`modelled_pool.py`), random histories of store operations among them.

@@ -4,6 +4,7 @@ It is driven by what reaches it and by outside events, never by tasks: its moves
 of the server's callbacks.
 """
 
+import base64
 import hashlib
 import random
 from collections.abc import Callable
@@ -14,9 +15,10 @@ from uuid import UUID
 import cbor2
 
 from tests.simulation.cast import OWNER, SHARED, Person
+from tests.simulation.exchanges import Asked as AskedOfFile
 from tests.simulation.frames import PONG, Closing, Control, Frame, closing, message
 from tests.simulation.line import Line, Pace, Schedule
-from tests.simulation.system import Notification, Response, encode_request
+from tests.simulation.system import BlobKey, Notification, Response, encode_request
 from tests.simulation.tables import Tables
 from tests.simulation.witness import Asked, Witness
 
@@ -56,6 +58,12 @@ class Stage(Protocol):
 
     def open_line(self, actor: "Actor") -> tuple[Line, Witness] | None:
         """Connect; None when the server takes nobody any more."""
+
+    def exchange(self, asked: AskedOfFile, *, pause_s: float, hang_up_s: float | None) -> None:
+        """Ask something about a file, over HTTP."""
+
+    def next_upload(self) -> bytes:
+        """What the next upload is to be known by: 16 bytes."""
 
     @property
     def playing(self) -> bool:
@@ -358,6 +366,56 @@ class Actor:
     def _unknown(self) -> None:
         self.ask("?", {})
 
+    # Files.
+
+    def _upload(self) -> None:
+        """Put one of three files of a space, bound to a record that may be deleted at any moment."""
+        found = self._file_asked("PUT")
+        if found is None:
+            return
+        mark = self.stage.next_upload()
+        row = self.stage.tables.spaces[found.key.space]
+        dek = row.key_generation.to_bytes(4, "big") + mark + bytes(24)
+        found.mark, found.body = mark, mark + bytes(self._chance.choice((0, 10, 400)))
+        found.headers["x-wrapped-dek"] = base64.b64encode(dek).decode()
+        self._exchange(found)
+
+    def _download(self) -> None:
+        found = self._file_asked("GET")
+        if found is not None:
+            self._exchange(found)
+
+    def _discard(self) -> None:
+        """Delete a record that has a file."""
+        space, ucan = self._space()
+        tables, id = self.stage.tables, UUID(space)
+        bound = [row.record for (at, _), row in tables.files.items() if at == id]
+        if not bound:
+            return
+        record = self._chance.choice(bound)
+        change = {"id": str(record), "expected_cursor": tables.records[record].cursor}
+        self.ask("push", {"space": space, "ucan": ucan, "changes": [change]}, spaces=(space,))
+        self._upload()
+
+    def _file_asked(self, method: str) -> AskedOfFile | None:
+        space, ucan = self._space()
+        id, chance = UUID(space), self._chance
+        live = [key for key, r in self.stage.tables.records.items() if r.space == id and r.blob is not None]
+        if not live:
+            return None
+        file = UUID(int=id.int ^ chance.randrange(3))
+        granted = self._granted() if ucan else ("", "")
+        return AskedOfFile(method, self.person, BlobKey(id, file), chance.choice(live[-4:]), granted)
+
+    def _exchange(self, asked: AskedOfFile) -> None:
+        chance, temper = self._chance, self.temper
+        drops = self.stage.playing and chance.random() < temper.drop
+        self.stage.exchange(
+            asked,
+            pause_s=chance.choice((0.0, 0.001, 0.2)),
+            hang_up_s=chance.random() * temper.drop_s * 4 if drops else None,
+        )
+
     # What it hears.
 
     def _heard(self, method: str, params: Any) -> None:
@@ -398,7 +456,10 @@ ACTIONS: Final[dict[str, Callable[[Actor], None]]] = {
     "rewrap": Actor._rewrap,
     "uninvite": Actor._uninvite,
     "unknown": Actor._unknown,
+    "upload": Actor._upload,
+    "download": Actor._download,
+    "discard": Actor._discard,
 }
-REPEATED: Final = frozenset({"pull", "deks", "push"})
+REPEATED: Final = frozenset({"pull", "deks", "push", "upload"})
 """What is done several times in a row."""
 CHANGES: Final = frozenset({"push", "membership.append", "membership.revoke", "invitation.create"})

@@ -47,11 +47,14 @@ class Weather:
     hangs: float = 0.0
     unknown_status: float = 0.0
     cancel_wins: float = 0.5
+    store_fails: float = 0.0
+    """How likely each way to the file storage, or back, is to fail."""
 
     @property
     def faultless(self) -> bool:
         """Every statement is answered, sooner or later."""
-        return not (self.slow or self.lost_before or self.lost_after or self.refused or self.hangs)
+        database = self.slow or self.lost_before or self.lost_after or self.refused or self.hangs
+        return not (database or self.store_fails)
 
 
 class Database:

@@ -47,7 +47,7 @@ LOCKING: Final = frozenset(
 IN_TRANSACTION: Final = frozenset({"lock_file", "record_file", "forget_file"})
 """What belongs to a transaction that writes: the database sees to locks and to the commit."""
 WRITING: Final = (
-    LOCKING
+    (LOCKING - IN_TRANSACTION)
     | PUSHES_TOGETHER
     | {
         "create_space",

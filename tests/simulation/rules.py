@@ -21,6 +21,7 @@ class Rule(StrEnum):
     ZERO = "zero"  # when all is over nothing is left: subscriptions, slots, tasks, timers
     MEMORY = "memory"  # what waits is bounded
     FAULTS = "faults"  # no exception is lost or logged as unexpected
+    FILES = "files"  # content and key of a file are of one upload, and what was acknowledged is there
     TRUTH = "truth"  # a fault of storage is never told as a refusal, or as a space that is not there
 
 
@@ -65,7 +66,7 @@ def announced_missing(
     return [
         commit
         for commit in journal
-        if commit.kind in (Kind.PUSH, Kind.APPEND)
+        if commit.kind in (Kind.PUSH, Kind.APPEND, Kind.FILE)
         and str(commit.space) == space
         and commit.cursor > since
         and commit.cursor > pull_at

@@ -10,7 +10,19 @@ from tests.simulation.database import Weather
 from tests.simulation.line import Pace
 from tests.simulation.system import Limits
 
-EVENTS: Final = ("lock", "lock", "lose", "outage", "clock", "elsewhere", "elsewhere", "file", "drop")
+EVENTS: Final = (
+    "lock",
+    "lock",
+    "lose",
+    "outage",
+    "clock",
+    "elsewhere",
+    "elsewhere",
+    "file",
+    "drop",
+    "vanish",
+    "vanish",
+)
 NEVER_S: Final = 1e9
 
 
@@ -93,6 +105,7 @@ def _weather(chance: random.Random) -> Weather:
         hangs=maybe(0.01),
         unknown_status=maybe(0.03),
         cancel_wins=chance.choice((0.0, 0.5, 1.0)),
+        store_fails=maybe(0.05),
     )
 
 

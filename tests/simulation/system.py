@@ -5,18 +5,25 @@ from typing import TYPE_CHECKING
 from less_sync.auth import Identity, Permission, delegate, encode_did_key, parse_ucan, personal_space_id
 from less_sync.bins.services import build_services
 from less_sync.storage import (
+    BlobError,
+    BlobKey,
     Caller,
     MemberEntry,
+    Opened,
     PostgresPool,
     Push,
     PushLanes,
     PushOutcome,
     PushStatus,
+    RecordFileStatus,
     Space,
+    Staged,
     StorageError,
+    Stored,
     Unavailable,
 )
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, translate
+from less_sync.storage.objects.memory import MemoryBlobs
 from less_sync.storage.postgres.lane import Lane
 from less_sync.storage.postgres.outage import Outage
 from less_sync.storage.postgres.push_batch import batch_statement, single_statement
@@ -27,6 +34,9 @@ from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.announce import Announcer, Change
 from less_sync.sync.background import run_background
+from less_sync.sync.files.removals import Removals
+from less_sync.sync.files.uploads import Upload, Uploads
+from less_sync.sync.http.app import create_app
 from less_sync.sync.http.socket import CLIENT_PATH, ClientSocket, SessionFactory, websocket_protocol
 from less_sync.sync.http.upgrade import UpgradeRequest
 from less_sync.sync.limits import Limits
@@ -63,6 +73,8 @@ __all__ = [
     "QUERIES",
     "Announcer",
     "Authenticator",
+    "BlobError",
+    "BlobKey",
     "Caller",
     "Change",
     "Chunk",
@@ -77,7 +89,9 @@ __all__ = [
     "Limits",
     "LongAnswers",
     "MemberEntry",
+    "MemoryBlobs",
     "Notification",
+    "Opened",
     "Outage",
     "Permission",
     "PostgresPool",
@@ -87,19 +101,26 @@ __all__ = [
     "PushOutcome",
     "PushStatus",
     "RateLimits",
+    "RecordFileStatus",
+    "Removals",
     "Response",
     "Services",
     "Session",
     "SessionFactory",
     "Space",
+    "Staged",
     "StorageError",
+    "Stored",
     "Unavailable",
     "UpgradeRequest",
+    "Upload",
+    "Uploads",
     "actor_hash",
     "batch_statement",
     "build_services",
     "claims",
     "client_sessions",
+    "create_app",
     "decode_server_frame",
     "delegate",
     "encode_did_key",

@@ -90,6 +90,12 @@ class Tables:
     invitations: dict[UUID, InvitationRow] = field(default_factory=dict)
     rates: dict[tuple[int, int], RateRow] = field(default_factory=dict)
     journal: list[Commit] = field(default_factory=list)
+    died: set[UUID] = field(default_factory=set)
+    """Records that were a tombstone once."""
+    uploaded: dict[tuple[UUID, UUID], list[bytes]] = field(default_factory=dict)
+    """By space and file, the marks of all uploads that were ever recorded."""
+    file_changed: Callable[[UUID, UUID], None] = lambda space, file: None
+    """Told of every row of a file that was written or deleted."""
     rates_made: int = 0
     slots: dict[str, int] = field(default_factory=dict)
     """By action, how many were taken and not given back; that their time passes does not matter."""
@@ -177,10 +183,13 @@ class Tables:
         self.spaces[id] = replace(space, cursor=cursor)
         for key, blob, dek in zip(ids, blobs, deks, strict=True):
             self.records[key] = RecordRow(id, blob, dek, cursor)
+            if blob is None:
+                self.died.add(key)
         gone = {key for key, blob in zip(ids, blobs, strict=True) if blob is None}
         removed = [(file, f.record) for (at, file), f in self.files.items() if at == id and f.record in gone]
         for file, _ in removed:
             del self.files[id, file]
+            self.file_changed(id, file)
         self._commit(Kind.PUSH, id, cursor, mark_of(deks[0]))
         if not removed:
             return 0, cursor, *epochs, None, None
@@ -225,7 +234,9 @@ class Tables:
         def commit() -> None:
             self.spaces[id] = replace(self.spaces[id], cursor=cursor)
             self.files[id, file] = FileRow(record, dek, cursor, size)
+            self.uploaded.setdefault((id, file), []).append(mark_of(dek))
             self._commit(Kind.FILE, id, cursor, mark_of(dek))
+            self.file_changed(id, file)
 
         return (0, cursor, there), commit
 

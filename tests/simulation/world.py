@@ -17,7 +17,9 @@ from uuid import UUID
 
 from tests.simulation.actor import Actor
 from tests.simulation.cast import OWNER, SHARED, WALL_START_S, authenticator, people
+from tests.simulation.contents import DistantBlobs
 from tests.simulation.database import Database, Weather
+from tests.simulation.exchanges import Asked, Exchanges, head
 from tests.simulation.leftovers import Leftovers
 from tests.simulation.line import MARKS_SCALE, Line
 from tests.simulation.logs import captured
@@ -32,6 +34,7 @@ from tests.simulation.system import (
     Services,
     UpgradeRequest,
     build_services,
+    create_app,
     run_background,
     websocket_protocol,
 )
@@ -140,11 +143,32 @@ class World:
         self.database = Database(
             self.tables, Weather(latency_s=0.0), chance=self._fork(), schedule=self.loop.outside
         )
+        self._blobs = self._open_store()
+        self._exchanges = Exchanges(
+            self.loop,
+            self.loop.outside,
+            self._fork(),
+            self.court,
+            self.tables,
+            self._blobs,
+            self._digest.update,
+            faultless=self.script.weather.faultless and not self.script.events,
+        )
+        self._exchanges.trace = self._tell
         self._seats: list[_Seat] = []
         self._state = _Connections()
         self._actors = [
             Actor(self, name, temper, self._fork(), self.loop.outside) for name, temper in self.script.tempers
         ]
+
+    def _open_store(self) -> DistantBlobs:
+        chance = self._fork()
+        return DistantBlobs(
+            now=self.wall,
+            travel=self.database.travel,
+            fails=lambda: chance.random() < self.database.weather.store_fails,
+            changed=lambda key: None,
+        )
 
     def _fork(self) -> random.Random:
         return random.Random(self._chance.getrandbits(64))
@@ -191,7 +215,7 @@ class World:
             self._abandon()
             loop.close()
             gc.enable()
-        requests = sum(actor.asked for actor in self._actors)
+        requests = sum(actor.asked for actor in self._actors) + self._exchanges.made
         return Outcome(self.seed, self._digest.hexdigest(), violations, requests, loop.time())
 
     def _run(self) -> None:
@@ -234,16 +258,19 @@ class World:
             clock=self.loop.time,
             chance=chance,
             presence_secret=chance.randbytes(32),
+            blobs=self._blobs,
         )
         services.now = self.wall
         services.new_id = lambda: str(UUID(int=chance.getrandbits(128), version=4))
         services.enforce_token_expiry = self.script.enforce_token_expiry
         self._parts.alter(services)
         self.services: Services = services
+        self._exchanges.application = create_app(services)
         self._socket = websocket_protocol(services, {CLIENT_PATH: self._parts.sessions(services)})
         self._background = self.loop.create_task(run_background(services, maintenance_interval_s=3600.0))
         self.tables.create(SHARED, "", self.people[OWNER].root_key)
-        await asyncio.sleep(0)
+        for _ in range(4):  # what the background does once, at the start, is over then
+            await asyncio.sleep(0)
 
     async def _keys_come(self) -> None:
         come: asyncio.Future[None] = self.loop.create_future()
@@ -287,6 +314,7 @@ class World:
         for seat in self._seats:
             if not seat.line.is_closing() and seat.witness.closed_with is None:
                 seat.witness.check_settled()
+        self._exchanges.check_at_rest()
 
     def _probe(self) -> None:
         """A push into the shared space, which everybody hears of but those whose access was revoked."""
@@ -313,6 +341,8 @@ class World:
         self._background.cancel()
         await asyncio.wait({self._background})
         self.services.mailboxes.close()
+        assert self.services.files is not None, "or nothing could be uploaded"
+        await self.services.files.removals.aclose(1.0)
         await self.services.announce.aclose(1.0)
         await self._lanes.aclose(5.0)
         await self._pool.aclose(5.0)
@@ -371,6 +401,16 @@ class World:
         socket.upgrade(CLIENT_PATH, UpgradeRequest("GET", "1.1", UPGRADE, self.services.subprotocols), b"")
         return line, witness
 
+    def exchange(self, asked: Asked, *, pause_s: float, hang_up_s: float | None) -> None:
+        """Ask something about a file, over HTTP."""
+        if not self.services.draining:
+            asked.headers |= head(asked)
+            self._exchanges.begin(asked, pause_s=pause_s, hang_up_s=hang_up_s)
+
+    def next_upload(self) -> bytes:
+        """What the next upload is to be known by."""
+        return self._exchanges.next_mark()
+
     def _waiting_max(self) -> int:
         limits = self.script.limits
         under_way = limits.pushes_in_flight + limits.pulls_waiting + 3
@@ -413,6 +453,11 @@ class World:
             file = UUID(int=self._chance.getrandbits(128), version=4)
             self.tables.add_file(SHARED, file, live[int(amount * len(live))], bytes((0, 0, 0, 1)) + bytes(40))
 
+    def _vanish(self, amount: float) -> None:
+        stored = self._blobs.stored
+        if stored:
+            self._blobs.vanish(stored[int(amount * len(stored))])
+
     def _drop(self, amount: float) -> None:
         self._actors[int(amount * len(self._actors))].hang_up()
 
@@ -427,4 +472,5 @@ EVENTS: Final[dict[str, Callable[[World, float], None]]] = {
     "elsewhere": World._elsewhere,
     "file": World._file,
     "drop": World._drop,
+    "vanish": World._vanish,
 }

@@ -7,13 +7,15 @@ that a `World` is given in place of the server's own.
 
 | Mutant             | What it does                                                        | First seed |
 |--------------------|---------------------------------------------------------------------|------------|
-| `lost_wakeup`      | a long answer asked for in the wrong moment is never begun          | 44         |
-| `cut_announcement` | a hang-up after the commit of an append loses its announcement      | 12         |
-| `cut_revocation`   | a hang-up after a revocation: the revoked one goes on hearing       | 115        |
-| `cut_slot`         | a hang-up leaves a rate slot taken, or gives one back, that differs | 12         |
-| `mortal_lane`      | a lane dies of an unknown status, later pushes are never answered   | 6          |
-| `unordered`        | notifications are overtaken by those of a later cursor              | 2          |
-| `closed_at_once`   | the lifetime close drops replies of written pushes                  | 22         |
+| `lost_wakeup`      | a long answer asked for in the wrong moment is never begun          | 59         |
+| `cut_announcement` | a hang-up after the commit of an append loses its announcement      | 50         |
+| `cut_revocation`   | a hang-up after a revocation: the revoked one goes on hearing       | 164        |
+| `cut_slot`         | a hang-up leaves a rate slot taken, or gives one back, that differs | 3          |
+| `mortal_lane`      | a lane dies of an unknown status, later pushes are never answered   | 5          |
+| `unordered`        | notifications are overtaken by those of a later cursor              | 13         |
+| `patched_file`     | a lost content is replaced before its row: a crash leaves the old key | 16         |
+| `hasty_removal`    | a content is removed though it was uploaded again meanwhile         | 1321       |
+| `closed_at_once`   | the lifetime close drops replies of written pushes                  | 330        |
 
 A change of the server moves the first seeds, because it moves who runs when. A search that takes long in the
 tests is no fault, but wants its new first seed here.
@@ -21,7 +23,14 @@ tests is no fault, but wants its new first seed here.
 
 from typing import Final, NamedTuple
 
-from tests.simulation.mutants import closed_at_once, cut_in_two, lost_wakeup, mortal_lane, unordered
+from tests.simulation.mutants import (
+    closed_at_once,
+    cut_in_two,
+    lost_wakeup,
+    mortal_lane,
+    parted_files,
+    unordered,
+)
 from tests.simulation.parts import Parts
 from tests.simulation.rules import Rule
 
@@ -37,11 +46,13 @@ class Mutant(NamedTuple):
 
 
 MUTANTS: Final = {
-    "lost_wakeup": Mutant(lost_wakeup.PARTS, frozenset({Rule.ANSWERS}), 44),
-    "cut_announcement": Mutant(cut_in_two.PARTS, frozenset({Rule.ANNOUNCED}), 12),
-    "cut_revocation": Mutant(cut_in_two.PARTS, frozenset({Rule.REVOKED}), 115),
-    "cut_slot": Mutant(cut_in_two.PARTS, frozenset({Rule.RATES}), 12),
-    "mortal_lane": Mutant(mortal_lane.PARTS, frozenset({Rule.ANSWERS}), 6),
-    "unordered": Mutant(unordered.PARTS, frozenset({Rule.CURSORS}), 2),
-    "closed_at_once": Mutant(closed_at_once.PARTS, frozenset({Rule.DRAINED}), 22),
+    "lost_wakeup": Mutant(lost_wakeup.PARTS, frozenset({Rule.ANSWERS}), 59),
+    "cut_announcement": Mutant(cut_in_two.PARTS, frozenset({Rule.ANNOUNCED}), 50),
+    "cut_revocation": Mutant(cut_in_two.PARTS, frozenset({Rule.REVOKED}), 164),
+    "cut_slot": Mutant(cut_in_two.PARTS, frozenset({Rule.RATES}), 3),
+    "mortal_lane": Mutant(mortal_lane.PARTS, frozenset({Rule.ANSWERS}), 5),
+    "unordered": Mutant(unordered.PARTS, frozenset({Rule.CURSORS}), 13),
+    "patched_file": Mutant(parted_files.PATCHED, frozenset({Rule.FILES}), 16),
+    "hasty_removal": Mutant(parted_files.HASTY, frozenset({Rule.FILES}), 1321),
+    "closed_at_once": Mutant(closed_at_once.PARTS, frozenset({Rule.DRAINED}), 330),
 }
