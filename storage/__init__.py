@@ -13,6 +13,8 @@ from less_sync.storage.blobs import (
     Stored,
 )
 from less_sync.storage.errors import SpaceExists, SpaceNotFound, StorageError, Unavailable
+from less_sync.storage.objects.local import LocalBlobs
+from less_sync.storage.objects.s3 import S3Blobs
 from less_sync.storage.postgres.deks import PostgresDekStore
 from less_sync.storage.postgres.epochs import PostgresEpochStore
 from less_sync.storage.postgres.files import PostgresFileStore
@@ -102,6 +104,7 @@ __all__ = [
     "FileStore",
     "Invitation",
     "InvitationStore",
+    "LocalBlobs",
     "MemberEntry",
     "MemberLog",
     "MemberStore",
@@ -133,6 +136,7 @@ __all__ = [
     "RevocationStore",
     "RevokeStatus",
     "RewrapStatus",
+    "S3Blobs",
     "Space",
     "SpaceExists",
     "SpaceNotFound",

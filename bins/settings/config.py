@@ -9,10 +9,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, Self, cast
+from typing import Final, Literal, Self
 
 from less_sync.auth import JwksPolicy, Permission, TokenPolicy, parse_audiences
 from less_sync.bins.dev import DEV_AUDIENCE
+from less_sync.bins.settings.files import FILE_BYTES_LIMIT_MAX, FileSettings, parse_file_place
 from less_sync.bins.settings.parts import (
     ListenAddress,
     parse_admin_operations,
@@ -24,10 +25,9 @@ from less_sync.bins.settings.parts import (
     parse_trusted_issuers_or_dev,
     read_limits,
 )
-from less_sync.bins.settings.reader import SettingsReader, quoted
+from less_sync.bins.settings.reader import SettingsReader
 from less_sync.sync.limits import Limits
 
-FILE_BYTES_LIMIT_MAX: Final = 5 * 1024**3
 YEAR_S: Final = 31_536_000
 
 
@@ -53,17 +53,6 @@ class DatabaseSettings:
     connections_max: int
     push_lanes: int
     """Connections beyond `connections_max`, for pushes alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileSettings:
-    """Where file content is kept and how large it may be (docs/settings.md)."""
-
-    backend: Literal["none", "local", "s3"]
-    directory: Path
-    bytes_max: int
-    orphan_sweep_interval_s: int | None
-    """None: no sweep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +124,7 @@ class Settings:
         database_url = None if own_database else parse_database_url(reader)
         issuers = parse_trusted_issuers_or_dev(reader, dev=dev_mode)
         audiences = parse_audiences(reader.text("AUDIENCES"))
-        backend, directory = _file_storage(reader, data_dir)
+        backend, directory, s3 = parse_file_place(reader, data_dir, dev=dev_mode)
         identity_hash_key = parse_identity_hash_key(reader)
         peer_quotas = _peer_quotas(reader)
         blob_bytes_max = reader.count("MAX_RECORD_BLOB_SIZE", Limits().record_blob_bytes)
@@ -168,7 +157,7 @@ class Settings:
             jwks_policy=jwks_policy,
             enforce_token_expiry=enforce_token_expiry,
             admin_operations=admin_operations,
-            files=FileSettings(backend, directory, file_bytes_max, sweep_s),
+            files=FileSettings(backend, directory, s3, file_bytes_max, sweep_s),
             identity_hash_key=identity_hash_key,
             peer_quotas=peer_quotas,
             limits=limits,
@@ -195,25 +184,11 @@ class Settings:
             )
         if self.perf_mode:
             found.append("perf mode enabled: connection and rate limits are off")
-        if self.files.backend != "none":
-            found.append("file storage is configured, but this version has no file routes yet")
         return [*found, *self.slips]
 
     @property
     def _blob_limit_is_default(self) -> bool:
         return self.limits.record_blob_bytes == Limits().record_blob_bytes
-
-
-def _file_storage(reader: SettingsReader, data_dir: Path) -> tuple[Literal["none", "local", "s3"], Path]:
-    """docs/settings.md: exact spelling, `fs` is `local`; empty counts as unset."""
-    backend = reader.text_or_unset("FILE_STORAGE_BACKEND", "FILE_STORAGE") or "none"
-    if backend not in ("none", "local", "fs", "s3"):
-        expected = 'expected "none", "local", or "s3"'
-        reader.problems.append(f"invalid FILE_STORAGE_BACKEND {quoted(backend)}: {expected}")
-        backend = "none"
-    directory = reader.text_or_unset("FILE_STORAGE_PATH", "FILE_FS_PATH")
-    kind = cast(Literal["none", "local", "s3"], "local" if backend == "fs" else backend)
-    return kind, Path(directory) if directory else data_dir / "files"
 
 
 def _peer_quotas(reader: SettingsReader) -> PeerQuotas:

@@ -74,8 +74,12 @@ def _split_address(text: str) -> ListenAddress | None:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         return ListenAddress(host, int(port)) if isinstance(_ip_address(host), IPv6Address) else None
-    known = not host or isinstance(_ip_address(host), IPv4Address) or _HOST_NAME.match(host)
-    return ListenAddress(host, int(port)) if known else None
+    return ListenAddress(host, int(port)) if not host or is_host(host) else None
+
+
+def is_host(text: str) -> bool:
+    """Whether this is an IPv4 address or can be the name of a host."""
+    return isinstance(_ip_address(text), IPv4Address) or _HOST_NAME.match(text) is not None
 
 
 def _ip_address(host: str) -> IPv4Address | IPv6Address | None:

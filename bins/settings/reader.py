@@ -50,6 +50,12 @@ class SettingsReader:
         first, second = self.text(name), self.text(alias)
         return first or second or None
 
+    def apart(self) -> "SettingsReader":
+        """A reader of the same variables whose problems are nobody's; the names it asks for count here."""
+        other = SettingsReader(self._env)
+        other.names = self.names
+        return other
+
     def slips(self) -> list[str]:
         """Warnings about variables that were not asked for and look as if they were meant to be."""
         return slips(self._env, self.names)

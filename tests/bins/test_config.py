@@ -11,28 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from less_sync.auth import JwksPolicy, Permission
-from less_sync.bins.settings.config import ConfigError, LogSettings, PeerQuotas, Settings
+from less_sync.bins.settings.config import LogSettings, PeerQuotas, Settings
 from less_sync.bins.settings.parts import DEV_ADDRESS, ListenAddress
 from less_sync.bins.settings.slips import one_slip_apart, slips
 from less_sync.sync.limits import Limits
+from tests.bins.environments import NEEDED, S3_NEEDED, problem, problems, read
 
 ROOT = Path(__file__).parents[2]
-NEEDED = {"DATABASE_URL": "postgres://db/sync", "TRUSTED_ISSUERS": "https://accounts.example.com"}
-
-
-def read(**env: str) -> Settings:
-    return Settings.from_env(NEEDED | env)
-
-
-def problems(env: Mapping[str, str], **mode: bool) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        Settings.from_env(env, **mode)
-    return caught.value.problems
-
-
-def problem(**env: str) -> str:
-    (message,) = problems(NEEDED | env)
-    return message
 
 
 def test_defaults_are_the_documented_ones() -> None:
@@ -49,6 +34,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert settings.jwks_policy == JwksPolicy(ttl_s=3600, stale_max_s=86_400)
     assert not settings.enforce_token_expiry
     assert (settings.files.backend, settings.files.directory) == ("none", Path("data/files"))
+    assert settings.files.s3 is None
     assert (settings.files.bytes_max, settings.files.orphan_sweep_interval_s) == (104_857_600, None)
     assert settings.identity_hash_key is None
     assert settings.peer_quotas == PeerQuotas(1000, 10_000, 524_288_000, 100, 3)
@@ -153,36 +139,6 @@ def test_audiences_are_split_trimmed_and_empties_dropped() -> None:
         "betterbase-sync",
     }
     assert read(AUDIENCES=" , ").token_policy.audiences == frozenset()
-
-
-@pytest.mark.parametrize(
-    ("env", "backend", "directory"),
-    [
-        ({"FILE_STORAGE_BACKEND": "local"}, "local", "data/files"),
-        ({"FILE_STORAGE": "fs", "FILE_FS_PATH": "/srv/f"}, "local", "/srv/f"),
-        (
-            {"FILE_STORAGE_BACKEND": "", "FILE_STORAGE": "local", "FILE_STORAGE_PATH": ""},
-            "local",
-            "data/files",
-        ),
-        ({"FILE_STORAGE_BACKEND": "none", "FILE_STORAGE": "local"}, "none", "data/files"),
-        ({"FILE_STORAGE_PATH": "x", "FILE_FS_PATH": "y"}, "none", "x"),
-        ({"DATA_DIR": "/var/less"}, "none", "/var/less/files"),
-        ({"FILE_STORAGE_BACKEND": ""}, "none", "data/files"),
-    ],
-)
-def test_file_storage_takes_aliases_and_empty_counts_as_unset(
-    env: dict[str, str], backend: str, directory: str
-) -> None:
-    files = read(**env).files
-    assert (files.backend, files.directory) == (backend, Path(directory))
-
-
-@pytest.mark.parametrize("raw", ["Local", " local", "disk"])
-def test_another_file_backend_is_refused(raw: str) -> None:
-    expected = f'invalid FILE_STORAGE_BACKEND "{raw}": expected "none", "local", or "s3"'
-    assert problem(FILE_STORAGE_BACKEND=raw) == expected
-    assert problem(FILE_STORAGE=raw) == expected
 
 
 def test_identity_hash_key_is_32_bytes_of_hex_in_either_case() -> None:
@@ -380,7 +336,11 @@ def test_all_problems_are_told_in_the_order_in_which_they_are_read() -> None:
             "FEDERATION_MAX_CONNECTIONS": "0",
             "FEDERATION_MAX_SPACES": "0",
             "IDENTITY_HASH_KEY": "x",
-            "FILE_STORAGE": "?",
+            "FILE_STORAGE": "s3",
+            "FILE_S3_USE_SSL": "?",
+            "FILE_S3_BUCKET": "",
+            "FILE_S3_ACCESS_KEY": " ",
+            "FILE_S3_ENDPOINT": "not a host",
             "TRUSTED_ISSUERS": "",
             "DATABASE_URL": "",
             "LISTEN_ADDR": "",
@@ -390,7 +350,11 @@ def test_all_problems_are_told_in_the_order_in_which_they_are_read() -> None:
         "LISTEN_ADDR",
         "database error",
         "TRUSTED_ISSUERS",
-        "FILE_STORAGE_BACKEND",
+        "FILE_S3_ACCESS_KEY",
+        "FILE_S3_SECRET_KEY",
+        "FILE_S3_BUCKET",
+        "FILE_S3_USE_SSL",
+        "FILE_S3_ENDPOINT",
         "IDENTITY_HASH_KEY",
         "FEDERATION_MAX_SPACES",
         "FEDERATION_MAX_CONNECTIONS",
@@ -454,10 +418,9 @@ def test_what_starts_but_deserves_a_word_is_a_warning() -> None:
     ]
     quiet = {"IDENTITY_HASH_KEY": "ab" * 32, "AUDIENCES": "less-sync"}
     assert read(**quiet).warnings() == []
-    assert read(**quiet, MAX_RECORD_BLOB_SIZE="4194305", PERF_MODE="true", FILE_STORAGE="s3").warnings() == [
+    assert read(**quiet, MAX_RECORD_BLOB_SIZE="4194305", PERF_MODE="true").warnings() == [
         "MAX_RECORD_BLOB_SIZE is above the limit of a WebSocket message, 4194304 bytes",
         "perf mode enabled: connection and rate limits are off",
-        "file storage is configured, but this version has no file routes yet",
     ]
 
 
@@ -535,7 +498,11 @@ def test_the_table_in_the_docs_lists_every_setting_and_no_other() -> None:
 
 @pytest.mark.parametrize(
     ("env", "mode"),
-    [({}, {"embedded": True}), (NEEDED | {"LOG_LEVEL": "info", "FILE_STORAGE_BACKEND": "local"}, {})],
+    [
+        ({}, {"embedded": True}),
+        (NEEDED | {"LOG_LEVEL": "info", "FILE_STORAGE_BACKEND": "local"}, {}),
+        (NEEDED | S3_NEEDED, {}),
+    ],
 )
 def test_every_mode_asks_for_every_setting_so_that_none_is_taken_for_a_slip(
     env: Mapping[str, str], mode: dict[str, bool]

@@ -1,0 +1,45 @@
+"""Where contents of files are kept, as the settings say."""
+
+import os
+
+from less_sync.bins.errors import CommandError
+from less_sync.bins.settings.config import Settings
+from less_sync.bins.settings.files import S3_FAILED, S3Settings
+from less_sync.storage import BlobError, BlobStore, LocalBlobs, S3Blobs
+
+
+def open_blobs(settings: Settings) -> BlobStore | None:
+    """Open the store; None when there is to be none. Makes the directories that are missing; contacts nobody.
+
+    Raises:
+        CommandError: a directory cannot be made, or the settings of S3 are refused.
+    """
+    files = settings.files
+    if files.backend == "none":
+        return None
+    try:
+        if files.s3 is not None or settings.data_dir in files.directory.parents:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if files.s3 is None:
+            return LocalBlobs.at(files.directory)
+        return _s3(files.s3, settings)
+    except OSError as error:
+        number = error.errno or 0
+        raise CommandError(
+            f"{os.strerror(number)} (os error {number})",
+            [f"the directory {error.filename} for files cannot be made"],
+        ) from error
+
+
+def _s3(bucket: S3Settings, settings: Settings) -> S3Blobs:
+    try:
+        return S3Blobs(
+            endpoint=bucket.endpoint,
+            bucket=bucket.bucket,
+            region=bucket.region,
+            access_key=bucket.access_key,
+            secret_key=bucket.secret_key,
+            staging=settings.data_dir / "staging",
+        )
+    except BlobError as error:
+        raise CommandError(f"{S3_FAILED}: {error}") from error
