@@ -14,9 +14,11 @@ import subprocess
 import sys
 import sysconfig
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,20 +36,37 @@ class S3Server:
     """Where it is, and who may use it. A bucket is made by the first object that is put into it."""
 
     endpoint: str
+    filer: str
+    """Shows the buckets as folders, and what lies in them that no bucket's listing does."""
     access_key: str
     secret_key: str
     pid: int
+
+    def unfinished_uploads(self, bucket: str) -> list[str]:
+        """The multipart uploads that were neither ended nor aborted."""
+        url = f"{self.filer}/buckets/{bucket}/.uploads/"
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, headers={"Accept": "application/json"})
+            ) as found:
+                return [entry["FullPath"] for entry in json.load(found)["Entries"] or []]
+        except urllib.error.HTTPError as missing:
+            missing.close()
+            if missing.code != 404:
+                raise
+            return []
 
 
 @contextmanager
 def own_server(directory: Path) -> Iterator[S3Server]:
     """Run a server with its data in `directory`, and stop it."""
     ports = _free_ports(2 * len(_ROLES))
-    server = S3Server(f"http://127.0.0.1:{ports[0]}", "a-test-key", "a-test-secret", 0)
+    s3, filer = (f"http://127.0.0.1:{ports[_ROLES.index(role)]}" for role in ("s3", "filer"))
+    server = S3Server(s3, filer, "a-test-key", "a-test-secret", 0)
     process = _start(directory, ports, server)
     try:
         _wait_until_it_takes_objects(process, server, directory)
-        yield S3Server(server.endpoint, server.access_key, server.secret_key, process.pid)
+        yield replace(server, pid=process.pid)
     finally:
         _stop(process)
         for port in ports:

@@ -33,8 +33,7 @@ T = TypeVar("T")
 PART_BYTES: Final = 8 * 1024 * 1024
 """Of a multipart upload; 5 GiB have 640 of the 10,000 parts that S3 allows."""
 CONNECT_S: Final = 5
-ANSWER_S: Final = 60
-"""For any answer but to an upload, retries included, and for the next bytes of a content."""
+ANSWER_S: Final = 60.0
 UPLOAD_ANSWER_S: Final = 180
 """For the answer to one part or to a whole content below that, sending it included. How far it has got cannot
 be seen, so this is the time of 8 MiB on a line of 400 kbit/s."""
@@ -55,6 +54,7 @@ class S3Blobs:
     Args:
         endpoint: URL with `http` or `https`; a path in it comes before the bucket.
         staging: directory of this machine, made if it is missing, for contents on their way.
+        answer_s: for any answer but to an upload, retries included, and for the next bytes of a content.
 
     Raises:
         BlobError: the library refuses these.
@@ -62,8 +62,17 @@ class S3Blobs:
     """
 
     def __init__(
-        self, *, endpoint: str, bucket: str, region: str, access_key: str, secret_key: str, staging: Path
+        self,
+        *,
+        endpoint: str,
+        bucket: str,
+        region: str,
+        access_key: str,
+        secret_key: str,
+        staging: Path,
+        answer_s: float = ANSWER_S,
     ) -> None:
+        self._answer: Final = _Patience(answer_s)
         staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._staging: Final = staging.absolute()
         self._threads: Final = DiskThreads()
@@ -104,7 +113,7 @@ class S3Blobs:
     async def find(self, key: BlobKey) -> Stored | None:
         """As `BlobStore.find`."""
         try:
-            meta = await _answer(obstore.head_async(self._bucket, key.path))
+            meta = await self._answer(obstore.head_async(self._bucket, key.path))
         except FileNotFoundError:
             # The answer to HEAD has no body, which alone tells a missing content from a missing bucket.
             found = await self._get(key)
@@ -113,7 +122,7 @@ class S3Blobs:
 
     async def _get(self, key: BlobKey) -> "GetResult | None":
         try:
-            return await _answer(obstore.get_async(self._bucket, key.path))
+            return await self._answer(obstore.get_async(self._bucket, key.path))
         except FileNotFoundError as error:
             _refuse_missing_bucket(error)
             return None
@@ -125,7 +134,7 @@ class S3Blobs:
         if found is None:
             yield None
             return
-        opened = _Opened(found)
+        opened = _Opened(found, self._answer)
         del found
         try:
             yield opened
@@ -135,14 +144,14 @@ class S3Blobs:
     async def remove(self, key: BlobKey) -> None:
         """As `BlobStore.remove`."""
         try:
-            await _answer(obstore.delete_async(self._bucket, key.path))
+            await self._answer(obstore.delete_async(self._bucket, key.path))
         except FileNotFoundError as error:
             _refuse_missing_bucket(error)
 
     async def listing(self) -> AsyncIterator[Sequence[Stored]]:
         """As `BlobStore.listing`."""
         pages = obstore.list(self._bucket, "spaces/", chunk_size=_LISTED_MAX)
-        while (page := await _answer(anext(pages, None))) is not None:
+        while (page := await self._answer(anext(pages, None))) is not None:
             named = [(parse_path(meta["path"]), meta) for meta in page]
             stored = [_stored(key, meta) for key, meta in named if key is not None]
             if stored:
@@ -157,6 +166,30 @@ class S3Blobs:
         await self._threads.aclose()
 
 
+class _Patience:
+    """Waits for the bucket's answer, so long and no longer."""
+
+    def __init__(self, answer_s: float) -> None:
+        self._answer_s: Final = answer_s
+
+    async def __call__(self, request: Awaitable[T]) -> T:
+        """Return the answer.
+
+        Raises:
+            FileNotFoundError: the object, or the bucket, is not there.
+            BlobError: it failed otherwise, or took too long.
+        """
+        try:
+            async with asyncio.timeout(self._answer_s):
+                return await request
+        except FileNotFoundError:
+            raise
+        except TimeoutError as error:
+            raise BlobError(f"file storage: S3 did not answer within {self._answer_s:g} s") from error
+        except _FAILURES as error:
+            raise _failed(error) from error
+
+
 class _Staged:
     def __init__(self, writer: StagingWriter, bucket: S3Store, key: BlobKey) -> None:
         self._writer: Final = writer
@@ -169,13 +202,16 @@ class _Staged:
         return self._writer.size_bytes
 
     async def publish(self, check: Callable[[], Awaitable[None]]) -> None:
+        # The library begins a multipart upload once its buffer is full, not when more than that comes.
+        one_request = self.size_bytes <= PART_BYTES
         upload = obstore.open_writer_async(
-            self._bucket, self._key.path, buffer_size=PART_BYTES, max_concurrency=1
+            self._bucket, self._key.path, buffer_size=PART_BYTES + one_request, max_concurrency=1
         )
         try:
             async for chunk in self._writer.written_chunks():
                 await _to_its_end(upload.write(chunk))
             await check()
+            # What the library still holds, less than a part, goes with the request that ends the upload.
             await _to_its_end(upload.close())
         except BaseException:
             await _abort(upload)
@@ -211,13 +247,17 @@ async def _to_its_end(request: Awaitable[T]) -> T:
 
 
 class _Opened:
-    def __init__(self, found: "GetResult") -> None:
+    def __init__(self, found: "GetResult", answer: _Patience) -> None:
         self.size_bytes: Final[int] = found.meta["size"]
+        self._answer: Final = answer
         self._stream: BytesStream | None = found.stream(_STREAM_CHUNK_BYTES_MIN)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         left = self.size_bytes
-        while self._stream is not None and (received := await _answer(anext(self._stream, None))) is not None:
+        while (
+            self._stream is not None
+            and (received := await self._answer(anext(self._stream, None))) is not None
+        ):
             data = bytes(received)
             left -= len(data)
             for part in _parts(data):
@@ -241,22 +281,6 @@ def _stored(key: BlobKey, meta: "ObjectMeta") -> Stored:
     return Stored(key, meta["size"], meta["last_modified"])
 
 
-async def _answer(request: Awaitable[T]) -> T:
-    """Wait for the bucket's answer.
-
-    Raises:
-        FileNotFoundError: the object, or the bucket, is not there.
-        BlobError: it failed otherwise, or took too long.
-    """
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            return await request
-    except FileNotFoundError:
-        raise
-    except _FAILURES as error:
-        raise _failed(error) from error
-
-
 def _refuse_missing_bucket(error: FileNotFoundError) -> None:
     """S3 answers 404 to both; only a content that is missing is no failure."""
     if "NoSuchBucket" in str(error):
@@ -265,8 +289,6 @@ def _refuse_missing_bucket(error: FileNotFoundError) -> None:
 
 def _failed(error: Exception) -> BlobError:
     """Word a failure for the operator: what the library says first, without its inner workings."""
-    if isinstance(error, TimeoutError):  # ours: the library's own have other types
-        return BlobError(f"file storage: S3 did not answer within {ANSWER_S} s")
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return BlobError(f"file storage: {lines[0][:_ERROR_CHARS_MAX]}")
 

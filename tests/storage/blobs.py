@@ -44,11 +44,11 @@ async def everything(store: BlobStore) -> dict[BlobKey, Stored]:
     return {stored.key: stored for batch in [b async for b in store.listing()] for stored in batch}
 
 
-async def in_new_bucket(server: S3Server, staging: Path) -> S3Blobs:
+async def in_new_bucket(server: S3Server, staging: Path, bucket: str = "") -> S3Blobs:
     """A store in a bucket of the test's own, with nothing in it."""
     store = S3Blobs(
         endpoint=server.endpoint,
-        bucket=f"test-{uuid4()}",
+        bucket=bucket or f"test-{uuid4()}",
         region="us-east-1",
         access_key=server.access_key,
         secret_key=server.secret_key,
