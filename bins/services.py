@@ -14,6 +14,7 @@ import structlog
 from less_sync.auth import parse_jwks
 from less_sync.bins.dev import DevIssuer, dev_identity_hash_key
 from less_sync.bins.errors import CommandError
+from less_sync.bins.file_storage import open_blobs
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
@@ -74,14 +75,25 @@ async def open_services(
         vital.start("push lanes", lanes.watch())
     authenticator = _authenticator(settings)
     stack.push_async_callback(authenticator.aclose)
+    blobs = open_blobs(settings)
+    if blobs is not None:
+        stack.push_async_callback(blobs.aclose)
     services = build_services(
-        pool, lanes, authenticator, limits=settings.limits, identity_hash_key=_identity_hash_key(settings)
+        pool,
+        lanes,
+        authenticator,
+        limits=settings.limits,
+        identity_hash_key=_identity_hash_key(settings),
+        blobs=blobs,
+        file_bytes_max=settings.files.bytes_max,
     )
     services.authority.admin_operations = settings.admin_operations
     services.subprotocols = settings.subprotocols
     services.enforce_token_expiry = settings.enforce_token_expiry
     services.metrics = Recorder(verbose=settings.log.level in VERBOSE_LEVELS)
     stack.callback(services.mailboxes.close)
+    if services.files is not None:
+        stack.push_async_callback(services.files.removals.aclose, CLOSE_TIMEOUT_S)
     stack.push_async_callback(services.announce.aclose, CLOSE_TIMEOUT_S)
     return services
 

@@ -13,7 +13,7 @@ that a `World` is given in place of the server's own.
 | `cut_slot`         | a hang-up leaves a rate slot taken, or gives one back, that differs | 3          |
 | `mortal_lane`      | a lane dies of an unknown status, later pushes are never answered   | 5          |
 | `unordered`        | notifications are overtaken by those of a later cursor              | 13         |
-| `patched_file`     | a lost content is replaced before its row: a crash leaves the old key | 16         |
+| `patched_file`     | a lost content is replaced before its row, which has the old key    | 16         |
 | `hasty_removal`    | a content is removed though it was uploaded again meanwhile         | 1321       |
 | `closed_at_once`   | the lifetime close drops replies of written pushes                  | 330        |
 
