@@ -4,7 +4,7 @@ The server's state and the log say how far a rotation has come, so every step ca
 anywhere is made good by running it again; the folder only remembers that one is under way, and for whom:
 
     revoke their UCANs ─▶ `removed` entries ─▶ `epoch` entry n+1, with the key for each who stays
-    ─▶ epoch.begin n+1, older keys refused ─▶ rewrap every DEK ─▶ epoch.complete
+    ─▶ epoch.begin n+1, older keys refused ─▶ rewrap every DEK (`rewrapping`) ─▶ epoch.complete
 
 A rotation that somebody else left half done is completed first. If its key went to, or came from, somebody
 who is to be removed, another one follows. A key for an epoch that has not begun, by somebody who is out, is
@@ -21,8 +21,6 @@ from typing import Final
 import msgspec
 
 from less_sync.auth import AuthError, Permission, decode_did_key, ucan_cid
-from less_sync.client.folder.blocking import in_thread
-from less_sync.client.folder.crypto import SharedCipher, Undecryptable
 from less_sync.client.folder.errors import FolderError, KeyMismatch, UsageProblem
 from less_sync.client.folder.shared import Grant, Rotation, SharedFile, SharedSpace
 from less_sync.client.sharing.entries import EPOCH, PLACED, Entry, key_check, sealed_keys
@@ -37,11 +35,10 @@ from less_sync.client.sharing.log_access import (
     standing,
 )
 from less_sync.client.sharing.person import Person
+from less_sync.client.sharing.rewrapping import Rewrapper
 from less_sync.client.sharing.session import Options, Output, bound, connected, own
 from less_sync.sync.client import RequestFailed, SyncClient
-from less_sync.sync.client.sharing import DEKS_PER_REWRAP
 from less_sync.sync.protocol.codes import ErrorCode
-from less_sync.sync.protocol.messages import RewrappedDek
 
 ROUNDS_MAX: Final = 12
 
@@ -65,6 +62,7 @@ class Rotator:
 
         Raises:
             FolderError: the folder is not an administrator's, or others rotate all the time.
+            FilesLeft: the new key is in use; what is left to do takes a token with the scope `files`.
             SyncClientError: the server refuses, or is gone: run it again.
         """
         shared = self._begun(tuple(remove), (await self._where()).epoch)
@@ -173,52 +171,15 @@ class Rotator:
         if not foul:
             _check_key(epoch, log, shared)
             log, shared = await self._handed_out(epoch, gone)
-        cipher = SharedCipher(shared.epoch_keys, shared.space)
         try:
             if not foul:
-                await self._rewrap(cipher, epoch, shared, files=False)
-                await self._rewrap_files(cipher, epoch, shared)
+                await Rewrapper(self.client, shared, epoch, self.step, self.undecryptable).run()
             self.step("complete")
             await self.client.epoch_complete(str(shared.space), epoch, ucan=shared.ucan)
         except RequestFailed as error:
-            # A record was replaced since it was listed, or the epoch is another one now: look again.
-            if error.code != ErrorCode.CONFLICT:
+            # Something was written since it was listed, a file was deleted, or the epoch is over: look again.
+            if error.code not in (ErrorCode.CONFLICT, ErrorCode.BAD_REQUEST):
                 raise
-
-    async def _rewrap_files(self, cipher: SharedCipher, epoch: int, shared: SharedSpace) -> None:
-        try:
-            await self._rewrap(cipher, epoch, shared, files=True)
-        except RequestFailed as error:
-            if error.code != ErrorCode.FORBIDDEN or "scope" not in error.message:
-                raise
-            self.output.hint("keys of files were left as they are: the token is not for files")
-
-    async def _rewrap(self, cipher: SharedCipher, epoch: int, shared: SharedSpace, *, files: bool) -> None:
-        space, ucan = str(shared.space), shared.ucan
-        listed = (
-            [(one.id, one.dek) async for one in self.client.file_deks(space, ucan=ucan)]
-            if files
-            else [(one.id, one.dek) async for one in self.client.deks(space, ucan=ucan)]
-        )
-        stale = [one for one in listed if int.from_bytes(one[1][:4], "big") != epoch]
-        send = self.client.file_deks_rewrap if files else self.client.deks_rewrap
-        for start in range(0, len(stale), DEKS_PER_REWRAP):
-            batch = stale[start : start + DEKS_PER_REWRAP]
-            fresh = await in_thread(self._rewrapped, cipher, epoch, batch)
-            if fresh:
-                self.step("rewrap")
-                await send(space, fresh, ucan=ucan)
-
-    def _rewrapped(
-        self, cipher: SharedCipher, epoch: int, batch: Iterable[tuple[str, bytes]]
-    ) -> list[RewrappedDek]:
-        fresh = []
-        for entry_id, dek in batch:
-            try:
-                fresh.append(RewrappedDek(entry_id, cipher.wrap(cipher.unwrap(dek), epoch=epoch)))
-            except Undecryptable:
-                self.undecryptable.add(entry_id)
-        return fresh
 
     def _shared(self) -> SharedSpace:
         shared = self.file.load()
