@@ -124,6 +124,7 @@ class SyncClient(SharingCalls):
         uniform: Callable[[], float] = random.random,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        super().__init__()
         self._url = url
         self._token_source = token_source
         self._limits = limits or ClientLimits()

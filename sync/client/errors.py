@@ -21,6 +21,10 @@ A conflict is no error but a value: `PushResult.error`.
 """
 
 from datetime import timedelta
+from typing import Final
+
+NO_CLOSE_FRAME: Final = 1006
+"""The close code of a connection that ended without one (RFC 6455, 7.1.5)."""
 
 
 class SyncClientError(Exception):
@@ -36,7 +40,7 @@ class ConnectFailed(ServerUnavailable):
 
 
 class ConnectionLost(ServerUnavailable):
-    """The connection ended. `code` is the close code, 1006 when there was no close frame."""
+    """The connection ended. `code` is the close code, `NO_CLOSE_FRAME` when there was none."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)

@@ -20,6 +20,7 @@ import httpcore
 
 from less_sync.sync.client.eager import EagerBackend
 from less_sync.sync.client.errors import (
+    NO_CLOSE_FRAME,
     ClientClosed,
     ConnectFailed,
     ConnectionLost,
@@ -34,8 +35,6 @@ from less_sync.sync.client.tokens import KeptToken, TokenSource
 
 ERROR_BYTES_MAX: Final = 4096
 """More of an answer that is no file is not read."""
-
-_NO_CLOSE_CODE: Final = 1006
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class FileDownload(FileInfo):
                 break
             yield piece
         if left_bytes:
-            raise ConnectionLost(_NO_CLOSE_CODE, "the file has another length than the server said")
+            raise ConnectionLost(NO_CLOSE_FRAME, "the file has another length than the server said")
 
 
 class FileClient:
@@ -299,7 +298,7 @@ class FileClient:
             case httpcore.LocalProtocolError():
                 return SyncClientError("a request with such a UCAN cannot be sent")
             case _:
-                return ConnectionLost(_NO_CLOSE_CODE, str(error))
+                return ConnectionLost(NO_CLOSE_FRAME, str(error))
 
 
 def _target(space: str, file: UUID) -> str:

@@ -31,6 +31,7 @@ from websockets.http11 import Response as HttpResponse
 from websockets.typing import Subprotocol
 
 from less_sync.sync.client.errors import (
+    NO_CLOSE_FRAME,
     ConnectFailed,
     ConnectionLost,
     FrameTooLarge,
@@ -246,7 +247,7 @@ class Link:
     async def wait_ended(self) -> SyncClientError:
         """Wait until the connection is over and say why."""
         await asyncio.wait([self._reader])
-        return self._ended or ConnectionLost(1006, "")
+        return self._ended or ConnectionLost(NO_CLOSE_FRAME, "")
 
     async def close(self) -> None:
         """Close the connection, politely but not for long."""
@@ -284,12 +285,12 @@ class Link:
             raise self._ending(error) from None
 
     async def _read(self) -> None:
-        ended: SyncClientError = ConnectionLost(1006, "")
+        ended: SyncClientError = ConnectionLost(NO_CLOSE_FRAME, "")
         try:
             async for message in self._socket:
                 if isinstance(message, bytes) and message:
                     await self._route(message)
-            ended = ConnectionLost(self._socket.close_code or 1006, self._socket.close_reason or "")
+            ended = ConnectionLost(self._socket.close_code or NO_CLOSE_FRAME, self._socket.close_reason or "")
         except ConnectionClosed as error:
             ended = self._ending(error)
         except RemoteProtocolError:
@@ -301,7 +302,7 @@ class Link:
     def _ending(self, error: ConnectionClosed) -> SyncClientError:
         """What a closed connection means: only 4000 and 4002 are for good (docs/protocol.md 13.4)."""
         if error.rcvd is None:
-            return ConnectionLost(1006, "")
+            return ConnectionLost(NO_CLOSE_FRAME, "")
         code, reason = error.rcvd.code, error.rcvd.reason
         if code in (CloseCode.AUTH_FAILED, CloseCode.FORBIDDEN):
             return TokenRefused(code, reason, self.clock_difference)

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from less_sync.sync.client.errors import NotThisProtocol
+from less_sync.sync.client.errors import NO_CLOSE_FRAME, ConnectionLost, NotThisProtocol
 from less_sync.sync.client.link import Link
 from less_sync.sync.protocol.errors import ParamsError
 from less_sync.sync.protocol.frames import Chunk
@@ -66,6 +66,10 @@ class _EpochAnswer(Result, frozen=True, kw_only=True):
 
 class SharingCalls(ABC):
     """See the module."""
+
+    def __init__(self) -> None:
+        self._listed_over: dict[tuple[str, str], Link] = {}
+        """The connection over which keys of records or files were listed last, for each space."""
 
     @abstractmethod
     async def _call(self, method: str, params: Struct, kind: type[R], *, timeout_s: float | None = None) -> R:
@@ -149,26 +153,31 @@ class SharingCalls(ABC):
     async def deks(self, space: str, *, since: int = 0, ucan: str = "") -> AsyncGenerator[RecordDek, None]:
         """Yield the wrapped DEKs of records by cursor (docs/protocol.md 7.15)."""
         params = DeksGetParams(space, ucan, since)
-        async with aclosing(self._dek_chunks("deks.get", params, "deks.record", RecordDek)) as deks:
+        async with aclosing(self._dek_chunks("deks", params, "deks.record", RecordDek)) as deks:
             async for dek in deks:
                 yield dek
 
     async def file_deks(self, space: str, *, since: int = 0, ucan: str = "") -> AsyncGenerator[FileDek, None]:
         """Yield the wrapped DEKs of files by cursor (docs/protocol.md 7.17)."""
         params = DeksGetParams(space, ucan, since)
-        async with aclosing(self._dek_chunks("file.deks.get", params, "deks.files.record", FileDek)) as deks:
+        async with aclosing(self._dek_chunks("file.deks", params, "deks.files.record", FileDek)) as deks:
             async for dek in deks:
                 yield dek
 
     async def deks_rewrap(self, space: str, deks: Sequence[RewrappedDek], *, ucan: str = "") -> int:
-        """Replace wrapped DEKs of records, all or none (docs/protocol.md 7.16); return how many were sent."""
-        params = DeksRewrapParams(space=space, ucan=ucan, deks=list(deks))
-        return (await self._call("deks.rewrap", params, DeksRewrapResult)).count
+        """Replace wrapped DEKs of records, all or none (docs/protocol.md 7.16); return how many were sent.
+
+        Raises:
+            ConnectionLost: also if they were listed over another connection. List them again.
+        """
+        return await self._rewrap("deks", DeksRewrapParams(space=space, ucan=ucan, deks=list(deks)))
 
     async def file_deks_rewrap(self, space: str, deks: Sequence[RewrappedDek], *, ucan: str = "") -> int:
-        """Replace wrapped DEKs of files, all or none (docs/protocol.md 7.18); return how many were sent."""
-        params = DeksRewrapParams(space=space, ucan=ucan, deks=list(deks))
-        return (await self._call("file.deks.rewrap", params, DeksRewrapResult)).count
+        """Replace wrapped DEKs of files, all or none (docs/protocol.md 7.18); return how many were sent.
+
+        Raises: as `deks_rewrap`.
+        """
+        return await self._rewrap("file.deks", DeksRewrapParams(space=space, ucan=ucan, deks=list(deks)))
 
     async def presence_set(self, space: str, data: bytes) -> None:
         """Be there, with `data` to show (docs/protocol.md 8.4); again within a minute to stay."""
@@ -183,12 +192,22 @@ class SharingCalls(ABC):
         await (await self._link_for("event.send")).notify("event.send", EventSendParams(space, data))
 
     async def _dek_chunks(
-        self, method: str, params: DeksGetParams, name: str, kind: type[D]
+        self, family: str, params: DeksGetParams, name: str, kind: type[D]
     ) -> AsyncGenerator[D, None]:
-        link = await self._link_for(method)
+        method = f"{family}.get"
+        link = self._listed_over[family, params.space] = await self._link_for(method)
         async with aclosing(link.stream(method, params)) as chunks:
             async for chunk in chunks:
                 yield _dek(chunk, name, kind)
+
+    async def _rewrap(self, family: str, params: DeksRewrapParams) -> int:
+        method = f"{family}.rewrap"
+        link = await self._link_for(method)
+        # Only over the listing's own connection does the server protect what was written since: over another,
+        # the key of a newer content would be replaced by that of the former (docs/protocol.md 7.16).
+        if self._listed_over.get((family, params.space), link) is not link:
+            raise ConnectionLost(NO_CLOSE_FRAME, "keys were listed over a connection that is gone")
+        return (await self._call(method, params, DeksRewrapResult)).count
 
 
 def _dek(chunk: Chunk, name: str, kind: type[D]) -> D:

@@ -6,6 +6,7 @@ import pytest
 
 from less_sync.sync.client import (
     ClientLimits,
+    ConnectionLost,
     EventNotice,
     InvitationNotice,
     MembershipNotice,
@@ -135,6 +136,42 @@ async def test_wrapped_keys_come_in_chunks_and_go_back_in_one_request(files: boo
         for words in ("among wrapped DEKs", "of another shape"):
             with pytest.raises(NotThisProtocol, match=words):
                 _ = [one async for one in listing(SPACE)]
+
+
+@pytest.mark.parametrize("files", [False, True], ids=["records", "files"])
+async def test_keys_go_back_only_over_the_connection_they_were_listed_over(files: bool) -> None:
+    """Over the next one the server could not tell what was written since."""
+    prefix = "file." if files else ""
+    rewraps = []
+
+    async def list_and_close(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.answer(await peer.request(f"{prefix}deks.get"), {"_chunks": 0})
+        await peer.connection.close()
+
+    async def go_on(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.answer(await peer.request(f"{prefix}deks.get"), {"_chunks": 0})
+        rewraps.append(await peer.request(f"{prefix}deks.rewrap"))
+        await peer.answer(rewraps[0], {"ok": True, "count": 1})
+        await peer.answer(
+            await peer.request(f"{'' if files else 'file.'}deks.rewrap"), {"ok": True, "count": 1}
+        )
+        await hold(peer)
+
+    async with scripted(list_and_close, go_on) as server, client_of(server.url) as client:
+        listing = client.file_deks if files else client.deks
+        rewrap, other = client.file_deks_rewrap, client.deks_rewrap
+        if not files:
+            rewrap, other = other, rewrap
+        assert [one async for one in listing(SPACE)] == []
+        assert isinstance(await client.next_notice(), ResyncNeeded)  # connected again
+        with pytest.raises(ConnectionLost, match="listed over a connection that is gone"):
+            await rewrap(SPACE, [RewrappedDek("r", bytes(44))])
+        assert rewraps == []
+        assert [one async for one in listing(SPACE)] == []
+        assert await rewrap(SPACE, [RewrappedDek("r", bytes(44))]) == 1
+        assert await other(SPACE, [RewrappedDek("r", bytes(44))]) == 1
 
 
 async def test_presence_and_events_are_sent_without_waiting_for_an_answer() -> None:
