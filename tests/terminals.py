@@ -6,6 +6,7 @@ its commands print on either stream is kept as lines, in the order in which it c
 
 import os
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -23,9 +24,11 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 COMMAND_S_MAX: Final = 60.0
 END_S_MAX: Final = 30.0
 QUIET_S: Final = 2.0
-DEFAULT_PORT: Final = 5379
-_PORTS: Final = range(20_000, 30_000)
-"""Below those that systems hand out, so that nobody gets ours before the server starts."""
+PAGE_PORTS: Final = (5379, 8333, 9333, 8080, 8888)
+"""Those of the pages: of the server first, then of an S3-compatible one, whose gRPC has each plus `GRPC`."""
+GRPC: Final = 10_000
+_PORTS: Final = range(20_000, 22_000)
+"""Below those that systems hand out, also with `GRPC`, so that nobody gets ours before the server starts."""
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -127,19 +130,21 @@ class Stage:
     """Where a story plays, and the terminals that were opened by name. `/home` of the pages is `homes`."""
 
     homes: Path
-    port: int
+    ports: dict[int, int]
+    """Of those of the pages, the ones that stand for them here."""
     _terminals: dict[str, Terminal]
     _open: ExitStack
 
     def terminal(self, name: str) -> Terminal:
         """The terminal of this name. All begin in the checkout, with nothing set but what is listed here."""
         if name not in self._terminals:
+            server = f"127.0.0.1:{self.ports[PAGE_PORTS[0]]}"
             environment = {
                 "HOME": str(self.homes / "alice"),
                 "PATH": _PATH,
                 "LC_ALL": "C.UTF-8",
-                "LISTEN_ADDR": f"127.0.0.1:{self.port}",
-                "LESS_SYNC_SERVER": f"127.0.0.1:{self.port}",
+                "LISTEN_ADDR": server,
+                "LESS_SYNC_SERVER": server,
                 "LOG_LEVEL": "off",  # pages leave out what a server logs
             }
             self._terminals[name] = Terminal(self.homes / "alice" / "less-sync", environment)
@@ -148,11 +153,12 @@ class Stage:
 
     def typed(self, command: str) -> str:
         """A command of a page as it is typed here."""
-        return command.replace("/home/", f"{self.homes}/").replace(f":{DEFAULT_PORT}", f":{self.port}")
+        return _with_ports(command.replace("/home/", f"{self.homes}/"), self.ports)
 
     def shown(self, line: str) -> str:
         """A line that was printed here as a page shows it."""
-        return line.replace(f"{self.homes}/", "/home/").replace(f":{self.port}", f":{DEFAULT_PORT}")
+        of_pages = {ours: of_page for of_page, ours in self.ports.items()}
+        return _with_ports(line.replace(f"{self.homes}/", "/home/"), of_pages)
 
 
 @contextmanager
@@ -172,16 +178,30 @@ def stage(directory: Path) -> Iterator[Stage]:
     (checkout / ".venv" / ".server").touch()
     # Terminals close in the reverse order of their opening: the server's, which is the first, comes last.
     with ExitStack() as opened:
-        yield Stage(homes, _free_port(), {}, opened)
+        free = (port for port in random.sample(_PORTS, 100) if _is_free(port) and _is_free(port + GRPC))
+        ports = dict(zip(PAGE_PORTS, free, strict=False))
+        opened.callback(_remove_sockets, [port + more for port in ports.values() for more in (0, GRPC)])
+        yield Stage(homes, ports, {}, opened)
 
 
-def _free_port() -> int:
-    for port in random.sample(_PORTS, 100):
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("a hundred ports are all taken")
+def _remove_sockets(ports: list[int]) -> None:
+    """Those that the S3-compatible server of the pages leaves behind, outside its directory."""
+    for port in ports:
+        for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+            path.unlink(missing_ok=True)
+
+
+def _with_ports(text: str, other: dict[int, int]) -> str:
+    """A text with other ports, where they stand behind an address or an option."""
+    known = "|".join(map(str, other))
+    return re.sub(rf"(?<=[:=])(?:{known})\b", lambda match: str(other[int(match[0])]), text)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

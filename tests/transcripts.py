@@ -23,7 +23,7 @@ Output is the same when it differs only in what differs each time:
   for one of the run, in the whole page and in commands too;
 - times, which may be any;
 - the order of `pulled` lines that follow each other, which is that of record ids;
-- the home folder and the port, which are shown as /home/alice and 5379.
+- the home folder and the ports, which are shown as /home/alice, 5379 and those of an S3-compatible server.
 
 Sizes are compared. The server's log is off.
 """
