@@ -61,7 +61,7 @@ def test_every_name_of_the_client_is_explained_on_its_page() -> None:
     assert [name for name in client.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
 
-@pytest.mark.parametrize("name", ["notes.py", "share.py"])
+@pytest.mark.parametrize("name", ["notes.py", "share.py", "album.py"])
 def test_the_page_shows_the_example_as_it_is(name: str) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
     assert (NOTES / name).read_text() in blocks
@@ -101,7 +101,7 @@ def checked(application: Path, *files: str) -> "subprocess.CompletedProcess[str]
 
 def test_an_application_is_checked_strictly_against_the_installed_package(application: Path) -> None:
     (application / "notes" / "mistakes.py").write_text(MISTAKES)
-    done = checked(application, "notes.py", "share.py", "mistakes.py")
+    done = checked(application, "notes.py", "share.py", "album.py", "mistakes.py")
     errors = [re.sub(r"^(\S+:\d+): error: .*\[(\S+)\]$", r"\1 \2", line) for line in done.stdout.splitlines()]
     assert errors[:-1] == [
         "mistakes.py:1 attr-defined",
@@ -112,7 +112,7 @@ def test_an_application_is_checked_strictly_against_the_installed_package(applic
 
 def test_the_requirements_of_the_example_are_those_of_the_package(application: Path) -> None:
     installed = Installed((application / "site",))
-    done = installed.run("-c", "import notes, share", cwd=application / "notes")
+    done = installed.run("-c", "import notes, share, album", cwd=application / "notes")
     assert done.returncode == 0, done.stderr
 
 
@@ -211,3 +211,34 @@ async def test_who_was_let_in_reads_until_it_is_taken_back(application: Path, to
             "bob reads: ['dinner at eight']",
             "bob is told: forbidden",
         ]
+
+
+async def test_a_picture_is_announced_and_comes_back_on_another_device(application: Path, town: Town) -> None:
+    content = os.urandom(3 * 1024 * 1024 + 7)
+    (town.parent / "beach.raw").write_bytes(content)
+    (town.parent / "none.raw").write_bytes(b"")
+    async with town.server():
+        (laptop,) = devices(application, town, ("album",))
+        values = laptop.environment
+        album = {name.replace("NOTES", "ALBUM"): value for name, value in values.items()}
+        laptop = Device(application, laptop.directory, album)
+        watching = await laptop.start("watch", program="album.py")
+        assert watching.stdout is not None
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                assert await watching.stdout.readline() == b"watching\n"
+                (beach,) = await laptop.run("add", str(town.parent / "beach.raw"), program="album.py")
+                sealed = len(content) + 4 * 16
+                assert (await watching.stdout.readline()).decode() == f"{beach} {sealed} bytes\n"
+        finally:
+            watching.kill()
+            await watching.communicate()
+        (none,) = await laptop.run("add", str(town.parent / "none.raw"), program="album.py")
+        assert await laptop.run("list", program="album.py") == [f"{beach} beach.raw", f"{none} none.raw"]
+        for picture, expected in ((beach, content), (none, b"")):
+            copy = town.parent / "copy.raw"
+            assert await laptop.run("get", picture, str(copy), program="album.py") == []
+            assert copy.read_bytes() == expected
+        stored = [path for path in (town.data_dir / "files").rglob("*") if path.is_file()]
+        assert len(stored) == 2
+        assert not [path for path in stored if content[:64] in path.read_bytes()]
