@@ -1,13 +1,17 @@
 """The client of files against the real server."""
 
+import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
 from less_sync.auth import Permission
+from less_sync.bins.dev import DevPeople
 from less_sync.storage.objects.memory import MemoryBlobs
 from less_sync.sync.client import (
     FileChange,
@@ -19,6 +23,7 @@ from less_sync.sync.client import (
     FilesScopeMissing,
     FileTooLarge,
     PushChange,
+    ServerUnavailable,
     SubscribeSpace,
     SyncClient,
     SyncNotice,
@@ -26,6 +31,7 @@ from less_sync.sync.client import (
 )
 from tests.live import Live, Person, live_server
 from tests.sync.client.test_files import DEK, MIB, Content, tokens
+from tests.wire.process import ServerProcess
 
 LIMIT = 3 * MIB
 
@@ -178,3 +184,63 @@ async def test_in_a_shared_space_the_ucan_decides(live: Live) -> None:
             assert await his.get(file) == Content().piece
             with pytest.raises(FileRefused, match="403: access denied"):
                 await his.put(uuid4(), Content(), record=hers.record)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> dict[str, str]:
+    """Of a server in a process of its own, with files in a directory."""
+    return {"DATABASE_URL": database_url, "DATA_DIR": str(tmp_path), "FILE_STORAGE_BACKEND": "local"}
+
+
+async def test_a_server_killed_in_the_middle_takes_the_same_upload_afterwards(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    file, content = uuid4(), Content(30, bytes(MIB))
+    token = DevPeople(tmp_path).token("alice")
+    async with ServerProcess(settings, ("--dev",)) as server, user(url_of(server.port), token) as alice:
+        await alice.write()
+
+        async def killed_midway() -> AsyncIterator[bytes]:
+            async for piece in content():
+                yield piece
+                if content.taken_bytes == 20 * MIB:
+                    await server.kill()
+
+        with pytest.raises(ServerUnavailable):
+            await alice.files.upload(
+                alice.space,
+                file,
+                record=alice.record,
+                wrapped_dek=DEK,
+                size_bytes=content.size_bytes,
+                content=killed_midway,
+            )
+        record = alice.record
+    async with ServerProcess(settings, ("--dev",)) as server, user(url_of(server.port), token) as alice:
+        alice.record = record
+        assert await alice.get(file) is None
+        assert await alice.put(file, content) is True
+        assert await alice.get(file) == bytes(30 * MIB)
+
+
+async def test_memory_does_not_grow_with_a_file(settings: dict[str, str], tmp_path: Path) -> None:
+    file, content = uuid4(), Content(64, bytes(MIB))
+    async with (
+        ServerProcess(settings, ("--dev",)) as server,
+        user(url_of(server.port), DevPeople(tmp_path).token("alice")) as alice,
+    ):
+        await alice.write()
+        tracemalloc.start()
+        try:
+            assert await alice.put(file, content) is True
+            got_bytes = 0
+            async with alice.files.download(alice.space, file) as found:
+                assert found is not None
+                async for piece in found.chunks():
+                    got_bytes += len(piece)
+                    await asyncio.sleep(0)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert got_bytes == 64 * MIB
+    assert peak_bytes < 8 * MIB
