@@ -157,6 +157,7 @@ class FileClient:
             wrapped_dek: 44 bytes: the epoch, then the key of the file, wrapped by that epoch's key.
             size_bytes: of the content.
             content: called for each attempt, two at most; yields `size_bytes` in pieces of up to 1 MiB.
+                What it raises comes through.
 
         Raises:
             FileTooLarge: the server takes no file of this size.
@@ -189,7 +190,8 @@ class FileClient:
         async with AsyncExitStack() as stack:
             try:
                 answer = await stack.enter_async_context(self._answered(request, (200,)))
-                found = FileDownload(*answer.described(), self._pieces(answer, "GET"))
+                pieces = await stack.enter_async_context(aclosing(self._pieces(answer, "GET")))
+                found = FileDownload(*answer.described(), pieces)
             except FileRefused as refused:
                 if refused.status != 404:
                     raise

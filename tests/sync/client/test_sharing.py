@@ -8,6 +8,7 @@ from less_sync.sync.client import (
     ClientLimits,
     ConnectionLost,
     EventNotice,
+    FileNotice,
     InvitationNotice,
     MembershipNotice,
     NotThisProtocol,
@@ -205,6 +206,7 @@ async def test_each_announcement_has_its_type_and_one_that_cannot_be_read_asks_f
             ("revoked", {"space": SPACE, "reason": "ucan_revoked"}),
             ("resubscribe", {"spaces": [SPACE]}),
             ("membership", {"space": SPACE, "cursor": 1, "entries": []}),
+            ("file", {"space": SPACE, "cursor": 1, "files": []}),
             ("presence", {"space": SPACE, "peer": "p", "data": b""}),
             ("presence.leave", {"space": SPACE, "peer": "p"}),
             ("event", {"space": SPACE, "peer": "p", "data": b""}),
@@ -217,7 +219,7 @@ async def test_each_announcement_has_its_type_and_one_that_cannot_be_read_asks_f
         await hold(peer)
 
     async with scripted(act) as server, client_of(server.url) as client:
-        kinds = [type(await client.next_notice()) for _ in range(8)]
+        kinds = [type(await client.next_notice()) for _ in range(9)]
         await client.membership_revoke(SPACE, "cid")
         last = await client.next_notice()
     assert isinstance(last, ResyncNeeded)
@@ -225,6 +227,7 @@ async def test_each_announcement_has_its_type_and_one_that_cannot_be_read_asks_f
         RevokedNotice,
         ResubscribeNotice,
         MembershipNotice,
+        FileNotice,
         PresenceNotice,
         PresenceLeaveNotice,
         EventNotice,
