@@ -25,7 +25,19 @@ MODULES: Final = sorted(
 PURE_ROOMS: Final = (ROOT / "sync" / "protocol", ROOT / "auth")
 PURE: Final = [path for path in MODULES if set(path.parents) & set(PURE_ROOMS)]
 EFFECTS: Final = {
-    *("asyncio", "socket", "time", "threading", "ssl", "selectors", "httpx", "uvicorn", "asyncpg", "os"),
+    *(
+        "asyncio",
+        "socket",
+        "time",
+        "threading",
+        "ssl",
+        "selectors",
+        "httpx",
+        "httpcore",
+        "uvicorn",
+        "asyncpg",
+    ),
+    "os",
 }
 KNOW_UVICORN: Final = {"sync/http/socket.py", "sync/http/http1.py", "bins/server.py"}
 
