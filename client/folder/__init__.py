@@ -3,6 +3,7 @@
 What one file and one record are:
 
     crypto.py    one file <-> one encrypted record         keyfile.py  the 32 bytes that devices share
+    plaintext.py what the record says                      stream.py   one part of a large file, in chunks
     paths.py     which names may exist inside a folder     ignore.py, own_files.py  what is never synced
 
 The folder:

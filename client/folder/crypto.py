@@ -8,9 +8,8 @@ the epoch, 4 bytes big-endian). A record is
     blob   04 | IV 12 | AES-256-GCM ciphertext and tag, associated data = space id NUL record id
     dek    epoch u32 big-endian | AES-KW (RFC 3394) of the record's own 32-byte key: 44 bytes
 
-and the plaintext is the CBOR map {v: 2, kind, version, path, mtime_ns, content}, or that of earlier releases,
-{v: 1, path, mtime_ns, content}. Ids and spaces are lower-case hyphenated text, paths UTF-8 in NFC with `/`
-between the names. What each part protects against is told in docs/folder-format.md.
+and the plaintext is one of the maps of `plaintext.py`; a content record has a random id. Ids and spaces are
+lower-case hyphenated text. What each part protects against is told in docs/folder-format.md.
 """
 
 import hashlib
@@ -19,11 +18,9 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-import cbor2
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -31,11 +28,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from less_sync.client.folder.keyfile import FolderKey
+from less_sync.client.folder.plaintext import (
+    OtherKind,
+    PlainContent,
+    PlainFile,
+    decode,
+    encode_content,
+    encode_file,
+)
 
 ENVELOPE_VERSION: Final = 4
-PLAINTEXT_VERSION: Final = 2
-VERSION_MAX: Final = 2**53 - 1
-"""Largest version of a record: what every language's numbers hold."""
 DEK_BYTES: Final = 44
 BLOB_BYTES_MAX: Final = 4 * 1024 * 1024 - 8 * 1024
 """Largest blob: a frame of 4 MiB less room for the frame around it, on the way in and on the way out."""
@@ -45,41 +47,11 @@ _ENVELOPE_BYTES: Final = 1 + _IV_BYTES + _TAG_BYTES
 _MAP_BYTES: Final = 96
 _EPOCH = struct.Struct(">I")
 _INFO: Final = b"less-sync/folder/v1/"
-_MTIME_NS_MAX: Final = 2**62
+_DEK_PLAIN_BYTES: Final = 32
 
 
 class Undecryptable(Exception):
     """The record was made with another key, altered, or moved from another id or space."""
-
-
-class ForeignRecord(Exception):
-    """The record decrypts but is no file of a folder: of a later version, or not the shape this one has."""
-
-
-class OtherKind(ForeignRecord):
-    """The record is of this format and of a kind that this release does not know: it is to be left alone."""
-
-
-class FileKind(StrEnum):
-    """What a record says about its path: here is a file, or there was one."""
-
-    FILE = "file"
-    DELETED = "deleted"
-
-
-@dataclass(frozen=True, slots=True)
-class PlainFile:
-    """What a record says once decrypted. The path is as its author wrote it: not to be trusted yet.
-
-    Of a deletion, `mtime_ns` is when it was made, and there is no content.
-    """
-
-    path: str
-    mtime_ns: int
-    content: bytes = field(repr=False)
-    kind: FileKind = FileKind.FILE
-    version: int = 1
-    """Raised by everyone who writes the record; 0 in a record of format 1, which has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,41 +83,74 @@ class RecordCipher:
 
     def seal(self, record: UUID, file: PlainFile, *, epoch: int) -> SealedFile:
         """Encrypt a file, or that it was deleted, under a fresh key, wrapped for `epoch` (1 to 2^31-1)."""
-        plaintext = cbor2.dumps(
-            {
-                "v": PLAINTEXT_VERSION,
-                "kind": str(file.kind),
-                "version": file.version,
-                "path": file.path,
-                "mtime_ns": file.mtime_ns,
-                "content": file.content,
-            }
-        )
-        dek, iv = os.urandom(32), os.urandom(_IV_BYTES)
+        return self._seal(record, encode_file(file), epoch)
+
+    def seal_content(self, record: UUID, content: PlainContent, *, epoch: int) -> SealedFile:
+        """Encrypt a content record likewise."""
+        return self._seal(record, encode_content(content), epoch)
+
+    def _seal(self, record: UUID, plaintext: bytes, epoch: int) -> SealedFile:
+        dek, iv = os.urandom(_DEK_PLAIN_BYTES), os.urandom(_IV_BYTES)
         ciphertext = AESGCM(dek).encrypt(iv, plaintext, self._associated(record))
-        return SealedFile(
-            blob=bytes((ENVELOPE_VERSION,)) + iv + ciphertext,
-            dek=_EPOCH.pack(epoch) + aes_key_wrap(self._kek(epoch), dek),
-        )
+        return SealedFile(bytes((ENVELOPE_VERSION,)) + iv + ciphertext, self.wrap(dek, epoch=epoch))
 
     def open(self, record: UUID, sealed: SealedFile) -> PlainFile:
+        """Decrypt the record of a path.
+
+        Raises:
+            Undecryptable, ForeignRecord: as `read`; OtherKind for a content record too.
+        """
+        found = self.read(record, sealed)
+        if isinstance(found, PlainContent):
+            raise OtherKind
+        return found
+
+    def read(self, record: UUID, sealed: SealedFile) -> PlainFile | PlainContent:
         """Decrypt a record.
 
         Raises:
             Undecryptable: wrong key, wrong place, altered or no envelope of this version.
-            ForeignRecord: authentic, but not a file; OtherKind where this format allows it.
+            ForeignRecord: authentic, but not of a folder; OtherKind where this format allows it.
         """
         blob = sealed.blob
-        if len(blob) < _ENVELOPE_BYTES or blob[0] != ENVELOPE_VERSION or len(sealed.dek) != DEK_BYTES:
+        if len(blob) < _ENVELOPE_BYTES or blob[0] != ENVELOPE_VERSION:
             raise Undecryptable
-        (epoch,) = _EPOCH.unpack_from(sealed.dek)
+        iv, ciphertext = blob[1 : 1 + _IV_BYTES], blob[1 + _IV_BYTES :]
         try:
-            dek = aes_key_unwrap(self._kek(epoch), sealed.dek[_EPOCH.size :])
-            iv, ciphertext = blob[1 : 1 + _IV_BYTES], blob[1 + _IV_BYTES :]
-            plaintext = AESGCM(dek).decrypt(iv, ciphertext, self._associated(record))
-        except (InvalidUnwrap, InvalidTag) as error:
+            plaintext = AESGCM(self.unwrap(sealed.dek)).decrypt(iv, ciphertext, self._associated(record))
+        except InvalidTag as error:
             raise Undecryptable from error
-        return _read_plaintext(plaintext)
+        return decode(plaintext)
+
+    def unwrap(self, dek: bytes) -> bytes:
+        """The key of a record or part in a wrapped DEK.
+
+        Raises:
+            Undecryptable: wrapped with another key, or no wrapped DEK.
+        """
+        if len(dek) != DEK_BYTES:
+            raise Undecryptable
+        (epoch,) = _EPOCH.unpack_from(dek)
+        try:
+            return aes_key_unwrap(self._kek(epoch), dek[_EPOCH.size :])
+        except InvalidUnwrap as error:
+            raise Undecryptable from error
+
+    def wrap(self, dek: bytes, *, epoch: int) -> bytes:
+        """Wrap the key of a record or part for an epoch.
+
+        Raises:
+            Undecryptable: the key of the epoch is not known.
+        """
+        return _EPOCH.pack(epoch) + aes_key_wrap(self._kek(epoch), dek)
+
+    def new_dek(self, *, epoch: int) -> bytes:
+        """A fresh key of a part, wrapped for an epoch.
+
+        Raises:
+            Undecryptable: the key of the epoch is not known.
+        """
+        return self.wrap(os.urandom(_DEK_PLAIN_BYTES), epoch=epoch)
 
     def _associated(self, record: UUID) -> bytes:
         return self._space + b"\x00" + str(record).encode("ascii")
@@ -186,64 +191,8 @@ class SharedCipher(RecordCipher):
         """Whether records of this epoch can be sealed and opened."""
         return epoch in self._by_epoch
 
-    def unwrap(self, dek: bytes) -> bytes:
-        """The record key in a wrapped DEK.
-
-        Raises:
-            Undecryptable: wrapped with another key, or no wrapped DEK.
-        """
-        if len(dek) != DEK_BYTES:
-            raise Undecryptable
-        (epoch,) = _EPOCH.unpack_from(dek)
-        try:
-            return aes_key_unwrap(self._kek(epoch), dek[_EPOCH.size :])
-        except InvalidUnwrap as error:
-            raise Undecryptable from error
-
-    def wrap(self, dek: bytes, *, epoch: int) -> bytes:
-        """Wrap a record key for an epoch.
-
-        Raises:
-            Undecryptable: the key of the epoch is not known.
-        """
-        return _EPOCH.pack(epoch) + aes_key_wrap(self._kek(epoch), dek)
-
     def _key_of(self, epoch: int) -> FolderKey:
         key = self._by_epoch.get(epoch)
         if key is None:
             raise Undecryptable
         return key
-
-
-def _read_plaintext(plaintext: bytes) -> PlainFile:
-    """Only this key's owners can write it, yet a later version may have: trust no shape."""
-    try:
-        value: Any = cbor2.loads(plaintext, max_depth=4, allow_duplicate_keys=False)
-    except (cbor2.CBORError, ValueError, TypeError, OverflowError) as error:
-        raise ForeignRecord from error
-    if not isinstance(value, dict):
-        raise ForeignRecord
-    kind, version = _kind_and_version(value)
-    path, mtime_ns, content = value.get("path"), value.get("mtime_ns"), value.get("content")
-    if not isinstance(path, str) or not isinstance(content, bytes):
-        raise ForeignRecord
-    if type(mtime_ns) is not int or not -_MTIME_NS_MAX <= mtime_ns <= _MTIME_NS_MAX:
-        raise ForeignRecord
-    if content and kind is FileKind.DELETED:
-        raise ForeignRecord
-    return PlainFile(path, mtime_ns, content, kind, version)
-
-
-def _kind_and_version(value: dict[Any, Any]) -> tuple[FileKind, int]:
-    number, kind, version = value.get("v"), value.get("kind"), value.get("version")
-    if type(number) is not int or number not in (1, PLAINTEXT_VERSION):
-        raise ForeignRecord
-    if number == 1:
-        return FileKind.FILE, 0
-    if not isinstance(kind, str):
-        raise ForeignRecord
-    if kind not in set(FileKind):
-        raise OtherKind
-    if type(version) is not int or not 1 <= version <= VERSION_MAX:
-        raise ForeignRecord
-    return FileKind(kind), version

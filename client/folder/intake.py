@@ -14,14 +14,7 @@ from enum import Enum, auto
 from typing import Final
 from uuid import UUID
 
-from less_sync.client.folder.crypto import (
-    FileKind,
-    ForeignRecord,
-    OtherKind,
-    PlainFile,
-    SealedFile,
-    Undecryptable,
-)
+from less_sync.client.folder.crypto import SealedFile, Undecryptable
 from less_sync.client.folder.errors import TooManyDeletions
 from less_sync.client.folder.local import (
     NOT_DECRYPTABLE,
@@ -33,6 +26,7 @@ from less_sync.client.folder.local import (
     settled,
 )
 from less_sync.client.folder.paths import conflict_path, path_problem
+from less_sync.client.folder.plaintext import FileKind, ForeignRecord, OtherKind, PlainFile
 from less_sync.client.folder.plan import (
     Absent,
     Action,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from less_sync.client.folder.blocking import in_thread
-from less_sync.client.folder.crypto import FileKind, ForeignRecord, RecordCipher, Undecryptable
+from less_sync.client.folder.crypto import RecordCipher, Undecryptable
 from less_sync.client.folder.errors import KeyMismatch
 from less_sync.client.folder.exchange import KEY_HINT, Exchange
 from less_sync.client.folder.ignore import IGNORE_FILE
@@ -17,6 +17,7 @@ from less_sync.client.folder.intake import Mode
 from less_sync.client.folder.job import Binding
 from less_sync.client.folder.local import NOT_DECRYPTABLE, NOT_PULLED
 from less_sync.client.folder.paths import shown
+from less_sync.client.folder.plaintext import FileKind, ForeignRecord
 from less_sync.client.folder.report import Amount, Event, Kind, Reporter
 from less_sync.client.times import when
 

@@ -7,14 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from less_sync.client.folder.crypto import (
-    VERSION_MAX,
-    FileKind,
-    PlainFile,
-    SealedFile,
-    content_bytes_max,
-)
+from less_sync.client.folder.crypto import SealedFile, content_bytes_max
 from less_sync.client.folder.local import OLDER, UNPROVEN, LocalSide, settled
+from less_sync.client.folder.plaintext import VERSION_MAX, FileKind, PlainFile
 from less_sync.client.folder.plan import Absent, Content, Tombstone, Upload, decide
 from less_sync.client.folder.report import Amount, Event, Kind
 from less_sync.client.folder.scan import is_unchanged, stamp_of

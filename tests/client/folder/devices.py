@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
-from less_sync.client.folder.crypto import FileKind, RecordCipher, SealedFile
+from less_sync.client.folder.crypto import RecordCipher, SealedFile
 from less_sync.client.folder.files import FileTree
 from less_sync.client.folder.intake import Incoming, Mode, PullCount
 from less_sync.client.folder.keyfile import FolderKey
 from less_sync.client.folder.outbox import Ready
+from less_sync.client.folder.plaintext import FileKind
 from less_sync.client.folder.plan import Content
 from less_sync.client.folder.replica import Replica
 from less_sync.client.folder.report import Event, Kind

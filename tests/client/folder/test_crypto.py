@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from less_sync.client.folder.crypto import (
     BLOB_BYTES_MAX,
     DEK_BYTES,
-    ForeignRecord,
-    PlainFile,
     RecordCipher,
     SealedFile,
     Undecryptable,
     content_bytes_max,
 )
 from less_sync.client.folder.keyfile import FolderKey
+from less_sync.client.folder.plaintext import ForeignRecord, PlainFile
 
 KEY = FolderKey(bytes(range(32)))
 SPACE = UUID("da29e793-3f05-51c3-9f72-63cc953f9c05")

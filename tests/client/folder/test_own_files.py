@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from less_sync.bins.dev import DevIssuer, dev_identity_hash_key
 from less_sync.bins.postgres.embedded import EmbeddedPostgres
-from less_sync.client.folder.crypto import PlainFile
 from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.keyfile import FolderKey, save_key
 from less_sync.client.folder.own_files import OwnFiles, own_secret
+from less_sync.client.folder.plaintext import PlainFile
 from less_sync.client.folder.report import Kind
 from less_sync.client.folder.scan import scan_folder
 from less_sync.client.folder.shared import SharedFile, SharedSpace

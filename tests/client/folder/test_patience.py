@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from less_sync.client.folder.crypto import PlainFile, RecordCipher, SealedFile
+from less_sync.client.folder.crypto import RecordCipher, SealedFile
 from less_sync.client.folder.engine import Engine, WatchTimes
 from less_sync.client.folder.errors import AccessLost, ExitCode, FolderError, ServerDown
 from less_sync.client.folder.exchange import Exchange
 from less_sync.client.folder.files import FileTree
+from less_sync.client.folder.plaintext import PlainFile
 from less_sync.client.folder.replica import Replica
 from less_sync.client.folder.report import Kind
 from less_sync.client.folder.shared import grant_of

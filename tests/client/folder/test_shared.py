@@ -10,9 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from less_sync.auth import Permission, delegate, encode_did_key
-from less_sync.client.folder.crypto import PlainFile, RecordCipher, SharedCipher, Undecryptable
+from less_sync.client.folder.crypto import RecordCipher, SharedCipher, Undecryptable
 from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.keyfile import FolderKey
+from less_sync.client.folder.plaintext import PlainFile
 from less_sync.client.folder.shared import Delegation, SharedFile, SharedSpace, grant_of
 from tests.client.test_durable import Recorder
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from less_sync.auth import Permission
-from less_sync.client.folder.crypto import PlainFile, SealedFile, SharedCipher, Undecryptable
+from less_sync.client.folder.crypto import SealedFile, SharedCipher, Undecryptable
+from less_sync.client.folder.plaintext import PlainFile
 from less_sync.client.folder.shared import SharedSpace
 from less_sync.client.sharing.entries import Entry
 from less_sync.client.sharing.log import MemberLog
