@@ -10,6 +10,7 @@ The folder:
 
     scan.py      what is in it now                         walk.py, files.py  changes that cannot escape it
     state.py     what both sides had last (`.less-sync/`)  trash.py    what a pull took away
+    transfers.py of it, large contents on their way
     local.py     this side as a whole                      plan.py     what to do, as a pure function
     intake.py    records in                                outbox.py   changes out
 

@@ -5,6 +5,8 @@ a kill or a power cut leaves the state before it or after it. Nothing else is pr
 changes and state changes, and nothing else is needed: a file or record that is ahead of the state is
 recognised by its content the next time (`plan.Note`), so it is neither lost nor doubled.
 
+What is known of large contents is in tables of their own (`transfers.py`).
+
 A row has four parts. The *base* is what both sides had: cursor, digest (None for a tombstone) and the file's
 stat at that time, by which an unchanged file is known without reading it. *Pending* is set when the server
 has something newer that is not applied here: it could not be read or written, or `push` merely saw it. *Sent*
@@ -27,9 +29,10 @@ from uuid import UUID
 from less_sync.client.folder.errors import DiskFull, FolderBusy, FolderError, KeyMismatch, UsageProblem
 from less_sync.client.folder.paths import STATE_DIR
 from less_sync.client.folder.plan import Absent, Content, Remote, Tombstone
+from less_sync.client.folder.transfers import FORGET, SCHEMA, Transfers
 from less_sync.client.folder.walk import DISK_IS_FULL
 
-FORMAT: Final = "2"
+FORMAT: Final = "3"
 SPACE_FORMAT: Final = 2
 
 OTHER_KIND: Final = "a record of another kind"
@@ -50,7 +53,8 @@ CREATE TABLE IF NOT EXISTS record (
     pending_cursor INTEGER,    -- the server has this newer version, not applied here
     pending_reason TEXT,
     sent BLOB,                 -- digest on its way to the server; empty: a deletion
-    version INTEGER NOT NULL DEFAULT 0  -- the highest seen; 0: of format 1 alone
+    version INTEGER NOT NULL DEFAULT 0,  -- the highest seen; 0: of format 1 alone
+    content BLOB               -- id of the content record that the server's version points to
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS left_out (path BLOB PRIMARY KEY) WITHOUT ROWID;  -- what was named as never synced
 CREATE INDEX IF NOT EXISTS record_path ON record (path);
@@ -58,9 +62,22 @@ CREATE INDEX IF NOT EXISTS record_pending ON record (pending_cursor) WHERE pendi
 """
 _COLUMNS: Final = (
     "id, path, cursor, digest, size, mtime_ns, ctime_ns, inode, noted_ns,"
-    " pending_cursor, pending_reason, sent, version"
+    " pending_cursor, pending_reason, sent, version, content"
 )
-_FORMER_FORMAT: Final = "1"
+_STEPS: Final = {
+    "1": ("ALTER TABLE record ADD COLUMN version INTEGER NOT NULL DEFAULT 0",),
+    # What format 2 left alone as of another kind may be a large file: it is asked for again.
+    "2": (
+        "ALTER TABLE record ADD COLUMN content BLOB",
+        "UPDATE meta SET value = min(CAST(value AS INTEGER), (SELECT min(pending_cursor) - 1 FROM record"
+        f" WHERE pending_reason = '{OTHER_KIND}')) WHERE name = 'cursor'"
+        f" AND EXISTS (SELECT 1 FROM record WHERE pending_reason = '{OTHER_KIND}')",
+        f"DELETE FROM record WHERE pending_reason = '{OTHER_KIND}' AND cursor = 0 AND version = 0",
+        "UPDATE record SET pending_cursor = NULL, pending_reason = NULL"
+        f" WHERE pending_reason = '{OTHER_KIND}'",
+    ),
+}
+"""By the format they lead away from, each to the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +106,8 @@ class Row:
     """Digest that was sent and not yet acknowledged; empty for a deletion."""
     version: int = 0
     """The highest version of the record that was seen."""
+    content: UUID | None = None
+    """The content record that the server's version points to, as last seen; who replaces that frees it."""
 
 
 class FolderState:
@@ -101,6 +120,7 @@ class FolderState:
         self._database = database
         self._lock_fd = lock_fd
         self.directory = directory
+        self.transfers = Transfers(database, self._read, self._transaction)
 
     @classmethod
     def open(cls, root: Path) -> Self:
@@ -307,8 +327,11 @@ class FolderState:
             self._database.execute("DELETE FROM record WHERE version = 0")
             self._database.execute(
                 "UPDATE record SET cursor = 0, digest = NULL, size = NULL, mtime_ns = NULL, ctime_ns = NULL,"
-                " inode = NULL, noted_ns = NULL, pending_cursor = NULL, pending_reason = NULL, sent = NULL"
+                " inode = NULL, noted_ns = NULL, pending_cursor = NULL, pending_reason = NULL, sent = NULL,"
+                " content = NULL"
             )
+            for statement in FORGET:
+                self._database.execute(statement)
             self._database.execute("DELETE FROM meta WHERE name = 'cursor'")
 
     def new_left_out(self, paths: Iterable[str]) -> set[str]:
@@ -361,7 +384,8 @@ def disk_errors(doing: str) -> Iterator[None]:
 
 
 def _open_database(directory: Path) -> sqlite3.Connection:
-    (directory / "tmp").mkdir(mode=0o700, exist_ok=True)
+    for below in ("tmp", "partial"):
+        (directory / below).mkdir(mode=0o700, exist_ok=True)
     for leftover in (directory / "tmp").iterdir():
         leftover.unlink()  # of a command that was killed; the lock says nobody uses it
     # The engine calls from worker threads, one at a time.
@@ -377,22 +401,24 @@ def _open_database(directory: Path) -> sqlite3.Connection:
 
 
 def _bring_up(database: sqlite3.Connection, directory: Path) -> None:
-    """Make the tables, or change those of the former format."""
+    """Make the tables, or change those of former formats, one format at a time."""
     with database:
-        database.executescript(_SCHEMA)
+        database.executescript(_SCHEMA + SCHEMA)
         database.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
     (found,) = database.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
-    if found == _FORMER_FORMAT:
+    while found in _STEPS:
         with database:
-            database.execute("BEGIN")  # a kill leaves the former format or this one
-            database.execute("ALTER TABLE record ADD COLUMN version INTEGER NOT NULL DEFAULT 0")
-            database.execute("UPDATE meta SET value = ? WHERE name = 'format'", (FORMAT,))
-    elif found != FORMAT:
+            database.execute("BEGIN")  # a kill leaves the former format or the next one
+            for statement in _STEPS[found]:
+                database.execute(statement)
+            found = str(int(found) + 1)
+            database.execute("UPDATE meta SET value = ? WHERE name = 'format'", (found,))
+    if found != FORMAT:
         raise UsageProblem(f"{directory} was written by a later version of less-sync", "use that version")
 
 
 def _row(found: tuple[object, ...]) -> Row:
-    record, path, cursor, digest, *stat, pending_cursor, pending_reason, sent, version = found
+    record, path, cursor, digest, *stat, pending_cursor, pending_reason, sent, version, content = found
     if not isinstance(record, bytes) or len(record) != _RECORD_BYTES or not isinstance(cursor, int):
         raise FolderError("the state of this folder is damaged", "bind the files to a new folder")
     base: Remote
@@ -412,6 +438,7 @@ def _row(found: tuple[object, ...]) -> Row:
         pending_reason=pending_reason if isinstance(pending_reason, str) else "",
         sent=sent if isinstance(sent, bytes) else None,
         version=version if isinstance(version, int) else 0,
+        content=UUID(bytes=content) if isinstance(content, bytes) else None,
     )
 
 
@@ -421,4 +448,5 @@ def _values(row: Row) -> tuple[object, ...]:
     digest = row.base.digest if isinstance(row.base, Content) else None
     cursor = 0 if isinstance(row.base, Absent) else row.base.cursor
     pending = (row.pending_cursor, row.pending_reason or None)
-    return (row.record.bytes, row.path, cursor, digest, *stat, *pending, row.sent, row.version)
+    content = row.content.bytes if row.content is not None else None
+    return (row.record.bytes, row.path, cursor, digest, *stat, *pending, row.sent, row.version, content)

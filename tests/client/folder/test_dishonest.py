@@ -320,7 +320,8 @@ def test_a_folder_of_format_1_keeps_its_memory(tmp_path: Path, pair: tuple[Devic
     former_release(one.space, "p", b"1")
     one.sync(push=False)
     with FolderState.open(one.root) as state:
-        state._database.execute("ALTER TABLE record DROP COLUMN version")
+        for column in ("version", "content"):
+            state._database.execute(f"ALTER TABLE record DROP COLUMN {column}")
         state._database.execute("UPDATE meta SET value = '1' WHERE name = 'format'")
         state._database.commit()
     assert os.path.exists(one.root / ".less-sync/state.db")

@@ -18,7 +18,7 @@ ROWS = [
     Row(UUID(int=1), "a", Content(b"\x01" * 32, 5), Stamp(1, 2, 3, 4, 5)),
     Row(UUID(int=2), "b", Tombstone(6), sent=b""),
     Row(UUID(int=3), "c", Absent(), pending_cursor=9, pending_reason="why"),
-    Row(UUID(int=4), None, Tombstone(7), pending_cursor=8, sent=b"\x02" * 32),
+    Row(UUID(int=4), None, Tombstone(7), pending_cursor=8, sent=b"\x02" * 32, content=UUID(int=9)),
 ]
 
 
@@ -60,7 +60,7 @@ def test_a_state_of_a_later_format_or_behind_a_link_is_refused(tmp_path: Path) -
     FolderState.open(tmp_path).close()
     database = sqlite3.connect(tmp_path / ".less-sync" / "state.db")
     with database:
-        database.execute("UPDATE meta SET value = '3' WHERE name = 'format'")
+        database.execute("UPDATE meta SET value = '4' WHERE name = 'format'")
     database.close()
     with pytest.raises(UsageProblem, match="later version"):
         FolderState.open(tmp_path)
