@@ -75,6 +75,16 @@ Yes = Annotated[
 AcceptDeletions = Annotated[
     bool, typer.Option("--accept-deletions", help="Delete files here even if it is most of the folder.")
 ]
+StorageAbove = Annotated[
+    str | None,
+    typer.Option(
+        "--file-storage-above",
+        envvar="LESS_SYNC_FILE_STORAGE_ABOVE",
+        metavar="SIZE",
+        help="Content of more than this goes to the server's file storage; default 256KiB, 4MiB at most.",
+        show_default=False,
+    ),
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -109,6 +119,7 @@ def push(
     user: User = None,
     data_dir: DataDir = DATA_DIR,
     key_file: KeyFile = None,
+    storage_above: StorageAbove = None,
     json: Json = False,
 ) -> None:
     """Push what changed in a folder to its space, encrypted.
@@ -116,7 +127,17 @@ def push(
     Files here are left alone. A file that changed on the server too is named and left for `pull`.
     """
     tokens = (token, token_file, token_command, user, data_dir)
-    run_verb("push", folder, (server, insecure), tokens, key_file, json=json, dry_run=dry_run, yes=yes)
+    run_verb(
+        "push",
+        folder,
+        (server, insecure),
+        tokens,
+        key_file,
+        json=json,
+        dry_run=dry_run,
+        yes=yes,
+        storage_above=storage_above,
+    )
 
 
 def pull(
@@ -167,6 +188,7 @@ def watch(
     user: User = None,
     data_dir: DataDir = DATA_DIR,
     key_file: KeyFile = None,
+    storage_above: StorageAbove = None,
     json: Json = False,
     interval: Annotated[
         float, typer.Option(min=0.05, max=3600, metavar="SECONDS", help="How often to look at the folder.")
@@ -190,6 +212,7 @@ def watch(
         times=times,
         yes=yes,
         accept_deletions=accept_deletions,
+        storage_above=storage_above,
     )
 
 
@@ -204,6 +227,7 @@ def status(
     user: User = None,
     data_dir: DataDir = DATA_DIR,
     key_file: KeyFile = None,
+    storage_above: StorageAbove = None,
     json: Json = False,
 ) -> None:
     """Say what a folder and its space differ in.
@@ -212,7 +236,7 @@ def status(
     too. Changes nothing, and works beside a `watch`.
     """
     tokens = (token, token_file, token_command, user, data_dir)
-    run_verb("status", folder, (server, insecure), tokens, key_file, json=json)
+    run_verb("status", folder, (server, insecure), tokens, key_file, json=json, storage_above=storage_above)
 
 
 def ls(
@@ -333,16 +357,23 @@ def run_verb(
     dry_run: bool = False,
     accept_deletions: bool = False,
     yes: bool = False,
+    storage_above: str | None = None,
 ) -> NoReturn:
     """Run a folder command and exit with its code."""
     from less_sync.bins.settings.config import environment
     from less_sync.client.folder.access import ServerOption
+    from less_sync.client.folder.changes import FILE_STORAGE_ABOVE_BYTES
     from less_sync.client.folder.engine import WatchTimes
     from less_sync.client.folder.job import Job, Verb
     from less_sync.client.folder.keyfile import default_key_path
     from less_sync.client.folder.report import JsonReporter, TextReporter
     from less_sync.client.folder.run import run_job
+    from less_sync.client.folder.sizes import parse_size
 
+    try:
+        above_bytes = FILE_STORAGE_ABOVE_BYTES if storage_above is None else parse_size(storage_above)
+    except FolderError as error:
+        fail(error, as_json=json)
     job = Job(
         verb=Verb(verb),
         folder=folder,
@@ -354,6 +385,7 @@ def run_verb(
         confirm=_confirm(yes=yes, json=json),
         dry_run=dry_run,
         accept_deletions=accept_deletions,
+        storage_above_bytes=above_bytes,
     )
     to_do = job.looks
     raise typer.Exit(run_job(job, JsonReporter(to_do=to_do) if json else TextReporter(to_do=to_do)))

@@ -9,15 +9,18 @@ What one file and one record are:
 The folder:
 
     scan.py      what is in it now                         walk.py, files.py  changes that cannot escape it
-    state.py     what both sides had last (`.less-sync/`)  trash.py    what a pull took away
-    transfers.py of it, large contents on their way
-    local.py     this side as a whole                      plan.py     what to do, as a pure function
-    intake.py    records in                                outbox.py   changes out
+    hashing.py   one file, read in chunks                  partial.py  one file that is being downloaded
+    state.py     what both sides had last (`.less-sync/`)  transfers.py  of it: large contents on their way
+    trash.py     what a pull took away                     local.py    this side as a whole
+    plan.py      what to do, as a pure function            changes.py  what the server does not have
+    arrivals.py, deletions.py, intake.py  records in       outbox.py   changes out
 
 The server:
 
     exchange.py  subscribe, pull, push once                engine.py   until both agree, with patience
-    look.py      status, ls and dry runs                   shared.py   the grant of a shared folder
+    sending.py, uploads.py  the way out                    downloads.py  large files in
+    conversation.py, file_storage.py  what these share     look.py     status, ls and dry runs
+    shared.py    the grant of a shared folder              subscribing.py  whether a space lets us in
 
 A command: access.py (server and tokens), job.py, run.py, refused.py (`trash`), report.py, errors.py.
 

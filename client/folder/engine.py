@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from less_sync.client.folder.arrivals import Mode
 from less_sync.client.folder.blocking import in_thread
 from less_sync.client.folder.errors import FolderError, ServerDown, UsageProblem
 from less_sync.client.folder.exchange import Exchange
-from less_sync.client.folder.intake import Mode
 from less_sync.client.folder.report import Event, Kind, Reporter
 from less_sync.sync.client import Notice, RequestFailed, ServerUnavailable
 from less_sync.sync.protocol.codes import ErrorCode

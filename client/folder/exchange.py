@@ -4,32 +4,30 @@ Nothing is tried again here, and nothing waits: `engine.py` decides that. What a
 unclear (was the push written?) the next pull tells.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final, Protocol
 from uuid import UUID
 
+from less_sync.client.folder.arrivals import Incoming, Mode, PullCount
 from less_sync.client.folder.blocking import in_thread
+from less_sync.client.folder.conversation import Conversation
 from less_sync.client.folder.crypto import SealedFile
+from less_sync.client.folder.downloads import Downloads, NotFetched
 from less_sync.client.folder.errors import FolderError, KeyMismatch
-from less_sync.client.folder.intake import Incoming, Mode, PullCount
-from less_sync.client.folder.outbox import Ready
+from less_sync.client.folder.file_storage import FileStorage, NoFileStorage
+from less_sync.client.folder.plaintext import PART_BYTES_MAX
 from less_sync.client.folder.replica import Replica
 from less_sync.client.folder.report import Progressed, Reporter
+from less_sync.client.folder.sending import Sending
 from less_sync.client.folder.shared import Grant
 from less_sync.client.folder.subscribing import subscribed
 from less_sync.sync.client import (
-    CHANGE_OVERHEAD_BYTES,
-    CHANGES_PER_PUSH,
-    PUSH_OVERHEAD_BYTES,
+    FileClient,
     Notice,
     PullBegin,
     PullCommit,
     PullRecord,
-    PushChange,
-    PushResult,
-    RequestFailed,
     ResubscribeNotice,
     ResyncNeeded,
     RevokedNotice,
@@ -38,17 +36,12 @@ from less_sync.sync.client import (
     SyncClient,
     SyncNotice,
 )
-from less_sync.sync.client.link import ClientLimits
-from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.ids import parse_record_id
 from less_sync.sync.protocol.messages import SyncRecord
 
 _PULLS_MAX: Final = 8
 _RECORDS_PER_BATCH: Final = 256
 _BATCH_BYTES: Final = 4 * 1024 * 1024
-_PUSH_BYTES: Final = ClientLimits().frame_bytes - PUSH_OVERHEAD_BYTES
-_FILE_WEIGHT_BYTES: Final = 1024
-"""What a file counts beside its bytes when the share of the work is told."""
 KEY_HINT: Final = (
     "the devices of a user share one key file: "
     "`less-sync key export` on the other device, `less-sync key import` here"
@@ -71,6 +64,8 @@ class Exchange:
     Args:
         grant: what lets us into a shared space; None for the personal one.
         keys: of a shared space's epochs, to fetch one not yet known before any record of a pull.
+        files: for large files; None: there is no file storage to use.
+        part_bytes: plaintext of each part of a large file that is pushed.
     """
 
     def __init__(
@@ -82,23 +77,34 @@ class Exchange:
         *,
         grant: Grant | None = None,
         keys: EpochKeys | None = None,
+        files: FileClient | None = None,
+        part_bytes: int = PART_BYTES_MAX,
     ) -> None:
         self.client = client
         self.replica = replica
         self.grant = grant
-        self.epoch = 1
-        self.steps = 0
-        """Grows with every record taken in and every push that was written."""
-        self._ucan = "" if grant is None else grant.ucan
         self._keys = keys
         self._space = str(space)
+        self._ucan = "" if grant is None else grant.ucan
         self._state = replica.state
-        self._reporter = reporter
-        self._bind: Callable[[], None] | None = None
+        self._talk = Conversation(client, self._space, replica, reporter, ucan=self._ucan)
+        storage = FileStorage(files, self._space, self._ucan)
+        self._sending = Sending(self._talk, storage, part_bytes=part_bytes)
+        self._downloads = Downloads(self._talk, storage, learn=self.fetch_keys)
 
     def bind_with(self, bind: Callable[[], None]) -> None:
         """What to call once, when the key has proved to be the space's, or is about to become it."""
-        self._bind = bind
+        self._talk.bind = bind
+
+    @property
+    def epoch(self) -> int:
+        """The key generation of the space that the server named last."""
+        return self._talk.epoch
+
+    @property
+    def steps(self) -> int:
+        """Grows with every record taken in, every push that was written and every piece of a large file."""
+        return self._talk.steps
 
     @property
     def read_only(self) -> bool:
@@ -113,7 +119,7 @@ class Exchange:
         """
         wanted = SubscribeSpace(id=self._space, since=max(0, self._state.cursor), ucan=self._ucan)
         space = await subscribed(self.client, wanted, self.grant)
-        self.epoch = max(1, space.key_generation)
+        self._talk.epoch = max(1, space.key_generation)
         if self._keys is not None:
             await self._keys.fetch(self.client, space.key_generation)
 
@@ -155,6 +161,7 @@ class Exchange:
         self.replica.intake.start()
         await self._receive([_incoming(record) for record in notice.records], Mode.APPLY, count)
         await in_thread(self.replica.intake.finish, Mode.APPLY, count)
+        await self._fetch_wanted(count)
         if count.in_the_way or count.rolled_back:
             return True  # what was rolled back is pushed again after the pull
         await in_thread(self._state.advance, notice.cursor)
@@ -180,6 +187,9 @@ class Exchange:
             # A since of 0 would hide tombstones.
             if not await self._pull_since(since if since > 0 else -1, count, mode):
                 continue
+            if mode is Mode.APPLY:
+                await self._fetch_wanted(count)
+                await in_thread(self._downloads.clean_up)
             # What stood in the way may have moved by a later record of the same pull.
             if not count.in_the_way or count.in_the_way == former:
                 return
@@ -195,7 +205,7 @@ class Exchange:
                 match event:
                     case PullBegin():
                         whole = max(1, event.cursor - max(since, 0))
-                        self.epoch = max(1, event.key_generation)
+                        self._talk.epoch = max(1, event.key_generation)
                         if self._keys is not None and not self._keys.knows(self.epoch):
                             break  # a new key came in between: it is fetched when nothing streams
                         if event.cursor < self._state.cursor:
@@ -209,12 +219,12 @@ class Exchange:
                             await self._receive(batch, mode, count)
                             batch, size_bytes = [], 0
                             part = min(1.0, (event.cursor - max(since, 0)) / whole)
-                            self._reporter.progress(
-                                Progressed("pulling", count.files, count.size_bytes, part)
-                            )
+                            self._tell(count, part)
                     case PullCommit():
                         await self._receive(batch, mode, count)
-                        self._reporter.progress(Progressed("pulling", count.files, count.size_bytes, 1.0))
+                        self._talk.reporter.progress(
+                            Progressed("pulling", count.files, count.size_bytes, 1.0)
+                        )
                         await self._commit(event, count, mode)
                         return True
         if self._keys is not None:
@@ -223,7 +233,10 @@ class Exchange:
 
     async def _receive(self, batch: list[Incoming], mode: Mode, count: PullCount) -> None:
         await in_thread(self.replica.intake.receive, batch, mode, count)
-        self.steps += len(batch)
+        self._talk.steps += len(batch)
+
+    def _tell(self, count: PullCount, part: float) -> None:
+        self._talk.reporter.progress(Progressed("pulling", count.files, count.size_bytes, part))
 
     async def _commit(self, commit: PullCommit, count: PullCount, mode: Mode) -> None:
         if count.undecryptable and not count.opened and self._state.is_new():
@@ -231,7 +244,7 @@ class Exchange:
             number = len(count.undecryptable)
             raise KeyMismatch(f"the key file decrypts none of {number} records in the space", KEY_HINT)
         if count.opened:
-            await self._bind_once()
+            await self._talk.bind_once()
         await in_thread(self.replica.intake.finish, mode, count)
         await in_thread(self._state.advance, commit.cursor)
 
@@ -248,74 +261,40 @@ class Exchange:
     # To the server.
 
     async def push(self) -> bool:
-        """Push every change of the last scan, a frame at a time. False when a pull must come first.
+        """Push every change of the last scan. False when a pull must come first.
 
-        While the server writes one frame the next one is read and sealed.
-
-        Raises:
-            RequestFailed: the server does not take it.
-            FolderError: the disk.
-            SyncClientError: see `SyncClient.push`.
+        Raises: as `Sending.push`.
         """
-        outbox = self.replica.outbox
-        amount = await in_thread(outbox.amount)
-        await in_thread(outbox.start)
-        files = size_bytes = 0
-        batch = await in_thread(self._next_batch)
-        await in_thread(outbox.mark_sent, batch)
-        while batch:
-            await self._bind_once()
-            result, following = await self._push_and_prepare(batch)
-            if result.error in (ErrorCode.CONFLICT, ErrorCode.KEY_GENERATION_STALE):
-                return False
-            if not result.ok:
-                raise RequestFailed(result.error, "the server does not store it")
-            self.steps += 1
-            await in_thread(outbox.acknowledge, batch, result.cursor)
-            await in_thread(outbox.mark_sent, following)
-            if result.cursor == self._state.cursor + 1:  # nobody else wrote in between
-                await in_thread(self._state.advance, result.cursor)
-            files += len(batch)
-            size_bytes += sum(len(one.change.content or b"") for one in batch)
-            done = files * _FILE_WEIGHT_BYTES + size_bytes
-            total = max(done, amount.files * _FILE_WEIGHT_BYTES + amount.size_bytes)
-            part = done / total if following else 1.0
-            self._reporter.progress(Progressed("pushing", files, size_bytes, part))
-            batch = following
-        return True
+        return await self._sending.push()
 
-    def _next_batch(self) -> list[Ready]:
-        return self.replica.outbox.next_batch(
-            epoch=self.epoch,
-            bytes_max=_PUSH_BYTES,
-            overhead_bytes=CHANGE_OVERHEAD_BYTES,
-            changes_max=CHANGES_PER_PUSH,
-        )
+    async def learn_of_storage(self) -> None:
+        """Find out whether large files could be pushed: as `Sending.learn_of_storage`."""
+        await self._sending.learn_of_storage()
 
-    async def _push_and_prepare(self, batch: list[Ready]) -> tuple[PushResult, list[Ready]]:
-        changes = [
-            PushChange(
-                id=str(one.change.row.record),
-                blob=one.sealed.blob,
-                expected_cursor=one.change.expected_cursor,
-                dek=one.sealed.dek,
-            )
-            for one in batch
-        ]
-        pushing = asyncio.create_task(self.client.push(self._space, changes, ucan=self._ucan))
-        try:
-            following = await in_thread(self._next_batch)
-            return await pushing, following
-        finally:
-            pushing.cancel()
-            await asyncio.wait([pushing])
-            if not pushing.cancelled():
-                pushing.exception()  # seen; whatever else went wrong came first
+    # Large files.
 
-    async def _bind_once(self) -> None:
-        if self._bind is not None:
-            bind, self._bind = self._bind, None
-            await in_thread(bind)
+    async def _fetch_wanted(self, count: PullCount) -> None:
+        """Download the large files that the records taken in have brought, and put each in its place.
+
+        What cannot be had is named, and the next pull asks for it again.
+        """
+        intake, no_storage = self.replica.intake, ""
+        wanted = intake.take_wanted()
+        self._downloads.expect(wanted)
+        for one in wanted:
+            try:
+                if no_storage:
+                    raise NotFetched(no_storage)
+                fetched = await self._downloads.fetch(one)
+            except NoFileStorage as reason:
+                no_storage = str(reason)
+                await in_thread(intake.postpone, one, no_storage)
+            except NotFetched as reason:
+                count.in_the_way += reason.is_missing
+                await in_thread(intake.postpone, one, str(reason))
+            else:
+                await in_thread(intake.place_fetched, one, fetched, count)
+        await in_thread(self._downloads.finish, wanted)
 
 
 def _incoming(record: PullRecord | SyncRecord) -> Incoming:

@@ -15,6 +15,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ from less_sync.client.folder.walk import (
 )
 
 SPOOL: Final = "tmp"
+PARTIAL: Final = "partial"
 TRASH: Final = "trash"
 
 _SYNCS_AT_ONCE: Final = 8
@@ -66,8 +68,8 @@ class FileTree:
             self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, self._root)
             if state_dir is not None:
-                self._spool = os.open(state_dir / SPOOL, DIRECTORY)
-                stack.callback(os.close, self._spool)
+                self._state_dir = os.open(state_dir, DIRECTORY)
+                stack.callback(os.close, self._state_dir)
                 self.trash = Trash(state_dir / TRASH, link=link)
                 stack.callback(self.trash.close)
                 self._syncing = ThreadPoolExecutor(_SYNCS_AT_ONCE, thread_name_prefix="fsync")
@@ -95,12 +97,13 @@ class FileTree:
         with obstacles(), parent_of(self._root, path) as (parent, name):
             return None if parent is None else file_at(parent, name)
 
-    def read(self, path: str, bytes_max: int) -> tuple[FileStat, bytes]:
-        """The whole content and the stat it belongs to.
+    @contextmanager
+    def reading(self, path: str) -> Iterator[tuple[FileStat, FileIO]]:
+        """The file, open, and its stat; at the end it must still have that stat.
 
         Raises:
-            ChangedMeanwhile: it is gone, or was written to while it was read.
-            Obstacle: it cannot be read, is no regular file, or is larger than `bytes_max`.
+            ChangedMeanwhile: it is gone, or was written to meanwhile.
+            Obstacle: it cannot be read, or is no regular file.
         """
         with obstacles(), parent_of(self._root, path) as (parent, name):
             if parent is None:
@@ -112,14 +115,25 @@ class FileTree:
                 raise ChangedMeanwhile from None
             with open(fd, "rb", buffering=0) as file:
                 before = regular(os.fstat(fd))
-                if before.size > bytes_max:
-                    raise Obstacle("it is too large")
-                content = file.read(before.size + 1)
-                while content and len(content) < before.size and (more := file.read(before.size)):
-                    content += more
-                if regular(os.fstat(fd)) != before or len(content) != before.size:
+                yield before, file
+                if regular(os.fstat(fd)) != before:
                     raise ChangedMeanwhile
-                return before, content
+
+    def read(self, path: str, bytes_max: int) -> tuple[FileStat, bytes]:
+        """The whole content and the stat it belongs to.
+
+        Raises: as `reading`, and
+            Obstacle: it is larger than `bytes_max`.
+        """
+        with self.reading(path) as (before, file):
+            if before.size > bytes_max:
+                raise Obstacle("it is too large")
+            content = file.read(before.size + 1)
+            while content and len(content) < before.size and (more := file.read(before.size)):
+                content += more
+            if len(content) != before.size:
+                raise ChangedMeanwhile
+            return before, content
 
     def spool(self, content: bytes, *, mtime_ns: int) -> str:
         """Write a file aside and return its name there. It is safe from a power cut after `sync_spooled`.
@@ -129,18 +143,17 @@ class FileTree:
             DiskFull: no space; nothing was changed.
         """
         self._spooled += 1
-        name = str(self._spooled)
+        name = f"{SPOOL}/{self._spooled}"
         with obstacles():
-            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._spool)
+            fd = os.open(
+                name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._state_dir
+            )
             try:
                 with open(fd, "wb", buffering=0) as file:
                     rest = memoryview(content)
                     while rest:
                         rest = rest[file.write(rest) :]
-                    with suppress(
-                        OSError, OverflowError
-                    ):  # a time this disk cannot hold is not worth the file
-                        os.utime(fd, ns=(mtime_ns, mtime_ns))
+                    set_mtime(fd, mtime_ns)
             except BaseException:
                 self.drop(name)
                 raise
@@ -157,21 +170,26 @@ class FileTree:
                 pass
 
     def _sync_spooled(self, name: str) -> None:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._spool)
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._state_dir)
         try:
             self._sync(fd)
         finally:
             os.close(fd)
 
     def drop(self, spooled: str) -> None:
-        """Remove a written file that is not wanted any more."""
+        """Remove a written file that is not wanted any more. What was downloaded stays, to be tried again."""
+        if not spooled.startswith(PARTIAL):
+            self._unlink(spooled)
+
+    def _unlink(self, spooled: str) -> None:
         with suppress(FileNotFoundError):
-            os.unlink(spooled, dir_fd=self._spool)
+            os.unlink(spooled, dir_fd=self._state_dir)
 
     def place(self, spooled: str, path: str, *, expected: FileStat | None) -> FileStat:
         """Put a written file in place of the expected one, or where nothing is. Makes the folders above it.
 
-        A file that is replaced keeps its mode. Whatever happens, the written file is not aside any more.
+        A file that is replaced keeps its mode. Whatever happens, the written file is not aside any more; one
+        that was downloaded (`partial.py`) stays there unless it was placed.
 
         Raises:
             ChangedMeanwhile: something else is there.
@@ -187,7 +205,7 @@ class FileTree:
                     self._link_new(spooled, parent, name)
                 else:
                     self._replace(spooled, parent, name, path, expected)
-                self.drop(spooled)  # its link would go later and change the ctime
+                self._unlink(spooled)  # its link would go later and change the ctime
                 placed = file_at(parent, name)
                 if placed is None:
                     raise ChangedMeanwhile
@@ -283,23 +301,29 @@ class FileTree:
     def _link_new(self, spooled: str, parent: int, name: str) -> None:
         try:
             # Refuses an existing name: nothing that appeared meanwhile is overwritten.
-            self._link(spooled, name, src_dir_fd=self._spool, dst_dir_fd=parent, follow_symlinks=False)
+            self._link(spooled, name, src_dir_fd=self._state_dir, dst_dir_fd=parent, follow_symlinks=False)
         except FileExistsError:
             raise ChangedMeanwhile from None
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
             try:
-                self._rename(spooled, name, src_dir_fd=self._spool, dst_dir_fd=parent)
+                self._rename(spooled, name, src_dir_fd=self._state_dir, dst_dir_fd=parent)
             except FileExistsError:
                 raise ChangedMeanwhile from None
 
     def _replace(self, spooled: str, parent: int, name: str, path: str, expected: FileStat) -> None:
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
-        os.chmod(spooled, stat.S_IMODE(mode) & _MODES, dir_fd=self._spool)
+        os.chmod(spooled, stat.S_IMODE(mode) & _MODES, dir_fd=self._state_dir)
         self.trash.keep(parent, name, path, expected=expected)
         found = file_at(parent, name)
         # The link in the trash has changed the file's ctime, and nothing else may have.
         if found is None or found._replace(ctime_ns=expected.ctime_ns) != expected:
             raise ChangedMeanwhile
-        os.rename(spooled, name, src_dir_fd=self._spool, dst_dir_fd=parent)
+        os.rename(spooled, name, src_dir_fd=self._state_dir, dst_dir_fd=parent)
+
+
+def set_mtime(fd: int, mtime_ns: int) -> None:
+    """Set a file's time; one that this disk cannot hold is not worth the file."""
+    with suppress(OSError, OverflowError):
+        os.utime(fd, ns=(mtime_ns, mtime_ns))

@@ -3,21 +3,22 @@
     open ─▶ is it older than what was seen? ─▶ decide (plan.py) ─▶ act on the folder ─▶ remember
 
 Files are written aside as they come and put in place a batch at a time. Deletions wait until the whole pull
-has been seen, so that one which would empty the folder can be stopped before the first file goes.
+has been seen, so that one which would empty the folder can be stopped before the first file goes. Large files
+are only noted as *wanted*: whoever has a network downloads them and brings each back to `place_fetched`.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from enum import Enum, auto
 from typing import Final
 from uuid import UUID
 
-from less_sync.client.folder.crypto import SealedFile, Undecryptable
-from less_sync.client.folder.errors import TooManyDeletions
+from less_sync.client.folder.arrivals import Arrival, Incoming, Mode, Placement, PullCount, Wanted
+from less_sync.client.folder.crypto import Undecryptable
+from less_sync.client.folder.deletions import DeletionGuard
 from less_sync.client.folder.local import (
     NOT_DECRYPTABLE,
+    NOT_FETCHED,
     NOT_PULLED,
     OLDER,
     UNPROVEN,
@@ -26,7 +27,13 @@ from less_sync.client.folder.local import (
     settled,
 )
 from less_sync.client.folder.paths import conflict_path, path_problem
-from less_sync.client.folder.plaintext import FileKind, ForeignRecord, OtherKind, PlainFile
+from less_sync.client.folder.plaintext import (
+    FileKind,
+    ForeignRecord,
+    OtherKind,
+    PlainContent,
+    PlainFile,
+)
 from less_sync.client.folder.plan import (
     Absent,
     Action,
@@ -45,99 +52,10 @@ from less_sync.client.folder.plan import (
 from less_sync.client.folder.report import Event, Kind
 from less_sync.client.folder.scan import stamp_of
 from less_sync.client.folder.state import IGNORED, OTHER_KIND, Row
+from less_sync.client.folder.transfers import KnownContent
 from less_sync.client.folder.walk import ChangedMeanwhile, Obstacle
 
-DELETIONS_UNASKED: Final = 20
-"""So many files are deleted here without a question, whatever their share of the folder."""
-_DELETION_WINDOW_S: Final = 600.0
 _ATTEMPTS_MAX: Final = 3
-
-
-class Mode(Enum):
-    """What to do with a record."""
-
-    APPLY = auto()
-    """Bring the folder into agreement."""
-    NOTE = auto()
-    """Note what is new there and leave the files alone."""
-    LOOK = auto()
-    """Tell what would be done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A record as the server gave it."""
-
-    record: UUID
-    cursor: int
-    sealed: SealedFile | None = field(repr=False)
-    """None for a bare tombstone."""
-
-
-@dataclass(slots=True)
-class PullCount:
-    """What one pull met, to tell a wrong key file from a stray record."""
-
-    opened: int = 0
-    files: int = 0
-    size_bytes: int = 0
-    undecryptable: list[UUID] = field(default_factory=list)
-    in_the_way: int = 0
-    rolled_back: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    """A record that was understood. `known` is what both sides had as far as `decide` is concerned."""
-
-    row: Row
-    path: str
-    remote: Content | Tombstone
-    known: Remote
-    file: PlainFile | None = None
-    proven: bool = True
-    attempt: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Placement:
-    """A file that is written aside and not yet in its place."""
-
-    arrival: _Arrival
-    here: Here
-    spooled: str
-    noted_ns: int
-
-
-@dataclass(slots=True)
-class DeletionGuard:
-    """Stops deletions that would empty the folder: more than half of its files, and more than twenty.
-
-    What comes within ten minutes counts together, else a watch would let them pass a few at a time.
-    """
-
-    accepted: bool
-    clock: Callable[[], float]
-    _since_s: float | None = None
-    _files: int = 0
-    _deleted: int = 0
-
-    def check(self, number: int, files: int) -> None:
-        """Let so many deletions pass in a folder of so many files.
-
-        Raises:
-            TooManyDeletions: they are too many.
-        """
-        now_s = self.clock()
-        if self._since_s is None or now_s - self._since_s > _DELETION_WINDOW_S:
-            self._since_s, self._files, self._deleted = now_s, files, 0
-        total = self._deleted + number
-        if not self.accepted and total > DELETIONS_UNASKED and 2 * total > self._files:
-            raise TooManyDeletions(
-                f"{total} of {self._files} files here would be deleted, as they were on the server; none was",
-                "if that is right, --accept-deletions deletes them, and the trash keeps them for 30 days",
-            )
-        self._deleted = total
 
 
 class Intake:
@@ -159,12 +77,14 @@ class Intake:
         self._now = now
         self._guard = guard
         self._may_push = may_push
-        self._placements: list[_Placement] = []
-        self._deletions: list[_Arrival] = []
+        self._placements: list[Placement] = []
+        self._deletions: list[Arrival] = []
+        self._wanted: list[Wanted] = []
 
     def start(self) -> None:
         """Begin a pull: what an earlier one has left undone will come again."""
         self._deletions.clear()
+        self._wanted.clear()
 
     def receive(self, records: Iterable[Incoming], mode: Mode, count: PullCount) -> None:
         """Take records in. Deletions are made by `finish`.
@@ -200,6 +120,26 @@ class Intake:
                 self._side.tell(Event(Kind.UNDECRYPTABLE, path, NOT_DECRYPTABLE))
             self._side.flush()
 
+    def take_wanted(self) -> list[Wanted]:
+        """The large files to be downloaded now, by path. Each is pending until it is placed."""
+        wanted, self._wanted = sorted(self._wanted, key=lambda one: one.path), []
+        return wanted
+
+    def place_fetched(self, wanted: Wanted, fetched: str, count: PullCount) -> None:
+        """Put a downloaded file where it belongs, as the folder is by now, and remember that.
+
+        Raises:
+            DiskFull, FolderError: the disk.
+        """
+        self._settle(replace(wanted.arrival, fetched=fetched), Mode.APPLY, count)
+        self._place_all(Mode.APPLY, count)
+        self._side.flush()
+
+    def postpone(self, wanted: Wanted, reason: str) -> None:
+        """Name a large file that could not be had now; the next pull asks for it again."""
+        self._postpone(wanted.arrival.row, wanted.arrival.remote.cursor, reason)
+        self._side.flush()
+
     # From a record to what it means.
 
     def _receive(self, incoming: Incoming, mode: Mode, count: PullCount) -> None:
@@ -210,7 +150,10 @@ class Intake:
             self._receive_bare_tombstone(row, Tombstone(incoming.cursor), mode, count)
             return
         file = self._open(row, incoming, count)
-        if file is None or self._is_ignored(row, file.path, incoming.cursor):
+        if file is None:
+            return
+        row = replace(row, content=self._pointed_to(file))
+        if self._is_ignored(row, file.path, incoming.cursor):
             return
         if file.version < row.version:
             # Somebody wrote a later version: who shows this one again goes back.
@@ -225,14 +168,23 @@ class Intake:
         if file.kind is FileKind.DELETED:
             remote = Tombstone(incoming.cursor)
         else:
-            remote = Content(hashlib.sha256(file.content).digest(), incoming.cursor)
+            remote = Content(file.digest, incoming.cursor)
             count.files += 1
             count.size_bytes += len(file.content)
         known = Absent() if _is_fork(row, remote, file.version) else _known(row, remote)
         row = replace(row, path=file.path, version=file.version)
-        self._settle(_Arrival(row, file.path, remote, known, file), mode, count)
+        self._settle(Arrival(row, file.path, remote, known, file), mode, count)
+
+    def _pointed_to(self, file: PlainFile) -> UUID | None:
+        """The content record that the record of a file points to. If we sent it, that has come to its end."""
+        if file.pointer is None:
+            return None
+        self._side.state.transfers.end_upload(file.pointer.content)
+        return file.pointer.content
 
     def _receive_bare_tombstone(self, row: Row, tombstone: Tombstone, mode: Mode, count: PullCount) -> None:
+        if self._side.forget_content(row.record):
+            return
         if row.path is None:
             self._side.note(replace(settled(row), base=tombstone))
             return
@@ -240,7 +192,7 @@ class Intake:
             return
         proven = not self._side.state.proves_deletions
         known = _known(row, tombstone)
-        self._settle(_Arrival(row, row.path, tombstone, known, proven=proven), mode, count)
+        self._settle(Arrival(row, row.path, tombstone, known, proven=proven), mode, count)
 
     def _is_ignored(self, row: Row, path: str, cursor: int) -> bool:
         """Whether an ignore file hides the path: then only that there is something is remembered."""
@@ -252,7 +204,7 @@ class Intake:
     def _open(self, row: Row, incoming: Incoming, count: PullCount) -> PlainFile | None:
         assert incoming.sealed is not None
         try:
-            file = self._side.cipher.open(incoming.record, incoming.sealed)
+            file = self._side.cipher.read(incoming.record, incoming.sealed)
         except Undecryptable:
             count.undecryptable.append(incoming.record)
             self._side.note(replace(row, pending_cursor=incoming.cursor, pending_reason=NOT_DECRYPTABLE))
@@ -267,6 +219,10 @@ class Intake:
             self._postpone(row, incoming.cursor, "a record of a later version of less-sync")
             return None
         count.opened += 1
+        if isinstance(file, PlainContent):
+            self._raise_format()
+            self._side.note_content(KnownContent(incoming.record, incoming.cursor, file))
+            return None
         problem = path_problem(file.path)
         if problem is None and self._side.cipher.record_id(file.path) != incoming.record:
             problem = "its record belongs to another path"
@@ -283,7 +239,7 @@ class Intake:
 
     # From what it means to what is done.
 
-    def _settle(self, arrival: _Arrival, mode: Mode, count: PullCount, *, deleting: bool = False) -> None:
+    def _settle(self, arrival: Arrival, mode: Mode, count: PullCount, *, deleting: bool = False) -> None:
         """Decide and act, looking again when the file changes under our hands."""
         reason = "it keeps changing while it is being replaced"
         row, remote = arrival.row, arrival.remote
@@ -307,7 +263,7 @@ class Intake:
                 break
         self._postpone(row, remote.cursor, reason)
 
-    def _act(self, action: Action, arrival: _Arrival, here: Here, mode: Mode) -> None:
+    def _act(self, action: Action, arrival: Arrival, here: Here, mode: Mode) -> None:
         row, remote = arrival.row, arrival.remote
         match action:
             case Nothing() | Note() | Upload() | UploadDeletion():
@@ -330,6 +286,10 @@ class Intake:
                 self._side.tree.delete(here.raw, expected=here.stat)
                 self._side.note(replace(settled(row), base=remote))
                 self._side.tell(Event(Kind.DELETED_HERE, arrival.path))
+            case KeepBoth() | Download() if arrival.is_to_be_fetched:
+                pending = replace(row, pending_cursor=remote.cursor, pending_reason=NOT_FETCHED)
+                self._side.note(pending)
+                self._wanted.append(Wanted(arrival))
             case KeepBoth():
                 self._set_aside(arrival.path, here)
                 self._write_aside(arrival, Here(here.raw, Absent()))
@@ -340,8 +300,8 @@ class Intake:
         """Whether both sides had the file, it is gone here too, and others can be told so."""
         return self._may_push and isinstance(row.base, Content) and isinstance(here.local, Absent)
 
-    def _tell_what_would_be(self, action: Action, arrival: _Arrival) -> None:
-        size_bytes = len(arrival.file.content) if arrival.file is not None else None
+    def _tell_what_would_be(self, action: Action, arrival: Arrival) -> None:
+        size_bytes = arrival.size_bytes
         match action:
             case DeleteHere():
                 self._side.tell(Event(Kind.DELETED_HERE, arrival.path))
@@ -351,11 +311,12 @@ class Intake:
             case _:
                 self._side.tell(Event(Kind.PULLED, arrival.path, size_bytes=size_bytes))
 
-    def _write_aside(self, arrival: _Arrival, here: Here) -> None:
+    def _write_aside(self, arrival: Arrival, here: Here) -> None:
         assert arrival.file is not None
         noted_ns = self._side.wall_ns()
-        spooled = self._side.tree.spool(arrival.file.content, mtime_ns=arrival.file.mtime_ns)
-        self._placements.append(_Placement(arrival, here, spooled, noted_ns))
+        file = arrival.file
+        spooled = arrival.fetched or self._side.tree.spool(file.content, mtime_ns=file.mtime_ns)
+        self._placements.append(Placement(arrival, here, spooled, noted_ns))
 
     def _place_all(self, mode: Mode, count: PullCount) -> None:
         while self._placements:
@@ -370,9 +331,8 @@ class Intake:
                 for one in placements:
                     self._side.tree.drop(one.spooled)
 
-    def _place(self, one: _Placement, mode: Mode, count: PullCount) -> None:
-        arrival, file = one.arrival, one.arrival.file
-        assert file is not None
+    def _place(self, one: Placement, mode: Mode, count: PullCount) -> None:
+        arrival = one.arrival
         try:
             placed = self._side.tree.place(one.spooled, one.here.raw, expected=one.here.stat)
         except ChangedMeanwhile:
@@ -384,7 +344,7 @@ class Intake:
             return
         stamp = stamp_of(placed, one.noted_ns)
         self._side.note(replace(settled(arrival.row), base=arrival.remote, stamp=stamp))
-        self._side.tell(Event(Kind.PULLED, arrival.path, size_bytes=len(file.content)))
+        self._side.tell(Event(Kind.PULLED, arrival.path, size_bytes=arrival.size_bytes))
 
     def _set_aside(self, path: str, here: Here) -> None:
         """Rename the edit that lost. A kill right after it leaves the name free, and the pull fills it."""

@@ -8,11 +8,13 @@ from pathlib import Path
 from uuid import UUID
 
 from less_sync.client.folder.access import ServerOption, TokenOptions
+from less_sync.client.folder.changes import FILE_STORAGE_ABOVE_BYTES
 from less_sync.client.folder.crypto import RecordCipher, SharedCipher
 from less_sync.client.folder.engine import WatchTimes
 from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.exchange import EpochKeys
 from less_sync.client.folder.keyfile import KEY_BYTES, FolderKey, load_key, load_or_create_key
+from less_sync.client.folder.plaintext import PART_BYTES_MAX
 from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace, grant_of
 from less_sync.sync.client import token_claim
 
@@ -35,6 +37,8 @@ class Job:
         confirm: asks the person at the terminal a question; None where there is nobody to ask.
         dry_run: for push and pull: tell what would be done, and do nothing.
         accept_deletions: let a pull delete most of the folder.
+        storage_above_bytes: content of more than this goes to file storage, if the server has one.
+        part_bytes: plaintext of each part of such a content.
     """
 
     verb: Verb
@@ -47,6 +51,8 @@ class Job:
     confirm: Callable[[str], bool] | None = None
     dry_run: bool = False
     accept_deletions: bool = False
+    storage_above_bytes: int = FILE_STORAGE_ABOVE_BYTES
+    part_bytes: int = PART_BYTES_MAX
 
     @property
     def looks(self) -> bool:

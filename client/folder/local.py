@@ -4,7 +4,6 @@ Blocking, one call at a time. Order of writes, always: the disk first, the state
 gathered and written in groups; whatever a kill cuts off is recognised by content at the next pull.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,18 +11,21 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from less_sync.client.folder.crypto import RecordCipher, content_bytes_max
+from less_sync.client.folder.crypto import RecordCipher
 from less_sync.client.folder.errors import FolderError
 from less_sync.client.folder.files import FileTree
+from less_sync.client.folder.hashing import hash_file
 from less_sync.client.folder.own_files import OwnFiles
 from less_sync.client.folder.plan import Absent, Content, Local
 from less_sync.client.folder.report import Event, Kind
-from less_sync.client.folder.scan import Found, Scan, is_fresh, is_unchanged, scan_folder, too_large
+from less_sync.client.folder.scan import Found, Scan, is_fresh, is_unchanged, scan_folder
 from less_sync.client.folder.state import FolderState, Row
+from less_sync.client.folder.transfers import KnownContent
 from less_sync.client.folder.walk import FileStat, Obstacle
 
 NOT_PULLED: Final = "it changed on both sides; `pull` keeps both versions"
 IGNORED_BEFORE: Final = "it was ignored when it changed on the server; `pull` takes that over"
+NOT_FETCHED: Final = "it is not downloaded yet; `pull` does that"
 NOT_DECRYPTABLE: Final = "the key file does not decrypt it"
 OLDER: Final = "the server shows an older version than this device has seen"
 UNPROVEN: Final = (
@@ -31,6 +33,7 @@ UNPROVEN: Final = (
 )
 
 _ROWS_GATHERED_MAX: Final = 1024
+_CONTENTS_GATHERED_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class LocalSide:
         self.wall_ns = wall_ns
         self.scan = Scan()
         self._gathered: dict[UUID, Row] = {}
+        self._contents: dict[UUID, KnownContent] = {}
 
     def rescan(self, *, tell: bool = True) -> Scan:
         """Walk the folder anew and name what is skipped, and once what is left out, unless `tell` is off.
@@ -101,11 +105,12 @@ class LocalSide:
         return files != former or any(is_fresh(found.stat, self.wall_ns()) for found in files.values())
 
     def here(self, path: str, row: Row) -> Here:
-        """The file of a path, read unless its stat tells enough.
+        """The file of a path, read unless its stat tells enough; of any size, a chunk at a time.
 
         Raises:
             Obstacle: it cannot be compared: skipped, in the way, or another file under this disk's rules.
             ChangedMeanwhile: it changed while it was read.
+            Stopped: the command is being stopped.
         """
         passed_over = self.scan.obstacle(path)
         if passed_over is not None:
@@ -120,10 +125,8 @@ class LocalSide:
         if isinstance(row.base, Content) and is_unchanged(row.stamp, found):
             assert row.stamp is not None
             return Here(raw, Content(row.base.digest), found, row.stamp.noted_ns)
-        if found.size > content_bytes_max(path):
-            raise Obstacle(f"the file here is {too_large(path, found.size)}")
-        stat, content = self.tree.read(raw, content_bytes_max(path))
-        return Here(raw, Content(hashlib.sha256(content).digest()), stat, noted_ns)
+        now = hash_file(self.tree, raw)
+        return Here(raw, Content(now.digest), now.stat, noted_ns)
 
     def raw(self, path: str) -> str:
         """The path as the disk spells it."""
@@ -144,16 +147,35 @@ class LocalSide:
         if len(self._gathered) >= _ROWS_GATHERED_MAX:
             self.flush()
 
+    def content(self, record: UUID) -> KnownContent | None:
+        """What is remembered of a content record."""
+        return self._contents.get(record) or self.state.transfers.content(record)
+
+    def note_content(self, content: KnownContent) -> None:
+        """Remember a content record; on the disk it is at the next `flush`."""
+        self._contents[content.record] = content
+        if len(self._contents) >= _CONTENTS_GATHERED_MAX:
+            self.flush()
+
+    def forget_content(self, record: UUID) -> bool:
+        """Forget a content record that was deleted on the server; False when it is none that was known."""
+        noted = self._contents.pop(record, None) is not None
+        return self.state.transfers.drop_content(record) or noted
+
     def flush(self) -> None:
-        """Write the gathered rows in one transaction, once what they say of the folder is on the disk."""
+        """Write what was gathered, once what it says of the folder is on the disk."""
+        if self._contents:
+            self.state.transfers.put_contents(self._contents.values())
+            self._contents.clear()
         if self._gathered:
             self.tree.sync_folders()
             self.state.put(self._gathered.values())
             self._gathered.clear()
 
     def discard(self) -> None:
-        """Drop gathered rows: what they say is to be found out again."""
+        """Drop what was gathered: it is to be found out again."""
         self._gathered.clear()
+        self._contents.clear()
 
 
 def settled(row: Row) -> Row:

@@ -8,12 +8,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
+from less_sync.client.folder.arrivals import Mode
 from less_sync.client.folder.blocking import in_thread
 from less_sync.client.folder.crypto import RecordCipher, Undecryptable
 from less_sync.client.folder.errors import KeyMismatch
 from less_sync.client.folder.exchange import KEY_HINT, Exchange
 from less_sync.client.folder.ignore import IGNORE_FILE
-from less_sync.client.folder.intake import Mode
 from less_sync.client.folder.job import Binding
 from less_sync.client.folder.local import NOT_DECRYPTABLE, NOT_PULLED
 from less_sync.client.folder.paths import shown
@@ -44,6 +44,7 @@ async def would_push(exchange: Exchange, tell: Callable[[Event], None]) -> None:
     await exchange.fetch_keys()
     await in_thread(exchange.replica.side.rescan)
     await exchange.pull(Mode.NOTE)
+    await exchange.learn_of_storage()
     await in_thread(_tell_changes, exchange, tell)
 
 
@@ -64,6 +65,7 @@ async def would_sync(exchange: Exchange, tell: Callable[[Event], None]) -> None:
     """
     await in_thread(exchange.replica.side.rescan)
     await exchange.pull(Mode.LOOK)
+    await exchange.learn_of_storage()
     await in_thread(_tell_changes, exchange, tell)
     if not exchange.read_only and not exchange.replica.state.proves_deletions:
         tell(Event(Kind.NOTE, detail=UPGRADE))
@@ -71,10 +73,8 @@ async def would_sync(exchange: Exchange, tell: Callable[[Event], None]) -> None:
 
 def _tell_changes(exchange: Exchange, tell: Callable[[Event], None]) -> None:
     for change in exchange.replica.outbox.changes():
-        if change.content is None:
-            tell(Event(Kind.DELETED_THERE, change.path))
-        else:
-            tell(Event(Kind.PUSHED, change.path, size_bytes=len(change.content)))
+        kind = Kind.DELETED_THERE if change.stat is None else Kind.PUSHED
+        tell(Event(kind, change.path, size_bytes=change.size_bytes))
 
 
 def without_what_is_to_pull(tell: Callable[[Event], None]) -> Callable[[Event], None]:
@@ -108,8 +108,8 @@ async def list_files(exchange: Exchange, cipher: RecordCipher, tell: Callable[[E
             except ForeignRecord:
                 continue
             else:
-                if file.kind is FileKind.FILE:
-                    found.append(Listed(file.path, len(file.content), file.mtime_ns))
+                if file.kind is not FileKind.DELETED:
+                    found.append(Listed(file.path, file.size_bytes, file.mtime_ns))
     if closed and not found:
         raise KeyMismatch(f"the key file decrypts none of {len(closed)} records in the space", KEY_HINT)
     for name in closed:

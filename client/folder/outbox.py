@@ -1,185 +1,127 @@
 """Changes out: what this folder has and the server has not, sealed a frame at a time. No network."""
 
-import hashlib
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, replace
+from uuid import UUID
 
-from less_sync.client.folder.crypto import SealedFile, content_bytes_max
-from less_sync.client.folder.local import OLDER, UNPROVEN, LocalSide, settled
-from less_sync.client.folder.plaintext import VERSION_MAX, FileKind, PlainFile
-from less_sync.client.folder.plan import Absent, Content, Tombstone, Upload, decide
+from less_sync.client.folder.changes import Change, Changes
+from less_sync.client.folder.crypto import SealedFile
+from less_sync.client.folder.local import OLDER, LocalSide, settled
+from less_sync.client.folder.plaintext import FileKind, PlainFile, Pointer
+from less_sync.client.folder.plan import Content, Tombstone
 from less_sync.client.folder.report import Amount, Event, Kind
 from less_sync.client.folder.scan import is_unchanged, stamp_of
-from less_sync.client.folder.state import Row
-from less_sync.client.folder.walk import ChangedMeanwhile, FileStat, Obstacle
-
-_READS_MAX: Final = 3
-_READ_PAUSE_S: Final = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something to push. `content` None is a deletion, and `mtime_ns` then its time."""
-
-    row: Row
-    path: str
-    expected_cursor: int
-    mtime_ns: int
-    content: bytes | None = field(default=None, repr=False)
-    digest: bytes = b""
-    stat: FileStat | None = None
-    noted_ns: int = 0
-
-    @property
-    def version(self) -> int:
-        """What the record will say: one more than was ever seen of it."""
-        return min(self.row.version + 1, VERSION_MAX)
+from less_sync.client.folder.state import Stamp
+from less_sync.client.folder.transfers import KnownContent
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A change and the record that says it."""
+    """A change and the record that says it.
+
+    Args:
+        content: of a large file, its content record.
+        freed: the content record that nothing points to after this; it is deleted in the same push.
+    """
 
     change: Change
     sealed: SealedFile
+    content: UUID | None = None
+    freed: KnownContent | None = None
+
+    @property
+    def changes(self) -> int:
+        """How many changes of a push it is."""
+        return 1 if self.freed is None else 2
 
 
 class Outbox:
-    """See the module. The changes are those of the side's last scan."""
+    """See the module. The changes are those of the side's last scan.
 
-    def __init__(self, side: LocalSide) -> None:
+    Args:
+        above_bytes: content of more than this goes to file storage, if the server has one.
+    """
+
+    def __init__(self, side: LocalSide, *, above_bytes: int) -> None:
         self._side = side
-        self._changes: Iterator[Change] = iter(())
+        self._above_bytes = above_bytes
         self._held: Ready | None = None
+        self.no_storage: str | None = "the server has no file storage"
+        """Why file storage cannot be used; None when it can. To be told before changes are walked."""
 
-    def start(self) -> None:
-        """Begin to go through the changes."""
-        self._changes, self._held = self.changes(), None
+    def changes(self) -> Changes:
+        """What this folder has and the server has not: begin a pass."""
+        self._held = None
+        return Changes(self._side, above_bytes=self._above_bytes, no_storage=self.no_storage)
 
-    def next_batch(self, *, epoch: int, bytes_max: int, overhead_bytes: int, changes_max: int) -> list[Ready]:
-        """The next changes that fit into a frame, sealed; empty at the end.
+    def amount(self) -> Amount:
+        """About how much there is to push, by stat alone."""
+        sizes = self._to_read()
+        gone = sum(path not in self._side.scan.files for path in self._stamps())
+        return Amount(len(sizes) + gone, sum(sizes))
+
+    def may_have_large(self) -> bool:
+        """Whether a file may have to go to file storage, by stat alone."""
+        return any(size > self._above_bytes for size in self._to_read())
+
+    def _to_read(self) -> list[int]:
+        """Sizes of the files that are not certainly as both sides had them."""
+        stamps = self._stamps()
+        files = self._side.scan.files.items()
+        return [found.stat.size for path, found in files if not is_unchanged(stamps.get(path), found.stat)]
+
+    def _stamps(self) -> dict[str | None, Stamp | None]:
+        rows = self._side.rows().values()
+        return {
+            row.path: None if row.pending_reason == OLDER else row.stamp
+            for row in rows
+            if isinstance(row.base, Content)
+        }
+
+    def next_batch(
+        self,
+        changes: Iterator[Change],
+        *,
+        epoch: int,
+        bytes_max: int,
+        overhead_bytes: int,
+        changes_max: int,
+    ) -> list[Ready]:
+        """The next changes that fit into a frame, sealed; empty at the end. None of them is a large file.
 
         Args:
             overhead_bytes: what each change takes beside its blob and DEK.
         """
         batch: list[Ready] = []
-        size_bytes = 0
-        while len(batch) < changes_max:
-            ready = self._held or self._sealed(next(self._changes, None), epoch)
+        size_bytes = number = 0
+        while number < changes_max:
+            ready = self._held or self._sealed(next(changes, None), epoch)
             self._held = None
             if ready is None:
                 break
-            size_bytes += overhead_bytes + len(ready.sealed.blob) + len(ready.sealed.dek)
-            if batch and size_bytes > bytes_max:
+            size_bytes += overhead_bytes * ready.changes + len(ready.sealed.blob) + len(ready.sealed.dek)
+            number += ready.changes
+            if batch and (size_bytes > bytes_max or number > changes_max):
                 self._held = ready
                 break
             batch.append(ready)
         return batch
 
     def _sealed(self, change: Change | None, epoch: int) -> Ready | None:
-        return None if change is None else Ready(change, self.seal(change, epoch=epoch))
+        return None if change is None else self.seal(change, epoch=epoch)
 
-    def seal(self, change: Change, *, epoch: int) -> SealedFile:
-        """Encrypt one change."""
-        kind = FileKind.DELETED if change.content is None else FileKind.FILE
-        file = PlainFile(change.path, change.mtime_ns, change.content or b"", kind, change.version)
-        return self._side.cipher.seal(change.row.record, file, epoch=epoch)
-
-    def amount(self) -> Amount:
-        """About how much there is to push, by stat alone."""
-        stamps = {row.path: row.stamp for row in self._side.rows().values() if isinstance(row.base, Content)}
-        files = self._side.scan.files
-        sizes = [
-            found.stat.size for path, found in files.items() if not is_unchanged(stamps.get(path), found.stat)
-        ]
-        return Amount(len(sizes) + sum(path not in files for path in stamps), sum(sizes))
-
-    def changes(self) -> Iterator[Change]:
-        """Yield what this folder has and the server has not, by path, deletions last.
-
-        The state may be written while this is walked.
-        """
-        rows = self._side.rows()
-        for path in sorted(self._side.scan.files):
-            record = self._side.cipher.record_id(path)
-            change = self._changed(path, rows.pop(record, Row(record, path, Absent())))
-            if change is not None:
-                yield change
-        for row in sorted(rows.values(), key=lambda row: row.path or ""):
-            change = self._deleted(row)
-            if change is not None:
-                yield change
-
-    def _changed(self, path: str, row: Row) -> Change | None:
-        side, base = self._side, row.base
-        found = side.scan.files[path]
-        again = row.pending_reason == OLDER
-        if isinstance(base, Content) and is_unchanged(row.stamp, found.stat) and not again:
-            return None
-        noted_ns = side.wall_ns()
-        read = self._read(path, found.raw)
-        if read is None:
-            return None
-        stat, content = read
-        secret = side.own.is_in(content)
-        if secret is not None:
-            side.tell(Event(Kind.SKIPPED, path, secret))
-            return None
-        digest = hashlib.sha256(content).digest()
-        if isinstance(base, Content) and base.digest == digest and not again:
-            side.note(replace(row, stamp=stamp_of(stat, noted_ns)))
-            return None
-        if row.pending_cursor is None:
-            action = decide(local=Content(digest), known=base, remote=base)
-            assert isinstance(action, Upload)
-            expected_cursor = action.expected_cursor
-        elif again or row.pending_reason == UNPROVEN:
-            expected_cursor = row.pending_cursor  # over what the server shows: ours is newer
-        else:
-            side.tell(Event(Kind.SKIPPED, path, row.pending_reason))
-            return None
-        row = replace(row, path=path)
-        return Change(row, path, expected_cursor, stat.mtime_ns, content, digest, stat, noted_ns)
-
-    def _read(self, path: str, raw: str) -> tuple[FileStat, bytes] | None:
-        """A file's content; None, and told why, when it cannot be had. One that is gone again is not told."""
-        side, reason = self._side, "it is being written"
-        for attempt in range(_READS_MAX):
-            try:
-                return side.tree.read(raw, content_bytes_max(path))
-            except ChangedMeanwhile:
-                if attempt + 1 < _READS_MAX:
-                    time.sleep(_READ_PAUSE_S)  # most writes are over in a moment
-            except Obstacle as obstacle:
-                reason = str(obstacle)
-                break
-        with suppress(Obstacle):
-            if side.tree.stat(raw) is None:
-                return None
-        side.tell(Event(Kind.SKIPPED, path, reason))
-        return None
-
-    def _deleted(self, row: Row) -> Change | None:
-        side, path = self._side, row.path or ""
-        if not path or side.scan.covers(path):
-            return None
-        match row.base:
-            case Content(cursor=cursor) if row.pending_cursor is None:
-                expected_cursor = cursor
-            case Content() if row.pending_cursor is not None and row.pending_reason in (OLDER, UNPROVEN):
-                expected_cursor = row.pending_cursor
-            case Tombstone() if row.pending_cursor is not None and row.pending_reason == OLDER:
-                expected_cursor = row.pending_cursor
-            case _:
-                return None
-        try:
-            gone = side.tree.stat(side.raw(path)) is None
-        except Obstacle as obstacle:
-            gone = obstacle.replaced
-        return Change(row, path, expected_cursor, side.wall_ns()) if gone else None
+    def seal(self, change: Change, *, epoch: int, content: UUID | None = None) -> Ready:
+        """Encrypt what one change says; `content` is the content record of a large file."""
+        kind, pointer = FileKind.FILE, None
+        if change.stat is None:
+            kind = FileKind.DELETED
+        elif content is not None:
+            kind, pointer = FileKind.LARGE, Pointer(change.stat.size, change.digest, content)
+        plain = PlainFile(change.path, change.mtime_ns, change.content or b"", kind, change.version, pointer)
+        sealed = self._side.cipher.seal(change.row.record, plain, epoch=epoch)
+        former = change.row.content
+        freed = None if former is None or former == content else self._side.content(former)
+        return Ready(change, sealed, content, freed)
 
     def mark_sent(self, batch: Iterable[Ready]) -> None:
         """Remember what is about to be pushed, before it is."""
@@ -191,12 +133,16 @@ class Outbox:
         """The server has taken the batch at this cursor. It is remembered at the next flush."""
         for ready in batch:
             change = ready.change
-            base = Tombstone(cursor) if change.content is None else Content(change.digest, cursor)
+            if ready.content is not None:
+                self._side.state.transfers.end_upload(ready.content)
+            if ready.freed is not None:
+                self._side.forget_content(ready.freed.record)
+            deleted = change.stat is None
+            base = Tombstone(cursor) if deleted else Content(change.digest, cursor)
             stamp = stamp_of(change.stat, change.noted_ns) if change.stat else None
-            self._side.note(replace(settled(change.row), base=base, stamp=stamp, version=change.version))
-            if change.content is None:
-                self._side.tell(Event(Kind.DELETED_THERE, change.path))
-            else:
-                self._side.tell(Event(Kind.PUSHED, change.path, size_bytes=len(change.content)))
+            row = replace(settled(change.row), base=base, stamp=stamp, version=change.version)
+            self._side.note(replace(row, content=ready.content))
+            kind = Kind.DELETED_THERE if deleted else Kind.PUSHED
+            self._side.tell(Event(kind, change.path, size_bytes=change.size_bytes))
         if not self._side.state.proves_deletions:
             self._side.state.raise_space_format()

@@ -46,6 +46,7 @@ from less_sync.client.folder.state import FolderState, disk_errors
 from less_sync.sync.client import (
     ConnectionChange,
     ConnectionLost,
+    FileClient,
     NotThisProtocol,
     ServerUnavailable,
     SyncClient,
@@ -163,6 +164,7 @@ async def _with_binding(
             ),
             accept_deletions=job.accept_deletions,
             may_push=binding.grant is None or not binding.grant.read_only,
+            above_bytes=job.storage_above_bytes,
         )
         await _with_client(job, url, tokens, binding, replica, reporter)
 
@@ -236,9 +238,19 @@ async def _with_client(
 
     while True:
         try:
-            async with SyncClient(url, source, on_connection=on_connection) as client:
+            async with (
+                SyncClient(url, source, on_connection=on_connection) as client,
+                FileClient(url, source) as files,
+            ):
                 exchange = Exchange(
-                    client, binding.space, replica, reporter, grant=binding.grant, keys=binding.keys
+                    client,
+                    binding.space,
+                    replica,
+                    reporter,
+                    grant=binding.grant,
+                    keys=binding.keys,
+                    files=files,
+                    part_bytes=job.part_bytes,
                 )
                 exchange.bind_with(bind)
                 await _work(job, url, binding, exchange, reporter)

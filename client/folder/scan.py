@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from less_sync.client.folder.crypto import content_bytes_max
 from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.ignore import IGNORE_FILE, Ignore
 from less_sync.client.folder.own_files import OwnFiles, data_directory
 from less_sync.client.folder.paths import is_state_dir, path_problem
 from less_sync.client.folder.state import Stamp
 from less_sync.client.folder.walk import FileStat
+
+FILE_BYTES_MAX: Final = 10 * 1024**3
+"""Largest file that is synced."""
 
 _RACY_NS: Final = 20_000_000
 _RACY_COARSE_NS: Final = 2_000_000_000
@@ -171,8 +173,8 @@ def _look_at(
         scan.left_out[path] = "it is no regular file"
     elif (reason := own.is_one(folder, name, found)) is not None:
         scan.skipped[path] = reason
-    elif found.st_size > content_bytes_max(path):
-        scan.skipped[path] = too_large(path, found.st_size)
+    elif found.st_size > FILE_BYTES_MAX:
+        scan.skipped[path] = too_large(found.st_size)
     else:
         scan.files[path] = Found(
             raw, FileStat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
@@ -180,9 +182,9 @@ def _look_at(
     return None
 
 
-def too_large(path: str, size_bytes: int) -> str:
-    """Say that a file does not fit into one record."""
-    return f"too large: {size_bytes:,} bytes, and a record holds {content_bytes_max(path):,}"
+def too_large(size_bytes: int) -> str:
+    """Say that a file is larger than any that is synced."""
+    return f"too large: {size_bytes:,} bytes, and files of up to {FILE_BYTES_MAX:,} are synced"
 
 
 def is_unchanged(stamp: Stamp | None, found: FileStat) -> bool:

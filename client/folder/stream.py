@@ -91,7 +91,7 @@ class PartCipher:
         """Bytes of one sealed chunk."""
         return self.plain_size(index) + _TAG_BYTES
 
-    def seal(self, index: int, plaintext: bytes) -> bytes:
+    def seal(self, index: int, plaintext: bytes | bytearray) -> bytes:
         """Encrypt one chunk."""
         assert len(plaintext) == self.plain_size(index)
         return self._aead.encrypt(self._nonce_at(index), plaintext, self._associated)

@@ -185,10 +185,11 @@ class Transfers:
                 "UPDATE upload_part SET done = 1 WHERE upload = ? AND number = ?", (record.bytes, number)
             )
 
-    def drop_upload(self, record: UUID) -> None:
-        """Forget an upload: something points to its content, or nothing ever will."""
-        with self._transaction():
-            self._delete_upload(record)
+    def end_upload(self, record: UUID) -> None:
+        """Forget an upload, if there is one: something points to its content, or nothing ever will."""
+        if self._read("SELECT 1 FROM upload WHERE id = ?", (record.bytes,)):
+            with self._transaction():
+                self._delete_upload(record)
 
     def _delete_upload(self, record: UUID) -> None:
         self._database.execute("DELETE FROM upload WHERE id = ?", (record.bytes,))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +14,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
+from less_sync.client.folder.arrivals import Incoming, Mode, PullCount
+from less_sync.client.folder.changes import Change
 from less_sync.client.folder.crypto import RecordCipher, SealedFile
 from less_sync.client.folder.files import FileTree
-from less_sync.client.folder.intake import Incoming, Mode, PullCount
 from less_sync.client.folder.keyfile import FolderKey
 from less_sync.client.folder.outbox import Ready
 from less_sync.client.folder.plaintext import FileKind
@@ -178,8 +180,8 @@ class Device:
         replica.state.advance(self.space.cursor)
 
     def _push(self, replica: Replica, fuse: Fuse) -> bool:
-        replica.outbox.start()
-        while batch := next_batch(replica):
+        changes = iter(replica.outbox.changes())
+        while batch := next_batch(replica, changes):
             replica.outbox.mark_sent(batch)
             fuse.burn()
             cursor = self.space.push([pushed(ready) for ready in batch])
@@ -197,8 +199,10 @@ class Device:
         return [(event.path, event.detail) for event in self.events if event.kind is kind]
 
 
-def next_batch(replica: Replica, *, changes_max: int = 2) -> list[Ready]:
-    return replica.outbox.next_batch(epoch=1, bytes_max=2**22, overhead_bytes=160, changes_max=changes_max)
+def next_batch(replica: Replica, changes: Iterator[Change], *, changes_max: int = 2) -> list[Ready]:
+    return replica.outbox.next_batch(
+        changes, epoch=1, bytes_max=2**22, overhead_bytes=160, changes_max=changes_max
+    )
 
 
 def pushed(ready: Ready) -> tuple[UUID, SealedFile | None, int]:

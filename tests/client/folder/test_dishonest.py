@@ -11,8 +11,8 @@ import pytest
 
 from less_sync.client.folder import refused
 from less_sync.client.folder.crypto import SealedFile
+from less_sync.client.folder.deletions import DeletionGuard
 from less_sync.client.folder.errors import TooManyDeletions, UsageProblem
-from less_sync.client.folder.intake import DeletionGuard
 from less_sync.client.folder.local import UNPROVEN
 from less_sync.client.folder.report import Kind
 from less_sync.client.folder.state import OTHER_KIND, FolderState

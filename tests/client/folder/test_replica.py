@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from less_sync.client.folder.arrivals import Mode, PullCount
 from less_sync.client.folder.crypto import RecordCipher, content_bytes_max
 from less_sync.client.folder.errors import DiskFull, FolderError
 from less_sync.client.folder.files import FileTree
-from less_sync.client.folder.intake import Mode, PullCount
 from less_sync.client.folder.keyfile import FolderKey
 from less_sync.client.folder.plaintext import PlainFile
 from less_sync.client.folder.plan import Tombstone

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from less_sync.client.folder.crypto import content_bytes_max
 from less_sync.client.folder.errors import UsageProblem
-from less_sync.client.folder.scan import is_fresh, is_unchanged, scan_folder, stamp_of
+from less_sync.client.folder.scan import FILE_BYTES_MAX, is_fresh, is_unchanged, scan_folder, stamp_of
 from less_sync.client.folder.walk import FileStat
 
 SECOND = 1_000_000_000
@@ -31,9 +30,9 @@ def test_what_cannot_be_synced_is_named_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "new\nline").write_text("")
     (tmp_path / os.fsdecode(b"latin-\xe9")).write_text("")
     with (tmp_path / "large").open("wb") as file:
-        file.truncate(content_bytes_max("large") + 1)
+        file.truncate(FILE_BYTES_MAX + 1)
     with (tmp_path / "fits!").open("wb") as file:
-        file.truncate(content_bytes_max("fits!"))
+        file.truncate(FILE_BYTES_MAX)
     scan = scan_folder(tmp_path)
     assert list(scan.files) == ["fits!"]
     assert {path: reason.split(":")[0] for path, reason in scan.skipped.items()} == {

@@ -27,7 +27,7 @@ def test_an_upload_comes_back_as_it_was_begun_with_the_parts_that_were_sent(tmp_
     with FolderState.open(tmp_path) as state:
         sent = (PARTS[0], replace(PARTS[1], done=True), PARTS[2])
         assert state.transfers.upload_of(UPLOAD.digest) == replace(UPLOAD, parts=sent)
-        state.transfers.drop_upload(CONTENT)
+        state.transfers.end_upload(CONTENT)
         assert (state.transfers.upload_of(UPLOAD.digest), state.transfers.uploads()) == (None, [])
         assert state._read("SELECT * FROM upload_part") == []
 

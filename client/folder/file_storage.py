@@ -1,0 +1,81 @@
+"""The server's file storage as a folder command uses it: whether there is one, and what its refusals mean."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from less_sync.sync.client import (
+    FileClient,
+    FileRefused,
+    FilesNotServed,
+    FilesScopeMissing,
+    RequestFailed,
+)
+from less_sync.sync.protocol.codes import ErrorCode
+
+NO_FILE_STORAGE: Final = "the server has no file storage"
+NO_SCOPE: Final = "the token has no scope `files`"
+
+_ACCESS: Final = (401, 403, 404)
+
+
+class NoFileStorage(Exception):
+    """Files cannot be used; `str()` says why, as in 'too large for a record, and ...'."""
+
+
+class FileStorage:
+    """See the module. `client` None: there is none to use."""
+
+    def __init__(self, client: FileClient | None, space: str, ucan: str) -> None:
+        self._client = client
+        self._space = space
+        self._ucan = ucan
+        self._is_usable = False
+
+    async def trouble(self) -> str | None:
+        """Why files cannot be used; None when they can. Once they could, the server is not asked again.
+
+        Raises:
+            RequestFailed: access was refused.
+            SyncClientError: see `FileClient.served`.
+        """
+        if self._is_usable:
+            return None
+        try:
+            with refusals():
+                await self.client.served(self._space, ucan=self._ucan)
+        except NoFileStorage as reason:
+            return str(reason)
+        self._is_usable = True
+        return None
+
+    @property
+    def client(self) -> FileClient:
+        """The client of files.
+
+        Raises:
+            NoFileStorage: there is none.
+        """
+        if self._client is None:
+            raise NoFileStorage(NO_FILE_STORAGE)
+        return self._client
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Tell what is refused for good from what a subscription has to tell.
+
+    Raises:
+        NoFileStorage: there is none, or the token is not for it.
+        RequestFailed: `forbidden`; whether access is gone is asked elsewhere (`engine.py`).
+    """
+    try:
+        yield
+    except FilesNotServed as error:
+        raise NoFileStorage(NO_FILE_STORAGE) from error
+    except FilesScopeMissing as error:
+        raise NoFileStorage(NO_SCOPE) from error
+    except FileRefused as error:
+        if error.status not in _ACCESS:
+            raise
+        raise RequestFailed(ErrorCode.FORBIDDEN, str(error)) from error
