@@ -3,13 +3,18 @@
 The base class has none for a head, and closes an idle connection only after its first response. Which
 upgrades become WebSockets is decided here too: those of paths that have a session factory; all else is plain
 HTTP.
+
+How a connection ends is decided here as well. Closing a socket that has unread input resets it, and a reset
+takes an answer away that the peer has not read yet. So whenever more may be coming, the answer is followed by
+a FIN, and what comes is discarded until the peer closes, or for so long and so much (RFC 9112 9.6).
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, cast
 
 import httptools
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -18,6 +23,7 @@ from uvicorn.server import ServerState
 from less_sync.sync.http.shared_bytes import SharedBytes
 from less_sync.sync.http.socket import ClientSocket
 from less_sync.sync.http.upgrade import UpgradeRequest, refusal
+from less_sync.sync.http.write_watch import WriteWatch
 from less_sync.sync.limits import Limits
 from less_sync.sync.services import Services
 
@@ -28,12 +34,27 @@ HEAD_TIMEOUT_S: Final = 10.0
 KEEP_ALIVE_S: Final = 75
 REQUEST_BYTES: Final = 2048
 """What a request costs beyond its head: counted with it, lest thousands of tiny ones be pipelined."""
-LINGER_S: Final = 2.0
-"""How long input is discarded after a refusal: closing on unread bytes would reset the answer away."""
+DISCARD_BYTES_MAX: Final = 8 * 1024 * 1024
+DISCARD_S: Final = 10.0
+"""How much is discarded of what comes behind an early answer, and for how long."""
+WRITE_STALL_S: Final = 60.0
+"""How long a peer may take nothing of what is sent to it."""
 
 
 class _HeadRefused(Exception):
     """Leaves the parser from inside one of its callbacks."""
+
+
+class _Outlet:
+    """What a request's answer knows of the transport: uvicorn closes it as soon as the last byte is handed
+    over, and so would reset who is still sending."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -45,9 +66,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     The heads of a connection's unanswered requests may have `Limits.heads_bytes` together. If they have more,
     they count against `large_heads`, which all connections share, and are 431 when that is full.
+
+    What an answer leaves unread of its request's body is discarded: 8 MiB or for 10 s at most, then the
+    connection is closed. It is kept for further requests when so little is known to come; else the answer has
+    `Connection: close`. A peer that takes nothing of an answer for 60 s is given up.
     """
 
     head_timeout_s: float = HEAD_TIMEOUT_S
+    discard_s: float = DISCARD_S
+    write_stall_s: float = WRITE_STALL_S
     limits: ClassVar[Limits] = Limits()
     large_heads: ClassVar[SharedBytes] = SharedBytes(Limits().large_heads_bytes)
 
@@ -70,7 +97,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._charged_bytes = 0
         self._running: RequestResponseCycle | None = None
         self._upgraded = False
-        self._refused = False
+        self._ending = False
+        self._end_timer: asyncio.TimerHandle | None = None
+        self._body_left: int | None = 0
+        self._discard_left = DISCARD_BYTES_MAX
         self._asked = False
         self._upgrade: UpgradeRequest | None = None
         self._path = b""
@@ -83,6 +113,8 @@ class HttpProtocol(HttpToolsProtocol):
         """
         self.connections.add(self)
         self.transport = transport
+        self._outlet = cast("asyncio.Transport", _Outlet(transport, self._end))
+        self._watch = WriteWatch(transport, self.write_stall_s)
         self.flow = FlowControl(transport)
         self.scheme = "http"
         self._rearm_idle_timer()
@@ -90,14 +122,49 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget timers and heads, whoever ended the connection."""
         self._end_head()
+        self._end_discarding()
+        self._watch.stop()
         self._forget_heads()
         self._disconnect_running()
         self._unset_keepalive_if_required()
+        self._outlet.close = self.transport.close  # type: ignore[method-assign]  # else nothing here is freed
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """Answer who asked whole questions and will ask no more; a request cut in two ends the connection."""
+        cycle = self.cycle
+        if self._ending or cycle is None or cycle.response_complete or cycle.more_body or self._head_timer:
+            return False
+        cycle.keep_alive = False
+        return True
+
+    def pause_writing(self) -> None:
+        """The peer takes less than is sent."""
+        super().pause_writing()
+        self._watch.start()
+
+    def resume_writing(self) -> None:
+        """The peer has taken most of it."""
+        self._watch.stop()
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        """Close the connection if it is idle, else with the answer to the last request that was begun."""
+        if self._end_timer is not None:
+            self._end()
+        else:
+            super().shutdown()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The connection has been idle for long."""
+        self._close()
 
     def data_received(self, data: bytes) -> None:
         """Parse, then see whether a head has grown too large or the connection is idle again."""
-        if self._refused:
+        if self._ending:
+            self._discard_left -= len(data)
+            if self._discard_left < 0:
+                self._close()
             return
         if self._waiting_upgrade is not None:
             self._refuse(400)  # nothing may be sent behind a request to upgrade (RFC 6455 4.1)
@@ -105,7 +172,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._other_bytes = 0
         self._parse(data)
-        if self._head_timer is None or self._refused or self._upgraded:
+        if self._head_timer is None or self._ending or self._upgraded:
             self._rearm_idle_timer()
             return
         # A field that never ends reaches no callback, so the bytes of an unfinished head count as they come,
@@ -167,16 +234,36 @@ class HttpProtocol(HttpToolsProtocol):
             self._refusal = 431
             raise _HeadRefused
         hosts = [name for name, _ in self.headers].count(b"host")
-        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+        http_1_0 = self.parser.get_http_version() == "1.0"
+        if hosts > 1 or (hosts == 0 and not http_1_0):
             raise _HeadRefused  # RFC 9112 3.2: who is meant must be said once
+        if http_1_0:
+            self.expect_100_continue = False  # RFC 9110 10.1.1: it would take the 100 for the answer
+        if not self.url.startswith(b"/") and httptools.parse_url(self.url).path is None:
+            self.url = b"/"  # of an absolute target that has none (RFC 9110 4.2.3)
+        self._body_left = self._body_length()
         super().on_headers_complete()
+
+    def _body_length(self) -> int | None:
+        """What the head says of it: the parser has checked the form. None: chunked."""
+        for name, value in self.headers:
+            if name == b"content-length":
+                return int(value)
+            if name == b"transfer-encoding":
+                return None
+        return 0
 
     def on_response_complete(self) -> None:
         """The next request of the connection may be answered; an upgrade is the last of them."""
         if self._unanswered:  # none are left when the connection is over
             self._unanswered_bytes -= self._unanswered.pop(0)
             self._charge(0)
+        if self._ending:
+            return
         super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            # Little is left of the body, or this would have been the last answer.
+            self._end_timer = self.loop.call_later(self.discard_s, self._close)
         early = self._waiting_upgrade
         if self.cycle.response_complete and self._head_timer is None and early is None:
             self._forget_request()
@@ -189,11 +276,41 @@ class HttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
         self._other_bytes += len(body)
+        if self._body_left is not None:
+            self._body_left -= len(body)
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole; if it was answered before, the connection can go on."""
+        self._end_discarding()
+        super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        cycle.transport = self._outlet
+
+        async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+            async def send_decided(message: ASGISendEvent) -> None:
+                if message["type"] == "http.response.start" and not self._goes_on(cycle, message["status"]):
+                    cycle.keep_alive = False
+                await send(message)
+
+            await app(scope, receive, send_decided)
+
+        super()._start_asgi_task(cycle, answer)
+
+    def _goes_on(self, cycle: RequestResponseCycle, status: int) -> bool:
+        """Whether the connection can be used again, as far as is known when an answer begins.
+
+        Who waits for a 100 need not send the body any more, or may (RFC 9110 10.1.1): what comes next cannot
+        be told. Neither can how much a chunked body still has.
+        """
+        if status == 408:
+            return False  # RFC 9110 15.5.9
+        if not cycle.more_body:
+            return True
+        known = self._body_left is not None and self._body_left <= DISCARD_BYTES_MAX
+        return known and not cycle.waiting_for_100_continue
 
     def _charge(self, head_bytes: int) -> bool:
         """Count what this connection's heads hold, an unfinished one of `head_bytes` included.
@@ -251,6 +368,7 @@ class HttpProtocol(HttpToolsProtocol):
         assert request is not None, "or this was not called"
         assert self._sockets is not None, "or no path would be upgraded"
         self._upgraded = True
+        self._watch.stop()
         self._waiting_upgrade = None
         self._forget_heads()
         self._unset_keepalive_if_required()
@@ -288,14 +406,42 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         self._end_head()
-        if self.transport.is_closing():
+        if self._ending or self.transport.is_closing():
             return
-        self._refused = True
-        self._forget_heads()
         self._disconnect_running()  # nothing may follow the refusal
         self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self._linger()
+
+    def _end(self) -> None:
+        """Close behind what was sent, at once if the peer can be sending nothing more."""
+        if self._ending or self.transport.is_closing():
+            return
+        if self._running is self.cycle and not self.cycle.more_body and self._head_timer is None:
+            self._close()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Send no more, and read on for a while."""
+        self._end_head()
+        self._end_discarding()
+        self._ending = True
+        self._forget_heads()
+        self._discard_left = DISCARD_BYTES_MAX
+        self._end_timer = self.loop.call_later(self.discard_s, self._close)
+        self.flow.resume_reading()
         self.transport.write_eof()
-        self._head_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _end_discarding(self) -> None:
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+            self._end_timer = None
+
+    def _close(self) -> None:
+        """Close once what was sent has left."""
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._watch.start()
 
     def _disconnect_running(self) -> None:
         """Tell the request that is being answered, which need not be the last one, that nobody listens."""
@@ -306,7 +452,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _rearm_idle_timer(self) -> None:
         """The base class stops its timer with each byte and starts it after a response only."""
         answered = self.cycle is None or self.cycle.response_complete
-        over = self._upgraded or self._refused or self.transport.is_closing()
+        over = self._upgraded or self._ending or self.transport.is_closing()
         if answered and not over and self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler

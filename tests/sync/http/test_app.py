@@ -137,6 +137,7 @@ async def test_head_gives_the_headers_of_get_without_a_body(live: Live, target: 
         ("/%68ealth", None),
         ("/api/v1/federation/trusted", None),
         ("*", None),
+        ("http://elsewhere", None),
         ("http://elsewhere/health", "GET,HEAD"),
     ],
 )
