@@ -4,12 +4,15 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from less_sync.auth import Permission
+from less_sync.bins.dev import DevIssuer
 from less_sync.client.folder.crypto import SharedCipher
 from less_sync.client.sharing.log_access import read_log
 from less_sync.client.sharing.rewrapping import FilesLeft
@@ -22,6 +25,7 @@ from less_sync.sync.client import (
     SyncClient,
 )
 from tests.client.sharing.members import Member, founder, joined
+from tests.client.sharing.people import Town
 from tests.client.sharing.test_rotation import Fuse, Killed, begin, epoch_of, keys_of, rotate, rotating
 from tests.live import Live, live_server
 
@@ -243,3 +247,42 @@ async def test_a_file_that_is_deleted_meanwhile_does_not_end_the_rotation(live: 
         assert await client.find(str(alice.shared.space), *gone.keys, ucan=alice.shared.ucan) is None
     async with alice.client(live) as sync:
         assert await epoch_of(sync, alice) == (2, None)
+
+
+async def test_a_rotation_by_command_keeps_large_files_of_a_folder_for_who_stays(
+    town: Town, database_url: str
+) -> None:
+    alice, bob, carol = (town.person(name) for name in ("alice", "bob", "carol"))
+    folder, bobs, carols = alice.folder("trip"), town.parent / "bobs", town.parent / "carols"
+    content = os.urandom(700_000)
+    async with town.server():
+        assert (await alice.run("space", "create", folder)).status == 0
+        (folder / "film.raw").write_bytes(content)
+        assert (await alice.run("push", folder)).status == 0
+        for name in ("bob", "carol"):
+            assert (await alice.run("space", "invite", folder, "--to-user", name)).status == 0
+        assert (await bob.run("space", "accept", bobs)).status == 0
+        assert (bobs / "film.raw").read_bytes() == content
+
+        narrow = DevIssuer(town.data_dir).mint("alice", now=datetime.now(UTC), scope="sync")
+        for number in (1, 2):
+            open_still = await alice.run("space", "rotate", folder, LESS_SYNC_TOKEN=narrow)
+            assert (open_still.status, open_still.out) == (1, ""), number
+            assert "epoch 2 with a new key, but 1 file has its former one" in open_still.err
+        assert await _epochs_of_files(database_url) == [1]
+
+        assert (await alice.run("space", "rotate", folder, "--remove", await bob.did())).status == 0
+        assert await _epochs_of_files(database_url) == [3]
+        accepted = await carol.run("space", "accept", carols)
+        assert accepted.status == 0, accepted.err
+        assert (carols / "film.raw").read_bytes() == content
+        assert (await bob.run("pull", bobs)).status == 9
+
+
+async def _epochs_of_files(database_url: str) -> list[int]:
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch("SELECT wrapped_dek FROM files")
+    finally:
+        await connection.close()
+    return [int.from_bytes(row["wrapped_dek"][:4], "big") for row in rows]
