@@ -101,6 +101,7 @@ class Changes:
 
     def look_again(self, change: Change) -> Change | None:
         """A file that changed after it was read, as it is now; None when there is nothing to push."""
+        self.wanted.discard(change.digest)
         return self._changed(change.path, change.row)
 
     def _is_large(self, path: str, size_bytes: int) -> bool:

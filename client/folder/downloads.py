@@ -6,7 +6,7 @@ SHA-256 is handed on to be placed.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from uuid import UUID
 
 from less_sync.client.folder.arrivals import Wanted
@@ -14,11 +14,10 @@ from less_sync.client.folder.blocking import in_thread
 from less_sync.client.folder.conversation import Conversation
 from less_sync.client.folder.crypto import Undecryptable
 from less_sync.client.folder.file_storage import FileStorage, refusals
-from less_sync.client.folder.partial import Partial, drop_partials
+from less_sync.client.folder.partial import Partial
 from less_sync.client.folder.plaintext import PlainContent
 from less_sync.client.folder.report import Progressed
 from less_sync.client.folder.scan import FILE_BYTES_MAX, too_large
-from less_sync.client.folder.state import disk_errors
 from less_sync.client.folder.stream import HEADER_BYTES, PartCipher, PartPlace, nonce_of, sealed_size
 from less_sync.client.folder.walk import Obstacle
 from less_sync.sync.client import FileDownload
@@ -46,10 +45,8 @@ class Downloads:
         self._storage = storage
         self._learn = learn
         self._files = self._done_bytes = self._whole_bytes = 0
-        self._kept: set[UUID] = set()
         self._side = talk.replica.side
         self._transfers = talk.replica.state.transfers
-        self._state_dir = talk.replica.state.directory
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
         """These are going to be fetched: progress is told as a share of them."""
@@ -68,7 +65,7 @@ class Downloads:
         pointer = wanted.pointer
         content = self._content(wanted)
         try:
-            with Partial(self._state_dir, pointer.content) as partial:
+            with self._side.tree.partial(pointer.content) as partial:
                 if partial.is_new:
                     await in_thread(self._transfers.drop_downloads, [pointer.content])
                 here = self._transfers.parts_here(pointer.content)
@@ -79,7 +76,7 @@ class Downloads:
                     await self._fetch_part(pointer.content, content, number, partial)
                     await in_thread(partial.sync)
                     await in_thread(self._transfers.part_here, pointer.content, number)
-                    self._talk.steps += 1
+                    self._talk.done(str(content.parts[number]))
                 if await in_thread(partial.digest, content.size_bytes) != content.digest:
                     await in_thread(self._transfers.drop_downloads, [pointer.content])
                     raise NotFetched("its content is not what its record says")
@@ -112,20 +109,21 @@ class Downloads:
                     dek = await self._unwrap(found.wrapped_dek)
                     place = PartPlace(UUID(talk.space), record, part)
                     opener = _Opener(dek, place, size_bytes, partial, number * content.part_bytes)
-                    await self._take_in(found, opener)
+                    await self._take_in(found, opener, str(part))
                 except Undecryptable:
                     raise NotFetched("a part of it does not decrypt: it was altered, or moved") from None
 
-    async def _take_in(self, found: FileDownload, opener: "_Opener") -> None:
-        waiting = bytearray()
+    async def _take_in(self, found: FileDownload, opener: "_Opener", name: str) -> None:
+        waiting, taken = bytearray(), 0
         async with aclosing(found.chunks()) as pieces:
             async for piece in pieces:
                 waiting += piece
                 while len(waiting) >= opener.next_bytes > 0:
-                    sealed = bytes(memoryview(waiting)[: opener.next_bytes])
-                    del waiting[: opener.next_bytes]
+                    sealed = bytes(waiting[: opener.next_bytes])
+                    del waiting[: len(sealed)]
                     self._moved(await in_thread(opener.take, sealed))
-                    self._talk.steps += 1
+                    taken += 1
+                    self._talk.reach(name, taken)
 
     async def _unwrap(self, wrapped: bytes) -> bytes:
         try:
@@ -140,21 +138,16 @@ class Downloads:
         part = self._done_bytes / max(self._done_bytes + 1, self._whole_bytes)
         self._talk.reporter.progress(Progressed("downloading", self._files, self._done_bytes, part))
 
-    def finish(self, wanted: Iterable[Wanted]) -> None:
-        """These were fetched, or named: what of them is still wanted stays here for the next pull."""
-        rows = ((one, self._side.row(one.record)) for one in wanted)
-        self._kept = {one.pointer.content for one, row in rows if row and row.pending_cursor is not None}
+    def finish(self) -> None:
+        """What was expected was fetched, or named."""
         if self._done_bytes:
             self._talk.reporter.progress(Progressed("downloading", self._files, self._done_bytes, 1.0))
 
     def clean_up(self) -> None:
-        """Remove what was downloaded of contents that nobody wants any more, as of the last `finish`.
-
-        Raises:
-            FolderError: the disk refuses it.
-        """
-        with disk_errors("cannot remove what was downloaded in part"):
-            self._transfers.drop_downloads(drop_partials(self._state_dir, self._kept))
+        """Remove what was downloaded of contents that no record waits for any more."""
+        self._side.flush()
+        with suppress(Obstacle):  # the next pull tries again
+            self._transfers.drop_downloads(self._side.tree.drop_partials(self._transfers.awaited()))
 
 
 class _Opener:

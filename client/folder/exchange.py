@@ -31,6 +31,7 @@ from less_sync.sync.client import (
     ResubscribeNotice,
     ResyncNeeded,
     RevokedNotice,
+    ServerUnavailable,
     SubscribeSpace,
     SubscriptionLost,
     SyncClient,
@@ -41,6 +42,8 @@ from less_sync.sync.protocol.messages import SyncRecord
 
 _PULLS_MAX: Final = 8
 _RECORDS_PER_BATCH: Final = 256
+_TROUBLE_MAX: Final = 2
+"""So many large files may fail in one pull before the server is left alone for a while."""
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 KEY_HINT: Final = (
     "the devices of a user share one key file: "
@@ -233,7 +236,8 @@ class Exchange:
 
     async def _receive(self, batch: list[Incoming], mode: Mode, count: PullCount) -> None:
         await in_thread(self.replica.intake.receive, batch, mode, count)
-        self._talk.steps += len(batch)
+        for one in batch:
+            self._talk.reach("records", one.cursor)
 
     def _tell(self, count: PullCount, part: float) -> None:
         self._talk.reporter.progress(Progressed("pulling", count.files, count.size_bytes, part))
@@ -277,15 +281,25 @@ class Exchange:
         """Download the large files that the records taken in have brought, and put each in its place.
 
         What cannot be had is named, and the next pull asks for it again.
+
+        Raises:
+            ServerUnavailable: for some of them; what could be had is in its place.
+            DiskFull, FolderError, SyncClientError: as `Downloads.fetch`.
         """
         intake, no_storage = self.replica.intake, ""
         wanted = intake.take_wanted()
+        trouble: list[ServerUnavailable] = []
         self._downloads.expect(wanted)
         for one in wanted:
             try:
                 if no_storage:
                     raise NotFetched(no_storage)
                 fetched = await self._downloads.fetch(one)
+            except ServerUnavailable as error:
+                # It may be this file alone, so that the others must not wait behind it for ever.
+                trouble.append(error)
+                if len(trouble) > _TROUBLE_MAX:
+                    raise
             except NoFileStorage as reason:
                 no_storage = str(reason)
                 await in_thread(intake.postpone, one, no_storage)
@@ -294,7 +308,9 @@ class Exchange:
                 await in_thread(intake.postpone, one, str(reason))
             else:
                 await in_thread(intake.place_fetched, one, fetched, count)
-        await in_thread(self._downloads.finish, wanted)
+        self._downloads.finish()
+        if trouble:
+            raise trouble[0]
 
 
 def _incoming(record: PullRecord | SyncRecord) -> Incoming:

@@ -18,7 +18,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
+from less_sync.client.folder.partial import PARTIAL, Partial, drop_partials, set_mtime
 from less_sync.client.folder.trash import Trash, Trashed
 from less_sync.client.folder.walk import (
     DIRECTORY,
@@ -34,7 +36,6 @@ from less_sync.client.folder.walk import (
 )
 
 SPOOL: Final = "tmp"
-PARTIAL: Final = "partial"
 TRASH: Final = "trash"
 
 _SYNCS_AT_ONCE: Final = 8
@@ -185,6 +186,23 @@ class FileTree:
         with suppress(FileNotFoundError):
             os.unlink(spooled, dir_fd=self._state_dir)
 
+    def partial(self, content: UUID) -> Partial:
+        """The file in which a large content is put together; it goes where it belongs by `place`.
+
+        Raises:
+            Obstacle: it cannot be opened.
+            DiskFull: no space for it.
+        """
+        return Partial(self._state_dir, content)
+
+    def drop_partials(self, keep: set[UUID]) -> list[UUID]:
+        """Remove what was downloaded of other contents than these, and return of which.
+
+        Raises:
+            Obstacle: the disk refuses it.
+        """
+        return drop_partials(self._state_dir, keep)
+
     def place(self, spooled: str, path: str, *, expected: FileStat | None) -> FileStat:
         """Put a written file in place of the expected one, or where nothing is. Makes the folders above it.
 
@@ -321,9 +339,3 @@ class FileTree:
         if found is None or found._replace(ctime_ns=expected.ctime_ns) != expected:
             raise ChangedMeanwhile
         os.rename(spooled, name, src_dir_fd=self._state_dir, dst_dir_fd=parent)
-
-
-def set_mtime(fd: int, mtime_ns: int) -> None:
-    """Set a file's time; one that this disk cannot hold is not worth the file."""
-    with suppress(OSError, OverflowError):
-        os.utime(fd, ns=(mtime_ns, mtime_ns))

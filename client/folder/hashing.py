@@ -1,12 +1,12 @@
 """The content of a file of any size, read once, a chunk at a time."""
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from io import FileIO
-from typing import Final
+from typing import Final, Protocol
 
 from less_sync.client.folder.blocking import check_stop
-from less_sync.client.folder.files import FileTree
 from less_sync.client.folder.stream import CHUNK_BYTES
 from less_sync.client.folder.transfers import CHUNK_DIGEST_BYTES
 from less_sync.client.folder.walk import ChangedMeanwhile, FileStat
@@ -25,7 +25,14 @@ class Hashed:
     start: bytes = field(default=b"", repr=False)
 
 
-def hash_file(tree: FileTree, path: str, *, by_chunk: bool = False) -> Hashed:
+class Readable(Protocol):
+    """A folder whose files can be read: see `FileTree.reading`."""
+
+    def reading(self, path: str) -> AbstractContextManager[tuple[FileStat, FileIO]]:
+        """The file, open, and its stat."""
+
+
+def hash_file(tree: Readable, path: str, *, by_chunk: bool = False) -> Hashed:
     """Read a file. With `by_chunk`, each chunk has a digest of its own beside that of the whole.
 
     Raises:

@@ -51,8 +51,8 @@ from less_sync.client.folder.plan import (
 )
 from less_sync.client.folder.report import Event, Kind
 from less_sync.client.folder.scan import stamp_of
-from less_sync.client.folder.state import IGNORED, OTHER_KIND, Row
-from less_sync.client.folder.transfers import KnownContent
+from less_sync.client.folder.state import OTHER_KIND, Row
+from less_sync.client.folder.transfers import IGNORED, KnownContent
 from less_sync.client.folder.walk import ChangedMeanwhile, Obstacle
 
 _ATTEMPTS_MAX: Final = 3

@@ -5,17 +5,18 @@ Unlike `tmp/` it is not emptied when a command starts, so that a download goes o
 
 import hashlib
 import os
+from contextlib import suppress
 from io import FileIO
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 from uuid import UUID
 
 from less_sync.client.folder.blocking import check_stop
-from less_sync.client.folder.files import PARTIAL, set_mtime
 from less_sync.client.folder.hashing import read_into
 from less_sync.client.folder.stream import CHUNK_BYTES
-from less_sync.client.folder.walk import obstacles
+from less_sync.client.folder.walk import DIRECTORY, obstacles
+
+PARTIAL: Final = "partial"
 
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -23,15 +24,18 @@ _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 class Partial:
     """One of them, open. `is_new` when nothing of it was there.
 
+    Args:
+        state_dir: descriptor of `.less-sync/`.
+
     Raises, as each method does:
         Obstacle: the disk refuses it.
         DiskFull: no space.
     """
 
-    def __init__(self, state_dir: Path, content: UUID) -> None:
+    def __init__(self, state_dir: int, content: UUID) -> None:
         self.name = f"{PARTIAL}/{content}"
         with obstacles():
-            fd = os.open(state_dir / self.name, _FLAGS, 0o666)
+            fd = os.open(self.name, _FLAGS, 0o666, dir_fd=state_dir)
             self._file = FileIO(fd, "r+")
             self.is_new = os.fstat(fd).st_size == 0
 
@@ -77,21 +81,32 @@ class Partial:
         self.sync()
 
 
-def drop_partials(state_dir: Path, keep: set[UUID]) -> list[UUID]:
-    """Remove what nobody wants any more, and return the content records that were kept here before.
+def drop_partials(state_dir: int, keep: set[UUID]) -> list[UUID]:
+    """Remove what nobody wants any more, and return the content records it was of.
 
     Raises:
-        OSError: the disk refuses it.
+        Obstacle: the disk refuses it.
     """
     dropped = []
-    for name in os.listdir(state_dir / PARTIAL):
-        content = _uuid(name)
-        if content in keep:
-            continue
-        os.unlink(state_dir / PARTIAL / name)
-        if content is not None:
-            dropped.append(content)
+    with obstacles():
+        directory = os.open(PARTIAL, DIRECTORY, dir_fd=state_dir)
+        try:
+            for name in os.listdir(directory):
+                content = _uuid(name)
+                if content in keep:
+                    continue
+                os.unlink(name, dir_fd=directory)
+                if content is not None:
+                    dropped.append(content)
+        finally:
+            os.close(directory)
     return dropped
+
+
+def set_mtime(fd: int, mtime_ns: int) -> None:
+    """Set a file's time; one that this disk cannot hold is not worth the file."""
+    with suppress(OSError, OverflowError):
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
 
 
 def _uuid(name: str) -> UUID | None:

@@ -29,7 +29,7 @@ from uuid import UUID
 from less_sync.client.folder.errors import DiskFull, FolderBusy, FolderError, KeyMismatch, UsageProblem
 from less_sync.client.folder.paths import STATE_DIR
 from less_sync.client.folder.plan import Absent, Content, Remote, Tombstone
-from less_sync.client.folder.transfers import FORGET, SCHEMA, Transfers
+from less_sync.client.folder.transfers import FORGET, IGNORED, SCHEMA, Transfers
 from less_sync.client.folder.walk import DISK_IS_FULL
 
 FORMAT: Final = "3"
@@ -37,8 +37,6 @@ SPACE_FORMAT: Final = 2
 
 OTHER_KIND: Final = "a record of another kind"
 """The pending reason of what is to be left alone."""
-IGNORED: Final = "ignored"
-"""The pending reason of what an ignore file hides here."""
 
 _RECORD_BYTES: Final = 16
 

@@ -18,6 +18,8 @@ from uuid import UUID
 
 from less_sync.client.folder.plaintext import PlainContent
 
+IGNORED: Final = "ignored"
+"""The pending reason of what an ignore file hides here."""
 CHUNK_DIGEST_BYTES: Final = 16
 """Of each chunk of an upload: a chunk of another digest is never encrypted under the part's key."""
 
@@ -200,6 +202,14 @@ class Transfers:
         return bool(self._read("SELECT 1 FROM record WHERE content = ? LIMIT 1", (record.bytes,)))
 
     # On their way from the server.
+
+    def awaited(self) -> set[UUID]:
+        """The content records that something on the server points to which is still to come here."""
+        query = (
+            "SELECT content FROM record WHERE pending_cursor IS NOT NULL AND content IS NOT NULL"
+            " AND pending_reason IS NOT ?"
+        )
+        return {UUID(bytes=content) for (content,) in self._read(query, (IGNORED,))}
 
     def parts_here(self, content: UUID) -> set[int]:
         """The parts of a content that are whole on the disk, counted from 0."""

@@ -103,7 +103,7 @@ class Uploads:
                     continue
                 await self._send_part(upload, number, part, file)
                 await in_thread(self._transfers.part_sent, upload.record, number)
-                self._talk.steps += 1
+                self._talk.done(str(part.id))
 
     async def _send_part(self, upload: Upload, number: int, part: UploadPart, file: FileIO) -> None:
         talk, cipher = self._talk, self._side.cipher
@@ -120,7 +120,7 @@ class Uploads:
             for index in range(pieces.number):
                 piece = await in_thread(pieces.sealed, index)
                 yield piece
-                talk.steps += 1
+                talk.reach(str(part.id), index + 1)
                 self._moved(pieces.size(index))
 
         try:

@@ -1,7 +1,8 @@
 """Folders with large files, over the real client and the real server: engines whose transfers are counted."""
 
+import hashlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,32 +15,36 @@ import asyncpg
 from less_sync.client.folder.crypto import RecordCipher
 from less_sync.client.folder.engine import Engine, WatchTimes
 from less_sync.client.folder.exchange import Exchange
-from less_sync.client.folder.files import FileTree
 from less_sync.client.folder.keyfile import FolderKey
 from less_sync.client.folder.replica import Replica
 from less_sync.client.folder.state import FolderState
-from less_sync.sync.client import FileClient, FileDownload, SyncClient
+from less_sync.sync.client import FileClient, FileDownload, PushChange, PushResult, SyncClient
+from tests.client.folder.devices import Fuse, Killed, MortalTree
 from tests.client.folder.test_engine import Log
 from tests.live import Live, claims
 
 KEY = FolderKey(bytes(range(32)))
 MIB = 1024 * 1024
 TIMES = WatchTimes(scan_interval_s=0.05, retry_s=0.1, patience_s=1.0)
-SPACE = UUID(claims("alice")["personal_space_id"])
-
-
-class Killed(BaseException):
-    """The command was killed here."""
 
 
 @dataclass
 class Meter:
-    """What was asked for of files. `before` is called before each and may kill, `after` after the first."""
+    """What was sent and fetched, and what happens around it.
 
+    Args:
+        fuse: burns before and after each step that the server takes part in.
+        after: called once, after the first part was sent.
+    """
+
+    fuse: Fuse = field(default_factory=Fuse)
+    after: Callable[[], Awaitable[None]] | None = None
     sent: list[UUID] = field(default_factory=list)
     fetched: list[UUID] = field(default_factory=list)
-    before: Callable[[int], None] = lambda number: None
-    after: Callable[[], Awaitable[None]] | None = None
+    bodies: dict[UUID, set[bytes]] = field(default_factory=dict)
+    """A digest of what was sent under each id."""
+    asking: bool = False
+    """Whether it is only asked if there is a storage."""
 
 
 class MeteredFiles(FileClient):
@@ -47,11 +52,23 @@ class MeteredFiles(FileClient):
 
     meter: Meter
 
-    async def upload(self, space: str, file: UUID, **more: Any) -> bool:
-        self.meter.before(len(self.meter.sent))
-        stored = await super().upload(space, file, **more)
-        self.meter.sent.append(file)
-        after, self.meter.after = self.meter.after, None
+    async def upload(
+        self, space: str, file: UUID, *, content: Callable[[], AsyncIterator[bytes]], **more: Any
+    ) -> bool:
+        body = hashlib.sha256()
+
+        async def watched() -> AsyncGenerator[bytes, None]:
+            async for piece in content():
+                body.update(piece)
+                yield piece
+
+        meter = self.meter
+        meter.fuse.burn()
+        stored = await super().upload(space, file, content=watched, **more)
+        meter.sent.append(file)
+        meter.bodies.setdefault(file, set()).add(body.digest())
+        meter.fuse.burn()
+        after, meter.after = meter.after, None
         if after is not None:
             await after()
         return stored
@@ -60,11 +77,32 @@ class MeteredFiles(FileClient):
     async def download(
         self, space: str, file: UUID, *, ucan: str = ""
     ) -> AsyncGenerator[FileDownload | None, None]:
-        self.meter.before(len(self.meter.fetched))
+        meter = self.meter
+        if not meter.asking:
+            meter.fuse.burn()
         async with super().download(space, file, ucan=ucan) as found:
             if found is not None:
-                self.meter.fetched.append(file)
+                meter.fetched.append(file)
             yield found
+        if not meter.asking:
+            meter.fuse.burn()
+
+    async def served(self, space: str, *, ucan: str = "") -> None:
+        self.meter.asking = True
+        await super().served(space, ucan=ucan)
+        self.meter.asking = False
+
+
+class MortalClient(SyncClient):
+    """Dies before or after a push."""
+
+    fuse: Fuse
+
+    async def push(self, space: str, changes: Sequence[PushChange], **more: Any) -> PushResult:
+        self.fuse.burn()
+        result = await super().push(space, changes, **more)
+        self.fuse.burn()
+        return result
 
 
 @dataclass
@@ -74,8 +112,10 @@ class Desk:
     live: Live
     database_url: str
     parent: Path
+    user: str = "alice"
     scope: str = "sync files"
     part_bytes: int = MIB
+    tree: type[MortalTree] = MortalTree
     above_bytes: int = 256 * 1024
 
     def folder(self, name: str) -> Path:
@@ -90,28 +130,40 @@ class Desk:
             await getattr(engine, f"{verb}_once")()
         return log
 
+    async def survives(self, verb: str, folder: Path, meter: Meter) -> bool:
+        """Whether a command came to its end before the meter's fuse had burnt down."""
+        try:
+            await self.run(verb, folder, meter)
+        except Killed:
+            return False
+        return True
+
     @asynccontextmanager
     async def engine(self, folder: Path, log: Log, meter: Meter | None = None) -> AsyncIterator[Engine]:
         async def token() -> str:
-            return self.live.token("alice", scope=self.scope)
+            return self.live.token(self.user, scope=self.scope)
 
+        space, meter = UUID(claims(self.user)["personal_space_id"]), meter or Meter()
         with FolderState.open(folder) as state:
-            tree = FileTree(folder, state.directory)
+            tree = self.tree(folder, state.directory)
+            tree.fuse = meter.fuse
             replica = Replica(
                 folder,
                 state,
                 tree,
-                RecordCipher(KEY, SPACE),
+                RecordCipher(KEY, space),
                 tell=log.tell,
                 now=lambda: datetime.now(UTC),
                 above_bytes=self.above_bytes,
             )
             url = f"ws://127.0.0.1:{self.live.port}/api/v1/ws"
-            async with SyncClient(url, token) as client, MeteredFiles(url, token) as files:
-                files.meter = meter or Meter()
-                exchange = Exchange(client, SPACE, replica, log, files=files, part_bytes=self.part_bytes)
-                yield Engine(exchange, log, TIMES)
-            tree.close()
+            async with MortalClient(url, token) as client, MeteredFiles(url, token) as files:
+                client.fuse, files.meter = meter.fuse, meter
+                exchange = Exchange(client, space, replica, log, files=files, part_bytes=self.part_bytes)
+                try:
+                    yield Engine(exchange, log, TIMES)
+                finally:
+                    tree.close()
 
     async def rows(self, query: str) -> list[Any]:
         connection = await asyncpg.connect(self.database_url)
@@ -122,11 +174,13 @@ class Desk:
 
     async def stored(self) -> int:
         """How many part files the server has."""
-        return len(await self.rows("SELECT 1 FROM files"))
+        space = claims(self.user)["personal_space_id"]
+        return len(await self.rows(f"SELECT 1 FROM files WHERE space_id = '{space}'"))
 
     async def live_records(self) -> int:
         """How many records are no bare tombstones: those of paths, and content records."""
-        return len(await self.rows("SELECT 1 FROM records WHERE blob IS NOT NULL"))
+        space = claims(self.user)["personal_space_id"]
+        return len(await self.rows(f"SELECT 1 FROM records WHERE space_id = '{space}' AND blob IS NOT NULL"))
 
 
 def random_file(path: Path, size_bytes: int) -> bytes:
