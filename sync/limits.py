@@ -73,7 +73,9 @@ class Limits:
     invitation_delay_max_s: float = 5.0
     # Files.
     file_uploads_at_once: int = 64
-    file_downloads_at_once: int = 256
+    file_uploads_per_person: int = 16
+    file_downloads_at_once: int = 128
+    file_downloads_per_person: int = 32
     # What one person may do per window.
     rate_window_s: int = 3600
     invitations_per_window: int = 10

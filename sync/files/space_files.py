@@ -17,7 +17,7 @@ FILE_BYTES_MAX: Final = 100 * 1024 * 1024
 class SpaceFiles:
     """Rows and contents of files, and how many may be on their way at a time.
 
-    People take turns: while somebody waits, nobody has more than half of the places.
+    People take turns, and nobody has more than a quarter of the places: what is slow may hold one for long.
     """
 
     def __init__(
@@ -36,8 +36,8 @@ class SpaceFiles:
         self.uploads = Uploads(
             store, blobs, self.removals, announce, frame_bytes_max=limits.outbound_frame_bytes
         )
-        self._uploading = Turns(limits.file_uploads_at_once)
-        self._downloading = Turns(limits.file_downloads_at_once)
+        self._uploading = Turns(limits.file_uploads_at_once, each_max=limits.file_uploads_per_person)
+        self._downloading = Turns(limits.file_downloads_at_once, each_max=limits.file_downloads_per_person)
 
     @asynccontextmanager
     async def uploading(self, person: str) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from less_sync.storage import BlobError, BlobKey
 from less_sync.sync.files.removals import Removals
 from less_sync.sync.files.space_files import SpaceFiles
 from less_sync.sync.files.sweep import sweep_orphans
+from less_sync.sync.limits import Limits
 from tests.live import Live, live_server
 from tests.sync.file_requests import Shelf, b64, dek, headers, path, shelf, told
 from tests.sync.files.faulty import FaultyBlobs, Gate
@@ -329,3 +331,20 @@ async def test_the_sweep_removes_old_contents_without_a_row_alone(own: Shelf, bl
     assert await sweep_orphans(files.store, blobs, files.removals, now=lambda: time.time() + DAY_S) == 1
     assert await blobs.find(orphan) is None
     assert (await own.get(kept)).body == b"x"
+
+
+# Turns.
+
+
+async def test_who_uploads_slowly_holds_up_nobody_else(database_url: str, blobs: FaultyBlobs) -> None:
+    limits = Limits(file_uploads_at_once=3, file_uploads_per_person=2)
+    async with live_server(database_url, limits, blobs=blobs) as live, AsyncExitStack() as stack:
+        own, other = await shelf(live), await shelf(live, "bob")
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers(live, own.record).items())
+        for _ in range(5):
+            connection = await stack.enter_async_context(connected(live.port))
+            target = path(own.client.space, uuid4())
+            connection.send(f"PUT {target} HTTP/1.1\r\nHost: h\r\n{lines}content-length: 9\r\n\r\nx".encode())
+        await until(lambda: blobs.staged == 2)
+        assert (await other.put(uuid4(), b"x")).status == 201
+        assert blobs.staged == 2
