@@ -115,6 +115,7 @@ async def started(
         issuer=of.issuer,
         postgres_pid=of.postgres_pid,
         scale=scale,
+        settings=of.settings,
         disk=of.disk,
     )
 
@@ -162,9 +163,10 @@ async def run_against(options: argparse.Namespace) -> None:
 
 
 def refuse_memory(disk: Path, names: Collection[str]) -> None:
-    """End a run that would measure folders where syncing them costs nothing."""
-    if usage.file_system(disk) in ("tmpfs", "ramfs") and any(name.startswith("folder ") for name in names):
-        raise SystemExit(f"{disk} is in memory: --disk names another place for the folder rows")
+    """End a run that would measure folders or contents of files where syncing them costs nothing."""
+    on_disk = any(name.startswith(("folder ", "local ", "s3 ")) for name in names)
+    if on_disk and usage.file_system(disk) in ("tmpfs", "ramfs"):
+        raise SystemExit(f"{disk} is in memory: --disk names another place for rows of folders and files")
 
 
 def chosen(rows: str | None, known: Collection[str]) -> list[str]:

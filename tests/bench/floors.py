@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jwt.algorithms import ECAlgorithm
 
 from tests.bench.child import answer_commands, raise_open_files
+from tests.bench.contents import BareServers
 from tests.bench.frames import wrapped_dek
 from tests.wire.issuer import AUDIENCE
 
@@ -46,6 +47,7 @@ class Floors:
         self._connections: list[Connection] = []
         self._repeaters: set[Repeater] = set()
         self._server: asyncio.Server | None = None
+        self._contents = BareServers()
 
     def commands(self) -> Mapping[str, Callable[..., Awaitable[dict[str, Any]]]]:
         return {
@@ -60,6 +62,9 @@ class Floors:
             "checkpoint": self.checkpoint,
             "store_files": self.store_files,
             "write_files": self.write_files,
+            "one_record": self.one_record,
+            "serve_directory": self._contents.serve_directory,
+            "serve_bucket": self._contents.serve_bucket,
         }
 
     async def connect(self) -> dict[str, Any]:
@@ -126,6 +131,13 @@ class Floors:
             await statement.fetch(*row)
             seconds.append(time.perf_counter() - started)
         return {"seconds": seconds}
+
+    async def one_record(self, space: str) -> dict[str, Any]:
+        """Make a space with one record, which files can belong to."""
+        await self._make_spaces([UUID(space)], 1)
+        row = one_row(UUID(space), 1, 1, 16)
+        await self._connections[0].execute(INSERT_ONE, *row)
+        return {"record": str(row[0])}
 
     async def fetch(self, space: str) -> dict[str, Any]:
         """All rows of a space at once."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests.bench.child import answer_commands, raise_open_files
+from tests.bench.contents import Transfers
 from tests.bench.frames import (
     PULL_END,
     PUSH_OK,
@@ -79,6 +80,7 @@ class Load:
             "notify": self.notify,
             "probe": self.probe,
             "close": self.close,
+            **Transfers().commands(),
         }
 
     def target(self, port: int) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class Load:
                 "iss": self._iss,
                 "sub": user,
                 "client_id": "11111111-1111-1111-1111-111111111111",
-                "scope": "openid sync",
+                "scope": "openid sync files",
                 "personal_space_id": space,
                 "did": "",
                 "mailbox_id": f"{self._serial - (number if one_person else 0):064x}",

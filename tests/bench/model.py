@@ -36,6 +36,10 @@ class Scale:
     huge_pushes: int = 32
     stalled_records: int = 60_000
     folder_files: int = 20_000
+    file_bytes: int = 100 * KIB * KIB
+    file_transfers: int = 5
+    small_file_bytes: int = 9 * KIB * KIB
+    files_at_once: int = 64
 
 
 QUICK: Final = Scale(
@@ -56,6 +60,9 @@ QUICK: Final = Scale(
     huge_pushes=8,
     stalled_records=20_000,
     folder_files=1000,
+    file_bytes=20 * KIB * KIB,
+    file_transfers=2,
+    small_file_bytes=KIB * KIB,
 )
 
 
@@ -144,8 +151,10 @@ class Bench(Target):
     issuer: Issuer = field(repr=False)
     postgres_pid: int | None
     scale: Scale
+    settings: Mapping[str, str] = field(repr=False)
+    """Of the server that is measured."""
     disk: Path
-    """Where folders are written."""
+    """Where folders and contents of files are written."""
 
     @asynccontextmanager
     async def using(self, use: Use) -> AsyncIterator[None]:

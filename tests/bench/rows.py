@@ -9,6 +9,7 @@ from uuid import uuid4
 from tests.bench import usage
 from tests.bench.attacks import ATTACK_ROWS, StalledPulls, huge_pushes, strangers, tiny_items
 from tests.bench.chains import measure_chains
+from tests.bench.files import FileRows
 from tests.bench.folder import FolderRows
 from tests.bench.model import KIB, Bench, Measure, Pair, Pairs, Row, Scale, Use
 from tests.wire.process import Program
@@ -275,6 +276,34 @@ ROWS: Final[Mapping[str, Row]] = {
         "",
     ),
     "idle": Row("idle connection: resident memory, at 2000", "", "KiB", 20.0, False, "140", "{:.1f}"),
+    "local upload": Row(
+        "upload of a file of 100 MiB to a local directory",
+        "a bare asyncio server that writes, syncs and renames it",
+        "MiB/s",
+        0.5,
+        True,
+        "",
+    ),
+    "local download": Row(
+        "download of it", "a bare asyncio server that reads and sends it", "MiB/s", 0.5, True, ""
+    ),
+    "local file memory": Row("the same: growth of the server", "", "MiB", 16.0, False, "", "{:.1f}"),
+    "local 64 uploads": Row(
+        "64 uploads of 9 MiB at once: growth of the server", "", "MiB", 96.0, False, "", "{:.1f}"
+    ),
+    "s3 upload": Row(
+        "upload of a file of 100 MiB to S3",
+        "a bare asyncio server that passes it on in parts",
+        "MiB/s",
+        0.5,
+        True,
+        "",
+    ),
+    "s3 download": Row("download of it", "a bare asyncio server that passes it back", "MiB/s", 0.5, True, ""),
+    "s3 file memory": Row("the same: growth of the server", "", "MiB", 16.0, False, "", "{:.1f}"),
+    "s3 64 uploads": Row(
+        "64 uploads of 9 MiB at once: growth of the server", "", "MiB", 96.0, False, "", "{:.1f}"
+    ),
     **ATTACK_ROWS,
 }
 
@@ -301,6 +330,7 @@ def measures(
         (frozenset({"chain cold", "chain warm"}), chains),
         (frozenset(folder_rows), FolderRows(*folder_rows, program)),
         (frozenset({"idle"}), idle),
+        *((rows.names, rows) for rows in (FileRows("local"), FileRows("s3"))),
         (frozenset({"strangers"}), strangers),
         (frozenset({"tiny items memory", "tiny items wait"}), tiny_items),
         (frozenset({"huge pushes: push", "huge pushes: pull"}), huge_pushes),

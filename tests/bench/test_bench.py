@@ -190,6 +190,10 @@ TINY = Scale(
     huge_pushes=1,
     stalled_records=200,
     folder_files=8,
+    file_bytes=600_000,
+    file_transfers=1,
+    small_file_bytes=10,
+    files_at_once=2,
 )
 
 
