@@ -28,6 +28,8 @@ class Bench:
     database_url: str
     port: int = 0
     watches: list[Command] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    """Of the server, beside the database and the data directory."""
 
     @property
     def data_dir(self) -> Path:
@@ -36,7 +38,7 @@ class Bench:
     @asynccontextmanager
     async def server(self) -> AsyncIterator[ServerProcess]:
         """The server, on the same port each time."""
-        settings = {"DATABASE_URL": self.database_url, "DATA_DIR": str(self.data_dir)}
+        settings = {"DATABASE_URL": self.database_url, "DATA_DIR": str(self.data_dir), **self.settings}
         listen = ("--listen", f"127.0.0.1:{self.port}")
         async with ServerProcess(settings, ("--dev", *listen)) as server:
             self.port = server.port
