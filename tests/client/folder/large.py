@@ -140,6 +140,11 @@ class Desk:
 
     @asynccontextmanager
     async def engine(self, folder: Path, log: Log, meter: Meter | None = None) -> AsyncIterator[Engine]:
+        async with self.exchange(folder, log, meter) as exchange:
+            yield Engine(exchange, log, TIMES)
+
+    @asynccontextmanager
+    async def exchange(self, folder: Path, log: Log, meter: Meter | None = None) -> AsyncIterator[Exchange]:
         async def token() -> str:
             return self.live.token(self.user, scope=self.scope)
 
@@ -159,9 +164,8 @@ class Desk:
             url = f"ws://127.0.0.1:{self.live.port}/api/v1/ws"
             async with MortalClient(url, token) as client, MeteredFiles(url, token) as files:
                 client.fuse, files.meter = meter.fuse, meter
-                exchange = Exchange(client, space, replica, log, files=files, part_bytes=self.part_bytes)
                 try:
-                    yield Engine(exchange, log, TIMES)
+                    yield Exchange(client, space, replica, log, files=files, part_bytes=self.part_bytes)
                 finally:
                     tree.close()
 

@@ -1,17 +1,23 @@
 """Files of any size, over the real client, the real server and the real database."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
+import asyncpg
 import pytest
 
+from less_sync.client.folder.crypto import RecordCipher
+from less_sync.client.folder.look import list_files, would_pull, would_push
 from less_sync.client.folder.report import Kind
 from less_sync.storage.objects.memory import MemoryBlobs
-from tests.client.folder.large import MIB, Desk, Meter, random_file
-from tests.client.folder.test_engine import files
-from tests.live import live_server
+from tests.client.folder.large import KEY, MIB, Desk, Meter, random_file
+from tests.client.folder.test_engine import Log, eventually, files
+from tests.live import claims, live_server
 
 KIB = 1024
+SPACE = UUID(claims("alice")["personal_space_id"])
 
 
 @pytest.fixture
@@ -108,3 +114,64 @@ async def test_a_push_that_lost_the_race_goes_on_with_what_it_has_sent(desk: Des
     await desk.run("pull", one)
     assert files(one) == files(two) == {"a": theirs, copy: ours}
     assert (sent.sent, await desk.stored()) == ([], 1 + 3)
+
+
+async def test_two_watched_folders_follow_each_other_with_large_files(desk: Desk) -> None:
+    one, two = desk.folder("one"), desk.folder("two")
+    logs = Log(), Log()
+    async with desk.engine(one, logs[0]) as first, desk.engine(two, logs[1]) as second:
+        tasks = [asyncio.create_task(engine.watch()) for engine in (first, second)]
+        await eventually(lambda: all(log.told(Kind.WATCHING) for log in logs))
+        random_file(one / "a", 2 * MIB)
+        (two / "b").write_text("small")
+        await eventually(lambda: len(files(two)) == 2 and files(one) == files(two))
+        random_file(two / "a", MIB)
+        await eventually(lambda: len(files(one)["a"]) == MIB and files(one) == files(two))
+        (one / "a").unlink()
+        await eventually(lambda: "a" not in files(two))
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert [log.told(Kind.CONFLICT) for log in logs] == [[], []]
+    assert (await desk.stored(), await desk.live_records()) == (0, 2)
+
+
+async def test_who_only_looks_downloads_nothing_and_is_told_sizes(desk: Desk) -> None:
+    one, two, meter = desk.folder("one"), desk.folder("two"), Meter()
+    random_file(one / "a", 2 * MIB)
+    log = Log()
+    async with desk.exchange(one, log, meter) as exchange:
+        await would_push(exchange, log.tell)
+    assert [(event.kind, event.size_bytes) for event in log.events] == [(Kind.PUSHED, 2 * MIB)]
+    assert (meter.sent, await desk.live_records()) == ([], 0)
+    await desk.run("push", one)
+    log = Log()
+    async with desk.exchange(two, log, meter) as exchange:
+        await would_pull(exchange)
+        (listed,) = await list_files(exchange, RecordCipher(KEY, SPACE), log.tell)
+    assert [(event.kind, event.size_bytes) for event in log.events] == [(Kind.PULLED, 2 * MIB)]
+    assert (listed.path, listed.size_bytes, meter.fetched, files(two)) == ("a", 2 * MIB, [], {})
+
+
+async def test_an_older_version_of_a_large_file_is_refused_and_pushed_over(desk: Desk) -> None:
+    one, two = desk.folder("one"), desk.folder("two")
+    random_file(one / "a", MIB)
+    await desk.run("push", one)
+    (former,) = await desk.rows("SELECT blob, wrapped_dek FROM records ORDER BY cursor DESC LIMIT 1")
+    random_file(one / "a", 2 * MIB)
+    await desk.run("push", one)
+    connection = await asyncpg.connect(desk.database_url)
+    await connection.execute(
+        "UPDATE records SET blob = $1, wrapped_dek = $2, cursor = cursor + 100"
+        " WHERE cursor = (SELECT max(cursor) FROM records WHERE blob IS NOT NULL)",
+        former["blob"],
+        former["wrapped_dek"],
+    )
+    await connection.execute("UPDATE spaces SET cursor = cursor + 200")
+    await connection.close()
+    meter = Meter()
+    assert (await desk.run("pull", one, meter)).told(Kind.ROLLED_BACK) == ["a"]
+    await desk.run("push", one, meter)
+    assert (len(meter.sent), meter.fetched) == (2, [])
+    await desk.run("pull", two)
+    assert files(two) == files(one)
