@@ -124,7 +124,7 @@ class S3Blobs:
         try:
             return await self._answer(obstore.get_async(self._bucket, key.path))
         except FileNotFoundError as error:
-            _refuse_missing_bucket(error)
+            _refuse_other_absence(error)
             return None
 
     @asynccontextmanager
@@ -146,7 +146,7 @@ class S3Blobs:
         try:
             await self._answer(obstore.delete_async(self._bucket, key.path))
         except FileNotFoundError as error:
-            _refuse_missing_bucket(error)
+            _refuse_other_absence(error)
 
     async def listing(self) -> AsyncIterator[Sequence[Stored]]:
         """As `BlobStore.listing`."""
@@ -281,10 +281,15 @@ def _stored(key: BlobKey, meta: "ObjectMeta") -> Stored:
     return Stored(key, meta["size"], meta["last_modified"])
 
 
-def _refuse_missing_bucket(error: FileNotFoundError) -> None:
-    """S3 answers 404 to both; only a content that is missing is no failure."""
-    if "NoSuchBucket" in str(error):
-        raise BlobError("file storage: the bucket does not exist") from error
+def _refuse_other_absence(error: FileNotFoundError) -> None:
+    """A missing bucket is 404 as well, and so is a wrong endpoint: those are failures.
+
+    Only a key that is said to be missing is none, as the row of a file whose content is missing is given up.
+    """
+    said = str(error)
+    if "NoSuchKey" not in said:
+        reason = "the bucket does not exist" if "NoSuchBucket" in said else "404 without a word about the key"
+        raise BlobError(f"file storage: {reason}") from error
 
 
 def _failed(error: Exception) -> BlobError:

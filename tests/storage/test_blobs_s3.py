@@ -287,10 +287,13 @@ async def test_only_an_object_that_is_missing_is_no_content(store: S3Blobs, scri
     async def no_bucket(request: Request, writer: asyncio.StreamWriter) -> None:
         await (say(writer, 404) if request.method == "HEAD" else fail(writer, 404, "NoSuchBucket"))
 
+    async def nothing_there(request: Request, writer: asyncio.StreamWriter) -> None:
+        await say(writer, 404)
+
     async def not_allowed(request: Request, writer: asyncio.StreamWriter) -> None:
         await fail(writer, 403, "AccessDenied")
 
-    for answer in (no_bucket, not_allowed):
+    for answer in (no_bucket, nothing_there, not_allowed):
         script.answer = answer
         for attempt in attempts(store, key):
             with pytest.raises(BlobError, match="file storage: "):
