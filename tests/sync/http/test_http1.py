@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -292,3 +293,26 @@ async def test_heads_that_are_pipelined_count_together_with_what_a_request_costs
             await refused(connection, 431)
             release.set()
         await drained(Crowded.large_heads)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"v" * 200],
+    ids=["silent", "answered", "unfinished"],
+)
+async def test_a_connection_that_idles_holds_a_few_kibibytes(sent: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    async with served(echo) as port, AsyncExitStack() as stack:
+
+        async def idle() -> None:
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            if sent:
+                await loop.sock_sendall(client, sent)
+            if sent.endswith(b"\r\n\r\n"):
+                assert await loop.sock_recv(client, 1024)
+
+        await idle()
+        held = await held_bytes(idle, 200)
+        assert 0 < held < 200 * 20 * 1024
