@@ -47,6 +47,7 @@ def test_few_transcripts_cannot_be_played_and_each_says_why() -> None:
     assert skipped == [
         ("README.md", ["make", "test"]),
         ("README.md", ["DATABASE_URL=postgres://less_sync@db.internal/less_sync", "\\"]),
+        ("docs/folder-format.md", ["head", "-c"]),
         ("docs/python.md", ["pip", "install"]),
     ]
 
