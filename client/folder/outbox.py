@@ -11,7 +11,6 @@ from less_sync.client.folder.plaintext import FileKind, PlainFile, Pointer
 from less_sync.client.folder.plan import Content, Tombstone
 from less_sync.client.folder.report import Amount, Event, Kind
 from less_sync.client.folder.scan import is_unchanged, stamp_of
-from less_sync.client.folder.state import Stamp
 from less_sync.client.folder.transfers import KnownContent
 
 
@@ -35,6 +34,14 @@ class Ready:
         return 1 if self.freed is None else 2
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How much there is to push, and whether a file may have to go to file storage."""
+
+    amount: Amount
+    may_have_large: bool
+
+
 class Outbox:
     """See the module. The changes are those of the side's last scan.
 
@@ -54,29 +61,17 @@ class Outbox:
         self._held = None
         return Changes(self._side, above_bytes=self._above_bytes, no_storage=self.no_storage)
 
-    def amount(self) -> Amount:
-        """About how much there is to push, by stat alone."""
-        sizes = self._to_read()
-        gone = sum(path not in self._side.scan.files for path in self._stamps())
-        return Amount(len(sizes) + gone, sum(sizes))
-
-    def may_have_large(self) -> bool:
-        """Whether a file may have to go to file storage, by stat alone."""
-        return any(size > self._above_bytes for size in self._to_read())
-
-    def _to_read(self) -> list[int]:
-        """Sizes of the files that are not certainly as both sides had them."""
-        stamps = self._stamps()
-        files = self._side.scan.files.items()
-        return [found.stat.size for path, found in files if not is_unchanged(stamps.get(path), found.stat)]
-
-    def _stamps(self) -> dict[str | None, Stamp | None]:
-        rows = self._side.rows().values()
-        return {
-            row.path: None if row.pending_reason == OLDER else row.stamp
-            for row in rows
-            if isinstance(row.base, Content)
-        }
+    def survey(self) -> Survey:
+        """About what there is to push, by stat alone."""
+        rows = [row for row in self._side.rows().values() if isinstance(row.base, Content)]
+        stamps = {row.path: None if row.pending_reason == OLDER else row.stamp for row in rows}
+        files = self._side.scan.files
+        sizes = [
+            found.stat.size for path, found in files.items() if not is_unchanged(stamps.get(path), found.stat)
+        ]
+        gone = sum(path not in files for path in stamps)
+        may_have_large = any(size > self._above_bytes for size in sizes)
+        return Survey(Amount(len(sizes) + gone, sum(sizes)), may_have_large)
 
     def next_batch(
         self,

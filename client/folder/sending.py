@@ -54,7 +54,9 @@ class Sending:
         Raises:
             SyncClientError: as `FileStorage.trouble`.
         """
-        if await in_thread(self._outbox.may_have_large):
+        survey = await in_thread(self._outbox.survey)
+        self._tally.start(survey.amount)
+        if survey.may_have_large:
             self._outbox.no_storage = await self._storage.trouble()
 
     async def push(self) -> bool:
@@ -66,7 +68,6 @@ class Sending:
             SyncClientError: see `SyncClient.push` and `FileClient.upload`.
         """
         await self.learn_of_storage()
-        self._tally.start(await in_thread(self._outbox.amount))
         changes = await in_thread(self._outbox.changes)
         if not await self._push_frames(changes.small):
             return False

@@ -11,7 +11,7 @@ from tests.client.folder.test_processes import Bench, eventually
 from tests.wire.process import ServerProcess
 
 MIB = 1024 * 1024
-PARTS = 24
+PARTS = 16
 SETTINGS = {"FILE_STORAGE_BACKEND": "local", "MAX_FILE_SIZE": str(3 * MIB)}
 """So that parts of 2 MiB are taken at most."""
 
