@@ -219,7 +219,7 @@ class _Staged:
 
 
 async def _abort(upload: "AsyncWritableFile") -> None:
-    """Let the bucket forget the parts. What cannot be aborted is the bucket's to expire (docs/files.md 4.1)."""
+    """Let the bucket forget the parts. What cannot be aborted it has to expire itself (docs/files.md 4.1)."""
     with contextlib.suppress(*_FAILURES):
         async with asyncio.timeout(CANCELLED_S):
             await upload.__aexit__(BlobError, None, None)

@@ -6,14 +6,10 @@ when the next piece is asked for, and takes the next one when enough of the form
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final
 
 from starlette.types import Message, Receive, Send
 
 from less_sync.storage import CHUNK_BYTES_MAX
-
-BODY_STALL_S: Final = 60.0
-"""How long a client may send no byte of a body that is waited for."""
 
 
 class BodyError(Exception):
@@ -36,7 +32,7 @@ class BodyTooShort(BodyError):
     """The body ended before the declared length. Only a caller without HTTP below it can do that."""
 
 
-async def read_body(receive: Receive, *, length: int, stall_s: float = BODY_STALL_S) -> AsyncIterator[bytes]:
+async def read_body(receive: Receive, *, length: int, stall_s: float) -> AsyncIterator[bytes]:
     """Yield a request's body as it comes, 1 byte to `CHUNK_BYTES_MAX` at a time; nothing if it is empty.
 
     The first step asks for the body, and so sends the `100 Continue` that a client may wait for.

@@ -15,7 +15,7 @@ WRAPPED_DEK_BYTES: Final = 44
 
 _MIB: Final = 1024 * 1024
 _BASE64: Final = re.compile(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z", re.ASCII)
-_DIGITS: Final = re.compile(r"[0-9]{1,19}\Z", re.ASCII)
+_DIGITS: Final = re.compile(r"[0-9]{1,20}\Z", re.ASCII)
 
 
 class RequestRefused(Exception):

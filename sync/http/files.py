@@ -73,7 +73,7 @@ class FileEndpoint:
         except RequestRefused as refused:
             response = error_response(refused.status, refused.error)
         except BodyStalled:
-            response = error_response(408, "request timeout", {"Connection": "close"})
+            response = error_response(408, "request timeout")
         except BodyCut:
             response = None  # nobody is there to be answered
         except (BodyTooShort, BodyTooLong):
@@ -137,8 +137,9 @@ class FileEndpoint:
         if not look.record_is_live:
             raise RequestRefused(400, "record not found in this space")
         upload = Upload(request.key, head.record, head.wrapped_dek, grant.caller, request.person)
+        stall_s = self._services.limits.file_body_stall_s
         async with self._files.uploading(request.person), self._files.blobs.stage(request.key) as staged:
-            async for data in read_body(receive, length=head.length):
+            async for data in read_body(receive, length=head.length, stall_s=stall_s):
                 await staged.write(data)
             status = await self._finished(upload, staged)
         if status not in _STORED:

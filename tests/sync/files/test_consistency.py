@@ -348,3 +348,18 @@ async def test_who_uploads_slowly_holds_up_nobody_else(database_url: str, blobs:
         await until(lambda: blobs.staged == 2)
         assert (await other.put(uuid4(), b"x")).status == 201
         assert blobs.staged == 2
+
+
+async def test_a_body_that_stalls_is_408_and_leaves_nothing(database_url: str, blobs: FaultyBlobs) -> None:
+    async with live_server(database_url, Limits(file_body_stall_s=0.1), blobs=blobs) as live:
+        own = await shelf(live)
+        fields = {**headers(live, own.record), "content-length": "5"}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        async with connected(live.port) as connection:
+            head = f"PUT {path(own.client.space, uuid4())} HTTP/1.1\r\nHost: h\r\n{lines}\r\n"
+            connection.send(head.encode() + b"123")
+            answer = await connection.receive()
+            assert told(answer) == (408, "request timeout")
+            assert answer.header("connection") == "close"
+        assert blobs.staged == 0
+        assert await rows(database_url) == []

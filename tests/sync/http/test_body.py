@@ -165,12 +165,12 @@ async def test_a_body_that_is_not_as_long_as_declared_is_an_error(
     messages: list[Message], error: type[BodyError]
 ) -> None:
     with pytest.raises(error):
-        [piece async for piece in read_body(_receiver(*messages), length=8)]
+        [piece async for piece in read_body(_receiver(*messages), length=8, stall_s=60)]
 
 
 async def test_a_large_message_is_cut_into_pieces() -> None:
     receive = _receiver(part(2 * CHUNK_BYTES_MAX + 1, more=True), part(0, more=False))
-    sizes = [len(piece) async for piece in read_body(receive, length=2 * CHUNK_BYTES_MAX + 1)]
+    sizes = [len(piece) async for piece in read_body(receive, length=2 * CHUNK_BYTES_MAX + 1, stall_s=60)]
     assert sizes == [CHUNK_BYTES_MAX, CHUNK_BYTES_MAX, 1]
 
 

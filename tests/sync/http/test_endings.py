@@ -149,7 +149,7 @@ async def test_who_does_not_wait_for_the_100_goes_on_when_refused() -> None:
 async def read_it(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers with the length of the body."""
     length = int(dict(scope["headers"])[b"content-length"])
-    size = sum([len(piece) async for piece in read_body(receive, length=length)])
+    size = sum([len(piece) async for piece in read_body(receive, length=length, stall_s=60)])
     await PlainTextResponse(str(size))(scope, receive, send)
 
 

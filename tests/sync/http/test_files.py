@@ -104,6 +104,7 @@ BROKEN: list[tuple[str, dict[str, str | None], tuple[int, str]]] = [
     ("", {"x_wrapped_dek": b64(dek() + b"x")}, (400, "X-Wrapped-DEK must decode to exactly 44 bytes")),
     ("", {"transfer_encoding": "chunked"}, (411, "Content-Length required")),
     ("", {"content_length": str(LIMIT + 1)}, (413, "file exceeds 3 MB limit")),
+    ("", {"content_length": str(2**64 - 1)}, (413, "file exceeds 3 MB limit")),
     ("", {"x_record_id": NIL}, (400, "record not found in this space")),
 ]
 
