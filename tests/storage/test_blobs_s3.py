@@ -300,6 +300,20 @@ async def test_only_an_object_that_is_missing_is_no_content(store: S3Blobs, scri
                 await attempt()
 
 
+@pytest.mark.parametrize("body", [b"404 page not found\n", b"<html>\r\n<h1>404 Not Found: NoSuchPage</h1>"])
+async def test_a_404_of_somebody_else_does_not_say_that_a_content_is_missing(
+    store: S3Blobs, script: ScriptedS3, body: bytes
+) -> None:
+    async def elsewhere(request: Request, writer: asyncio.StreamWriter) -> None:
+        await say(writer, 404, b"" if request.method == "HEAD" else body)
+
+    script.answer = elsewhere
+    key = new_key()
+    for attempt in attempts(store, key)[:3]:
+        with pytest.raises(BlobError, match="without a word about the key"):
+            await attempt()
+
+
 def attempts(store: S3Blobs, key: BlobKey) -> list[Callable[[], Coroutine[Any, Any, object]]]:
     """Everything that can be asked of a bucket."""
     return [
