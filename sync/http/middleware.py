@@ -3,6 +3,7 @@
 All three are plain ASGI middleware, so that bodies stream through them untouched.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -119,6 +120,11 @@ class CommonHeaders:
         scope["path"] = scope["raw_path"].decode("latin-1")
         try:
             await self._app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            # The grace period of a stop is over. Unanswered, uvicorn would send a text of its own.
+            if not started:
+                await error_response(500, "internal error")(scope, receive, send_with_headers)
+            raise
         except Exception as error:
             _log_failure(error, scope.get("request_id"))
             if started:
