@@ -38,8 +38,9 @@ UPLOAD_ANSWER_S: Final = 180
 """For the answer to one part or to a whole content below that, sending it included. How far it has got cannot
 be seen, so this is the time of 8 MiB on a line of 400 kbit/s."""
 RETRIES: Final = 3
-CANCELLED_S: Final = 5
-"""For a request under way, and again to abort a multipart upload, once the caller was cancelled."""
+CANCELLED_S: Final = 1
+"""For a request under way, and again to abort a multipart upload, once the caller was cancelled: a server
+cancels when the grace period of its stop is over, and is soon killed."""
 
 _LISTED_MAX: Final = 1000
 _ERROR_CHARS_MAX: Final = 300

@@ -278,6 +278,24 @@ async def test_a_request_under_way_comes_to_its_end_before_a_cancelled_upload_do
     assert answered.is_set()
 
 
+async def test_a_cancelled_upload_waits_for_a_server_that_hangs_only_so_long(
+    store: S3Blobs, script: ScriptedS3
+) -> None:
+    begun = asyncio.Event()
+
+    async def never(request: Request, writer: asyncio.StreamWriter) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    script.answer = never
+    task = asyncio.create_task(put(store, new_key(), b"content"))
+    await begun.wait()
+    task.cancel()
+    async with asyncio.timeout(4):  # the grace period of a stop is over by then
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 async def test_only_an_object_that_is_missing_is_no_content(store: S3Blobs, script: ScriptedS3) -> None:
     key = new_key()
     assert await store.find(key) is None
