@@ -414,7 +414,7 @@ class Announcer:
         change = Change(cursor, (Notice(build),), 0)
         self._enqueue(space, order, change, pushes=self._pushes.get(space.int, 0))
         self._flush(space, order)
-        log.info("told to pull after an unknown outcome", space=str(space), cursor=cursor)
+        log.debug("told to pull after an unknown outcome", space=str(space), cursor=cursor)
 
     # The end.
 

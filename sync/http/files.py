@@ -192,6 +192,8 @@ class FileEndpoint:
                 if again.cursor == row.cursor:
                     return await _send_content(request.key, again, opened, receive, send)
                 row = again
+        else:
+            raise StorageError("a file keeps being replaced while it is opened")
         raise RequestRefused(404, "file not found")
 
 
