@@ -215,3 +215,28 @@ async def test_of_ten_uploads_of_one_file_to_two_servers_one_wins(site: Site) ->
         (_, begin), (_, entry), _ = await (await site.client(ports[0])).pull(1)
         assert (begin["cursor"], entry["cursor"]) == (2, 2)
     assert site.files() == [site.content_of(file)]
+
+
+async def test_the_log_holds_no_key_of_a_file_and_no_ids_at_info(site: Site) -> None:
+    file, forged = uuid4(), uuid4()
+    async with ServerProcess({**site.settings, "LOG_LEVEL": "trace"}) as server:
+        assert await site.uploaded(server.port, file, 1) == 201
+        assert is_of(await site.got(server.port, file), 1)
+        site.content_of(file).unlink()
+        assert (await site.got(server.port, file)).status == 404
+        assert await site.uploaded(server.port, file, 2) == 201
+        site.content_of(file).write_bytes(b"short")
+        assert (await site.got(server.port, file)).status == 500
+        async with connected(server.port) as connection:
+            connection.send(site.head(forged, "PUT", size_bytes=5, key=dek() + b"x") + b"12345")
+            assert (await connection.receive()).status == 400
+        server.signal(signal.SIGTERM)
+        assert await server.wait(TIMEOUT_S) == 0
+    said = "\n".join(server.output)
+    keys = [b64(dek(bytes([number]))) for number in (1, 2)]
+    for secret in (site.token, site.token[:40], *keys, keys[0][8:40], dek(b"\x01").hex()):
+        assert secret not in said
+    lines = [line for line in server.output if site.space in line or str(file) in line]
+    assert len(lines) == 2  # the repair and the wrong length
+    assert all(" WARN " in line or " ERROR " in line for line in lines)
+    assert str(forged) not in said
