@@ -5,9 +5,9 @@ is held against the space's root key, which never changes and is remembered, and
 which are read each time.
 
 `Access.decide` is the one door. It is a function of the request and of what was read about the space so far,
-and
-says: granted, refused, or the space must be read first. A grant is in the terms of a storage statement, which
-decides again what may have changed meanwhile (revocations, the home of a space), under the space's lock.
+and says: granted, refused, or the space must be read first. A grant is in the terms of a storage statement,
+which decides again what may have changed meanwhile (revocations, the home of a space), under the lock of the
+space's row.
 """
 
 import asyncio

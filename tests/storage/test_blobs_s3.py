@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -256,6 +257,26 @@ async def test_a_real_bucket_keeps_no_part_of_a_cancelled_upload(s3_server: S3Se
     assert s3_server.unfinished_uploads(bucket) == []
     assert await everything(store) == {}
     await store.aclose()
+
+
+async def test_a_real_server_without_the_bucket_or_with_another_secret_lacks_no_content(
+    s3_server: S3Server, tmp_path: Path
+) -> None:
+    stranger = replace(s3_server, secret_key="another secret")
+    for server, reason in ((s3_server, "the bucket does not exist"), (stranger, "file storage: ")):
+        store = S3Blobs(
+            endpoint=server.endpoint,
+            bucket=f"nowhere-{uuid4()}",
+            region="us-east-1",
+            access_key=server.access_key,
+            secret_key=server.secret_key,
+            staging=tmp_path,
+        )
+        key = new_key()
+        for attempt in attempts(store, key)[:3]:
+            with pytest.raises(BlobError, match=reason):
+                await attempt()
+        await store.aclose()
 
 
 async def test_a_request_under_way_comes_to_its_end_before_a_cancelled_upload_does(

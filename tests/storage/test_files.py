@@ -227,3 +227,21 @@ async def test_four_locks_at_once_and_a_file_that_is_waited_for_takes_no_place(
     assert held.locked()
     let_go.set()
     await asyncio.gather(*waiting)
+
+
+async def test_a_content_may_take_longer_than_a_transaction_may_be_idle(
+    database_url: str, lanes: PushLanes, pool: PostgresPool
+) -> None:
+    space, record = await space_with_record(pool, lanes)
+    joint = "&" if "?" in database_url else "?"
+    limited = await PostgresPool.open(f"{database_url}{joint}idle_in_transaction_session_timeout=100ms")
+    try:
+        async with PostgresFileStore(limited).lock(space, uuid4(), user="u") as lock:
+            await asyncio.sleep(0.4)
+            await lock.check()
+            outcome = await lock.record(record, 5, DEK, replace=True)
+        assert outcome.status is RecordFileStatus.RECORDED
+        async with limited.connection() as con:  # the limit is lifted for that transaction alone
+            assert await con.fetchval("SHOW idle_in_transaction_session_timeout") == "100ms"
+    finally:
+        await limited.aclose(5)
