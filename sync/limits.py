@@ -77,6 +77,7 @@ class Limits:
     file_downloads_at_once: int = 128
     file_downloads_per_person: int = 32
     file_body_stall_s: float = 60.0
+    file_requests_waiting_per_person: int = 64
     # What one person may do per window.
     rate_window_s: int = 3600
     invitations_per_window: int = 10

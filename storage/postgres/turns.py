@@ -30,6 +30,10 @@ class Turns:
         self._idle: dict[asyncio.Event, str] = {}
         """Whoever holds a place without using it just now, and what tells him that it is wanted."""
 
+    def waiting(self, key: str) -> int:
+        """How many requests of a user wait."""
+        return len(self._waiting.get(key, ()))
+
     @property
     def wanted(self) -> bool:
         """Whether somebody waits."""

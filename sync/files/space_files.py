@@ -1,7 +1,7 @@
 """What the routes of files work with, where file storage is configured: one per process."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 from less_sync.storage import BlobStore, FileStore, Turns
@@ -14,10 +14,15 @@ FILE_BYTES_MAX: Final = 100 * 1024 * 1024
 """Of one content, unless the operator sets another limit (`MAX_FILE_SIZE`)."""
 
 
+class TooManyWaiting(Exception):
+    """A person's requests fill the places that he may have, and the queue before them."""
+
+
 class SpaceFiles:
     """Rows and contents of files, and how many may be on their way at a time.
 
     People take turns, and nobody has more than a quarter of the places: what is slow may hold one for long.
+    Nor may anybody's queue grow: who hangs up while waiting is noticed only when the turn comes.
     """
 
     def __init__(
@@ -37,16 +42,24 @@ class SpaceFiles:
             store, blobs, self.removals, announce, frame_bytes_max=limits.outbound_frame_bytes
         )
         self._uploading = Turns(limits.file_uploads_at_once, each_max=limits.file_uploads_per_person)
+        self._waiting_max = limits.file_requests_waiting_per_person
         self._downloading = Turns(limits.file_downloads_at_once, each_max=limits.file_downloads_per_person)
 
-    @asynccontextmanager
-    async def uploading(self, person: str) -> AsyncIterator[None]:
-        """Hold a place among the uploads; a body that waits for one is not read, so its sender waits too."""
-        async with self._uploading.place(person):
-            yield
+    def uploading(self, person: str) -> AbstractAsyncContextManager[None]:
+        """Hold a place among the uploads; a body that waits for one is not read, so its sender waits too.
+
+        Raises:
+            TooManyWaiting: at once.
+        """
+        return self._place(self._uploading, person)
+
+    def downloading(self, person: str) -> AbstractAsyncContextManager[None]:
+        """Hold a place among the downloads. Raises as `uploading`."""
+        return self._place(self._downloading, person)
 
     @asynccontextmanager
-    async def downloading(self, person: str) -> AsyncIterator[None]:
-        """Hold a place among the downloads."""
-        async with self._downloading.place(person):
+    async def _place(self, turns: Turns, person: str) -> AsyncIterator[None]:
+        if turns.waiting(person) >= self._waiting_max:
+            raise TooManyWaiting
+        async with turns.place(person):
             yield

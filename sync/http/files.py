@@ -20,7 +20,7 @@ from less_sync.auth import Identity, Permission, parse_uuid
 from less_sync.storage import BlobKey, FileLook, FileRow, Opened, RecordFileStatus, Staged, StorageError
 from less_sync.sync.access.grants import Access, Denial, Grant, Refused, Seen, has_scope
 from less_sync.sync.access.person import connection_key
-from less_sync.sync.files.space_files import SpaceFiles
+from less_sync.sync.files.space_files import SpaceFiles, TooManyWaiting
 from less_sync.sync.files.uploads import Upload
 from less_sync.sync.http.body import BodyCut, BodyStalled, BodyTooLong, BodyTooShort, read_body, send_body
 from less_sync.sync.http.file_heads import (
@@ -29,7 +29,7 @@ from less_sync.sync.http.file_heads import (
     record_named,
     ucan_shown,
 )
-from less_sync.sync.http.middleware import error_response
+from less_sync.sync.http.middleware import RETRY_AFTER_S, error_response
 from less_sync.sync.http.paths import match_file_path
 from less_sync.sync.services import Services
 
@@ -72,6 +72,9 @@ class FileEndpoint:
             response = await self._answer(scope, receive, send)
         except RequestRefused as refused:
             response = error_response(refused.status, refused.error)
+        except TooManyWaiting:
+            retry = {"Retry-After": str(RETRY_AFTER_S)}
+            response = error_response(429, "too many requests are waiting", retry)
         except BodyStalled:
             response = error_response(408, "request timeout")
         except BodyCut:

@@ -363,3 +363,30 @@ async def test_a_body_that_stalls_is_408_and_leaves_nothing(database_url: str, b
             assert answer.header("connection") == "close"
         assert blobs.staged == 0
         assert await rows(database_url) == []
+
+
+async def test_whoever_hangs_up_while_waiting_leaves_a_queue_that_does_not_grow(
+    database_url: str, blobs: FaultyBlobs
+) -> None:
+    limits = Limits(file_uploads_at_once=2, file_uploads_per_person=1, file_requests_waiting_per_person=3)
+    async with live_server(database_url, limits, blobs=blobs) as live:
+        own, other = await shelf(live), await shelf(live, "bob")
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers(live, own.record).items())
+        target = path(own.client.space, uuid4())
+        head = f"PUT {target} HTTP/1.1\r\nHost: h\r\n{lines}content-length: 1\r\n\r\n".encode()
+        turns = files_of(live)._uploading
+        async with connected(live.port) as slow:
+            slow.send(head)
+            await until(lambda: blobs.staged == 1)
+            for count in (1, 2, 3):
+                async with connected(live.port) as connection:
+                    connection.send(head)
+                    await until(lambda count=count: sum(map(len, turns._waiting.values())) == count)
+            refused = await own.put(uuid4(), b"x")
+            assert told(refused) == (429, "too many requests are waiting")
+            assert refused.header("retry-after") == "5"
+            assert (await other.put(uuid4(), b"x")).status == 201
+            slow.send(b"x")
+            assert (await slow.receive()).status == 201
+        await until(lambda: blobs.staged == 0)
+        assert (await own.put(uuid4(), b"x")).status == 201
