@@ -108,16 +108,6 @@ async def test_a_body_of_another_length_than_its_head_says_stores_nothing(
     assert (blobs.staged, await blobs.find(BlobKey(UUID(own.client.space), file))) == (0, None)
 
 
-async def test_a_body_that_stalls_is_408_and_stores_nothing(own: Shelf, blobs: ChangingBlobs) -> None:
-    async def stalls() -> Message:
-        raise TimeoutError
-
-    file = uuid4()
-    assert await in_process(own, file, 5, stalls) == (408, b'{"error":"request timeout"}')
-    assert (await own.get(file)).status == 404
-    assert blobs.staged == 0
-
-
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_reading_has_its_order_of_checks_too(own: Shelf, method: str) -> None:
     scopeless = f"Bearer {own.live.token('alice', scope='sync')}"
