@@ -51,6 +51,10 @@ SESSION_SETTINGS: Final[Mapping[str, str]] = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
+    # A host that lost its power closes no connection: its locks would stay for hours.
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
 }
 """What every connection sets at its start, unless the database URL names it too."""
 

@@ -63,8 +63,8 @@ class Removals:
             _log.warning("contents left to the sweep", space=str(space), count=left_out)
         self._wake()
 
-    async def remove(self, key: BlobKey) -> None:
-        """Remove a content unless there is a row for it, which may have come meanwhile.
+    async def remove(self, key: BlobKey) -> bool:
+        """Remove a content unless there is a row for it, which may have come meanwhile; then False.
 
         Safe under concurrency: the file's lock keeps every upload of it out between the look and the removal.
 
@@ -72,8 +72,10 @@ class Removals:
             StorageError: the database or the store failed; whether it is gone is unknown.
         """
         async with self._files.lock(*key, user=_SERVER) as lock:
-            if lock.row is None:
-                await self._blobs.remove(key)
+            if lock.row is not None:
+                return False
+            await self._blobs.remove(key)
+            return True
 
     async def remove_soon(self, key: BlobKey) -> None:
         """Remove a content now, or later if that fails."""

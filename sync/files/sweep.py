@@ -4,12 +4,13 @@ Off unless it is asked for: a server that was pointed at the wrong database woul
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Final
 
 import structlog
 
-from less_sync.storage import BlobStore, FileStore, StorageError
+from less_sync.storage import BlobKey, BlobStore, FileStore, StorageError
 from less_sync.sync.files.removals import Removals
 
 AGE_MIN_S: Final = 24 * 3600.0
@@ -30,24 +31,25 @@ async def sweep_orphans(
     Raises:
         StorageError: the database or the store failed.
     """
-    seen = removed = failed = 0
-    async for page in blobs.listing():
-        seen += len(page)
-        old = [one.key for one in page if now() - one.modified_at.timestamp() >= AGE_MIN_S]
-        known = await files.known(old)
-        for key in old:
-            if tuple(key) in known:
-                continue
+    removed = failed = 0
+    async with aclosing(_orphans(files, blobs, before=now() - AGE_MIN_S)) as orphans:
+        async for key in orphans:
             try:
-                await removals.remove(key)
+                removed += await removals.remove(key)
             except StorageError as error:
                 failed += 1
                 _log.warning("orphan could not be removed", file=str(key.file), error=str(error))
-            else:
-                removed += 1
             if removed + failed >= REMOVED_MAX:
                 break
-        if removed + failed >= REMOVED_MAX:
-            break
-    _log.info("orphans swept", seen=seen, removed=removed, failed=failed)
+    _log.info("orphans swept", removed=removed, failed=failed)
     return removed
+
+
+async def _orphans(files: FileStore, blobs: BlobStore, *, before: float) -> AsyncGenerator[BlobKey, None]:
+    """Contents that were stored before this time, and that no row names."""
+    async for page in blobs.listing():
+        old = [one.key for one in page if one.modified_at.timestamp() <= before]
+        known = await files.known(old)
+        for key in old:
+            if (key.space, key.file) not in known:
+                yield key

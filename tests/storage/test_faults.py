@@ -168,6 +168,9 @@ async def test_every_connection_has_the_settings_of_the_session(pool: PostgresPo
     names = ["TimeZone", "jit", "statement_timeout", "lock_timeout", "default_transaction_isolation"]
     [row] = await select(pool, f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}")
     assert list(row) == ["UTC", "off", "30s", "10s", "read committed"]
+    # A Unix socket has no keepalives and shows 0, but who has set them all the same.
+    rows = await select(pool, "SELECT source FROM pg_settings WHERE name LIKE 'tcp_keepalives%'")
+    assert [row[0] for row in rows] == ["client"] * 3
 
 
 async def test_a_new_connection_has_its_hot_statements_prepared(pool: PostgresPool) -> None:

@@ -28,8 +28,9 @@ class PatchingUploads(Uploads):
 class HastyRemovals(Removals):
     """A content is removed without a look whether it is needed again."""
 
-    async def remove(self, key: BlobKey) -> None:
+    async def remove(self, key: BlobKey) -> bool:
         await self._blobs.remove(key)
+        return True
 
 
 def _patch(services: Services) -> None:
