@@ -38,10 +38,11 @@ _LOOKS_MAX: Final = 3
 
 _STORED: Final = {RecordFileStatus.RECORDED: 201, RecordFileStatus.EXISTS: 204}
 _NOT_RECORDED: Final = {
-    RecordFileStatus.NO_SPACE: RequestRefused(404, "space not found"),
-    RecordFileStatus.NO_RECORD: RequestRefused(400, "record not found in this space"),
-    RecordFileStatus.REVOKED: RequestRefused(403, "access denied"),
-    RecordFileStatus.NOT_PERSONAL: RequestRefused(403, "access denied"),
+    RecordFileStatus.NO_SPACE: (404, "space not found"),
+    RecordFileStatus.NO_RECORD: (400, "record not found in this space"),
+    RecordFileStatus.REVOKED: (403, "access denied"),
+    RecordFileStatus.REMOTE_HOME: (400, "record not found in this space"),
+    RecordFileStatus.NOT_PERSONAL: (403, "access denied"),
 }
 """What has changed since the head was checked. A space whose home is elsewhere has no records here."""
 
@@ -146,7 +147,7 @@ class FileEndpoint:
                 await staged.write(data)
             status = await self._finished(upload, staged)
         if status not in _STORED:
-            raise _NOT_RECORDED[status]
+            raise RequestRefused(*_NOT_RECORDED[status])
         return Response(status_code=_STORED[status])
 
     async def _finished(self, upload: Upload, staged: Staged) -> RecordFileStatus:
