@@ -17,7 +17,7 @@ from tests.simulation.mutants import MUTANTS
 
 ROOT: Final = Path(__file__).parents[2]
 COMMAND: Final = (sys.executable, "-m", "tests.simulation")
-SEEDS: Final = 250
+SEEDS: Final = 100
 ONCE_FAILED: Final = (1611, 1867)
 """Seeds that found a fault of the server, beside those that find its mutants. They moved with the simulation;
 what they found is told in the commits that mended it."""
