@@ -170,8 +170,8 @@ class Reporter(Protocol):
     def fail(self, error: FolderError) -> None:
         """Report what stopped the command."""
 
-    def finish(self) -> None:
-        """Take down the progress bar and report the summary."""
+    def finish(self, exit_code: int) -> None:
+        """Take down the progress bar and report the summary, and how the command ends."""
 
 
 class JsonReporter:
@@ -208,7 +208,7 @@ class JsonReporter:
         fields: dict[str, object] = {"event": str(Kind.ERROR), "detail": str(error)}
         self._write(fields | {"hint": error.hint, "exit_code": int(error.exit_code)})
 
-    def finish(self) -> None:
+    def finish(self, exit_code: int) -> None:
         """Write the summary."""
         summary = self.summary
         fields: dict[str, object] = {"event": str(Kind.SUMMARY)}
@@ -217,7 +217,7 @@ class JsonReporter:
         else:
             fields |= {summary.name(kind): count for kind, count in summary.counts.items()}
         fields |= {str(Kind.SKIPPED): len(summary.skipped), str(Kind.ROLLED_BACK): len(summary.rolled_back)}
-        self._write(fields | {"exit_code": int(summary.exit_code)})
+        self._write(fields | {"exit_code": exit_code})
 
     def _write(self, fields: Mapping[str, object]) -> None:
         # Undecodable file names become escapes: every line is valid UTF-8.
@@ -328,7 +328,7 @@ class TextReporter:
         if error.hint:
             self._print_problem(f"  {shown(error.hint)}")
 
-    def finish(self) -> None:
+    def finish(self, exit_code: int) -> None:
         """Print the summary."""
         self._drop_bar()
         self._print(self.summary.words())

@@ -69,10 +69,11 @@ def run_job(job: Job, reporter: Reporter) -> int:
         reporter.fail(error)
         return int(error.exit_code)
     except asyncio.CancelledError:
-        reporter.finish()
-        return 0 if job.verb is Verb.WATCH else INTERRUPTED
-    reporter.finish()
-    return int(reporter.summary.exit_code)
+        code = 0 if job.verb is Verb.WATCH else INTERRUPTED
+    else:
+        code = int(reporter.summary.exit_code)
+    reporter.finish(code)
+    return code
 
 
 async def until_signal(work: Awaitable[None]) -> None:

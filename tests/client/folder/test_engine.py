@@ -50,7 +50,7 @@ class Log:
     def fail(self, error: Exception) -> None:
         raise AssertionError(error)
 
-    def finish(self) -> None:
+    def finish(self, exit_code: int) -> None:
         pass
 
     def told(self, kind: Kind) -> list[str]:

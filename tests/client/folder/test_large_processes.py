@@ -1,5 +1,6 @@
 """`less-sync push` and `pull` of a large file, killed while it moves: processes against a server process."""
 
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -77,10 +78,12 @@ async def test_ctrl_c_leaves_what_the_next_command_goes_on_with(bench: Bench) ->
         return sum(path.is_file() for path in (bench.data_dir / "files").rglob("spaces/*/files/*"))
 
     async with bench.server() as server:
-        process = await bench.start("push", one)
+        process = await bench.start("push", one, "--json")
         await eventually(lambda: stored() >= 3)
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 130
+        summary = json.loads((await process.stdout.read()).splitlines()[-1])
+        assert (summary["event"], summary["pushed"], summary["exit_code"]) == ("summary", 0, 130)
         assert (await bench.run("push", one)).status == 0
         assert answered(server, "PUT", 201) == stored() == PARTS
 

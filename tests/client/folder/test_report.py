@@ -31,7 +31,7 @@ def test_text_is_plain_without_a_terminal_and_problems_go_to_standard_error() ->
     reporter.tell(SKIP)
     reporter.tell(SKIP)
     reporter.fail(DiskFull("no space left on the disk", "make room"))
-    reporter.finish()
+    reporter.finish(int(reporter.summary.exit_code))
     assert out.getvalue() == (
         "pushed: [bold]x[/bold]\n"
         "conflict: n.txt changed on both sides; yours is now n (conflict).txt\n"
@@ -81,7 +81,7 @@ def report_files(reporter: TextReporter, count: int) -> None:
         reporter.progress(Progressed("pushing", done, done * 1_000_000, done / (2 * count)))
         reporter.tell(Event(Kind.PUSHED, f"file {done} {'x' * 100}"))
         reporter.tell(Event(Kind.SKIPPED, f"bad {done}", "no"))
-    reporter.finish()
+    reporter.finish(int(reporter.summary.exit_code))
 
 
 @pytest.mark.usefixtures("terminal")
@@ -141,7 +141,7 @@ def test_json_is_one_object_per_line_also_for_names_that_are_no_text() -> None:
     reporter.tell(Event(Kind.PUSHED, "\udce9\n", size_bytes=3))
     reporter.tell(SKIP)
     reporter.fail(DiskFull("no space", "make room"))
-    reporter.finish()
+    reporter.finish(int(reporter.summary.exit_code))
     lines = [json.loads(line) for line in out.getvalue().encode().splitlines()]
     assert lines[0] == {"event": "pushed", "path": "\udce9\n", "bytes": 3}
     assert lines[1]["detail"] == "symbolic links are not synced"
