@@ -35,9 +35,16 @@ class Partial:
     def __init__(self, state_dir: int, content: UUID) -> None:
         self.name = f"{PARTIAL}/{content}"
         with obstacles():
-            fd = os.open(self.name, _FLAGS, 0o666, dir_fd=state_dir)
-            self._file = FileIO(fd, "r+")
-            self.is_new = os.fstat(fd).st_size == 0
+            self._file = self._opened(state_dir)
+            if os.fstat(self._file.fileno()).st_nlink > 1:
+                # A kill while it was placed left it under both names, and the other one is the user's file.
+                self._file.close()
+                os.unlink(self.name, dir_fd=state_dir)
+                self._file = self._opened(state_dir)
+            self.is_new = os.fstat(self._file.fileno()).st_size == 0
+
+    def _opened(self, state_dir: int) -> FileIO:
+        return FileIO(os.open(self.name, _FLAGS, 0o666, dir_fd=state_dir), "r+")
 
     def __enter__(self) -> Self:
         return self

@@ -152,3 +152,17 @@ async def test_a_download_that_was_damaged_on_the_disk_is_not_placed(desk: Desk)
     assert files(two) == {}
     await desk.run("pull", two)
     assert files(two) == {"a": content}
+
+
+async def test_a_file_edited_after_a_kill_while_it_was_placed_is_not_written_over(desk: Desk) -> None:
+    one, two = desk.folder("one"), desk.folder("two")
+    content = random_file(one / "a", PARTS * MIB)
+    await desk.run("push", one)
+    assert not await desk.survives("pull", two, Meter(fuse=Fuse(4)))  # all parts are here, none in place
+    (partial,) = (two / ".less-sync" / "partial").iterdir()
+    os.link(partial, two / "a")  # where a kill leaves it under both names
+    with (two / "a").open("ab") as file:
+        file.write(b"an edit in place")
+    for _ in range(2):
+        await desk.run("pull", two)
+    assert sorted(files(two).values()) == sorted([content, content + b"an edit in place"])
