@@ -145,9 +145,9 @@ class Uploads:
         """Go on with parts that fit, if the server says how much it takes; else the error stays."""
         found = _LIMIT.search(error.error)
         fitting = (int(found[1]) - 1) * CHUNK_BYTES if found else 0  # a chunk less, for what encryption adds
-        if not PART_BYTES_MIN <= fitting < min(self._part_bytes, upload.part_bytes):
+        if not PART_BYTES_MIN <= fitting < upload.part_bytes:
             return error
-        self._part_bytes = fitting
+        self._part_bytes = min(self._part_bytes, fitting)
         return PartsTooLarge()
 
     def left_over(self, wanted: Collection[bytes]) -> list[tuple[UUID, int]]:

@@ -222,3 +222,22 @@ async def test_a_device_that_lost_its_memory_fetches_nothing_that_it_has(desk: D
     random_file(one / "a", MIB)  # and it knows what to free when it replaces it
     await desk.run("push", one)
     assert (await desk.stored(), await desk.live_records()) == (1, 2)
+
+
+async def test_all_uploads_are_begun_anew_where_the_server_has_come_to_take_only_smaller_files(
+    database_url: str, tmp_path: Path
+) -> None:
+    blobs = MemoryBlobs()
+    async with live_server(database_url, blobs=blobs) as live:
+        desk = Desk(live, database_url, tmp_path, part_bytes=4 * MIB)
+        one = desk.folder("one")
+        for name in "ab":
+            random_file(one / name, 5 * MIB)
+        assert not await desk.survives("push", one, Meter(fuse=Fuse(2)))
+        (one / "a").rename(one / "c")
+        assert not await desk.survives("push", one, Meter(fuse=Fuse(2)))
+    async with live_server(database_url, blobs=blobs, file_bytes_max=3 * MIB) as live:
+        desk.live = live
+        pushed = await desk.run("push", one)
+        assert (pushed.told(Kind.PUSHED), pushed.told(Kind.SKIPPED)) == (["b", "c"], [])
+        assert await desk.stored() == 6
