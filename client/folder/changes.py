@@ -25,6 +25,12 @@ _READS_MAX: Final = 3
 _READ_PAUSE_S: Final = 0.02
 
 
+def is_for_storage(path: str, size_bytes: int, above_bytes: int) -> bool:
+    """Whether a file goes to file storage, if there is one: it is larger than `above_bytes`, or no record
+    can hold it."""
+    return size_bytes > min(above_bytes, content_bytes_max(path))
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """Something to push: a file whose content goes into its record, a large one, or else a deletion.
@@ -107,7 +113,7 @@ class Changes:
     def _is_large(self, path: str, size_bytes: int) -> bool:
         if self._no_storage is not None:
             return size_bytes > content_bytes_max(path)
-        return size_bytes > min(self._above_bytes, content_bytes_max(path))
+        return is_for_storage(path, size_bytes, self._above_bytes)
 
     def _changed_files(self, present: Iterable[tuple[str, Row]]) -> Iterator[Change]:
         for path, row in present:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from less_sync.client.folder.changes import Change, Changes
+from less_sync.client.folder.changes import Change, Changes, is_for_storage
 from less_sync.client.folder.crypto import SealedFile
 from less_sync.client.folder.local import OLDER, LocalSide, settled
 from less_sync.client.folder.plaintext import FileKind, PlainFile, Pointer
@@ -66,12 +66,14 @@ class Outbox:
         rows = [row for row in self._side.rows().values() if isinstance(row.base, Content)]
         stamps = {row.path: None if row.pending_reason == OLDER else row.stamp for row in rows}
         files = self._side.scan.files
-        sizes = [
-            found.stat.size for path, found in files.items() if not is_unchanged(stamps.get(path), found.stat)
-        ]
+        sizes = {
+            path: found.stat.size
+            for path, found in files.items()
+            if not is_unchanged(stamps.get(path), found.stat)
+        }
         gone = sum(path not in files for path in stamps)
-        may_have_large = any(size > self._above_bytes for size in sizes)
-        return Survey(Amount(len(sizes) + gone, sum(sizes)), may_have_large)
+        may_have_large = any(is_for_storage(path, size, self._above_bytes) for path, size in sizes.items())
+        return Survey(Amount(len(sizes) + gone, sum(sizes.values())), may_have_large)
 
     def next_batch(
         self,

@@ -175,3 +175,14 @@ async def test_an_older_version_of_a_large_file_is_refused_and_pushed_over(desk:
     assert (len(meter.sent), meter.fetched) == (2, [])
     await desk.run("pull", two)
     assert files(two) == files(one)
+
+
+async def test_what_no_record_can_hold_goes_to_storage_whatever_the_setting(desk: Desk) -> None:
+    desk.above_bytes = 1024 * MIB
+    one, two = desk.folder("one"), desk.folder("two")
+    random_file(one / "large", 5 * MIB)
+    random_file(one / "medium", 3 * MIB)
+    assert (await desk.run("push", one)).told(Kind.PUSHED) == ["medium", "large"]
+    assert await desk.stored() == 5
+    await desk.run("pull", two)
+    assert files(two) == files(one)
