@@ -92,7 +92,7 @@ class Exchange:
         self._state = replica.state
         self._talk = Conversation(client, self._space, replica, reporter, ucan=self._ucan)
         storage = FileStorage(files, self._space, self._ucan)
-        self._sending = Sending(self._talk, storage, part_bytes=part_bytes)
+        self._sending = Sending(self._talk, storage, learn=self.fetch_keys, part_bytes=part_bytes)
         self._downloads = Downloads(self._talk, storage, learn=self.fetch_keys)
 
     def bind_with(self, bind: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ Nothing that may have failed in passing is tried again here: `engine.py` decides
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 from uuid import UUID
 
@@ -37,16 +37,23 @@ _BEHIND: Final = (ErrorCode.CONFLICT, ErrorCode.KEY_GENERATION_STALE)
 
 
 class Sending:
-    """See the module."""
+    """See the module. `learn` and `part_bytes` are for `Uploads`."""
 
-    def __init__(self, talk: Conversation, storage: FileStorage, *, part_bytes: int = PART_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        talk: Conversation,
+        storage: FileStorage,
+        *,
+        learn: Callable[[], Awaitable[None]],
+        part_bytes: int = PART_BYTES_MAX,
+    ) -> None:
         self._talk = talk
         self._storage = storage
         self._side = talk.replica.side
         self._outbox = talk.replica.outbox
         self._state = talk.replica.state
         self._tally = _Tally(talk.reporter)
-        self._uploads = Uploads(talk, storage, moved=self._tally.moved, part_bytes=part_bytes)
+        self._uploads = Uploads(talk, storage, learn=learn, moved=self._tally.moved, part_bytes=part_bytes)
 
     async def learn_of_storage(self) -> None:
         """Find out whether large files can be sent, if there may be any. Changes are walked after it.

@@ -10,7 +10,7 @@ file that was renamed meanwhile, or became a conflict copy, goes on with it.
 
 import os
 import re
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from io import FileIO
 from typing import Final
 from uuid import UUID, uuid4
@@ -49,6 +49,7 @@ class Uploads:
     """See the module.
 
     Args:
+        learn: has the newest key of a shared space; asked before each part.
         moved: told about each piece of plaintext that was handed to the connection, in bytes.
         part_bytes: plaintext of a part; whole chunks.
     """
@@ -58,12 +59,14 @@ class Uploads:
         talk: Conversation,
         storage: FileStorage,
         *,
+        learn: Callable[[], Awaitable[None]],
         moved: Callable[[int], None],
         part_bytes: int = PART_BYTES_MAX,
     ) -> None:
         assert part_bytes % CHUNK_BYTES == 0
         self._talk = talk
         self._storage = storage
+        self._learn = learn
         self._moved = moved
         self._part_bytes = part_bytes
         self._side = talk.replica.side
@@ -91,7 +94,7 @@ class Uploads:
             ChangedMeanwhile: the file is not the one any more that the upload was begun for.
             Obstacle: it cannot be read.
             ContentGone, PartsTooLarge, NoFileStorage: as they say.
-            SyncClientError: see `FileClient.upload`.
+            SyncClientError, FolderError: see `FileClient.upload`, and as `learn`.
         """
         side = self._side
         with side.tree.reading(side.raw(change.path)) as (stat, file):
@@ -101,6 +104,8 @@ class Uploads:
                 if part.done:
                     self._moved(upload.plain.part_size(number))
                     continue
+                # Of parts the server takes old keys too: a rotation meanwhile shows in nothing else.
+                await self._learn()
                 await self._send_part(upload, number, part, file)
                 await in_thread(self._transfers.part_sent, upload.record, number)
                 self._talk.done(str(part.id))

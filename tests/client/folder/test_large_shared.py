@@ -1,9 +1,11 @@
 """Large files in a shared space: read by all who are let in, over rotations of its key."""
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from tests.client.sharing.people import Town, eventually
@@ -54,3 +56,41 @@ async def test_who_comes_after_a_rotation_reads_large_files_from_before_it(town:
         assert (await bob.run("pull", bobs)).status == 9
         (bobs / "old").unlink()
         assert (await bob.run("push", bobs)).status in (2, 9)
+
+
+async def epochs(town: Town) -> list[int]:
+    """The epoch that the key of each stored part is wrapped for."""
+    connection = await asyncpg.connect(town.database_url)
+    try:
+        rows = await connection.fetch("SELECT wrapped_dek FROM files")
+    finally:
+        await connection.close()
+    return sorted(int.from_bytes(row["wrapped_dek"][:4], "big") for row in rows)
+
+
+async def test_what_is_sent_after_a_removal_has_keys_that_who_was_removed_cannot_open(town: Town) -> None:
+    parts = 32
+    town.settings["MAX_FILE_SIZE"] = str(2 * MIB)
+    alice, bob, carol = (town.person(name) for name in ("alice", "bob", "carol"))
+    plans, bobs = alice.folder("plans"), town.parent / "bobs"
+    async with town.server():
+        await alice.run("space", "create", plans)
+        words = ("space", "invite-token", plans, "--permission", "write", "--to")
+        assert (
+            await bob.run("space", "join", bobs, (await alice.run(*words, await bob.did())).out)
+        ).status == 0
+        await alice.run(*words, await carol.did())
+        (bobs / "film").write_bytes(os.urandom(parts * MIB))
+        push = await bob.start("push", bobs)
+        await eventually(lambda: stored(town) >= 2)
+        push.send_signal(signal.SIGSTOP)
+        before = stored(town)
+        removed = await alice.run("space", "rotate", plans, "--remove", await carol.did())
+        assert removed.status == 0, removed.err
+        push.send_signal(signal.SIGCONT)
+        assert await push.wait() == 0
+        found = await epochs(town)
+        assert (len(found), before < parts // 2) == (parts, True)
+        assert found.count(1) <= 1  # the one that was on its way
+        assert (await alice.run("pull", plans)).status == 0
+    assert contents(plans) == contents(bobs)

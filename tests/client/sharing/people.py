@@ -23,6 +23,8 @@ class Town:
     database_url: str
     port: int = 0
     started: list[Command] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    """Of the server, beside the database and the data directory."""
 
     @property
     def data_dir(self) -> Path:
@@ -31,7 +33,7 @@ class Town:
     @asynccontextmanager
     async def server(self) -> AsyncIterator[ServerProcess]:
         """The server, on the same port each time."""
-        settings = {"DATABASE_URL": self.database_url, "DATA_DIR": str(self.data_dir)}
+        settings = {"DATABASE_URL": self.database_url, "DATA_DIR": str(self.data_dir), **self.settings}
         async with ServerProcess(settings, ("--dev", "--listen", f"127.0.0.1:{self.port}")) as server:
             self.port = server.port
             yield server
