@@ -12,7 +12,7 @@ from less_sync.client.folder.crypto import content_bytes_max
 from less_sync.client.folder.hashing import Hashed, hash_file
 from less_sync.client.folder.local import OLDER, UNPROVEN, LocalSide
 from less_sync.client.folder.plaintext import VERSION_MAX
-from less_sync.client.folder.plan import Absent, Content, Tombstone, Upload, decide
+from less_sync.client.folder.plan import Absent, Content, Tombstone
 from less_sync.client.folder.report import Event, Kind
 from less_sync.client.folder.scan import Found, is_unchanged, stamp_of
 from less_sync.client.folder.state import Row
@@ -130,7 +130,7 @@ class Changes:
     def _changed(self, path: str, row: Row) -> Change | None:
         side, base = self._side, row.base
         found = side.scan.files[path]
-        again = row.pending_reason == OLDER
+        again = side.is_to_be_pushed_again(row)
         if isinstance(base, Content) and is_unchanged(row.stamp, found.stat) and not again:
             return None
         noted_ns = side.wall_ns()
@@ -149,9 +149,7 @@ class Changes:
         if large is not None:
             self.wanted.add(digest)
         if row.pending_cursor is None:
-            action = decide(local=Content(digest), known=base, remote=base)
-            assert isinstance(action, Upload)
-            expected_cursor = action.expected_cursor
+            expected_cursor = 0 if isinstance(base, Absent) else base.cursor
         elif again or row.pending_reason == UNPROVEN:
             expected_cursor = row.pending_cursor  # over what the server shows: ours is newer
         else:

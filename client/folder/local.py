@@ -151,6 +151,15 @@ class LocalSide:
         """What is remembered of a content record."""
         return self._contents.get(record) or self.state.transfers.content(record)
 
+    def is_to_be_pushed_again(self, row: Row) -> bool:
+        """Whether the server lacks what both sides agreed on, even if the file is as it was.
+
+        It shows an older version, or has lost the content record that the file's record points to.
+        """
+        if row.pending_cursor is not None:
+            return row.pending_reason == OLDER
+        return row.content is not None and self.content(row.content) is None
+
     def note_content(self, content: KnownContent) -> None:
         """Remember a content record; on the disk it is at the next `flush`."""
         self._contents[content.record] = content

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from less_sync.client.folder.changes import Change, Changes, is_for_storage
 from less_sync.client.folder.crypto import SealedFile
-from less_sync.client.folder.local import OLDER, LocalSide, settled
+from less_sync.client.folder.local import LocalSide, settled
 from less_sync.client.folder.plaintext import FileKind, PlainFile, Pointer
 from less_sync.client.folder.plan import Content, Tombstone
 from less_sync.client.folder.report import Amount, Event, Kind
@@ -64,7 +64,7 @@ class Outbox:
     def survey(self) -> Survey:
         """About what there is to push, by stat alone."""
         rows = [row for row in self._side.rows().values() if isinstance(row.base, Content)]
-        stamps = {row.path: None if row.pending_reason == OLDER else row.stamp for row in rows}
+        stamps = {row.path: None if self._side.is_to_be_pushed_again(row) else row.stamp for row in rows}
         files = self._side.scan.files
         sizes = {
             path: found.stat.size

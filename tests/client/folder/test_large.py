@@ -186,3 +186,21 @@ async def test_what_no_record_can_hold_goes_to_storage_whatever_the_setting(desk
     assert await desk.stored() == 5
     await desk.run("pull", two)
     assert files(two) == files(one)
+
+
+async def test_a_content_that_the_server_deletes_is_pushed_again_by_who_has_the_file(desk: Desk) -> None:
+    one, two, meter = desk.folder("one"), desk.folder("two"), Meter()
+    random_file(one / "a", 2 * MIB)
+    await desk.run("push", one)
+    await desk.rows(
+        "WITH moved AS (UPDATE spaces SET cursor = cursor + 1 RETURNING cursor)"
+        " UPDATE records SET blob = NULL, wrapped_dek = NULL, cursor = (SELECT cursor FROM moved)"
+        " WHERE cursor = (SELECT min(cursor) FROM records)"
+    )
+    assert (await desk.run("pull", two)).details(Kind.SKIPPED)[0] == "its content is not on the server"
+    assert (await desk.run("push", one, meter)).told(Kind.PUSHED) == ["a"]
+    assert len(meter.sent) == 2
+    await desk.run("pull", two)
+    assert files(two) == files(one)
+    meter = Meter()
+    assert (await desk.run("push", one, meter)).told(Kind.PUSHED) == []
