@@ -34,6 +34,8 @@ UNPROVEN: Final = (
 
 _ROWS_GATHERED_MAX: Final = 1024
 _CONTENTS_GATHERED_MAX: Final = 64
+_PARTS_GATHERED_MAX: Final = 16 * 1024
+"""Of content records: 100 bytes or so each, and one of 4 MiB names a quarter of a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class LocalSide:
         self.scan = Scan()
         self._gathered: dict[UUID, Row] = {}
         self._contents: dict[UUID, KnownContent] = {}
+        self._parts = 0
 
     def rescan(self, *, tell: bool = True) -> Scan:
         """Walk the folder anew and name what is skipped, and once what is left out, unless `tell` is off.
@@ -163,7 +166,8 @@ class LocalSide:
     def note_content(self, content: KnownContent) -> None:
         """Remember a content record; on the disk it is at the next `flush`."""
         self._contents[content.record] = content
-        if len(self._contents) >= _CONTENTS_GATHERED_MAX:
+        self._parts += len(content.plain.parts)
+        if self._parts >= _PARTS_GATHERED_MAX or len(self._contents) >= _CONTENTS_GATHERED_MAX:
             self.flush()
 
     def forget_content(self, record: UUID) -> bool:
@@ -176,6 +180,7 @@ class LocalSide:
         if self._contents:
             self.state.transfers.put_contents(self._contents.values())
             self._contents.clear()
+            self._parts = 0
         if self._gathered:
             self.tree.sync_folders()
             self.state.put(self._gathered.values())
@@ -185,6 +190,7 @@ class LocalSide:
         """Drop what was gathered: it is to be found out again."""
         self._gathered.clear()
         self._contents.clear()
+        self._parts = 0
 
 
 def settled(row: Row) -> Row:

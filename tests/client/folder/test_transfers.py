@@ -7,10 +7,13 @@ from uuid import UUID
 
 import pytest
 
+from less_sync.client.folder.files import FileTree
+from less_sync.client.folder.local import LocalSide
 from less_sync.client.folder.plaintext import PlainContent
 from less_sync.client.folder.plan import Absent, Content
 from less_sync.client.folder.state import OTHER_KIND, FolderState, Row
 from less_sync.client.folder.transfers import KnownContent, Upload, UploadPart
+from tests.client.folder.devices import CIPHER
 
 MIB = 1024 * 1024
 CONTENT = UUID(int=1)
@@ -121,3 +124,16 @@ def test_a_state_of_the_format_before_that_left_nothing_alone_goes_on_where_it_w
     with FolderState.open(tmp_path) as state:
         assert state.cursor == 12
     FolderState.open(tmp_path).close()
+
+
+def test_content_records_of_many_parts_are_not_gathered_in_memory(tmp_path: Path) -> None:
+    parts = tuple(UUID(int=number) for number in range(10_000))
+    with FolderState.open(tmp_path) as state:
+        tree = FileTree(tmp_path, state.directory)
+        side = LocalSide(tmp_path, state, tree, CIPHER, tell=print)
+        for number in range(1, 4):
+            plain = PlainContent(len(parts) * MIB, bytes(32), MIB, parts)
+            side.note_content(KnownContent(UUID(int=number), number, plain))
+        on_disk = [state.transfers.content(UUID(int=number)) is not None for number in (1, 2, 3)]
+        assert on_disk == [True, True, False]
+        tree.close()
