@@ -9,6 +9,7 @@ from less_sync.sync.client import (
     FileRefused,
     FilesNotServed,
     FilesScopeMissing,
+    NotThisProtocol,
     RequestFailed,
 )
 from less_sync.sync.protocol.codes import ErrorCode
@@ -66,7 +67,7 @@ def refusals() -> Iterator[None]:
     """Tell what is refused for good from what a subscription has to tell.
 
     Raises:
-        NoFileStorage: there is none, or the token is not for it.
+        NoFileStorage: there is none, or something else answers, or the token is not for it.
         RequestFailed: `forbidden`; whether access is gone is asked elsewhere (`engine.py`).
     """
     try:
@@ -75,6 +76,9 @@ def refusals() -> Iterator[None]:
         raise NoFileStorage(NO_FILE_STORAGE) from error
     except FilesScopeMissing as error:
         raise NoFileStorage(NO_SCOPE) from error
+    except NotThisProtocol as error:
+        # A proxy that hands on the sync connection alone: records go on without files.
+        raise NoFileStorage(str(error)) from error
     except FileRefused as error:
         if error.status not in _ACCESS:
             raise

@@ -117,6 +117,8 @@ class Desk:
     part_bytes: int = MIB
     tree: type[MortalTree] = MortalTree
     above_bytes: int = 256 * 1024
+    files_url: str = ""
+    """Where files are asked for, if not at the server."""
 
     def folder(self, name: str) -> Path:
         path = self.parent / name
@@ -162,7 +164,10 @@ class Desk:
                 above_bytes=self.above_bytes,
             )
             url = f"ws://127.0.0.1:{self.live.port}/api/v1/ws"
-            async with MortalClient(url, token) as client, MeteredFiles(url, token) as files:
+            async with (
+                MortalClient(url, token) as client,
+                MeteredFiles(self.files_url or url, token) as files,
+            ):
                 client.fuse, files.meter = meter.fuse, meter
                 try:
                     yield Exchange(client, space, replica, log, files=files, part_bytes=self.part_bytes)

@@ -21,6 +21,7 @@ from tests.client.folder.devices import Fuse, MortalTree
 from tests.client.folder.large import MIB, Desk, Meter, random_file
 from tests.client.folder.test_engine import files
 from tests.live import claims, live_server
+from tests.sync.client.file_server import Call, file_server
 
 KIB = 1024
 SPACE = UUID(claims("alice")["personal_space_id"])
@@ -241,3 +242,24 @@ async def test_all_uploads_are_begun_anew_where_the_server_has_come_to_take_only
         pushed = await desk.run("push", one)
         assert (pushed.told(Kind.PUSHED), pushed.told(Kind.SKIPPED)) == (["b", "c"], [])
         assert await desk.stored() == 6
+
+
+async def test_a_proxy_that_hands_on_no_files_holds_up_nothing_else(desk: Desk) -> None:
+    one, two = desk.folder("one"), desk.folder("two")
+    random_file(one / "large", 5 * MIB)
+
+    async def not_found(call: Call) -> None:
+        call.writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    reason = "the other end answers HTTP 404 to a request for a file"
+    async with file_server(not_found) as proxy:
+        behind = replace(desk, files_url=proxy.url)
+        content = random_file(one / "small", 3 * MIB)
+        pushed = await behind.run("push", one)
+        assert (pushed.told(Kind.PUSHED), pushed.told(Kind.SKIPPED)) == (["small"], ["large"])
+        assert pushed.details(Kind.SKIPPED)[0].endswith(reason)
+        await desk.run("push", one)
+        pulled = await behind.run("pull", two)
+        assert (pulled.details(Kind.SKIPPED), files(two)) == ([reason], {"small": content})
+    await desk.run("pull", two)
+    assert files(two) == files(one)
