@@ -15,7 +15,7 @@ from less_sync.client.folder.plaintext import VERSION_MAX
 from less_sync.client.folder.plan import Absent, Content, Tombstone
 from less_sync.client.folder.report import Event, Kind
 from less_sync.client.folder.scan import Found, is_unchanged, stamp_of
-from less_sync.client.folder.state import Row
+from less_sync.client.folder.state import OTHER_KIND, Row
 from less_sync.client.folder.walk import ChangedMeanwhile, FileStat, Obstacle
 
 FILE_STORAGE_ABOVE_BYTES: Final = 256 * 1024
@@ -90,7 +90,7 @@ class Changes:
         present: dict[str, Row] = {}
         for path in sorted(files):
             record = side.cipher.record_id(path)
-            present[path] = rows.pop(record, Row(record, path, Absent()))
+            present[path] = rows.pop(record) if record in rows else self._new_row(record, path)
         large = {path for path in present if self._is_large(path, files[path].stat.size)}
         self.small = self._changed_files((path, row) for path, row in present.items() if path not in large)
         self.large = self._changed_files((path, row) for path, row in present.items() if path in large)
@@ -100,6 +100,13 @@ class Changes:
         yield from self.small
         yield from self.large
         yield from self.deletions
+
+    def _new_row(self, record: UUID, path: str) -> Row:
+        taken = self._side.content(record)
+        if taken is None:
+            return Row(record, path, Absent())
+        # A content record in the place of a path: no release writes that (`intake.py`).
+        return Row(record, path, Absent(), pending_cursor=taken.cursor, pending_reason=OTHER_KIND)
 
     def next_large(self) -> Change | None:
         """The next large file; None at the end."""

@@ -221,7 +221,7 @@ class Intake:
         count.opened += 1
         if isinstance(file, PlainContent):
             self._raise_format()
-            self._side.note_content(KnownContent(incoming.record, incoming.cursor, file))
+            self._take_content(row, KnownContent(incoming.record, incoming.cursor, file))
             return None
         problem = path_problem(file.path)
         if problem is None and self._side.cipher.record_id(file.path) != incoming.record:
@@ -232,6 +232,15 @@ class Intake:
         if file.version:
             self._raise_format()
         return file
+
+    def _take_content(self, row: Row, content: KnownContent) -> None:
+        if row.path is not None:
+            # No release puts one in the place of a path, and what is pushed there would conflict for ever.
+            self._side.note(replace(row, pending_cursor=content.cursor, pending_reason=OTHER_KIND))
+            return
+        self._side.note_content(content)
+        if row.pending_cursor is not None:
+            self._side.note(settled(row))  # it could not be opened before
 
     def _raise_format(self) -> None:
         if not self._side.state.proves_deletions:

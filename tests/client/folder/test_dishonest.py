@@ -6,6 +6,7 @@ What is refused here, and what no device can notice, is told in docs/folder-form
 import os
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -14,6 +15,7 @@ from less_sync.client.folder.crypto import SealedFile
 from less_sync.client.folder.deletions import DeletionGuard
 from less_sync.client.folder.errors import TooManyDeletions, UsageProblem
 from less_sync.client.folder.local import UNPROVEN
+from less_sync.client.folder.plaintext import PART_BYTES_MIN, PlainContent
 from less_sync.client.folder.report import Kind
 from less_sync.client.folder.state import OTHER_KIND, FolderState
 from tests.client.folder.devices import (
@@ -238,6 +240,23 @@ def test_a_kind_that_is_not_known_is_left_alone(pair: tuple[Device, Device]) -> 
     settle(one, two)
     assert one.space.records[record] == (1, sealed)
     assert one.told(Kind.SKIPPED) == [("p", OTHER_KIND)] * 2
+
+
+def test_a_content_record_in_the_place_of_a_path_holds_up_no_other_file(pair: tuple[Device, Device]) -> None:
+    one, two = pair
+    for path in ("changed", "deleted", "other"):
+        one.write(path, b"first")
+    settle(one, two)
+    for path in ("changed", "deleted", "new"):
+        record = CIPHER.record_id(path)
+        content = PlainContent(0, bytes(32), PART_BYTES_MIN, (UUID(int=1),))
+        put_back(one.space, path, CIPHER.seal_content(record, content, epoch=1))
+    for path in ("changed", "new", "other"):
+        one.write(path, b"second")
+    one.delete("deleted")
+    settle(one, two)
+    assert set(one.told(Kind.SKIPPED)) == {("changed", OTHER_KIND), ("new", OTHER_KIND)}
+    assert two.files() == {"changed": b"first", "deleted": b"first", "other": b"second"}
 
 
 @pytest.mark.parametrize("files_max", [20, 21, 40])
