@@ -336,6 +336,9 @@ class Intake:
                 self._side.tree.sync_spooled(one.spooled for one in placements)
                 while placements:
                     self._place(placements.pop(0), mode, count)
+            except Obstacle as obstacle:  # what was written aside is not there any more, or cannot be synced
+                for one in placements:
+                    self._postpone(one.arrival.row, one.arrival.remote.cursor, str(obstacle))
             finally:
                 for one in placements:
                     self._side.tree.drop(one.spooled)

@@ -1,7 +1,7 @@
 """Large files where something stands in the way: no storage, no scope, a full disk, a server that lies."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from io import FileIO
 from pathlib import Path
@@ -263,3 +263,23 @@ async def test_a_proxy_that_hands_on_no_files_holds_up_nothing_else(desk: Desk) 
         assert (pulled.details(Kind.SKIPPED), files(two)) == ([reason], {"small": content})
     await desk.run("pull", two)
     assert files(two) == files(one)
+
+
+class ForgetfulTree(MortalTree):
+    """Somebody empties `.less-sync/partial/` between a download and its place."""
+
+    def sync_spooled(self, names: Iterable[str]) -> None:
+        names = list(names)
+        for name in names:
+            os.unlink(name, dir_fd=self._state_dir)
+        super().sync_spooled(names)
+
+
+async def test_a_download_that_is_removed_before_it_is_placed_is_named_and_fetched_again(desk: Desk) -> None:
+    one, two = desk.folder("one"), desk.folder("two")
+    content = random_file(one / "a", MIB)
+    await desk.run("push", one)
+    pulled = await replace(desk, tree=ForgetfulTree).run("pull", two)
+    assert pulled.details(Kind.SKIPPED) == ["no such file or directory"]
+    await desk.run("pull", two)
+    assert files(two) == {"a": content}
