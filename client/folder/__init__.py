@@ -22,6 +22,12 @@ The server:
     conversation.py, file_storage.py  what these share     look.py     status, ls and dry runs
     shared.py    the grant of a shared folder              subscribing.py  whether a space lets us in
 
+One round:
+
+    pull ─▶ intake: open, decide ─▶ files placed, deletions last ─▶ large ones: downloads ─▶ placed
+    scan ─▶ changes ─▶ outbox: sealed ─▶ sending: a frame of records at a time ─▶ acknowledged in the state
+                   └─▶ a large one: uploads: content record, its parts ─▶ the record that points to it
+
 A command: access.py (server and tokens), job.py, run.py, refused.py (`trash`), report.py, errors.py.
 
 The format is described in `docs/folder-format.md`.
