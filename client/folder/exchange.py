@@ -15,7 +15,7 @@ from less_sync.client.folder.conversation import Conversation
 from less_sync.client.folder.crypto import SealedFile
 from less_sync.client.folder.downloads import Downloads, NotFetched
 from less_sync.client.folder.errors import FolderError, KeyMismatch
-from less_sync.client.folder.file_storage import FileStorage, NoFileStorage
+from less_sync.client.folder.file_storage import TROUBLE_MAX, FileStorage, NoFileStorage
 from less_sync.client.folder.plaintext import PART_BYTES_MAX
 from less_sync.client.folder.replica import Replica
 from less_sync.client.folder.report import Progressed, Reporter
@@ -42,8 +42,6 @@ from less_sync.sync.protocol.messages import SyncRecord
 
 _PULLS_MAX: Final = 8
 _RECORDS_PER_BATCH: Final = 256
-_TROUBLE_MAX: Final = 2
-"""So many large files may fail in one pull before the server is left alone for a while."""
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 KEY_HINT: Final = (
     "the devices of a user share one key file: "
@@ -298,7 +296,7 @@ class Exchange:
             except ServerUnavailable as error:
                 # It may be this file alone, so that the others must not wait behind it for ever.
                 trouble.append(error)
-                if len(trouble) > _TROUBLE_MAX:
+                if len(trouble) > TROUBLE_MAX:
                     raise
             except NoFileStorage as reason:
                 no_storage = str(reason)

@@ -15,6 +15,8 @@ from less_sync.sync.client import (
 from less_sync.sync.protocol.codes import ErrorCode
 
 NO_FILE_STORAGE: Final = "the server has no file storage"
+TROUBLE_MAX: Final = 2
+"""So many large files may fail in one pull or push before the server is left alone for a while."""
 NO_SCOPE: Final = "the token has no scope `files`"
 
 _ACCESS: Final = (401, 403, 404)

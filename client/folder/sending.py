@@ -11,7 +11,7 @@ from uuid import UUID
 from less_sync.client.folder.blocking import in_thread
 from less_sync.client.folder.changes import Change, Changes
 from less_sync.client.folder.conversation import Conversation
-from less_sync.client.folder.file_storage import FileStorage, NoFileStorage
+from less_sync.client.folder.file_storage import TROUBLE_MAX, FileStorage, NoFileStorage
 from less_sync.client.folder.outbox import Ready
 from less_sync.client.folder.plaintext import PART_BYTES_MAX
 from less_sync.client.folder.report import Amount, Event, Kind, Progressed, Reporter
@@ -22,9 +22,13 @@ from less_sync.sync.client import (
     CHANGE_OVERHEAD_BYTES,
     CHANGES_PER_PUSH,
     PUSH_OVERHEAD_BYTES,
+    ConnectFailed,
+    ConnectionLost,
     FileTooLarge,
     PushChange,
     RequestFailed,
+    RequestTimeout,
+    ServerUnavailable,
 )
 from less_sync.sync.client.link import ClientLimits
 from less_sync.sync.protocol.codes import ErrorCode
@@ -72,15 +76,15 @@ class Sending:
         Raises:
             RequestFailed: the server does not take it.
             FolderError: the disk.
+            ServerUnavailable: for some large files; the others are there.
             SyncClientError: see `SyncClient.push` and `FileClient.upload`.
         """
         await self.learn_of_storage()
         changes = await in_thread(self._outbox.changes)
         if not await self._push_frames(changes.small):
             return False
-        while (change := await in_thread(changes.next_large)) is not None:
-            if not await self._push_large(changes, change):
-                return False
+        if not await self._push_large_ones(changes):
+            return False
         if not await self._push_frames(changes.deletions):
             return False
         self._tally.end()
@@ -151,6 +155,24 @@ class Sending:
             await in_thread(self._state.advance, cursor)
 
     # Large files.
+
+    async def _push_large_ones(self, changes: Changes) -> bool:
+        """Push all large files. One that the server is not ready for holds up no other, but deletions, as it
+        may be what was deleted under a new name."""
+        trouble: list[ServerUnavailable] = []
+        while (change := await in_thread(changes.next_large)) is not None:
+            try:
+                if not await self._push_large(changes, change):
+                    return False
+            except (ConnectFailed, ConnectionLost, RequestTimeout):
+                raise
+            except ServerUnavailable as error:
+                trouble.append(error)
+                if len(trouble) > TROUBLE_MAX:
+                    raise
+        if trouble:
+            raise trouble[0]
+        return True
 
     async def _push_large(self, changes: Changes, change: Change) -> bool:
         """Push one large file; what stands in its way is told, and it is passed over."""

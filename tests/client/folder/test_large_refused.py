@@ -19,7 +19,7 @@ from less_sync.storage.objects.memory import MemoryBlobs
 from less_sync.sync.client import ServerUnavailable
 from tests.client.folder.devices import Fuse, MortalTree
 from tests.client.folder.large import MIB, Desk, Meter, random_file
-from tests.client.folder.test_engine import files
+from tests.client.folder.test_engine import Log, files
 from tests.live import claims, live_server
 from tests.sync.client.file_server import Call, file_server
 
@@ -283,3 +283,33 @@ async def test_a_download_that_is_removed_before_it_is_placed_is_named_and_fetch
     assert pulled.details(Kind.SKIPPED) == ["no such file or directory"]
     await desk.run("pull", two)
     assert files(two) == {"a": content}
+
+
+async def test_a_part_that_the_server_never_takes_holds_up_no_other_file(desk: Desk) -> None:
+    one = desk.folder("one")
+    (one / "old").write_text("x")
+    await desk.run("push", one)
+    (one / "old").unlink()
+    for name in "abc":
+        random_file(one / name, MIB)
+    refused: set[str] = set()
+
+    async def act(call: Call) -> None:
+        if call.method == "GET":
+            await call.refuse(404, "file not found")
+            return
+        await call.body()
+        refused.add(call.target if not refused else "")
+        if call.target in refused:
+            await call.refuse(503, "file storage unavailable")
+        else:
+            await call.answer(201)
+
+    log = Log()
+    async with file_server(act) as server:
+        async with replace(desk, files_url=server.url).engine(one, log) as engine:
+            with pytest.raises(ServerUnavailable):
+                await engine.push_once()
+    assert log.told(Kind.PUSHED) == ["b", "c"]
+    assert log.told(Kind.DELETED_THERE) == []
+    assert (await desk.run("push", one)).told(Kind.DELETED_THERE) == ["old"]
