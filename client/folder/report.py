@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from less_sync.client.folder.errors import ExitCode, FolderError
+from less_sync.client.folder.errors import INTERRUPTED, ExitCode, FolderError
 from less_sync.client.folder.paths import shown
 
 
@@ -121,7 +121,7 @@ class Summary:
         """The `event` of a JSON line, in the words of the text."""
         return _TO_DO[kind].replace(" ", "_") if self.to_do and kind in _TO_DO else str(kind)
 
-    def words(self) -> str:
+    def words(self, *, nothing: str = "nothing to do") -> str:
         """One line for people."""
         if self.listed is not None:
             return f"{counted(self.listed.files)}, {self.listed.size_bytes:,} bytes"
@@ -132,7 +132,7 @@ class Summary:
             parts.append(f"{len(self.skipped)} skipped")
         if self.rolled_back:
             parts.append(f"{len(self.rolled_back)} older on the server than seen before")
-        return ", ".join(parts) if parts else "nothing to do"
+        return ", ".join(parts) if parts else nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +331,10 @@ class TextReporter:
     def finish(self, exit_code: int) -> None:
         """Print the summary."""
         self._drop_bar()
-        self._print(self.summary.words())
+        if exit_code == INTERRUPTED:
+            self._print(f"interrupted: {self.summary.words(nothing='nothing was done')}")
+        else:
+            self._print(self.summary.words())
 
     def _print(self, line: str) -> None:
         self._write(self._err if self._is_one_terminal else self._out, line)

@@ -16,7 +16,7 @@ from typing import TextIO
 import pytest
 
 from less_sync.bins.commands.exit_codes import WORDS
-from less_sync.client.folder.errors import DiskFull, ExitCode
+from less_sync.client.folder.errors import INTERRUPTED, DiskFull, ExitCode
 from less_sync.client.folder.report import Event, JsonReporter, Kind, Progressed, Summary, TextReporter
 
 SKIP = Event(Kind.SKIPPED, "a\x1b[2J", "symbolic links are not synced")
@@ -132,6 +132,19 @@ def test_nothing_that_others_named_reaches_the_terminal_as_it_is() -> None:
     reporter.fail(DiskFull("no\x1b[2J", "hint\x1b[2J"))
     assert "\x1b" not in out.getvalue() + err.getvalue()
     assert out.getvalue().startswith("pushed: :smile: [red]\n")
+
+
+def test_a_command_that_was_interrupted_does_not_say_that_there_was_nothing_to_do() -> None:
+    out = io.StringIO()
+    reporter = TextReporter(out, io.StringIO())
+    reporter.finish(INTERRUPTED)
+    reporter.tell(Event(Kind.PUSHED, "a"))
+    reporter.finish(INTERRUPTED)
+    assert out.getvalue().splitlines() == [
+        "interrupted: nothing was done",
+        "pushed: a",
+        "interrupted: 1 pushed",
+    ]
 
 
 def test_json_is_one_object_per_line_also_for_names_that_are_no_text() -> None:
