@@ -17,7 +17,7 @@ from typing import Final
 from less_sync.client.folder.arrivals import Mode
 from less_sync.client.folder.blocking import in_thread
 from less_sync.client.folder.errors import FolderError, ServerDown, UsageProblem
-from less_sync.client.folder.exchange import Exchange
+from less_sync.client.folder.exchange import Exchange, NotAllFetched
 from less_sync.client.folder.report import Event, Kind, Reporter
 from less_sync.sync.client import Notice, RequestFailed, ServerUnavailable
 from less_sync.sync.protocol.codes import ErrorCode
@@ -151,13 +151,23 @@ class Engine:
 
         After a few conflicts in a row the state is forgotten and everything compared anew: the server then
         contradicts what we remember of it, as one restored from a backup does.
+
+        Raises:
+            NotAllFetched: all is done but for some large files.
+            FolderError, SyncClientError: as `Exchange.pull` and `Exchange.push`.
         """
         for conflicts in range(1, _CONFLICTS_MAX + 1):
+            missing: NotAllFetched | None = None
             if pull_first:
-                await self._exchange.pull(mode)
+                try:
+                    await self._exchange.pull(mode)
+                except NotAllFetched as error:
+                    missing = error  # no reason to keep what is here from others
                 if mode is Mode.APPLY:
                     await in_thread(self._replica.side.rescan)
             if self._exchange.read_only or await self._exchange.push():
+                if missing is not None:
+                    raise missing
                 return
             if conflicts == _CONFLICTS_TO_FORGET:
                 await in_thread(self._state.forget)

@@ -49,6 +49,10 @@ KEY_HINT: Final = (
 )
 
 
+class NotAllFetched(ServerUnavailable):
+    """The server was not ready to give some large files. All else that a pull brings is done."""
+
+
 class EpochKeys(Protocol):
     """The keys of a shared space."""
 
@@ -281,12 +285,12 @@ class Exchange:
         What cannot be had is named, and the next pull asks for it again.
 
         Raises:
-            ServerUnavailable: for some of them; what could be had is in its place.
+            NotAllFetched: some of them; what could be had is in its place.
             DiskFull, FolderError, SyncClientError: as `Downloads.fetch`.
         """
         intake, no_storage = self.replica.intake, ""
         wanted = intake.take_wanted()
-        trouble: list[ServerUnavailable] = []
+        trouble: list[str] = []
         self._downloads.expect(wanted)
         for one in wanted:
             try:
@@ -295,9 +299,9 @@ class Exchange:
                 fetched = await self._downloads.fetch(one)
             except ServerUnavailable as error:
                 # It may be this file alone, so that the others must not wait behind it for ever.
-                trouble.append(error)
+                trouble.append(f"{one.path}: {error}")
                 if len(trouble) > TROUBLE_MAX:
-                    raise
+                    break
             except NoFileStorage as reason:
                 no_storage = str(reason)
                 await in_thread(intake.postpone, one, no_storage)
@@ -308,7 +312,7 @@ class Exchange:
                 await in_thread(intake.place_fetched, one, fetched, count)
         self._downloads.finish()
         if trouble:
-            raise trouble[0]
+            raise NotAllFetched(trouble[0])
 
 
 def _incoming(record: PullRecord | SyncRecord) -> Incoming:

@@ -1,7 +1,6 @@
 """The keys of a shared space for the folder engine: those the folder has, and those the log has for us."""
 
 from collections.abc import Callable
-from typing import Final
 
 from less_sync.client.folder.crypto import SharedCipher
 from less_sync.client.folder.errors import KeyMismatch
@@ -9,8 +8,6 @@ from less_sync.client.folder.shared import SharedFile
 from less_sync.client.sharing.log_access import read_log
 from less_sync.client.sharing.person import Person
 from less_sync.sync.client import SyncClient
-
-EPOCH_BYTES: Final = 4
 
 
 class SpaceKeys:

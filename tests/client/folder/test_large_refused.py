@@ -1,5 +1,6 @@
 """Large files where something stands in the way: no storage, no scope, a full disk, a server that lies."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from less_sync.storage.objects.memory import MemoryBlobs
 from less_sync.sync.client import ServerUnavailable
 from tests.client.folder.devices import Fuse, MortalTree
 from tests.client.folder.large import MIB, Desk, Meter, random_file
-from tests.client.folder.test_engine import Log, files
+from tests.client.folder.test_engine import Log, eventually, files
 from tests.live import claims, live_server
 from tests.sync.client.file_server import Call, file_server
 
@@ -169,6 +170,23 @@ async def test_a_file_that_the_server_cannot_read_holds_up_no_other(desk: Desk) 
     with pytest.raises(ServerUnavailable):  # the server knows that it has something else
         await desk.run("pull", two)
     assert files(two) == {"b": other}
+
+
+async def test_a_watch_pushes_on_while_the_server_cannot_read_a_file(desk: Desk) -> None:
+    one, two, meter = desk.folder("one"), desk.folder("two"), Meter()
+    content = random_file(one / "a", 2 * MIB)
+    await desk.run("push", one, meter)
+    await desk.rows(f"UPDATE files SET size = size + 1 WHERE id = '{meter.sent[1]}'")
+    log = Log()
+    async with desk.engine(two, log) as engine:
+        watching = asyncio.create_task(engine.watch())
+        (two / "b").write_text("small")
+        await eventually(lambda: "b" in log.told(Kind.PUSHED))
+        await desk.rows(f"UPDATE files SET size = size - 1 WHERE id = '{meter.sent[1]}'")
+        await eventually(lambda: files(two).get("a") == content)
+        watching.cancel()
+        await asyncio.wait([watching])
+    assert any(detail.startswith("a: the server is not ready") for detail in log.details(Kind.DISCONNECTED))
 
 
 class FullPartial(Partial):
