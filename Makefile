@@ -17,8 +17,12 @@ COVERAGE := --cov=auth --cov=sync/protocol --cov-branch --cov-fail-under=100 --c
 # All cores; tests are handed out a few at a time, in order. A choice of tests runs in one process, at once.
 WORKERS := --numprocesses=auto --dist=load --maxschedchunk=4
 
+# What takes long for what it finds between two edits: whole pages, thousands of histories, other servers.
+LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/test_blobs_s3.py \
+	tests/sync/http/test_openapi.py tests/test_transcripts.py
+
 .DEFAULT_GOAL := help
-.PHONY: help install links serve test lint format transcripts simulate bench clean
+.PHONY: help install links serve test long lint format transcripts simulate bench clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -47,8 +51,12 @@ serve: $(SERVER_READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for o
 	@$(BIN)/less-sync serve $(ARGS)
 
 # Compiled files are kept whatever the surroundings say: tests start many interpreters.
-test: $(DEV_READY) ## run every test against a real Postgres (ARGS='-k push' to choose)
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE))
+test: $(DEV_READY) ## run all tests but the long ones against a real Postgres (ARGS='-k push' to choose of all)
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest \
+		$(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE) $(LONG:%=--ignore=%))
+
+long: $(DEV_READY) ## run the long tests: histories, pages, the bench in small, an S3 server, the HTTP description
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(WORKERS) $(LONG)
 
 lint: $(DEV_READY) ## format check, lint, strict types
 	$(BIN)/ruff format --check .
