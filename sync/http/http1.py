@@ -278,6 +278,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._other_bytes += len(body)
         if self._body_left is not None:
             self._body_left -= len(body)
+        if not self.cycle.body:
+            # Nothing is added to nothing without a copy, and bytes are handed on as they are. As a bytearray,
+            # which the base class keeps, each piece would be copied twice.
+            self.cycle.body = b""  # type: ignore[assignment]
         super().on_body(body)
 
     def on_message_complete(self) -> None:

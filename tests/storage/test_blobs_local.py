@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import os
+import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from less_sync.storage.blobs import CHUNK_BYTES_MAX, BlobError, BlobKey
 from less_sync.storage.objects.local import LocalBlobs
+from less_sync.storage.objects.reading import OpenFile
 from less_sync.storage.objects.staging import StagingFile, StagingWriter
 from less_sync.storage.objects.threads import DiskThreads
 from tests.storage.blob_process import Options, start
@@ -246,3 +249,26 @@ async def test_sixty_four_uploads_at_once_are_all_stored(local: LocalBlobs) -> N
 
     assert sum(await asyncio.gather(*(upload() for _ in range(64)))) == 64 * 8 * CHUNK_BYTES_MAX
     assert len(await everything(local)) == 64
+
+
+async def test_a_content_reads_the_same_from_memory_and_from_the_disk() -> None:
+    """In a directory of the checkout: temporary ones may lie in memory, where no disk is asked."""
+    content = some_bytes(3 * CHUNK_BYTES_MAX + 100)
+    with tempfile.TemporaryDirectory(dir=sys.prefix) as directory:
+        store = LocalBlobs.at(Path(directory))
+        try:
+            key = new_key()
+            await put(store, key, content)
+            path = place(Path(directory), key)
+            assert await get(store, key) == content
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            assert await get(store, key) == content
+            opened = OpenFile(path)
+            first = content[:CHUNK_BYTES_MAX]
+            assert opened.read(0) == first
+            assert opened.read_at_hand(0) in (None, first)  # None: this file system cannot say
+            opened.close()
+            assert (opened.read_at_hand(0), opened.read(0)) == (None, b"")
+        finally:
+            await store.aclose()
