@@ -137,8 +137,9 @@ class Outbox:
             deleted = change.stat is None
             base = Tombstone(cursor) if deleted else Content(change.digest, cursor)
             stamp = stamp_of(change.stat, change.noted_ns) if change.stat else None
-            row = replace(settled(change.row), base=base, stamp=stamp, version=change.version)
-            self._side.note(replace(row, content=ready.content))
+            row = settled(change.row)
+            row = replace(row, base=base, stamp=stamp, version=change.version, content=ready.content)
+            self._side.note(row)
             kind = Kind.DELETED_THERE if deleted else Kind.PUSHED
             self._side.tell(Event(kind, change.path, size_bytes=change.size_bytes))
         if not self._side.state.proves_deletions:
