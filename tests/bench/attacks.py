@@ -42,7 +42,7 @@ async def strangers(bench: Bench) -> Pairs:
         idle = _reset_peak(fresh)
         async with fresh.using(use):
             await fresh.attackers("strangers", count=scale.strangers, seconds=scale.attack_s)
-        grown = (usage.peak_bytes(fresh.server.pid) - idle) / MIB
+        grown = usage.growth_bytes(fresh.server.pid, idle) / MIB
     return {"strangers": Pair(None, grown, grown, use)}
 
 
@@ -60,7 +60,7 @@ async def tiny_items(bench: Bench) -> Pairs:
             idle = _reset_peak(fresh)
             async with fresh.using(use):
                 during = await _beside(fresh, spaces, "send_prepared", tokens=tokens)
-            grown.append((usage.peak_bytes(fresh.server.pid) - idle) / MIB)
+            grown.append(usage.growth_bytes(fresh.server.pid, idle) / MIB)
             waits.append(max(*during["push"], *during["pull"]) * 1e3)
     return {
         "tiny items memory": Pair(None, max(grown), max(grown), use),

@@ -108,11 +108,11 @@ class FileRows:
             before = usage.cpu_s(server.pid)
             floor, ours = await by_turns([bare, served], scale.file_bytes, scale.file_transfers)
             use.server_s = usage.cpu_s(server.pid) - before
-            grown = (usage.peak_bytes(server.pid) - idle) / MIB
+            grown = usage.growth_bytes(server.pid, idle) / MIB
             usage.reset_peak(server.pid)
             idle = usage.peak_bytes(server.pid)
             await served.transfer("put", place.paths(scale.files_at_once), scale.small_file_bytes, 201)
-            many = (usage.peak_bytes(server.pid) - idle) / MIB
+            many = usage.growth_bytes(server.pid, idle) / MIB
         size_mib = scale.file_bytes / MIB
         speeds = [
             Pair(size_mib / floor_s, size_mib / our_s, floor_s / our_s, use)

@@ -94,7 +94,7 @@ class LongPull:
             usage.reset_peak(fresh.server.pid)
             idle = usage.peak_bytes(fresh.server.pid)
             done = await fresh.measured(use, "pull", group="pull", space=self.space)
-            grown = (usage.peak_bytes(fresh.server.pid) - idle) / KIB / KIB
+            grown = usage.growth_bytes(fresh.server.pid, idle) / KIB / KIB
             await fresh.load("close", group="pull")
         assert done["frames"] == self.records + 3, done
         served_us = use.server_s / self.records * 1e6

@@ -36,6 +36,7 @@ from tests.bench.usage import (
     cpu_s,
     family_cpu_s,
     file_system,
+    growth_bytes,
     peak_bytes,
     reset_peak,
     resident_bytes,
@@ -92,7 +93,8 @@ def test_cpu_and_memory_of_a_process_grow_with_what_it_does() -> None:
         process.stdin.write(b"1")
         process.stdin.flush()
         process.stdout.readline()
-        assert peak_bytes(process.pid) > memory + 50_000_000
+        assert growth_bytes(process.pid, memory) > 50_000_000
+        assert growth_bytes(process.pid, peak_bytes(process.pid) + 1) == 0
         assert 0 < cpu_s(process.pid) <= spent_s(before, family_cpu_s(os.getpid())) + before[process.pid]
         process.stdin.write(b"2")
 

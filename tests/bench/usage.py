@@ -56,6 +56,14 @@ def peak_bytes(pid: int) -> int:
     return _status_kib(pid, "VmHWM") * 1024
 
 
+def growth_bytes(pid: int, before: int) -> int:
+    """How far the peak is above what was there before.
+
+    The kernel sums up its counts of each core roughly, so what has not grown may seem to have shrunk.
+    """
+    return max(0, peak_bytes(pid) - before)
+
+
 def reset_peak(pid: int) -> None:
     (PROC / str(pid) / "clear_refs").write_text(CLEAR_PEAK)
 
