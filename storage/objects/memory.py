@@ -40,7 +40,9 @@ class MemoryBlobs:
         finally:
             self.staged -= 1
 
-    def _put(self, key: BlobKey, data: bytes) -> None:
+    async def show(self, key: BlobKey, data: bytes, check: Callable[[], Awaitable[None]]) -> None:
+        """Publish a content that was staged: where a test lets that wait or fail."""
+        await check()
         stored = Stored(key, len(data), datetime.fromtimestamp(self._now(), UTC))
         self._contents[key] = _Content(data, stored)
 
@@ -92,8 +94,7 @@ class _Staged:
         self.size_bytes += len(data)
 
     async def publish(self, check: Callable[[], Awaitable[None]]) -> None:
-        await check()
-        self._store._put(self._key, b"".join(self._pieces))
+        await self._store.show(self._key, b"".join(self._pieces), check)
 
 
 class _Opened:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from tests.simulation.system import BlobError, BlobKey, MemoryBlobs, Opened, Staged, Stored
+from tests.simulation.system import BlobError, BlobKey, MemoryBlobs, Opened, Stored
 
 MARK_BYTES: Final = 16
 """How a content begins: what its author is known by."""
@@ -55,10 +55,11 @@ class DistantBlobs(MemoryBlobs):
         if self._fails():
             raise BlobError("the store is away")
 
-    @asynccontextmanager
-    async def stage(self, key: BlobKey) -> AsyncIterator["_Staged"]:  # type: ignore[override]  # a narrower type
-        async with super().stage(key) as staged:
-            yield _Staged(self, staged, key)
+    async def show(self, key: BlobKey, data: bytes, check: Callable[[], Awaitable[None]]) -> None:
+        await self.way("to the store")
+        await super().show(key, data, check)
+        self.changed(key)
+        await self.way("from the store")
 
     async def find(self, key: BlobKey) -> Stored | None:
         await self.way("to the store")
@@ -78,23 +79,3 @@ class DistantBlobs(MemoryBlobs):
         await super().remove(key)
         self.changed(key)
         await self.way("from the store")
-
-
-class _Staged:
-    def __init__(self, store: DistantBlobs, staged: Staged, key: BlobKey) -> None:
-        self._store = store
-        self._staged = staged
-        self._key = key
-
-    @property
-    def size_bytes(self) -> int:
-        return self._staged.size_bytes
-
-    async def write(self, data: bytes) -> None:
-        await self._staged.write(data)
-
-    async def publish(self, check: Callable[[], Awaitable[None]]) -> None:
-        await self._store.way("to the store")
-        await self._staged.publish(check)
-        self._store.changed(self._key)
-        await self._store.way("from the store")

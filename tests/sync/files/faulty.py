@@ -1,11 +1,10 @@
 """Stores that stop or fail at a chosen step, around real ones: faults that cannot be provoked otherwise."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from less_sync.storage import BlobError, BlobKey, Staged
+from less_sync.storage import BlobError, BlobKey
 from less_sync.storage.objects.memory import MemoryBlobs
 
 
@@ -34,10 +33,15 @@ class FaultyBlobs(MemoryBlobs):
         """So many removals, from now on."""
         self.removals_tried = 0
 
-    @asynccontextmanager
-    async def stage(self, key: BlobKey) -> AsyncIterator["_Staged"]:  # type: ignore[override]  # a narrower type
-        async with super().stage(key) as staged:
-            yield _Staged(self, staged)
+    async def show(self, key: BlobKey, data: bytes, check: Callable[[], Awaitable[None]]) -> None:
+        if self.before_publish is not None:
+            await self.before_publish.pass_()
+        await super().show(key, data, check)
+        if self.after_publish is not None:
+            await self.after_publish.pass_()
+        if self.publish_fails is not None:
+            failure, self.publish_fails = self.publish_fails, None
+            raise failure
 
     async def remove(self, key: BlobKey) -> None:
         self.removals_tried += 1
@@ -45,27 +49,3 @@ class FaultyBlobs(MemoryBlobs):
             self.removals_fail -= 1
             raise BlobError("the store is away")
         await super().remove(key)
-
-
-class _Staged:
-    def __init__(self, store: FaultyBlobs, staged: Staged) -> None:
-        self._store = store
-        self._staged = staged
-
-    @property
-    def size_bytes(self) -> int:
-        return self._staged.size_bytes
-
-    async def write(self, data: bytes) -> None:
-        await self._staged.write(data)
-
-    async def publish(self, check: Callable[[], Awaitable[None]]) -> None:
-        store = self._store
-        if store.before_publish is not None:
-            await store.before_publish.pass_()
-        await self._staged.publish(check)
-        if store.after_publish is not None:
-            await store.after_publish.pass_()
-        if store.publish_fails is not None:
-            failure, store.publish_fails = store.publish_fails, None
-            raise failure

@@ -70,7 +70,9 @@ async def test_a_database_lost_between_content_and_row_is_500_and_the_retry_repl
     assert (await own.put(file, b"again", key=dek(b"\x02"))).status == 201
     got = await own.get(file)
     assert (got.body, got.header("x-wrapped-dek")) == (b"again", b64(dek(b"\x02")))
-    assert await own.client.methods_heard() == ["file"]
+    # Looking after the first one's unknown outcome may meet the second one's row, and then says: pull.
+    heard = await own.client.methods_heard()
+    assert [method for method in heard if method != "sync"] == ["file"]
 
 
 async def test_of_two_files_of_a_record_the_removal_of_one_does_not_take_the_other(
