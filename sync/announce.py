@@ -70,6 +70,8 @@ class Change(NamedTuple):
     notices: Sequence[Notice]
     payload_bytes: int
     """What waiting costs: the bytes the notices keep alive."""
+    clients_only: bool = False
+    """Another server's news: no server hears of it from here, or it would go round in circles."""
 
 
 @dataclass(slots=True)
@@ -252,13 +254,31 @@ class Announcer:
 
     def _publish(self, space: UUID, change: Change) -> None:
         for notice in change.notices:
-            self._broker.publish(space, notice.build, exclude=notice.exclude, cursor=change.cursor)
+            self._broker.publish(
+                space,
+                notice.build,
+                exclude=notice.exclude,
+                cursor=change.cursor,
+                clients_only=change.clients_only,
+            )
+
+    def relay(self, space: UUID, change: Change) -> None:
+        """Announce what the space's home, another server, has committed; `change` is for clients only.
+
+        It waits for this process' own writes to the space under way, whose answers may tell of lower cursors.
+        """
+        order = self._orders.get(space) if self._orders else None
+        if order is None:
+            self._publish(space, change)
+            return
+        self._enqueue(space, order, change, pushes=0)
+        self._flush(space, order)
 
     # What takes no cursor.
 
     def publish(self, space: UUID, build: Build, *, exclude: Subscriber | None = None) -> None:
-        """Announce something that is not stored: presence, an event."""
-        self._broker.publish(space, build, exclude=exclude)
+        """Announce something that is not stored: presence, an event. Other servers do not hear of it."""
+        self._broker.publish(space, build, exclude=exclude, clients_only=True)
 
     def invited(self, mailbox: str) -> None:
         """An invitation was stored."""
@@ -320,9 +340,7 @@ class Announcer:
 
     def departed(self, space: UUID, peer: str, *, exclude: Subscriber | None = None) -> None:
         """Tell a space's subscribers that somebody is there no more."""
-        self._broker.publish(
-            space, lambda text: presence_leave_notification(text, peer=peer), exclude=exclude
-        )
+        self.publish(space, lambda text: presence_leave_notification(text, peer=peer), exclude=exclude)
 
     # Unknown outcomes.
 

@@ -15,7 +15,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "migrations": set(),
     "sync": {"auth", "storage"},
     "client": {"auth", "sync"},
-    "bins": {"auth", "storage", "migrations", "sync", "client"},
+    "federation": {"auth", "storage", "sync"},
+    "bins": {"auth", "storage", "migrations", "sync", "client", "federation"},
 }
 CLIENT_MAY_IMPORT: Final = ("less_sync.sync.client", "less_sync.sync.protocol")
 """Of `sync`, what the room `client` and the library `sync/client/` stand on."""
@@ -95,10 +96,10 @@ def _faults(place: str, source: str) -> list[str]:
             found.append(f"{module}: {room} may not import {other}")
         elif room == "client" and other == "sync" and not module.startswith(CLIENT_MAY_IMPORT):
             found.append(f"{module}: the client stands on the library and the protocol alone")
-        elif other not in {room, "sync", "client"} and (
+        elif other not in {room, "sync", "client", "federation"} and (
             module != f"less_sync.{other}" or not set(names) <= _exports(ROOT / other / "__init__.py")
         ):
-            # Of sync and client, which `bins` wires and its commands use, single modules may be named.
+            # Of sync, client and federation, which `bins` wires, single modules may be named.
             found.append(f"{module}: take what the room exports, from the room itself")
     return found
 

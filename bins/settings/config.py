@@ -26,6 +26,7 @@ from less_sync.bins.settings.parts import (
     read_limits,
 )
 from less_sync.bins.settings.reader import SettingsReader
+from less_sync.federation.settings import PeerQuotas
 from less_sync.sync.limits import Limits
 
 YEAR_S: Final = 31_536_000
@@ -53,17 +54,6 @@ class DatabaseSettings:
     connections_max: int
     push_lanes: int
     """Connections beyond `connections_max`, for pushes alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerQuotas:
-    """What one federation peer may use (docs/settings.md)."""
-
-    spaces: int
-    records_per_hour: int
-    bytes_per_hour: int
-    invitations_per_hour: int
-    connections: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,10 @@ class Subscriber(Protocol):
     def connection_id(self) -> str:
         """Unique to this connection while the process lives."""
 
+    @property
+    def is_peer(self) -> bool:
+        """Whether another server is at the other end: it is told what is stored, never who is there."""
+
     def deliver(self, frame: bytes) -> None:
         """Take one complete frame of the transport. Must not block, raise, or call the broker."""
 
@@ -45,6 +49,12 @@ class Hold:
     """Every name of every token of the chain that was accepted."""
     expires_at: int
     """Unix seconds; the earliest expiry of the chain."""
+    unnamed: bool = False
+    """It rests on something that does not tell its chain: any revocation in the space may be its own."""
+
+    def rests_on(self, cid: str) -> bool:
+        """Whether it may rest on this token."""
+        return self.unnamed or cid in self.cids
 
 
 class Granted(NamedTuple):
@@ -60,6 +70,9 @@ _NO_HOLDS: Final[Mapping[UUID, Hold]] = MappingProxyType({})
 
 Build = Callable[[str], bytes]
 """Makes the payload of a notification for one spelling of the space id."""
+
+Left = Callable[[Subscriber, UUID], None]
+"""Told of each subscription that has ended, whoever ended it. Must not block, raise, or call the broker."""
 
 
 class Provisional:
@@ -136,6 +149,11 @@ class Broker:
         self._holds: dict[Subscriber, dict[UUID, Hold]] = {}
         self._arrivals: dict[UUID, _Arrivals] = {}
         self._connections: dict[str, int] = {}
+        self._left: list[Left] = []
+
+    def watch(self, left: Left) -> None:
+        """Tell `left` of each subscription that ends from now on."""
+        self._left.append(left)
 
     def take_place(self, connection_key: str, *, connections_max: int) -> bool:
         """Count one more session of this person; False, and nothing counted, when all places are taken."""
@@ -217,7 +235,7 @@ class Broker:
         return [
             subscriber
             for subscriber in audience.spellings
-            if (hold := self.holds(subscriber).get(space)) is not None and cid in hold.cids
+            if (hold := self.holds(subscriber).get(space)) is not None and hold.rests_on(cid)
         ]
 
     def arriving(self, space: UUID) -> list[Provisional]:
@@ -255,6 +273,8 @@ class Broker:
             del audience.spellings[subscriber]
             if not audience.spellings:
                 del self._audiences[space]
+            for left in self._left:
+                left(subscriber, space)
         if not own:
             del self._spaces[subscriber]
 
@@ -264,18 +284,25 @@ class Broker:
             del self._holds[subscriber]
 
     def publish(
-        self, space: UUID, build: Build, *, exclude: Subscriber | None = None, cursor: int = NO_CURSOR
+        self,
+        space: UUID,
+        build: Build,
+        *,
+        exclude: Subscriber | None = None,
+        cursor: int = NO_CURSOR,
+        clients_only: bool = False,
     ) -> int:
         """Deliver one notification to the space's subscribers but `exclude`; return to how many.
 
         Args:
             build: called at most once per spelling in use, and not at all when nobody listens.
             cursor: of the change that this tells of; `NO_CURSOR` for what has none.
+            clients_only: other servers are not told.
         """
         arrivals = self._arrivals.get(space) if self._arrivals else None
         if arrivals is not None:
             arrivals.cursor = max(arrivals.cursor, cursor)
-            self._hold(arrivals.waiting, space, build, exclude)
+            self._hold(arrivals.waiting, space, build, exclude, clients_only=clients_only)
         audience = self._audiences.get(space)
         if audience is None:
             return 0
@@ -288,7 +315,7 @@ class Broker:
         respelled: dict[str, bytes] = {}
         delivered = 0
         for subscriber, spelling in spellings.items():
-            if subscriber is exclude:
+            if subscriber is exclude or (clients_only and subscriber.is_peer):
                 continue
             if spelling is None:
                 if canonical is None:
@@ -302,13 +329,20 @@ class Broker:
         return delivered
 
     def _hold(
-        self, waiting: list[Provisional], space: UUID, build: Build, exclude: Subscriber | None
+        self,
+        waiting: list[Provisional],
+        space: UUID,
+        build: Build,
+        exclude: Subscriber | None,
+        *,
+        clients_only: bool,
     ) -> None:
         frames: dict[str, bytes] = {}
         audience = self._audiences.get(space)
         listening: Mapping[Subscriber, str | None] = {} if audience is None else audience.spellings
         for provisional in waiting:
-            if provisional.subscriber is exclude or provisional.subscriber in listening:
+            subscriber = provisional.subscriber
+            if subscriber is exclude or subscriber in listening or (clients_only and subscriber.is_peer):
                 continue
             spelling = provisional.spaces[space]
             if spelling not in frames:

@@ -18,7 +18,7 @@ from less_sync.sync.protocol.messages import PushChange, PushParams, PushResult
 from less_sync.sync.protocol.notifications import removed_files_notification, sync_notification
 from less_sync.sync.rpc.dispatch import Work, log_storage_fault
 
-_REFUSED: Final = {
+REFUSED: Final = {
     PushStatus.CONFLICT: ErrorCode.CONFLICT,
     PushStatus.NO_SPACE: ErrorCode.NOT_FOUND,
     PushStatus.FOREIGN_RECORD: ErrorCode.BAD_REQUEST,
@@ -64,15 +64,22 @@ async def _push_once_granted(
 
 
 def _submit(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes], None]) -> None:
+    submit_push(PushInFlight(call, params, grant.space, reply), grant)
+
+
+def submit_push(in_flight: "PushInFlight", grant: Grant, *, local_only: bool = False) -> None:
     """Validate and queue.
 
     Authorisation comes before validation: an invalid push is sent to the database empty, and its
     validation error is the answer only if the database would have let the caller write.
+
+    Args:
+        local_only: refuse a space whose home is another server.
     """
     # Safe under concurrency: `lsync_push_v1` checks and writes under the lock of the space's row.
+    call = in_flight.call
     services = call.services
-    in_flight = _PushInFlight(call, params, grant.space, reply)
-    prepared = columns_of(params.changes, call.services.limits)
+    prepared = columns_of(in_flight.params.changes, services.limits)
     if isinstance(prepared, ErrorCode):
         in_flight.invalid = prepared
         prepared = Columns()
@@ -88,6 +95,7 @@ def _submit(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes
             client=grant.client_id,
             cids=grant.cids,
             min_epoch=prepared.min_epoch,
+            local_only=local_only,
             author=call.caller.person,
         ),
         in_flight.done,
@@ -188,7 +196,7 @@ def _usual(changes: list[PushChange], limits: Limits) -> Columns | None:
     return columns
 
 
-class _PushInFlight:
+class PushInFlight:
     """What is needed once the outcome of a push is known."""
 
     __slots__ = ("call", "invalid", "params", "payload_bytes", "reply", "sent_s", "space")
@@ -213,7 +221,7 @@ class _PushInFlight:
                     announce.unknown(self.space)
                 self.answer(ErrorCode.INTERNAL)
             elif outcome.status is not PushStatus.WRITTEN:
-                self.answer(_REFUSED[outcome.status])
+                self.refused(outcome.status)
             elif self.invalid is not None:
                 self.answer(self.invalid)
             else:
@@ -224,6 +232,10 @@ class _PushInFlight:
             # Whatever became of the answer, what was committed is announced.
             announce.push_ended(self.space, change)
             self._remove_contents(outcome)
+
+    def refused(self, status: PushStatus) -> None:
+        """The database did not write it, for the reason that `status` gives."""
+        self.answer(REFUSED[status])
 
     def _remove_contents(self, outcome: PushOutcome | StorageError) -> None:
         """Free the contents of files whose rows went with the tombstones of this push."""

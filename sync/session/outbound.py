@@ -72,6 +72,7 @@ class Outbound:
         "_write",
         "closed",
         "frame_header",
+        "is_peer",
         "ready",
     )
 
@@ -83,6 +84,8 @@ class Outbound:
         self._wire = wire
         self._owner = owner
         self._limits = limits
+        self.is_peer = False
+        """Another server is at the other end."""
         self._write = wire.write
         self.ready = True
         """What is sent goes straight to the transport: it is open and writable, and there is no queue."""

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from less_sync.auth import JwksPolicy, Permission
-from less_sync.bins.settings.config import LogSettings, PeerQuotas, Settings
+from less_sync.bins.settings.config import LogSettings, Settings
 from less_sync.bins.settings.parts import DEV_ADDRESS, ListenAddress
 from less_sync.bins.settings.slips import one_slip_apart, slips
+from less_sync.federation.settings import PeerQuotas
 from less_sync.sync.limits import Limits
 from tests.bins.environments import NEEDED, S3_NEEDED, problem, problems, read
 

@@ -27,6 +27,7 @@ class Ear:
 
     def __init__(self, name: str = "ear") -> None:
         self.connection_id = name
+        self.is_peer = False
         self.heard: list[bytes] = []
         self.ended: list[Close] = []
 

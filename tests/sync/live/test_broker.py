@@ -10,6 +10,7 @@ class Ear:
     """A subscriber that keeps what it hears."""
 
     connection_id = "ear"
+    is_peer = False
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
