@@ -92,12 +92,16 @@ from less_sync.auth.peers import (
     FederationTrust,
     SignatureUses,
     authenticate_peer,
+    identify_peer,
     key_id_domain,
+    key_id_server,
     parse_federation_trust,
     peer_identity,
     split_key_id,
+    trusted_peer,
 )
 from less_sync.auth.permission import Permission
+from less_sync.auth.server_names import ServerName, parse_peer_domain, parse_server_name
 from less_sync.auth.session_token import SESSION_KEY_BYTES, SESSION_NONCE_BYTES, SessionClaims, SessionTokens
 from less_sync.auth.tokens import (
     TOKEN_CHARS_MAX,
@@ -172,6 +176,7 @@ __all__ = [
     "Permission",
     "ResourceMismatch",
     "RootMismatch",
+    "ServerName",
     "SessionClaims",
     "SessionError",
     "SessionExpired",
@@ -213,7 +218,9 @@ __all__ = [
     "fst_expiry",
     "fst_leaf_tag",
     "granted_scopes",
+    "identify_peer",
     "key_id_domain",
+    "key_id_server",
     "normalize_issuer",
     "parse_audiences",
     "parse_chain",
@@ -221,6 +228,8 @@ __all__ = [
     "parse_json_object",
     "parse_jwk",
     "parse_jwks",
+    "parse_peer_domain",
+    "parse_server_name",
     "parse_signature_input",
     "parse_token",
     "parse_trusted_issuers",
@@ -230,6 +239,7 @@ __all__ = [
     "personal_space_id",
     "sign_request",
     "split_key_id",
+    "trusted_peer",
     "ucan_cid",
     "verify_request",
     "verify_token",
