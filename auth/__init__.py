@@ -6,6 +6,7 @@ Pure: time, keys and fetches are arguments. Imports no other room.
 if __name__ != "less_sync.auth":  # the checkout is on sys.path under pytest and `python -m`
     raise ImportError(f"import less_sync.auth, not {__name__}: each class would exist twice")
 
+from less_sync.auth.addresses import is_public_address
 from less_sync.auth.config import parse_audiences, parse_trusted_issuers
 from less_sync.auth.delegation import delegate
 from less_sync.auth.did_key import DidKey, decode_did_key, encode_did_key
@@ -77,17 +78,27 @@ from less_sync.auth.fst import (
 )
 from less_sync.auth.http_signature import (
     SIGNATURE_AGE_S_MAX,
+    SIGNED_CHARS_MAX,
     TARGET_SCHEMES,
+    PresentedSignature,
     SignatureHeaders,
     SignatureInput,
     SignedRequest,
     VerifiedSignature,
     parse_signature_input,
+    read_signature,
     sign_request,
     verify_request,
 )
 from less_sync.auth.identity import PERSONAL_SPACE_ROOTS, Identity, derive_mailbox_id, personal_space_id
 from less_sync.auth.jwks import JWKS_BYTES_MAX, JwksPolicy, KeyCache, KeyDecision, Keys, parse_jwk, parse_jwks
+from less_sync.auth.peer_keys import (
+    PEER_JWKS_BYTES_MAX,
+    PeerKeyCache,
+    PeerKeyNeed,
+    PublishedKeys,
+    parse_peer_keys,
+)
 from less_sync.auth.peers import (
     FederationTrust,
     SignatureUses,
@@ -128,10 +139,12 @@ __all__ = [
     "FST_LIFE_S_MAX",
     "JWKS_BYTES_MAX",
     "LEAF_TAG_BYTES",
+    "PEER_JWKS_BYTES_MAX",
     "PERSONAL_SPACE_ROOTS",
     "SESSION_KEY_BYTES",
     "SESSION_NONCE_BYTES",
     "SIGNATURE_AGE_S_MAX",
+    "SIGNED_CHARS_MAX",
     "TARGET_SCHEMES",
     "TOKEN_CHARS_MAX",
     "UCAN_CHARS_MAX",
@@ -173,7 +186,11 @@ __all__ = [
     "MissingSignature",
     "MissingSignatureInput",
     "MissingToken",
+    "PeerKeyCache",
+    "PeerKeyNeed",
     "Permission",
+    "PresentedSignature",
+    "PublishedKeys",
     "ResourceMismatch",
     "RootMismatch",
     "ServerName",
@@ -219,6 +236,7 @@ __all__ = [
     "fst_leaf_tag",
     "granted_scopes",
     "identify_peer",
+    "is_public_address",
     "key_id_domain",
     "key_id_server",
     "normalize_issuer",
@@ -229,6 +247,7 @@ __all__ = [
     "parse_jwk",
     "parse_jwks",
     "parse_peer_domain",
+    "parse_peer_keys",
     "parse_server_name",
     "parse_signature_input",
     "parse_token",
@@ -237,6 +256,7 @@ __all__ = [
     "parse_uuid",
     "peer_identity",
     "personal_space_id",
+    "read_signature",
     "sign_request",
     "split_key_id",
     "trusted_peer",

@@ -11,7 +11,7 @@ import re
 from base64 import b64encode
 from binascii import a2b_base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from nacl.exceptions import BadSignatureError
@@ -36,6 +36,11 @@ SIGNATURE_AGE_S_MAX: Final = 300.0
 TARGET_SCHEMES: Final = ("ws", "wss", "https", "http")
 """Schemes a peer may have signed: a received target has none, and peers differ in what they write."""
 
+SIGNED_CHARS_MAX: Final = 16_384
+"""What a signature may cover, its parameters included: it is held while its key is looked for."""
+
+_TWINS: Final = {"https": "wss", "wss": "wss", "http": "ws", "ws": "ws"}
+_SCHEMES_OF: Final = {"wss": ("wss", "https"), "ws": ("ws", "http")}
 _SIGNATURE_BYTES: Final = 64
 _REQUIRED: Final = ("@method", "@target-uri", "host")
 _VISIBLE: Final = re.compile(r"[\t\x20-\x7e]*")
@@ -57,6 +62,8 @@ class SignedRequest:
     """As on the request line: a path with its query, or an absolute URI."""
     headers: Mapping[str, str] = field(repr=False)
     """Lower-case name to the first value."""
+    schemes: tuple[str, ...] = TARGET_SCHEMES
+    """Those that a target without one may have been signed with."""
 
     @classmethod
     def of(cls, *, method: str, target: str, headers: Iterable[tuple[str, str]]) -> "SignedRequest":
@@ -66,12 +73,20 @@ class SignedRequest:
             first.setdefault(name.lower(), value)
         return cls(method, target, first)
 
+    def forwarded(self) -> "SignedRequest":
+        """The same, believing a proxy that says which scheme was asked for: that one and its twin alone.
+
+        The first `X-Forwarded-Proto` counts; without one, or with a scheme not known, all stay possible.
+        """
+        said = self.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+        return replace(self, schemes=_SCHEMES_OF[_TWINS[said]]) if said in _TWINS else self
+
     def target_uris(self) -> Iterator[str]:
         """The texts `@target-uri` may stand for."""
         if _ABSOLUTE.match(self.target):
             yield self.target
             return
-        for scheme in TARGET_SCHEMES:
+        for scheme in self.schemes:
             yield f"{scheme}://{self.headers.get('host', '')}{self.target}"
 
 
@@ -130,17 +145,34 @@ def sign_request(
     return SignatureHeaders(f"sig={parameters}", f"sig=:{signature}:")
 
 
-def verify_request(
-    request: SignedRequest,
-    *,
-    key_of: Callable[[str], bytes | None],
-    now: float,
-    age_s_max: float = SIGNATURE_AGE_S_MAX,
-) -> VerifiedSignature:
-    """Check a request's signature, in the order of docs/tokens.md 9.3.
+@dataclass(frozen=True, slots=True)
+class PresentedSignature:
+    """A signature that is well formed, new enough and covers what it must: whether it is good, its key says.
+
+    It holds nothing of the request but what is covered, `SIGNED_CHARS_MAX` at most.
+    """
+
+    request: SignedRequest
+    signed: SignatureInput
+    signature: bytes = field(repr=False)
+
+    def verified_by(self, key: bytes) -> VerifiedSignature:
+        """Check it with the 32 bytes of a public key.
+
+        Raises:
+            VerificationFailed: it was not made with that key, or covers what the request has not.
+        """
+        signed = self.signed
+        base = _verified_base(self.request, signed, key, self.signature)
+        return VerifiedSignature(signed.key_id, signed.components, signed.created, base, self.signature)
+
+
+def read_signature(
+    request: SignedRequest, *, now: float, age_s_max: float = SIGNATURE_AGE_S_MAX
+) -> PresentedSignature:
+    """All checks of docs/tokens.md 9.3 that need no key, in their order.
 
     Args:
-        key_of: key id to the 32 bytes of a public key, None if not known.
         now: Unix seconds.
 
     Raises:
@@ -161,11 +193,30 @@ def verify_request(
         if name not in signed.components:
             raise MissingRequiredComponent(name)
     signature = _parse_signature(signature_header)
-    key = key_of(signed.key_id)
+    return PresentedSignature(_covered(request, signed), signed, signature)
+
+
+def verify_request(
+    request: SignedRequest,
+    *,
+    key_of: Callable[[str], bytes | None],
+    now: float,
+    age_s_max: float = SIGNATURE_AGE_S_MAX,
+) -> VerifiedSignature:
+    """Check a request's signature, in the order of docs/tokens.md 9.3.
+
+    Args:
+        key_of: key id to the 32 bytes of a public key, None if not known.
+        now: Unix seconds.
+
+    Raises:
+        SignatureError: the first thing that is wrong.
+    """
+    presented = read_signature(request, now=now, age_s_max=age_s_max)
+    key = key_of(presented.signed.key_id)
     if key is None:
         raise KeyLookupFailed
-    base = _verified_base(request, signed, key, signature)
-    return VerifiedSignature(signed.key_id, signed.components, signed.created, base, signature)
+    return presented.verified_by(key)
 
 
 def parse_signature_input(header: str) -> SignatureInput:
@@ -174,6 +225,8 @@ def parse_signature_input(header: str) -> SignatureInput:
     Raises:
         InvalidSignatureInput: with the detail of docs/tokens.md 9.3.
     """
+    if len(header) > SIGNED_CHARS_MAX:
+        raise InvalidSignatureInput("too long")
     parameters = header.removeprefix("sig=")
     if parameters == header:
         raise InvalidSignatureInput("expected sig= prefix")
@@ -248,6 +301,15 @@ def _parse_signature(header: str) -> bytes:
     if len(signature) != _SIGNATURE_BYTES or b64encode(signature).decode("ascii") != encoded:
         raise InvalidSignatureHeader("malformed signature bytes")
     return signature
+
+
+def _covered(request: SignedRequest, signed: SignatureInput) -> SignedRequest:
+    """The request without what the signature is not about."""
+    covered = {name: request.headers[name] for name in signed.components if name in request.headers}
+    held = len(request.target) + sum(map(len, covered.values())) + len(signed.parameters)
+    if held > SIGNED_CHARS_MAX:
+        raise VerificationFailed
+    return replace(request, headers=covered)
 
 
 def _verified_base(request: SignedRequest, signed: SignatureInput, key: bytes, signature: bytes) -> str:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from less_sync.auth import (
+    SIGNED_CHARS_MAX,
+    TARGET_SCHEMES,
     InvalidKeyId,
     InvalidSignatureHeader,
     InvalidSignatureInput,
@@ -26,6 +28,7 @@ from less_sync.auth import (
     VerifiedSignature,
     b64url_decode,
     parse_signature_input,
+    read_signature,
     sign_request,
     verify_request,
 )
@@ -322,6 +325,28 @@ def test_first_of_several_header_lines_counts() -> None:
     )
 
 
+SEVENS = SigningKey(bytes([7]) * 32)
+BY_SCHEME = {
+    "ws": (245, "b5PeO7Hgo5fryVtYczOhuWmEQ8N2ahJwl1/bRjY0nDO8fsfFnqAcTco4ciGl5+B0RVxxz2Ailu1KdzxyKAL3Bw=="),
+    "wss": (246, "iirKsVrARPrz7gJJmJ5Mm4eMUY4D4K0l4I6JJr2H2oNA2UizIfFV21cPfjORBMtNsMti8/kd2DPPbxPEcrGEDg=="),
+    "https": (
+        248,
+        "vFGZxeyJ8mmTrgAV/opEyVpDGhO4eLRIlvGnI2IfBsR3MhZ8UwK6WdQL22BgWVAsfbp4VVIBNgMm8jQRg+RICw==",
+    ),
+}
+
+
+@pytest.mark.parametrize("scheme", BY_SCHEME)
+def test_signatures_that_existing_servers_make_are_made_and_accepted(scheme: str) -> None:
+    uri, created = f"{scheme}://{HOST}{TARGET}", 1_700_000_000
+    made = sign_request(SEVENS, key_id=KEY_ID, created=created, method="GET", target_uri=uri, host=HOST)
+    assert made.signature == f"sig=:{BY_SCHEME[scheme][1]}:"
+    lines = [("host", HOST), ("signature-input", made.signature_input), ("signature", made.signature)]
+    request = SignedRequest.of(method="GET", target=TARGET, headers=lines)
+    verified = verify_request(request, key_of={KEY_ID: bytes(SEVENS.verify_key)}.get, now=created)
+    assert len(verified.base) == BY_SCHEME[scheme][0]
+
+
 def test_request_without_host_is_refused() -> None:
     headers = signed()
     del headers["Host"]
@@ -363,6 +388,65 @@ def test_no_request_raises_anything_but_signature_errors(
     ):
         with pytest.raises(SignatureError):
             verify(headers, target=target)
+
+
+@pytest.mark.parametrize(
+    ("said", "schemes"),
+    [
+        ("https", ("wss", "https")),
+        ("WSS , http", ("wss", "https")),
+        ("http", ("ws", "http")),
+        ("ws", ("ws", "http")),
+        ("", TARGET_SCHEMES),
+        ("gopher", TARGET_SCHEMES),
+        (",https", TARGET_SCHEMES),
+    ],
+)
+def test_believed_proxy_leaves_the_scheme_it_names_and_its_twin(said: str, schemes: tuple[str, ...]) -> None:
+    lines = [("Host", "h"), ("X-Forwarded-Proto", said), ("X-Forwarded-Proto", "http")]
+    request = SignedRequest.of(method="GET", target="/", headers=lines).forwarded()
+    assert list(request.target_uris()) == [f"{scheme}://h/" for scheme in schemes]
+
+
+def test_request_without_a_believed_header_may_have_any_scheme() -> None:
+    request = SignedRequest.of(method="GET", target="/", headers=[("Host", "h")])
+    assert request.forwarded() == request
+
+
+def test_what_is_signed_is_bounded_and_all_that_is_held_of_a_request() -> None:
+    room = SIGNED_CHARS_MAX - 1000
+    lines = [*signed().items(), ("X-Long", "x" * 300_000)]
+    presented = read_signature(SignedRequest.of(method="GET", target=TARGET, headers=lines), now=NOW)
+    assert set(presented.request.headers) == {"host"}
+    for length, fault in ((room, None), (SIGNED_CHARS_MAX, VerificationFailed)):
+        values = VALUES | {"x-long": "x" * length}
+        headers = signed_over(COVERED.format(' "x-long"'), values) | {"X-Long": "x" * length}
+        if fault is None:
+            assert verify(headers)
+        else:
+            with pytest.raises(fault):
+                verify(headers)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "sig=(" + '"a" ' * 100_000,
+        "sig=(" + '"a' * 150_000 + ")",
+        "sig=()" + ";" * 300_000,
+        "sig=()" + ";a=1" * 80_000,
+        "sig=()" + ";a" * 150_000,
+        "sig=();keyid=" + '"' * 300_000,
+        "sig=()" + "(" * 300_000,
+        "sig=();created=" + "1" * 300_000,
+    ],
+    ids=len,
+)
+def test_huge_input_is_refused_unread(bomb: str) -> None:
+    with pytest.raises(InvalidSignatureInput, match="too long"):
+        verify(signed() | {"Signature-Input": bomb})
+    with pytest.raises(SignatureError):
+        verify(signed() | {"Signature-Input": bomb[:SIGNED_CHARS_MAX]})
 
 
 def test_reprs_show_no_signature() -> None:
