@@ -7,7 +7,7 @@ does not take the others' fetch with it. Everything here runs on one event loop.
 import asyncio
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -309,7 +309,8 @@ async def _get(client: httpx.AsyncClient, url: str, *, timeout_s: float) -> byte
             if following is None:
                 if response.status_code != httpx.codes.OK:
                     raise FetchRefused(f"status {response.status_code}")
-                return await _read_bounded(response)
+                encoding = response.headers.get("Content-Encoding", "")
+                return await read_bounded(response.aiter_raw(), encoding, bytes_max=JWKS_BYTES_MAX)
         finally:
             await response.aclose()
         if request.url.scheme == "https" and following.url.scheme != "https":
@@ -318,19 +319,25 @@ async def _get(client: httpx.AsyncClient, url: str, *, timeout_s: float) -> byte
     raise FetchRefused("too many redirects")
 
 
-async def _read_bounded(response: httpx.Response) -> bytes:
-    """Read the body, decompressed, and give up at the first byte beyond the limit.
+async def read_bounded(chunks: AsyncIterable[bytes], encoding: str, *, bytes_max: int) -> bytes:
+    """Read a key set's body, decompressed, and give up at the first byte beyond the limit.
 
     The decompressor stops at the limit by itself, so that a small body cannot unfold in memory.
+
+    Args:
+        encoding: the response's `Content-Encoding`, empty without one.
+
+    Raises:
+        FetchRefused: it is too large, cut short or encoded in another way.
     """
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    encoding = encoding.strip().lower() or "identity"
     if encoding not in ("identity", "gzip", "deflate"):
         raise FetchRefused("content encoding not known")
     inflate = None if encoding == "identity" else zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     body = bytearray()
-    async for raw in response.aiter_raw():
-        body += raw if inflate is None else inflate.decompress(raw, JWKS_BYTES_MAX + 1 - len(body))
-        if len(body) > JWKS_BYTES_MAX:
+    async for raw in chunks:
+        body += raw if inflate is None else inflate.decompress(raw, bytes_max + 1 - len(body))
+        if len(body) > bytes_max:
             raise FetchRefused("key set too large")
     if inflate is not None and not inflate.eof:
         raise FetchRefused("compressed body cut short")
