@@ -49,7 +49,7 @@ _INTEGER: Final = re.compile(r"-?[0-9]{1,15}")
 _COMPONENTS: Final = re.compile(r'(?:"[^"\\]*"(?: "[^"\\]*")*)?')
 _COMPONENT: Final = re.compile(r'"([^"\\]*)"')
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_HOST: Final = re.compile(r"""(?:\[[0-9A-Fa-f:.]+\]|[^\s"%/:<>?#@\[\\\]]+)(?::[0-9]*)?""")
+_HOST: Final = re.compile(r"""(?:\[[0-9A-Fa-f:.]+\]|[^\s"%/:<>?#@\[\\\]\x7f-\U0010ffff]+)(?::[0-9]*)?""")
 _KEY_ID_BREAKERS: Final = re.compile(r'["\\;=\s]|[^\x21-\x7e]')
 
 

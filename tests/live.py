@@ -27,9 +27,9 @@ from less_sync.storage import BlobStore, PostgresPool, PushLanes
 from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.files.space_files import FILE_BYTES_MAX
-from less_sync.sync.http.app import create_app
+from less_sync.sync.http.app import FederationRoutes, create_app
 from less_sync.sync.http.http1 import http_protocol
-from less_sync.sync.http.socket import ClientSocket, SessionFactory, websocket_protocol
+from less_sync.sync.http.socket import ClientSocket, Route, websocket_protocol
 from less_sync.sync.limits import Limits
 from less_sync.sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
 from less_sync.sync.services import Services
@@ -290,13 +290,14 @@ async def live_server(
     limits: Limits | None = None,
     *,
     identity_hash_key: bytes | None = bytes(32),
-    routes: Mapping[bytes, SessionFactory] | None = None,
+    routes: Mapping[bytes, Route] | None = None,
     blobs: BlobStore | None = None,
     file_bytes_max: int = FILE_BYTES_MAX,
+    federation: FederationRoutes | None = None,
 ) -> AsyncIterator[Live]:
     """Serve `database_url` (migrated) on a loopback port until the block ends.
 
-    Without `blobs` there is no file storage.
+    Without `blobs` there is no file storage, without `federation` no route about other servers.
     """
     issuer = new_issuer()
     keys = KeyFetcher({}, injected={ISSUER: {KID: issuer.key.public_key()}})
@@ -313,7 +314,7 @@ async def live_server(
         file_bytes_max=file_bytes_max,
     )
     config = uvicorn.Config(
-        create_app(services),
+        create_app(services, federation=federation),
         host="127.0.0.1",
         port=0,
         http=http_protocol(services),

@@ -4,8 +4,9 @@ Order of every request: log line, common headers and preflight, authentication, 
 401 without credentials and 404 with them (docs/operations.md 4.2).
 """
 
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,25 +27,37 @@ from less_sync.sync.services import Services
 JWKS_CACHE_CONTROL: Final = "public, max-age=3600, stale-while-revalidate=86400"
 
 
-def create_app(services: Services, *, expose_etag: bool = False) -> Starlette:
+class FederationRoutes(Protocol):
+    """What HTTP tells of other servers (docs/federation.md 11)."""
+
+    @property
+    def routes(self) -> Sequence[RawRoute]:
+        """The routes about peers and our own keys."""
+
+    def health(self) -> Mapping[str, Any] | None:
+        """The member `federation` of a healthy answer; None while no peer is accepted."""
+
+
+def create_app(
+    services: Services, *, expose_etag: bool = False, federation: FederationRoutes | None = None
+) -> Starlette:
     """The ASGI application for every request that is not upgraded to a WebSocket."""
     probe = HealthProbe(lambda: services.spaces.ping())
 
     async def health(_request: Request) -> Response:
         if services.draining:
             return _unhealthy("shutting down")
-        return (
-            JSONResponse({"status": "healthy"})
-            if await probe.healthy()
-            else _unhealthy("database unavailable")
-        )
+        if not await probe.healthy():
+            return _unhealthy("database unavailable")
+        peers = None if federation is None else federation.health()
+        return JSONResponse({"status": "healthy"} | ({} if peers is None else {"federation": peers}))
 
     routes = [
         RawRoute(PathTemplate("/health"), Methods({"GET": health})),
-        RawRoute(PathTemplate("/.well-known/jwks.json"), Methods({"GET": jwks})),
         RawRoute(PathTemplate("/api/v1/ws"), NotUpgraded(services, otherwise=CANNOT_UPGRADE)),
-        # Servers do not speak to each other yet.
+        # Where peers are accepted, the socket serves what passes the checks.
         RawRoute(PathTemplate("/api/v1/federation/ws"), NotUpgraded(services, otherwise=Refusal(404))),
+        *(ALONE if federation is None else federation.routes),
     ]
     if services.files is not None:
         routes.append(RawRoute(FILE_PATH, FileEndpoint(services, services.files)))
@@ -91,9 +104,12 @@ class NotUpgraded:
         await response(scope, receive, send)
 
 
-async def jwks(_request: Request) -> Response:
-    """The server's own federation keys: none."""
+async def _no_keys(_request: Request) -> Response:
     return JSONResponse({"keys": []}, headers={"Cache-Control": JWKS_CACHE_CONTROL})
+
+
+ALONE: Final = (RawRoute(PathTemplate("/.well-known/jwks.json"), Methods({"GET": _no_keys})),)
+"""What a server without federation tells of its keys: that there are none."""
 
 
 def _unhealthy(error: str) -> Response:

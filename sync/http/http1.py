@@ -1,8 +1,8 @@
 """uvicorn's HTTP/1.1 parser with bounds: size of a request head, time for it, time a connection may idle.
 
 The base class has none for a head, and closes an idle connection only after its first response. Which
-upgrades become WebSockets is decided here too: those of paths that have a session factory; all else is plain
-HTTP.
+upgrades become WebSockets is decided here too: those of paths that a socket serves and that have no gate, or
+whose gate lets the peer in; all else is plain HTTP.
 
 How a connection ends is decided here as well. Closing a socket that has unread input resets it, and a reset
 takes an answer away that the peer has not read yet. So whenever more may be coming, the answer is followed by
@@ -20,9 +20,12 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from less_sync.auth import Identity
+from less_sync.sync.http.gate import UNAVAILABLE, Answer, Gate, GateWait
+from less_sync.sync.http.headers import last_answer
 from less_sync.sync.http.shared_bytes import SharedBytes
-from less_sync.sync.http.socket import ClientSocket
-from less_sync.sync.http.upgrade import UpgradeRequest, refusal
+from less_sync.sync.http.socket import ClientSocket, GuardedRoute
+from less_sync.sync.http.upgrade import Refusal, UpgradeRequest, refusal
 from less_sync.sync.http.write_watch import WriteWatch
 from less_sync.sync.limits import Limits
 from less_sync.sync.services import Services
@@ -105,6 +108,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._upgrade: UpgradeRequest | None = None
         self._path = b""
         self._waiting_upgrade: bytes | None = None
+        self._gate_wait: GateWait | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
         """Start the idle clock at once: a client that never speaks is idle too.
@@ -121,6 +125,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget timers and heads, whoever ended the connection."""
+        self._end_gate_wait()
         self._end_head()
         self._end_discarding()
         self._watch.stop()
@@ -150,7 +155,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close the connection if it is idle, else with the answer to the last request that was begun."""
-        if self._end_timer is not None:
+        if self._gate_wait is not None:
+            self._refuse_upgrade(UNAVAILABLE)
+        elif self._end_timer is not None:
             self._end()
         else:
             super().shutdown()
@@ -364,7 +371,62 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _hand_over(self, early: bytes) -> None:
-        """Give the connection to a socket, head and all: none of the limits here applies any more.
+        """Give the connection to a socket, if the gate of its path has nothing against it."""
+        assert self._sockets is not None, "or no path would be upgraded"
+        route = self._sockets.routes[self._path]
+        if isinstance(route, GuardedRoute):
+            self._ask(route.gate, early)
+        else:
+            self._become_socket(early)
+
+    def _ask(self, gate: Gate, early: bytes) -> None:
+        """Ask who it is. While that takes time, head and early bytes stay counted, and nothing may follow."""
+        assert self._upgrade is not None, "or this was not called"
+        assert self._sockets is not None, "or no path would be upgraded"
+        services, pipelined = self._sockets.services, self._sockets.pipelined
+        if services.draining:
+            self._refuse_upgrade(UNAVAILABLE)
+            return
+        answer = gate.admit(self._upgrade.signed())
+        if isinstance(answer, Identity | Refusal):
+            self._gate_answered(answer, early)
+            return
+        strangers = services.sessions.unauthenticated
+        if strangers >= services.limits.unauthenticated_sessions or not pipelined.take(len(early)):
+            self._refuse_upgrade(UNAVAILABLE)
+            return
+        self._waiting_upgrade = early
+        # Reading goes on, or nobody would notice that the peer has hung up.
+        self.flow.resume_reading()
+        self._gate_wait = GateWait(
+            answer,
+            sessions=services.sessions,
+            pipelined=pipelined,
+            early_bytes=len(early),
+            answered=lambda answer: self._gate_answered(answer, early),
+        )
+
+    def _gate_answered(self, answer: Answer, early: bytes) -> None:
+        self._gate_wait = None
+        if isinstance(answer, Refusal):
+            self._refuse_upgrade(answer)
+        elif not self._ending and not self.transport.is_closing():
+            self._become_socket(early, answer)
+
+    def _end_gate_wait(self) -> None:
+        if self._gate_wait is not None:
+            self._gate_wait.cancel()
+            self._gate_wait = None
+
+    def _refuse_upgrade(self, answer: Refusal) -> None:
+        if self._ending or self.transport.is_closing():
+            return
+        assert self._sockets is not None, "or no path would be upgraded"
+        self.transport.write(last_answer(answer, self._sockets.services.now()))
+        self._linger()
+
+    def _become_socket(self, early: bytes, identity: Identity | None = None) -> None:
+        """Give the connection away, head and all: none of the limits here applies any more.
 
         The base class would write the head out again for the other side to parse a second time.
         """
@@ -381,7 +443,7 @@ class HttpProtocol(HttpToolsProtocol):
         protocol = self._sockets(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
-        protocol.upgrade(path, request, early)
+        protocol.upgrade(path, request, early, identity)
 
     def _should_upgrade(self) -> bool:
         # Asked three times a request, once its head is whole.
@@ -396,10 +458,14 @@ class HttpProtocol(HttpToolsProtocol):
         if sockets is None:
             return None
         self._path = httptools.parse_url(self.url).path
-        if self._path not in sockets.factories:
+        if self._path not in sockets.routes:
             return None
         request = UpgradeRequest(
-            self.scope["method"], self.scope["http_version"], self.headers, sockets.services.subprotocols
+            self.scope["method"],
+            self.scope["http_version"],
+            self.headers,
+            sockets.services.subprotocols,
+            self.url,
         )
         return request if refusal(request) is None else None
 
@@ -427,6 +493,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _linger(self) -> None:
         """Send no more, and read on for a while."""
+        self._end_gate_wait()
         self._end_head()
         self._end_discarding()
         self._ending = True

@@ -11,7 +11,7 @@ share of all connections, until the session says `accepted` (docs/protocol.md 2.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from email.utils import formatdate
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol, cast
 
 from uvicorn.config import Config
@@ -21,8 +21,10 @@ from websockets.frames import CloseCode as WebSocketCloseCode
 from websockets.frames import Frame, Opcode
 from websockets.utils import accept_key
 
+from less_sync.auth import Identity
 from less_sync.sync.http.framing import PING, ws_frame, ws_header
-from less_sync.sync.http.headers import COMMON_HEADERS
+from less_sync.sync.http.gate import UNAVAILABLE, Gate
+from less_sync.sync.http.headers import head_lines, last_answer
 from less_sync.sync.http.receiver import Receiver
 from less_sync.sync.http.shared_bytes import SharedBytes
 from less_sync.sync.http.upgrade import UpgradeRequest
@@ -35,7 +37,6 @@ from less_sync.sync.session.session import SessionWire
 
 CLIENT_PATH: Final = b"/api/v1/ws"
 
-_COMMON = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS)
 _WRITE_BUFFER_BYTES = 256 * 1024
 
 
@@ -70,11 +71,23 @@ SessionFactory = Callable[[SessionWire], SocketSession]
 """Makes the session of one connection that was just upgraded."""
 
 
+@dataclass(frozen=True, slots=True)
+class GuardedRoute:
+    """A path that not everybody may upgrade."""
+
+    gate: Gate
+    sessions: Callable[[SessionWire, Identity], SocketSession]
+    """As a `SessionFactory`, for somebody the gate knows."""
+
+
+Route = SessionFactory | GuardedRoute
+
+
 class ClientSocket(asyncio.Protocol):
     """One upgraded TCP connection. Subclassed by `websocket_protocol`, which binds the services."""
 
     services: ClassVar[Services]
-    factories: ClassVar[Mapping[bytes, SessionFactory]]
+    routes: ClassVar[Mapping[bytes, Route]]
     """Raw path to what serves it. A request for any other path is not upgraded."""
     pipelined: ClassVar[SharedBytes]
     """What has come behind first messages whose tokens are being looked at."""
@@ -129,33 +142,37 @@ class ClientSocket(asyncio.Protocol):
 
     # Upgrade (docs/protocol.md 2.1).
 
-    def upgrade(self, path: bytes, request: UpgradeRequest, early: bytes) -> None:
+    def upgrade(
+        self, path: bytes, request: UpgradeRequest, early: bytes, identity: Identity | None = None
+    ) -> None:
         """Answer a request to upgrade that passed the checks: 101, or 503 while there is no room.
 
         Args:
-            path: a key of `factories`.
+            path: a key of `routes`.
             early: what the peer sent behind its request, without waiting for the answer.
+            identity: whom the gate of a guarded route has let in. Strangers are no reason to turn them away.
         """
-        limits, sessions = self.services.limits, self.services.sessions
-        if self.services.draining or sessions.unauthenticated >= limits.unauthenticated_sessions:
-            self._refuse_for_now()
+        route, limits, sessions = self.routes[path], self.services.limits, self.services.sessions
+        full = identity is None and sessions.unauthenticated >= limits.unauthenticated_sessions
+        if self.services.draining or full:
+            self.write(last_answer(UNAVAILABLE, self.services.now()))
+            self.transport.close()
             return
         self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         self.write(
             (
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 f"Sec-WebSocket-Accept: {accept_key(request.key)}\r\n"
-                f"Sec-WebSocket-Protocol: {request.subprotocol}\r\n{_date(self.services.now())}{_COMMON}\r\n"
+                f"Sec-WebSocket-Protocol: {request.subprotocol}\r\n{head_lines(self.services.now())}\r\n"
             ).encode("latin-1")
         )
-        self._session = self.factories[path](self)
+        if isinstance(route, GuardedRoute):
+            assert identity is not None, "the gate says who it is"
+            self._session = route.sessions(self, identity)
+        else:
+            self._session = route(self)
         if early:
             self.data_received(early)
-
-    def _refuse_for_now(self) -> None:
-        head = f"HTTP/1.1 503 Service Unavailable\r\n{_date(self.services.now())}{_COMMON}"
-        self.write(f"{head}Content-Length: 0\r\nConnection: close\r\n\r\n".encode("latin-1"))
-        self.transport.close()
 
     # Bytes and messages in.
 
@@ -347,24 +364,18 @@ class ClientSocket(asyncio.Protocol):
         self._connections.discard(self)
 
 
-def _date(now_s: float) -> str:
-    """The header line by which clients see that their clock is wrong (RFC 9110 6.6.1)."""
-    return f"Date: {formatdate(now_s, usegmt=True)}\r\n"
-
-
-def websocket_protocol(
-    bound: Services, routes: Mapping[bytes, SessionFactory] | None = None
-) -> type[ClientSocket]:
+def websocket_protocol(bound: Services, routes: Mapping[bytes, Route] | None = None) -> type[ClientSocket]:
     """The class uvicorn is given as `Config(ws=...)`: one instance per upgraded connection.
 
     Args:
-        routes: raw path to session factory; by default clients alone are served.
+        routes: raw path to what serves it; by default clients alone are served.
     """
+    served: Mapping[bytes, Route] = {CLIENT_PATH: client_sessions(bound)} if routes is None else routes
 
     class BoundSocket(ClientSocket):
         __slots__ = ()
         services = bound
         pipelined = SharedBytes(bound.limits.pipelined_bytes)
-        factories = {CLIENT_PATH: client_sessions(bound)} if routes is None else routes
+        routes = served
 
     return BoundSocket

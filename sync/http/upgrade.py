@@ -6,6 +6,8 @@ The HTTP protocol asks before it hands a connection over; the plain routes ask t
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
+from less_sync.auth import SignedRequest
+
 
 class UpgradeRequest:
     """What the checks look at, read once from a request's head.
@@ -14,9 +16,10 @@ class UpgradeRequest:
         http_version: `1.1` or `1.0`.
         lines: header lines in order, names in lower case.
         subprotocols: those that are accepted, preferred first.
+        target: as on the request line.
     """
 
-    __slots__ = ("_fields", "http_version", "method", "subprotocol")
+    __slots__ = ("_fields", "http_version", "method", "subprotocol", "target")
 
     def __init__(
         self,
@@ -24,8 +27,10 @@ class UpgradeRequest:
         http_version: str,
         lines: Iterable[tuple[bytes, bytes]],
         subprotocols: Sequence[str],
+        target: bytes = b"",
     ) -> None:
         self.method = method
+        self.target = target
         self.http_version = http_version
         self._fields: dict[bytes, list[bytes]] = {}
         for name, value in lines:
@@ -50,6 +55,11 @@ class UpgradeRequest:
     def key(self) -> str:
         """The first `Sec-WebSocket-Key`; its form is not looked at."""
         return self.values(b"sec-websocket-key")[0].decode("latin-1")
+
+    def signed(self) -> SignedRequest:
+        """The request as signatures see it: of each header its first line."""
+        first = {name.decode("latin-1"): values[0].decode("latin-1") for name, values in self._fields.items()}
+        return SignedRequest(self.method, self.target.decode("latin-1"), first)
 
 
 class Refusal(NamedTuple):
