@@ -154,7 +154,8 @@ class Notice:
     name: str
     rule: str
     decode: Decode
-    run: Callable[[Call, object], None]
+    run: Callable[[Call, object], Work | None]
+    """What it returns, if anything, must run to its end before the session looks at its next message."""
 
 
 def notice(

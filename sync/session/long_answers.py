@@ -1,6 +1,6 @@
-"""The long answers of one session, pulls and DEK listings: one by one beside all else.
+"""The long answers of one session, pulls and DEK listings, beside all else: a client's one by one.
 
-See docs/protocol.md 4.2.
+See docs/protocol.md 4.2 and docs/federation.md 6.
 """
 
 import asyncio
@@ -23,27 +23,31 @@ class Answer(Protocol):
 
 
 class LongAnswers:
-    """A bounded queue and the task that works it off, which exists only while there is something in it.
+    """A bounded queue and the tasks that work it off, which exist only while there is something in it.
 
     Args:
-        waiting_max: how many requests may wait behind the one that runs.
-        on_room: called when a place in the queue has become free, and when all is done.
+        waiting_max: how many requests may wait behind those that run.
+        on_room: called when a place in the queue has become free, and when a task has no more to do.
+        at_once: how many run beside one another. Requests begin in the order in which they came.
     """
 
-    __slots__ = ("_on_room", "_out", "_queue", "_task", "_telling", "_waiting_max")
+    __slots__ = ("_at_once", "_on_room", "_out", "_queue", "_tasks", "_telling", "_waiting_max")
 
-    def __init__(self, out: Outbound, *, waiting_max: int, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self, out: Outbound, *, waiting_max: int, on_room: Callable[[], None], at_once: int = 1
+    ) -> None:
         self._out = out
         self._waiting_max = waiting_max
         self._on_room = on_room
+        self._at_once = at_once
         self._queue: deque[Answer] | None = None
         self._telling: Callable[[], Coroutine[object, object, None]] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: dict[asyncio.Task[None], None] | None = None
 
     @property
     def idle(self) -> bool:
         """True while nothing is being answered."""
-        return self._task is None
+        return not self._tasks
 
     def add(self, request: Answer) -> bool:
         """Queue one request; False when the queue is full."""
@@ -61,8 +65,10 @@ class LongAnswers:
         self._begin()
 
     def _begin(self) -> None:
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work(), name="long answers")
+        if self._tasks is None:
+            self._tasks = {}
+        if len(self._tasks) < self._at_once:
+            self._tasks[asyncio.get_running_loop().create_task(self._work(), name="long answers")] = None
 
     async def _work(self) -> None:
         try:
@@ -73,9 +79,16 @@ class LongAnswers:
                     log.exception("long answer failed")
         finally:
             # Nothing is awaited between the last look at the queue and here, so whatever is added from now on
-            # finds no task and begins one.
-            self._task = None
+            # finds this task gone and begins one.
+            self._gone()
             self._on_room()
+
+    def _gone(self) -> None:
+        task = asyncio.current_task()
+        if self._tasks is not None and task is not None:
+            self._tasks.pop(task, None)
+            if not self._tasks:
+                self._tasks = None
 
     async def _next(self) -> None:
         telling, self._telling = self._telling, None
@@ -93,5 +106,5 @@ class LongAnswers:
         self._telling = None
         if self._queue is not None:
             self._queue.clear()
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks or ():
+            task.cancel()

@@ -8,7 +8,7 @@ served by a reconnect and a pull than by an ever older queue (docs/protocol.md 4
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from less_sync.sync.limits import Limits
 from less_sync.sync.protocol.codes import Close
@@ -72,9 +72,11 @@ class Outbound:
         "_write",
         "closed",
         "frame_header",
-        "is_peer",
         "ready",
     )
+
+    is_peer: ClassVar[bool] = False
+    """Another server is at the other end."""
 
     def __init__(self, wire: Wire, owner: Owner, limits: Limits, *, new_id: Callable[[], str]) -> None:
         self._connection_id = ""
@@ -84,8 +86,6 @@ class Outbound:
         self._wire = wire
         self._owner = owner
         self._limits = limits
-        self.is_peer = False
-        """Another server is at the other end."""
         self._write = wire.write
         self.ready = True
         """What is sent goes straight to the transport: it is open and writable, and there is no queue."""
@@ -174,8 +174,12 @@ class Outbound:
     def paused(self) -> None:
         """The transport's buffer is full: queue from now on, and give the peer a deadline to read on."""
         self._writable = self.ready = False
-        self._unsent_bytes = self._wire.unsent_bytes()
-        self._arm()
+        self._give_deadline()
+
+    def _give_deadline(self) -> None:
+        if self._deadline is None and not self._writable:
+            self._unsent_bytes = self._wire.unsent_bytes()
+            self._arm()
 
     def _arm(self) -> None:
         self._deadline = asyncio.get_running_loop().call_later(

@@ -1,9 +1,9 @@
 """One connection, from accept to close: handshake, order of requests, deadlines, close.
 
 Messages are handled strictly in order of arrival, with two exceptions (docs/protocol.md 4): consecutive
-pushes may wait in the database's lanes together, their replies leaving in order; long answers run one after
-another in a background task. Whatever must wait (for a running request, for pushes, for the peer to read)
-stays in a bounded backlog, and a full backlog pauses the socket.
+pushes may wait in the database's lanes together, their replies leaving in order; long answers run beside all
+else. Whatever must wait (for a running request, for pushes, for the peer to read) stays in a bounded backlog,
+and a full backlog pauses the socket.
 
 At most one item is *held*: it was taken off the backlog and decoded, and then found that it must wait. It
 goes first when something has ended, before the backlog is looked at again, so order is kept and nothing is
@@ -32,13 +32,14 @@ from less_sync.sync.protocol.connection import Authenticate, Connection, State
 from less_sync.sync.protocol.errors import RemoteProtocolError
 from less_sync.sync.protocol.frames import Notification, Request
 from less_sync.sync.rpc import dispatch
-from less_sync.sync.rpc.dispatch import Method, MethodTable, PushMethod, Work
+from less_sync.sync.rpc.dispatch import Method, PushMethod, Work
 from less_sync.sync.services import Services
+from less_sync.sync.session.conduct import Conduct
 from less_sync.sync.session.expiry import ExpiryWatch
 from less_sync.sync.session.large_frames import LARGE_FRAME_BYTES
 from less_sync.sync.session.long_answers import LongAnswers
 from less_sync.sync.session.memory import SessionMemory
-from less_sync.sync.session.outbound import Outbound, Wire
+from less_sync.sync.session.outbound import Wire
 from less_sync.sync.session.presence_roll import PresenceRoll
 from less_sync.sync.session.token_bucket import TokenBucket, Verdict
 
@@ -80,7 +81,7 @@ class Session:
     """Drives one connection. Called by the socket on the event loop; never blocks it, never raises to it.
 
     Args:
-        table: what may be said.
+        conduct: how connections of this kind are treated.
         identity: who speaks, where that is known already; None when the first message has to tell.
         long_answers: makes the background worker.
     """
@@ -90,6 +91,7 @@ class Session:
         "_backlog_bytes",
         "_bucket",
         "_busy",
+        "_conduct",
         "_connection",
         "_drain_timer",
         "_expiry",
@@ -110,7 +112,6 @@ class Session:
         "_running",
         "_services",
         "_silent_beats",
-        "_table",
         "_wire",
         "_writing",
         "closing",
@@ -123,24 +124,29 @@ class Session:
         self,
         services: Services,
         wire: SessionWire,
-        table: MethodTable,
+        conduct: Conduct,
         *,
         identity: Identity | None = None,
         long_answers: Callable[..., LongAnswers] = LongAnswers,
     ) -> None:
-        limits = services.limits
+        limits = conduct.limits
         self._services = services
+        self._conduct = conduct
         self._limits = limits
         self._wire = wire
-        self._table = table
         self._loop = asyncio.get_running_loop()
-        self._out = Outbound(wire, self, limits, new_id=services.new_id)
+        self._out = conduct.outbound(wire, self, limits, new_id=services.new_id)
         self._connection = Connection(services.frame_bounds)
         self._backlog: deque[bytes | Close] = deque()
         self._backlog_bytes = 0
         self._held: Request | Notification | Close | None = None
         self._pushes: deque[_PendingPush] = deque()
-        self._long_answers = long_answers(self._out, waiting_max=limits.pulls_waiting, on_room=self._pump)
+        self._long_answers = long_answers(
+            self._out,
+            waiting_max=limits.pulls_waiting,
+            on_room=self._pump,
+            at_once=conduct.long_answers_at_once,
+        )
         self._roll: PresenceRoll | None = None
         self._pumping = False
         self._busy = False
@@ -257,13 +263,15 @@ class Session:
             self.close(codes.SYNC_SCOPE_REQUIRED)
             return
         person = connection_key(identity)
-        limits, services = self._limits, self._services
-        if not services.broker.take_place(person, connections_max=limits.connections_per_mailbox):
-            self.close(codes.TOO_MANY_CONNECTIONS)
+        conduct, limits, services = self._conduct, self._limits, self._services
+        refused = conduct.places.take(person, self._out)
+        if refused is not None:
+            self.close(refused)
             return
         self.person = person
         self.identity = identity
-        services.mailboxes.join(identity.mailbox, self._out)
+        if conduct.reads_mailbox:
+            services.mailboxes.join(identity.mailbox, self._out)
         self._connection.authenticated()
         services.sessions.authenticated(self)
         if self._handshake_timer is not None:
@@ -271,7 +279,7 @@ class Session:
             self._handshake_timer = None
         spread = services.chance.uniform(1 - limits.lifetime_jitter, 1 + limits.lifetime_jitter)
         self._lifetime = self._loop.call_later(
-            limits.lifetime_s * spread, self._retire_in_time, codes.LIFETIME_REACHED
+            limits.lifetime_s * spread, self._retire_in_time, conduct.end_of_life
         )
         self._expiry.token_changed(identity)
         self._wire.accepted()
@@ -373,7 +381,7 @@ class Session:
             if item is None:
                 return True
         if not self._handle(item):
-            self._held = item if isinstance(item, Close) else self._table.typed(item, self._limits)
+            self._held = item if isinstance(item, Close) else self._conduct.table.typed(item, self._limits)
             return False
         return True
 
@@ -397,7 +405,7 @@ class Session:
         """Start one item; False when it must wait for what runs already."""
         row = None
         if type(item) is Request:
-            row = self._table.methods.get(item.method)
+            row = self._conduct.table.methods.get(item.method)
             if type(row) is PushMethod:
                 return self._submit(item, row)
         if self._pushes:
@@ -408,9 +416,10 @@ class Session:
         if self._retiring is not None:
             return False
         if isinstance(item, Notification):
-            notice = self._table.notices.get(item.method)
-            if notice is not None:
-                notice.run(self._call(""), item.params)
+            notice = self._conduct.table.notices.get(item.method)
+            work = None if notice is None else notice.run(self._call(""), item.params)
+            if work is not None:
+                self._start(work)
             return True
         if not isinstance(row, Method):
             self._out.send(dispatch.unknown_method(item, self._limits))
@@ -514,7 +523,7 @@ class Session:
                 self._wire.abort()
                 return
         if self._out.ready:
-            self._out.send_raw(self._wire.heartbeat)
+            self._out.deliver(self._wire.heartbeat)
         self._heartbeat = self._loop.call_later(limits.keepalive_interval_s, self._beat)
 
     # The end.
@@ -582,5 +591,5 @@ class Session:
     def _give_place_back(self) -> None:
         """Once the session has ended and nothing of it writes any more."""
         if self.person:
-            self._services.broker.give_place_back(self.person)
+            self._conduct.places.give_back(self.person, self._out)
             self.person = ""

@@ -50,9 +50,8 @@ from less_sync.sync.protocol.frames import (
     encode_request,
 )
 from less_sync.sync.rpc.dispatch import Prepared
-from less_sync.sync.rpc.registry import CLIENTS
 from less_sync.sync.services import Services
-from less_sync.sync.session.clients import client_sessions
+from less_sync.sync.session.clients import client_conduct, client_sessions
 from less_sync.sync.session.long_answers import LongAnswers
 from less_sync.sync.session.session import Session
 from tests.live import CLIENT_ID, ISSUER, claims
@@ -63,7 +62,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUDIENCE",
-    "CLIENTS",
     "CLIENT_ID",
     "CLIENT_PATH",
     "ISSUER",
@@ -119,6 +117,7 @@ __all__ = [
     "batch_statement",
     "build_services",
     "claims",
+    "client_conduct",
     "client_sessions",
     "create_app",
     "decode_server_frame",

@@ -3,7 +3,7 @@
 from typing import Final
 
 from tests.simulation.parts import Parts
-from tests.simulation.system import CLIENTS, Close, Services, Session, SessionFactory
+from tests.simulation.system import Close, Services, Session, SessionFactory, client_conduct
 
 
 class AbruptSession(Session):
@@ -16,7 +16,8 @@ class AbruptSession(Session):
 
 
 def _sessions(services: Services) -> SessionFactory:
-    return lambda wire: AbruptSession(services, wire, CLIENTS)
+    conduct = client_conduct(services)
+    return lambda wire: AbruptSession(services, wire, conduct)
 
 
 PARTS: Final = Parts(sessions=_sessions)

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from tests.simulation.parts import Parts
 from tests.simulation.system import (
-    CLIENTS,
     Announcer,
     Change,
     Identity,
@@ -17,6 +16,7 @@ from tests.simulation.system import (
     Session,
     SessionFactory,
     actor_hash,
+    client_conduct,
 )
 
 T = TypeVar("T")
@@ -77,7 +77,8 @@ def _alter(services: Services) -> None:
 
 
 def _sessions(services: Services) -> SessionFactory:
-    return lambda wire: CuttingSession(services, wire, CLIENTS)
+    conduct = client_conduct(services)
+    return lambda wire: CuttingSession(services, wire, conduct)
 
 
 PARTS: Final = Parts(sessions=_sessions, alter=_alter)

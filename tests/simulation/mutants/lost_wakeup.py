@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from tests.simulation.parts import Parts
-from tests.simulation.system import CLIENTS, LongAnswers, Services, Session, SessionFactory
+from tests.simulation.system import LongAnswers, Services, Session, SessionFactory, client_conduct
 
 log = structlog.get_logger(__name__)
 
@@ -17,23 +17,25 @@ class BackgroundRequests(LongAnswers):
     __slots__ = ()
 
     def _begin(self) -> None:
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
-            self._task.add_done_callback(self._finished)
+        if self._tasks is None:
+            task = asyncio.get_running_loop().create_task(self._work())
+            task.add_done_callback(self._finished)
+            self._tasks = {task: None}
 
     async def _work(self) -> None:
         while self._queue or self._telling is not None:
             await self._next()
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
-        self._task = None
+        self._tasks = None
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background request failed", exc_info=error)
         self._on_room()
 
 
 def _sessions(services: Services) -> SessionFactory:
-    return lambda wire: Session(services, wire, CLIENTS, long_answers=BackgroundRequests)
+    conduct = client_conduct(services)
+    return lambda wire: Session(services, wire, conduct, long_answers=BackgroundRequests)
 
 
 PARTS: Final = Parts(sessions=_sessions)

@@ -38,11 +38,11 @@ class Peer(FakeWire):
 
 
 class Worker:
-    def __init__(self, *, waiting_max: int = 8) -> None:
+    def __init__(self, *, waiting_max: int = 8, at_once: int = 1) -> None:
         self.wire = Peer()
         self.rooms = 0
         self.out = Outbound(self.wire, FakeOwner(), Limits(), new_id=lambda: "id")
-        self.answers = LongAnswers(self.out, waiting_max=waiting_max, on_room=self._room)
+        self.answers = LongAnswers(self.out, waiting_max=waiting_max, on_room=self._room, at_once=at_once)
 
     def _room(self) -> None:
         self.rooms += 1
@@ -128,6 +128,29 @@ async def test_a_cancelled_worker_forgets_everything() -> None:
     worker.answers.add(Request(b"1", turns=50))
     worker.answers.add(Request(b"2"))
     await asyncio.sleep(0)
+    worker.answers.cancel()
+    await worker.idle()
+    assert worker.wire.written == []
+
+
+async def test_as_many_run_at_once_as_may_and_the_next_begins_when_one_ends() -> None:
+    worker = Worker(at_once=3)
+    names = [b"1", b"2", b"3", b"4", b"5"]
+    for name, turns in zip(names, (40, 10, 20, 30, 1), strict=True):
+        assert worker.answers.add(Request(name, turns=turns))
+    await worker.idle()
+    # The second ends first and lets the fourth begin, the third the fifth, which overtakes the first.
+    assert worker.wire.written == [b"2", b"3", b"5", b"1", b"4"]
+
+
+async def test_a_full_queue_behind_several_says_so_and_a_cancel_ends_all() -> None:
+    worker = Worker(waiting_max=1, at_once=2)
+    assert worker.answers.add(Request(b"1", turns=1000))
+    await asyncio.sleep(0)
+    assert worker.answers.add(Request(b"2", turns=1000))
+    await asyncio.sleep(0)
+    assert worker.answers.add(Request(b"3"))
+    assert not worker.answers.add(Request(b"4"))
     worker.answers.cancel()
     await worker.idle()
     assert worker.wire.written == []
