@@ -38,7 +38,9 @@ async def create(call: Call, params: InvitationCreateParams, _grant: None) -> In
     async with call.services.rates.slot(
         "invitation", call.identity, slots_max=limits.invitations_per_window, what="invitations"
     ):
-        _check(params, limits.invitation_payload_bytes)
+        check_message(params.mailbox_id, params.payload, limits.invitation_payload_bytes)
+        if params.server:
+            raise RpcError(ErrorCode.BAD_REQUEST, "federation is not enabled on this server")
         try:
             row = await call.services.invitations.create(params.mailbox_id, params.payload.encode())
         except Unavailable:
@@ -49,17 +51,20 @@ async def create(call: Call, params: InvitationCreateParams, _grant: None) -> In
     return _described(row)
 
 
-def _check(params: InvitationCreateParams, payload_bytes_max: int) -> None:
-    if not params.mailbox_id:
+def check_message(mailbox: str, payload: str, payload_bytes_max: int) -> None:
+    """What a message left in a mailbox must be, whoever brings it.
+
+    Raises:
+        RpcError: `bad_request` or `payload_too_large`.
+    """
+    if not mailbox:
         raise RpcError(ErrorCode.BAD_REQUEST, "missing mailbox_id")
-    if not _MAILBOX(params.mailbox_id):
+    if not _MAILBOX(mailbox):
         raise RpcError(ErrorCode.BAD_REQUEST, "mailbox_id must be 64-char hex string")
-    if not params.payload:
+    if not payload:
         raise RpcError(ErrorCode.BAD_REQUEST, "missing payload")
-    if len(params.payload.encode()) > payload_bytes_max:
+    if len(payload.encode()) > payload_bytes_max:
         raise RpcError(ErrorCode.PAYLOAD_TOO_LARGE, "payload too large")
-    if params.server:
-        raise RpcError(ErrorCode.BAD_REQUEST, "federation is not enabled on this server")
 
 
 async def list_(call: Call, params: InvitationListParams, _grant: None) -> InvitationListResult:
