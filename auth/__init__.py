@@ -69,6 +69,7 @@ from less_sync.auth.errors import (
 from less_sync.auth.fst import (
     FST_LIFE_S_MAX,
     LEAF_TAG_BYTES,
+    LEAF_TAG_PREFIX,
     FstClaims,
     FstKeys,
     canonicalize_domain,
@@ -139,6 +140,7 @@ __all__ = [
     "FST_LIFE_S_MAX",
     "JWKS_BYTES_MAX",
     "LEAF_TAG_BYTES",
+    "LEAF_TAG_PREFIX",
     "PEER_JWKS_BYTES_MAX",
     "PERSONAL_SPACE_ROOTS",
     "SESSION_KEY_BYTES",

@@ -22,6 +22,7 @@ from less_sync.auth.errors import ExpiredFst, FstError, InvalidFst, MalformedTex
 
 FST_LIFE_S_MAX: Final = 86_400
 LEAF_TAG_BYTES: Final = 8
+LEAF_TAG_PREFIX: Final = b"fst-leaf-v1"
 
 _VERSION: Final = 1
 _BODY: Final = Struct(">B8s8s16s32sQ")
@@ -51,7 +52,7 @@ def derive_fst_key(secret: str) -> bytes:
 
 def fst_leaf_tag(leaf_cid: str) -> bytes:
     """Eight bytes that tell a UCAN by its CID. No key goes in, so that they outlive the change of one."""
-    return sha256(b"fst-leaf-v1" + leaf_cid.encode("ascii")).digest()[:LEAF_TAG_BYTES]
+    return sha256(LEAF_TAG_PREFIX + leaf_cid.encode("ascii")).digest()[:LEAF_TAG_BYTES]
 
 
 def fst_expiry(*, now: float, cap: int | None, life_s_max: int = FST_LIFE_S_MAX) -> int:

@@ -234,6 +234,11 @@ class RevocationStore(Protocol):
         One round trip.
         """
 
+    async def tagged(self, tags: Sequence[tuple[UUID, bytes]], prefix: bytes) -> set[tuple[UUID, bytes]]:
+        """Say which of `tags`, a space and a tag each, stand for a CID that is revoked in the space: the
+        SHA-256 of `prefix` and the CID begins with the tag. One round trip, however many are revoked there.
+        """
+
 
 class RateLimitStore(Protocol):
     async def take(self, action: str, actor_hash: str, *, window_s: int, slots_max: int) -> RateSlot | None:

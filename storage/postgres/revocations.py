@@ -1,8 +1,10 @@
 """Revocations (docs/storage.md 5.5). Implements `storage.stores.RevocationStore`.
 
-They are read with the space they are in: `read_spaces`, and within every mutation.
+They are read with the space they are in, by their CIDs: `read_spaces`, and within every mutation. Whoever has
+no more than a tag of a CID asks here.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from less_sync.storage.errors import read_status
@@ -25,3 +27,11 @@ class PostgresRevocationStore:
         """
         [row] = await self._pool.fetch("revoke", space, cid, caller.client, caller.cids, caller.local_only)
         return read_status(RevokeStatus, row[0])
+
+    async def tagged(self, tags: Sequence[tuple[UUID, bytes]], prefix: bytes) -> set[tuple[UUID, bytes]]:
+        """Those of `tags`, a space and a tag each, that a revocation in the space matches."""
+        if not tags:
+            return set()
+        spaces, texts = zip(*tags, strict=True)
+        rows = await self._pool.fetch("tagged_revocations", spaces, texts, prefix)
+        return {(row[0], row[1]) for row in rows}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
@@ -222,6 +223,18 @@ def _read_spaces(tables: Tables, args: Args) -> list[Row]:
     return rows
 
 
+def _tagged_revocations(tables: Tables, args: Args) -> list[Row]:
+    spaces, tags, prefix = args
+    return [
+        (space, tag)
+        for space, tag in zip(spaces, tags, strict=True)
+        if any(
+            where == space and sha256(prefix + cid.encode()).digest().startswith(tag)
+            for where, cid in tables.revoked
+        )
+    ]
+
+
 def _with_space(
     tables: Tables, space: UUID, cids: Sequence[str], entries: Iterable[Row], width: int
 ) -> list[Row]:
@@ -384,6 +397,7 @@ MODELLED: Final[dict[str, Query]] = {
     "append_member": _called(Tables.append, 5),
     "list_members": _list_members,
     "revoke": _called(Tables.revoke, 2),
+    "tagged_revocations": _tagged_revocations,
     "advance_epoch": _called(Tables.advance, 3),
     "complete_rewrap": _called(Tables.complete, 2),
     "record_deks": _deks(False),

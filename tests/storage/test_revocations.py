@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from less_sync.auth import LEAF_TAG_PREFIX, FstClaims, fst_leaf_tag
 from less_sync.storage import (
     PostgresPool,
     PostgresRevocationStore,
@@ -86,3 +87,20 @@ async def test_no_push_is_written_by_a_cid_after_its_revocation_returned(
     assert statuses == [PushStatus.WRITTEN] * at_return + [PushStatus.REVOKED] * (50 - at_return)
     last = await write(lanes, make_push(space, (uuid4(), 0, b"x"), cids=["cid"]))
     assert last.status is PushStatus.REVOKED
+
+
+async def test_a_revocation_is_found_by_the_tag_that_renewals_of_its_ucan_carry(
+    pool: PostgresPool, revocations: PostgresRevocationStore
+) -> None:
+    here, there, empty = await shared_space(pool), await shared_space(pool), await shared_space(pool)
+    cids = [f"{number:064x}" for number in range(50)]
+    for cid in (*cids, "ü is no CID, but may be revoked"):
+        await revocations.revoke(here, cid)
+    await revocations.revoke(there, "f" * 64)
+    tag, other = fst_leaf_tag(cids[17]), fst_leaf_tag("f" * 64)
+    asked = [(here, tag), (there, tag), (empty, tag), (here, other), (there, other), (here, tag)]
+    assert await revocations.tagged(asked, LEAF_TAG_PREFIX) == {(here, tag), (there, other)}
+    assert await revocations.tagged([], LEAF_TAG_PREFIX) == set()
+    # What the database finds is what a token says of itself.
+    for claimed, revoked_here in ((tag, True), (other, False)):
+        assert FstClaims(here, 0, claimed).is_revoked_by(cids) is revoked_here
