@@ -3,7 +3,7 @@
 Nothing is computed, and no line is built, while nobody wants to know: a line costs as much as a push.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import structlog
@@ -39,15 +39,24 @@ class Recorder:
             took over a second, at INFO.
     """
 
-    __slots__ = ("_listener", "_verbose")
+    __slots__ = ("_listener", "_measures", "_verbose")
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
+        self._measures: dict[str, Callable[[], Mapping[str, int]]] = {}
         self._listener: Callable[[RequestDone], None] | None = None
 
     def listen(self, listener: Callable[[RequestDone], None] | None) -> None:
         """Tell `listener` of every request from now on; None ends that. It must not raise or block."""
         self._listener = listener
+
+    def measure(self, name: str, read: Callable[[], Mapping[str, int]]) -> None:
+        """Say how to find out what `name` stands at, by label. Nothing is read until `measured` is called."""
+        self._measures[name] = read
+
+    def measured(self) -> dict[str, Mapping[str, int]]:
+        """What everything that can be measured stands at now, by name and label."""
+        return {name: read() for name, read in self._measures.items()}
 
     def answered(self, method: str, code: str, seconds: float, spaces: int, answer_bytes: int) -> None:
         """A request was answered."""
