@@ -78,13 +78,15 @@ Left = Callable[[Subscriber, UUID], None]
 class Provisional:
     """Spaces a session has asked for and not yet been granted, with what was published to them meanwhile.
 
-    Lives for one database round trip and holds at most `frames_max` frames: beyond, the session is told
-    that it fell behind.
+    Lives for one database round trip and holds at most `frames_max` frames and `bytes_max` bytes: beyond, the
+    session is told that it fell behind.
     """
 
-    __slots__ = ("_frames_max", "_held", "doubted", "revoked", "spaces", "subscriber")
+    __slots__ = ("_bytes_left", "_frames_max", "_held", "doubted", "revoked", "spaces", "subscriber")
 
-    def __init__(self, subscriber: Subscriber, spaces: Mapping[UUID, str], frames_max: int) -> None:
+    def __init__(
+        self, subscriber: Subscriber, spaces: Mapping[UUID, str], frames_max: int, bytes_max: int
+    ) -> None:
         self.subscriber = subscriber
         self.spaces = spaces
         self.revoked: set[tuple[UUID, str]] = set()
@@ -92,17 +94,19 @@ class Provisional:
         self.doubted: set[tuple[UUID, str]] = set()
         """(space, CID) of what may have been revoked since: nobody knows."""
         self._frames_max = frames_max
+        self._bytes_left = bytes_max
         self._held: list[tuple[UUID, bytes]] = []
 
     def hold(self, space: UUID, frame: bytes) -> None:
-        """Keep one frame; the first one over the bound stands for all that are lost."""
-        if len(self._held) <= self._frames_max:
+        """Keep one frame; the first one over a bound stands for all that are lost."""
+        if len(self._held) <= self._frames_max and self._bytes_left >= 0:
             self._held.append((space, frame))
+            self._bytes_left -= len(frame)
 
     def release(self, granted: frozenset[UUID]) -> None:
         """Deliver what was held for the granted spaces, in the order it was published."""
         held, self._held = self._held, []
-        if len(held) > self._frames_max:
+        if len(held) > self._frames_max or self._bytes_left < 0:
             self.subscriber.overflow()
             return
         for space, frame in held:
@@ -139,11 +143,19 @@ class Broker:
 
     Args:
         frame: makes of a payload what is written to a transport.
+        held_frames_max: what is kept at most for a session that is just being let in; so is the next.
     """
 
-    def __init__(self, frame: Callable[[bytes], bytes], *, held_frames_max: int = 64) -> None:
+    def __init__(
+        self,
+        frame: Callable[[bytes], bytes],
+        *,
+        held_frames_max: int = 64,
+        held_bytes_max: int = 16 * 1024 * 1024,
+    ) -> None:
         self._frame = frame
         self._held_frames_max = held_frames_max
+        self._held_bytes_max = held_bytes_max
         self._audiences: dict[UUID, _Audience] = {}
         self._spaces: dict[Subscriber, dict[UUID, None]] = {}
         self._holds: dict[Subscriber, dict[UUID, Hold]] = {}
@@ -193,13 +205,19 @@ class Broker:
         arrivals = self._arrivals.get(space)
         return max(self.cursor(space), NO_CURSOR if arrivals is None else arrivals.cursor)
 
-    def prepare(self, subscriber: Subscriber, spaces: Mapping[UUID, str]) -> Provisional:
+    def prepare(
+        self, subscriber: Subscriber, spaces: Mapping[UUID, str], *, frames_max: int | None = None
+    ) -> Provisional:
         """Begin to hold what is published to `spaces`, ids with the spelling asked for.
 
         Must be followed by `confirm` or `withdraw`. Spaces the session already listens to are not held
         while it does: they go on being delivered.
+
+        Args:
+            frames_max: how many are held; by default as many as for anybody.
         """
-        provisional = Provisional(subscriber, spaces, self._held_frames_max)
+        frames_max = self._held_frames_max if frames_max is None else frames_max
+        provisional = Provisional(subscriber, spaces, frames_max, self._held_bytes_max)
         for space in spaces:
             arrivals = self._arrivals.get(space)
             if arrivals is None:

@@ -40,7 +40,7 @@ def unbounded(_limits: Limits) -> None:
     """The bound of lists that a handler takes as long as they come."""
 
 
-Decode = Callable[[object, Limits], Params]
+Decode = Callable[[object, Limits], Message]
 """Makes typed params of raw ones, and of typed ones the same. Raises ParamsError."""
 
 Job = Callable[[], Awaitable[Message]]

@@ -1,0 +1,131 @@
+"""What a peer may do on behalf of a user: the user's UCAN decides, and the peer vouches for who that is.
+
+So the chain is held against the DID that it was given to itself. All else is as for clients: root key,
+permission, expiry, revocations (docs/federation.md 6.1).
+"""
+
+from collections.abc import Callable
+
+from less_sync.auth import Permission, UcanError, check_chain
+from less_sync.sync.access.grants import Access, Decision, Grant, Refused, Seen, Unread
+from less_sync.sync.access.rules import SpaceList, SpaceRequest
+from less_sync.sync.call import Call
+from less_sync.sync.protocol.codes import ErrorCode
+
+
+class PeerAccess(Access):
+    """One request's wish to use one shared space whose home is here.
+
+    Args:
+        is_foreign: whether a `home_server` is another server.
+        personal_as: what a personal space is answered with, which no peer may use.
+    """
+
+    __slots__ = ("_is_foreign", "_personal_as", "_shown", "local_only")
+
+    def __init__(
+        self,
+        call: Call,
+        *,
+        text: str,
+        ucan: str,
+        needed: Permission,
+        is_foreign: Callable[[str | None], bool],
+        personal_as: ErrorCode,
+    ) -> None:
+        services = call.services
+        super().__init__(
+            services.authority,
+            services.spaces,
+            call.identity,
+            services.now,
+            text=text,
+            ucan=ucan,
+            needed=needed,
+        )
+        self._shown = bool(ucan)
+        self._is_foreign = is_foreign
+        self._personal_as = personal_as
+        self.local_only = True
+        """A statement is to refuse a space that has a home; False once that was read to be this server."""
+
+    @property
+    def personal(self) -> bool:
+        """Never: a peer has no space of its own."""
+        return False
+
+    def decide(self, seen: Seen | None = None) -> Decision:
+        """Say whether the peer may, in the order of docs/federation.md 6.1.
+
+        Without `seen` a grant is good for a statement that looks up revocations and home itself.
+        """
+        if self.space is None:
+            return Refused(ErrorCode.BAD_REQUEST, "invalid space id")
+        if not self._shown:
+            return Refused(ErrorCode.FORBIDDEN)
+        if seen is None:
+            root_key = self._authority.root_keys.get(self.space)
+            return Unread.SPACE if root_key is None else self._held_against(root_key, frozenset())
+        row = seen.row
+        if row is None:
+            return Refused(ErrorCode.NOT_FOUND)
+        if self._is_foreign(row.home_server):
+            return Refused(ErrorCode.FORBIDDEN)
+        if row.root_public_key is None:
+            return Refused(self._personal_as)
+        self.local_only = row.home_server is None
+        self._authority.root_keys.learn(row)
+        revoked = frozenset(cid for space, cid in seen.revoked if space == self.space)
+        return self._held_against(row.root_public_key, revoked)
+
+    def _held_against(self, root_key: bytes, revoked: frozenset[str]) -> Decision:
+        space, chain = self.check_id(), self._verified_chain()
+        if chain is None or chain.leaf.audience is None:
+            return Refused(ErrorCode.FORBIDDEN)
+        try:
+            check_chain(
+                chain,
+                audience=chain.leaf.audience,
+                needed=self._needed,
+                space_id=space,
+                root_public_key=root_key,
+                revoked=revoked,
+                now=self._now(),
+            )
+        except UcanError:
+            return Refused(ErrorCode.FORBIDDEN)
+        return Grant(space, chain=chain)
+
+
+class PeerRules:
+    """The rules that the table of peers names."""
+
+    def __init__(self, is_foreign: Callable[[str | None], bool]) -> None:
+        self._is_foreign = is_foreign
+
+    def user_may_write(self, call: Call, params: SpaceRequest) -> PeerAccess:
+        """Whoever the UCAN lets write to `params.space`."""
+        return self._access(call, params.space, params.ucan, Permission.WRITE, ErrorCode.FORBIDDEN)
+
+    def user_may_read_each(self, call: Call, params: SpaceList) -> list[Access]:
+        """For each entry of `params.spaces`, whoever its UCAN lets read it."""
+        return [
+            self._access(call, entry.id, entry.ucan, Permission.READ, ErrorCode.NOT_FOUND)
+            for entry in params.spaces
+        ]
+
+    def _access(
+        self, call: Call, text: str, ucan: str, needed: Permission, personal_as: ErrorCode
+    ) -> PeerAccess:
+        return PeerAccess(
+            call,
+            text=text,
+            ucan=ucan,
+            needed=needed,
+            is_foreign=self._is_foreign,
+            personal_as=personal_as,
+        )
+
+
+def trusted_peer(call: Call, params: object) -> None:
+    """Any peer: who it is was found out when it connected."""
