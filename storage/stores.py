@@ -48,8 +48,10 @@ class SpaceStore(Protocol):
         """Read what authorising needs, in one round trip: the spaces that exist among `ids`, and which of
         `cids` (a space and a CID each) are revoked."""
 
-    async def create_space(self, space: UUID, client_id: str, root_public_key: bytes | None) -> Space:
-        """Insert a space with the database's defaults.
+    async def create_space(
+        self, space: UUID, client_id: str, root_public_key: bytes | None, home_server: str | None = None
+    ) -> Space:
+        """Insert a space with the database's defaults, or one that has its home at another server.
 
         Raises:
             SpaceExists: the id is taken.

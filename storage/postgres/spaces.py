@@ -93,13 +93,15 @@ class PostgresSpaceStore:
             batch.append(self._waiting.popleft())
         return batch
 
-    async def create_space(self, space: UUID, client_id: str, root_public_key: bytes | None) -> Space:
-        """Insert a space with the database's defaults.
+    async def create_space(
+        self, space: UUID, client_id: str, root_public_key: bytes | None, home_server: str | None = None
+    ) -> Space:
+        """Insert a space with the database's defaults, or one that has its home at another server.
 
         Raises:
             SpaceExists: the id is taken.
         """
-        rows = await self._pool.fetch("create_space", space, client_id, root_public_key)
+        rows = await self._pool.fetch("create_space", space, client_id, root_public_key, home_server)
         if not rows:
             raise SpaceExists
         return _space(rows[0])

@@ -20,9 +20,9 @@ FROM unnest($2::uuid[], $3::text[]) AS asked (space_id, ucan_cid)
 JOIN revocations v ON v.space_id = asked.space_id AND v.ucan_cid = asked.ucan_cid;
 
 -- name: create_space
--- Insert space $1 for client $2 with root key $3 (NULL: personal) and return it. No row: the id is taken.
--- The primary key decides between two that race; the loser writes nothing.
-INSERT INTO spaces (id, client_id, root_public_key) VALUES ($1, $2, $3)
+-- Insert space $1 for client $2 with root key $3 (NULL: personal) and home $4 (NULL: here) and return it. No row:
+-- the id is taken. The primary key decides between two that race; the loser writes nothing.
+INSERT INTO spaces (id, client_id, root_public_key, home_server) VALUES ($1, $2, $3, $4)
 ON CONFLICT (id) DO NOTHING
 RETURNING id, client_id, root_public_key, key_generation, min_key_generation, metadata_version, cursor,
           rewrap_epoch, home_server;

@@ -121,12 +121,12 @@ class Tables:
 
     # Spaces.
 
-    def create(self, id: UUID, client: str, root_key: bytes | None) -> Space:
-        space = self.spaces[id] = Space(id, client, root_key, 1, 1, 0, 0, None, None)
+    def create(self, id: UUID, client: str, root_key: bytes | None, home: str | None = None) -> Space:
+        space = self.spaces[id] = Space(id, client, root_key, 1, 1, 0, 0, None, home)
         return space
 
-    def create_space(self, id: UUID, client: str, root_key: bytes | None) -> list[Row]:
-        return [] if id in self.spaces else [space_row(self.create(id, client, root_key))]
+    def create_space(self, id: UUID, client: str, root_key: bytes | None, home: str | None) -> list[Row]:
+        return [] if id in self.spaces else [space_row(self.create(id, client, root_key, home))]
 
     def get_or_create(self, id: UUID, client: str | None) -> list[Row]:
         space = self.spaces.get(id)
