@@ -1,11 +1,11 @@
 """What the rest of this room asks of a link to a peer, and the ways in which that fails."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from less_sync.sync.protocol.frames import Chunk
+from less_sync.sync.protocol.frames import Chunk, Notification
 
 
 class Repeat(Enum):
@@ -100,3 +100,31 @@ class PeerCalls(Protocol):
 
     def wake(self) -> None:
         """Something is wanted of the peer, or nothing any more: connect, or begin to idle."""
+
+    def close(self) -> None:
+        """Close with 1001, fail what waits, and do not connect any more. Later calls do nothing."""
+
+
+RestoreCall = Callable[[str, bytes], Awaitable[object]]
+"""Sends one request over a connection that is new, ahead of whatever waits for it: as `PeerCalls.call`."""
+
+
+class LinkOwner(Protocol):
+    """Who made a link, as the link sees it."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is subscribed to: then the link keeps itself connected."""
+
+    async def restore(self, call: RestoreCall) -> None:
+        """Subscribe again to what is wanted. Run for each new connection before any other call is written.
+
+        Raises:
+            PeerFault: the connection ended meanwhile, or the peer is silent.
+        """
+
+    def heard(self, notification: Notification) -> None:
+        """Take one notification of the peer. Called in order of arrival; must not block or raise."""
+
+
+MakeLink = Callable[[PeerAddress, LinkOwner], PeerCalls]
