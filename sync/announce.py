@@ -14,7 +14,8 @@ ones, a direct one for all. It never waits for a cursor as such, which may be an
 *An unknown outcome* (a connection lost or a time-out after the statement was sent) is neither success nor
 failure. The space's cursor is read once the database answers again; if it has moved beyond what was
 announced, everybody is told to pull. A statement that was cut off may still be running, so the look is
-repeated until the database must have ended it. That announcement has the cursor that was read and waits like
+repeated until the database must have ended it. Of a space whose home is another server that one is asked
+instead. That announcement has the cursor that was read and waits like
 any other: what was read may be what our own writes under way have done.
 """
 
@@ -29,6 +30,7 @@ from uuid import UUID
 import structlog
 
 from less_sync.storage import Space, SpaceStore, StorageError, Unavailable
+from less_sync.sync.forwarding import Alone, Forwarder
 from less_sync.sync.live.broker import NO_CURSOR, Broker, Build, Subscriber
 from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.presence import Presence
@@ -132,6 +134,8 @@ class Announcer:
         self._presence = presence
         self._mailboxes = mailboxes
         self._spaces = spaces
+        self.forwarder: Forwarder = Alone()
+        """Who knows what became of spaces whose home is elsewhere."""
         self._writes: dict[asyncio.Task[None], None] = {}
         self._no_writes = asyncio.Event()
         self._no_writes.set()
@@ -411,6 +415,10 @@ class Announcer:
             return False
         for space, unknown in looked_at.items():
             row = rows.get(space)
+            if row is not None and self.forwarder.is_foreign(row.home_server):
+                self._unknown.pop(space, None)
+                self.forwarder.doubt(space)  # its row has no cursor: the home is asked
+                continue
             if row is not None and row.cursor > unknown.told and self._broker.listened_to(space):
                 # What was told meanwhile may be further than what was read.
                 unknown.told = max(row.cursor, self._broker.cursor_told(space))

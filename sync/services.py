@@ -21,6 +21,7 @@ from less_sync.sync.access.hourly_limits import RateLimits
 from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.announce import Announcer
 from less_sync.sync.files.space_files import SpaceFiles
+from less_sync.sync.forwarding import Alone, Forwarder, ForwardRoom
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
 from less_sync.sync.live.mailboxes import Mailboxes
@@ -58,6 +59,10 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     authority: Authority = field(default_factory=Authority)
     metrics: Recorder = field(default_factory=Recorder)
+    forwarder: Forwarder = field(default_factory=Alone)
+    """Other servers, for spaces whose home they are; set by `federate`."""
+    forwards: ForwardRoom = field(default_factory=ForwardRoom)
+    """Pushes on their way to them."""
     files: SpaceFiles | None = None
     """None: no file storage is configured, and there is no route for files."""
     subprotocols: tuple[str, ...] = SUBPROTOCOLS
@@ -82,3 +87,8 @@ class Services:
     def __post_init__(self) -> None:
         self.frame_bounds = self.limits.frame_bounds
         self.large_frames = LargeFrames(lambda: self.clock())
+
+    def federate(self, forwarder: Forwarder) -> None:
+        """Use spaces of other servers through this one."""
+        self.forwarder = forwarder
+        self.announce.forwarder = forwarder

@@ -34,6 +34,31 @@ class RootKeys:
                 self._keys.popitem(last=False)
 
 
+class Homes:
+    """Which spaces have a home that their rows name: as they were read last, those last used.
+
+    Says where to look first, never what is so: whoever acts on it reads the row again.
+    """
+
+    def __init__(self, entries_max: int = ROOT_KEYS_MAX) -> None:
+        self._entries_max = entries_max
+        self._spaces: OrderedDict[int, None] = OrderedDict()
+
+    def __contains__(self, space: UUID) -> bool:
+        return bool(self._spaces) and space.int in self._spaces
+
+    def learn(self, row: Space) -> None:
+        """Remember what a row says."""
+        if row.home_server is None:
+            if self._spaces:
+                self._spaces.pop(row.id.int, None)
+            return
+        self._spaces[row.id.int] = None
+        self._spaces.move_to_end(row.id.int)
+        if len(self._spaces) > self._entries_max:
+            self._spaces.popitem(last=False)
+
+
 @dataclass(slots=True)
 class Authority:
     """What deciding needs beside the database. One per process."""
@@ -41,4 +66,10 @@ class Authority:
     admin_operations: Permission = Permission.ADMIN
     """What revoking and epochs take on a shared space (`ADMIN_OPS_PERMISSION`)."""
     root_keys: RootKeys = field(default_factory=RootKeys)
+    homes: Homes = field(default_factory=Homes)
     ucans: UcanCache = field(default_factory=UcanCache)
+
+    def learn(self, row: Space) -> None:
+        """Remember what may be remembered of a row."""
+        self.root_keys.learn(row)
+        self.homes.learn(row)

@@ -52,8 +52,11 @@ class Grant:
 
     @property
     def caller(self) -> Caller:
-        """What a statement that changes the space checks under its lock."""
-        return Caller(client=self.client_id, cids=self.cids)
+        """What a statement that changes the space checks under its lock.
+
+        That its home is here, too; but for a personal space, which has no other.
+        """
+        return Caller(client=self.client_id, cids=self.cids, local_only=self.chain is not None)
 
     @property
     def cids(self) -> tuple[str, ...] | None:
@@ -116,7 +119,7 @@ class Access:
         ucan: the token brought along, "" for none.
     """
 
-    __slots__ = ("_authority", "_chain", "_identity", "_needed", "_now", "_spaces", "_ucan", "space", "text")
+    __slots__ = ("_authority", "_chain", "_identity", "_needed", "_now", "_spaces", "space", "text", "ucan")
 
     def __init__(
         self,
@@ -133,7 +136,7 @@ class Access:
         self._spaces = spaces
         self._identity = identity
         self._now = now
-        self._ucan = ucan
+        self.ucan = ucan
         self._needed = needed
         self._chain: UcanChain | Unread | None = Unread.SPACE
         self.text = text
@@ -185,10 +188,10 @@ class Access:
         return self._chain
 
     def _parse(self) -> UcanChain | None:
-        if not self._ucan or not self._identity.did:
+        if not self.ucan or not self._identity.did:
             return None
         try:
-            return parse_chain(self._ucan, parse=self._authority.ucans.parse)
+            return parse_chain(self.ucan, parse=self._authority.ucans.parse)
         except InvalidUcan:
             return None
 
@@ -201,10 +204,10 @@ class Access:
         if self.space is None:
             return Refused(ErrorCode.BAD_REQUEST, "invalid space id")
         if seen is not None and seen.row is not None:
-            self._authority.root_keys.learn(seen.row)
+            self._authority.learn(seen.row)
         root_key = self._authority.root_keys.get(self.space)
         if root_key is None and self.space == self._identity.personal_space:
-            if seen is None and self._ucan:
+            if seen is None and self.ucan:
                 return Unread.SPACE
             return Grant(self.space, client_id=self._identity.client_id)
         if seen is None:
@@ -220,7 +223,7 @@ class Access:
     def _held_against(self, root_key: bytes, revoked: frozenset[str]) -> Decision:
         space, chain = self.check_id(), self._verified_chain()
         if chain is None:
-            shown = bool(self._ucan and self._identity.did)
+            shown = bool(self.ucan and self._identity.did)
             return Refused(ErrorCode.FORBIDDEN, denial=Denial.NOT_GRANTED if shown else Denial.NOTHING_SHOWN)
         try:
             check_chain(

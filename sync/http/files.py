@@ -7,7 +7,7 @@ not part content, row and announcement.
 
 import asyncio
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from less_sync.sync.access.grants import Access, Denial, Grant, Refused, Seen, h
 from less_sync.sync.access.person import connection_key
 from less_sync.sync.files.space_files import SpaceFiles, TooManyWaiting
 from less_sync.sync.files.uploads import Upload
+from less_sync.sync.forwarding import HOSTED_ELSEWHERE
 from less_sync.sync.http.body import BodyCut, BodyStalled, BodyTooLong, BodyTooShort, read_body, send_body
 from less_sync.sync.http.file_heads import (
     RequestRefused,
@@ -41,10 +42,10 @@ _NOT_RECORDED: Final = {
     RecordFileStatus.NO_SPACE: (404, "space not found"),
     RecordFileStatus.NO_RECORD: (400, "record not found in this space"),
     RecordFileStatus.REVOKED: (403, "access denied"),
-    RecordFileStatus.REMOTE_HOME: (400, "record not found in this space"),
+    RecordFileStatus.REMOTE_HOME: (409, HOSTED_ELSEWHERE),
     RecordFileStatus.NOT_PERSONAL: (403, "access denied"),
 }
-"""What has changed since the head was checked. A space whose home is elsewhere has no records here."""
+"""What has changed since the head was checked."""
 
 _log = structlog.get_logger(__name__)
 
@@ -106,7 +107,7 @@ class FileEndpoint:
         """What the database says about the file, and that the caller may see or write it.
 
         Raises:
-            RequestRefused: he may not.
+            RequestRefused: he may not, or the space's home is another server.
             StorageError: the database could not be asked.
         """
         services, (space, file) = self._services, request.key
@@ -124,6 +125,8 @@ class FileEndpoint:
             look = await self._files.store.look(space, file, cids=access.cids, record=record)
             decision = access.decide(Seen(look.space, look.revoked, pairs))
             if isinstance(decision, Grant):
+                if look.space is not None and services.forwarder.is_foreign(look.space.home_server):
+                    raise RequestRefused(409, HOSTED_ELSEWHERE)
                 return look, decision
             if isinstance(decision, Refused):
                 raise _refusal(decision.denial, no_space)
@@ -140,7 +143,10 @@ class FileEndpoint:
             await self._services.spaces.get_or_create_space(grant.space, grant.client_id)
         if not look.record_is_live:
             raise RequestRefused(400, "record not found in this space")
-        upload = Upload(request.key, head.record, head.wrapped_dek, grant.caller, request.person)
+        caller = grant.caller
+        if look.space is not None and look.space.home_server is not None:
+            caller = replace(caller, local_only=False)  # it names this server
+        upload = Upload(request.key, head.record, head.wrapped_dek, caller, request.person)
         stall_s = self._services.limits.file_body_stall_s
         async with self._files.uploading(request.person), self._files.blobs.stage(request.key) as staged:
             async for data in read_body(receive, length=head.length, stall_s=stall_s):

@@ -285,6 +285,11 @@ def encode_value(value: Struct | Mapping[str, object]) -> bytes:
     return cbor2.dumps(to_builtins(value, builtin_types=(bytes,)))
 
 
+def encode_decoded(value: object) -> bytes:
+    """CBOR of something that came as CBOR, none of it left out."""
+    return cbor2.dumps(value)
+
+
 def encode_response(request_id: str, result: Struct | Mapping[str, object]) -> bytes:
     """A response that carries a result."""
     body = result.body if type(result) is EncodedResult else encode_value(result)

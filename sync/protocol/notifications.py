@@ -65,6 +65,15 @@ def pull_notification(space: str, *, cursor: int, key_generation: int, rewrap_ep
     return _sync_head(space, cursor, cursor, key_generation, rewrap_epoch, 0)
 
 
+def catch_up_notification(space: str, *, cursor: int, key_generation: int, rewrap_epoch: int | None) -> bytes:
+    """`sync` without content to whoever may have missed something up to `cursor` (docs/protocol.md 6.4).
+
+    `prev` is -1, which is nobody's cursor: who is behind pulls, and who is not ignores it. With
+    `prev = cursor - 1` a client one behind would take it for a change without records.
+    """
+    return _sync_head(space, -1, cursor, key_generation, rewrap_epoch, 0)
+
+
 def _sync_head(
     space: str, prev: int, cursor: int, key_generation: int, rewrap_epoch: int | None, count: int
 ) -> bytes:

@@ -18,6 +18,7 @@ from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.deks import DekListing
 from less_sync.sync.protocol.frames import EncodedResult
 from less_sync.sync.protocol.messages import DeksGetParams, DeksRewrapParams, DeksRewrapResult, RewrappedDek
+from less_sync.sync.rpc.elsewhere import confirmed, named_ourselves
 
 _SCOPES: Final = {DekKind.RECORDS: "sync", DekKind.FILES: "files"}
 _NOT_FOUND: Final = {
@@ -50,6 +51,7 @@ async def _get(kind: DekKind, call: Call, params: DeksGetParams, access: Access)
         await call.services.spaces.get_or_create_space(space, grant.client_id or "")
         return encoder.result()
     await access.grant(Seen(found.space, found.revoked, pairs))
+    await confirmed(call, access, found.space)
     async for page in found.batches():
         await call.send(encoder.chunks(page))
         await asyncio.sleep(0)
@@ -66,14 +68,17 @@ async def _rewrap(kind: DekKind, call: Call, params: DeksRewrapParams, access: A
     grant = await access.grant()
     invalid, ids = _validated(kind, params.deks, call.services.limits.dek_bytes)
     # `lsync_rewrap_v1` checks epoch and rows and writes under the lock of the space's row.
-    status = await call.services.deks.rewrap(
+    replace = partial(
+        call.services.deks.rewrap,
         kind,
         grant.space,
         [] if invalid else ids,
         [] if invalid else [entry.dek for entry in params.deks],
         read_cursor=call.caller.read_up_to(kind, space),
-        caller=grant.caller,
     )
+    status = await replace(caller=grant.caller)
+    if status is RewrapStatus.REMOTE_HOME:
+        status = await replace(caller=await named_ourselves(call, grant))
     if status is RewrapStatus.REWRAPPED and invalid:
         raise RpcError(ErrorCode.BAD_REQUEST, invalid)
     if status is not RewrapStatus.REWRAPPED:

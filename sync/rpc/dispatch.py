@@ -15,8 +15,14 @@ from less_sync.sync.limits import Limits
 from less_sync.sync.metrics import OK
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.errors import ParamsError
-from less_sync.sync.protocol.frames import Notification, Request, encode_error, encode_response
-from less_sync.sync.protocol.messages import Message, Params, decode_params
+from less_sync.sync.protocol.frames import (
+    Notification,
+    Request,
+    encode_decoded,
+    encode_error,
+    encode_response,
+)
+from less_sync.sync.protocol.messages import Message, Params, decode_params, has_unknown
 from less_sync.sync.protocol.scanner import REFUSED
 
 log = structlog.get_logger(__name__)
@@ -45,6 +51,14 @@ Decode = Callable[[object, Limits], Message]
 
 Job = Callable[[], Awaitable[Message]]
 """A request whose params are decoded and whose rule is applied: what is left is the handler."""
+
+
+class Kept(Params, frozen=True):
+    """Typed params that wait, with all that came with them."""
+
+    typed: Params
+    sent: bytes
+    """CBOR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,29 +128,38 @@ def push_rpc(
     name: str,
     params: type[P],
     rule: Callable[[Call, P], A],
-    handler: Callable[[Call, P, A, Callable[[bytes], None]], Work | None],
+    handler: Callable[[Call, P, A, Callable[[bytes], None], bytes | None], Work | None],
     *,
     label: str = "",
     denied_as: Callable[[str, ErrorCode], bytes],
 ) -> PushMethod:
     """The row of a method whose reply leaves from a completion callback, without a task of its own.
 
+    Its handler is given, as the last argument, the params as they were sent, when they have members that
+    `params` does not know and another server may.
+
     Args:
         denied_as: encodes a refusal: pushes report theirs inside the result (docs/protocol.md 7.4).
     """
 
-    def decode(raw: object, limits: Limits) -> P:
+    def decode(raw: object, limits: Limits) -> Params:
         # Lists are not cut: a frame has room for hardly more changes than a push may have.
-        return decode_params(params, raw)
+        typed = decode_params(params, raw)
+        return Kept(typed, encode_decoded(raw)) if has_unknown(raw, params) else typed
 
     def submit(call: Call, raw: object, reply: Callable[[bytes], None]) -> Work | None:
+        sent: bytes | None = None
         try:
+            if type(raw) is Kept:
+                sent, raw = raw.sent, raw.typed
+            elif call.services.forwarder.enabled and has_unknown(raw, params):
+                sent = encode_decoded(raw)
             typed = decode_params(params, raw)
         except ParamsError:
             reply(_invalid_params(call.request_id, label or name))
             return None
         try:
-            return handler(call, typed, rule(call, typed), reply)
+            return handler(call, typed, rule(call, typed), reply, sent)
         except RpcError as error:
             reply(denied_as(call.request_id, error.code))
         except Exception:

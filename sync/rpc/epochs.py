@@ -3,6 +3,8 @@
 See docs/protocol.md 7.13 and 7.14.
 """
 
+from functools import partial
+
 import structlog
 
 from less_sync.storage import EpochStatus
@@ -18,6 +20,7 @@ from less_sync.sync.protocol.messages import (
     EpochCompleteParams,
     EpochConflict,
 )
+from less_sync.sync.rpc.elsewhere import named_ourselves
 
 log = structlog.get_logger(__name__)
 
@@ -27,9 +30,12 @@ async def begin(call: Call, params: EpochBeginParams, access: Access) -> EpochBe
     access.check_id()
     grant = await access.grant()
     # `lsync_advance_epoch_v1` compares and sets under the lock of the space's row.
-    outcome = await call.services.epochs.advance(
-        grant.space, params.epoch, set_min=params.set_min_key_generation, caller=grant.caller
+    advance = partial(
+        call.services.epochs.advance, grant.space, params.epoch, set_min=params.set_min_key_generation
     )
+    outcome = await advance(caller=grant.caller)
+    if outcome.status is EpochStatus.REMOTE_HOME:
+        outcome = await advance(caller=await named_ourselves(call, grant))
     if outcome.status is EpochStatus.CONFLICT:
         return EpochConflict(EPOCH_CONFLICT, outcome.current_epoch, outcome.rewrap_epoch)
     _check(outcome.status)
@@ -41,7 +47,10 @@ async def complete(call: Call, params: EpochCompleteParams, access: Access) -> E
     access.check_id()
     grant = await access.grant()
     # `lsync_complete_rewrap_v1` compares and clears under the lock of the space's row.
-    outcome = await call.services.epochs.complete(grant.space, params.epoch, caller=grant.caller)
+    end = partial(call.services.epochs.complete, grant.space, params.epoch)
+    outcome = await end(caller=grant.caller)
+    if outcome.status is EpochStatus.REMOTE_HOME:
+        outcome = await end(caller=await named_ourselves(call, grant))
     if outcome.status is EpochStatus.CONFLICT:
         raise RpcError(ErrorCode.CONFLICT, "epoch mismatch")
     _check(outcome.status)
@@ -56,5 +65,3 @@ def _check(status: EpochStatus) -> None:
             raise RpcError(ErrorCode.NOT_FOUND, "space not found")
         case EpochStatus.REVOKED | EpochStatus.NOT_PERSONAL:
             raise RpcError(ErrorCode.FORBIDDEN)
-        case EpochStatus.REMOTE_HOME:
-            raise RpcError(ErrorCode.INTERNAL)

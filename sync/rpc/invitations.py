@@ -13,6 +13,7 @@ from less_sync.auth import parse_uuid
 from less_sync.storage import Unavailable
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
+from less_sync.sync.forwarding import HomeFault, HomeRefused
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.messages import (
     Empty,
@@ -24,13 +25,15 @@ from less_sync.sync.protocol.messages import (
     InvitationListResult,
 )
 from less_sync.sync.protocol.times import time_text
+from less_sync.sync.rpc.elsewhere import server_named
 
 _MAILBOX: Final = re.compile("[0-9a-f]{64}").fullmatch
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def create(call: Call, params: InvitationCreateParams, _grant: None) -> Invitation:
-    """Leave a message in any mailbox, for seven days; whoever listens there is told a little later.
+    """Leave a message in any mailbox, also at another server, for seven days; whoever listens there is told a
+    little later.
 
     The rate limit comes before validation.
     """
@@ -39,8 +42,9 @@ async def create(call: Call, params: InvitationCreateParams, _grant: None) -> In
         "invitation", call.identity, slots_max=limits.invitations_per_window, what="invitations"
     ):
         check_message(params.mailbox_id, params.payload, limits.invitation_payload_bytes)
-        if params.server:
-            raise RpcError(ErrorCode.BAD_REQUEST, "federation is not enabled on this server")
+        server = server_named(call, params.server, "target server is not a trusted federation peer")
+        if server is not None:
+            return await _forwarded(call, params, server)
         try:
             row = await call.services.invitations.create(params.mailbox_id, params.payload.encode())
         except Unavailable:
@@ -65,6 +69,17 @@ def check_message(mailbox: str, payload: str, payload_bytes_max: int) -> None:
         raise RpcError(ErrorCode.BAD_REQUEST, "missing payload")
     if len(payload.encode()) > payload_bytes_max:
         raise RpcError(ErrorCode.PAYLOAD_TOO_LARGE, "payload too large")
+
+
+async def _forwarded(call: Call, params: InvitationCreateParams, server: str) -> Invitation:
+    """Leave it at another server, which does not tell under what id."""
+    try:
+        await call.services.forwarder.invite(
+            server, params.mailbox_id, params.payload, person=call.caller.person
+        )
+    except (HomeFault, HomeRefused):
+        raise RpcError(ErrorCode.INTERNAL, "failed to deliver invitation to remote server") from None
+    return Invitation(id="forwarded", payload=params.payload, created_at="", expires_at="")
 
 
 async def list_(call: Call, params: InvitationListParams, _grant: None) -> InvitationListResult:

@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+from functools import partial
 from typing import Final
+from uuid import UUID
 
 import structlog
 
-from less_sync.storage import AppendOutcome, AppendStatus, MemberLog, RevokeStatus, Unavailable
+from less_sync.storage import AppendOutcome, AppendStatus, Caller, MemberLog, RevokeStatus, Unavailable
 from less_sync.sync.access.grants import Access, Seen
 from less_sync.sync.announce import Change, Notice
 from less_sync.sync.call import Call
@@ -22,6 +24,8 @@ from less_sync.sync.protocol.messages import (
     MembershipRevokeParams,
 )
 from less_sync.sync.protocol.notifications import membership_notification
+from less_sync.sync.rpc.edge_pulls import members_elsewhere
+from less_sync.sync.rpc.elsewhere import confirmed, named_ourselves
 
 warn = structlog.get_logger(__name__)
 
@@ -34,13 +38,11 @@ _NOT_APPENDED: Final = {
     AppendStatus.NO_SPACE: RpcError(ErrorCode.NOT_FOUND, "space not found"),
     AppendStatus.REVOKED: RpcError(ErrorCode.FORBIDDEN),
     AppendStatus.NOT_PERSONAL: RpcError(ErrorCode.FORBIDDEN),
-    AppendStatus.REMOTE_HOME: RpcError(ErrorCode.INTERNAL),
 }
 _NOT_REVOKED: Final = {
     RevokeStatus.NO_SPACE: RpcError(ErrorCode.FORBIDDEN),
     RevokeStatus.REVOKED: RpcError(ErrorCode.FORBIDDEN),
     RevokeStatus.NOT_PERSONAL: RpcError(ErrorCode.FORBIDDEN),
-    RevokeStatus.REMOTE_HOME: RpcError(ErrorCode.INTERNAL),
 }
 
 
@@ -61,21 +63,26 @@ async def append(call: Call, params: MembershipAppendParams, access: Access) -> 
         grant = await access.grant()
         # `lsync_append_member_v1` checks and writes under the lock of the space's row: of two that race for
         # one place in the log one wins.
-        outcome = await call.services.announce.write(
-            grant.space,
-            call.services.members.append(
-                grant.space,
-                expected_version=params.expected_version,
-                prev_hash=params.prev_hash,
-                entry_hash=params.entry_hash,
-                payload=params.payload,
-                caller=grant.caller,
-            ),
-            lambda outcome: _appended(call, params, outcome),
-        )
+        outcome = await _append(call, params, grant.space, grant.caller)
+        if outcome.status is AppendStatus.REMOTE_HOME:
+            outcome = await _append(call, params, grant.space, await named_ourselves(call, grant))
         if outcome.status is not AppendStatus.APPENDED:
             raise _again(_NOT_APPENDED[outcome.status])
     return MembershipAppendResult(outcome.chain_seq, outcome.metadata_version)
+
+
+async def _append(call: Call, params: MembershipAppendParams, space: UUID, caller: Caller) -> AppendOutcome:
+    statement = call.services.members.append(
+        space,
+        expected_version=params.expected_version,
+        prev_hash=params.prev_hash,
+        entry_hash=params.entry_hash,
+        payload=params.payload,
+        caller=caller,
+    )
+    return await call.services.announce.write(
+        space, statement, lambda outcome: _appended(call, params, outcome)
+    )
 
 
 def _appended(call: Call, params: MembershipAppendParams, outcome: AppendOutcome) -> Change | None:
@@ -116,6 +123,8 @@ async def list_(call: Call, params: MembershipListParams, access: Access) -> Mem
         log = MemberLog(row, frozenset(), ())
     else:
         await access.grant(Seen(log.space, log.revoked, pairs))
+        if await confirmed(call, access, log.space):
+            return await members_elsewhere(call, access, log.space, params.since_seq)
     too_long = sum(len(entry.payload) for entry in log.entries) > call.services.limits.outbound_frame_bytes
     # Sent whole all the same: there is no paging, and a part would be taken for the whole (docs/protocol.md
     # 7.7).
@@ -146,10 +155,13 @@ async def revoke(call: Call, params: MembershipRevokeParams, access: Access) -> 
         raise RpcError(ErrorCode.BAD_REQUEST, "invalid ucan cid")
     access.check_id()
     grant = await access.grant()
+    revoke_it = partial(call.services.revocations.revoke, grant.space, cid)
     # `lsync_revoke_v1` takes the lock of the space's row: a push that checked before it is committed before
     # it, and every later one finds the revocation.
     try:
-        status = await call.services.revocations.revoke(grant.space, cid, caller=grant.caller)
+        status = await revoke_it(caller=grant.caller)
+        if status is RevokeStatus.REMOTE_HOME:
+            status = await revoke_it(caller=await named_ourselves(call, grant))
     except (Unavailable, asyncio.CancelledError):
         call.services.announce.maybe_revoked(grant.space, cid)
         raise

@@ -12,6 +12,8 @@ from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.messages import ChunkedResult, PullParams
 from less_sync.sync.protocol.pull_chunks import PullEncoder
 from less_sync.sync.rpc.dispatch import log_storage_fault
+from less_sync.sync.rpc.edge_pulls import relay_pull
+from less_sync.sync.rpc.elsewhere import asked_elsewhere
 
 log = structlog.get_logger(__name__)
 
@@ -26,37 +28,42 @@ async def pull(call: Call, params: PullParams, accesses: list[Access]) -> Chunke
 
     Raises:
         RpcError: `internal` when a space fails after its begin was sent: the client must not take what it
-            has for the whole (docs/protocol.md 7.5).
+            has for the whole (docs/protocol.md 7.5). Also when our database fails before it.
     """
     if len(params.spaces) > call.services.limits.spaces_per_pull:
         raise RpcError(ErrorCode.BAD_REQUEST, "too many spaces in pull request")
     try:
-        grants = await _grants(call, accesses)
+        readable = await _readable(call, accesses)
     except StorageError as error:
         log_storage_fault("pull", error)
         raise RpcError(ErrorCode.INTERNAL, _BROKEN) from error
     chunks = 0
-    for entry, grant in zip(params.spaces, grants, strict=True):
-        if grant is not None:
-            chunks += await _pull_space(call, entry.id, entry.since, grant)
+    for entry, one in zip(params.spaces, readable, strict=True):
+        if one is None:
+            continue
+        asked = asked_elsewhere(call, one, text=entry.id, since=entry.since, ucan=entry.ucan)
+        if asked is None:
+            chunks += await _pull_space(call, entry.id, entry.since, one.grant)
+        else:
+            chunks += await relay_pull(call, asked)
     return ChunkedResult(chunks=chunks)
 
 
-async def _grants(call: Call, accesses: list[Access]) -> list[Grant | None]:
-    """A grant for each space that may be read. Shared ones take one query; a personal one none of its own."""
-    grants: list[Grant | None] = [_personal(access) for access in accesses]
-    asked = [index for index, grant in enumerate(grants) if grant is None]
+async def _readable(call: Call, accesses: list[Access]) -> list[Readable | None]:
+    """The spaces that may be read. Shared ones take one query; a personal one none of its own."""
+    found = [_personal(access) for access in accesses]
+    asked = [index for index, one in enumerate(found) if one is None]
     if asked:
         readable = await read_each(call.services.spaces, [accesses[index] for index in asked])
         for index, one in zip(asked, readable, strict=True):
-            grants[index] = one.grant if isinstance(one, Readable) else None
-    return grants
+            found[index] = one if isinstance(one, Readable) else None
+    return found
 
 
-def _personal(access: Access) -> Grant | None:
-    """A grant for the caller's own space; any other has revocations that must be read."""
+def _personal(access: Access) -> Readable | None:
+    """The caller's own space, unread; any other has revocations that must be read."""
     decision = access.decide() if access.personal else None
-    return decision if isinstance(decision, Grant) and decision.chain is None else None
+    return Readable(decision, None) if isinstance(decision, Grant) and decision.chain is None else None
 
 
 async def _pull_space(call: Call, text: str, since: int, grant: Grant) -> int:

@@ -1,14 +1,13 @@
-"""`push`: one atomic change of a space's records, written through a lane and announced to the others."""
+"""One atomic change of a space's records, written through a lane and announced to the others."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
 from less_sync.storage import DEK_EPOCH_BYTES, Push, PushOutcome, PushStatus, StorageError, Unavailable
-from less_sync.sync.access.grants import Access, Grant, Refused, Unread
+from less_sync.sync.access.grants import Grant
 from less_sync.sync.announce import Change, Notice
 from less_sync.sync.call import Call
-from less_sync.sync.errors import RpcError
 from less_sync.sync.limits import Limits
 from less_sync.sync.metrics import OK
 from less_sync.sync.protocol.codes import ErrorCode
@@ -16,7 +15,8 @@ from less_sync.sync.protocol.frames import encode_pushed, encode_response
 from less_sync.sync.protocol.ids import parse_record_id, parse_record_ids
 from less_sync.sync.protocol.messages import PushChange, PushParams, PushResult
 from less_sync.sync.protocol.notifications import removed_files_notification, sync_notification
-from less_sync.sync.rpc.dispatch import Work, log_storage_fault
+from less_sync.sync.rpc.dispatch import log_storage_fault
+from less_sync.sync.rpc.elsewhere import error_code
 
 REFUSED: Final = {
     PushStatus.CONFLICT: ErrorCode.CONFLICT,
@@ -24,47 +24,12 @@ REFUSED: Final = {
     PushStatus.FOREIGN_RECORD: ErrorCode.BAD_REQUEST,
     PushStatus.STALE_EPOCH: ErrorCode.KEY_GENERATION_STALE,
     PushStatus.REVOKED: ErrorCode.FORBIDDEN,
-    PushStatus.REMOTE_HOME: ErrorCode.INTERNAL,
+    PushStatus.REMOTE_HOME: ErrorCode.FORBIDDEN,
     PushStatus.NOT_PERSONAL: ErrorCode.FORBIDDEN,
 }
-"""What a push that was not written answers (docs/storage.md 3.3 and 4.1). A remote home needs a forwarder."""
-
-
-def push(call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]) -> Work | None:
-    """Queue one push; `reply` is called with the encoded response once its fate is known (docs/protocol.md
-    7.4).
-
-    Returns:
-        What must run first, alone, when the space's root key has to be read; None when the push is queued.
-
-    Raises:
-        RpcError: the caller may not write there.
-    """
-    decision = access.decide()
-    if isinstance(decision, Unread):
-        return lambda: _push_once_granted(call, params, access, reply)
-    if isinstance(decision, Refused):
-        raise RpcError(decision.code)
-    _submit(call, params, decision, reply)
-    return None
-
-
-async def _push_once_granted(
-    call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]
-) -> None:
-    try:
-        grant = await access.grant()
-    except RpcError as error:
-        reply(push_denied(call.request_id, error.code))
-    except StorageError as error:
-        log_storage_fault("push", error)
-        reply(push_denied(call.request_id, ErrorCode.INTERNAL))
-    else:
-        _submit(call, params, grant, reply)
-
-
-def _submit(call: Call, params: PushParams, grant: Grant, reply: Callable[[bytes], None]) -> None:
-    submit_push(PushInFlight(call, params, grant.space, reply), grant)
+"""What a push that was not written answers (docs/storage.md 3.3 and 4.1). Pushes of clients go on to a remote
+home; those of other servers go no further.
+"""
 
 
 def submit_push(in_flight: "PushInFlight", grant: Grant, *, local_only: bool = False) -> None:
@@ -106,7 +71,7 @@ def submit_push(in_flight: "PushInFlight", grant: Grant, *, local_only: bool = F
         in_flight.answer(ErrorCode.INTERNAL)
 
 
-def push_denied(request_id: str, code: ErrorCode) -> bytes:
+def push_denied(request_id: str, code: str) -> bytes:
     """A refused push: a result, not an error response."""
     return encode_response(request_id, PushResult(ok=False, error=code))
 
@@ -243,13 +208,14 @@ class PushInFlight:
         if files is not None and isinstance(outcome, PushOutcome) and outcome.removed_files:
             files.removals.add(self.space, [file for file, _ in outcome.removed_files])
 
-    def answer(self, refused: ErrorCode | None, cursor: int = 0) -> None:
-        """Send the answer: the cursor, or why not."""
+    def answer(self, refused: str | None, cursor: int = 0) -> None:
+        """Send the answer: the cursor, or why not, as an `ErrorCode` or as another server says it."""
         call = self.call
         if refused is None:
             payload = encode_pushed(call.request_id, cursor)
         else:
             payload = push_denied(call.request_id, refused)
+            refused = error_code(refused)
         seconds = call.services.clock() - self.sent_s
         call.services.metrics.answered("push", OK if refused is None else refused, seconds, 1, len(payload))
         self.reply(payload)

@@ -14,13 +14,13 @@ from less_sync.sync.access.rules import (
 )
 from less_sync.sync.protocol import messages as m
 from less_sync.sync.rpc import (
+    client_pushes,
     deks,
     epochs,
     invitations,
     membership,
     presence,
     pulls,
-    records,
     spaces,
     subscriptions,
     tokens,
@@ -41,7 +41,7 @@ METHODS: Final = table(
              label="space create", writes=True),
     rpc(     "subscribe",         m.SubscribeParams,        EACH_SPACE_READ, subscriptions.subscribe,
              entries_max=lambda limits: limits.spaces_per_subscribe),
-    push_rpc("push",              m.PushParams,             SPACE_WRITE,     records.push,
+    push_rpc("push",              m.PushParams,             SPACE_WRITE,     client_pushes.push,
              denied_as=push_denied),
     rpc(     "pull",              m.PullParams,             EACH_SPACE_READ, pulls.pull,
              background=True, entries_max=lambda limits: limits.spaces_per_pull),

@@ -6,12 +6,16 @@ from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.messages import SpaceCreateParams, SpaceCreateResult
+from less_sync.sync.rpc.elsewhere import server_named
 
 _ROOT_KEY_BYTES = 33
 
 
 async def create(call: Call, params: SpaceCreateParams, _grant: None) -> SpaceCreateResult:
-    """Create a shared space under the caller's root key (docs/protocol.md 7.2)."""
+    """Create a shared space under the caller's root key, or say of one where it has its home.
+
+    See docs/protocol.md 7.2.
+    """
     space = parse_uuid(params.id)
     if space is None:
         raise RpcError(ErrorCode.BAD_REQUEST, "invalid space id")
@@ -22,8 +26,9 @@ async def create(call: Call, params: SpaceCreateParams, _grant: None) -> SpaceCr
         # Personal space ids are version 5 and can be computed by others: nobody may sit on one
         # (docs/protocol.md 5.1).
         raise RpcError(ErrorCode.CONFLICT, "space already exists")
+    home = server_named(call, params.home_server, "home server is not a trusted federation peer")
     try:
-        row = await call.services.spaces.create_space(space, call.identity.client_id, key)
+        row = await call.services.spaces.create_space(space, call.identity.client_id, key, home)
     except SpaceExists:
         raise RpcError(ErrorCode.CONFLICT, "space already exists") from None
     except StorageError as error:

@@ -1,5 +1,9 @@
 """`subscribe` and `unsubscribe`: which spaces a session hears of."""
 
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -7,6 +11,7 @@ from less_sync.storage import Space, StorageError
 from less_sync.sync.access.grants import Access, Grant, Readable, read_each
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
+from less_sync.sync.forwarding import Asked
 from less_sync.sync.live.broker import Granted, Hold, Provisional
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.messages import (
@@ -19,9 +24,21 @@ from less_sync.sync.protocol.messages import (
     UnsubscribeParams,
 )
 from less_sync.sync.rpc.dispatch import log_storage_fault
+from less_sync.sync.rpc.elsewhere import asked_elsewhere
 
 _PEER_BYTES: Final = 64
 """What an entry of presence costs beside its data: pseudonym, keys, heads."""
+
+
+class _Entered(NamedTuple):
+    """A space that may be read, and its row; of a space of another home what that says about it."""
+
+    grant: Grant
+    row: Space
+
+
+Outcome = _Entered | str
+"""A space subscribed to, or the code of an error."""
 
 
 async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access]) -> SubscribeResult:
@@ -30,7 +47,7 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
 
     What is published between registering and reading the rows is held and delivered afterwards, so the
     cursors answered and the notifications leave no gap (docs/protocol.md 6.2). One database round trip when
-    the rows exist.
+    the rows exist; then one to each home of spaces that have theirs elsewhere.
     """
     entries = params.spaces
     limits, broker = call.services.limits, call.services.broker
@@ -47,20 +64,23 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
     if provisional.revoked or provisional.doubted:
         _refuse_revoked(provisional, outcomes)
     _cap(call, accesses, outcomes)
-    # A space that may not be read any more is not heard of any more either (docs/protocol.md 5.3).
-    refused = [
-        access.space
-        for access, outcome in zip(accesses, outcomes, strict=True)
-        if outcome is ErrorCode.FORBIDDEN and access.space is not None
+    _end_refused(call, accesses, outcomes)
+    elsewhere = _elsewhere(call, entries, outcomes)
+    granted = [
+        one for index, one in enumerate(outcomes) if isinstance(one, _Entered) and index not in elsewhere
     ]
-    if refused:
-        call.services.announce.end_subscriptions(call.outbound, refused)
-    granted = [outcome for outcome in outcomes if isinstance(outcome, _Entered)]
     broker.confirm(
         provisional, {one.grant.space: Granted(one.row.cursor, _hold(one.grant)) for one in granted}
     )
+    if elsewhere:
+        # Spaces of this server are heard of already: a home that is slow holds up their answer, not more.
+        await _subscribe_elsewhere(call, elsewhere, outcomes)
     call.caller.subscriptions_changed()
-    room = _Room(limits.presence_answer_bytes)
+    return _result(call, entries, outcomes)
+
+
+def _result(call: Call, entries: Sequence[SubscribeSpace], outcomes: Sequence[Outcome]) -> SubscribeResult:
+    room = _Room(call.services.limits.presence_answer_bytes)
     spaces = [
         _described(call, entry, outcome.row, room)
         for entry, outcome in zip(entries, outcomes, strict=True)
@@ -73,19 +93,76 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
         errors=[
             SubscribeError(space=entry.id, error=outcome)
             for entry, outcome in zip(entries, outcomes, strict=True)
-            if isinstance(outcome, ErrorCode)
+            if isinstance(outcome, str)
         ],
     )
 
 
-class _Entered(NamedTuple):
-    """A space that may be read, and its row."""
+def _end_refused(call: Call, accesses: Sequence[Access], outcomes: Sequence[Outcome]) -> None:
+    """A space that may not be read any more is not heard of any more either (docs/protocol.md 5.3)."""
+    refused = [
+        access.space
+        for access, outcome in zip(accesses, outcomes, strict=True)
+        if outcome == ErrorCode.FORBIDDEN and access.space is not None
+    ]
+    if refused:
+        call.services.announce.end_subscriptions(call.outbound, refused)
 
-    grant: Grant
-    row: Space
+
+def _elsewhere(
+    call: Call, entries: Sequence[SubscribeSpace], outcomes: Sequence[Outcome]
+) -> dict[int, Asked]:
+    """The entries whose home is another server, by their place in the request."""
+    asked: dict[int, Asked] = {}
+    for index, (entry, outcome) in enumerate(zip(entries, outcomes, strict=True)):
+        if isinstance(outcome, _Entered):
+            readable = Readable(outcome.grant, outcome.row)
+            one = asked_elsewhere(call, readable, text=entry.id, since=entry.since, ucan=entry.ucan)
+            if one is not None:
+                asked[index] = one
+    return asked
 
 
-Outcome = _Entered | ErrorCode
+async def _subscribe_elsewhere(call: Call, asked: Mapping[int, Asked], outcomes: list[Outcome]) -> None:
+    """Ask every home at the same time, each for all its spaces; a space named again is asked for apart."""
+    groups: dict[tuple[str, int], dict[int, Asked]] = {}
+    named: Counter[UUID] = Counter()
+    for index, one in asked.items():
+        home = call.services.forwarder.home_key(one.home)
+        groups.setdefault((home, named[one.space]), {})[index] = one
+        named[one.space] += 1
+    async with asyncio.TaskGroup() as tasks:
+        for group in groups.values():
+            tasks.create_task(_subscribe_at(call, group, outcomes))
+
+
+async def _subscribe_at(call: Call, asked: Mapping[int, Asked], outcomes: list[Outcome]) -> None:
+    """Subscribe at one home. What is relayed from there before its answer is held, as for our own spaces."""
+    broker = call.services.broker
+    provisional = broker.prepare(call.outbound, {one.space: one.text for one in asked.values()})
+    try:
+        answers = await call.services.forwarder.subscribe(
+            call.outbound, list(asked.values()), person=call.caller.person
+        )
+    except BaseException:
+        broker.withdraw(provisional)
+        raise
+    # From here to `confirm` nothing is awaited.
+    granted: dict[UUID, Granted] = {}
+    refused: list[UUID] = []
+    for (index, one), answer in zip(asked.items(), answers, strict=True):
+        entered = outcomes[index]
+        if isinstance(answer, str) or isinstance(entered, str):
+            outcomes[index] = str(answer)
+            if answer == ErrorCode.FORBIDDEN:
+                refused.append(one.space)
+            continue
+        row = replace(entered.row, **answer._asdict())
+        outcomes[index] = _Entered(entered.grant, row)
+        granted[one.space] = Granted(answer.cursor, _hold(entered.grant))
+    if refused:
+        call.services.announce.end_subscriptions(call.outbound, refused)
+    broker.confirm(provisional, granted)
 
 
 class _Room:
@@ -130,7 +207,7 @@ def _refuse_revoked(provisional: Provisional, outcomes: list[Outcome]) -> None:
     See docs/protocol.md 5.3.
     """
     for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, ErrorCode):
+        if isinstance(outcome, str):
             continue
         grant = outcome.grant
         pairs = [(grant.space, cid) for cid in grant.cids or ()]
@@ -148,7 +225,7 @@ def _cap(call: Call, accesses: list[Access], outcomes: list[Outcome]) -> None:
         return
     fresh: set[UUID] = set()
     for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, ErrorCode) or outcome.grant.space in already:
+        if isinstance(outcome, str) or outcome.grant.space in already:
             continue
         fresh.add(outcome.grant.space)
         if len(fresh) > room:

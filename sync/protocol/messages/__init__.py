@@ -19,6 +19,7 @@ from less_sync.sync.protocol.messages.base import (
     Params,
     Result,
     decode_params,
+    has_unknown,
 )
 from less_sync.sync.protocol.messages.core import (
     AuthParams,
@@ -159,5 +160,6 @@ __all__ = [
     "TokenRefreshResult",
     "UnsubscribeParams",
     "decode_params",
+    "has_unknown",
     "shown",
 ]

@@ -1,7 +1,7 @@
 """What all messages have in common: integers with their ranges, bases, decoding (docs/protocol.md 3.5)."""
 
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeGuard, TypeVar, get_args, get_origin
 
 from cbor2 import undefined
 from msgspec import Meta, Struct, ValidationError, convert
@@ -89,6 +89,30 @@ def _without_absent(value: object, kind: type[Struct]) -> object:
         if type(items) is list:
             kept[name] = [_without_absent(item, element) for item in items]
     return kept
+
+
+def has_unknown(params: object, kind: type[Struct]) -> TypeGuard[dict[str, object]]:
+    """Whether raw params have members that `kind` does not know, at the top or in a list of maps."""
+    if type(params) is not dict:
+        return False
+    known, lists = _names(kind)
+    if not params.keys() <= known:
+        return True
+    for name, element in lists.items():
+        items = params.get(name)
+        if type(items) is list:
+            for item in items:
+                if type(item) is dict and not item.keys() <= element:
+                    return True
+    return False
+
+
+@cache
+def _names(kind: type[Struct]) -> tuple[frozenset[str], dict[str, frozenset[str]]]:
+    """The keys of `kind`, and those that hold lists of maps with the keys of these maps."""
+    _, lists = _shape(kind)
+    elements = {name: frozenset(element.__struct_encode_fields__) for name, element in lists.items()}
+    return frozenset(kind.__struct_encode_fields__), elements
 
 
 @cache

@@ -185,8 +185,11 @@ class TokenRefreshResult(Result, frozen=True):
 
 
 class SpaceCreateParams(Params, frozen=True):
+    """`home_server` names the space's home when it is another server."""
+
     id: str
     root_public_key: bytes
+    home_server: str = ""
 
 
 class SpaceCreateResult(Result, frozen=True):
