@@ -1,7 +1,7 @@
 """What this server needs of others: spaces whose home is elsewhere are used through a `Forwarder`.
 
-The row of such a space, a *shadow row*, holds its id, its root key and the name of its home, and nothing else: no
-request is ever answered from it as if it were the space (docs/federation.md 9).
+The row of such a space, a *shadow row*, holds its id, its root key and the name of its home, and nothing
+else: no request is ever answered from it as if it were the space (docs/federation.md 9).
 """
 
 import asyncio

@@ -101,8 +101,8 @@ class PeerCalls(Protocol):
     def wake(self) -> None:
         """Something is wanted of the peer, or nothing any more: connect, or begin to idle."""
 
-    def close(self) -> None:
-        """Close with 1001, fail what waits, and do not connect any more. Later calls do nothing."""
+    async def aclose(self) -> None:
+        """Close with 1001; whoever waits is told, and nothing is dialled any more."""
 
 
 RestoreCall = Callable[[str, bytes], Awaitable[object]]

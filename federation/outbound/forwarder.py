@@ -1,0 +1,262 @@
+"""The other servers, as `sync` uses them: which home a request goes to, and what became of it.
+
+Implements `sync.forwarding.Forwarder`. One `Home` for each host and port that is dialled.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Final, TypeVar, cast
+from uuid import UUID
+
+import structlog
+
+from less_sync.federation.outbound.addresses import Addresses, NoAddress, link_key
+from less_sync.federation.outbound.calls import (
+    LinkState,
+    MakeLink,
+    PeerFault,
+    PeerRefused,
+    PeerUnreachable,
+    PullBroken,
+    Repeat,
+)
+from less_sync.federation.outbound.checks import Checks
+from less_sync.federation.outbound.home import Home
+from less_sync.federation.outbound.requests import PullCheck
+from less_sync.sync.announce import Announcer
+from less_sync.sync.forwarding import (
+    Asked,
+    HomeFault,
+    HomeRefused,
+    HomeSpace,
+    HomeUnreachable,
+    Listener,
+    PullInterrupted,
+)
+from less_sync.sync.live.broker import Broker, Subscriber
+from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.protocol.errors import ParamsError
+from less_sync.sync.protocol.frames import FRAME_BYTES_MAX, Chunk, encode_value
+from less_sync.sync.protocol.messages import (
+    InvitationCreateParams,
+    PullParams,
+    PullSpace,
+    PushResult,
+    decode_params,
+)
+
+HOMES_MAX: Final = 256
+"""Servers with a link at a time. Beyond it, those that nobody wants anything of make room."""
+MOVED_AFTER_S: Final = 10.0
+"""How long a link is kept at least, when rows spell one home in several ways."""
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class PeerForwarder:
+    """One per process.
+
+    Args:
+        can_sign: whether there is a key to sign with just now; without one nobody is asked for anything.
+        make_link: makes the link to a peer, for whoever owns it.
+        clock: monotonic seconds.
+        chance: spreads what should not happen everywhere at once.
+    """
+
+    def __init__(
+        self,
+        addresses: Addresses,
+        announce: Announcer,
+        broker: Broker,
+        make_link: MakeLink,
+        *,
+        can_sign: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+        chance: random.Random | None = None,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
+    ) -> None:
+        self._addresses = addresses
+        self._announce = announce
+        self._make_link = make_link
+        self._can_sign = can_sign
+        self._clock = clock
+        self._chance = chance or random.Random()
+        self._frame_bytes_max = frame_bytes_max
+        self._checks = Checks(clock)
+        self._homes: dict[tuple[str, int], Home] = {}
+        self._made_s: dict[tuple[str, int], float] = {}
+        self._home_of: dict[UUID, Home] = {}
+        """Where a space that sessions here use has its home, as it was asked last."""
+        self._closed = False
+        broker.watch(self._left)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is a key to sign with."""
+        return self._can_sign()
+
+    @property
+    def homes(self) -> Sequence[Home]:
+        """Those there is a link to."""
+        return tuple(self._homes.values())
+
+    def is_foreign(self, home: str | None) -> bool:
+        """Whether a row with this `home_server` has its home elsewhere."""
+        return self._addresses.is_foreign(home)
+
+    def home_key(self, home: str) -> str:
+        """Host and port that are dialled; the text itself if none is."""
+        try:
+            host, port = link_key(self._addresses.of_home(home).url)
+        except NoAddress:
+            return home
+        return f"{host} {port}"
+
+    def trusted_name(self, server: str) -> str | None:
+        """As `Addresses.trusted_name`."""
+        return self._addresses.trusted_name(server)
+
+    def _home(self, named: str) -> Home:
+        """The home that a row names.
+
+        Raises:
+            HomeUnreachable: it is not dialled, or there are too many others.
+        """
+        if self._closed or not self._can_sign():
+            raise HomeUnreachable
+        try:
+            address = self._addresses.of_home(named)
+            key = link_key(address.url)
+        except NoAddress as error:
+            log.warning("home is not dialled", home=named, why=str(error))
+            raise HomeUnreachable from None
+        home = self._homes.get(key)
+        if home is None:
+            self._make_room()
+            home = self._homes[key] = Home(
+                address,
+                self._make_link,
+                self._announce,
+                self._checks,
+                self._chance,
+                frame_bytes_max=self._frame_bytes_max,
+            )
+            self._made_s[key] = self._clock()
+        elif home.address != address and self._clock() - self._made_s[key] >= MOVED_AFTER_S:
+            self._made_s[key] = self._clock()
+            home.moved(address)
+        return home
+
+    def _make_room(self) -> None:
+        if len(self._homes) < HOMES_MAX:
+            return
+        for key, home in self._homes.items():
+            if not home.wanted and home.link.state is LinkState.IDLE:
+                del self._homes[key], self._made_s[key]
+                return
+        raise HomeUnreachable
+
+    async def subscribe(
+        self, listener: Listener, asked: Sequence[Asked], *, person: str
+    ) -> Sequence[HomeSpace | str]:
+        """Subscribe for a session at the one home of all `asked`."""
+        try:
+            home = self._home(asked[0].home)
+        except HomeUnreachable:
+            return [ErrorCode.INTERNAL] * len(asked)
+        for one in asked:
+            former = self._home_of.get(one.space)
+            if former is not None and former is not home:
+                former.give_up(one.space)  # another server is its home now
+        outcomes = await home.subscribe(listener, asked, person=person)
+        for one, outcome in zip(asked, outcomes, strict=True):
+            if isinstance(outcome, HomeSpace):
+                self._home_of[one.space] = home
+        return outcomes
+
+    def _left(self, subscriber: Subscriber, space: UUID) -> None:
+        """A subscription has ended, whoever ended it."""
+        home = self._home_of.get(space) if self._home_of else None
+        if home is None:
+            return
+        # A session that is in an entry came here as a listener; any other is not found.
+        home.entries.left(cast(Listener, subscriber), space)
+        entry = home.entries.get(space)
+        if entry is None or not entry.sessions:
+            del self._home_of[space]
+
+    async def confirm(self, asked: Asked, *, person: str) -> str | None:
+        """Whether the home grants this UCAN to read, asked again when that was some time ago."""
+        if self._checks.fresh(asked.space, asked.ucan):
+            return None
+        try:
+            return await self._home(asked.home).confirm(asked, person=person)
+        except HomeUnreachable:
+            return ErrorCode.INTERNAL
+
+    async def push(self, space: UUID, home: str, params: bytes, *, person: str) -> PushResult:
+        """Write to a space at its home."""
+        one = self._home(home)
+        result = await _told(one.link.call("push", params, person=person))
+        try:
+            pushed = decode_params(PushResult, result)
+        except ParamsError:
+            raise HomeFault from None
+        entry = one.entries.get(space)
+        if entry is not None and pushed.ok and pushed.cursor > 0:
+            entry.note(pushed.cursor)
+        return pushed
+
+    async def pull(self, asked: Asked, *, person: str) -> AsyncGenerator[Chunk, None]:
+        """The chunks of one space, each checked before it is handed on."""
+        link = self._home(asked.home).link
+        params = encode_value(PullParams([PullSpace(asked.text, asked.since, asked.ucan)]))
+        check, begun = PullCheck(asked.text), False
+        try:
+            async with aclosing(link.pull(params, person=person)) as chunks:
+                async for chunk in chunks:
+                    check.take(chunk)
+                    begun = True
+                    yield chunk
+        except (PeerFault, PeerRefused) as fault:
+            if begun or isinstance(fault, PullBroken):
+                raise PullInterrupted(type(fault).__name__) from None
+            raise _translated(fault) from None
+        check.end()
+
+    async def invite(self, server: str, mailbox_id: str, payload: str, *, person: str) -> None:
+        """Leave an invitation at a server. A second one would be delivered too, so it is not sent again."""
+        link = self._home(server).link
+        params = encode_value(InvitationCreateParams(mailbox_id, payload))
+        result = await _told(link.call("fed.invitation", params, person=person, repeat=Repeat.IF_UNWRITTEN))
+        if not (isinstance(result, dict) and result.get("ok") is True):
+            raise HomeRefused(ErrorCode.INTERNAL)
+
+    def doubt(self, space: UUID) -> None:
+        """Ask the home for the cursor, and let everybody pull who is behind it."""
+        home = self._home_of.get(space)
+        if home is not None:
+            home.doubt(space)
+
+    async def aclose(self) -> None:
+        """Close every link, and make no other."""
+        self._closed = True
+        await asyncio.gather(*(home.aclose() for home in self._homes.values()))
+
+
+async def _told(call: Awaitable[T]) -> T:
+    """The result of a call, its faults in the terms of `sync`."""
+    try:
+        return await call
+    except (PeerFault, PeerRefused) as fault:
+        raise _translated(fault) from None
+
+
+def _translated(fault: PeerFault | PeerRefused) -> HomeFault | HomeRefused:
+    if isinstance(fault, PeerRefused):
+        return HomeRefused(fault.code)
+    return HomeUnreachable() if isinstance(fault, PeerUnreachable) else HomeFault()
