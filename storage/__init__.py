@@ -12,12 +12,20 @@ from less_sync.storage.blobs import (
     Staged,
     Stored,
 )
-from less_sync.storage.errors import SpaceExists, SpaceNotFound, StorageError, Unavailable
+from less_sync.storage.errors import (
+    FederationKeyNotFound,
+    SpaceExists,
+    SpaceNotFound,
+    StorageError,
+    Unavailable,
+)
 from less_sync.storage.objects.local import LocalBlobs
 from less_sync.storage.objects.s3 import S3Blobs
 from less_sync.storage.postgres.deks import PostgresDekStore
 from less_sync.storage.postgres.epochs import PostgresEpochStore
+from less_sync.storage.postgres.federation_keys import PostgresFederationKeyStore
 from less_sync.storage.postgres.files import PostgresFileStore
+from less_sync.storage.postgres.homes import PostgresSpaceHomeStore
 from less_sync.storage.postgres.invitations import PostgresInvitationStore
 from less_sync.storage.postgres.lanes import PushLanes
 from less_sync.storage.postgres.members import PostgresMemberStore
@@ -33,6 +41,7 @@ from less_sync.storage.stores import (
     DekListing,
     DekStore,
     EpochStore,
+    FederationKeyStore,
     FileLock,
     FileStore,
     InvitationStore,
@@ -43,6 +52,7 @@ from less_sync.storage.stores import (
     PushStore,
     RateLimitStore,
     RevocationStore,
+    SpaceHomeStore,
     SpaceStore,
 )
 from less_sync.storage.types import (
@@ -50,16 +60,21 @@ from less_sync.storage.types import (
     FILE,
     MEMBER,
     RECORD,
+    ActiveKey,
     AdvanceOutcome,
     AppendOutcome,
     AppendStatus,
     Caller,
     CompleteOutcome,
+    DeactivateStatus,
     DekKind,
     DekRow,
     EpochStatus,
+    FederationKey,
     FileLook,
     FileRow,
+    HomeOutcome,
+    HomeStatus,
     Invitation,
     MemberEntry,
     MemberLog,
@@ -75,6 +90,8 @@ from less_sync.storage.types import (
     RewrapStatus,
     Space,
     SpacesRead,
+    StoredKey,
+    StoreKeyStatus,
 )
 
 __all__ = [
@@ -84,6 +101,7 @@ __all__ = [
     "MEMBER",
     "NOBODY",
     "RECORD",
+    "ActiveKey",
     "AdvanceOutcome",
     "AppendOutcome",
     "AppendStatus",
@@ -92,16 +110,22 @@ __all__ = [
     "BlobStore",
     "Caller",
     "CompleteOutcome",
+    "DeactivateStatus",
     "DekKind",
     "DekListing",
     "DekRow",
     "DekStore",
     "EpochStatus",
     "EpochStore",
+    "FederationKey",
+    "FederationKeyNotFound",
+    "FederationKeyStore",
     "FileLock",
     "FileLook",
     "FileRow",
     "FileStore",
+    "HomeOutcome",
+    "HomeStatus",
     "Invitation",
     "InvitationStore",
     "LocalBlobs",
@@ -111,6 +135,7 @@ __all__ = [
     "Opened",
     "PostgresDekStore",
     "PostgresEpochStore",
+    "PostgresFederationKeyStore",
     "PostgresFileStore",
     "PostgresInvitationStore",
     "PostgresMemberStore",
@@ -118,6 +143,7 @@ __all__ = [
     "PostgresPullStore",
     "PostgresRateLimitStore",
     "PostgresRevocationStore",
+    "PostgresSpaceHomeStore",
     "PostgresSpaceStore",
     "Pull",
     "PullMeta",
@@ -139,12 +165,15 @@ __all__ = [
     "S3Blobs",
     "Space",
     "SpaceExists",
+    "SpaceHomeStore",
     "SpaceNotFound",
     "SpaceStore",
     "SpacesRead",
     "Staged",
     "StorageError",
+    "StoreKeyStatus",
     "Stored",
+    "StoredKey",
     "Turns",
     "Unavailable",
     "place_of",

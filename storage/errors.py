@@ -3,6 +3,7 @@
 StorageError
 ├── SpaceNotFound
 ├── SpaceExists
+├── FederationKeyNotFound
 └── Unavailable      the database cannot be reached, is shutting down, timed out or has no free connection
 
 Conflicts a caller must tell apart in the normal course (a push's status) are values, not exceptions.
@@ -56,6 +57,13 @@ class SpaceExists(StorageError):
     """The space id is taken."""
 
     def __init__(self, message: str = "space already exists") -> None:
+        super().__init__(message)
+
+
+class FederationKeyNotFound(StorageError):
+    """No signing key has this key id."""
+
+    def __init__(self, message: str = "federation key not found") -> None:
         super().__init__(message)
 
 

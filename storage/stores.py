@@ -7,14 +7,18 @@ from uuid import UUID
 
 from less_sync.storage.errors import StorageError
 from less_sync.storage.types import (
+    ActiveKey,
     AdvanceOutcome,
     AppendOutcome,
     Caller,
     CompleteOutcome,
+    DeactivateStatus,
     DekKind,
     DekRow,
+    FederationKey,
     FileLook,
     FileRow,
+    HomeOutcome,
     Invitation,
     MemberLog,
     PullMeta,
@@ -27,6 +31,7 @@ from less_sync.storage.types import (
     RewrapStatus,
     Space,
     SpacesRead,
+    StoredKey,
 )
 
 PushDone = Callable[[PushOutcome | StorageError], None]
@@ -326,3 +331,77 @@ class FileStore(Protocol):
 
     async def known(self, files: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
         """Say which of these pairs of space and file have a row, in one round trip."""
+
+
+class FederationKeyStore(Protocol):
+    """The keys this server signs with when it speaks to other servers. Each operation is one round trip.
+
+    At most one key signs, the *primary*; all that are active are published. Writers take turns, so that of
+    several first keys stored at once exactly one is the primary.
+    """
+
+    async def store(
+        self, kid: str, *, seed: bytes, public_key: bytes, promote: bool, unless_host: str | None = None
+    ) -> StoredKey:
+        """Store a new key, active. A kid that is there keeps its row, whatever `promote` says.
+
+        Args:
+            promote: let it sign, and no other; without any primary it does anyway.
+            unless_host: store nothing when a key of this host, with its port unless that is 443, signs.
+        """
+
+    async def promote(self, kid: str) -> None:
+        """Let a key sign and no other, also one that was deactivated.
+
+        Raises:
+            FederationKeyNotFound: there is none; nothing has changed.
+        """
+
+    async def deactivate(self, kid: str, *, even_primary: bool = False) -> DeactivateStatus:
+        """Take a key out of use, `DONE`; the one that signs with `even_primary` alone, else `PRIMARY`.
+
+        Raises:
+            FederationKeyNotFound: there is none.
+        """
+
+    async def all(self) -> Sequence[FederationKey]:
+        """Every key, oldest first, without its private half."""
+
+    async def active(self) -> Sequence[ActiveKey]:
+        """The keys in use, oldest first; with its private half the one that signs, if any does."""
+
+
+class SpaceHomeStore(Protocol):
+    """Which spaces have their home at another server. Each operation is one round trip."""
+
+    async def get(self, space: UUID) -> str | None:
+        """The home of a space; None: it is here.
+
+        Raises:
+            SpaceNotFound: there is no row of it.
+        """
+
+    async def set_remote(
+        self, space: UUID, root_key: bytes, home: str, *, whatever_it_holds: bool = False
+    ) -> HomeOutcome:
+        """Give a shared space a home elsewhere; its row is made if it is missing.
+
+        Nobody reaches any more what the row holds, so one that holds anything is refused.
+
+        Args:
+            root_key: 33 bytes; of a row that is there it must be the same.
+            home: a domain or a URL.
+        """
+
+    async def set_local(self, space: UUID) -> None:
+        """Let a space have its home here.
+
+        Raises:
+            SpaceNotFound: there is no row of it.
+        """
+
+    async def remote(self) -> Sequence[tuple[UUID, str]]:
+        """All spaces whose home is elsewhere, by id."""
+
+    async def any_remote(self) -> bool:
+        """Whether there is one."""

@@ -317,3 +317,76 @@ class RecordFileOutcome:
     cursor: int = 0
     replaced: bool = False
     """Somebody else's row was there, and has these values now."""
+
+
+@dataclass(frozen=True, slots=True)
+class FederationKey:
+    """One row of `federation_signing_keys`, without its private half."""
+
+    kid: str
+    """The whole key id, a URL; or its fragment alone, as the existing Go server may have stored it."""
+    public_key: bytes
+    created_at: datetime
+    is_active: bool
+    is_primary: bool
+    deactivated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveKey:
+    """A signing key in use, as it is stored: nothing of it is checked."""
+
+    kid: str
+    public_key: bytes
+    private_key: bytes | None = field(repr=False)
+    """Of the key that signs alone: a seed of 32 bytes, or 64 with the public key behind it."""
+
+
+class StoreKeyStatus(IntEnum):
+    """What `lsync_fed_key_v1` answers."""
+
+    STORED = 0
+    EXISTS = 1
+    """The key id is taken; nothing has changed."""
+    HAS_PRIMARY = 2
+    """A key of that host signs already; nothing has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """The key that was stored, or the one that was there."""
+
+    status: StoreKeyStatus
+    kid: str
+    public_key: bytes
+    signs: bool
+    """Whether it is the one that signs."""
+
+
+class DeactivateStatus(IntEnum):
+    """What `lsync_deactivate_fed_key_v1` answers."""
+
+    DONE = 0
+    NOT_FOUND = 1
+    PRIMARY = 2
+    """It is the one that signs; nothing has changed."""
+
+
+class HomeStatus(IntEnum):
+    """What `lsync_space_home_v1` answers; nothing has changed unless `DONE`."""
+
+    DONE = 0
+    HOLDS_CONTENT = 1
+    """There are records, members or files of the space here."""
+    PERSONAL = 2
+    """The space has no root key."""
+    OTHER_ROOT_KEY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class HomeOutcome:
+    """What came of naming a space's home."""
+
+    status: HomeStatus
+    created: bool
+    """The row was made; else there was one."""

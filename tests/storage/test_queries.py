@@ -18,5 +18,5 @@ def test_every_query_says_what_it_is_for(name: str) -> None:
     query = QUERIES[name]
     assert query.name == name
     assert query.description.endswith(".")
-    assert query.text.startswith(("SELECT", "INSERT", "DELETE"))
+    assert query.text.startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))
     assert not query.text.endswith(";")

@@ -36,6 +36,12 @@ async def test_a_shared_space_keeps_its_root_key(spaces: PostgresSpaceStore) -> 
     assert created.root_public_key == key
 
 
+async def test_a_space_can_be_created_with_its_home_elsewhere(spaces: PostgresSpaceStore) -> None:
+    created = await spaces.create_space(uuid4(), "client", b"\x03" + bytes(32), "home.example")
+    assert created.home_server == "home.example"
+    assert await spaces.get_spaces([created.id]) == {created.id: created}
+
+
 async def test_creating_a_space_twice_is_refused_and_keeps_the_first(spaces: PostgresSpaceStore) -> None:
     first = await spaces.create_space(uuid4(), "first", None)
     with pytest.raises(SpaceExists):
