@@ -38,6 +38,15 @@ def serve(
         bool,
         typer.Option("--dev", help="Accept the tokens of `less-sync token` and no others; loopback only."),
     ] = False,
+    federation_domain: Annotated[
+        str | None, typer.Option(metavar="NAME", help="FEDERATION_DOMAIN: the name other servers know us by.")
+    ] = None,
+    federation_trusted_domains: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="FEDERATION_TRUSTED_DOMAINS: servers we speak to.")
+    ] = None,
+    federation_trusted_keys: Annotated[
+        str | None, typer.Option(metavar="KEYS", help="FEDERATION_TRUSTED_KEYS: what they sign with.")
+    ] = None,
     database_max_connections: Annotated[
         str | None, typer.Option(metavar="N", help="DATABASE_MAX_CONNECTIONS: for everything but pushes.")
     ] = None,
@@ -71,6 +80,9 @@ def serve(
         "DATA_DIR": data_dir,
         "TRUSTED_ISSUERS": trusted_issuers,
         "AUDIENCES": audiences,
+        "FEDERATION_DOMAIN": federation_domain,
+        "FEDERATION_TRUSTED_DOMAINS": federation_trusted_domains,
+        "FEDERATION_TRUSTED_KEYS": federation_trusted_keys,
         "DATABASE_MAX_CONNECTIONS": database_max_connections,
         "PUSH_LANES": push_lanes,
         "SHUTDOWN_GRACE_SECONDS": shutdown_grace_seconds,

@@ -13,6 +13,7 @@ from typing import Final, Literal, Self
 
 from less_sync.auth import JwksPolicy, Permission, TokenPolicy, parse_audiences
 from less_sync.bins.dev import DEV_AUDIENCE
+from less_sync.bins.settings.federation import federation_warnings, read_federation
 from less_sync.bins.settings.files import FILE_BYTES_LIMIT_MAX, FileSettings, parse_file_place
 from less_sync.bins.settings.parts import (
     ListenAddress,
@@ -26,7 +27,7 @@ from less_sync.bins.settings.parts import (
     read_limits,
 )
 from less_sync.bins.settings.reader import SettingsReader
-from less_sync.federation.settings import PeerQuotas
+from less_sync.federation.settings import FederationSettings
 from less_sync.sync.limits import Limits
 
 YEAR_S: Final = 31_536_000
@@ -82,7 +83,7 @@ class Settings:
     admin_operations: Permission
     files: FileSettings
     identity_hash_key: bytes | None = field(repr=False)
-    peer_quotas: PeerQuotas
+    federation: FederationSettings
     limits: Limits
     perf_mode: bool
     subprotocols: tuple[str, ...]
@@ -116,7 +117,7 @@ class Settings:
         audiences = parse_audiences(reader.text("AUDIENCES"))
         backend, directory, s3 = parse_file_place(reader, data_dir, dev=dev_mode)
         identity_hash_key = parse_identity_hash_key(reader)
-        peer_quotas = _peer_quotas(reader)
+        federation = read_federation(reader)
         blob_bytes_max = reader.count("MAX_RECORD_BLOB_SIZE", Limits().record_blob_bytes)
         file_bytes_max = reader.count("MAX_FILE_SIZE", 104_857_600, at_most=FILE_BYTES_LIMIT_MAX)
         perf_mode = reader.flag("PERF_MODE", False)
@@ -149,7 +150,7 @@ class Settings:
             admin_operations=admin_operations,
             files=FileSettings(backend, directory, s3, file_bytes_max, sweep_s),
             identity_hash_key=identity_hash_key,
-            peer_quotas=peer_quotas,
+            federation=federation,
             limits=limits,
             perf_mode=perf_mode,
             subprotocols=subprotocols,
@@ -174,21 +175,11 @@ class Settings:
             )
         if self.perf_mode:
             found.append("perf mode enabled: connection and rate limits are off")
-        return [*found, *self.slips]
+        return [*found, *federation_warnings(self.federation), *self.slips]
 
     @property
     def _blob_limit_is_default(self) -> bool:
         return self.limits.record_blob_bytes == Limits().record_blob_bytes
-
-
-def _peer_quotas(reader: SettingsReader) -> PeerQuotas:
-    return PeerQuotas(
-        spaces=reader.count("FEDERATION_MAX_SPACES", 1000),
-        records_per_hour=reader.count("FEDERATION_MAX_RECORDS_PER_HOUR", 10_000),
-        bytes_per_hour=reader.count("FEDERATION_MAX_BYTES_PER_HOUR", 524_288_000),
-        invitations_per_hour=reader.count("FEDERATION_MAX_INVITATIONS_PER_HOUR", 100),
-        connections=reader.count("FEDERATION_MAX_CONNECTIONS", 3),
-    )
 
 
 def _log(reader: SettingsReader) -> LogSettings:

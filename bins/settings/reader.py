@@ -6,7 +6,7 @@ from typing import Final
 from less_sync.bins.settings.slips import slips
 
 U64_MAX: Final = 2**64 - 1
-_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 _SHORT_ESCAPES: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", '"': '\\"', "\\": "\\\\"}
 
@@ -45,6 +45,10 @@ class SettingsReader:
                 return value
         return None
 
+    def trimmed(self, name: str) -> str | None:
+        """The value without blanks around it; None if nothing is left of it."""
+        return (self.text(name) or "").strip() or None
+
     def text_or_unset(self, name: str, alias: str) -> str | None:
         """The first of two variables that is neither unset nor empty, untouched."""
         first, second = self.text(name), self.text(alias)
@@ -68,18 +72,19 @@ class SettingsReader:
         """True also for an empty value."""
         return self.text(name) is not None
 
-    def count(self, name: str, default: int, *, at_most: int = U64_MAX) -> int:
+    def count(self, name: str, default: int, *, at_least: int = 1, at_most: int = U64_MAX) -> int:
         """A positive integer: decimal digits after an optional `+`; trimmed; empty counts as unset.
 
         Args:
+            at_least: 1, or 0 where zero means something.
             at_most: the largest value accepted; 64 bits unless something smaller is meant.
         """
-        value = self.optional_count(name, at_most=at_most)
+        value = self.optional_count(name, at_least=at_least, at_most=at_most)
         return default if value is None else value
 
-    def optional_count(self, name: str, *, at_most: int = U64_MAX) -> int | None:
+    def optional_count(self, name: str, *, at_least: int = 1, at_most: int = U64_MAX) -> int | None:
         """Like `count`, for a variable whose absence means something of its own."""
-        value = self._trimmed(name)
+        value = self.trimmed(name)
         if value is None:
             return None
         digits = value.removeprefix("+")
@@ -91,7 +96,7 @@ class SettingsReader:
         number = int(significant or "0") if len(significant) <= 20 else U64_MAX + 1
         if number > U64_MAX:
             self.reject(name, value, "number too large to fit in target type")
-        elif number == 0:
+        elif number < at_least:
             self.problems.append(f"{name} must be greater than zero")
         elif number > at_most:
             self.problems.append(f"{name} must not exceed {at_most}")
@@ -120,8 +125,8 @@ class SettingsReader:
         value = self.text(name)
         if value is None:
             return default
-        if value.strip().lower() in _TRUE | _FALSE:
-            return value.strip().lower() in _TRUE
+        if value.strip().lower() in TRUE_WORDS | _FALSE:
+            return value.strip().lower() in TRUE_WORDS
         self.reject(name, value, 'expected "true" or "false"')
         return default
 
@@ -135,8 +140,12 @@ class SettingsReader:
         self.reject(name, value, "expected one of " + ", ".join(quoted(option) for option in options))
         return default
 
+    def choice_or_blank(self, name: str, default: str, options: Collection[str]) -> str:
+        """Like `choice`; blank counts as unset."""
+        return default if self.trimmed(name) is None else self.choice(name, default, options)
+
     def _decimal(self, name: str, default: float) -> float:
-        value = self._trimmed(name)
+        value = self.trimmed(name)
         if value is None:
             return default
         whole, _, part = value.partition(".")
@@ -146,9 +155,6 @@ class SettingsReader:
             return float(value)
         self.reject(name, value, "expected a number such as 30 or 0.5")
         return default
-
-    def _trimmed(self, name: str) -> str | None:
-        return (self.text(name) or "").strip() or None
 
 
 def _is_unicode(value: str) -> bool:

@@ -14,7 +14,7 @@ from less_sync.auth import JwksPolicy, Permission
 from less_sync.bins.settings.config import LogSettings, Settings
 from less_sync.bins.settings.parts import DEV_ADDRESS, ListenAddress
 from less_sync.bins.settings.slips import one_slip_apart, slips
-from less_sync.federation.settings import PeerQuotas
+from less_sync.federation.settings import FederationSettings, PeerQuotas
 from less_sync.sync.limits import Limits
 from tests.bins.environments import NEEDED, S3_NEEDED, problem, problems, read
 
@@ -38,7 +38,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert settings.files.s3 is None
     assert (settings.files.bytes_max, settings.files.orphan_sweep_interval_s) == (104_857_600, None)
     assert settings.identity_hash_key is None
-    assert settings.peer_quotas == PeerQuotas(1000, 10_000, 524_288_000, 100, 3)
+    assert settings.federation == FederationSettings(quotas=PeerQuotas(1000, 10_000, 524_288_000, 100, 3))
     assert settings.limits == Limits()
     assert not settings.perf_mode
     assert settings.subprotocols == ("betterbase-rpc-v1", "less-rpc-v1")
@@ -192,7 +192,7 @@ def test_a_count_is_a_positive_integer_in_digits(name: str) -> None:
 
 def test_all_five_quotas_apply() -> None:
     values = dict(zip(COUNTS[:5], "54321", strict=True))
-    assert read(**values).peer_quotas == PeerQuotas(5, 4, 3, 2, 1)
+    assert read(**values).federation.quotas == PeerQuotas(5, 4, 3, 2, 1)
 
 
 def test_a_file_limit_above_five_gibibytes_is_refused() -> None:
@@ -336,6 +336,11 @@ def test_all_problems_are_told_in_the_order_in_which_they_are_read() -> None:
             "MAX_RECORD_BLOB_SIZE": "0",
             "FEDERATION_MAX_CONNECTIONS": "0",
             "FEDERATION_MAX_SPACES": "0",
+            "FEDERATION_MAX_RECORDS_PER_HOUR": "0",
+            "FEDERATION_MAX_BYTES_PER_HOUR": "0",
+            "FEDERATION_MAX_INVITATIONS_PER_HOUR": "0",
+            "FEDERATION_TRUSTED_KEYS": "?",
+            "FEDERATION_DOMAIN": "?",
             "IDENTITY_HASH_KEY": "x",
             "FILE_STORAGE": "s3",
             "FILE_S3_USE_SSL": "?",
@@ -358,7 +363,12 @@ def test_all_problems_are_told_in_the_order_in_which_they_are_read() -> None:
         "FILE_S3_ENDPOINT",
         "IDENTITY_HASH_KEY",
         "FEDERATION_MAX_SPACES",
+        "FEDERATION_MAX_RECORDS_PER_HOUR",
+        "FEDERATION_MAX_BYTES_PER_HOUR",
+        "FEDERATION_MAX_INVITATIONS_PER_HOUR",
         "FEDERATION_MAX_CONNECTIONS",
+        "FEDERATION_TRUSTED_KEYS",
+        "FEDERATION_DOMAIN",
         "MAX_RECORD_BLOB_SIZE",
         "SHUTDOWN_GRACE_SECONDS",
         "LOG_LEVEL",
