@@ -193,5 +193,8 @@ class SpaceCreateParams(Params, frozen=True):
 
 
 class SpaceCreateResult(Result, frozen=True):
+    """`home_server` is echoed, so that a client sees whether it was understood."""
+
     id: str
     key_generation: I32
+    home_server: str = ""
