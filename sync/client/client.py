@@ -198,9 +198,18 @@ class SyncClient(SharingCalls):
         params = PushParams(space=space, ucan=ucan, changes=list(changes))
         return await self._call("push", params, PushResult, timeout_s=timeout_s)
 
-    async def space_create(self, space: str, root_public_key: bytes) -> SpaceCreateResult:
-        """Create a shared space (docs/protocol.md 7.2)."""
-        return await self._call("space.create", SpaceCreateParams(space, root_public_key), SpaceCreateResult)
+    async def space_create(
+        self, space: str, root_public_key: bytes, *, home_server: str = ""
+    ) -> SpaceCreateResult:
+        """Create a shared space (docs/protocol.md 7.2), or use one whose home is another server from here.
+
+        Args:
+            home_server: the domain by which this server trusts the space's home; empty: the space is new,
+                and this server its home. A result that does not echo it comes from a server that knows
+                nothing of other servers, and has made an empty space of its own.
+        """
+        params = SpaceCreateParams(space, root_public_key, home_server)
+        return await self._call("space.create", params, SpaceCreateResult)
 
     async def refresh(self, token: str | None = None) -> TokenRefreshResult:
         """Give the server a fresh token for this connection (docs/protocol.md 7.1). A refusal is a value."""

@@ -23,6 +23,8 @@ A conflict is no error but a value: `PushResult.error`.
 from datetime import timedelta
 from typing import Final
 
+from less_sync.sync.protocol.codes import HOSTED_ELSEWHERE, ErrorCode
+
 NO_CLOSE_FRAME: Final = 1006
 """The close code of a connection that ended without one (RFC 6455, 7.1.5)."""
 
@@ -114,6 +116,11 @@ class RequestFailed(SyncClientError):
         self.code = code
         self.message = message
 
+    @property
+    def hosted_elsewhere(self) -> bool:
+        """Whether only the space's home does this (docs/federation.md 9)."""
+        return self.code == ErrorCode.BAD_REQUEST and self.message == HOSTED_ELSEWHERE
+
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
 
@@ -166,6 +173,11 @@ class FileRefused(SyncClientError):
         super().__init__(status, error)
         self.status = status
         self.error = error
+
+    @property
+    def hosted_elsewhere(self) -> bool:
+        """Whether only the space's home does this (docs/federation.md 9)."""
+        return self.error == HOSTED_ELSEWHERE
 
     def __str__(self) -> str:
         return f"the server refused a file request ({self.status}{': ' + self.error if self.error else ''})"

@@ -113,7 +113,12 @@ class SharingCalls(ABC):
         await self._call("membership.revoke", MembershipRevokeParams(space, ucan_cid, ucan), Empty)
 
     async def invitation_create(self, mailbox_id: str, payload: str, *, server: str = "") -> Invitation:
-        """Leave a message in a mailbox (docs/protocol.md 7.9)."""
+        """Leave a message in a mailbox (docs/protocol.md 7.9).
+
+        Args:
+            server: the domain by which this server trusts that of the mailbox; empty: this one. The result
+                then has the id `forwarded` and no times.
+        """
         return await self._call(
             "invitation.create", InvitationCreateParams(mailbox_id, payload, server), Invitation
         )

@@ -22,6 +22,10 @@ class ErrorCode(StrEnum):
     KEY_GENERATION_STALE = "key_generation_stale"  # adopt the space's epoch, re-encrypt, push again
 
 
+HOSTED_ELSEWHERE: Final = "space is hosted on another server"
+"""The message of a `bad_request`, and of a 409 about files: this is done at the space's home alone."""
+
+
 class CloseCode(IntEnum):
     """Close codes of a client connection. After 4000 and 4002 existing clients never reconnect."""
 

@@ -38,16 +38,21 @@ class Peer:
 
     async def request(self, method: str) -> Request:
         """Read the next request, which must be of this method."""
+        frame = await self.any_request()
+        assert frame.method == method
+        return frame
+
+    async def any_request(self) -> Request:
+        """Read the next request, whatever it is."""
         frame = decode_frame(await self.receive())
         assert isinstance(frame, Request)
-        assert frame.method == method
         return frame
 
     async def answer(self, request: Request, result: Mapping[str, object]) -> None:
         await self.connection.send(encode_response(request.id, result))
 
-    async def refuse(self, request: Request, code: str) -> None:
-        await self.connection.send(encode_error(request.id, code, "because"))
+    async def refuse(self, request: Request, code: str, message: str = "because") -> None:
+        await self.connection.send(encode_error(request.id, code, message))
 
     async def chunk(self, request: Request, name: str, data: Mapping[str, object]) -> None:
         await self.connection.send(encode_chunk(request.id, name, data))

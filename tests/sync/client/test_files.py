@@ -215,6 +215,15 @@ async def test_a_space_that_is_not_there_refuses_an_upload() -> None:
         with pytest.raises(FileRefused) as raised:
             await put(files, Content())
     assert (raised.value.status, raised.value.error) == (404, "space not found")
+    assert not raised.value.hosted_elsewhere
+
+
+async def test_a_file_that_only_the_home_of_its_space_takes_is_told_apart() -> None:
+    elsewhere = "space is hosted on another server"
+    async with file_server(refusing(409, elsewhere)) as server, client_of(server.url) as files:
+        with pytest.raises(FileRefused, match=f"409: {elsewhere}") as raised:
+            await put(files, Content())
+    assert raised.value.hosted_elsewhere
 
 
 async def test_a_server_without_the_route_serves_no_files() -> None:

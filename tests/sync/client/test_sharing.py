@@ -72,6 +72,38 @@ async def test_members_are_appended_listed_and_revoked() -> None:
     assert seen[2] == {"space": SPACE, "ucan_cid": "cid", "ucan": "u"}
 
 
+async def test_a_space_of_another_server_is_named_by_its_home_and_what_that_alone_does_is_told_apart() -> (
+    None
+):
+    seen: list[object] = []
+
+    async def act(peer: Peer) -> None:
+        await peer.welcome()
+        for home in ({"home_server": "sync.example"}, {}):
+            request = await peer.request("space.create")
+            seen.append(request.params)
+            await peer.answer(request, {"id": SPACE, "key_generation": 1} | home)
+        for code, message in (
+            ("bad_request", "space is hosted on another server"),
+            ("bad_request", "invalid ucan cid"),
+            ("internal", "space is hosted on another server"),
+        ):
+            await peer.refuse(await peer.request("membership.revoke"), code, message)
+        await hold(peer)
+
+    key = b"\x02" * 33
+    async with scripted(act) as server, client_of(server.url) as client:
+        there = await client.space_create(SPACE, key, home_server="sync.example")
+        here = await client.space_create(SPACE, key)
+        assert (there.home_server, here.home_server) == ("sync.example", "")
+        for elsewhere in (True, False, False):
+            with pytest.raises(RequestFailed) as raised:
+                await client.membership_revoke(SPACE, "cid")
+            assert raised.value.hosted_elsewhere is elsewhere
+    named = {"id": SPACE, "root_public_key": key}
+    assert seen == [named | {"home_server": "sync.example"}, named]
+
+
 async def test_invitations_are_left_listed_read_and_removed() -> None:
     async def act(peer: Peer) -> None:
         await peer.welcome()
