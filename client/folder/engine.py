@@ -29,7 +29,6 @@ _REST: Final = 10.0
 _LASTING: Final = (
     ErrorCode.INVALID_PARAMS,
     ErrorCode.BAD_REQUEST,
-    ErrorCode.NOT_FOUND,
     ErrorCode.PAYLOAD_TOO_LARGE,
     ErrorCode.METHOD_NOT_FOUND,
 )

@@ -18,7 +18,7 @@ from less_sync.client.folder.errors import FolderError, KeyMismatch
 from less_sync.client.folder.file_storage import TROUBLE_MAX, FileStorage, NoFileStorage
 from less_sync.client.folder.plaintext import PART_BYTES_MAX
 from less_sync.client.folder.replica import Replica
-from less_sync.client.folder.report import Progressed, Reporter
+from less_sync.client.folder.report import Event, Kind, Progressed, Reporter
 from less_sync.client.folder.sending import Sending
 from less_sync.client.folder.shared import Grant
 from less_sync.client.folder.subscribing import subscribed
@@ -43,6 +43,9 @@ from less_sync.sync.protocol.messages import SyncRecord
 _PULLS_MAX: Final = 8
 _RECORDS_PER_BATCH: Final = 256
 _BATCH_BYTES: Final = 4 * 1024 * 1024
+_HOME_AWAY: Final = "federation_unavailable"
+"""The reason of a `revoked` when the home of a space takes our server's subscription no more."""
+_HOME_AWAY_WORDS: Final = "the home of the space refuses our server, or does not know it; asking again"
 KEY_HINT: Final = (
     "the devices of a user share one key file: "
     "`less-sync key export` on the other device, `less-sync key import` here"
@@ -92,6 +95,8 @@ class Exchange:
         self._space = str(space)
         self._ucan = "" if grant is None else grant.ucan
         self._state = replica.state
+        self._is_deaf = False
+        """Whether the server may have ended the subscription, and has not taken it anew."""
         self._talk = Conversation(client, self._space, replica, reporter, ucan=self._ucan)
         storage = FileStorage(files, self._space, self._ucan)
         self._sending = Sending(self._talk, storage, learn=self.fetch_keys, part_bytes=part_bytes)
@@ -124,6 +129,7 @@ class Exchange:
         """
         wanted = SubscribeSpace(id=self._space, since=max(0, self._state.cursor), ucan=self._ucan)
         space = await subscribed(self.client, wanted, self.grant)
+        self._is_deaf = False
         self._talk.epoch = max(1, space.key_generation)
         if self._keys is not None:
             await self._keys.fetch(self.client, space.key_generation)
@@ -147,10 +153,14 @@ class Exchange:
             case ResyncNeeded():
                 return True
             case RevokedNotice(space=self._space) | SubscriptionLost(space=self._space):
+                if isinstance(notice, RevokedNotice) and notice.reason == _HOME_AWAY:
+                    self._talk.reporter.tell(Event(Kind.DISCONNECTED, detail=_HOME_AWAY_WORDS))
                 # Somebody's token was revoked: subscribing again tells whether it was ours.
+                self._is_deaf = True
                 await self.subscribe()
                 return True
             case ResubscribeNotice() if self._space in notice.spaces:
+                self._is_deaf = True
                 await self.subscribe()
                 return True
         return False
@@ -181,8 +191,10 @@ class Exchange:
             KeyMismatch: the space was written with another key; nothing was changed.
             TooManyDeletions: most of the folder would be deleted; no file was.
             FolderError: the disk, or a server that breaks the protocol.
-            SyncClientError: see `SyncClient.pull`.
+            SyncClientError: see `SyncClient.pull`; and as `subscribe`, where that was due.
         """
+        if self._is_deaf:
+            await self.subscribe()
         former = None
         for _ in range(_PULLS_MAX):
             # `push` has seen what is pending; only applying it would change anything.

@@ -20,6 +20,9 @@ async def subscribed(client: SyncClient, space: SubscribeSpace, grant: Grant | N
     """
     result = await client.subscribe([space])
     for refused in result.errors:
+        if refused.error == ErrorCode.NOT_FOUND:
+            # Only a server that asks another one says so. That one may have been set back, and may recover.
+            raise RequestFailed(refused.error, "the home of the space does not know it")
         if refused.error != ErrorCode.FORBIDDEN:
             raise RequestFailed(refused.error, "the server does not show the space")
         if grant is not None:

@@ -83,7 +83,7 @@ async def test_access_is_gone_when_subscribing_says_so(tmp_path: Path) -> None:
     assert (caught.value.exit_code, told.events) == (ExitCode.ACCESS_LOST, [])
 
 
-@pytest.mark.parametrize("code", ["internal", "rate_limited", "conflict", "a_code_of_tomorrow"])
+@pytest.mark.parametrize("code", ["internal", "rate_limited", "conflict", "not_found", "a_code_of_tomorrow"])
 async def test_a_fault_that_does_not_pass_is_the_servers_in_the_end(tmp_path: Path, code: str) -> None:
     async def act(peer: Peer) -> None:
         await peer.welcome()
@@ -159,6 +159,55 @@ async def test_a_watch_waits_a_fault_out_and_ends_when_access_is_gone(tmp_path: 
     assert watching.is_set()
     assert len(told.details(Kind.DISCONNECTED)) == 30
     assert told.details(Kind.WATCHING) == ["watching; Ctrl-C stops"]
+
+
+async def test_a_watch_goes_on_when_the_home_of_its_space_refuses_the_server_for_a_while(
+    tmp_path: Path,
+) -> None:
+    async def act(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.accept_subscribe()
+        await nothing_new(peer, await peer.request("pull"))
+        await peer.announce("revoked", {"space": str(SPACE), "reason": "federation_unavailable"})
+        for error in ("internal", "not_found"):
+            refused = {"space": str(SPACE), "error": error}
+            request = await peer.request("subscribe")
+            await peer.answer(request, {"spaces": [], "errors": [refused]})
+        await peer.accept_subscribe()
+        await nothing_new(peer, await peer.request("pull"))
+        await peer.announce("revoked", {"space": str(SPACE), "reason": "ucan_revoked"})
+        await peer.accept_subscribe(str(SPACE))
+
+    told = Log()
+    async with scripted(act) as server, engine_at(server.url, tmp_path, told) as engine:
+        with pytest.raises(AccessLost):
+            await engine.watch()
+    assert told.details(Kind.DISCONNECTED) == [
+        "the home of the space refuses our server, or does not know it; asking again",
+        "internal: the server does not show the space; trying again",
+        "not_found: the home of the space does not know it; trying again",
+    ]
+
+
+async def test_news_of_a_gap_without_records_brings_a_pull_and_old_ones_none(tmp_path: Path) -> None:
+    pulled = asyncio.Event()
+
+    async def act(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.accept_subscribe()
+        await nothing_new(peer, await peer.request("pull"))
+        gap = {"space": str(SPACE), "prev": -1, "key_generation": 1, "records": []}
+        await peer.announce("sync", gap | {"cursor": 1})
+        await peer.announce("sync", gap | {"cursor": 7})
+        await nothing_new(peer, await peer.request("pull"))
+        pulled.set()
+        await peer.announce("revoked", {"space": str(SPACE), "reason": "ucan_revoked"})
+        await peer.accept_subscribe(str(SPACE))
+
+    async with scripted(act) as server, engine_at(server.url, tmp_path, Log()) as engine:
+        with pytest.raises(AccessLost):
+            await engine.watch()
+    assert pulled.is_set()
 
 
 async def test_a_watch_sends_its_own_again_when_the_server_announces_an_older_version(tmp_path: Path) -> None:
