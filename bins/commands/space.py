@@ -28,6 +28,7 @@ from less_sync.bins.commands.space_options import (
     ON_THE_SERVER,
     DidKeyFile,
     Force,
+    Home,
     PermissionName,
     SharedFolder,
     options_of,
@@ -121,6 +122,7 @@ def invite_token(
     to: Annotated[str, typer.Option(metavar="DID", help="Whom: what `less-sync key did` printed there.")],
     permission: Annotated[PermissionName, typer.Option(help="What they may do.")] = PermissionName.WRITE,
     expires: Annotated[str, typer.Option(metavar="TIME", help="How long: 90m, 24h, 90d.")] = "90d",
+    home: Home = None,
     user: User = None,
     data_dir: DataDir = DATA_DIR,
     did_key_file: DidKeyFile = None,
@@ -130,7 +132,8 @@ def invite_token(
 
     Prints the bundle: a token for their DID and the keys of the space, which nobody else can use. They enter
     with `join`. A token never outlives yours. Needs no server, so the members hear of it only when the person
-    joins; `invite` tells them at once, and leaves the bundle in the person's mailbox.
+    joins; `invite` tells them at once, and leaves the bundle in the person's mailbox. For somebody who uses
+    another server, --home says where the space is.
     """
     from less_sync.auth import Permission
     from less_sync.client.sharing import spaces
@@ -140,7 +143,7 @@ def invite_token(
     invitee = spaces.Invitee(to, Permission[permission.name], expires_at)
 
     async def work(output: "Output") -> None:
-        bundle = spaces.invite_token(options, folder, invitee)
+        bundle = spaces.invite_token(options, folder, invitee, home=home)
         output.tell("invite", bundle, bundle=bundle)
 
     run(work, as_json=json)
@@ -161,12 +164,14 @@ def join(
     data_dir: DataDir = DATA_DIR,
     did_key_file: DidKeyFile = None,
     force: Force = False,
+    home: Home = None,
     json: Json = False,
 ) -> None:
     """Enter a space with a bundle that you were sent.
 
     Binds the folder to the space and pulls; a file that is in both is kept twice. `accept` does the same with
-    an invitation in your mailbox. Joining again takes over a token that is as good as the folder's.
+    an invitation in your mailbox. Joining again takes over a token that is as good as the folder's. A space
+    of another server is used through yours, if its operator trusts that server.
     """
     from less_sync.bins.commands.folder import run_verb
     from less_sync.client.sharing import entering
@@ -176,7 +181,7 @@ def join(
     text = text_of(bundle)
 
     async def work(output: "Output") -> None:
-        await entering.join(options, folder, text, output, force=force)
+        await entering.join(options, folder, text, output, force=force, home=home)
 
     run(work, as_json=json, goes_on=True)
     run_verb("pull", folder, (server, insecure), tokens, None, json=json)

@@ -1,4 +1,7 @@
-"""The commands `space members|invite|accept|rotate|presence|send`; what they need is imported when run."""
+"""The commands `space address|members|invite|accept|rotate|presence|send`.
+
+What they need is imported when they run.
+"""
 
 import time
 from pathlib import Path
@@ -24,13 +27,14 @@ from less_sync.bins.commands.space_options import (
     ON_THE_SERVER,
     DidKeyFile,
     Force,
+    Home,
     PermissionName,
     SharedFolder,
     options_of,
     run,
     seconds,
 )
-from less_sync.client.folder.errors import ExitCode
+from less_sync.client.folder.errors import INTERRUPTED, ExitCode
 
 if TYPE_CHECKING:
     from less_sync.client.sharing.session import Output
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 def add_member_commands(space: typer.Typer) -> None:
     """Add the commands about the people of a space."""
     for command, codes in (
+        (address, {ExitCode.OK, ExitCode.FAILURE, ExitCode.USAGE, ExitCode.TOKEN_REFUSED, INTERRUPTED}),
         (members, ON_THE_SERVER),
         (invite, ON_THE_SERVER),
         (accept, WORDS),
@@ -47,6 +52,29 @@ def add_member_commands(space: typer.Typer) -> None:
         (send, ON_THE_SERVER),
     ):
         space.command(epilog=exit_codes(*codes))(command)
+
+
+def address(
+    *,
+    token: Token = None,
+    token_file: TokenFile = None,
+    token_command: TokenCommand = None,
+    user: User = None,
+    data_dir: DataDir = DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Print your DID and mailbox, for who invites you.
+
+    As options of `invite`: the mailbox is on the server that the token is for. Needs no server.
+    """
+    from less_sync.client.sharing.addresses import tell_address
+
+    options = options_of((None, False), (token, token_file, token_command, user, data_dir), None)
+
+    async def work(output: "Output") -> None:
+        await tell_address(options, output)
+
+    run(work, as_json=json)
 
 
 def members(
@@ -87,6 +115,11 @@ def invite(
     ] = None,
     permission: Annotated[PermissionName, typer.Option(help="What they may do.")] = PermissionName.WRITE,
     expires: Annotated[str, typer.Option(metavar="TIME", help="How long: 90m, 24h, 90d.")] = "90d",
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="DOMAIN", help="Their server, as yours knows it, if it is another one."),
+    ] = None,
+    home: Home = None,
     server: Server = None,
     insecure: Insecure = False,
     token: Token = None,
@@ -101,20 +134,27 @@ def invite(
 
     Makes the same bundle as `invite-token` and leaves it in the person's mailbox on the server, for a week.
     They enter with `accept`. The members hear of it at once, so the next key reaches the person whoever makes
-    it.
+    it. With --at the mailbox is on another server, which must trust yours; it uses the space from there.
     """
     from less_sync.auth import Permission
-    from less_sync.client.sharing import people
+    from less_sync.client.sharing import addresses, people
     from less_sync.client.sharing.spaces import Invitee
 
     named = to is not None and mailbox is not None and to_user is None
     if not named and (to_user is None or to is not None or mailbox is not None):
         raise typer.BadParameter("give --to and --mailbox, or --to-user")
+    if at is not None and to_user is not None:
+        raise typer.BadParameter("--to-user is a user of the server here: with --at give --to and --mailbox")
+    if home is not None and at is None:
+        raise typer.BadParameter("--home is for somebody on another server: give --at too")
     options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
     expires_at = int(time.time()) + seconds(expires)
 
     async def work(output: "Output") -> None:
-        address = people.dev_address(options, to_user) if to_user else people.Address(to or "", mailbox or "")
+        if to_user is not None:
+            address = addresses.dev_address(options, to_user)
+        else:
+            address = addresses.address_of(to or "", mailbox or "", at, home)
         invitee = Invitee(address.did, Permission[permission.name], expires_at)
         await people.invite(options, folder, invitee, address, output)
 
@@ -138,12 +178,14 @@ def accept(
     data_dir: DataDir = DATA_DIR,
     did_key_file: DidKeyFile = None,
     force: Force = False,
+    home: Home = None,
     json: Json = False,
 ) -> None:
     """Enter a space by an invitation in your mailbox.
 
     Binds the folder to the space and pulls, as `join` does with a bundle that you were sent, and removes the
-    invitation. Without a folder it lists what waits.
+    invitation. Without a folder it lists what waits. A space of another server is used through yours, if its
+    operator trusts that server.
     """
     from less_sync.client.sharing import people
 
@@ -154,7 +196,7 @@ def accept(
         if folder is None:
             await people.list_mailbox(options, output)
         else:
-            await people.accept(options, folder, invitation, output, force=force)
+            await people.accept(options, folder, invitation, output, force=force, home=home)
 
     run(work, as_json=json, goes_on=folder is not None)
     if folder is not None:

@@ -48,6 +48,11 @@ Force = Annotated[
     bool, typer.Option("--force", help="Replace the folder's own access; it is kept beside, for `recover`.")
 ]
 
+Home = Annotated[
+    str | None,
+    typer.Option(metavar="DOMAIN", help="The space's home server, as the server of whoever enters knows it."),
+]
+
 
 class PermissionName(StrEnum):
     """What a token lets its holder do; each includes those before."""

@@ -78,6 +78,8 @@ class SharedSpace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     rotation: Rotation | None = None
     """Not yet completed; `space rotate` goes on with it."""
     log: LogPlace = LogPlace()
+    home: str = ""
+    """The domain of the space's home server, if whoever let us in named it; passed on in bundles."""
 
     def __repr__(self) -> str:
         return f"SharedSpace({self.space})"

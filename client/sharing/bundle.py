@@ -4,7 +4,8 @@
                                its payload is the JSON
     {"ucan": ..., "jwe": ...}  the UCAN, and for its audience alone
     compact JWE, ECDH-ES and A256GCM, to the P-256 key of the audience's DID: the JSON
-    {"space": ..., "cid": the UCAN's, "keys": {epoch: base64 of 32 bytes}, "log": how far its author read it}
+    {"space": ..., "cid": the UCAN's, "keys": {epoch: base64 of 32 bytes}, "log": how far its author read it,
+     "home": the domain of the space's home server, empty where that is not said}
 
 A JWE alone says nothing about its author: the signature does, and the space and CID inside tie the keys to
 the UCAN beside them, so that nobody can slip other keys under a genuine UCAN.
@@ -34,6 +35,7 @@ from less_sync.auth import (
 )
 from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.shared import EPOCH_KEYS_MAX, LogPlace, SharedSpace
+from less_sync.client.sharing.domains import is_domain
 from less_sync.client.sharing.person import Person
 
 PREFIX: Final = "less-sync-invite-1:"
@@ -60,6 +62,7 @@ class _Inner(msgspec.Struct, frozen=True):
     cid: str
     keys: dict[int, bytes]
     log: LogPlace = LogPlace()
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Bundle:
     keys: Mapping[int, bytes] = field(repr=False)
     log: LogPlace
     """A server that shows a log from before is caught."""
+    home: str = ""
+    """The domain of the space's home server; empty: the server that is asked, as in older bundles."""
 
 
 def seal_for(did: str, plaintext: bytes) -> str:
@@ -126,7 +131,7 @@ def make_bundle(ucan: str, shared: SharedSpace, author: Person) -> str:
     token = parse_ucan(ucan)
     assert token.issuer == author.did, "only the issuer of a UCAN can bundle it"
     assert token.resource == f"space:{shared.space}", "a UCAN goes with the keys of its own space"
-    inner = _Inner(shared.space, token.cid, shared.keys, shared.log)
+    inner = _Inner(shared.space, token.cid, shared.keys, shared.log, shared.home)
     outer = _Outer(ucan, seal_for(token.audience or "", msgspec.json.encode(inner)))
     return PREFIX + sign(msgspec.json.encode(outer), author.key, kind=_KIND)
 
@@ -161,12 +166,13 @@ def open_bundle(text: str, person: Person) -> Bundle:
         inner = msgspec.json.decode(plaintext or b"", type=_Inner)
         fits = token.resource == f"space:{inner.space}" and inner.cid == token.cid
         sound = 0 < len(inner.keys) <= EPOCH_KEYS_MAX and min(inner.keys) > 0
-        if not fits or not sound or any(len(key) != 32 for key in inner.keys.values()):
+        named = not inner.home or is_domain(inner.home)
+        if not fits or not sound or not named or any(len(key) != 32 for key in inner.keys.values()):
             raise ValueError
     except _BROKEN as error:
         raise _damaged() from error
     _check_usable(outer.ucan, person, inner.space)
-    return Bundle(inner.space, outer.ucan, token, inner.keys, inner.log)
+    return Bundle(inner.space, outer.ucan, token, inner.keys, inner.log, inner.home)
 
 
 def _check_usable(ucan: str, person: Person, space: UUID) -> None:

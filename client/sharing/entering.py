@@ -16,6 +16,7 @@ from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace, grant
 from less_sync.client.folder.state import FolderState
 from less_sync.client.kept_key import KeyFileError, kept_key
 from less_sync.client.sharing.bundle import Bundle, open_bundle
+from less_sync.client.sharing.elsewhere import make_known, with_home
 from less_sync.client.sharing.entries import MEMBER, Entry
 from less_sync.client.sharing.log import MemberLog
 from less_sync.client.sharing.log_access import append_entry, entry_by
@@ -25,17 +26,26 @@ from less_sync.client.sharing.spaces import make_folder, root_grant, root_key_pa
 from less_sync.client.times import when
 
 
-async def join(options: Options, folder: Path, text: str, output: Output, *, force: bool) -> None:
+async def join(
+    options: Options, folder: Path, text: str, output: Output, *, force: bool, home: str | None = None
+) -> None:
     """Open a bundle with our DID key, bind the folder to its space, and tell the members if we may.
 
     Telling the members, so that the next key reaches us whoever makes it, may fail: we are in nonetheless.
 
+    Args:
+        home: the domain of the space's home server, instead of what the bundle says.
+
     Raises:
         UsageProblem: not a bundle for us, or as `enter`.
         FolderBusy: a command works in the folder.
+        FolderError: the home is another server, and ours is not there or takes nothing from that.
     """
     person = options.person()
-    bundle = open_bundle(text, person)
+    bundle = with_home(open_bundle(text, person), home)
+    if bundle.home:
+        async with connected(options, person, grant=None) as client:
+            await make_known(client, bundle)
     enter(person, folder, bundle, output, force=force)
     await _tell_members(options, folder, person, output)
 
@@ -52,7 +62,9 @@ def enter(person: Person, folder: Path, bundle: Bundle, output: Output, *, force
     """
     assert bundle.token.audience == person.did, "only a bundle for us opens"
     make_folder(folder)
-    joined = SharedSpace(space=bundle.space, ucan=bundle.ucan, keys=dict(bundle.keys), log=bundle.log)
+    joined = SharedSpace(
+        space=bundle.space, ucan=bundle.ucan, keys=dict(bundle.keys), log=bundle.log, home=bundle.home
+    )
 
     def entered(former: SharedSpace | None) -> SharedSpace:
         if former is None:
@@ -63,7 +75,7 @@ def enter(person: Person, folder: Path, bundle: Bundle, output: Output, *, force
             _check_better(grant_of(former.ucan), grant_of(joined.ucan))
         log = joined.log if force else max(former.log, joined.log, key=lambda place: place.entries)
         made = _of(person, former, joined.ucan).with_keys(joined.keys)
-        return msgspec.structs.replace(made, log=log)
+        return msgspec.structs.replace(made, log=log, home=joined.home or former.home)
 
     _bind(folder, entered, joined, "joined", output)
 

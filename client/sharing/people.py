@@ -8,36 +8,26 @@ from typing import Final
 
 import msgspec
 
-from less_sync.auth import AuthError, encode_did_key, ucan_cid
+from less_sync.auth import AuthError, ucan_cid
 from less_sync.client.folder.errors import UsageProblem
-from less_sync.client.folder.shared import SharedSpace, grant_of
-from less_sync.client.kept_key import KeyFileError
+from less_sync.client.folder.shared import SharedFile, SharedSpace, grant_of
+from less_sync.client.sharing.addresses import Address
 from less_sync.client.sharing.bundle import BUNDLE_CHARS_MAX, Bundle, NotForUs, make_bundle, open_bundle
+from less_sync.client.sharing.elsewhere import make_known, own_domain, with_home
 from less_sync.client.sharing.entering import enter
 from less_sync.client.sharing.entries import MEMBER, Entry
 from less_sync.client.sharing.log import MemberLog
 from less_sync.client.sharing.log_access import append_entry, entry_by, read_log, standing
 from less_sync.client.sharing.person import Person
 from less_sync.client.sharing.session import Options, Output, bound, connected, own
-from less_sync.client.sharing.spaces import Invitee, delegated
+from less_sync.client.sharing.spaces import Invitee, delegated, withdraw
 from less_sync.client.times import when
-from less_sync.sync.client import SyncClient
+from less_sync.sync.client import RequestFailed, SyncClient
 from less_sync.sync.protocol.messages import Invitation
 
 MAILBOX_PAGE: Final = 20
 """At most 20 invitations of 128 KiB fit into a frame."""
 MAILBOX_MAX: Final = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to leave an invitation, and for whom."""
-
-    did: str
-    mailbox_id: str
-
-    def __repr__(self) -> str:
-        return "Address()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +39,6 @@ class Waiting:
 
     def __repr__(self) -> str:
         return f"Waiting({self.bundle.space})"
-
-
-def dev_address(options: Options, user: str) -> Address:
-    """DID and mailbox of a user of the dev server.
-
-    Raises:
-        UsageProblem: this is no data directory of a dev server, or no user's name.
-    """
-    issuer = options.tokens.issuer
-    if issuer is None:
-        raise UsageProblem(
-            f"{options.tokens.data_dir} is no data directory of a server in dev mode",
-            "--to and --mailbox name somebody elsewhere",
-        )
-    try:
-        return Address(encode_did_key(issuer.key(user).public_key()), issuer.mailbox_id(user))
-    except (KeyFileError, ValueError) as error:
-        raise UsageProblem(str(error)) from error
 
 
 async def members(options: Options, folder: Path, output: Output) -> None:
@@ -112,28 +84,47 @@ async def invite(options: Options, folder: Path, invitee: Invitee, address: Addr
 
     Raises:
         UsageProblem: not a P-256 DID, or more than we have ourselves.
-        FolderError: see `connected`.
+        FolderError: see `connected`; where only the home of the space lets people in, nothing was changed.
     """
     person = options.person()
-    file, _, grant = bound(folder)
+    file, shared, grant = bound(folder)
     own(grant, person)
+    elsewhere = {} if not address.server else {"at": address.server, "home": _home(options, shared, address)}
     ucan = delegated(file, grant, person, invitee)
-    cid = ucan_cid(ucan)
     async with connected(options, person, grant=grant) as client:
-
-        def arrival(log: MemberLog, shared: SharedSpace) -> Entry | None:
-            member = log.members.get(invitee.did)
-            if member is not None and cid in member.cids:
-                return None
-            return msgspec.structs.replace(entry_by(person, shared, MEMBER), ucan=ucan)
-
-        _, shared = await append_entry(client, file, person, arrival)
+        try:
+            shared = await _noted(client, file, person, ucan)
+        except RequestFailed as error:
+            if error.hosted_elsewhere:
+                withdraw(file, ucan)
+            raise
+        shared = msgspec.structs.replace(shared, home=elsewhere.get("home", shared.home))
         bundle = make_bundle(ucan, shared, person)
-        sent = await client.invitation_create(address.mailbox_id, bundle)
+        sent = await client.invitation_create(address.mailbox_id, bundle, server=address.server)
     expires_at = _seconds(sent.expires_at)
     until = "" if expires_at is None else f" until {when(expires_at)}"
     text = f"invited to {invitee.permission.name.lower()}; the invitation waits{until}"
-    output.tell("invited", text, id=sent.id, expires_at=expires_at, did=invitee.did)
+    if elsewhere:
+        text += f" at {elsewhere['at']}, for a space at {elsewhere['home']}"
+    output.tell("invited", text, id=sent.id, expires_at=expires_at, did=invitee.did, **elsewhere)
+
+
+def _home(options: Options, shared: SharedSpace, address: Address) -> str:
+    return address.home or shared.home or own_domain(options)
+
+
+async def _noted(client: SyncClient, file: SharedFile, person: Person, ucan: str) -> SharedSpace:
+    """Have a new UCAN in the log, and return what there is to know of the space by then."""
+    did, cid = grant_of(ucan).audience, ucan_cid(ucan)
+
+    def arrival(log: MemberLog, shared: SharedSpace) -> Entry | None:
+        member = log.members.get(did)
+        if member is not None and cid in member.cids:
+            return None
+        return msgspec.structs.replace(entry_by(person, shared, MEMBER), ucan=ucan)
+
+    _, shared = await append_entry(client, file, person, arrival)
+    return shared
 
 
 def _seconds(text: str) -> int | None:
@@ -178,6 +169,9 @@ async def list_mailbox(options: Options, output: Output) -> None:
             f"{waiting.invitation.id}  space {waiting.bundle.space}: {grant.permission.name.lower()},"
             f" until {when(grant.expires_at)}, from {waiting.bundle.token.issuer}"
         )
+        elsewhere = {"home": waiting.bundle.home} if waiting.bundle.home else {}
+        if elsewhere:
+            text += f", at {waiting.bundle.home}"
         output.tell(
             "invitation",
             text,
@@ -186,6 +180,7 @@ async def list_mailbox(options: Options, output: Output) -> None:
             permission=grant.permission.name.lower(),
             expires_at=grant.expires_at,
             issuer=waiting.bundle.token.issuer,
+            **elsewhere,
         )
     if not found:
         output.tell("empty", "no invitation waits")
@@ -194,19 +189,30 @@ async def list_mailbox(options: Options, output: Output) -> None:
 
 
 async def accept(
-    options: Options, folder: Path, invitation_id: str | None, output: Output, *, force: bool
+    options: Options,
+    folder: Path,
+    invitation_id: str | None,
+    output: Output,
+    *,
+    force: bool,
+    home: str | None = None,
 ) -> None:
     """Enter the space of an invitation in our mailbox and remove it from there.
 
+    Args:
+        home: the domain of the space's home server, instead of what the invitation says.
+
     Raises:
         UsageProblem: none waits, or several do and `invitation_id` names none of them; or as `enter`.
-        FolderError: see `connected`.
+        FolderError: see `connected`; or our server takes no spaces from their home: the invitation stays.
     """
     person = options.person()
     async with connected(options, person, grant=None) as client:
         found, _ = await mailbox(client, person)
         chosen = _chosen(found, invitation_id)
-        enter(person, folder, chosen.bundle, output, force=force)
+        bundle = with_home(chosen.bundle, home)
+        await make_known(client, bundle)
+        enter(person, folder, bundle, output, force=force)
         # Only now: a crash before it leaves the invitation where it is, and accepting again does no harm.
         for waiting in found:
             if waiting.bundle.ucan == chosen.bundle.ucan:

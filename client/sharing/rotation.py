@@ -178,7 +178,7 @@ class Rotator:
             await self.client.epoch_complete(str(shared.space), epoch, ucan=shared.ucan)
         except RequestFailed as error:
             # Something was written since it was listed, a file was deleted, or the epoch is over: look again.
-            if error.code not in (ErrorCode.CONFLICT, ErrorCode.BAD_REQUEST):
+            if error.hosted_elsewhere or error.code not in (ErrorCode.CONFLICT, ErrorCode.BAD_REQUEST):
                 raise
 
     def _shared(self) -> SharedSpace:
@@ -244,7 +244,8 @@ async def rotate_folder(options: Options, folder: Path, remove: Sequence[str], o
 
     Raises:
         UsageProblem: not an administrator, or somebody is to be removed who cannot be.
-        FolderError: see `connected` and `Rotator.run`.
+        FolderError: see `connected` and `Rotator.run`; where only the home of the space rotates, nothing was
+            changed.
     """
     person = options.person()
     file, shared, grant = bound(folder)
@@ -261,4 +262,9 @@ async def rotate_folder(options: Options, folder: Path, remove: Sequence[str], o
     if shared.rotation is not None:
         output.hint("going on with a rotation that was interrupted")
     async with connected(options, person, grant=grant) as client:
-        await Rotator(client, file, person, grant, output).run(remove)
+        try:
+            await Rotator(client, file, person, grant, output).run(remove)
+        except RequestFailed as error:
+            if error.hosted_elsewhere:
+                file.update(lambda now: msgspec.structs.replace(now or shared, rotation=shared.rotation))
+            raise

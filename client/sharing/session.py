@@ -155,6 +155,11 @@ def _explained(error: SyncClientError, url: str) -> FolderError:
     if not isinstance(error, RequestFailed):
         return as_folder_error(error, url)
     match error.code:
+        case _ if error.hosted_elsewhere:
+            return FolderError(
+                "this is done at the home of the space, which is another server than yours",
+                "ask a member who uses that server; `push`, `pull` and `watch` work here",
+            )
         case ErrorCode.INTERNAL:
             return ServerDown(f"the server has trouble: {error.message}", "try again later")
         case ErrorCode.RATE_LIMITED:

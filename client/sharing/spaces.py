@@ -21,6 +21,7 @@ from less_sync.client.folder.shared import Delegation, Grant, SharedFile, Shared
 from less_sync.client.folder.state import FolderState, disk_errors
 from less_sync.client.kept_key import KeyFileError, kept_key
 from less_sync.client.sharing.bundle import bundled_ucan, make_bundle
+from less_sync.client.sharing.domains import domain_of
 from less_sync.client.sharing.log_access import append_entry, removal_of
 from less_sync.client.sharing.person import Person
 from less_sync.client.sharing.session import Options, Output, bound, connected, own
@@ -94,15 +95,20 @@ async def create(options: Options, folder: Path, keys_dir: Path, output: Output)
     output.tell("created", text, space=str(space), folder=str(folder), root_key_file=str(root_file))
 
 
-def invite_token(options: Options, folder: Path, invitee: Invitee) -> str:
+def invite_token(options: Options, folder: Path, invitee: Invitee, *, home: str | None = None) -> str:
     """Delegate from the folder's own UCAN and return the bundle for the invitee. Needs no server.
 
+    Args:
+        home: the domain of the space's home server, for somebody on another one.
+
     Raises:
-        UsageProblem: not a P-256 DID, or more than we have ourselves.
+        UsageProblem: not a P-256 DID, no domain, or more than we have ourselves.
     """
     person = options.person()
     file, shared, grant = bound(folder)
     own(grant, person)
+    if home is not None:
+        shared = msgspec.structs.replace(shared, home=domain_of(home, "--home"))
     return make_bundle(delegated(file, grant, person, invitee), shared, person)
 
 
@@ -147,6 +153,18 @@ def _noting(shared: SharedSpace | None, ucan: str, invitee: Invitee) -> SharedSp
     if len(shared.delegated) >= DELEGATIONS_MAX:
         raise UsageProblem("this folder has handed out too many tokens")
     return msgspec.structs.replace(shared, delegated=(*shared.delegated, note))
+
+
+def withdraw(file: SharedFile, ucan: str) -> None:
+    """Forget a UCAN that was noted and that nobody was given."""
+    cid = ucan_cid(ucan)
+
+    def without(now: SharedSpace | None) -> SharedSpace:
+        if now is None:
+            raise FolderError("the folder was unbound from its space meanwhile")
+        return msgspec.structs.replace(now, delegated=tuple(one for one in now.delegated if one.cid != cid))
+
+    file.update(without)
 
 
 def make_folder(folder: Path) -> None:

@@ -70,6 +70,17 @@ def test_a_bundle_opens_for_its_audience_alone() -> None:
     assert opened.ucan not in repr(opened)
 
 
+def test_a_bundle_says_where_the_home_of_the_space_is_and_one_from_before_does_not() -> None:
+    elsewhere = msgspec.structs.replace(SHARED, home="sync.example:8443")
+    assert open_bundle(make_bundle(ucan(), elsewhere, ALICE), BOB).home == "sync.example:8443"
+    assert open_bundle(BUNDLE, BOB).home == ""
+    genuine = ucan()
+    inner = {"space": str(SPACE), "cid": parse_ucan(genuine).cid, "keys": KEYS}
+    outer = {"ucan": genuine, "jwe": seal_for(BOB.did, msgspec.json.encode(inner))}
+    former = open_bundle(PREFIX + sign(msgspec.json.encode(outer), ALICE.key, kind=KIND), BOB)
+    assert (former.home, former.keys) == ("", KEYS)
+
+
 @settings(deadline=None)
 @given(st.integers(min_value=0), st.integers(min_value=1, max_value=255))
 def test_no_altered_bundle_is_ever_opened(position: int, flip: int) -> None:
@@ -118,8 +129,11 @@ def test_nobody_can_put_other_keys_under_a_genuine_ucan() -> None:
         {"keys": {}},
         {"keys": {0: bytes(32)}},
         {"keys": {1: b""}},
+        {"home": "evil.example/\x1b[2J"},
+        {"home": "user@sync.example"},
+        {"home": "a" * 300},
     ],
-    ids=str,
+    ids=lambda changes: str(changes)[:40],
 )
 def test_keys_must_belong_to_the_ucan_beside_them(changes: dict[str, object]) -> None:
     genuine = ucan()
