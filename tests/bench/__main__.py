@@ -24,7 +24,7 @@ from tests.bench.child import Child, raise_open_files
 from tests.bench.compare import CHECKOUT, SMALL, WORKS, Size, compare, comparison, program_at
 from tests.bench.model import ISSUER, KIB, QUICK, Bench, Pair, Scale
 from tests.bench.report import as_json, table
-from tests.bench.rows import ROWS, SHORT_PULL_RECORDS, STALLED_ROWS, measures
+from tests.bench.rows import ONCE, ROWS, SHORT_PULL_RECORDS, STALLED_ROWS, measures
 from tests.wire.issuer import AUDIENCE, Issuer, new_issuer, served_key_set
 from tests.wire.process import ServerProcess
 
@@ -200,7 +200,7 @@ async def measure(bench: Bench, wanted: set[str], rounds: int) -> dict[str, list
     for names, one_round in measures(short_pull, long_pull, stalled_pulls, bench.scale, program_at(CHECKOUT)):
         if not names & wanted:
             continue
-        for number in range(1, rounds + 1):
+        for number in range(1, (rounds if names.isdisjoint(ONCE) else 1) + 1):
             for name, pair in (await one_round(bench)).items():
                 if name in wanted:
                     results[name].append(pair)

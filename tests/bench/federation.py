@@ -16,7 +16,7 @@ from nacl.signing import SigningKey
 from less_sync.auth import b64url_encode, sign_request
 from less_sync.migrations import migrate_up
 from tests.bench import usage
-from tests.bench.model import KIB, Bench, Pair, Pairs, Use
+from tests.bench.model import KIB, Bench, Measure, Pair, Pairs, Row, Use
 from tests.live import Person
 from tests.wire.process import ServerProcess
 
@@ -171,10 +171,9 @@ async def two_servers(
         await executed(edge_url, INSERT_KEY, [(key.key_id, key.seed, key.public)])
         trusted = " ".join(peer.trusted_entry for peer in (key, *peers))
         home_settings = {**bench.settings, **raised_quotas(connections), "FEDERATION_TRUSTED_KEYS": trusted}
-        home_settings["LISTEN_ADDR"] = "0.0.0.0:0"
         edge_settings = {**bench.settings, "DATABASE_URL": edge_url}
         async with (
-            ServerProcess(home_settings, fresh=True) as home,
+            ServerProcess(home_settings, ("--listen", "0.0.0.0:0"), fresh=True) as home,
             ServerProcess(edge_settings, fresh=True) as edge,
         ):
             yield Servers(bench, home, edge, home_url, edge_url)
@@ -287,29 +286,45 @@ async def many_links(bench: Bench) -> Pairs:
     }
 
 
-FEDERATION_ROWS: Final[Mapping[str, tuple[str, str, str, float, bool]]] = {
-    "edge push": (
-        "push of 1 record of 1 KiB through an edge, 32 connections",
+FEDERATION_ROWS: Final[Mapping[str, Row]] = {
+    "edge push": Row(
+        "push of 1 record of 1 KiB through an edge, 32 connections in parallel",
         "the same to the home",
         "pushes/s",
         0.5,
         True,
+        "",
     ),
-    "edge notification": (
-        "push at the home to notification at a client of an edge, p50: ms more",
-        "to one at the home",
+    "edge notification": Row(
+        "push at the home to notification at a client of an edge, p50: what it takes longer",
+        "the same at a client of the home",
         "ms",
         3.0,
         False,
-    ),
-    "edge pull memory": (
-        "pull of 1,000,000 records through an edge: growth of the edge",
         "",
-        "MiB",
-        64.0,
-        False,
     ),
-    "edge slow pull memory": ("the same at 1 MiB/s", "", "MiB", 64.0, False),
-    "links of an edge": ("link to a home: resident memory of the edge, at 200", "", "KiB", 64.0, False),
-    "peers of a home": ("connection of a peer: resident memory of the home, at 200", "", "KiB", 64.0, False),
+    "edge pull memory": Row(
+        "pull of 1,000,000 records through an edge: growth of the edge", "", "MiB", 64.0, False, "", "{:.1f}"
+    ),
+    "edge slow pull memory": Row(
+        "the same by a client that reads 1 MiB/s", "", "MiB", 64.0, False, "", "{:.1f}"
+    ),
+    "links of an edge": Row(
+        "link to a home: resident memory of the edge, at 200", "", "KiB", 64.0, False, "", "{:.1f}"
+    ),
+    "peers of a home": Row(
+        "connection of a peer: resident memory of the home, at 200", "", "KiB", 64.0, False, "", "{:.1f}"
+    ),
 }
+
+
+def federation_measures() -> list[tuple[frozenset[str], Measure]]:
+    """What fills which of these rows."""
+    slow = "edge slow pull memory"
+    return [
+        (frozenset({"edge push"}), edge_pushes),
+        (frozenset({"edge notification"}), edge_notifications),
+        (frozenset({"edge pull memory"}), RelayedPull("edge pull memory")),
+        (frozenset({slow}), RelayedPull(slow, SLOW_BYTES_PER_S)),
+        (frozenset({"links of an edge", "peers of a home"}), many_links),
+    ]

@@ -79,11 +79,17 @@ class Floors:
         await self._connections[0].execute("CHECKPOINT")
         return {}
 
-    async def fill(self, space: str, records: int, blob_bytes: int, records_per_push: int) -> dict[str, Any]:
-        """Make a space as `records / records_per_push` pushes would have."""
+    async def fill(
+        self, space: str, records: int, blob_bytes: int, records_per_push: int, exists: bool = False
+    ) -> dict[str, Any]:
+        """Make a space as `records / records_per_push` pushes would have; `exists`: its row is there."""
         id = UUID(space)
         first = self._connections[0]
-        await self._make_spaces([id], (records - 1) // records_per_push + 1)
+        cursor = (records - 1) // records_per_push + 1
+        if exists:
+            await first.execute("UPDATE spaces SET cursor = $2 WHERE id = $1", id, cursor)
+        else:
+            await self._make_spaces([id], cursor)
 
         def rows() -> Iterator[Arguments]:
             for index in range(records):

@@ -15,15 +15,25 @@ PULL_END: Final = b"g_chunks"
 """In the answer that ends a pull, and in nothing before it as long as blobs are not chosen to hold it."""
 
 
+def shown(ucan: str) -> dict[str, str]:
+    """The member that shows a UCAN, where there is one."""
+    return {"ucan": ucan} if ucan else {}
+
+
 def client_frame(payload: bytes) -> bytes:
     """One binary message, masked with a random key as RFC 6455 5.3 has it."""
     return Frame(Opcode.BINARY, payload).serialize(mask=True)
 
 
-def upgrade_request(port: int) -> bytes:
-    """The opening handshake; the answer's accept key is not checked."""
+def upgrade_request(port: int, path: str = "/api/v1/ws", lines: str = "") -> bytes:
+    """The opening handshake; the answer's accept key is not checked.
+
+    Args:
+        lines: further header lines, each with its end.
+    """
     return (
-        f"GET /api/v1/ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{lines}"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
         "Sec-WebSocket-Protocol: betterbase-rpc-v1\r\n\r\n"
     ).encode()
@@ -33,22 +43,25 @@ def auth_frame(token: str) -> bytes:
     return client_frame(cbor2.dumps({"type": 2, "method": "auth", "params": {"token": token}}))
 
 
-def subscribe_frame(space: str) -> bytes:
-    params = {"spaces": [{"id": space, "since": 0}]}
+def subscribe_frame(*spaces: str, ucans: Sequence[str] = ()) -> bytes:
+    """Subscribe to spaces; the shared ones with a UCAN each."""
+    entries = [{"id": space, "since": 0} for space in spaces]
+    with_ucans = [{**entry, "ucan": ucan} for entry, ucan in zip(entries, ucans, strict=False)]
+    params = {"spaces": with_ucans or entries}
     return client_frame(cbor2.dumps({"type": 0, "id": "s", "method": "subscribe", "params": params}))
 
 
-def pull_frame(space: str) -> bytes:
-    params = {"spaces": [{"id": space, "since": 0}]}
+def pull_frame(space: str, ucan: str = "") -> bytes:
+    params = {"spaces": [{"id": space, "since": 0} | shown(ucan)]}
     return client_frame(cbor2.dumps({"type": 0, "id": "p", "method": "pull", "params": params}))
 
 
-def push_frames(space: str, *, count: int, records: int, blob_bytes: int) -> list[bytes]:
+def push_frames(space: str, *, count: int, records: int, blob_bytes: int, ucan: str = "") -> list[bytes]:
     """`count` pushes of `records` new records each; random ids and blobs, a wrapped DEK beside every blob."""
-    return [push_frame(space, [uuid4() for _ in range(records)], blob_bytes) for _ in range(count)]
+    return [push_frame(space, [uuid4() for _ in range(records)], blob_bytes, ucan) for _ in range(count)]
 
 
-def push_frame(space: str, ids: Sequence[UUID], blob_bytes: int) -> bytes:
+def push_frame(space: str, ids: Sequence[UUID], blob_bytes: int, ucan: str = "") -> bytes:
     changes = [
         {
             "id": str(id),
@@ -58,7 +71,7 @@ def push_frame(space: str, ids: Sequence[UUID], blob_bytes: int) -> bytes:
         }
         for id in ids
     ]
-    params = {"space": space, "changes": changes}
+    params = {"space": space, "changes": changes} | shown(ucan)
     return client_frame(cbor2.dumps({"type": 0, "id": "w", "method": "push", "params": params}))
 
 

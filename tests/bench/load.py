@@ -73,11 +73,13 @@ class Load:
             "tokens": self.tokens,
             "open": self.open,
             "open_bare": self.open_bare,
+            "open_peers": self.open_peers,
             "prepare": self.prepare,
             "push": self.push,
             "pull": self.pull,
             "fan_out": self.fan_out,
             "notify": self.notify,
+            "drain": self.drain,
             "probe": self.probe,
             "close": self.close,
             **Transfers().commands(),
@@ -88,8 +90,10 @@ class Load:
         self._port = port
         return {}
 
-    def tokens(self, count: int, user: str, space: str, one_person: bool = False) -> dict[str, Any]:
-        """Sign distinct tokens: they share a user and a personal space.
+    def tokens(
+        self, count: int, user: str, space: str, one_person: bool = False, did: str = ""
+    ) -> dict[str, Any]:
+        """Sign distinct tokens: they share a user, a DID and a personal space.
 
         Each has a mailbox id of its own, and so counts as a person of its own, unless they are `one_person`.
         """
@@ -102,31 +106,55 @@ class Load:
                 "client_id": "11111111-1111-1111-1111-111111111111",
                 "scope": "openid sync files",
                 "personal_space_id": space,
-                "did": "",
+                "did": did,
                 "mailbox_id": f"{self._serial - (number if one_person else 0):064x}",
             }
             made.append(self._issuer.token(claims))
         return {"tokens": made}
 
     def open(
-        self, group: str, tokens: Sequence[str], parallel: int, subscribe: str | None = None
+        self,
+        group: str,
+        tokens: Sequence[str],
+        parallel: int,
+        subscribe: str | None = None,
+        spaces: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Connect, authenticate and have one request answered: a subscription, or an unknown method."""
-        first = client_frame(BARRIER) if subscribe is None else subscribe_frame(subscribe)
+        """Connect, authenticate and have one request answered: a subscription, or an unknown method.
+
+        Args:
+            subscribe: to one space without a UCAN.
+            spaces: to shared ones, each with its UCAN.
+        """
+        first = client_frame(BARRIER)
+        if subscribe is not None:
+            first = subscribe_frame(subscribe)
+        elif spaces:
+            first = subscribe_frame(*spaces, ucans=list(spaces.values()))
         openings = [auth_frame(token) + first for token in tokens]
         started = time.perf_counter()
         self._groups.setdefault(group, []).extend(self._open_all(openings, parallel))
         return {"seconds": time.perf_counter() - started}
 
-    def _open_all(self, openings: Sequence[bytes], parallel: int) -> list[Link]:
-        waiting = iter(openings)
+    def open_peers(self, group: str, signatures: Sequence[str], parallel: int) -> dict[str, Any]:
+        """Connect as other servers do, each with the signature headers of its own, and have one request
+        answered."""
+        first = client_frame(BARRIER)
+        path = "/api/v1/federation/ws"
+        requests = [upgrade_request(self._port, path, lines) for lines in signatures]
+        self._groups[group] = self._open_all([first] * len(requests), parallel, requests)
+        return {}
+
+    def _open_all(
+        self, openings: Sequence[bytes], parallel: int, requests: Sequence[bytes] = ()
+    ) -> list[Link]:
+        waiting = iter(zip(openings, requests or [upgrade_request(self._port)] * len(openings), strict=True))
         done: list[Link] = []
         opening: dict[int, Link] = {}
-        request = upgrade_request(self._port)
         with select.epoll() as poll:
 
             def begin() -> None:
-                for bytes_after_upgrade in waiting:
+                for bytes_after_upgrade, request in waiting:
                     link = Link(connect(self._port), bytes_after_upgrade)
                     link.sock.sendall(request)
                     opening[link.sock.fileno()] = link
@@ -150,12 +178,22 @@ class Load:
         return {}
 
     def prepare(
-        self, group: str, spaces: Sequence[str], pushes: int, records: int, blob_bytes: int
+        self,
+        group: str,
+        spaces: Sequence[str],
+        pushes: int,
+        records: int,
+        blob_bytes: int,
+        ucans: Sequence[str] = ("",),
     ) -> dict[str, Any]:
-        """Make the pushes of each connection; connection i writes to space i, modulo their number."""
+        """Make the pushes of each connection; connection i writes to space i, modulo their number.
+
+        Args:
+            ucans: of the spaces, where they are shared ones.
+        """
         for index, link in enumerate(self._groups[group]):
-            space = spaces[index % len(spaces)]
-            link.frames = push_frames(space, count=pushes, records=records, blob_bytes=blob_bytes)
+            space, ucan = spaces[index % len(spaces)], ucans[index % len(ucans)]
+            link.frames = push_frames(space, count=pushes, records=records, blob_bytes=blob_bytes, ucan=ucan)
             link.next = 0
         return {}
 
@@ -192,9 +230,13 @@ class Load:
                         del links[fd]
         return {"pushes": answered, "late": late, "seconds": seconds}
 
-    def pull(self, group: str, space: str) -> dict[str, Any]:
+    def pull(self, group: str, space: str, ucan: str = "", bytes_per_s: int | None = None) -> dict[str, Any]:
         """Pull a whole space on the group's first connection. Bytes are kept, and counted after the clock
-        has stopped, unless there are too many."""
+        has stopped, unless there are too many.
+
+        Args:
+            bytes_per_s: read no faster than this.
+        """
         sock = self._groups[group][0].sock
         counter = FrameCounter()
         sock.setblocking(True)
@@ -203,11 +245,13 @@ class Load:
         kept: list[bytes] = []
         tail = b""
         started = time.perf_counter()
-        sock.sendall(pull_frame(space))
+        sock.sendall(pull_frame(space, ucan))
         while PULL_END not in tail:
             data = sock.recv(READ_BYTES)
             assert data, "the server closed during a pull"
             total += len(data)
+            if bytes_per_s is not None:
+                time.sleep(max(0.0, started + total / bytes_per_s - time.perf_counter()))
             kept.append(data)
             tail = data[-64:] if len(data) >= 64 else tail[-64:] + data
             if total > KEPT_BYTES_MAX:
@@ -247,10 +291,12 @@ class Load:
             seconds = time.perf_counter() - started
         return {"deliveries": received, "bytes": total, "seconds": seconds}
 
-    def notify(self, subscriber: str, pusher: str, space: str, count: int, blob_bytes: int) -> dict[str, Any]:
+    def notify(
+        self, subscriber: str, pusher: str, space: str, count: int, blob_bytes: int, ucan: str = ""
+    ) -> dict[str, Any]:
         """Time from a push's first byte to its notification at another connection, `count` times."""
         reader, writer = self._groups[subscriber][0].sock, self._groups[pusher][0].sock
-        pushes = push_frames(space, count=count, records=1, blob_bytes=blob_bytes)
+        pushes = push_frames(space, count=count, records=1, blob_bytes=blob_bytes, ucan=ucan)
         for sock in (reader, writer):
             sock.setblocking(True)
             sock.settimeout(PATIENCE_S)
@@ -264,6 +310,17 @@ class Load:
         for sock in (reader, writer):
             sock.setblocking(False)
         return {"seconds": seconds}
+
+    def drain(self, group: str, frames: int) -> dict[str, Any]:
+        """Read so many frames that the group's first connection was sent meanwhile."""
+        link = self._groups[group][0]
+        link.sock.settimeout(PATIENCE_S)
+        while frames > 0:
+            data = link.sock.recv(READ_BYTES)
+            assert data, "the server closed"
+            frames -= link.counter.feed(data)
+        link.sock.setblocking(False)
+        return {}
 
     def probe(self, pusher: str, puller: str, spaces: Sequence[str], seconds: float) -> dict[str, Any]:
         """Push a record on one connection and pull a space on another, each `PROBES_PER_S` times a second.

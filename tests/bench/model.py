@@ -40,6 +40,9 @@ class Scale:
     file_transfers: int = 5
     small_file_bytes: int = 9 * KIB * KIB
     files_at_once: int = 64
+    edge_pushes: int = 300
+    relayed_records: int = 1_000_000
+    links: int = 200
 
 
 QUICK: Final = Scale(
@@ -63,6 +66,9 @@ QUICK: Final = Scale(
     file_bytes=20 * KIB * KIB,
     file_transfers=2,
     small_file_bytes=KIB * KIB,
+    edge_pushes=50,
+    relayed_records=50_000,
+    links=20,
 )
 
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 from tests.bench import usage
 from tests.bench.attacks import ATTACK_ROWS, StalledPulls, huge_pushes, strangers, tiny_items
 from tests.bench.chains import measure_chains
+from tests.bench.federation import FEDERATION_ROWS, federation_measures
 from tests.bench.files import FileRows
 from tests.bench.folder import FolderRows
 from tests.bench.model import KIB, Bench, Measure, Pair, Pairs, Row, Scale, Use
@@ -305,9 +306,12 @@ ROWS: Final[Mapping[str, Row]] = {
         "64 uploads of 9 MiB at once: growth of the server", "", "MiB", 96.0, False, "", "{:.1f}"
     ),
     **ATTACK_ROWS,
+    **FEDERATION_ROWS,
 }
 
 
+ONCE: Final = frozenset({"edge slow pull memory"})
+"""Rows of one run: it takes minutes, and a peak of memory needs no median."""
 STALLED_ROWS: Final = frozenset({"stalled pulls: push", "stalled pulls: pull"})
 
 
@@ -335,6 +339,7 @@ def measures(
         (frozenset({"tiny items memory", "tiny items wait"}), tiny_items),
         (frozenset({"huge pushes: push", "huge pushes: pull"}), huge_pushes),
         (STALLED_ROWS, stalled_pulls),
+        *federation_measures(),
     ]
 
 

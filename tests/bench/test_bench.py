@@ -196,6 +196,9 @@ TINY = Scale(
     file_transfers=1,
     small_file_bytes=10,
     files_at_once=2,
+    edge_pushes=2,
+    relayed_records=200,
+    links=2,
 )
 
 

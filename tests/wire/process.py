@@ -13,7 +13,7 @@ from tests.wire.command import Command, kept_variables, start_command
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 30.0
 OUTPUT_LINES_KEPT: Final = 200
-LISTENING: Final = re.compile(r"listens on http://127\.0\.0\.\d+:(\d+)\b")
+LISTENING: Final = re.compile(r"listens on http://(?:127\.0|0\.0)\.0\.\d+:(\d+)\b")
 """The address really bound: the server prints it once it listens."""
 
 
