@@ -7,7 +7,6 @@ that is not enough, the stream breaks, never the call.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,26 +29,23 @@ from websockets.exceptions import (
 from websockets.http11 import Response as HttpResponse
 from websockets.typing import Subprotocol
 
+from less_sync.sync.client.connection import ChunkBounds, Chunks, RawLink
 from less_sync.sync.client.errors import (
-    NO_CLOSE_FRAME,
     ConnectFailed,
-    ConnectionLost,
     FrameTooLarge,
     NotThisProtocol,
     RequestFailed,
     RequestTimeout,
-    StreamOverrun,
     SyncClientError,
     TokenRefused,
 )
 from less_sync.sync.protocol.codes import SUBPROTOCOLS, CloseCode
-from less_sync.sync.protocol.errors import ParamsError, RemoteProtocolError
+from less_sync.sync.protocol.errors import ParamsError
 from less_sync.sync.protocol.frames import (
     FRAME_BYTES_MAX,
     Chunk,
     Notification,
     Response,
-    decode_server_frame,
     encode_notification,
     encode_request,
 )
@@ -86,81 +82,34 @@ class ClientLimits:
     settled_after_s: float = 5.0
     """A connection that lived so long is replaced at once when its token expired (4001)."""
 
-
-class _Chunks:
-    """Chunks of one request on their way from the reader to the consumer: bounded by count and bytes.
-
-    Args:
-        hurried: whether the reader is waited for by others.
-    """
-
-    def __init__(self, limits: ClientLimits, hurried: Callable[[], bool]) -> None:
-        self._limits = limits
-        self._hurried = hurried
-        self._waiting: deque[tuple[Chunk | Response, int]] = deque()
-        self._bytes = 0
-        self._changed = asyncio.Event()
-        self._error: SyncClientError | None = None
-        self._abandoned = False
-
-    async def put(self, frame: Chunk | Response, size_bytes: int) -> None:
-        """Add a frame, waiting while the buffer is full; at once when nobody wants it, or others wait.
-
-        Beyond the greater bounds that hold while others wait the stream is over, once what it has is taken.
-        """
-        limits = self._limits
-        while (
-            self._is_full(size_bytes, limits.chunks_buffered, limits.chunk_bytes_buffered)
-            and not self._abandoned
-            and not self._hurried()
-        ):
-            self._changed.clear()
-            await self._changed.wait()
-        if self._abandoned or self._error is not None:
-            return
-        if self._is_full(
-            size_bytes, limits.chunks_buffered_for_others, limits.chunk_bytes_buffered_for_others
-        ):
-            self.fail(StreamOverrun())
-            return
-        self._waiting.append((frame, size_bytes))
-        self._bytes += size_bytes
-        self._changed.set()
-
-    def _is_full(self, size_bytes: int, count_max: int, bytes_max: int) -> bool:
-        return len(self._waiting) >= count_max or (
-            bool(self._waiting) and self._bytes + size_bytes > bytes_max
+    @property
+    def chunk_bounds(self) -> ChunkBounds:
+        """What of one request may wait for its consumer."""
+        return ChunkBounds(
+            self.chunks_buffered,
+            self.chunk_bytes_buffered,
+            self.chunks_buffered_for_others,
+            self.chunk_bytes_buffered_for_others,
         )
 
-    def hurry(self) -> None:
-        """Others wait for the reader now."""
-        self._changed.set()
 
-    async def get(self) -> Chunk | Response:
-        """The next frame; the connection's error once everything before it was taken."""
-        while not self._waiting:
-            if self._error is not None:
-                raise self._error
-            self._changed.clear()
-            await self._changed.wait()
-        frame, size_bytes = self._waiting.popleft()
-        self._bytes -= size_bytes
-        self._changed.set()
-        return frame
+class _Answer:
+    """One request that is answered by a response alone."""
+
+    def __init__(self) -> None:
+        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    async def put(self, frame: Chunk | Response, size_bytes: int) -> None:
+        if isinstance(frame, Response) and not self.response.done():
+            self.response.set_result(frame)
 
     def fail(self, error: SyncClientError) -> None:
-        """The connection ended: no frame will follow."""
-        self._error = error
-        self._changed.set()
-
-    def abandon(self) -> None:
-        """The consumer went away: free the reader."""
-        self._abandoned = True
-        self._waiting.clear()
-        self._changed.set()
+        if not self.response.done():
+            self.response.set_exception(error)
+            self.response.exception()  # whoever gave up waiting is not told again
 
 
-class Link:
+class Link(RawLink):
     """One authenticated-or-not-yet connection; made by `open_link`, ended by `close` or by the other side."""
 
     def __init__(
@@ -172,21 +121,12 @@ class Link:
     ) -> None:
         self.clock_difference = clock_difference
         """As of `TokenRefused`."""
-        self._socket = socket
+        self._connection = socket
         self._limits = limits
-        self._on_notification = on_notification
-        self._calls: dict[str, asyncio.Future[Response]] = {}
-        self._streams: dict[str, _Chunks] = {}
+        self._calls = 0
+        self._streams: dict[str, Chunks] = {}
         self._next_id = 0
-        self._ended: SyncClientError | None = None
-        self._discarded_at = float("-inf")
-        """When a chunk came last that nobody wants any more: what was asked for later stands behind those."""
-        self._reader = asyncio.create_task(self._read(), name="sync-client-reader")
-
-    @property
-    def ended(self) -> bool:
-        """Whether the connection is over."""
-        return self._ended is not None
+        super().__init__(socket, on_notification)
 
     async def call(self, method: str, params: Struct, kind: type[R], *, timeout_s: float) -> R:
         """Send a request and return its result.
@@ -196,18 +136,20 @@ class Link:
             RequestTimeout, ConnectionLost, TokenRefused, FrameTooLarge, NotThisProtocol: see there.
         """
         request_id = self._new_id()
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._calls[request_id] = answer
+        answer = _Answer()
+        self.expect(request_id, answer)
+        self._calls += 1
         for chunks in self._streams.values():
             chunks.hurry()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._send(encode_request(request_id, method, params))
-                response = await answer
+                response = await answer.response
         except TimeoutError:
             raise RequestTimeout(method, timeout_s) from None
         finally:
-            del self._calls[request_id]
+            self._calls -= 1
+            self.forget(request_id)
         return _result(response, kind)
 
     async def stream(self, method: str, params: Struct) -> AsyncGenerator[Chunk, None]:
@@ -217,7 +159,8 @@ class Link:
         too many come while a call waits.
         """
         request_id = self._new_id()
-        chunks = self._streams[request_id] = _Chunks(self._limits, lambda: bool(self._calls))
+        chunks = self._streams[request_id] = Chunks(self._limits.chunk_bounds, lambda: self._calls > 0)
+        self.expect(request_id, chunks)
         received = 0
         idle_s = self._limits.chunk_idle_timeout_s
         try:
@@ -236,6 +179,7 @@ class Link:
                 yield frame
         finally:
             chunks.abandon()
+            self.forget(request_id)
             del self._streams[request_id]
         if _result(frame, ChunkedResult).chunks != received:
             raise NotThisProtocol(f"{method}: {received} chunks came, the server sent others")
@@ -244,24 +188,11 @@ class Link:
         """Send a notification, which is never answered."""
         await self._send_within(encode_notification(method, params), method, self._limits.request_timeout_s)
 
-    async def wait_ended(self) -> SyncClientError:
-        """Wait until the connection is over and say why."""
-        await asyncio.wait([self._reader])
-        return self._ended or ConnectionLost(NO_CLOSE_FRAME, "")
-
-    async def close(self) -> None:
+    async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection, politely but not for long."""
         for chunks in self._streams.values():
             chunks.abandon()  # the reader must be free to see the other side's close frame
-        await self._socket.close()
-        self._reader.cancel()
-        await asyncio.wait([self._reader])
-
-    def give_up(self, error: SyncClientError) -> None:
-        """Make calls that wait, and those to come, raise `error`; `close` must follow."""
-        if self._ended is None:
-            self._ended = error
-            self._fail_waiting(error)
+        await super().close(code, reason)
 
     def _new_id(self) -> str:
         self._next_id += 1
@@ -280,55 +211,15 @@ class Link:
         if self._ended is not None:
             raise self._ended
         try:
-            await self._socket.send(frame)
+            await self._connection.send(frame)
         except ConnectionClosed as error:
-            raise self._ending(error) from None
+            raise self._ending_of(error) from None
 
-    async def _read(self) -> None:
-        ended: SyncClientError = ConnectionLost(NO_CLOSE_FRAME, "")
-        try:
-            async for message in self._socket:
-                if isinstance(message, bytes) and message:
-                    await self._route(message)
-            ended = ConnectionLost(self._socket.close_code or NO_CLOSE_FRAME, self._socket.close_reason or "")
-        except ConnectionClosed as error:
-            ended = self._ending(error)
-        except RemoteProtocolError:
-            ended = NotThisProtocol("the server sent a frame that is none")
-            await self._socket.close(CloseCode.PROTOCOL_VIOLATION)
-        finally:
-            self.give_up(ended)
-
-    def _ending(self, error: ConnectionClosed) -> SyncClientError:
+    def _ending(self, code: int, reason: str) -> SyncClientError:
         """What a closed connection means: only 4000 and 4002 are for good (docs/protocol.md 13.4)."""
-        if error.rcvd is None:
-            return ConnectionLost(NO_CLOSE_FRAME, "")
-        code, reason = error.rcvd.code, error.rcvd.reason
         if code in (CloseCode.AUTH_FAILED, CloseCode.FORBIDDEN):
             return TokenRefused(code, reason, self.clock_difference)
-        return ConnectionLost(code, reason)
-
-    def _fail_waiting(self, error: SyncClientError) -> None:
-        for answer in self._calls.values():
-            if not answer.done():
-                answer.set_exception(error)
-                answer.exception()  # whoever gave up waiting is not told again
-        for chunks in self._streams.values():
-            chunks.fail(error)
-
-    async def _route(self, message: bytes) -> None:
-        frame = decode_server_frame(message)
-        match frame:
-            case Notification():
-                self._on_notification(frame, len(message))
-            case Chunk(id=request_id) | Response(id=request_id) if request_id in self._streams:
-                await self._streams[request_id].put(frame, len(message))
-            case Response(id=request_id) if request_id in self._calls and not self._calls[request_id].done():
-                self._calls[request_id].set_result(frame)
-            case Chunk():
-                self._discarded_at = asyncio.get_running_loop().time()
-            case _:
-                pass  # a keepalive, or an answer nobody waits for any more
+        return super()._ending(code, reason)
 
 
 def is_this_machine(host: str | None) -> bool:

@@ -280,8 +280,13 @@ _REQUEST_HEAD: Final = b"\xa4dtype\x00bid"
 _PARAMS_KEY: Final = b"fparams"
 
 
-def encode_value(value: Struct | Mapping[str, object]) -> bytes:
-    """CBOR of a result, of params or of a chunk's data, without those fields that have their default."""
+def encode_value(value: Struct | Mapping[str, object] | bytes) -> bytes:
+    """CBOR of a result, of params or of a chunk's data, without those fields that have their default.
+
+    Bytes are CBOR already.
+    """
+    if isinstance(value, bytes):
+        return value
     return cbor2.dumps(to_builtins(value, builtin_types=(bytes,)))
 
 
@@ -316,12 +321,12 @@ def encode_chunk(request_id: str, name: str, data: Struct | Mapping[str, object]
     return b"%b%bdname%bddata%b" % (_CHUNK_HEAD, text(request_id), text(name), encode_value(data))
 
 
-def encode_notification(method: str, params: Struct | Mapping[str, object]) -> bytes:
+def encode_notification(method: str, params: Struct | Mapping[str, object] | bytes) -> bytes:
     """A notification, in either direction."""
     return b"%b%b%b%b" % (_NOTIFICATION_HEAD, text(method), _PARAMS_KEY, encode_value(params))
 
 
-def encode_request(request_id: str, method: str, params: Struct | Mapping[str, object]) -> bytes:
+def encode_request(request_id: str, method: str, params: Struct | Mapping[str, object] | bytes) -> bytes:
     """A request, as clients and federating servers send it."""
     body = encode_value(params)
     return b"%b%bfmethod%b%b%b" % (_REQUEST_HEAD, text(request_id), text(method), _PARAMS_KEY, body)
