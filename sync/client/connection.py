@@ -107,6 +107,11 @@ class Chunks:
             bool(self._waiting) and self._bytes + size_bytes > bytes_max
         )
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits for the consumer."""
+        return not self._waiting
+
     def hurry(self) -> None:
         """Others wait for the reader now."""
         self._changed.set()
@@ -163,6 +168,11 @@ class RawLink:
     def ended(self) -> bool:
         """Whether the connection is over."""
         return self._ended is not None
+
+    @property
+    def end(self) -> SyncClientError | None:
+        """How it ended; None while it has not."""
+        return self._ended
 
     def expect(self, request_id: str, exchange: Exchange) -> None:
         """Hand what comes under this id to `exchange`, until `forget`."""
