@@ -290,7 +290,6 @@ async def test_a_peer_that_stops_reading_gets_no_more_than_the_bound_and_one_per
         held = to.link._outbox._held
         assert held["ann"] <= limits.held_bytes / 2 + size_bytes
         assert held["ann"] + held["bob"] <= limits.held_bytes * 3 / 4 + size_bytes
-        assert len(to.link._outbox._written) < len(calls) - len(done)
         small = asyncio.create_task(to.call("small", "cid"))
         await asyncio.sleep(0.05)
         assert not small.done()  # there is room for somebody new
