@@ -93,7 +93,7 @@ class Pulls:
                                     begun = True
                                     yield chunk
                         return
-                    except (PeerLost, PeerUnreachable):
+                    except PeerLost:
                         if begun or last:
                             raise
         finally:
@@ -198,7 +198,7 @@ class Pulls:
 
     async def _chunks(self, line: Line, request_id: str, frame: bytes) -> AsyncGenerator[Chunk, None]:
         if line.link.ended:
-            raise PeerUnreachable
+            raise PeerLost
         own = line if isinstance(line, _OwnLine) else None
         chunks = Chunks(self._limits.chunk_bounds, lambda: own is None)
         line.link.expect(request_id, chunks)
