@@ -3,21 +3,20 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
 import asyncpg
 
-from less_sync.auth import FstKeys, Permission, derive_fst_key, peer_identity
+from less_sync.auth import FstKeys, Identity, Permission, derive_fst_key, peer_identity
 from less_sync.federation.inbound.peers import Inbound
-from less_sync.federation.inbound.sessions import peer_conduct
+from less_sync.federation.inbound.sessions import peer_sessions
 from less_sync.federation.quotas import QuotaTracker, Usage
 from less_sync.federation.settings import NoticesFrom, PeerQuotas
 from less_sync.sync.http.socket import CLIENT_PATH, SessionFactory
 from less_sync.sync.limits import Limits
 from less_sync.sync.session.clients import client_sessions
-from less_sync.sync.session.session import Session
+from less_sync.sync.session.session import Session, SessionWire
 from tests.live import Client, Live, Person, live_server
 from tests.wire.client import open_socket
 
@@ -47,7 +46,7 @@ class Home:
     inbound: Inbound
     database_url: str
     factories: dict[bytes, SessionFactory]
-    conduct: Any
+    sessions: Callable[[SessionWire, Identity], Session]
 
     @property
     def quotas(self) -> QuotaTracker:
@@ -60,9 +59,7 @@ class Home:
     async def peer(self, domain: str = EDGE1) -> Client:
         """Connect as a peer, which has no space of its own and sends no first message."""
         path = f"/peers/{domain}"
-        self.factories[path.encode()] = partial(
-            Session, self.live.services, conduct=self.conduct, identity=peer_identity(domain)
-        )
+        self.factories[path.encode()] = lambda wire: self.sessions(wire, peer_identity(domain))
         socket = await open_socket("127.0.0.1", self.live.port, path=path)
         self.live.opened.append(socket)
         return Client(socket, "")
@@ -111,7 +108,7 @@ async def home_server(
     factories: dict[bytes, SessionFactory] = {}
     async with live_server(database_url, limits, routes=factories) as live:
         factories[CLIENT_PATH] = client_sessions(live.services)
-        yield Home(live, inbound, database_url, factories, peer_conduct(live.services, inbound))
+        yield Home(live, inbound, database_url, factories, peer_sessions(live.services, inbound))
     assert {(usage.connections, usage.spaces) for usage in tracker.usages().values()} <= {(0, 0)}
 
 
