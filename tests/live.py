@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -290,14 +290,15 @@ async def live_server(
     limits: Limits | None = None,
     *,
     identity_hash_key: bytes | None = bytes(32),
-    routes: Mapping[bytes, Route] | None = None,
+    routes: Mapping[bytes, Route] | Callable[[Services], Mapping[bytes, Route]] | None = None,
     blobs: BlobStore | None = None,
     file_bytes_max: int = FILE_BYTES_MAX,
     federation: FederationRoutes | None = None,
 ) -> AsyncIterator[Live]:
     """Serve `database_url` (migrated) on a loopback port until the block ends.
 
-    Without `blobs` there is no file storage, without `federation` no route about other servers.
+    Without `blobs` there is no file storage, without `federation` no route about other servers, without
+    `routes` no WebSocket but that of clients.
     """
     issuer = new_issuer()
     keys = KeyFetcher({}, injected={ISSUER: {KID: issuer.key.public_key()}})
@@ -318,7 +319,7 @@ async def live_server(
         host="127.0.0.1",
         port=0,
         http=http_protocol(services),
-        ws=websocket_protocol(services, routes),
+        ws=websocket_protocol(services, routes(services) if callable(routes) else routes),
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -12,8 +12,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
+def _alternative(server: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(server))
+    except ValueError:
+        return x509.DNSName(server)
+
+
 def self_signed(address: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """TLS for a server at an address, and for a client that trusts just that server."""
+    """TLS for a server at an address or of a name, and for a client that trusts just that server."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address)])
     now = datetime.now(UTC)
@@ -25,7 +32,7 @@ def self_signed(address: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_alternative(address)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -12,7 +12,7 @@ import pytest
 
 from less_sync.sync.http.framing import ws_frame
 from less_sync.sync.http.headers import COMMON_HEADERS
-from less_sync.sync.http.socket import SessionFactory
+from less_sync.sync.http.socket import Route
 from less_sync.sync.limits import Limits
 from less_sync.sync.protocol.codes import Close
 from less_sync.sync.session.session import SessionWire
@@ -299,8 +299,8 @@ class Parrot:
 
 
 async def test_the_path_chooses_what_serves_a_socket(database_url: str) -> None:
-    routes: dict[bytes, SessionFactory] = {b"/parrot": Parrot}
-    async with live_server(database_url, routes=routes) as live:
+    routes: dict[bytes, Route] = {b"/parrot": Parrot}
+    async with live_server(database_url, routes=lambda _: routes) as live:
         socket = await open_socket("127.0.0.1", live.port, path="/parrot")
         for word in (b"hello", b"again"):
             socket.send(word)
