@@ -9,9 +9,13 @@ from uuid import UUID, uuid4
 
 import yaml  # type: ignore[import-untyped]  # it has no types
 
+from less_sync.federation.quotas import QuotaTracker
+from less_sync.federation.routes import PeerRoutes
+from less_sync.federation.settings import FederationSettings, PeerQuotas
 from less_sync.storage.objects.memory import MemoryBlobs
 from less_sync.sync.http.app import create_app
 from less_sync.sync.http.routing import RawRoute
+from tests.federation.signed import Peer, gate_of
 from tests.live import Person, live_server
 from tests.sync.file_requests import Shelf, shelf
 from tests.sync.http.test_app import RPC, UPGRADE
@@ -40,6 +44,20 @@ NOT_CHECKED: Final = {
 """Checks that the contract contradicts, by operation, with the reason."""
 
 
+PEER: Final = Peer()
+
+
+class OneKey:
+    """A server with the key of a peer, for want of its own."""
+
+    async def jwks(self) -> bytes:
+        return json.dumps({"keys": [PEER.entry()]}).encode()
+
+
+def peer_routes() -> PeerRoutes:
+    return PeerRoutes(FederationSettings(trust=PEER.trust()), QuotaTracker(PeerQuotas()), OneKey())
+
+
 def description() -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load(PAGE.read_text())
     return document
@@ -52,6 +70,8 @@ def about(own: Shelf, shared: str, file: UUID) -> dict[str, Any]:
     for name, values in (("space_id", [own.client.space, shared]), ("id", [str(file)])):
         parameters[name]["schema"] = {"anyOf": [{"enum": values}, parameters[name]["schema"]]}
     parameters["X-Record-ID"]["schema"] = {"type": "string", "enum": [own.record]}
+    (domain,) = document["paths"]["/api/v1/federation/status/{domain}"]["parameters"]
+    domain["schema"] = {"anyOf": [{"enum": [PEER.host]}, domain["schema"]]}
     return document
 
 
@@ -66,7 +86,13 @@ def configuration() -> str:
 
 async def test_the_server_does_as_its_description_says(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "schemathesis.toml").write_text(configuration())
-    async with live_server(database_url, blobs=MemoryBlobs(), file_bytes_max=64 * 1024) as live:
+    async with live_server(
+        database_url,
+        blobs=MemoryBlobs(),
+        file_bytes_max=64 * 1024,
+        routes=gate_of(FederationSettings(trust=PEER.trust())),
+        federation=peer_routes(),
+    ) as live:
         own, person, file = await shelf(live), Person("alice"), uuid4()
         shared = await own.client.create_space(person)
         token = live.token(person.name, did=person.did)
@@ -95,7 +121,8 @@ async def test_the_server_does_as_its_description_says(database_url: str, tmp_pa
 
 async def test_routes_and_methods_are_those_of_the_application(database_url: str) -> None:
     async with live_server(database_url, blobs=MemoryBlobs()) as live:
-        routes = [route for route in create_app(live.services).routes if isinstance(route, RawRoute)]
+        app = create_app(live.services, federation=peer_routes())
+        routes = [route for route in app.routes if isinstance(route, RawRoute)]
     described = {
         path: {method.upper() for method in operations if method != "parameters"}
         for path, operations in description()["paths"].items()
