@@ -91,7 +91,9 @@ def add_commands(app: typer.Typer) -> None:
     """Add the folder commands to the umbrella command."""
     app.command(epilog=exit_codes(*_PUSHES))(push)
     app.command(epilog=exit_codes(*PULLS))(pull)
-    app.command(epilog=exit_codes(*_WATCHES))(watch)
+    app.command(epilog=exit_codes(*_WATCHES), short_help="Keep a folder and its space alike, both ways.")(
+        watch
+    )
     app.command(epilog=exit_codes(*_LOOKS))(status)
     app.command(epilog=exit_codes(*_LOOKS), name="ls")(ls)
     key = typer.Typer(

@@ -1,4 +1,4 @@
-"""The `less-sync` command: `serve`, `migrate`, `token`, and the commands that sync and share a folder.
+"""The `less-sync` command: what operators need, and the commands that sync and share a folder.
 
 Modules that a command alone needs are imported inside it, so that `less-sync token` answers at once.
 """
@@ -8,6 +8,7 @@ from typing import Final
 
 import typer
 
+from less_sync.bins.commands.federation import add_federation_commands
 from less_sync.bins.commands.folder import add_commands
 from less_sync.bins.commands.migrate import HELP, migrate
 from less_sync.bins.commands.output import Watch, watched_output
@@ -48,8 +49,9 @@ def less_sync(context: typer.Context, _version: VersionOption = False) -> None:
 
 
 app.command()(serve)
-app.command(help=HELP)(migrate)
+app.command(help=HELP, short_help="Bring the database's schema up to date, or back.")(migrate)
 app.command()(token)
+add_federation_commands(app)
 add_commands(app)
 add_trash(app)
 add_space_commands(app)

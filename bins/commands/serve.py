@@ -12,6 +12,8 @@ from less_sync.bins.errors import print_error
 from less_sync.bins.installed import server_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from less_sync.bins.settings.config import Settings
     from less_sync.bins.settings.parts import ListenAddress
 
@@ -41,11 +43,8 @@ def serve(
     federation_domain: Annotated[
         str | None, typer.Option(metavar="NAME", help="FEDERATION_DOMAIN: the name other servers know us by.")
     ] = None,
-    federation_trusted_domains: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="FEDERATION_TRUSTED_DOMAINS: servers we speak to.")
-    ] = None,
     federation_trusted_keys: Annotated[
-        str | None, typer.Option(metavar="KEYS", help="FEDERATION_TRUSTED_KEYS: what they sign with.")
+        str | None, typer.Option(metavar="KEYS", help="FEDERATION_TRUSTED_KEYS: of the servers we speak to.")
     ] = None,
     database_max_connections: Annotated[
         str | None, typer.Option(metavar="N", help="DATABASE_MAX_CONNECTIONS: for everything but pushes.")
@@ -81,7 +80,6 @@ def serve(
         "TRUSTED_ISSUERS": trusted_issuers,
         "AUDIENCES": audiences,
         "FEDERATION_DOMAIN": federation_domain,
-        "FEDERATION_TRUSTED_DOMAINS": federation_trusted_domains,
         "FEDERATION_TRUSTED_KEYS": federation_trusted_keys,
         "DATABASE_MAX_CONNECTIONS": database_max_connections,
         "PUSH_LANES": push_lanes,
@@ -90,15 +88,16 @@ def serve(
         "LOG_FORMAT": log_format,
         "PERF_MODE": "true" if perf_mode else None,
     }
-    settings = _settings({name: value for name, value in options.items() if value is not None}, dev=dev)
+    settings = _settings(options, dev=dev)
     run_server(settings, lambda address: _print_banner(settings, address))
 
 
-def _settings(options: dict[str, str], *, dev: bool) -> "Settings":
+def _settings(options: "Mapping[str, str | None]", *, dev: bool) -> "Settings":
     from less_sync.bins.settings.config import ConfigError, Settings, environment
 
     try:
-        return Settings.from_env({**environment(), **options}, embedded=True, dev=dev)
+        given = {name: value for name, value in options.items() if value is not None}
+        return Settings.from_env({**environment(), **given}, embedded=True, dev=dev)
     except ConfigError as error:
         for problem in error.problems:
             print_error(problem)

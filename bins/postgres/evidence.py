@@ -4,18 +4,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 from uuid import UUID
 
 from less_sync.bins.installed import server_parts
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.private import private_postgres
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.client.folder.errors import FolderError, UsageProblem
 from less_sync.client.sharing.explain import Evidence
 
 CONNECT_TIMEOUT_S: Final = 15.0
-
-_SOCKET: Final = ".s.PGSQL.5432"
 
 
 async def read_evidence(
@@ -58,20 +56,8 @@ async def read_evidence(
 
 @asynccontextmanager
 async def _database(url: str | None, data_dir: Path) -> AsyncIterator[str]:
-    """The running server's Postgres by its socket, or one started for as long as it is needed."""
     if url is not None:
         yield driver_url(url)
         return
-    running = _running(data_dir)
-    if running is not None:
-        yield running
-        return
-    async with EmbeddedPostgres(data_dir) as postgres:
-        yield postgres.url
-
-
-def _running(data_dir: Path) -> str | None:
-    directory = (data_dir / "socket").resolve()
-    if not (directory / _SOCKET).exists():
-        return None
-    return f"postgresql://postgres@/postgres?host={quote(str(directory), safe='/')}&port=5432"
+    async with private_postgres(data_dir) as found:
+        yield found

@@ -28,6 +28,7 @@ FILES: Final = 3
 COMMANDS: Final = {
     "less-sync": "less_sync.bins.commands.main",
     "migrate": "less_sync.bins.commands.migrate",
+    "federation-keygen": "less_sync.bins.commands.federation_keygen",
 }
 
 

@@ -1,0 +1,38 @@
+"""The private Postgres of a data directory, for a command: a server may be using it meanwhile."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from less_sync.bins.postgres.embedded import EmbeddedPostgres
+
+_SOCKET: Final = ".s.PGSQL.5432"
+
+
+@asynccontextmanager
+async def private_postgres(data_dir: Path) -> AsyncIterator[str]:
+    """The URL of the running server's Postgres, else of one that is started for the block.
+
+    Raises:
+        EmbeddedPostgresError: it cannot be started.
+    """
+    running = _running(data_dir)
+    if running is not None:
+        yield running
+        return
+    async with EmbeddedPostgres(data_dir) as postgres:
+        yield postgres.url
+
+
+def _running(data_dir: Path) -> str | None:
+    directory = (data_dir / "socket").resolve()
+    # A machine that lost its power leaves the socket's file behind: what counts is whether somebody listens.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(directory / _SOCKET))
+        except OSError:
+            return None
+    return f"postgresql://postgres@/postgres?host={quote(str(directory), safe='/')}&port=5432"
