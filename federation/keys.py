@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
@@ -12,6 +12,7 @@ from nacl.bindings import crypto_core_ed25519_is_valid_point
 from nacl.signing import SigningKey
 
 from less_sync.auth import InvalidKeyId, b64url_encode, canonicalize_domain, key_id_domain, sign_request
+from less_sync.federation.outbound.dial import Signing
 from less_sync.storage import ActiveKey, StorageError
 
 KEY_BYTES: Final = 32
@@ -31,20 +32,12 @@ class ActiveKeys(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
-    """What requests to other servers are signed with."""
-
-    key: SigningKey = field(repr=False)
-    key_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class KeySet:
     """The active keys as one look into the database saw them, checked."""
 
     jwks: bytes
     """The published document (RFC 7517), compact, oldest key first."""
-    signer: Signer | None
+    signer: Signing | None
     hosts: frozenset[str]
     """The hosts of those key ids that are URLs: canonical, without port or brackets."""
     count: int
@@ -89,7 +82,7 @@ def check_keys(rows: Sequence[ActiveKey], domain: str | None) -> KeySet:
     return KeySet(document, signers[-1] if signers else None, frozenset(_hosts(rows)), len(rows))
 
 
-def _signer(row: ActiveKey, private_key: bytes, domain: str | None) -> Signer:
+def _signer(row: ActiveKey, private_key: bytes, domain: str | None) -> Signing:
     seed, rest = private_key[:KEY_BYTES], private_key[KEY_BYTES:]
     # Go's standard library keeps the public key behind the seed.
     if len(seed) != KEY_BYTES or len(rest) not in (0, KEY_BYTES):
@@ -103,7 +96,7 @@ def _signer(row: ActiveKey, private_key: bytes, domain: str | None) -> Signer:
         sign_request(key, key_id=key_id, created=0, method="", target_uri="", host="")
     except InvalidKeyId:
         raise KeyFault(f'stored federation key id "{row.kid}" cannot be signed with') from None
-    return Signer(key, key_id)
+    return Signing(key, key_id)
 
 
 def _jwk(row: ActiveKey) -> dict[str, str]:
@@ -139,7 +132,6 @@ class OwnKeys:
     def __init__(self, store: ActiveKeys, *, domain: str | None, reload_s: float) -> None:
         self._store = store
         self._domain = domain
-        self._host = None if domain is None else canonicalize_domain(key_id_domain(f"https://{domain}"))
         self._reload_s = reload_s
         self._keys = NO_KEYS
         self._asked = asyncio.Event()
@@ -153,17 +145,15 @@ class OwnKeys:
         """
         self._keys = check_keys(await self._store.active(), self._domain)
 
-    @property
-    def signer(self) -> Signer | None:
+    def primary(self) -> Signing | None:
         """What to sign with just now; None: this server reaches out to nobody."""
         return self._keys.signer
 
-    @property
-    def hosts(self) -> frozenset[str]:
-        """The hosts that are this server, as peers know it: that of its domain, else those of its key ids."""
-        return self._keys.hosts if self._host is None else frozenset({self._host})
+    def names(self) -> Collection[str]:
+        """This server as peers know it: its domain, else the hosts of its key ids, good for any port."""
+        return self._keys.hosts if self._domain is None else (self._domain,)
 
-    def jwks(self) -> bytes:
+    async def jwks(self) -> bytes:
         """The document to publish; at most `reload_s` behind the database."""
         return self._keys.jwks
 
