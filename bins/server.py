@@ -22,12 +22,13 @@ import uvicorn
 import uvloop
 
 from less_sync.bins.errors import CommandError
+from less_sync.bins.federation import Federation
 from less_sync.bins.listening import bound_address, open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.embedded import EmbeddedPostgresError
 from less_sync.bins.postgres.keeper import OwnPostgres
 from less_sync.bins.postgres.reach import migrate_when_reachable
-from less_sync.bins.services import beside, fetch_issuer_keys, open_services
+from less_sync.bins.services import Opened, beside, fetch_issuer_keys, open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Ended, Supervisor
@@ -50,7 +51,7 @@ class OpenServices(Protocol):
 
     async def __call__(
         self, settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor, /
-    ) -> Services: ...
+    ) -> Opened: ...
 
 
 def run_server(settings: Settings, announce: Callable[[ListenAddress], None]) -> None:
@@ -70,7 +71,8 @@ def run_server(settings: Settings, announce: Callable[[ListenAddress], None]) ->
 
 async def _serve_until_signal(settings: Settings, announce: Callable[[ListenAddress], None]) -> None:
     asyncio.get_running_loop().set_exception_handler(log_loop_fault)
-    await serve(settings, announce, StopSignals().received)
+    signals = Signals()
+    await serve(settings, announce, signals.stop, reload=signals.reload)
 
 
 def _raise_open_files_limit() -> None:
@@ -92,20 +94,42 @@ def _settle_heap() -> None:
     gc.set_threshold(10_000, 10, 10)
 
 
-class StopSignals:
-    """SIGTERM and SIGINT: the first asks for a stop, the second ends the process at once with status 1."""
+class Signals:
+    """SIGTERM and SIGINT: the first asks for a stop, the second ends the process at once with status 1.
+
+    SIGHUP asks for another look at what may have changed, or for a stop when the terminal is gone that the
+    server was started from: a server that nobody sees would go on otherwise.
+    """
 
     def __init__(self) -> None:
-        self.received = asyncio.Event()
+        self.stop = asyncio.Event()
+        self.reload = asyncio.Event()
+        self._had_terminal = _has_terminal()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
+            loop.add_signal_handler(number, self._on_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
 
-    def _on_signal(self) -> None:
-        if self.received.is_set():
+    def _on_stop(self) -> None:
+        if self.stop.is_set():
             # Not sys.exit: nothing may hold this up. The next start tidies up after an embedded Postgres.
             os._exit(1)
-        self.received.set()
+        self.stop.set()
+
+    def _on_hangup(self) -> None:
+        if self._had_terminal and not _has_terminal():
+            self.stop.set()
+        else:
+            self.reload.set()
+
+
+def _has_terminal() -> bool:
+    """Whether this process belongs to a terminal; the kernel takes it away before it sends SIGHUP."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 async def serve(
@@ -113,12 +137,14 @@ async def serve(
     announce: Callable[[ListenAddress], None],
     stop: asyncio.Event,
     *,
+    reload: asyncio.Event | None = None,
     open_services: OpenServices = open_services,
 ) -> None:
     """Serve until `stop` is set, also while starting.
 
     Args:
         announce: called once with the address really bound, when the server accepts connections.
+        reload: set when the own keys shall be looked at again; it is cleared then.
         open_services: connects to the database and builds what sessions need.
 
     Raises:
@@ -126,7 +152,7 @@ async def serve(
     """
     async with Supervisor() as vital, AsyncExitStack() as stack:
         try:
-            starting = _start(settings, stack, vital, open_services)
+            starting = _start(settings, stack, vital, reload or asyncio.Event(), open_services)
             server = await _unless(starting, stop, vital.ended)
             if server is not None:
                 _settle_heap()
@@ -172,7 +198,11 @@ async def _unless(work: Coroutine[object, object, T], *events: asyncio.Event) ->
 
 
 async def _start(
-    settings: Settings, stack: AsyncExitStack, vital: Supervisor, open_services: OpenServices
+    settings: Settings,
+    stack: AsyncExitStack,
+    vital: Supervisor,
+    reload: asyncio.Event,
+    open_services: OpenServices,
 ) -> "HttpServer":
     for warning in settings.warnings():
         _log.warning(warning)
@@ -180,14 +210,16 @@ async def _start(
     if url is None:
         url = await _own_database(settings.data_dir, stack, vital)
     await migrate_when_reachable(url)
-    services = await open_services(settings, url, stack, vital)
+    services, federation = await open_services(settings, url, stack, vital)
+    keeping = vital.start("keeper of the federation keys", federation.keys.keep_current(reload))
+    stack.push_async_callback(vital.stop, keeping)
     background = run_background(
         services,
         maintenance_interval_s=settings.maintenance_interval_s,
         orphan_sweep_s=settings.files.orphan_sweep_interval_s,
     )
     stack.push_async_callback(vital.stop, vital.start("background tasks", background))
-    server = HttpServer(services, expose_etag=settings.cors_expose_etag)
+    server = HttpServer(services, federation, expose_etag=settings.cors_expose_etag)
     await server.start(open_listeners(settings.listen), partial(vital.start, "HTTP server"))
     _log.info("server listening", address=str(server.address))
     await stack.enter_async_context(beside(fetch_issuer_keys(services)))
@@ -215,12 +247,18 @@ class _Uvicorn(uvicorn.Server):
 class HttpServer:
     """uvicorn, driven step by step so that a stop happens in the order of docs/operations.md 2.2."""
 
-    def __init__(self, services: Services, *, expose_etag: bool = False) -> None:
+    def __init__(
+        self, services: Services, federation: Federation | None = None, *, expose_etag: bool = False
+    ) -> None:
         self._services = services
         self._config = uvicorn.Config(
-            create_app(services, expose_etag=expose_etag),
+            create_app(
+                services,
+                expose_etag=expose_etag,
+                federation=None if federation is None else federation.routes,
+            ),
             http=http_protocol(services),
-            ws=websocket_protocol(services),
+            ws=websocket_protocol(services, None if federation is None else federation.sockets),
             ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,

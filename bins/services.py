@@ -7,13 +7,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from less_sync.auth import parse_jwks
 from less_sync.bins.dev import DevIssuer, dev_identity_hash_key
 from less_sync.bins.errors import CommandError
+from less_sync.bins.federation import Federation, open_federation
 from less_sync.bins.file_storage import open_blobs
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.supervisor import Supervisor
@@ -54,15 +55,23 @@ CLOSE_TIMEOUT_S: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
+class Opened(NamedTuple):
+    """What a server works with, over one database."""
+
+    services: Services
+    federation: Federation
+
+
 async def open_services(
     settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor | None = None
-) -> Services:
+) -> Opened:
     """Connect to the migrated database at `url` and build what sessions need; `stack` closes it again.
 
     The lanes are watched by `vital`, if given.
 
     Raises:
-        CommandError: the database did not let us in, or the dev issuer's files cannot be used.
+        CommandError: the database did not let us in, a signing key in it cannot be used, or the dev issuer's
+            files cannot.
     """
     try:
         pool = await PostgresPool.open(url, max_connections=settings.database.connections_max)
@@ -95,7 +104,7 @@ async def open_services(
     if services.files is not None:
         stack.push_async_callback(services.files.removals.aclose, CLOSE_TIMEOUT_S)
     stack.push_async_callback(services.announce.aclose, CLOSE_TIMEOUT_S)
-    return services
+    return Opened(services, await open_federation(settings.federation, pool, services, stack))
 
 
 def build_services(

@@ -134,7 +134,6 @@ class OwnKeys:
         self._domain = domain
         self._reload_s = reload_s
         self._keys = NO_KEYS
-        self._asked = asyncio.Event()
 
     async def load(self) -> None:
         """Read the keys for the first time.
@@ -157,17 +156,13 @@ class OwnKeys:
         """The document to publish; at most `reload_s` behind the database."""
         return self._keys.jwks
 
-    def reload_soon(self) -> None:
-        """Look again without waiting for the time to come."""
-        self._asked.set()
-
-    async def keep_current(self) -> None:
-        """Look again every `reload_s`, and when asked to, until cancelled."""
+    async def keep_current(self, asked: asyncio.Event) -> None:
+        """Look again every `reload_s`, and when `asked` is set, which is cleared then; until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._reload_s or None):
-                    await self._asked.wait()
-            self._asked.clear()
+                    await asked.wait()
+            asked.clear()
             await self._reload()
 
     async def _reload(self) -> None:

@@ -18,14 +18,13 @@ from less_sync.bins.dev import DevIssuer, dev_personal_space_id
 from less_sync.bins.errors import CommandError
 from less_sync.bins.postgres.reach import migrate_when_reachable
 from less_sync.bins.server import serve
-from less_sync.bins.services import open_services
+from less_sync.bins.services import Opened, open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Supervisor
 from less_sync.storage import StorageError
 from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
-from less_sync.sync.services import Services
 from tests.bins.commands import run_less_sync
 from tests.sync.raw_http import Response, connected, fetch
 from tests.wire.client import Closed, Message, Socket, open_socket
@@ -357,12 +356,10 @@ async def test_key_sets_are_fetched_beside_a_server_that_listens_already(
     address: asyncio.Future[ListenAddress] = asyncio.get_running_loop().create_future()
     ahead, stop = Ahead(address, fault), asyncio.Event()
 
-    async def with_ahead(
-        settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor, /
-    ) -> Services:
-        services = await open_services(settings, url, stack, vital)
-        services.authenticator = ahead
-        return services
+    async def with_ahead(settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor, /) -> Opened:
+        opened = await open_services(settings, url, stack, vital)
+        opened.services.authenticator = ahead
+        return opened
 
     serving = asyncio.create_task(serve(settings, address.set_result, stop, open_services=with_ahead))
     await asyncio.wait_for(ahead.began.wait(), TIMEOUT_S)
@@ -375,7 +372,7 @@ async def test_key_sets_are_fetched_beside_a_server_that_listens_already(
 async def test_a_vital_task_that_ends_during_the_start_ends_it(database_url: str, tmp_path: Path) -> None:
     settings = Settings.from_env({"DATABASE_URL": database_url, "DATA_DIR": str(tmp_path)}, dev=True)
 
-    async def never(settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor, /) -> Services:
+    async def never(settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor, /) -> Opened:
         vital.start("push lanes", asyncio.sleep(0))
         await asyncio.Event().wait()
         raise AssertionError("it was cancelled")

@@ -222,10 +222,12 @@ class Unsteady:
 
 
 @asynccontextmanager
-async def kept(keys: OwnKeys) -> AsyncIterator[None]:
-    task = asyncio.create_task(keys.keep_current())
+async def kept(keys: OwnKeys) -> AsyncIterator[asyncio.Event]:
+    """Keep them current; setting the event asks for a look."""
+    asked = asyncio.Event()
+    task = asyncio.create_task(keys.keep_current(asked))
     try:
-        yield
+        yield asked
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -242,11 +244,11 @@ async def test_keys_are_read_again_when_asked_and_not_before(store: PostgresFede
     steady = Unsteady(store)
     keys = OwnKeys(steady, domain=None, reload_s=0)
     await keys.load()
-    async with kept(keys):
+    async with kept(keys) as asked:
         await add(store, ONE)
         await asyncio.sleep(0.05)
         assert (steady.asked, signing(keys)) == (1, None)
-        keys.reload_soon()
+        asked.set()
         await until(lambda: signing(keys) == ONE)
         assert steady.asked == 2
 
@@ -292,16 +294,16 @@ async def test_what_cannot_be_used_or_read_leaves_the_keys_as_they_were(
     keys = OwnKeys(steady, domain=None, reload_s=0)
     await add(store, ONE)
     await keys.load()
-    async with kept(keys):
+    async with kept(keys) as asked:
         with capture_logs() as logs:
             await harm(pool, steady)
             await store.promote(ONE)
-            keys.reload_soon()
+            asked.set()
             await until(lambda: any(line["event"] == event for line in logs))
         assert [line["log_level"] for line in logs] == [level]
         assert (signing(keys), published(keys)) == (ONE, [ONE])
         steady.fault = None
         await execute(pool, "UPDATE federation_signing_keys SET private_key = $1", SEEDS[ONE])
         await add(store, TWO, promote=True)
-        keys.reload_soon()
+        asked.set()
         await until(lambda: signing(keys) == TWO)

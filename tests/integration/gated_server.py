@@ -15,14 +15,13 @@ from typing import Final, Self
 from uuid import UUID
 
 from less_sync.bins.server import serve
-from less_sync.bins.services import open_services
+from less_sync.bins.services import Opened, open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Supervisor
 from less_sync.storage import Caller, FileLock, FileLook, FileRow, FileStore, RecordFileOutcome
 from less_sync.storage.stores import NOBODY
 from less_sync.sync.files.space_files import SpaceFiles
-from less_sync.sync.services import Services
 from tests.wire.command import kept_variables
 
 PUBLISHED: Final = "published"
@@ -122,15 +121,14 @@ class GatedServer:
 
 
 async def _serve(step: str) -> None:
-    async def open_stopping(
-        settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor
-    ) -> Services:
-        services = await open_services(settings, url, stack, vital)
+    async def open_stopping(settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor) -> Opened:
+        opened = await open_services(settings, url, stack, vital)
+        services = opened.services
         real = services.files
         assert real is not None
         store = _StoppingStore(real.store, step)
         services.files = SpaceFiles(store, real.blobs, services.announce, services.limits)
-        return services
+        return opened
 
     def listening(address: ListenAddress) -> None:
         print("listening", address.port, flush=True)

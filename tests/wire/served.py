@@ -44,8 +44,7 @@ async def served(
             "FEDERATION_TRUSTED_DOMAINS": ",".join(scenario.federation_trusted),
         }
         settings = Settings.from_env(environment)
-        services = await open_services(settings, database_url, stack)
-        server = HttpServer(services)
+        server = HttpServer(*await open_services(settings, database_url, stack))
         await server.start(open_listeners(settings.listen))
         stack.push_async_callback(server.drain, DRAIN_S)
         yield Target(server.address.host, server.address.port, database_url, issuer, vectors.users)
