@@ -26,6 +26,7 @@ from less_sync.federation.outbound.calls import (
 from less_sync.federation.outbound.checks import Checks
 from less_sync.federation.outbound.home import Home
 from less_sync.federation.outbound.requests import PullCheck
+from less_sync.federation.outbound.wanted import LINGER_S
 from less_sync.sync.announce import Announcer
 from less_sync.sync.forwarding import (
     Asked,
@@ -65,6 +66,7 @@ class PeerForwarder:
         make_link: makes the link to a peer, for whoever owns it.
         clock: monotonic seconds.
         chance: spreads what should not happen everywhere at once.
+        linger_s: how long a home is kept to tell of a space that nobody uses.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class PeerForwarder:
         clock: Callable[[], float] = time.monotonic,
         chance: random.Random | None = None,
         frame_bytes_max: int = FRAME_BYTES_MAX,
+        linger_s: float = LINGER_S,
     ) -> None:
         self._addresses = addresses
         self._announce = announce
@@ -86,6 +89,7 @@ class PeerForwarder:
         self._clock = clock
         self._chance = chance or random.Random()
         self._frame_bytes_max = frame_bytes_max
+        self._linger_s = linger_s
         self._checks = Checks(clock)
         self._homes: dict[tuple[str, int], Home] = {}
         self._made_s: dict[tuple[str, int], float] = {}
@@ -144,6 +148,7 @@ class PeerForwarder:
                 self._checks,
                 self._chance,
                 frame_bytes_max=self._frame_bytes_max,
+                linger_s=self._linger_s,
             )
             self._made_s[key] = self._clock()
         elif home.address != address and self._clock() - self._made_s[key] >= MOVED_AFTER_S:

@@ -35,7 +35,7 @@ from less_sync.federation.outbound.requests import (
     encode_wishes,
     read_answers,
 )
-from less_sync.federation.outbound.wanted import Entry, Wanted
+from less_sync.federation.outbound.wanted import LINGER_S, Entry, Wanted
 from less_sync.sync.announce import Announcer
 from less_sync.sync.forwarding import Asked, HomeSpace, Listener
 from less_sync.sync.protocol.codes import ErrorCode
@@ -80,6 +80,7 @@ class Home:
         chance: random.Random,
         *,
         frame_bytes_max: int = FRAME_BYTES_MAX,
+        linger_s: float = LINGER_S,
     ) -> None:
         self._announce = announce
         self._checks = checks
@@ -91,7 +92,7 @@ class Home:
         self._ending: set[asyncio.Task[None]] = set()
         """Links that were moved away from."""
         self._closed = False
-        self.entries = Wanted(self._unwanted)
+        self.entries = Wanted(self._unwanted, linger_s=linger_s)
         self.address = address
         self.link: PeerCalls = make_link(address, self)
 

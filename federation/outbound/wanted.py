@@ -60,10 +60,12 @@ class Wanted:
 
     Args:
         dropped: told of spaces that nobody wants any more, at most `UNSUBSCRIBE_SPACES_MAX` at a time.
+        linger_s: how long a space is kept that nobody uses.
     """
 
-    def __init__(self, dropped: Callable[[Sequence[UUID]], None]) -> None:
+    def __init__(self, dropped: Callable[[Sequence[UUID]], None], *, linger_s: float = LINGER_S) -> None:
         self._dropped = dropped
+        self._linger_s = linger_s
         self._entries: dict[UUID, Entry] = {}
         self._ucan_bytes: dict[Listener, int] = {}
         self._ucan_bytes_all = 0
@@ -152,18 +154,18 @@ class Wanted:
         loop = asyncio.get_running_loop()
         entry.idle_since_s = loop.time()
         if self._sweeping is None:
-            self._sweeping = loop.call_later(LINGER_S, self._sweep)
+            self._sweeping = loop.call_later(self._linger_s, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeping = None
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         idle = [entry for entry in self if not entry.sessions and not entry.pending]
-        gone = [entry for entry in idle if now_s - entry.idle_since_s >= LINGER_S]
+        gone = [entry for entry in idle if now_s - entry.idle_since_s >= self._linger_s]
         for entry in gone:
             del self._entries[entry.space]
         if len(gone) < len(idle):
             first_s = min(entry.idle_since_s for entry in idle if entry not in gone)
-            self._sweeping = loop.call_later(max(0.0, first_s + LINGER_S - now_s), self._sweep)
+            self._sweeping = loop.call_later(max(0.0, first_s + self._linger_s - now_s), self._sweep)
         for begin in range(0, len(gone), UNSUBSCRIBE_SPACES_MAX):
             self._dropped([entry.space for entry in gone[begin : begin + UNSUBSCRIBE_SPACES_MAX]])

@@ -143,6 +143,8 @@ def push_rpc(
     """
 
     def decode(raw: object, limits: Limits) -> Params:
+        if type(raw) is Kept:
+            return raw
         # Lists are not cut: a frame has room for hardly more changes than a push may have.
         typed = decode_params(params, raw)
         return Kept(typed, encode_decoded(raw)) if has_unknown(raw, params) else typed
