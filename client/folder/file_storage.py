@@ -19,7 +19,7 @@ NO_FILE_STORAGE: Final = "the server has no file storage"
 TROUBLE_MAX: Final = 2
 """So many large files may fail in one pull or push before the server is left alone for a while."""
 NO_SCOPE: Final = "the token has no scope `files`"
-ELSEWHERE: Final = "the home of the space is another server, and yours does not pass this file on"
+ELSEWHERE: Final = "your server does not pass it on between you and the space's home"
 
 _ACCESS: Final = (401, 403, 404)
 _DEK_BYTES: Final = 44

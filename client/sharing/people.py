@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from less_sync.auth import AuthError, ucan_cid
-from less_sync.client.folder.errors import UsageProblem
+from less_sync.client.folder.errors import FolderError, UsageProblem
 from less_sync.client.folder.shared import SharedFile, SharedSpace, grant_of
 from less_sync.client.sharing.addresses import Address
 from less_sync.client.sharing.bundle import BUNDLE_CHARS_MAX, Bundle, NotForUs, make_bundle, open_bundle
@@ -23,6 +23,7 @@ from less_sync.client.sharing.session import Options, Output, bound, connected, 
 from less_sync.client.sharing.spaces import Invitee, delegated, withdraw
 from less_sync.client.times import when
 from less_sync.sync.client import RequestFailed, SyncClient
+from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.messages import Invitation
 
 MAILBOX_PAGE: Final = 20
@@ -92,15 +93,9 @@ async def invite(options: Options, folder: Path, invitee: Invitee, address: Addr
     elsewhere = {} if not address.server else {"at": address.server, "home": _home(options, shared, address)}
     ucan = delegated(file, grant, person, invitee)
     async with connected(options, person, grant=grant) as client:
-        try:
-            shared = await _noted(client, file, person, ucan)
-        except RequestFailed as error:
-            if error.hosted_elsewhere:
-                withdraw(file, ucan)
-            raise
+        shared = await _noted(client, file, person, ucan)
         shared = msgspec.structs.replace(shared, home=elsewhere.get("home", shared.home))
-        bundle = make_bundle(ucan, shared, person)
-        sent = await client.invitation_create(address.mailbox_id, bundle, server=address.server)
+        sent = await _left(client, address, make_bundle(ucan, shared, person))
     expires_at = _seconds(sent.expires_at)
     until = "" if expires_at is None else f" until {when(expires_at)}"
     text = f"invited to {invitee.permission.name.lower()}; the invitation waits{until}"
@@ -123,8 +118,26 @@ async def _noted(client: SyncClient, file: SharedFile, person: Person, ucan: str
             return None
         return msgspec.structs.replace(entry_by(person, shared, MEMBER), ucan=ucan)
 
-    _, shared = await append_entry(client, file, person, arrival)
+    try:
+        _, shared = await append_entry(client, file, person, arrival)
+    except RequestFailed as error:
+        if error.hosted_elsewhere:
+            withdraw(file, ucan)
+        raise
     return shared
+
+
+async def _left(client: SyncClient, address: Address, bundle: str) -> Invitation:
+    """Leave a bundle in a mailbox, here or at another server."""
+    try:
+        return await client.invitation_create(address.mailbox_id, bundle, server=address.server)
+    except RequestFailed as error:
+        if error.code != ErrorCode.BAD_REQUEST or not address.server:
+            raise
+        raise FolderError(
+            f"your server leaves no invitation at {address.server}: {error.message}",
+            "its operator can trust that server; `less-sync space revoke --to` takes the token back",
+        ) from error
 
 
 def _seconds(text: str) -> int | None:

@@ -25,7 +25,7 @@ async def test_without_federation_an_invitation_elsewhere_is_refused_in_words(to
         address = (await bob.run("space", "address")).out.split()
         refused = await alice.run("space", "invite", plans, *address, "--at", "bobs.example")
     assert refused.status == 1
-    assert "federation is not enabled on this server" in refused.err
+    assert "leaves no invitation at bobs.example: federation is not enabled on this server" in refused.err
 
 
 @pytest.mark.parametrize(
