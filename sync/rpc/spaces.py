@@ -33,4 +33,5 @@ async def create(call: Call, params: SpaceCreateParams, _grant: None) -> SpaceCr
         raise RpcError(ErrorCode.CONFLICT, "space already exists") from None
     except StorageError as error:
         raise RpcError(ErrorCode.INTERNAL, "failed to create space") from error
-    return SpaceCreateResult(id=str(row.id), key_generation=row.key_generation)
+    # What is not echoed was not understood, for all the client can know.
+    return SpaceCreateResult(id=str(row.id), key_generation=row.key_generation, home_server=home or "")
