@@ -65,8 +65,8 @@ async def make_known(client: SyncClient, bundle: Bundle) -> None:
         ) from error
     if not made.home_server:
         raise FolderError(
-            f"your server knows nothing of other servers' spaces: it made an empty one of this id instead of"
-            f" using that at {bundle.home}",
+            f"your server made an empty space of this id instead of using that at {bundle.home}:"
+            " it knows nothing of other servers, or goes by that name itself",
             "nothing was joined; tell its operator, who can remove the empty space",
         )
 

@@ -181,7 +181,7 @@ async def test_a_space_that_is_known_by_then_is_entered(alice: Member, tmp_path:
             f"your server takes no spaces from {HOME}: not trusted",
         ),
         (("internal", "failed"), ServerDown, "the server has trouble: failed"),
-        ({"id": "", "key_generation": 1}, FolderError, "your server knows nothing of other servers' spaces"),
+        ({"id": "", "key_generation": 1}, FolderError, "your server made an empty space of this id"),
     ],
 )
 async def test_where_ones_server_takes_no_such_space_nothing_is_entered_and_the_invitation_stays(
