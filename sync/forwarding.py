@@ -15,9 +15,6 @@ from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.frames import Chunk
 from less_sync.sync.protocol.messages import PushResult
 
-HOSTED_ELSEWHERE: Final = "space is hosted on another server"
-"""What a request is told that no server does for another one."""
-
 NO_FEDERATION: Final = "federation is not enabled on this server"
 
 

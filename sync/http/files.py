@@ -22,7 +22,6 @@ from less_sync.sync.access.grants import Access, Denial, Grant, Refused, Seen, h
 from less_sync.sync.access.person import connection_key
 from less_sync.sync.files.space_files import SpaceFiles, TooManyWaiting
 from less_sync.sync.files.uploads import Upload
-from less_sync.sync.forwarding import HOSTED_ELSEWHERE
 from less_sync.sync.http.body import BodyCut, BodyStalled, BodyTooLong, BodyTooShort, read_body, send_body
 from less_sync.sync.http.file_heads import (
     RequestRefused,
@@ -32,6 +31,7 @@ from less_sync.sync.http.file_heads import (
 )
 from less_sync.sync.http.middleware import RETRY_AFTER_S, error_response
 from less_sync.sync.http.paths import match_file_path
+from less_sync.sync.protocol.codes import HOSTED_ELSEWHERE
 from less_sync.sync.services import Services
 
 _LOOKS_MAX: Final = 3

@@ -9,8 +9,8 @@ from less_sync.storage import Caller, Space
 from less_sync.sync.access.grants import Access, Grant, Readable
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
-from less_sync.sync.forwarding import HOSTED_ELSEWHERE, NO_FEDERATION, Asked, NotTrusted
-from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.forwarding import NO_FEDERATION, Asked, NotTrusted
+from less_sync.sync.protocol.codes import HOSTED_ELSEWHERE, ErrorCode
 
 
 async def named_ourselves(call: Call, grant: Grant) -> Caller:
