@@ -4,7 +4,7 @@ So the chain is held against the DID that it was given to itself. All else is as
 permission, expiry, revocations (docs/federation.md 6.1).
 """
 
-from collections.abc import Callable
+from typing import Final
 
 from less_sync.auth import Permission, UcanError, check_chain
 from less_sync.sync.access.grants import Access, Decision, Grant, Refused, Seen, Unread
@@ -17,7 +17,6 @@ class PeerAccess(Access):
     """One request's wish to use one shared space whose home is here.
 
     Args:
-        is_foreign: whether a `home_server` is another server.
         personal_as: what a personal space is answered with, which no peer may use.
     """
 
@@ -30,7 +29,6 @@ class PeerAccess(Access):
         text: str,
         ucan: str,
         needed: Permission,
-        is_foreign: Callable[[str | None], bool],
         personal_as: ErrorCode,
     ) -> None:
         services = call.services
@@ -44,7 +42,7 @@ class PeerAccess(Access):
             needed=needed,
         )
         self._shown = bool(ucan)
-        self._is_foreign = is_foreign
+        self._is_foreign = services.forwarder.is_foreign
         self._personal_as = personal_as
         self.local_only = True
         """A statement is to refuse a space that has a home; False once that was read to be this server."""
@@ -74,7 +72,7 @@ class PeerAccess(Access):
         if row.root_public_key is None:
             return Refused(self._personal_as)
         self.local_only = row.home_server is None
-        self._authority.root_keys.learn(row)
+        self._authority.learn(row)
         revoked = frozenset(cid for space, cid in seen.revoked if space == self.space)
         return self._held_against(row.root_public_key, revoked)
 
@@ -97,35 +95,34 @@ class PeerAccess(Access):
         return Grant(space, chain=chain)
 
 
-class PeerRules:
-    """The rules that the table of peers names."""
+# The rules, named as the table of peers shows them.
 
-    def __init__(self, is_foreign: Callable[[str | None], bool]) -> None:
-        self._is_foreign = is_foreign
 
-    def user_may_write(self, call: Call, params: SpaceRequest) -> PeerAccess:
-        """Whoever the UCAN lets write to `params.space`."""
-        return self._access(call, params.space, params.ucan, Permission.WRITE, ErrorCode.FORBIDDEN)
+def user_may_write(call: Call, params: SpaceRequest) -> PeerAccess:
+    """Whoever the UCAN lets write to `params.space`."""
+    return PeerAccess(
+        call,
+        text=params.space,
+        ucan=params.ucan,
+        needed=Permission.WRITE,
+        personal_as=ErrorCode.FORBIDDEN,
+    )
 
-    def user_may_read_each(self, call: Call, params: SpaceList) -> list[Access]:
-        """For each entry of `params.spaces`, whoever its UCAN lets read it."""
-        return [
-            self._access(call, entry.id, entry.ucan, Permission.READ, ErrorCode.NOT_FOUND)
-            for entry in params.spaces
-        ]
 
-    def _access(
-        self, call: Call, text: str, ucan: str, needed: Permission, personal_as: ErrorCode
-    ) -> PeerAccess:
-        return PeerAccess(
-            call,
-            text=text,
-            ucan=ucan,
-            needed=needed,
-            is_foreign=self._is_foreign,
-            personal_as=personal_as,
+def user_may_read_each(call: Call, params: SpaceList) -> list[Access]:
+    """For each entry of `params.spaces`, whoever its UCAN lets read it."""
+    return [
+        PeerAccess(
+            call, text=entry.id, ucan=entry.ucan, needed=Permission.READ, personal_as=ErrorCode.NOT_FOUND
         )
+        for entry in params.spaces
+    ]
 
 
 def trusted_peer(call: Call, params: object) -> None:
     """Any peer: who it is was found out when it connected."""
+
+
+USER_MAY_WRITE: Final = user_may_write
+USER_MAY_READ_EACH: Final = user_may_read_each
+TRUSTED_PEER: Final = trusted_peer

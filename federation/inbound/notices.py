@@ -3,35 +3,22 @@
 Otherwise any server that is let in could forge tombstones, move cursors and revoke in any space.
 """
 
-from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
 import structlog
 
-from less_sync.auth import parse_uuid
 from less_sync.federation.inbound.homes import Home, Homes
 from less_sync.federation.inbound.peers import domain_of
-from less_sync.federation.relayed import RELAYED, RelayedNotice, relay
+from less_sync.federation.outbound.relay import KINDS, News, read_news
 from less_sync.federation.settings import NoticesFrom
 from less_sync.storage import StorageError
 from less_sync.sync.call import Call
 from less_sync.sync.limits import Limits
-from less_sync.sync.protocol.errors import ParamsError
-from less_sync.sync.protocol.messages import decode_params
+from less_sync.sync.protocol.frames import Notification
+from less_sync.sync.protocol.messages import Message, decode_params
 from less_sync.sync.rpc.dispatch import Notice, Work, log_storage_fault
 
 _log: Final = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """One notification, decoded."""
-
-    call: Call
-    method: str
-    space: UUID
-    notice: RelayedNotice
 
 
 class NoticeGate:
@@ -42,65 +29,50 @@ class NoticeGate:
         self._homes = homes
 
     def row(self, method: str) -> Notice:
-        """The row of one of `RELAYED` in the table of notifications."""
-        kind = RELAYED[method]
+        """The row of one of `relay.KINDS` in the table of notifications."""
 
-        def decode(raw: object, limits: Limits) -> RelayedNotice:
-            return decode_params(kind, raw)
+        def decode(raw: object, limits: Limits) -> Message:
+            return decode_params(KINDS[method], raw)
 
         def run(call: Call, raw: object) -> Work | None:
-            try:
-                notice = decode(raw, call.services.limits)
-            except ParamsError:
-                return None
-            space = parse_uuid(notice.space)
-            return None if space is None else self._hear(_Said(call, method, space, notice))
+            frame_bytes_max = call.services.limits.outbound_frame_bytes
+            news = read_news(Notification(method, raw), frame_bytes_max=frame_bytes_max)
+            return None if news is None else self._hear(call, news)
 
         return Notice(method, f"from_{self._from}", decode, run)
 
-    def _hear(self, said: _Said) -> Work | None:
+    def _hear(self, call: Call, news: News) -> Work | None:
         if self._from is NoticesFrom.HOME:
-            home = self._homes.known(said.space)
+            home = self._homes.known(news.space)
             if home is Home.UNREAD:
-                return self._once_read(said)
-            self._judge(said, home)
+                return lambda: self._once_read(call, news)
+            self._judge(call, news, home)
         elif self._from is NoticesFrom.SUBSCRIBED:
-            call = said.call
-            self._pass_on(said, allowed=call.services.broker.is_subscribed(call.outbound, said.space))
+            subscribed = call.services.broker.is_subscribed(call.outbound, news.space)
+            self._pass_on(call, news, allowed=subscribed)
         else:
-            self._pass_on(said, allowed=False)
+            self._pass_on(call, news, allowed=False)
         return None
 
-    def _once_read(self, said: _Said) -> Work:
-        async def work() -> None:
-            try:
-                home = await self._homes.read(said.space)
-            except StorageError as error:
-                log_storage_fault(said.method, error)
-            else:
-                self._judge(said, home)
+    async def _once_read(self, call: Call, news: News) -> None:
+        try:
+            home = await self._homes.read(news.space)
+        except StorageError as error:
+            log_storage_fault(news.method, error)
+        else:
+            self._judge(call, news, home)
 
-        return work
-
-    def _judge(self, said: _Said, home: str | Home) -> None:
+    def _judge(self, call: Call, news: News, home: str | Home) -> None:
         if home is not Home.NO_SPACE:  # of what is not here nobody hears, and there are many such ids
-            self._pass_on(said, allowed=home == domain_of(said.call.identity))
+            self._pass_on(call, news, allowed=home == domain_of(call.identity))
 
-    def _pass_on(self, said: _Said, *, allowed: bool) -> None:
-        call, services = said.call, said.call.services
+    def _pass_on(self, call: Call, news: News, *, allowed: bool) -> None:
         if allowed:
-            relay(
-                services.announce,
-                services.broker,
-                said.space,
-                said.method,
-                said.notice,
-                frame_bytes_max=services.limits.outbound_frame_bytes,
-            )
-        elif call.caller.warn_once(said.space):
+            call.services.announce.relay(news.space, news.change)
+        elif call.caller.warn_once(news.space):
             _log.warning(
                 "notification of a peer dropped",
                 peer=domain_of(call.identity),
-                method=said.method,
-                space=str(said.space),
+                method=news.method,
+                space=str(news.space),
             )

@@ -25,10 +25,6 @@ def domain_of(identity: Identity) -> str:
     return identity.mailbox.removeprefix(_PERSON)
 
 
-def _elsewhere(home: str | None) -> bool:
-    return home is not None
-
-
 @dataclass(slots=True)
 class Inbound:
     """What the sessions of peers work with beside `Services`. One per process."""
@@ -38,8 +34,6 @@ class Inbound:
     """None: no tokens are made, and none is accepted."""
     fst_life_s_max: int = FST_LIFE_S_MAX
     notices_from: NoticesFrom = NoticesFrom.HOME
-    is_foreign: Callable[[str | None], bool] = _elsewhere
-    """Whether a row with this `home_server` has its home at another server."""
     random_bytes: Callable[[int], bytes] = field(default=os.urandom, repr=False)
     pulled_bytes: Counter[str] = field(default_factory=Counter)
     """What each peer was sent in chunks since the start."""

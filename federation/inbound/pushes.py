@@ -19,18 +19,25 @@ from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.frames import encode_error
 from less_sync.sync.protocol.messages import PushParams
 from less_sync.sync.rpc.dispatch import Work, log_storage_fault
-from less_sync.sync.rpc.records import REFUSED, PushInFlight, push_denied, submit_push
+from less_sync.sync.rpc.records import PushInFlight, push_denied, submit_push
 
 Reply = Callable[[bytes], None]
 
 OVER_QUOTA: Final = "record push quota exceeded"
-_NOT_ALLOWED: Final = {
-    status: REFUSED[status] for status in (PushStatus.REVOKED, PushStatus.NO_SPACE, PushStatus.NOT_PERSONAL)
-} | {PushStatus.REMOTE_HOME: ErrorCode.FORBIDDEN}
-"""Why a push was not the peer's to make, and how that is told."""
+_NOT_ALLOWED: Final = frozenset(
+    {PushStatus.REVOKED, PushStatus.NO_SPACE, PushStatus.NOT_PERSONAL, PushStatus.REMOTE_HOME}
+)
+"""Why a push was not the peer's to make."""
 
 
-def push(inbound: Inbound, call: Call, params: PushParams, access: PeerAccess, reply: Reply) -> Work | None:
+def push(
+    inbound: Inbound,
+    call: Call,
+    params: PushParams,
+    access: PeerAccess,
+    reply: Reply,
+    _sent: bytes | None,
+) -> Work | None:
     """Queue one push; `reply` is called with the encoded response once its fate is known.
 
     Returns:
@@ -138,4 +145,4 @@ class _InFlight(PushInFlight):
             return
         if status in _NOT_ALLOWED:
             self._push.inbound.quotas.give_push_back(self._charge)
-        self.answer(_NOT_ALLOWED.get(status, REFUSED[status]))
+        super().refused(status)

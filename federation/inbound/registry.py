@@ -2,15 +2,14 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Final
 
 from less_sync.federation.inbound import invitations, pulls, pushes, subscriptions
-from less_sync.federation.inbound.access import PeerRules, trusted_peer
+from less_sync.federation.inbound.access import TRUSTED_PEER, USER_MAY_READ_EACH, USER_MAY_WRITE
 from less_sync.federation.inbound.homes import Homes
 from less_sync.federation.inbound.invitations import FedInvitationParams
 from less_sync.federation.inbound.notices import NoticeGate
 from less_sync.federation.inbound.peers import Inbound
-from less_sync.federation.relayed import RELAYED
+from less_sync.federation.outbound.relay import KINDS
 from less_sync.sync.access.rules import ANYBODY
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
@@ -22,31 +21,28 @@ from less_sync.sync.rpc.records import push_denied
 from less_sync.sync.rpc.subscriptions import unsubscribe
 from less_sync.sync.services import Services
 
-TRUSTED_PEER: Final = trusted_peer
-
 
 def peer_table(services: Services, inbound: Inbound) -> MethodTable:
     """What peers may say."""
-    rules = PeerRules(inbound.is_foreign)
-    reads_each, writes = rules.user_may_read_each, rules.user_may_write
-    gate = NoticeGate(inbound.notices_from, Homes(services.spaces, inbound.is_foreign, services.clock))
+    homes = Homes(services.spaces, lambda home: services.forwarder.is_foreign(home), services.clock)
+    gate = NoticeGate(inbound.notices_from, homes)
     subscribe, push = partial(subscriptions.subscribe, inbound), partial(pushes.push, inbound)
     pull, invite = partial(pulls.pull, inbound), partial(invitations.invite, inbound)
     # fmt: off
     methods = table(
-        #               wire name         params               who may call   handler
-        rpc(            "subscribe",      m.SubscribeParams,   reads_each,    subscribe,
+        #               wire name         params               who may call        handler
+        rpc(            "subscribe",      m.SubscribeParams,   USER_MAY_READ_EACH, subscribe,
                         entries_max=lambda limits: limits.spaces_per_subscribe),
-        push_rpc(       "push",           m.PushParams,        writes,        push,
+        push_rpc(       "push",           m.PushParams,        USER_MAY_WRITE,     push,
                         denied_as=push_denied),
-        rpc(            "pull",           m.PullParams,        reads_each,    pull,
+        rpc(            "pull",           m.PullParams,        USER_MAY_READ_EACH, pull,
                         background=True, entries_max=lambda limits: limits.spaces_per_pull),
-        _plain(rpc(     "fed.invitation", FedInvitationParams, TRUSTED_PEER,  invite,
+        _plain(rpc(     "fed.invitation", FedInvitationParams, TRUSTED_PEER,       invite,
                         writes=True)),
     )
     notices = {row.name: row for row in (
-        notice(         "unsubscribe",    m.UnsubscribeParams, ANYBODY,       unsubscribe),
-        *map(gate.row, RELAYED),
+        notice(         "unsubscribe",    m.UnsubscribeParams, ANYBODY,            unsubscribe),
+        *map(gate.row, KINDS),
     )}
     # fmt: on
     return MethodTable(methods, notices)

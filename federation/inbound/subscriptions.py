@@ -71,7 +71,7 @@ async def subscribe(
     spellings = {access.space: access.text for access in accesses if access.space is not None}
     provisional = broker.prepare(call.outbound, spellings, frames_max=HELD_FRAMES_MAX)
     try:
-        outcomes = await _outcomes(inbound, call, claims)
+        outcomes = await _outcomes(call, claims)
     except BaseException:
         broker.withdraw(provisional)
         raise
@@ -131,15 +131,13 @@ def _claim(inbound: Inbound, call: Call, entry: SubscribeSpace, access: Access) 
     return claims if claims.space_id == access.space else ErrorCode.FORBIDDEN
 
 
-async def _outcomes(inbound: Inbound, call: Call, claims: Sequence[_Claim]) -> list[_Outcome]:
+async def _outcomes(call: Call, claims: Sequence[_Claim]) -> list[_Outcome]:
     """Decide in the order of the entries; a fault of the database refuses nobody for good."""
     try:
         by_ucan = iter(
             await read_each(call.services.spaces, [claim for claim in claims if isinstance(claim, Access)])
         )
-        by_token = iter(
-            await _restored(inbound, call, [claim for claim in claims if isinstance(claim, FstClaims)])
-        )
+        by_token = iter(await _restored(call, [claim for claim in claims if isinstance(claim, FstClaims)]))
     except StorageError as error:
         log_storage_fault("subscribe", error)
         return [claim if isinstance(claim, ErrorCode) else ErrorCode.INTERNAL for claim in claims]
@@ -162,7 +160,7 @@ def _entered(readable: Readable | ErrorCode) -> _Outcome:
     return _Entered(readable.row, Hold(frozenset(chain.cids), NEVER), until, fst_leaf_tag(chain.leaf.cid))
 
 
-async def _restored(inbound: Inbound, call: Call, claims: Sequence[FstClaims]) -> list[_Outcome]:
+async def _restored(call: Call, claims: Sequence[FstClaims]) -> list[_Outcome]:
     """What tokens give back, unless the UCAN behind one has been revoked since.
 
     Raises:
@@ -179,7 +177,7 @@ async def _restored(inbound: Inbound, call: Call, claims: Sequence[FstClaims]) -
         row = rows.get(claim.space_id)
         if row is None:
             outcomes.append(ErrorCode.NOT_FOUND)
-        elif inbound.is_foreign(row.home_server) or tag in revoked:
+        elif call.services.forwarder.is_foreign(row.home_server) or tag in revoked:
             outcomes.append(ErrorCode.FORBIDDEN)
         elif row.root_public_key is None:
             outcomes.append(ErrorCode.NOT_FOUND)

@@ -28,12 +28,13 @@ from less_sync.sync.protocol.notifications import catch_up_notification
 
 REVOKED: Final = "revoked"
 
-_KINDS: Final[Mapping[str, type[SyncNotice | MembershipNotice | FileNotice | RevokedNotice]]] = {
+KINDS: Final[Mapping[str, type[SyncNotice | MembershipNotice | FileNotice | RevokedNotice]]] = {
     "sync": SyncNotice,
     "membership": MembershipNotice,
     "file": FileNotice,
     REVOKED: RevokedNotice,
 }
+"""What is passed on, by method."""
 _LIST: Final = {"sync": "records", "membership": "entries", "file": "files"}
 
 
@@ -51,7 +52,7 @@ def read_news(notification: Notification, *, frame_bytes_max: int = FRAME_BYTES_
     Args:
         frame_bytes_max: a longer frame has an empty list instead: its receivers pull (docs/protocol.md 6.4).
     """
-    kind = _KINDS.get(notification.method)
+    kind = KINDS.get(notification.method)
     if kind is None:
         return None
     try:

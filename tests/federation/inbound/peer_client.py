@@ -1,6 +1,6 @@
 """A home server, and peers that speak to it over real sockets. Who they are is told by the path."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +13,7 @@ from less_sync.federation.inbound.peers import Inbound
 from less_sync.federation.inbound.sessions import peer_sessions
 from less_sync.federation.quotas import QuotaTracker, Usage
 from less_sync.federation.settings import NoticesFrom, PeerQuotas
+from less_sync.sync.forwarding import Alone
 from less_sync.sync.http.socket import CLIENT_PATH, SessionFactory
 from less_sync.sync.limits import Limits
 from less_sync.sync.session.clients import client_sessions
@@ -100,13 +101,14 @@ async def home_server(
     clock: Callable[[], float] | None = None,
     fst_keys: FstKeys | None = KEYS,
     notices_from: NoticesFrom = NoticesFrom.HOME,
-    is_foreign: Callable[[str | None], bool] = lambda home: home is not None,
+    own_names: Collection[str] = (),
 ) -> AsyncIterator[Home]:
     """Serve clients and peers until the block ends; then nobody may have anything counted any more."""
     tracker = QuotaTracker(quotas or PeerQuotas(), *(() if clock is None else (clock,)))
-    inbound = Inbound(tracker, fst_keys=fst_keys, notices_from=notices_from, is_foreign=is_foreign)
+    inbound = Inbound(tracker, fst_keys=fst_keys, notices_from=notices_from)
     factories: dict[bytes, SessionFactory] = {}
     async with live_server(database_url, limits, routes=factories) as live:
+        live.services.federate(Alone(lambda: own_names))
         factories[CLIENT_PATH] = client_sessions(live.services)
         yield Home(live, inbound, database_url, factories, peer_sessions(live.services, inbound))
     assert {(usage.connections, usage.spaces) for usage in tracker.usages().values()} <= {(0, 0)}

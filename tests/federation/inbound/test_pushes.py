@@ -151,10 +151,7 @@ async def test_params_that_are_none_are_an_error_of_the_request(home: Home) -> N
 
 
 async def test_a_home_that_names_this_server_is_none(database_url: str) -> None:
-    own = {"home.test"}
-    async with home_server(
-        database_url, is_foreign=lambda home: home is not None and home not in own
-    ) as home:
+    async with home_server(database_url, own_names=["home.test"]) as home:
         shared, peer = await home.share(), await home.peer()
         await home.set_home(shared.id, "home.test")
         for cursor in (1, 2, 3):  # the space is read first, and then its root key is known
