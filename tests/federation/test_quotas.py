@@ -1,7 +1,9 @@
 """What one peer may use: the exact limit is reached, one more is refused, and an hour ends by the clock."""
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -180,3 +182,11 @@ def test_a_listener_can_ask_for_use_and_refusals(rig: Rig) -> None:
     assert measured["peer_refusals"] == {"connections": 0, "spaces": 1, "push": 1, "invitations": 0}
     assert set(measured) == {*(f"peer_{field}" for field in Usage._fields), "peer_refusals"}
     assert rig.quotas.refused[Quota.PUSH] == 1
+
+
+def test_the_page_tells_the_defaults() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "federation.md").read_text()
+    told = re.findall(r"\| (\d+) \| `FEDERATION_MAX_([A-Z_]+)`", page)
+    assert {name: int(value) for value, name in told} == {
+        field.name.upper(): field.default for field in fields(PeerQuotas)
+    }
