@@ -97,7 +97,7 @@ def _named_entry(trust: FederationTrust, name: ServerName, *, any_port: bool) ->
 
 
 def link_key(url: str) -> tuple[str, int]:
-    """What a link is kept under: host and port of the URL it dials, so that two homes on a host stay apart."""
+    """What a link is kept under: host and port of the URL. Two homes on one host do not share one."""
     return _server_of(url).host, _port(url)
 
 
