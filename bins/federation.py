@@ -25,6 +25,7 @@ from less_sync.federation.outbound.dial import Dialler, default_tls
 from less_sync.federation.outbound.forwarder import PeerForwarder
 from less_sync.federation.outbound.limits import LinkLimits
 from less_sync.federation.outbound.link import PeerLink, request_ids
+from less_sync.federation.peer_urls import PEER_PATH
 from less_sync.federation.quotas import QuotaTracker
 from less_sync.federation.routes import PeerRoutes
 from less_sync.federation.settings import FederationSettings
@@ -33,7 +34,6 @@ from less_sync.sync.http.socket import CLIENT_PATH, GuardedRoute, Route
 from less_sync.sync.services import Services
 from less_sync.sync.session.clients import client_sessions
 
-PEER_PATH: Final = b"/api/v1/federation/ws"
 CLOSE_TIMEOUT_S: Final = 3.0
 """For the closes of all links together; each waits 2 s at most for its peer."""
 
@@ -74,8 +74,9 @@ async def open_federation(
     sockets: dict[bytes, Route] = {CLIENT_PATH: client_sessions(services)}
     if settings.accepts_peers:
         inbound = Inbound.of(settings, quotas)
-        inbound.is_foreign = forwarder.is_foreign
-        sockets[PEER_PATH] = GuardedRoute(_gate(settings, keys, stack, tls), peer_sessions(services, inbound))
+        sockets[PEER_PATH.encode()] = GuardedRoute(
+            _gate(settings, keys, stack, tls), peer_sessions(services, inbound)
+        )
     return Federation(keys, PeerRoutes(settings, quotas, keys), sockets)
 
 

@@ -31,16 +31,12 @@ _NOT_ALLOWED: Final = frozenset(
 
 
 def push(
-<<<<<<< HEAD
     inbound: Inbound,
     call: Call,
     params: PushParams,
     access: PeerAccess,
     reply: Reply,
     _sent: bytes | None,
-=======
-    inbound: Inbound, call: Call, params: PushParams, access: PeerAccess, reply: Reply, _sent: bytes | None
->>>>>>> ba3e6c6 (Take the params as sent where pushes of peers are handled)
 ) -> Work | None:
     """Queue one push; `reply` is called with the encoded response once its fate is known.
 

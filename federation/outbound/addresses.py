@@ -11,16 +11,14 @@ and no more: what is kept of its text is the entry that it matches.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from less_sync.auth import FederationTrust, MalformedText, ServerName, parse_server_name
 from less_sync.federation.outbound.calls import PeerAddress
+from less_sync.federation.peer_urls import PEER_PATH, websocket_url
 from less_sync.federation.settings import FederationSettings
 from less_sync.sync.forwarding import NotTrusted, names_another
 
-ROUTE: Final = "/api/v1/federation/ws"
-
-_SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _PORTS: Final = {"ws": 80, "wss": 443}
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 
@@ -97,7 +95,7 @@ def _named_entry(trust: FederationTrust, name: ServerName, *, any_port: bool) ->
 
 
 def link_key(url: str) -> tuple[str, int]:
-    """What a link is kept under: host and port of the URL. Two homes on one host do not share one."""
+    """What a link is kept under: host and port of the URL it dials, so two homes on a host stay apart."""
     return _server_of(url).host, _port(url)
 
 
@@ -119,22 +117,15 @@ def _server_of(url: str) -> ServerName:
 def _url(home: str) -> str:
     """The URL that an operator's text means."""
     text = home.strip()
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise NoAddress("no URL") from None
     if "://" not in text:
         return _url_of_name(text)
-    if parts.scheme not in _SCHEMES or parts.fragment or "@" in parts.netloc:
-        raise NoAddress("a scheme or a user name that is not dialled")
-    scheme = _SCHEMES[parts.scheme]
-    name = _server_of(urlunsplit((parts.scheme, parts.netloc, "", "", "")))
-    host = str(ServerName(name.host, None if port == _PORTS[scheme] else port))
-    return urlunsplit((scheme, host, parts.path if parts.path not in ("", "/") else ROUTE, parts.query, ""))
+    try:
+        return websocket_url(text)
+    except MalformedText:
+        raise NoAddress("no ws, wss, http or https URL, or one with a user name") from None
 
 
 def _url_of_name(text: str) -> str:
     name = _server_of(text)
     scheme = "ws" if name.host in _THIS_MACHINE else "wss"
-    return f"{scheme}://{name}{ROUTE}"
+    return f"{scheme}://{name}{PEER_PATH}"
