@@ -161,7 +161,7 @@ def parse_federation_trust(*, domains: str | None, keys: str | None) -> Federati
     matches it.
 
     Raises:
-        ValueError: worded for the operator.
+        ValueError: worded for the operator; what is behind it, if anything, is its cause.
     """
     listed = (item.strip() for item in (domains or "").split(","))
     trusted = {_entry(item) for item in listed} - {""}
@@ -193,7 +193,8 @@ def _trusted_key(entry: str) -> tuple[str, bytes, ServerName]:
     try:
         key = b64url_decode(text)
     except MalformedText:
-        raise ValueError(f'invalid federation key payload for "{key_id}": not unpadded base64url') from None
+        cause = ValueError("not unpadded base64url")
+        raise ValueError(f'invalid federation key payload for "{key_id}"') from cause
     if len(key) != ED25519_KEY_BYTES:
         raise ValueError(f'federation key for "{key_id}" must be 32 bytes')
     if not crypto_core_ed25519_is_valid_point(key):

@@ -12,11 +12,16 @@ class CommandError(Exception):
         self.causes = tuple(causes)
 
 
-def print_error(message: str, causes: Sequence[str] = ()) -> None:
-    """Write one `Error:` block to standard error; several causes are numbered."""
-    lines = [f"Error: {message}"]
+def with_causes(message: str, causes: Sequence[str]) -> str:
+    """The message with its causes below it; several are numbered."""
+    lines = [message]
     if causes:
         lines += ["", "Caused by:"]
         numbered = len(causes) > 1
         lines += [f"    {f'{i}: ' if numbered else ''}{cause}" for i, cause in enumerate(causes)]
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    return "\n".join(lines)
+
+
+def print_error(message: str, causes: Sequence[str] = ()) -> None:
+    """Write one `Error:` block to standard error."""
+    print(f"Error: {with_causes(message, causes)}", file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ from less_sync.auth import (
     parse_federation_trust,
     parse_server_name,
 )
+from less_sync.bins.errors import with_causes
 from less_sync.bins.settings.reader import TRUE_WORDS, SettingsReader, quoted
 from less_sync.federation.peer_urls import parse_peer_urls
 from less_sync.federation.settings import FederationSettings, NoticesFrom, PeerQuotas
@@ -78,7 +79,8 @@ def _trust(reader: SettingsReader) -> FederationTrust | None:
     try:
         return parse_federation_trust(domains=domains, keys=keys)
     except ValueError as error:
-        reader.problems.append(str(error))
+        causes = [] if error.__cause__ is None else [str(error.__cause__)]
+        reader.problems.append(with_causes(str(error), causes))
         return None
 
 

@@ -190,7 +190,7 @@ def test_repeated_key_id_keeps_the_last_key() -> None:
         ("a#1=AAAA", 'invalid federation key id "a#1"'),
         (
             f"https://a/k#1={KEY_TEXT}=",
-            'invalid federation key payload for "https://a/k#1": not unpadded base64url',
+            'invalid federation key payload for "https://a/k#1"',
         ),
         ("https://a/k#1=AAAA", 'federation key for "https://a/k#1" must be 32 bytes'),
         (f"https://a/k#1={'A' * 43}", 'invalid federation key bytes for "https://a/k#1"'),

@@ -57,6 +57,7 @@ def test_keys_stand_between_any_white_space_and_the_last_of_a_name_counts(blank:
         (f"peer.example={TEXT}", 'invalid federation key id "peer.example"'),
         (f"https://a@peer.example/#k={TEXT}", 'invalid federation key id "https://a@peer.example/#k"'),
         (f"https:///x#k={TEXT}", 'invalid federation key id "https:///x#k"'),
+        (f"{KID}=", f'federation key for "{KID}" must be 32 bytes'),
         (f"{KID}=AAAA", f'federation key for "{KID}" must be 32 bytes'),
         (f"{KID}={'A' * 43}", f'invalid federation key bytes for "{KID}"'),
     ],
@@ -65,10 +66,10 @@ def test_a_key_that_is_none_is_told_by_name(keys: str, message: str) -> None:
     assert problem(FEDERATION_TRUSTED_KEYS=keys) == message
 
 
-@pytest.mark.parametrize("text", [f"{TEXT}=", "*", ""])
-def test_a_key_that_is_no_unpadded_base64url_is_told_by_name(text: str) -> None:
+@pytest.mark.parametrize("text", [f"{TEXT}=", "*", f"{TEXT[:-1]}!"])
+def test_a_key_that_is_no_unpadded_base64url_is_told_by_name_and_cause(text: str) -> None:
     told = problem(FEDERATION_TRUSTED_KEYS=f"{KID}={text}")
-    assert told.startswith((f'invalid federation key payload for "{KID}"', f'federation key for "{KID}"'))
+    assert told == (f'invalid federation key payload for "{KID}"\n\nCaused by:\n    not unpadded base64url')
 
 
 def test_the_key_of_a_server_that_is_not_listed_is_refused() -> None:
