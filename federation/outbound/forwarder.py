@@ -84,6 +84,7 @@ class PeerForwarder:
     ) -> None:
         self._addresses = addresses
         self._announce = announce
+        self._broker = broker
         self._make_link = make_link
         self._can_sign = can_sign
         self._clock = clock
@@ -145,6 +146,7 @@ class PeerForwarder:
                 address,
                 self._make_link,
                 self._announce,
+                self._broker,
                 self._checks,
                 self._chance,
                 frame_bytes_max=self._frame_bytes_max,

@@ -38,6 +38,7 @@ from less_sync.federation.outbound.requests import (
 from less_sync.federation.outbound.wanted import LINGER_S, Entry, Wanted
 from less_sync.sync.announce import Announcer
 from less_sync.sync.forwarding import Asked, HomeSpace, Listener
+from less_sync.sync.live.broker import Broker
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.frames import FRAME_BYTES_MAX, Notification, encode_value
 from less_sync.sync.protocol.messages import UnsubscribeParams
@@ -76,6 +77,7 @@ class Home:
         address: PeerAddress,
         make_link: MakeLink,
         announce: Announcer,
+        broker: Broker,
         checks: Checks,
         chance: random.Random,
         *,
@@ -83,6 +85,7 @@ class Home:
         linger_s: float = LINGER_S,
     ) -> None:
         self._announce = announce
+        self._broker = broker
         self._checks = checks
         self._chance = chance
         self._frame_bytes_max = frame_bytes_max
@@ -124,7 +127,7 @@ class Home:
         if news.method == REVOKED:
             self._checks.revoked(news.space)
             entry.token = ""  # it does not tell on whose UCAN it rests
-            entry.unchecked.update(dict.fromkeys(entry.sessions))
+            entry.unchecked.update(dict.fromkeys(entry.sessions, True))
         else:
             entry.note(news.change.cursor)
         self._announce.relay(news.space, news.change)
@@ -236,7 +239,7 @@ class Home:
         if wish.ucan:
             self._end(entry, entry.holding(wish.ucan))
         else:
-            entry.unchecked.update(dict.fromkeys(entry.sessions))
+            entry.check_all()
         for ucan in entry.ucans():
             if ucan not in tried:
                 return [_Attempt(entry, Wish(entry.space, ucan=ucan), attempt.told)]
@@ -250,7 +253,9 @@ class Home:
     def _end(self, entry: Entry, listeners: Iterable[Listener]) -> None:
         space = entry.space
         for listener in listeners:
-            listener.notify(revoked_notification(str(space), reason=UNAVAILABLE))
+            if self._broker.is_subscribed(listener, space) and not entry.unchecked.get(listener, False):
+                text = self._broker.spelling(listener, space)
+                listener.notify(revoked_notification(text, reason=UNAVAILABLE))
             self._announce.end_subscriptions(listener, [space])
             self.entries.left(listener, space)
 
@@ -336,7 +341,7 @@ class Home:
             self._end(entry, entry.holding(wish.ucan))
         else:
             entry.token = ""
-            entry.unchecked.update(dict.fromkeys(entry.sessions))
+            entry.check_all()
 
     # Its end.
 

@@ -38,13 +38,18 @@ class Entry:
         self.idle_since_s = 0.0
         self.refresh = False
         """The home must be asked for the cursor, or for the subscription itself."""
-        self.unchecked: dict[Listener, None] = {}
-        """Sessions whose UCAN the home must be shown again, because something was revoked."""
+        self.unchecked: dict[Listener, bool] = {}
+        """Sessions whose UCAN the home must be shown again; True for those that were told `revoked`."""
 
     def note(self, cursor: int) -> None:
         """A change was announced here."""
         if self.cursor is None or cursor > self.cursor:
             self.cursor = cursor
+
+    def check_all(self) -> None:
+        """The UCAN of every session must be shown again."""
+        for listener in self.sessions:
+            self.unchecked.setdefault(listener, False)
 
     def ucans(self) -> list[str]:
         """Every one that is kept, once."""

@@ -16,7 +16,6 @@ from less_sync.federation.outbound.calls import (
     LinkOwner,
     LinkState,
     PeerAddress,
-    PeerFault,
     PeerRefused,
     PeerUnreachable,
     PullBroken,
@@ -322,6 +321,3 @@ async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not holds():  # noqa: ASYNC110  there is no event for what a test waits for
             await asyncio.sleep(0.005)
-
-
-__all__ = ["HOME", "Edge", "PeerFault", "ScriptedHome", "ScriptedLink", "edge", "record", "refusal", "until"]
