@@ -68,13 +68,13 @@ class Target:
     users: Mapping[str, Mapping[str, Any]] = field(repr=False)
 
 
-async def replay(scenario: Scenario, target: Target, *, patience_s: float = PATIENCE_S) -> None:
+async def replay(scenario: Scenario, target: Target) -> None:
     """Play every step in order; messages left unread at the end are not looked at.
 
     Raises:
         Mismatch: at the first step that does not go as recorded.
     """
-    player = _Player(target, patience_s)
+    player = _Player(target)
     try:
         for index, step in enumerate(scenario.steps):
             try:
@@ -92,9 +92,8 @@ class _Strayed(Exception):
 class _Player:
     """The connections of one scenario, and the texts of this run that stand for recorded ones."""
 
-    def __init__(self, target: Target, patience_s: float) -> None:
+    def __init__(self, target: Target) -> None:
         self._target = target
-        self._patience_s = patience_s
         self._sockets: dict[str, Socket] = {}
         self._received: dict[bytes, bytes] = {}
         self._previous_s = time.monotonic()
@@ -117,7 +116,7 @@ class _Player:
             case StopReading():
                 self._sockets[step.on].stop_reading()
             case Hangup():
-                await self._sockets.pop(step.name).hangup(self._patience_s)
+                await self._sockets.pop(step.name).hangup(PATIENCE_S)
             case Http():
                 await self._http(step)
             case Expect():
@@ -153,7 +152,7 @@ class _Player:
                 self._target.port,
                 path=step.path,
                 subprotocols=step.subprotocols,
-                timeout_s=self._patience_s,
+                timeout_s=PATIENCE_S,
             )
         except Refused as refused:
             status, body = refused.response.status_code, refused.response.body
@@ -176,7 +175,7 @@ class _Player:
 
     async def _http(self, step: Http) -> None:
         token = self._target.issuer.token(self._target.users[step.user])
-        async with httpx.AsyncClient(timeout=self._patience_s, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
             response = await client.request(
                 step.method,
                 f"http://{self._target.host}:{self._target.port}{step.path}",
@@ -190,7 +189,7 @@ class _Player:
         socket = self._sockets[step.on]
         if step.data is None:
             socket.send(BARRIER)
-        came = await socket.receive(self._patience_s)
+        came = await socket.receive(PATIENCE_S)
         self._check_time(step.within_s)
         if not (isinstance(came, Message) and came.binary):
             raise _Strayed(describe(came))
@@ -214,9 +213,9 @@ class _Player:
         socket = self._sockets[step.on]
         if step.skip_messages:
             socket.resume_reading()
-        came = await socket.receive(self._patience_s)
+        came = await socket.receive(PATIENCE_S)
         while step.skip_messages and isinstance(came, Message) and came.binary:
-            came = await socket.receive(self._patience_s)
+            came = await socket.receive(PATIENCE_S)
         self._check_time(step.within_s)
         if not (isinstance(came, Closed) and came.code == step.code):
             raise _Strayed(f"{describe(came)} instead of close {step.code}")

@@ -5,15 +5,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from nacl.signing import SigningKey
+
 from less_sync.bins.listening import open_listeners
 from less_sync.bins.server import HttpServer
 from less_sync.bins.services import open_services
 from less_sync.bins.settings.config import Settings
+from less_sync.storage import PostgresFederationKeyStore, PostgresPool
 from tests.wire.issuer import AUDIENCE, closed_port, new_issuer, served_key_set
 from tests.wire.replay import Target
 from tests.wire.scenario import Scenario, Vectors
 
 DRAIN_S: Final = 1.0
+CLOSE_S: Final = 5.0
+KEY_ID: Final = "https://edge.example/.well-known/jwks.json#k"
 EXISTING_CONNECTIONS: Final = "3"
 """What the server allows whose answers were recorded; ours allows more (docs/decisions.md)."""
 
@@ -44,7 +49,18 @@ async def served(
             "FEDERATION_TRUSTED_DOMAINS": ",".join(scenario.federation_trusted),
         }
         settings = Settings.from_env(environment)
+        if scenario.federation_trusted:
+            await _give_signing_key(database_url)
         server = HttpServer(*await open_services(settings, database_url, stack))
         await server.start(open_listeners(settings.listen))
         stack.push_async_callback(server.drain, DRAIN_S)
         yield Target(server.address.host, server.address.port, database_url, issuer, vectors.users)
+
+
+async def _give_signing_key(database_url: str) -> None:
+    """Put a key into the database by which the server speaks to others."""
+    pool = await PostgresPool.open(database_url)
+    pair = SigningKey.generate()
+    keys = PostgresFederationKeyStore(pool)
+    await keys.store(KEY_ID, seed=bytes(pair), public_key=bytes(pair.verify_key), promote=True)
+    await pool.aclose(CLOSE_S)
