@@ -1,7 +1,7 @@
 """One request as its handler sees it, and the ways it can end."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -54,6 +54,9 @@ class Call:
     identity: Identity
     outbound: Outbound
     request_id: str
+    sent: bytes | None = field(default=None, init=False)
+    """Its params as they came, in CBOR, where they have members unknown here and may go on to another server.
+    """
 
     async def send(self, parts: Sequence[bytes]) -> None:
         """Send complete frames, given in pieces, and wait while the peer reads slowly.

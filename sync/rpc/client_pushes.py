@@ -28,14 +28,9 @@ from less_sync.sync.rpc.dispatch import Work, log_storage_fault
 from less_sync.sync.rpc.records import PushInFlight, push_denied, submit_push
 
 
-def push(
-    call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None], sent: bytes | None
-) -> Work | None:
+def push(call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]) -> Work | None:
     """Take one push on its way; `reply` is called with the encoded response once its fate is known
     (docs/protocol.md 7.4).
-
-    Args:
-        sent: the params as they came, if they have members unknown here.
 
     Returns:
         What must run first, alone: the space's root key has to be read, or the person has too much on its way
@@ -48,8 +43,8 @@ def push(
     if isinstance(decision, Refused):
         raise RpcError(decision.code)
     if isinstance(decision, Unread):
-        return partial(_push_once_granted, call, params, access, reply, sent)
-    pushing = _ClientPush(call, params, decision.space, reply, access, sent)
+        return partial(_push_once_granted, call, params, access, reply)
+    pushing = _ClientPush(call, params, decision.space, reply, access)
     if decision.space in call.services.authority.homes:
         return _begin_elsewhere(pushing)
     submit_push(pushing, decision, local_only=decision.chain is not None)
@@ -57,7 +52,7 @@ def push(
 
 
 async def _push_once_granted(
-    call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None], sent: bytes | None
+    call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]
 ) -> None:
     try:
         grant = await access.grant()
@@ -68,7 +63,7 @@ async def _push_once_granted(
         log_storage_fault("push", error)
         reply(push_denied(call.request_id, ErrorCode.INTERNAL))
         return
-    pushing = _ClientPush(call, params, grant.space, reply, access, sent)
+    pushing = _ClientPush(call, params, grant.space, reply, access)
     if grant.space not in call.services.authority.homes:
         submit_push(pushing, grant, local_only=grant.chain is not None)
     elif (waits := _begin_elsewhere(pushing)) is not None:
@@ -78,7 +73,7 @@ async def _push_once_granted(
 class _ClientPush(PushInFlight):
     """A push that may have to go on to another server."""
 
-    __slots__ = ("access", "sent")
+    __slots__ = ("access",)
 
     def __init__(
         self,
@@ -87,11 +82,9 @@ class _ClientPush(PushInFlight):
         space: UUID,
         reply: Callable[[bytes], None],
         access: Access,
-        sent: bytes | None,
     ) -> None:
         super().__init__(call, params, space, reply)
         self.access = access
-        self.sent = sent
 
     def refused(self, status: PushStatus) -> None:
         """Answer, or go on to the home, which the row did not name when it was read."""
@@ -102,7 +95,7 @@ class _ClientPush(PushInFlight):
 
     def encoded(self) -> bytes:
         """The params as they are sent on."""
-        return encode_value(self.params) if self.sent is None else self.sent
+        return encode_value(self.params) if self.call.sent is None else self.call.sent
 
 
 def _begin_elsewhere(pushing: _ClientPush) -> Work | None:

@@ -128,18 +128,17 @@ def push_rpc(
     name: str,
     params: type[P],
     rule: Callable[[Call, P], A],
-    handler: Callable[[Call, P, A, Callable[[bytes], None], bytes | None], Work | None],
+    handler: Callable[[Call, P, A, Callable[[bytes], None]], Work | None],
     *,
     label: str = "",
     denied_as: Callable[[str, ErrorCode], bytes],
+    forwards: bool = False,
 ) -> PushMethod:
     """The row of a method whose reply leaves from a completion callback, without a task of its own.
 
-    Its handler is given, as the last argument, the params as they were sent, when they have members that
-    `params` does not know and another server may.
-
     Args:
         denied_as: encodes a refusal: pushes report theirs inside the result (docs/protocol.md 7.4).
+        forwards: it may go on to another server, which may know members that `params` does not (`Call.sent`).
     """
 
     def decode(raw: object, limits: Limits) -> Params:
@@ -147,21 +146,20 @@ def push_rpc(
             return raw
         # Lists are not cut: a frame has room for hardly more changes than a push may have.
         typed = decode_params(params, raw)
-        return Kept(typed, encode_decoded(raw)) if has_unknown(raw, params) else typed
+        return Kept(typed, encode_decoded(raw)) if forwards and has_unknown(raw, params) else typed
 
     def submit(call: Call, raw: object, reply: Callable[[bytes], None]) -> Work | None:
-        sent: bytes | None = None
         try:
             if type(raw) is Kept:
-                sent, raw = raw.sent, raw.typed
-            elif call.services.forwarder.enabled and has_unknown(raw, params):
-                sent = encode_decoded(raw)
+                call.sent, raw = raw.sent, raw.typed
+            elif forwards and call.services.forwarder.enabled and has_unknown(raw, params):
+                call.sent = encode_decoded(raw)
             typed = decode_params(params, raw)
         except ParamsError:
             reply(_invalid_params(call.request_id, label or name))
             return None
         try:
-            return handler(call, typed, rule(call, typed), reply, sent)
+            return handler(call, typed, rule(call, typed), reply)
         except RpcError as error:
             reply(denied_as(call.request_id, error.code))
         except Exception:

@@ -42,7 +42,7 @@ METHODS: Final = table(
     rpc(     "subscribe",         m.SubscribeParams,        EACH_SPACE_READ, subscriptions.subscribe,
              entries_max=lambda limits: limits.spaces_per_subscribe),
     push_rpc("push",              m.PushParams,             SPACE_WRITE,     client_pushes.push,
-             denied_as=push_denied),
+             denied_as=push_denied, forwards=True),
     rpc(     "pull",              m.PullParams,             EACH_SPACE_READ, pulls.pull,
              background=True, entries_max=lambda limits: limits.spaces_per_pull),
     rpc(     "membership.append", m.MembershipAppendParams, SPACE_WRITE,     membership.append,
