@@ -18,8 +18,8 @@ DIFFERENCES: Final[dict[tuple[str, int], Difference]] = {
         ours="a36474797065016269646131656572726f72a264636f646568696e7465726e616c"
         "676d6573736167657170756c6c2073747265616d206572726f72",
     ),
-    # The membership log of a space whose home cannot be reached is not known here (docs/federation.md 9.6): an
-    # empty one would look as if nobody were a member.
+    # The membership log of a space whose home cannot be reached is not known here (docs/federation.md 9.6):
+    # an empty one would look as if nobody were a member.
     ("federation/home-unreachable", 11): Difference(
         recorded="a3647479706501626964613166726573756c74a267656e747269657380706d657461646174615f766572"
         "73696f6e00",
