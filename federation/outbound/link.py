@@ -116,6 +116,7 @@ class PeerLink:
         self._keeper: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._dialled_s = float("-inf")
+        self._used_s = float("-inf")
         self._line: Line | None = None
         """The connection, from the upgrade on."""
 
@@ -193,6 +194,7 @@ class PeerLink:
         finally:
             self._outbox.forget(request)
             self._outbox.leave_place(person)
+            self._used_s = asyncio.get_running_loop().time()
 
     async def _opened(self, request_id: str) -> Line:
         self._admit()
@@ -214,9 +216,9 @@ class PeerLink:
         """
         if self._state is LinkState.CLOSED:
             raise PeerUnreachable
+        now_s = self._used_s = asyncio.get_running_loop().time()
         if self._state is LinkState.BACKOFF:
-            age_s = asyncio.get_running_loop().time() - self._dialled_s
-            if age_s <= self._limits.dial_age_s:
+            if now_s - self._dialled_s <= self._limits.dial_age_s:
                 raise PeerUnreachable
             self._hurry.set()
         self._keep()
@@ -332,15 +334,15 @@ class PeerLink:
         loop = asyncio.get_running_loop()
         self._set(LinkState.OPEN)
         self._outbox.attach(line)
-        used_s = loop.time()
+        self._used_s = loop.time()
         while not line.link.ended:
             try:
                 async with asyncio.timeout(self._limits.idle_s / IDLE_LOOKS):
                     await line.link.wait_ended()
             except TimeoutError:
                 if self._busy or self._wanted():
-                    used_s = loop.time()
-                elif loop.time() - used_s >= self._limits.idle_s:
+                    self._used_s = loop.time()
+                elif loop.time() - self._used_s >= self._limits.idle_s:
                     self._outbox.detach()
                     self._set(LinkState.IDLE)
                     await line.link.close(CLOSE_NORMAL)

@@ -85,16 +85,14 @@ class Pulls:
         try:
             async with self._turn(self._turns, person):
                 for last in (False, True):
-                    begun = False
                     try:
                         async with self._line(request_id, person) as line:
                             async with aclosing(self._chunks(line, request_id, frame)) as chunks:
                                 async for chunk in chunks:
-                                    begun = True
                                     yield chunk
                         return
-                    except PeerLost:
-                        if begun or last:
+                    except PeerLost:  # so nothing of it had come
+                        if last:
                             raise
         finally:
             self.running -= 1
