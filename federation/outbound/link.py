@@ -19,7 +19,7 @@ import itertools
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -32,6 +32,7 @@ from less_sync.federation.outbound.calls import (
     PeerSilent,
     PeerUnreachable,
     Repeat,
+    RestoreCall,
 )
 from less_sync.federation.outbound.dial import Dial, DialFailed, DialRefused
 from less_sync.federation.outbound.limits import LinkLimits
@@ -55,19 +56,9 @@ IDLE_LOOKS: Final = 10
 log = structlog.get_logger(__name__)
 
 
-class RestoreCall(Protocol):
-    """A call before all others on a new connection. Not repeated: the next connection restores anew."""
-
-    async def __call__(self, method: str, params: bytes) -> object:
-        """Send one request and return its result.
-
-        Raises:
-            PeerRefused, PeerSilent, PeerLost.
-        """
-
-
 Restore = Callable[[RestoreCall], Awaitable[None]]
-"""Subscribes again to everything wanted. A fault that it lets through ends the connection."""
+"""Subscribes again to everything wanted. What it raises ends the connection. Its calls are never repeated:
+the next connection restores anew."""
 
 
 def request_ids() -> Callable[[], str]:

@@ -17,10 +17,10 @@ from websockets.http11 import Request as UpgradeRequest
 from websockets.http11 import Response as UpgradeResponse
 from websockets.typing import Subprotocol
 
-from less_sync.federation.outbound.calls import LinkState, PeerAddress
+from less_sync.federation.outbound.calls import LinkState, PeerAddress, RestoreCall
 from less_sync.federation.outbound.dial import Dialler, Signing
 from less_sync.federation.outbound.limits import LinkLimits
-from less_sync.federation.outbound.link import PeerLink, Restore, RestoreCall, request_ids
+from less_sync.federation.outbound.link import PeerLink, Restore, request_ids
 from less_sync.sync.protocol.codes import SUBPROTOCOLS
 from less_sync.sync.protocol.frames import Notification, Request, decode_frame
 from tests.sync.scripted_server import Peer

@@ -11,8 +11,8 @@ from less_sync.federation.outbound.calls import (
     PeerRefused,
     PeerSilent,
     PeerUnreachable,
+    RestoreCall,
 )
-from less_sync.federation.outbound.link import RestoreCall
 from less_sync.federation.outbound.outbox import REQUEST_BYTES
 from less_sync.sync.protocol.frames import KEEPALIVE, Notification, Request, decode_frame, encode_response
 from tests.federation.outbound.home import (

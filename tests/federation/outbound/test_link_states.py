@@ -15,9 +15,9 @@ from less_sync.federation.outbound.calls import (
     PeerSilent,
     PeerUnreachable,
     Repeat,
+    RestoreCall,
 )
 from less_sync.federation.outbound.limits import LinkLimits
-from less_sync.federation.outbound.link import RestoreCall
 from tests.federation.outbound.home import (
     QUICK,
     Act,

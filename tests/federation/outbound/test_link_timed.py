@@ -14,9 +14,10 @@ from less_sync.federation.outbound.calls import (
     PeerFault,
     PeerSilent,
     PeerUnreachable,
+    RestoreCall,
 )
 from less_sync.federation.outbound.dial import DialFailed, DialRefused
-from less_sync.federation.outbound.link import PeerLink, RestoreCall, request_ids
+from less_sync.federation.outbound.link import PeerLink, request_ids
 from less_sync.federation.outbound.socket import PeerSocket
 from less_sync.sync.client.errors import NO_CLOSE_FRAME
 from tests.simulation.loop import SimulatedLoop
