@@ -140,6 +140,8 @@ class Dialler:
             raise DialFailed(f"no connection within {self._limits.connect_timeout_s:g} s") from error
         except OSError as error:
             raise DialFailed(error.strerror or str(error)) from error
+        except UnicodeError as error:
+            raise DialFailed(f"not the name of a host: {uri.host}") from error
 
     def _signed(self, uri: WebSocketURI, scheme: str) -> dict[str, str]:
         signing = self._signer.primary()

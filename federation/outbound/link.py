@@ -227,11 +227,13 @@ class PeerLink:
     async def _run(self) -> None:
         try:
             while self._state is not LinkState.CLOSED and (self._busy or self._wanted()):
-                wait_s = await self._connection()
+                try:
+                    wait_s = await self._connection()
+                except Exception as error:  # of this server's own making: the link must outlive it
+                    log.exception("peer link failed", peer=self.address.host)
+                    wait_s = self._not_connected(DialFailed(type(error).__name__))
                 if wait_s is not None:
                     await self._wait(wait_s)
-        except Exception:
-            log.exception("peer link failed", peer=self.address.host)
         finally:
             self._keeper = None
             self._line = None

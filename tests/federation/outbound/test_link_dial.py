@@ -197,7 +197,9 @@ async def test_a_peer_that_never_answers_is_given_up() -> None:
             await dialled(url, dialler(limits=replace(QUICK, connect_timeout_s=0.1)))
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "ws://", "ws://h:99999/", "ws://127.0.0.1:1/x"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1/x", "ws://", "ws://h:99999/", "ws://127.0.0.1:1/x", f"ws://{'a' * 64}.example/"]
+)
 async def test_an_address_nobody_answers_at_is_no_connection(url: str) -> None:
     with pytest.raises(DialFailed):
         await dialled(url)

@@ -65,7 +65,7 @@ class Wire:
 class World:
     """A link on a virtual loop; `outcomes` say how dials end, the last one again for the rest."""
 
-    outcomes: list[DialFailed | None]
+    outcomes: list[Exception | None]
     wanted: bool = True
     dials: list[float] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
@@ -236,6 +236,18 @@ def test_a_link_of_no_use_rests_after_ten_minutes_without_a_call() -> None:
         assert states == [LinkState.OPEN, LinkState.OPEN, LinkState.OPEN, LinkState.IDLE]
         assert world.wires[0].closed_with == 1000
         assert len(world.dials) == 1
+        await world.link.aclose()
+
+    run(story)
+
+
+def test_a_fault_of_our_own_is_outlived() -> None:
+    async def story() -> None:
+        world = World([RuntimeError("bug"), RuntimeError("bug"), None])
+        world.link.wake()
+        await asyncio.sleep(60)
+        assert within(world.gaps(), [0.5, 1])
+        assert world.link.state is LinkState.OPEN
         await world.link.aclose()
 
     run(story)
