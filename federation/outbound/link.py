@@ -205,7 +205,7 @@ class PeerLink:
         Raises:
             PeerUnreachable: the last dial is too young, or the link is closed.
         """
-        if self._state is LinkState.CLOSED:
+        if self._stopped:
             raise PeerUnreachable
         now_s = self._used_s = asyncio.get_running_loop().time()
         if self._state is LinkState.BACKOFF:
@@ -217,8 +217,12 @@ class PeerLink:
     # The keeper.
 
     def _keep(self) -> None:
-        if self._keeper is None and self._state is not LinkState.CLOSED:
+        if self._keeper is None and not self._stopped:
             self._keeper = asyncio.create_task(self._run(), name=f"peer-link {self.address.host}")
+
+    @property
+    def _stopped(self) -> bool:
+        return self._state is LinkState.CLOSED
 
     @property
     def _busy(self) -> bool:
@@ -226,7 +230,7 @@ class PeerLink:
 
     async def _run(self) -> None:
         try:
-            while self._state is not LinkState.CLOSED and (self._busy or self._wanted()):
+            while not self._stopped and (self._busy or self._wanted()):
                 try:
                     wait_s = await self._connection()
                 except Exception as error:  # of this server's own making: the link must outlive it
@@ -259,6 +263,9 @@ class PeerLink:
             socket = await self._dial(self.address)
         except DialFailed as error:
             return self._not_connected(error)
+        if self._stopped:
+            socket.abort()
+            return None
         opened_s = loop.time()
         link = RawLink(socket, self._notified, skip_undecodable=True)
         line = self._line = Line(socket, link)
@@ -269,7 +276,7 @@ class PeerLink:
             self._outbox.detach()
             if not link.ended:
                 socket.abort()
-        if rests or self._state is LinkState.CLOSED:
+        if rests or self._stopped:
             return None
         return self._ended(link, loop.time() - opened_s)
 
@@ -349,7 +356,7 @@ class PeerLink:
             log.exception("peer notification failed", peer=self.address.host, method=frame.method)
 
     def _set(self, state: LinkState) -> None:
-        if state is not self._state and self._state is not LinkState.CLOSED:
+        if state is not self._state and not self._stopped:
             self._state = state
             self._on_state(state)
 

@@ -20,6 +20,7 @@ from less_sync.federation.outbound.limits import LinkLimits
 from less_sync.sync.protocol.frames import Chunk, Request, decode_frame, encode_chunk, encode_response
 from tests.federation.outbound.home import QUICK, Act, Linked, echo, linked, request, scripted_home
 from tests.sync.scripted_server import Peer, hold
+from tests.sync.tls import self_signed
 
 SHARED = replace(QUICK, pull_connections=0)
 """Every pull goes over the connection of the calls."""
@@ -410,3 +411,31 @@ async def test_no_pull_is_tried_while_nobody_answers() -> None:
         with pytest.raises(PeerUnreachable):
             await pulled(to)
         assert len(home.upgrades) == 1
+
+
+async def test_over_tls_calls_and_pulls_go_through_and_slow_readers_hold_the_home_back_too() -> None:
+    server, client = self_signed("127.0.0.1")
+    sent = 0
+
+    async def act(peer: Peer) -> None:
+        nonlocal sent
+        async for message in peer.connection:
+            assert isinstance(message, bytes)
+            one = decode_frame(message)
+            assert isinstance(one, Request)
+            if one.method != "pull":
+                await peer.answer(one, {})
+                continue
+            for _ in range(500):
+                await peer.connection.send(encode_chunk(one.id, "pull.record", {"blob": bytes(50_000)}))
+                sent += 1
+            await peer.answer(one, {"_chunks": 500})
+
+    async with scripted_home(act, tls=server) as home, linked(home.url, tls=client) as to:
+        async with aclosing(to.link.pull(PARAMS, person="slow")) as slow:
+            await anext(slow)
+            await asyncio.sleep(0.3)
+            assert sent < 400
+            assert await to.call("x" * 1_000_000) == {}
+            assert len([chunk async for chunk in slow]) == 499
+        assert home.connections == 2
