@@ -16,7 +16,7 @@ from tests.federation.outbound.home import QUICK, Linked, linked, scripted_home
 from tests.sync.scripted_server import Peer
 
 PEOPLE = "abcd"
-ROUNDS = 60
+ROUNDS = 40
 
 
 @dataclass
