@@ -8,12 +8,13 @@ import asyncpg
 import cbor2
 import pytest
 
+from less_sync.auth import peer_identity
 from less_sync.federation.inbound.invitations import FedInvitationParams, FedInvitationResult
 from less_sync.federation.settings import PeerQuotas
 from less_sync.sync.limits import Limits
 from less_sync.sync.protocol.frames import encode_value
 from less_sync.sync.protocol.messages import decode_params
-from tests.federation.inbound.peer_client import EDGE2, Home, home_server
+from tests.federation.inbound.peer_client import EDGE1, EDGE2, Home, home_server
 from tests.integration.waiting import until
 
 MAILBOX: Final = "ab" * 32
@@ -42,6 +43,8 @@ async def test_an_invitation_is_stored_and_its_mailbox_told(home: Home) -> None:
     assert stored["payload"] == "x"
     assert home.usage().invitations_this_hour == 1
     # Peers read no mailbox, not even one that is named like them.
+    home.live.services.mailboxes.announce(peer_identity(EDGE1).mailbox)
+    await asyncio.sleep(2 * SOON.invitation_delay_max_s)
     assert await peer.heard() == []
 
 

@@ -1,5 +1,6 @@
 """Fan-out, provisional subscriptions and the count of connections."""
 
+from functools import partial
 from uuid import UUID, uuid4
 
 from less_sync.sync.live.broker import NO_CURSOR, Broker, Granted, Hold
@@ -229,3 +230,62 @@ def test_a_newer_grant_replaces_what_a_subscription_rests_on() -> None:
         broker.confirm(broker.prepare(ear, {space: str(space)}), {space: Granted(0, hold)})
     assert broker.resting_on(space, "old") == []
     assert broker.resting_on(space, "new") == [ear]
+
+
+def zeros(size_bytes: int, spelling: str) -> bytes:
+    return bytes(size_bytes)
+
+
+def test_what_is_held_is_bounded_in_bytes_too() -> None:
+    space = uuid4()
+    for size_bytes, overflowed in ((10, 0), (11, 1)):
+        broker, ear = Broker(lambda payload: payload, held_bytes_max=10), Ear()
+        provisional = broker.prepare(ear, {space: str(space)})
+        broker.publish(space, partial(zeros, size_bytes))
+        broker.confirm(provisional, {space: PLAIN})
+        assert ear.overflowed == overflowed
+        assert len(ear.heard) == 1 - overflowed
+
+
+def test_more_frames_are_held_for_whoever_asks_for_that() -> None:
+    broker, ear, space = new_broker(held_frames_max=1), Ear(), uuid4()
+    provisional = broker.prepare(ear, {space: str(space)}, frames_max=3)
+    for _ in range(3):
+        broker.publish(space, Press())
+    broker.confirm(provisional, {space: PLAIN})
+    assert len(ear.heard) == 3
+    assert ear.overflowed == 0
+
+
+def test_each_end_of_a_subscription_is_told_once() -> None:
+    broker, ear, first, second = new_broker(), Ear(), uuid4(), uuid4()
+    told: list[tuple[object, UUID]] = []
+    broker.watch(lambda subscriber, space: told.append((subscriber, space)))
+    subscribe(broker, ear, first, second)
+    subscribe(broker, ear, first)
+    broker.withdraw(broker.prepare(ear, {first: str(first)}))
+    assert told == []
+    broker.unsubscribe(ear, [first, first, uuid4()])
+    broker.unsubscribe(ear, [first])
+    assert told == [(ear, first)]
+    broker.unsubscribe(ear, broker.subscribed(ear))
+    assert told == [(ear, first), (ear, second)]
+
+
+class PeerEar(Ear):
+    """Another server."""
+
+    is_peer = True
+
+
+def test_what_is_for_clients_alone_reaches_no_server_not_even_one_that_is_being_let_in() -> None:
+    broker, client, server, late, space = new_broker(), Ear(), PeerEar(), PeerEar(), uuid4()
+    subscribe(broker, client, space)
+    subscribe(broker, server, space)
+    provisional = broker.prepare(late, {space: str(space)})
+    assert broker.publish(space, Press("said"), clients_only=True) == 1
+    assert broker.publish(space, Press("stored")) == 2
+    broker.confirm(provisional, {space: PLAIN})
+    said, stored = f"said of {space}".encode(), f"stored of {space}".encode()
+    assert client.heard == [said, stored]
+    assert server.heard == late.heard == [stored]
