@@ -54,8 +54,9 @@ class Call:
     identity: Identity
     outbound: Outbound
     request_id: str
-    sent: bytes | None = field(default=None, init=False)
-    """Its params as they came, in CBOR, where they have members unknown here and may go on to another server.
+    raw: object = field(default=None, init=False)
+    """Params as they came, of a request that may go on to another server, while its handler is first called:
+    raw ones are not kept.
     """
 
     async def send(self, parts: Sequence[bytes]) -> None:

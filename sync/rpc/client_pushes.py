@@ -24,7 +24,7 @@ from less_sync.sync.protocol.frames import encode_value
 from less_sync.sync.protocol.ids import parse_record_ids
 from less_sync.sync.protocol.messages import PushParams, PushResult
 from less_sync.sync.protocol.notifications import catch_up_notification, sync_notification
-from less_sync.sync.rpc.dispatch import Work, log_storage_fault
+from less_sync.sync.rpc.dispatch import Work, as_sent, log_storage_fault
 from less_sync.sync.rpc.records import PushInFlight, push_denied, submit_push
 
 
@@ -43,16 +43,16 @@ def push(call: Call, params: PushParams, access: Access, reply: Callable[[bytes]
     if isinstance(decision, Refused):
         raise RpcError(decision.code)
     if isinstance(decision, Unread):
-        return partial(_push_once_granted, call, params, access, reply)
+        return partial(_push_once_granted, call, params, access, reply, as_sent(call.raw, params))
     pushing = _ClientPush(call, params, decision.space, reply, access)
     if decision.space in call.services.authority.homes:
-        return _begin_elsewhere(pushing)
+        return _begin_elsewhere(pushing, as_sent(call.raw, params))
     submit_push(pushing, decision, local_only=decision.chain is not None)
     return None
 
 
 async def _push_once_granted(
-    call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]
+    call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None], sent: bytes
 ) -> None:
     try:
         grant = await access.grant()
@@ -66,7 +66,7 @@ async def _push_once_granted(
     pushing = _ClientPush(call, params, grant.space, reply, access)
     if grant.space not in call.services.authority.homes:
         submit_push(pushing, grant, local_only=grant.chain is not None)
-    elif (waits := _begin_elsewhere(pushing)) is not None:
+    elif (waits := _begin_elsewhere(pushing, sent)) is not None:
         await waits()
 
 
@@ -87,20 +87,18 @@ class _ClientPush(PushInFlight):
         self.access = access
 
     def refused(self, status: PushStatus) -> None:
-        """Answer, or go on to the home, which the row did not name when it was read."""
+        """Answer, or go on to the home, which the row did not name when it was read.
+
+        The members that are unknown here were not kept for that.
+        """
         if status is PushStatus.REMOTE_HOME:
-            _begin(self, self.encoded())
+            _begin(self, encode_value(self.params))
         else:
             super().refused(status)
 
-    def encoded(self) -> bytes:
-        """The params as they are sent on."""
-        return encode_value(self.params) if self.call.sent is None else self.call.sent
 
-
-def _begin_elsewhere(pushing: _ClientPush) -> Work | None:
+def _begin_elsewhere(pushing: _ClientPush, params: bytes) -> Work | None:
     """Begin now, or return what waits until the person has room for it."""
-    params = pushing.encoded()
     room, person = pushing.call.services.forwards, pushing.call.caller.person
     if room.has(person):
         _begin(pushing, params)

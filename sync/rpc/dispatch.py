@@ -21,6 +21,7 @@ from less_sync.sync.protocol.frames import (
     encode_decoded,
     encode_error,
     encode_response,
+    encode_value,
 )
 from less_sync.sync.protocol.messages import Message, Params, decode_params, has_unknown
 from less_sync.sync.protocol.scanner import REFUSED
@@ -138,7 +139,8 @@ def push_rpc(
 
     Args:
         denied_as: encodes a refusal: pushes report theirs inside the result (docs/protocol.md 7.4).
-        forwards: it may go on to another server, which may know members that `params` does not (`Call.sent`).
+        forwards: it may go on to another server, which may know members that `params` does not: they are kept
+            when the request must wait.
     """
 
     def decode(raw: object, limits: Limits) -> Params:
@@ -150,14 +152,11 @@ def push_rpc(
 
     def submit(call: Call, raw: object, reply: Callable[[bytes], None]) -> Work | None:
         try:
-            if type(raw) is Kept:
-                call.sent, raw = raw.sent, raw.typed
-            elif forwards and call.services.forwarder.enabled and has_unknown(raw, params):
-                call.sent = encode_decoded(raw)
-            typed = decode_params(params, raw)
+            typed = decode_params(params, raw.typed if type(raw) is Kept else raw)
         except ParamsError:
             reply(_invalid_params(call.request_id, label or name))
             return None
+        call.raw = raw
         try:
             return handler(call, typed, rule(call, typed), reply)
         except RpcError as error:
@@ -165,6 +164,8 @@ def push_rpc(
         except Exception:
             log.exception("request failed", method=name)
             reply(denied_as(call.request_id, ErrorCode.INTERNAL))
+        finally:
+            call.raw = None
         return None
 
     return PushMethod(name, rule.__name__, label or name, decode, submit)
@@ -199,6 +200,13 @@ def notice(
             handler(call, typed, allowed)
 
     return Notice(name, rule.__name__, decode, run)
+
+
+def as_sent(raw: object, typed: Params) -> bytes:
+    """Params to be sent on, in CBOR: with those members that are unknown here."""
+    if type(raw) is Kept:
+        return raw.sent
+    return encode_decoded(raw) if has_unknown(raw, type(typed)) else encode_value(typed)
 
 
 def table(*rows: Row) -> dict[str, Row]:

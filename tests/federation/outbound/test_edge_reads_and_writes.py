@@ -95,7 +95,7 @@ async def test_a_space_that_was_given_away_while_it_was_in_use_goes_to_its_home(
         assert (await client.push(record(1), space=space, ucan=ucan))["cursor"] == 1
         await execute(database_url, f"UPDATE spaces SET home_server = '{HOME}' WHERE id = '{space}'")
         at.home.spaces[space] = Stored(cursor=7)
-        params = {"space": space, "ucan": ucan, "changes": [record(2, hint=1)]}
+        params = {"space": space, "ucan": ucan, "changes": [record(2)]}
         assert await client.call("push", params) == {"ok": True, "cursor": 8}
         assert at.home.of("push") == [params]
         await execute(database_url, f"UPDATE spaces SET home_server = NULL WHERE id = '{space}'")
