@@ -30,14 +30,7 @@ _NOT_ALLOWED: Final = frozenset(
 """Why a push was not the peer's to make."""
 
 
-def push(
-    inbound: Inbound,
-    call: Call,
-    params: PushParams,
-    access: PeerAccess,
-    reply: Reply,
-    _sent: bytes | None,
-) -> Work | None:
+def push(inbound: Inbound, call: Call, params: PushParams, access: PeerAccess, reply: Reply) -> Work | None:
     """Queue one push; `reply` is called with the encoded response once its fate is known.
 
     Returns:
