@@ -128,8 +128,10 @@ class Wanted:
             self._rest(entry)
 
     def learn(self, space: UUID, token: str, state: HomeSpace) -> None:
-        """The home has subscribed us to it."""
-        entry = self.entry(space)
+        """The home has subscribed us to it; of no use when nobody wants it any more."""
+        entry = self._entries.get(space)
+        if entry is None:
+            return
         entry.token = token
         entry.refresh = False
         if entry.cursor is None or not entry.sessions:

@@ -8,9 +8,10 @@ import pytest
 from less_sync.federation.outbound.calls import LinkState, PeerLost
 from less_sync.federation.outbound.requests import BYTES_MAX, SPACES_MAX, Wish, batches, encode_wishes
 from less_sync.federation.outbound.wanted import UCAN_BYTES_PER_SESSION_MAX, Wanted
+from less_sync.sync.forwarding import HomeSpace
 from less_sync.sync.protocol.codes import Close
 from less_sync.sync.protocol.frames import Notification
-from tests.federation.outbound.scripted_home import Edge, edge, record, refusal, until
+from tests.federation.outbound.scripted_home import edge, record, refusal, until
 from tests.live import Client, Person
 
 OWNER = Person("owner")
@@ -19,11 +20,6 @@ LOST = {"reason": "federation_unavailable"}
 
 async def told(client: Client) -> list[tuple[str, object]]:
     return [(notice.method, notice.params) for notice in await client.heard()]
-
-
-def entry(at: Edge, space: str) -> object:
-    [home] = at.forwarder.homes
-    return home.entries.get(UUID(space))
 
 
 async def test_a_new_connection_subscribes_again_by_the_token_alone(database_url: str) -> None:
@@ -270,7 +266,6 @@ class Session:
 
 def test_the_ucans_kept_for_a_session_are_bounded() -> None:
     wanted, session = Wanted(lambda spaces: None), Session()
-    assert isinstance(session, object)
     ucan = "u" * (UCAN_BYTES_PER_SESSION_MAX // 4)
     for number in range(6):
         wanted.grant(UUID(int=number), session, ucan)
@@ -278,6 +273,12 @@ def test_the_ucans_kept_for_a_session_are_bounded() -> None:
     wanted.grant(UUID(int=0), session, "short")
     wanted.grant(UUID(int=5), session, ucan[:-10])
     assert [len(one.sessions[session]) for one in wanted][5] == len(ucan) - 10
+
+
+def test_a_late_answer_about_a_space_that_nobody_wants_any_more_leaves_nothing() -> None:
+    wanted = Wanted(lambda spaces: None)
+    wanted.learn(UUID(int=1), "token", HomeSpace(1, 1, None))
+    assert len(wanted) == 0
 
 
 def test_requests_have_bounds_in_spaces_and_bytes() -> None:
