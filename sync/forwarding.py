@@ -6,14 +6,18 @@ else: no request is ever answered from it as if it were the space (docs/federati
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-from less_sync.auth import MalformedText, parse_server_name
+from less_sync.auth import MalformedText, ServerName, parse_server_name
 from less_sync.sync.live.broker import Subscriber
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.frames import Chunk
 from less_sync.sync.protocol.messages import PushResult
+
+NAMES_MAX: Final = 4096
+"""Names of servers that are kept as they were read."""
 
 NO_FEDERATION: Final = "federation is not enabled on this server"
 
@@ -144,17 +148,21 @@ def names_another(home: str | None, own: Collection[str]) -> bool:
     """
     if home is None:
         return False
+    name = _server(home)
+    return name is None or not any(_is(_server(text), name) for text in own)
+
+
+@lru_cache(NAMES_MAX)
+def _server(text: str) -> ServerName | None:
+    """Read once: rows and settings name few servers, and every push to one asks."""
     try:
-        name = parse_server_name(home)
+        return parse_server_name(text)
     except MalformedText:
-        return True
-    if name is None:
-        return True
-    for text in own:
-        ours = parse_server_name(text)
-        if ours is not None and ours.host == name.host and ours.port in (None, name.port):
-            return False
-    return True
+        return None
+
+
+def _is(ours: ServerName | None, name: ServerName) -> bool:
+    return ours is not None and ours.host == name.host and ours.port in (None, name.port)
 
 
 class Alone:

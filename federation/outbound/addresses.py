@@ -10,6 +10,7 @@ and no more: what is kept of its text is the entry that it matches.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from less_sync.auth import FederationTrust, MalformedText, ServerName, parse_ser
 from less_sync.federation.outbound.calls import PeerAddress
 from less_sync.federation.peer_urls import PEER_PATH, websocket_url
 from less_sync.federation.settings import FederationSettings
-from less_sync.sync.forwarding import NotTrusted, names_another
+from less_sync.sync.forwarding import NAMES_MAX, NotTrusted, names_another
 
 _PORTS: Final = {"ws": 80, "wss": 443}
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
@@ -94,6 +95,7 @@ def _named_entry(trust: FederationTrust, name: ServerName, *, any_port: bool) ->
     return entry if named is not None and named.port == name.port else None
 
 
+@lru_cache(NAMES_MAX)
 def link_key(url: str) -> tuple[str, int]:
     """What a link is kept under: host and port of the URL it dials, so two homes on a host stay apart."""
     return _server_of(url).host, _port(url)

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Final, TypeVar, cast
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from less_sync.federation.outbound.requests import PullCheck
 from less_sync.federation.outbound.wanted import LINGER_S
 from less_sync.sync.announce import Announcer
 from less_sync.sync.forwarding import (
+    NAMES_MAX,
     Asked,
     HomeFault,
     HomeRefused,
@@ -83,6 +85,7 @@ class PeerForwarder:
         linger_s: float = LINGER_S,
     ) -> None:
         self._addresses = addresses
+        self._address_of = lru_cache(NAMES_MAX)(addresses.of_home)  # settings do not change while it runs
         self._announce = announce
         self._broker = broker
         self._make_link = make_link
@@ -116,7 +119,7 @@ class PeerForwarder:
     def home_key(self, home: str) -> str:
         """Host and port that are dialled; the text itself if none is."""
         try:
-            host, port = link_key(self._addresses.of_home(home).url)
+            host, port = link_key(self._address_of(home).url)
         except NoAddress:
             return home
         return f"{host} {port}"
@@ -134,7 +137,7 @@ class PeerForwarder:
         if self._closed or not self._can_sign():
             raise HomeUnreachable
         try:
-            address = self._addresses.of_home(named)
+            address = self._address_of(named)
             key = link_key(address.url)
         except NoAddress as error:
             log.warning("home is not dialled", home=named, why=str(error))
