@@ -16,11 +16,14 @@ from typing import Any, Final, NamedTuple, Self
 import cbor2
 
 FRAMES_KEPT: Final = 100_000
+FRAMES_UNDER_WAY: Final = 16
 HEAD_BYTES_MAX: Final = 64 * 1024
 WAIT_S: Final = 30.0
 BINARY: Final = 2
 CLOSE: Final = 8
 KEEPALIVE: Final = b"\xf6"
+BROKEN: Final = (OSError, asyncio.IncompleteReadError)
+"""How reading and writing end; TLS faults are the first, too."""
 
 
 class Way(Enum):
@@ -103,6 +106,12 @@ class _End(NamedTuple):
     writer: asyncio.StreamWriter
 
 
+class _Arrival(NamedTuple):
+    at_s: float
+    raw: bytes
+    seen: Seen
+
+
 class Wire:
     """Listens where a server is dialled, and hands on to `target`, which may change between connections.
 
@@ -116,7 +125,7 @@ class Wire:
         self.target: tuple[str, int] | None = None
         """Where it leads; None: nobody is there, and whoever dials is cut off."""
         self.latency_s = 0.0
-        """Added to every frame, both ways."""
+        """How long each frame is under way; up to `FRAMES_UNDER_WAY` are, each way of a connection."""
         self.judge: Callable[[Seen], Fate] = lambda seen: Fate.PASS
         """Asked about every frame before it is handed on."""
         self.seen: list[Seen] = []
@@ -296,15 +305,38 @@ class Wire:
             await asyncio.gather(up, down, return_exceptions=True)
 
     async def _pump(self, number: int, way: Way, source: _End, sink: _End) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
+        with suppress(*BROKEN):
             await self._pass_head(number, way, source, sink)
+            arrived: asyncio.Queue[_Arrival | None] = asyncio.Queue(FRAMES_UNDER_WAY)
+            reading = self._own(self._read(number, way, source, arrived))
+            delivery = self._own(self._deliver(arrived, sink))
+            try:
+                await asyncio.wait((reading, delivery), return_when=asyncio.FIRST_COMPLETED)
+                if not delivery.done():  # what came before the end is handed on
+                    await arrived.put(None)
+                    await delivery
+            finally:
+                reading.cancel()
+                delivery.cancel()
+                await asyncio.gather(reading, delivery, return_exceptions=True)
+
+    async def _read(
+        self, number: int, way: Way, source: _End, arrived: "asyncio.Queue[_Arrival | None]"
+    ) -> None:
+        with suppress(*BROKEN):
             while True:
                 await self._flows[way].wait()
                 raw, seen = await read_frame(source.reader, number, way)
-                await self._flows[way].wait()
-                if self.latency_s:
-                    await asyncio.sleep(self.latency_s)
-                await self._hand_on(raw, seen, sink)
+                await self._flows[way].wait()  # one that was awaited already is held up too
+                await arrived.put(_Arrival(asyncio.get_running_loop().time(), raw, seen))
+
+    async def _deliver(self, arrived: "asyncio.Queue[_Arrival | None]", sink: _End) -> None:
+        with suppress(*BROKEN):
+            while (arrival := await arrived.get()) is not None:
+                early_s = arrival.at_s + self.latency_s - asyncio.get_running_loop().time()
+                if early_s > 0:
+                    await asyncio.sleep(early_s)
+                await self._hand_on(arrival.raw, arrival.seen, sink)
 
     async def _pass_head(self, number: int, way: Way, source: _End, sink: _End) -> None:
         head = await source.reader.readuntil(b"\r\n\r\n")

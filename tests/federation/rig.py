@@ -126,7 +126,7 @@ class Node:
 
     async def connect(self, user: str, **changes: Any) -> Client:
         """A client of this server, authenticated."""
-        socket = await open_socket(self.host, self.port)
+        socket = await open_socket(self.host, self.port, subprotocols=(BOTH_NAMES,))
         self.sockets.append(socket)
         token = self.token(user, **changes)
         socket.send(cbor2.dumps({"type": 2, "method": "auth", "params": {"token": token}}))
@@ -175,6 +175,14 @@ class Node:
             await until(reached)
         except TimeoutError:
             raise TimeoutError(f"still {await self.counts(peer)}") from None
+
+    async def until_spaces(self, peer: "Node", spaces: int) -> None:
+        """Wait until a peer has so many subscriptions, however many connections it keeps for its pulls."""
+
+        async def reached() -> bool:
+            return (await self.counts(peer))[1] == spaces
+
+        await until(reached)
 
     async def get(self, path: str, *, token: str = "", headers: Mapping[str, str] = {}) -> httpx.Response:
         """One HTTP request."""
