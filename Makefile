@@ -17,9 +17,10 @@ COVERAGE := --cov=auth --cov=sync/protocol --cov-branch --cov-fail-under=100 --c
 # All cores; tests are handed out a few at a time, in order. A choice of tests runs in one process, at once.
 WORKERS := --numprocesses=auto --dist=load --maxschedchunk=4
 
-# What takes long for what it finds between two edits: whole pages, thousands of histories, other servers.
+# What takes long for what it finds between two edits: whole pages, thousands of histories, other servers,
+# faults between ours.
 LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/test_blobs_s3.py \
-	tests/sync/http/test_openapi.py tests/test_transcripts.py
+	tests/sync/http/test_openapi.py tests/test_transcripts.py tests/federation/long
 
 .DEFAULT_GOAL := help
 .PHONY: help install links serve test long lint format transcripts simulate bench clean
@@ -55,7 +56,7 @@ test: $(DEV_READY) ## run all tests but the long ones against a real Postgres (A
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest \
 		$(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE) $(LONG:%=--ignore=%))
 
-long: $(DEV_READY) ## run the long tests: histories, pages, the bench in small, an S3 server, the HTTP description
+long: $(DEV_READY) ## run the long tests: histories, pages, the bench in small, other servers, the HTTP description
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(WORKERS) $(LONG)
 
 lint: $(DEV_READY) ## format check, lint, strict types
