@@ -96,20 +96,15 @@ async def test_a_protocol_that_is_not_spoken_is_refused_before_the_signature(dat
         assert await refusal(r.home, signed, subprotocols=("chat",)) == (400, "")
 
 
-@pytest.mark.parametrize(
-    ("offered", "chosen"),
-    [
-        ("less-rpc-v1", "less-rpc-v1"),
-        ("betterbase-rpc-v1", "betterbase-rpc-v1"),
-        ("less-rpc-v1, betterbase-rpc-v1", "betterbase-rpc-v1"),
-        (BOTH_NAMES, "betterbase-rpc-v1"),
-    ],
-)
-async def test_either_name_of_the_protocol_is_spoken(databases: list[str], offered: str, chosen: str) -> None:
+async def test_either_name_of_the_protocol_is_spoken(databases: list[str]) -> None:
+    old, new = "betterbase-rpc-v1", "less-rpc-v1"
+    chosen = {new: new, old: old, f"{new}, {old}": old, BOTH_NAMES: old}
     async with rig(databases, started=("home",)) as r:
-        peer = await dial(r.edge1, r.home, subprotocols=(offered,))
-        assert peer.socket.subprotocol == chosen
-        assert await peer.call("subscribe", {"spaces": []}) == {"spaces": []}
+        for offered, name in chosen.items():
+            peer = await dial(r.edge1, r.home, subprotocols=(offered,))
+            assert peer.socket.subprotocol == name
+            assert await peer.call("subscribe", {"spaces": []}) == {"spaces": []}
+            await gone(r, peer)
 
 
 async def test_without_trusted_keys_there_is_no_such_route(databases: list[str]) -> None:

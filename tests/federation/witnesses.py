@@ -1,7 +1,7 @@
 """Who looks on while something breaks: clients whose own work goes on, and writers who keep count."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from less_sync.sync.protocol.frames import Notification
-from tests.federation.rig import Node, Shared, change, notice
+from tests.federation.rig import Node, Shared, change, notice, subscribed
 from tests.live import Client, Person
 
 PACE_S: Final = 0.005
@@ -123,3 +123,53 @@ async def drain(client: Client, until_cursor: int) -> list[Any]:
         assert frame.method == "sync", frame
         told.append(frame.params)
     return told
+
+
+@dataclass(slots=True)
+class Replica:
+    """What a client knows of a space that does as docs/protocol.md tells it: apply, ignore, or pull."""
+
+    client: Client
+    shared: Shared
+    ucan: str
+    cursor: int = 0
+    records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    applied: int = 0
+    pulls: int = 0
+
+    @classmethod
+    async def at(cls, node: Node, person: Person, shared: Shared) -> "Replica":
+        replica = cls(await subscribed(node, person, shared), shared, shared.grant(person))
+        await replica.pull()
+        return replica
+
+    async def follow(self, cursor: int) -> None:
+        """Take what comes until everything up to this cursor is known."""
+        while self.cursor < cursor:
+            told = await notice(self.client)
+            if told["cursor"] <= self.cursor:
+                continue
+            if told["prev"] == self.cursor:
+                self._apply(told["records"])
+                self.cursor = told["cursor"]
+                self.applied += 1
+            else:
+                await self.pull()
+
+    async def pull(self) -> None:
+        """Read all that is missing; a home that is away is asked again."""
+        for _ in range(ATTEMPTS_MAX):
+            params = {"spaces": [{"id": self.shared.id, "since": self.cursor, "ucan": self.ucan}]}
+            response, chunks = await self.client.response(self.client.send("pull", params))
+            if response.error is None and chunks:
+                self.pulls += 1
+                self._apply([chunk.data for chunk in chunks[1:-1]])
+                data: Any = chunks[0].data
+                self.cursor = data["cursor"]
+                return
+            await asyncio.sleep(PACE_S * 4)
+        raise AssertionError("never read")
+
+    def _apply(self, records: Iterable[Any]) -> None:
+        for record in records:
+            self.records[record["id"]] = record["cursor"], record["blob"]
