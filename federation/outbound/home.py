@@ -209,6 +209,10 @@ class Home:
                 attempt = by_wish[id(wish)]
                 if isinstance(answer, Standing):
                     self._renewed(attempt, answer)
+                    if wish.token:
+                        # It stands for this server, whoever of its sessions it was given for: what was
+                        # revoked while there was no connection shows when each shows its own UCAN.
+                        attempt.entry.check_all()
                 elif answer in _GONE:
                     again += self._refused(attempt, answer, tried.setdefault(wish.space, set()))
                 else:

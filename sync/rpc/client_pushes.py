@@ -39,14 +39,16 @@ def push(call: Call, params: PushParams, access: Access, reply: Callable[[bytes]
     Raises:
         RpcError: the caller may not write there.
     """
+    if access.space is not None and access.space in call.services.authority.homes:
+        # Its row is read anyway, so who may write is decided then, once.
+        pushing = _ClientPush(call, params, access.space, reply, access)
+        return _begin_elsewhere(pushing, as_sent(call.raw, params))
     decision = access.decide()
     if isinstance(decision, Refused):
         raise RpcError(decision.code)
     if isinstance(decision, Unread):
         return partial(_push_once_granted, call, params, access, reply, as_sent(call.raw, params))
     pushing = _ClientPush(call, params, decision.space, reply, access)
-    if decision.space in call.services.authority.homes:
-        return _begin_elsewhere(pushing, as_sent(call.raw, params))
     submit_push(pushing, decision, local_only=decision.chain is not None)
     return None
 

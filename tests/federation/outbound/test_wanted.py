@@ -1,6 +1,7 @@
 """Subscriptions at a home outlive connections, and end with the sessions that use them."""
 
 import asyncio
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -22,15 +23,43 @@ async def told(client: Client) -> list[tuple[str, object]]:
     return [(notice.method, notice.params) for notice in await client.heard()]
 
 
-async def test_a_new_connection_subscribes_again_by_the_token_alone(database_url: str) -> None:
+async def test_a_new_connection_subscribes_by_the_token_and_then_by_each_session_s_ucan(
+    database_url: str,
+) -> None:
     async with edge(database_url) as at:
         space = await at.shared(OWNER)
         bob, ucan = await at.member(OWNER, "bob", space)
         await bob.subscribe(space, ucan=ucan)
+
+        def asked(times: int) -> bool:
+            return len(at.home.of("subscribe")) == times
+
+        for first, token in ((1, "T1"), (3, "T3")):
+            await at.home.link.reconnect()
+            await until(partial(asked, first + 2))
+            assert at.home.of("subscribe")[first:] == [
+                {"spaces": [{"id": space, "since": 0, **shown}]}
+                for shown in ({"token": token}, {"ucan": ucan})
+            ]
+        assert await told(bob) == []
+
+
+async def test_who_was_revoked_while_there_was_no_connection_hears_nothing_by_another_s_token(
+    database_url: str,
+) -> None:
+    async with edge(database_url) as at:
+        space = await at.shared(OWNER)
+        bob, ucan = await at.member(OWNER, "bob", space)
+        carol, hers = await at.member(OWNER, "carol", space)
+        await bob.subscribe(space, ucan=ucan)
+        await carol.subscribe(space, ucan=hers)
+        at.home.refused[ucan] = "forbidden"
         await at.home.link.reconnect()
-        assert at.home.of("subscribe")[1:] == [{"spaces": [{"id": space, "since": 0, "token": "T1"}]}]
-        await at.home.link.reconnect()
-        assert at.home.of("subscribe")[2:] == [{"spaces": [{"id": space, "since": 0, "token": "T2"}]}]
+        notice = await bob.next()
+        assert isinstance(notice, Notification)
+        assert (notice.method, notice.params) == ("revoked", {"space": space, **LOST})
+        at.home.link.announce_sync(space, record(1))
+        assert [name for name, _ in await told(carol)] == ["sync"]
         assert await told(bob) == []
 
 
