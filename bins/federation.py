@@ -97,6 +97,7 @@ def _forwarder(
             restore=owner.restore,
             wanted=lambda: owner.wanted,
             on_notification=owner.heard,
+            on_state=owner.changed,
             limits=limits,
         )
 
@@ -110,6 +111,7 @@ def _forwarder(
         chance=services.chance,
         frame_bytes_max=limits.frame_bytes,
     )
+    forwarder.measure(services.metrics)
     services.federate(forwarder)
     return forwarder
 

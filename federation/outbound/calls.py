@@ -126,5 +126,8 @@ class LinkOwner(Protocol):
     def heard(self, notification: Notification) -> None:
         """Take one notification of the peer. Called in order of arrival; must not block or raise."""
 
+    def changed(self, state: LinkState) -> None:
+        """The link stands elsewhere now. Must not block or raise."""
+
 
 MakeLink = Callable[[PeerAddress, LinkOwner], PeerCalls]

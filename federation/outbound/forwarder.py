@@ -40,6 +40,7 @@ from less_sync.sync.forwarding import (
     PullInterrupted,
 )
 from less_sync.sync.live.broker import Broker, Subscriber
+from less_sync.sync.metrics import Recorder
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.errors import ParamsError
 from less_sync.sync.protocol.frames import FRAME_BYTES_MAX, Chunk, encode_value
@@ -111,6 +112,18 @@ class PeerForwarder:
     def homes(self) -> Sequence[Home]:
         """Those there is a link to."""
         return tuple(self._homes.values())
+
+    def measure(self, recorder: Recorder) -> None:
+        """Let whoever listens ask for what links stand at, by host and port dialled."""
+
+        def read(value: Callable[[Home], int]) -> Callable[[], dict[str, int]]:
+            return lambda: {f"{host}:{port}": value(home) for (host, port), home in self._homes.items()}
+
+        recorder.measure("link_open", read(lambda home: int(home.link.state is LinkState.OPEN)))
+        recorder.measure("link_opened", read(lambda home: home.relayed.opened))
+        recorder.measure("link_spaces", read(lambda home: len(home.entries)))
+        recorder.measure("relayed_rows", read(lambda home: home.relayed.rows))
+        recorder.measure("relayed_bytes", read(lambda home: home.relayed.size_bytes))
 
     def is_foreign(self, home: str | None) -> bool:
         """Whether a row with this `home_server` has its home elsewhere."""
@@ -223,13 +236,13 @@ class PeerForwarder:
 
     async def pull(self, asked: Asked, *, person: str) -> AsyncGenerator[Chunk, None]:
         """The chunks of one space, each checked before it is handed on."""
-        link = self._home(asked.home).link
+        home = self._home(asked.home)
         params = encode_value(PullParams([PullSpace(asked.text, asked.since, asked.ucan)]))
         check, begun = PullCheck(asked.text), False
         try:
-            async with aclosing(link.pull(params, person=person)) as chunks:
+            async with aclosing(home.link.pull(params, person=person)) as chunks:
                 async for chunk in chunks:
-                    check.take(chunk)
+                    home.relayed.count(*check.take(chunk))
                     begun = True
                     yield chunk
         except (PeerFault, PeerRefused) as fault:

@@ -18,6 +18,7 @@ from uuid import UUID
 import structlog
 
 from less_sync.federation.outbound.calls import (
+    LinkState,
     MakeLink,
     PeerAddress,
     PeerCalls,
@@ -69,6 +70,25 @@ class _Attempt(NamedTuple):
     told: int | None
 
 
+class Relayed:
+    """What came from one home since the server started, for clients of this one."""
+
+    __slots__ = ("opened", "rows", "size_bytes")
+
+    def __init__(self) -> None:
+        self.opened = 0
+        """How often its link was opened: once, and once more for each reconnect."""
+        self.rows = 0
+        """Records, files and entries of logs, in pulls and notifications."""
+        self.size_bytes = 0
+        """Of blobs, keys and entries, roughly."""
+
+    def count(self, rows: int, size_bytes: int) -> None:
+        """Something was passed on."""
+        self.rows += rows
+        self.size_bytes += size_bytes
+
+
 class Home:
     """Made for the first request to a home; the owner of its link."""
 
@@ -95,6 +115,7 @@ class Home:
         self._ending: set[asyncio.Task[None]] = set()
         """Links that were moved away from."""
         self._closed = False
+        self.relayed = Relayed()
         self.entries = Wanted(self._unwanted, linger_s=linger_s)
         self.address = address
         self.link: PeerCalls = make_link(address, self)
@@ -118,6 +139,11 @@ class Home:
             attempt.entry.refresh = True
         self._mend()
 
+    def changed(self, state: LinkState) -> None:
+        """Count how often the link was opened."""
+        if state is LinkState.OPEN:
+            self.relayed.opened += 1
+
     def heard(self, notification: Notification) -> None:
         """Tell this server's clients what the home announces of spaces that they use."""
         news = read_news(notification, frame_bytes_max=self._frame_bytes_max)
@@ -130,6 +156,7 @@ class Home:
             entry.unchecked.update(dict.fromkeys(entry.sessions, True))
         else:
             entry.note(news.change.cursor)
+        self.relayed.count(news.rows, news.change.payload_bytes)
         self._announce.relay(news.space, news.change)
         if entry.unchecked:
             self._mend()

@@ -44,6 +44,8 @@ class News(NamedTuple):
     method: str
     space: UUID
     change: Change
+    rows: int
+    """Records, entries or files in it."""
 
 
 def read_news(notification: Notification, *, frame_bytes_max: int = FRAME_BYTES_MAX) -> News | None:
@@ -64,9 +66,9 @@ def read_news(notification: Notification, *, frame_bytes_max: int = FRAME_BYTES_
         return None
     build = _builder(notification.method, params, frame_bytes_max)
     cursor = NO_CURSOR if isinstance(params, RevokedNotice) else params.cursor
-    return News(
-        notification.method, space, Change(cursor, (Notice(build),), _weight(params), clients_only=True)
-    )
+    rows = getattr(params, _LIST.get(notification.method, ""), ())
+    change = Change(cursor, (Notice(build),), _weight(params), clients_only=True)
+    return News(notification.method, space, change, len(rows))
 
 
 def _builder(method: str, params: Struct, frame_bytes_max: int) -> Callable[[str], bytes]:

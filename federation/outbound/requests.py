@@ -1,6 +1,6 @@
 """`subscribe` and `pull` as a home is asked, and its answers as they are believed (docs/federation.md 9)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -97,8 +97,8 @@ class PullCheck:
         self._begun = self._committed = False
         self._count = 0
 
-    def take(self, chunk: Chunk) -> None:
-        """Look at the next one.
+    def take(self, chunk: Chunk) -> tuple[int, int]:
+        """Look at the next one; return how many rows it is, and the bytes that they carry.
 
         Raises:
             PullInterrupted: it may not be passed on.
@@ -110,10 +110,12 @@ class PullCheck:
             self._begun = True
         elif chunk.name in _ENTRIES and self._begun:
             self._count += 1
+            return 1, _carried_bytes(data)
         elif chunk.name == "pull.commit" and self._begun:
             self._commit(data)
         else:
             raise PullInterrupted("a chunk that has no place there")
+        return 0, 0
 
     def _commit(self, data: object) -> None:
         try:
@@ -132,3 +134,8 @@ class PullCheck:
         """
         if self._begun and not self._committed:
             raise PullInterrupted("no commit")
+
+
+def _carried_bytes(data: Mapping[str, object]) -> int:
+    """Of blob and key; a log's entry is counted as none."""
+    return sum(len(value) for value in (data.get("blob"), data.get("dek")) if type(value) is bytes)

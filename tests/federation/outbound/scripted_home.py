@@ -217,6 +217,7 @@ class ScriptedLink:
 
         await self.owner.restore(call)
         self.state = LinkState.OPEN
+        self.owner.changed(self.state)
 
     def announce(self, method: str, **params: object) -> None:
         self.owner.heard(Notification(method, params))

@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from less_sync.federation.outbound.calls import PeerLost, PeerSilent, PeerUnreachable, Repeat
+from less_sync.sync.metrics import Recorder
 from less_sync.sync.protocol.frames import Chunk, Notification
 from tests.federation.outbound.scripted_home import HOME, edge, record, refusal, until
 from tests.live import Person
@@ -350,6 +351,25 @@ async def test_a_pull_is_relayed_chunk_by_chunk(database_url: str) -> None:
             "cursor": 1,
         }
         assert at.home.of("pull") == [{"spaces": [{"id": space, "since": 0, "ucan": ucan}]}]
+
+
+async def test_whoever_listens_can_ask_what_links_carry(database_url: str) -> None:
+    async with edge(database_url) as at:
+        recorder = Recorder()
+        at.forwarder.measure(recorder)
+        assert set(map(len, recorder.measured().values())) == {0}
+        space = await at.shared(OWNER)
+        client, ucan = await at.member(OWNER, "bob", space)
+        await client.subscribe(space, ucan=ucan)
+        await at.home.link.reconnect()
+        at.home.link.announce_sync(space, {"id": "a", "blob": b"12", "dek": b"3"})
+        await client.pull(0, space, ucan)
+        [where] = recorder.measured()["link_open"]
+        stood = {name: value[where] for name, value in recorder.measured().items()}
+        assert stood.pop("relayed_bytes") >= 6
+        assert stood == {"link_open": 1, "link_opened": 1, "link_spaces": 1, "relayed_rows": 2}
+        await at.home.link.aclose()
+        assert recorder.measured()["link_open"] == {where: 0}
 
 
 async def test_a_home_that_sends_nothing_is_left_out_of_a_pull(database_url: str) -> None:
