@@ -168,11 +168,12 @@ class Wanted:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         idle = [entry for entry in self if not entry.sessions and not entry.pending]
-        gone = [entry for entry in idle if now_s - entry.idle_since_s >= self._linger_s]
+        # The same sum as the timer's: another could come out later than the timer, which then spins.
+        gone = [entry for entry in idle if entry.idle_since_s + self._linger_s <= now_s]
         for entry in gone:
             del self._entries[entry.space]
         if len(gone) < len(idle):
             first_s = min(entry.idle_since_s for entry in idle if entry not in gone)
-            self._sweeping = loop.call_later(max(0.0, first_s + self._linger_s - now_s), self._sweep)
+            self._sweeping = loop.call_at(first_s + self._linger_s, self._sweep)
         for begin in range(0, len(gone), UNSUBSCRIBE_SPACES_MAX):
             self._dropped([entry.space for entry in gone[begin : begin + UNSUBSCRIBE_SPACES_MAX]])
