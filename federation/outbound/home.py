@@ -68,6 +68,13 @@ class _Attempt(NamedTuple):
     entry: Entry
     wish: Wish
     told: int | None
+    revocations: int
+    """How many had been heard of before."""
+
+    @classmethod
+    def now(cls, entry: Entry, wish: Wish) -> "_Attempt":
+        """To be asked in this moment."""
+        return cls(entry, wish, entry.cursor, entry.revocations)
 
 
 class Relayed:
@@ -152,6 +159,7 @@ class Home:
             return
         if news.method == REVOKED:
             self._checks.revoked(news.space)
+            entry.revocations += 1
             entry.token = ""  # it does not tell on whose UCAN it rests
             entry.unchecked.update(dict.fromkeys(entry.sessions, True))
         else:
@@ -167,16 +175,24 @@ class Home:
         self, listener: Listener, asked: Sequence[Asked], *, person: str
     ) -> list[HomeSpace | str]:
         """For each how it stands at the home, or an error code."""
+        before = [self._revocations(one.space) for one in asked]
         answers = await self._ask_for(asked, person=person)
         outcomes: list[HomeSpace | str] = []
-        for one, answer in zip(asked, answers, strict=True):
+        for one, answer, revocations in zip(asked, answers, before, strict=True):
             if isinstance(answer, Standing):
                 self.entries.grant(one.space, listener, one.ucan)
+                if self._revocations(one.space) != revocations:
+                    self.entries.entry(one.space).unchecked[listener] = False
+                    self._mend()
                 outcomes.append(answer.state)
             else:
                 outcomes.append(answer)
         self.link.wake()
         return outcomes
+
+    def _revocations(self, space: UUID) -> int:
+        entry = self.entries.get(space)
+        return 0 if entry is None else entry.revocations
 
     async def confirm(self, asked: Asked, *, person: str) -> str | None:
         """Whether the home accepts this UCAN: None, or an error code."""
@@ -215,9 +231,9 @@ class Home:
         if not entry.sessions:
             return None
         if entry.token:
-            return _Attempt(entry, Wish(entry.space, token=entry.token), entry.cursor)
+            return _Attempt.now(entry, Wish(entry.space, token=entry.token))
         for ucan in entry.ucans():
-            return _Attempt(entry, Wish(entry.space, ucan=ucan), entry.cursor)
+            return _Attempt.now(entry, Wish(entry.space, ucan=ucan))
         self._lose(entry)
         return None
 
@@ -250,7 +266,7 @@ class Home:
         """Subscribed again: tell to pull if the space is elsewhere than what was relayed last."""
         entry, state = attempt.entry, answer.state
         self._learn(attempt.wish, answer)
-        if attempt.wish.ucan:
+        if attempt.wish.ucan and entry.revocations == attempt.revocations:
             for listener in entry.holding(attempt.wish.ucan):
                 entry.unchecked.pop(listener, None)
         if answer.known and state.cursor != attempt.told:
@@ -273,7 +289,7 @@ class Home:
             entry.check_all()
         for ucan in entry.ucans():
             if ucan not in tried:
-                return [_Attempt(entry, Wish(entry.space, ucan=ucan), attempt.told)]
+                return [attempt._replace(wish=Wish(entry.space, ucan=ucan))]
         self._lose(entry)
         return []
 
@@ -337,7 +353,7 @@ class Home:
             # Whose UCAN was not kept cannot be shown to the home again.
             self._end(entry, [one for one in entry.unchecked if not entry.sessions.get(one)])
             for listener in entry.unchecked:
-                due.append(_Attempt(entry, Wish(entry.space, ucan=entry.sessions[listener]), entry.cursor))
+                due.append(_Attempt.now(entry, Wish(entry.space, ucan=entry.sessions[listener])))
                 break
             else:
                 attempt = self._first(entry) if entry.refresh else None

@@ -23,7 +23,17 @@ UCAN_BYTES_PER_HOME_MAX: Final = 64 * 1024 * 1024
 class Entry:
     """One space at its home."""
 
-    __slots__ = ("cursor", "idle_since_s", "pending", "refresh", "sessions", "space", "token", "unchecked")
+    __slots__ = (
+        "cursor",
+        "idle_since_s",
+        "pending",
+        "refresh",
+        "revocations",
+        "sessions",
+        "space",
+        "token",
+        "unchecked",
+    )
 
     def __init__(self, space: UUID) -> None:
         self.space = space
@@ -38,6 +48,8 @@ class Entry:
         self.idle_since_s = 0.0
         self.refresh = False
         """The home must be asked for the cursor, or for the subscription itself."""
+        self.revocations = 0
+        """How many were heard of. What was asked before one, and is looked at after it, may rest on it."""
         self.unchecked: dict[Listener, bool] = {}
         """Sessions whose UCAN the home must be shown again; True for those that were told `revoked`."""
 

@@ -125,6 +125,25 @@ async def test_after_a_revocation_each_session_is_shown_to_the_home_again(databa
         assert await bob.heard() == []
 
 
+async def test_what_the_home_granted_before_it_announced_a_revocation_is_shown_again(
+    database_url: str,
+) -> None:
+    async with edge(database_url) as at:
+        space = await at.shared(OWNER)
+        bob, ucan = await at.member(OWNER, "bob", space)
+        for asked in (1, 3):  # a session asks; then the server itself, because of the revocation before
+            gate = at.home.gates["subscribe"] = asyncio.Event()
+            if asked == 1:
+                bob.send("subscribe", {"spaces": [{"id": space, "since": 0, "ucan": ucan}]})
+            else:
+                at.home.link.announce("revoked", space=space, reason="ucan_revoked")
+            await until(lambda asked=asked: len(at.home.of("subscribe")) == asked)
+            at.home.link.announce("revoked", space=space, reason="ucan_revoked")
+            gate.set()
+            await until(lambda asked=asked: len(at.home.of("subscribe")) == asked + 1)
+        assert [one["spaces"][0]["ucan"] for one in at.home.of("subscribe")] == [ucan] * 4
+
+
 async def test_who_cannot_be_shown_to_the_home_just_then_is_shown_later(database_url: str) -> None:
     async with edge(database_url) as at:
         space = await at.shared(OWNER)
