@@ -24,8 +24,10 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 COMMAND_S_MAX: Final = 60.0
 END_S_MAX: Final = 30.0
 QUIET_S: Final = 2.0
-PAGE_PORTS: Final = (5379, 8333, 9333, 8080, 8888)
-"""Those of the pages: of the server first, then of an S3-compatible one, whose gRPC has each plus `GRPC`."""
+PAGE_PORTS: Final = (5379, 5380, 5443, 8333, 9333, 8080, 8888)
+"""Those of the pages: of the server first, of a second one, of proxies, and of an S3-compatible one, whose
+gRPC has each plus `GRPC`."""
+PAGE_ADDRESSES: Final = ("127.0.0.1", "127.0.0.2")
 GRPC: Final = 10_000
 _PORTS: Final = range(20_000, 22_000)
 """Below those that systems hand out, also with `GRPC`, so that nobody gets ours before the server starts."""
@@ -198,10 +200,14 @@ def _with_ports(text: str, other: dict[int, int]) -> str:
 
 
 def _is_free(port: int) -> bool:
+    return all(_is_free_at(address, port) for address in PAGE_ADDRESSES)
+
+
+def _is_free_at(address: str, port: int) -> bool:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(("127.0.0.1", port))
+            listener.bind((address, port))
         except OSError:
             return False
         return True

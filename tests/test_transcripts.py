@@ -168,6 +168,13 @@ def test_an_id_of_the_page_stands_for_one_of_the_run_in_commands_too(tmp_path: P
             [f"CID {'0b' * 32}", "in shared.00000000.json"],
             True,
         ),
+        (
+            [f"https://127.0.0.1/.well-known/jwks.json#fed-1795702746-5={'A' * 43}"] * 2,
+            [f"https://127.0.0.1/.well-known/jwks.json#fed-1795700000-12345678={'-' * 43}"] * 2,
+            True,
+        ),
+        ([f"#fed-1-5={'A' * 43}"] * 2, [f"#fed-1-5={'-' * 43}", f"#fed-1-5={'_' * 43}"], False),
+        ([f"#fed-1-5={'A' * 43}"], [f"#fed-1-5={'A' * 42}"], False),
         (["12 bytes"], ["13 bytes"], False),
         (["pulled: a", "pulled: b", "2 pulled"], ["pulled: b", "pulled: a", "2 pulled"], True),
         (["pulled: a", "pulled: b"], ["pulled: b", "pulled: c"], False),

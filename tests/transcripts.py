@@ -19,11 +19,11 @@ with output shows what the command in the background of that terminal has printe
 
 Output is the same when it differs only in what differs each time:
 
-- ids (UUIDs, DIDs, CIDs and first digits of them, times in names of conflict copies): one of the page stands
-  for one of the run, in the whole page and in commands too;
+- ids (UUIDs, DIDs, CIDs and first digits of them, keys of servers and their names, times in names of conflict
+  copies): one of the page stands for one of the run, in the whole page and in commands too;
 - times, which may be any;
 - the order of `pulled` lines that follow each other, which is that of record ids;
-- the home folder and the ports, which are shown as /home/alice, 5379 and those of an S3-compatible server.
+- the home folder and the ports, which are shown as /home/alice and as `tests/terminals.py` lists them.
 
 Sizes are compared. The server's log is off.
 """
@@ -54,6 +54,8 @@ _VARIABLE: Final = re.compile(
     | (?P<did>     \b did:key:z [1-9A-HJ-NP-Za-km-z]+ )
     | (?P<cid>     \b [0-9a-f]{64} \b )
     | (?P<digits>  \b [0-9a-f]{8} \b )
+    | (?P<key_id>  (?<= \# ) fed-\d+-\d+ (?= = ) )
+    | (?P<key>     (?<= = ) [0-9A-Za-z_-]{43} (?= $ ) )
     | (?P<copy>    (?<= \(conflict[ ] ) \d{4}-\d\d-\d\d[ ]\d{6} (?= \) ) )
     | (?P<time>    \b \d{4}-\d\d-\d\d [ T] \d\d:\d\d (?: :\d\d )? )
     """,
