@@ -22,7 +22,7 @@ async def test_a_dead_connection_is_noticed_and_a_space_that_nobody_wants_is_giv
         (left,) = leaving.frames(Way.UP, "unsubscribe")
         assert left.value["params"] == {"spaces": [shared.id]}
         await r.home.until_counts(r.edge2, 1, 0)
-        await dead.until(lambda: len(dead.frames(Way.UP, "subscribe")) == 2, timeout_s=NOTICED_S)
+        await dead.until(lambda: len(dead.frames(Way.UP, "subscribe")) > 1, timeout_s=NOTICED_S)
         await r.home.until_counts(r.edge1, 1, 1)
         zero = Person("zero")
         at_home = await r.home.join(zero)
