@@ -10,7 +10,7 @@ received: a parameter added on the way changes the text and breaks the signature
 import re
 from base64 import b64encode
 from binascii import a2b_base64
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -124,22 +124,34 @@ class SignatureHeaders:
 
 
 def sign_request(
-    key: SigningKey, *, key_id: str, created: int, method: str, target_uri: str, host: str
+    key: SigningKey,
+    *,
+    key_id: str,
+    created: int,
+    method: str,
+    target_uri: str,
+    host: str,
+    headers: Mapping[str, str] = {},
+    nonce: str = "",
 ) -> SignatureHeaders:
     """Sign a request as the existing servers do, parameter order included.
 
     Args:
         created: Unix seconds.
         host: exactly as sent in `Host`.
+        headers: lower-case names and values of further headers to cover; the existing servers cover none.
+        nonce: makes this signature differ from others of the same second; they send none.
 
     Raises:
         InvalidKeyId: the key id has a character that would break the header.
     """
     if not key_id or _KEY_ID_BREAKERS.search(key_id):
         raise InvalidKeyId("a character of it cannot stand in a header")
-    covered = " ".join(f'"{name}"' for name in _REQUIRED)
+    values = {**dict(zip(_REQUIRED, (method, target_uri, host), strict=True)), **headers}
+    covered = " ".join(f'"{name}"' for name in values)
     parameters = f'({covered});keyid="{key_id}";alg="ed25519";created={created}'
-    values = dict(zip(_REQUIRED, (method, target_uri, host), strict=True))
+    if nonce:
+        parameters += f';nonce="{nonce}"'
     base = _signature_base(values, parameters)
     signature = b64encode(key.sign(base.encode("utf-8")).signature).decode("ascii")
     return SignatureHeaders(f"sig={parameters}", f"sig=:{signature}:")
@@ -149,7 +161,7 @@ def sign_request(
 class PresentedSignature:
     """A signature that is well formed, new enough and covers what it must: whether it is good, its key says.
 
-    It holds nothing of the request but what is covered, `SIGNED_CHARS_MAX` at most.
+    It holds nothing of the request but what is covered, and not much of that: see `read_signature`.
     """
 
     request: SignedRequest
@@ -168,12 +180,19 @@ class PresentedSignature:
 
 
 def read_signature(
-    request: SignedRequest, *, now: float, age_s_max: float = SIGNATURE_AGE_S_MAX
+    request: SignedRequest,
+    *,
+    now: float,
+    age_s_max: float = SIGNATURE_AGE_S_MAX,
+    covering: Sequence[str] = (),
+    covered_chars_max: int = SIGNED_CHARS_MAX,
 ) -> PresentedSignature:
     """All checks of docs/tokens.md 9.3 that need no key, in their order.
 
     Args:
         now: Unix seconds.
+        covering: what must be covered beside method, target and host.
+        covered_chars_max: of everything that is covered, the parameters included.
 
     Raises:
         SignatureError: the first thing that is wrong.
@@ -189,11 +208,11 @@ def read_signature(
         raise UnsupportedAlgorithm(signed.algorithm)
     if abs(now - signed.created) > age_s_max:
         raise SignatureExpired
-    for name in _REQUIRED:
+    for name in (*_REQUIRED, *covering):
         if name not in signed.components:
             raise MissingRequiredComponent(name)
     signature = _parse_signature(signature_header)
-    return PresentedSignature(_covered(request, signed), signed, signature)
+    return PresentedSignature(_covered(request, signed, covered_chars_max), signed, signature)
 
 
 def verify_request(
@@ -303,11 +322,11 @@ def _parse_signature(header: str) -> bytes:
     return signature
 
 
-def _covered(request: SignedRequest, signed: SignatureInput) -> SignedRequest:
+def _covered(request: SignedRequest, signed: SignatureInput, chars_max: int) -> SignedRequest:
     """The request without what the signature is not about."""
     covered = {name: request.headers[name] for name in signed.components if name in request.headers}
     held = len(request.target) + sum(map(len, covered.values())) + len(signed.parameters)
-    if held > SIGNED_CHARS_MAX:
+    if held > chars_max:
         raise VerificationFailed
     return replace(request, headers=covered)
 

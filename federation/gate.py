@@ -1,12 +1,13 @@
 """Lets trusted servers upgrade, by the signature of their request (docs/federation.md 4)."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 import structlog
 
 from less_sync.auth import (
+    SIGNED_CHARS_MAX,
     AuthError,
     Identity,
     InvalidKeyId,
@@ -36,11 +37,13 @@ _log: Final = structlog.get_logger("less_sync.peers")
 
 
 class PeerGate:
-    """The gate of the route for peers.
+    """The gate of a route for peers.
 
     Args:
         keys: finds keys that are not configured; None: there are no others.
         own_hosts: the hosts of our own key ids, without port.
+        covering: headers that must be signed on this route, beside what always must.
+        covered_chars_max: of all that is signed.
         now: Unix seconds.
     """
 
@@ -50,6 +53,8 @@ class PeerGate:
         *,
         keys: PeerKeys | None = None,
         own_hosts: Callable[[], Collection[str]] = tuple,
+        covering: Sequence[str] = (),
+        covered_chars_max: int = SIGNED_CHARS_MAX,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -57,6 +62,8 @@ class PeerGate:
         self._own = None if settings.domain is None else parse_server_name(settings.domain)
         self._keys = keys
         self._own_hosts = own_hosts
+        self._covering = covering
+        self._covered_chars_max = covered_chars_max
         self._now = now
         self._uses = SignatureUses()
         self._misdirected: set[str] = set()
@@ -73,7 +80,12 @@ class PeerGate:
         host = request.headers.get("host", "")
         if self._settings.trust_forwarded_proto:
             request = request.forwarded()
-        presented = read_signature(request, now=self._now())
+        presented = read_signature(
+            request,
+            now=self._now(),
+            covering=self._covering,
+            covered_chars_max=self._covered_chars_max,
+        )
         self._check_own_name(host)
         key_id = presented.signed.key_id
         key = self._trust.keys.get(key_id)

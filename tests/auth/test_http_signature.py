@@ -280,6 +280,65 @@ def test_further_header_may_be_covered_and_must_then_be_there() -> None:
         verify(absent)
 
 
+def test_a_header_and_a_nonce_can_be_signed_along() -> None:
+    def made(nonce: str) -> dict[str, str]:
+        headers = sign_request(
+            KEY,
+            key_id=KEY_ID,
+            created=NOW,
+            method="HEAD",
+            target_uri=f"http://{HOST}{TARGET}",
+            host=HOST,
+            headers={"x-ucan": "a.b.c"},
+            nonce=nonce,
+        )
+        return {
+            "Host": HOST,
+            "X-UCAN": "a.b.c",
+            "Signature-Input": headers.signature_input,
+            "Signature": headers.signature,
+        }
+
+    one, other = made("n1"), made("n2")
+    assert one["Signature-Input"] == (
+        f'sig=("@method" "@target-uri" "host" "x-ucan");keyid="{KEY_ID}";alg="ed25519"'
+        f';created={NOW};nonce="n1"'
+    )
+    assert one["Signature"] != other["Signature"]
+    assert verify(one, method="HEAD").components == ("@method", "@target-uri", "host", "x-ucan")
+    with pytest.raises(VerificationFailed):
+        verify(one | {"X-UCAN": "a.b.d"}, method="HEAD")
+    with pytest.raises(VerificationFailed):
+        verify(one | {"Signature-Input": other["Signature-Input"]}, method="HEAD")
+
+
+def test_more_may_be_wanted_signed_and_more_may_be_allowed() -> None:
+    ucan = "u" * SIGNED_CHARS_MAX
+    headers = sign_request(
+        KEY,
+        key_id=KEY_ID,
+        created=NOW,
+        method="GET",
+        target_uri=f"http://{HOST}{TARGET}",
+        host=HOST,
+        headers={"x-ucan": ucan},
+    )
+    lines = {
+        "Host": HOST,
+        "X-UCAN": ucan,
+        "Signature-Input": headers.signature_input,
+        "Signature": headers.signature,
+    }
+    request = SignedRequest.of(method="GET", target=TARGET, headers=lines.items())
+    with pytest.raises(VerificationFailed):
+        read_signature(request, now=NOW, covering=("x-ucan",))
+    twice = 2 * SIGNED_CHARS_MAX
+    presented = read_signature(request, now=NOW, covering=("x-ucan",), covered_chars_max=twice)
+    assert presented.verified_by(KEYS[KEY_ID]).components[-1] == "x-ucan"
+    with pytest.raises(MissingRequiredComponent, match="date"):
+        read_signature(request, now=NOW, covering=("x-ucan", "date"), covered_chars_max=twice)
+
+
 def test_other_derived_component_or_one_covered_twice_is_refused() -> None:
     for extra, value in ((' "@path"', "/"), (' "@foo"', "")):
         with pytest.raises(VerificationFailed):
