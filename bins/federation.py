@@ -6,9 +6,10 @@ closed, and in which order: docs/operations.md 2.2.
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -16,12 +17,14 @@ import structlog
 from less_sync.bins.errors import CommandError
 from less_sync.federation.discovery import PeerKeys
 from less_sync.federation.gate import PeerGate
+from less_sync.federation.inbound.files import COVERED_CHARS_MAX, COVERING, PeerFiles
 from less_sync.federation.inbound.peers import Inbound
 from less_sync.federation.inbound.sessions import peer_sessions
 from less_sync.federation.keys import KeyFault, OwnKeys
 from less_sync.federation.outbound.addresses import Addresses
 from less_sync.federation.outbound.calls import LinkOwner, PeerAddress, PeerCalls
 from less_sync.federation.outbound.dial import Dialler, default_tls
+from less_sync.federation.outbound.files import HomeFiles
 from less_sync.federation.outbound.forwarder import PeerForwarder
 from less_sync.federation.outbound.limits import LinkLimits
 from less_sync.federation.outbound.link import PeerLink, request_ids
@@ -72,12 +75,16 @@ async def open_federation(
     stack.push_async_callback(_close_links, forwarder)
     quotas = QuotaTracker(settings.quotas)
     sockets: dict[bytes, Route] = {CLIENT_PATH: client_sessions(services)}
+    files = None
     if settings.accepts_peers:
         inbound = Inbound.of(settings, quotas)
-        sockets[PEER_PATH.encode()] = GuardedRoute(
-            _gate(settings, keys, stack, tls), peer_sessions(services, inbound)
-        )
-    return Federation(keys, PeerRoutes(settings, quotas, keys), sockets)
+        gate_of = _gates(settings, keys, stack, tls)
+        sockets[PEER_PATH.encode()] = GuardedRoute(gate_of(), peer_sessions(services, inbound))
+        if services.files is not None:
+            # A gate of its own: what it counts must not make the other one forget what it has seen.
+            gate = gate_of(covering=COVERING, covered_chars_max=COVERED_CHARS_MAX)
+            files = PeerFiles(services, services.files, gate)
+    return Federation(keys, PeerRoutes(settings, quotas, keys, files), sockets)
 
 
 def _forwarder(
@@ -101,6 +108,13 @@ def _forwarder(
             limits=limits,
         )
 
+    files = HomeFiles(
+        keys,
+        now=lambda: services.now(),
+        tls=tls,
+        new_nonce=lambda: services.new_id(),
+        schemes=settings.sign_schemes,
+    )
     forwarder = PeerForwarder(
         Addresses(settings, keys.names),
         services.announce,
@@ -110,20 +124,22 @@ def _forwarder(
         clock=services.clock,
         chance=services.chance,
         frame_bytes_max=limits.frame_bytes,
+        files=files,
     )
     forwarder.measure(services.metrics)
     services.federate(forwarder)
     return forwarder
 
 
-def _gate(
+def _gates(
     settings: FederationSettings, keys: OwnKeys, stack: AsyncExitStack, tls: ssl.SSLContext
-) -> PeerGate:
+) -> Callable[..., PeerGate]:
+    """What makes the gates, which differ in what must be signed, and share the keys that are fetched."""
     peer_keys = None
     if settings.fetch_keys:
         peer_keys = PeerKeys(settings.trust, private_networks=settings.private_networks, tls=tls)
         stack.push_async_callback(peer_keys.aclose)
-    return PeerGate(settings, keys=peer_keys, own_hosts=keys.names)
+    return partial(PeerGate, settings, keys=peer_keys, own_hosts=keys.names)
 
 
 async def _close_links(forwarder: PeerForwarder) -> None:

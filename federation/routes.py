@@ -10,8 +10,8 @@ from less_sync.auth import MalformedText, parse_server_name
 from less_sync.federation.quotas import QuotaTracker
 from less_sync.federation.settings import FederationSettings
 from less_sync.sync.http.app import JWKS_CACHE_CONTROL
-from less_sync.sync.http.paths import PathTemplate, decoded
-from less_sync.sync.http.routing import Methods, RawRoute
+from less_sync.sync.http.paths import PEER_FILE_PATH, PathTemplate, decoded
+from less_sync.sync.http.routing import Endpoint, Methods, RawRoute
 
 _STATUS_PATH: Final = PathTemplate("/api/v1/federation/status/{domain}")
 
@@ -24,9 +24,19 @@ class OwnKeys(Protocol):
 
 
 class PeerRoutes:
-    """The three routes and the member of `/health`. All are there, whether or not peers are accepted."""
+    """The three routes and the member of `/health`. All are there, whether or not peers are accepted.
 
-    def __init__(self, settings: FederationSettings, quotas: QuotaTracker, keys: OwnKeys) -> None:
+    Args:
+        files: serves files to peers; None where none are accepted, or there are no files.
+    """
+
+    def __init__(
+        self,
+        settings: FederationSettings,
+        quotas: QuotaTracker,
+        keys: OwnKeys,
+        files: Endpoint | None = None,
+    ) -> None:
         self._settings = settings
         self._quotas = quotas
         self._keys = keys
@@ -34,6 +44,7 @@ class PeerRoutes:
             RawRoute(PathTemplate("/.well-known/jwks.json"), Methods({"GET": self._jwks})),
             RawRoute(PathTemplate("/api/v1/federation/trusted"), Methods({"GET": self._trusted})),
             RawRoute(_STATUS_PATH, Methods({"GET": self._status})),
+            *(() if files is None else (RawRoute(PEER_FILE_PATH, files, guards_itself=True),)),
         )
 
     def health(self) -> Mapping[str, Any] | None:

@@ -5,7 +5,8 @@ else: no request is ever answered from it as if it were the space (docs/federati
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
@@ -73,6 +74,27 @@ class HomeSpace(NamedTuple):
     rewrap_epoch: int | None
 
 
+class FileAsked(NamedTuple):
+    """One file that a caller may read as far as this server knows; its space's home decides."""
+
+    space: UUID
+    file: UUID
+    home: str
+    """As the row names it."""
+    ucan: str
+    content: bool
+    """False: only what is known of it is asked for."""
+
+
+class RemoteFile(NamedTuple):
+    """A file on its way here."""
+
+    wrapped_dek: bytes
+    size_bytes: int
+    chunks: AsyncIterator[bytes]
+    """`size_bytes` in pieces; nothing when the content was not asked for. Raises HomeFault."""
+
+
 class Forwarder(Protocol):
     """The other servers. Every wait is bounded; cancelling one takes back what has not been sent.
 
@@ -132,6 +154,16 @@ class Forwarder(Protocol):
 
         Raises:
             HomeFault, HomeRefused.
+        """
+
+    def file(self, asked: FileAsked, *, person: str) -> AbstractAsyncContextManager[RemoteFile]:
+        """Ask for a file; leaving the block ends the transfer.
+
+        Raises:
+            HomeRefused: `not_found`, `forbidden`, or `method_not_found`: the home serves no files to servers.
+            HomeUnreachable: there is no answer, or it may soon be another one.
+            HomeFault: the answer is none.
+            TooManyWaiting: of this person's requests.
         """
 
     def doubt(self, space: UUID) -> None:
@@ -215,6 +247,14 @@ class Alone:
     async def invite(self, server: str, mailbox_id: str, payload: str, *, person: str) -> None:
         """Nothing is sent."""
         raise HomeUnreachable
+
+    @asynccontextmanager
+    async def file(self, asked: FileAsked, *, person: str) -> AsyncGenerator[RemoteFile, None]:
+        """No file of another server is served."""
+        none: tuple[RemoteFile, ...] = ()
+        for file in none:
+            yield file
+        raise HomeRefused(ErrorCode.METHOD_NOT_FOUND)
 
     def doubt(self, space: UUID) -> None:
         """Nobody can say."""

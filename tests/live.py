@@ -293,7 +293,7 @@ async def live_server(
     routes: Mapping[bytes, Route] | Callable[[Services], Mapping[bytes, Route]] | None = None,
     blobs: BlobStore | None = None,
     file_bytes_max: int = FILE_BYTES_MAX,
-    federation: FederationRoutes | None = None,
+    federation: FederationRoutes | Callable[[Services], FederationRoutes] | None = None,
 ) -> AsyncIterator[Live]:
     """Serve `database_url` (migrated) on a loopback port until the block ends.
 
@@ -315,7 +315,7 @@ async def live_server(
         file_bytes_max=file_bytes_max,
     )
     config = uvicorn.Config(
-        create_app(services, federation=federation),
+        create_app(services, federation=federation(services) if callable(federation) else federation),
         host="127.0.0.1",
         port=0,
         http=http_protocol(services),

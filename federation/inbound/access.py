@@ -6,11 +6,12 @@ permission, expiry, revocations (docs/federation.md 6.1).
 
 from typing import Final
 
-from less_sync.auth import Permission, UcanError, check_chain
-from less_sync.sync.access.grants import Access, Decision, Grant, Refused, Seen, Unread
+from less_sync.auth import Identity, Permission, UcanError, check_chain
+from less_sync.sync.access.grants import Access, Decision, Denial, Grant, Refused, Seen, Unread
 from less_sync.sync.access.rules import SpaceList, SpaceRequest
 from less_sync.sync.call import Call
 from less_sync.sync.protocol.codes import ErrorCode
+from less_sync.sync.services import Services
 
 
 class PeerAccess(Access):
@@ -24,18 +25,18 @@ class PeerAccess(Access):
 
     def __init__(
         self,
-        call: Call,
+        services: Services,
+        peer: Identity,
         *,
         text: str,
         ucan: str,
         needed: Permission,
         personal_as: ErrorCode,
     ) -> None:
-        services = call.services
         super().__init__(
             services.authority,
             services.spaces,
-            call.identity,
+            peer,
             services.now,
             text=text,
             ucan=ucan,
@@ -60,17 +61,17 @@ class PeerAccess(Access):
         if self.space is None:
             return Refused(ErrorCode.BAD_REQUEST, "invalid space id")
         if not self._shown:
-            return Refused(ErrorCode.FORBIDDEN)
+            return Refused(ErrorCode.FORBIDDEN, denial=Denial.NOTHING_SHOWN)
         if seen is None:
             root_key = self._authority.root_keys.get(self.space)
             return Unread.SPACE if root_key is None else self._held_against(root_key, frozenset())
         row = seen.row
         if row is None:
-            return Refused(ErrorCode.NOT_FOUND)
+            return Refused(ErrorCode.NOT_FOUND, denial=Denial.NO_SPACE)
         if self._is_foreign(row.home_server):
             return Refused(ErrorCode.FORBIDDEN)
         if row.root_public_key is None:
-            return Refused(self._personal_as)
+            return Refused(self._personal_as, denial=Denial.NO_SPACE)
         self.local_only = row.home_server is None
         self._authority.learn(row)
         revoked = frozenset(cid for space, cid in seen.revoked if space == self.space)
@@ -101,7 +102,8 @@ class PeerAccess(Access):
 def user_may_write(call: Call, params: SpaceRequest) -> PeerAccess:
     """Whoever the UCAN lets write to `params.space`."""
     return PeerAccess(
-        call,
+        call.services,
+        call.identity,
         text=params.space,
         ucan=params.ucan,
         needed=Permission.WRITE,
@@ -113,7 +115,12 @@ def user_may_read_each(call: Call, params: SpaceList) -> list[Access]:
     """For each entry of `params.spaces`, whoever its UCAN lets read it."""
     return [
         PeerAccess(
-            call, text=entry.id, ucan=entry.ucan, needed=Permission.READ, personal_as=ErrorCode.NOT_FOUND
+            call.services,
+            call.identity,
+            text=entry.id,
+            ucan=entry.ucan,
+            needed=Permission.READ,
+            personal_as=ErrorCode.NOT_FOUND,
         )
         for entry in params.spaces
     ]

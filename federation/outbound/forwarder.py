@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from functools import lru_cache
 from typing import Final, TypeVar, cast
 from uuid import UUID
@@ -18,6 +18,7 @@ from less_sync.federation.outbound.addresses import Addresses, NoAddress, link_k
 from less_sync.federation.outbound.calls import (
     LinkState,
     MakeLink,
+    PeerAddress,
     PeerFault,
     PeerRefused,
     PeerUnreachable,
@@ -25,6 +26,7 @@ from less_sync.federation.outbound.calls import (
     Repeat,
 )
 from less_sync.federation.outbound.checks import Checks
+from less_sync.federation.outbound.files import HomeFiles
 from less_sync.federation.outbound.home import Home
 from less_sync.federation.outbound.requests import PullCheck
 from less_sync.federation.outbound.wanted import LINGER_S
@@ -32,12 +34,14 @@ from less_sync.sync.announce import Announcer
 from less_sync.sync.forwarding import (
     NAMES_MAX,
     Asked,
+    FileAsked,
     HomeFault,
     HomeRefused,
     HomeSpace,
     HomeUnreachable,
     Listener,
     PullInterrupted,
+    RemoteFile,
 )
 from less_sync.sync.live.broker import Broker, Subscriber
 from less_sync.sync.metrics import Recorder
@@ -70,6 +74,7 @@ class PeerForwarder:
         clock: monotonic seconds.
         chance: spreads what should not happen everywhere at once.
         linger_s: how long a home is kept to tell of a space that nobody uses.
+        files: asks homes for files; None: no file of another server is served.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class PeerForwarder:
         chance: random.Random | None = None,
         frame_bytes_max: int = FRAME_BYTES_MAX,
         linger_s: float = LINGER_S,
+        files: HomeFiles | None = None,
     ) -> None:
         self._addresses = addresses
         self._address_of = lru_cache(NAMES_MAX)(addresses.of_home)  # settings do not change while it runs
@@ -95,6 +101,7 @@ class PeerForwarder:
         self._chance = chance or random.Random()
         self._frame_bytes_max = frame_bytes_max
         self._linger_s = linger_s
+        self._files = files
         self._checks = Checks(clock)
         self._homes: dict[tuple[str, int], Home] = {}
         self._made_s: dict[tuple[str, int], float] = {}
@@ -141,20 +148,30 @@ class PeerForwarder:
         """As `Addresses.trusted_name`."""
         return self._addresses.trusted_name(server)
 
+    def _address(self, named: str) -> PeerAddress:
+        """Where the home that a row names is dialled.
+
+        Raises:
+            HomeUnreachable: nowhere.
+        """
+        if self._closed or not self._can_sign():
+            raise HomeUnreachable
+        try:
+            address = self._address_of(named)
+            link_key(address.url)
+        except NoAddress as error:
+            log.warning("home is not dialled", home=named, why=str(error))
+            raise HomeUnreachable from None
+        return address
+
     def _home(self, named: str) -> Home:
         """The home that a row names.
 
         Raises:
             HomeUnreachable: it is not dialled, or there are too many others.
         """
-        if self._closed or not self._can_sign():
-            raise HomeUnreachable
-        try:
-            address = self._address_of(named)
-            key = link_key(address.url)
-        except NoAddress as error:
-            log.warning("home is not dialled", home=named, why=str(error))
-            raise HomeUnreachable from None
+        address = self._address(named)
+        key = link_key(address.url)
         home = self._homes.get(key)
         if home is None:
             self._make_room()
@@ -259,6 +276,14 @@ class PeerForwarder:
         if not (isinstance(result, dict) and result.get("ok") is True):
             raise HomeRefused(ErrorCode.INTERNAL)
 
+    @asynccontextmanager
+    async def file(self, asked: FileAsked, *, person: str) -> AsyncGenerator[RemoteFile, None]:
+        """A file, as its home serves it. The link has no part in it."""
+        if self._files is None:
+            raise HomeRefused(ErrorCode.METHOD_NOT_FOUND)
+        async with self._files.file(self._address(asked.home), asked, person=person) as file:
+            yield file
+
     def doubt(self, space: UUID) -> None:
         """Ask the home for the cursor, and let everybody pull who is behind it."""
         home = self._home_of.get(space)
@@ -269,6 +294,8 @@ class PeerForwarder:
         """Close every link, and make no other."""
         self._closed = True
         await asyncio.gather(*(home.aclose() for home in self._homes.values()))
+        if self._files is not None:
+            await self._files.aclose()
 
 
 async def _told(call: Awaitable[T]) -> T:

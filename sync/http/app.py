@@ -12,15 +12,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from less_sync.sync.http.files import FileEndpoint
 from less_sync.sync.http.headers import common_headers
 from less_sync.sync.http.health import HealthProbe
-from less_sync.sync.http.middleware import Authentication, CommonHeaders, RequestLog
+from less_sync.sync.http.middleware import Authentication, CommonHeaders, RequestLog, refusal_response
 from less_sync.sync.http.paths import FILE_PATH, PathTemplate
-from less_sync.sync.http.routing import Methods, RawRoute, methods_allowed
+from less_sync.sync.http.routing import Methods, RawRoute, guards_itself, methods_allowed
 from less_sync.sync.http.upgrade import ALLOW, CANNOT_UPGRADE, Refusal, UpgradeRequest, refusal
 from less_sync.sync.services import Services
 
@@ -70,7 +70,11 @@ def create_app(
                 headers=common_headers(expose_etag=expose_etag),
                 allowed=partial(methods_allowed, routes),
             ),
-            Middleware(Authentication, authenticator=services.authenticator),
+            Middleware(
+                Authentication,
+                authenticator=services.authenticator,
+                guards_itself=partial(guards_itself, routes),
+            ),
         ],
         exception_handlers={HTTPException: _empty_response},
     )
@@ -95,12 +99,7 @@ class NotUpgraded:
         request = UpgradeRequest(
             scope["method"], scope["http_version"], scope["headers"], self._services.subprotocols
         )
-        answer = refusal(request) or self._otherwise
-        headers = None if answer.allow is None else {"Allow": answer.allow}
-        if answer.text is None:
-            response = Response(status_code=answer.status, headers=headers)
-        else:
-            response = PlainTextResponse(answer.text, status_code=answer.status, headers=headers)
+        response = refusal_response(refusal(request) or self._otherwise)
         await response(scope, receive, send)
 
 

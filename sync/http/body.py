@@ -5,11 +5,18 @@ when the next piece is asked for, and takes the next one when enough of the form
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar
 
 from starlette.types import Message, Receive, Send
 
 from less_sync.storage import CHUNK_BYTES_MAX
+
+T = TypeVar("T")
+
+
+class Gone(Exception):
+    """The client has hung up while its answer was made: nobody is left to answer."""
 
 
 class BodyError(Exception):
@@ -97,6 +104,30 @@ async def send_body(send: Send, receive: Receive, chunks: AsyncIterator[bytes]) 
         return True
     finally:
         gone.cancel()
+
+
+async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled as soon as the client hangs up.
+
+    Args:
+        receive: nothing else may ask it meanwhile. What still comes of a body is discarded.
+
+    Raises:
+        Gone: the client hung up first.
+    """
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Gone
+        return working.result()
+    finally:
+        gone.cancel()
+        if working.cancel():
+            await asyncio.wait({working})
+            if not working.cancelled():
+                working.exception()  # nobody is told how it ended
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -24,12 +24,14 @@ class RequestRefused(Exception):
     Attributes:
         status: of the answer.
         error: what its body says.
+        may_pass: the same may work a little later.
     """
 
-    def __init__(self, status: int, error: str) -> None:
+    def __init__(self, status: int, error: str, *, may_pass: bool = False) -> None:
         super().__init__(status, error)
         self.status = status
         self.error = error
+        self.may_pass = may_pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +87,24 @@ def _wrapped_dek(headers: Headers) -> bytes:
     text = _ascii(headers, "x-wrapped-dek")
     if text is None:
         raise RequestRefused(400, "X-Wrapped-DEK header required")
-    # Standard alphabet with padding and unused bits of zero (RFC 4648 3.5 and 4): one text for each value.
-    decoded = _decoded(text)
-    if decoded is None or base64.b64encode(decoded).decode() != text:
+    decoded = decoded_dek(text)
+    if decoded is None:
         raise RequestRefused(400, "X-Wrapped-DEK must be valid base64")
     if len(decoded) != WRAPPED_DEK_BYTES:
         raise RequestRefused(400, f"X-Wrapped-DEK must decode to exactly {WRAPPED_DEK_BYTES} bytes")
     return decoded
 
 
-def _decoded(text: str) -> bytes | None:
+def decoded_dek(text: str) -> bytes | None:
+    """What a header says of a wrapped DEK; None if it is no base64. The length is for the caller to check.
+
+    Standard alphabet with padding and unused bits of zero (RFC 4648 3.5 and 4): one text for each value.
+    """
     try:
-        return base64.b64decode(text, validate=True) if _BASE64.match(text) else None
+        decoded = base64.b64decode(text, validate=True) if _BASE64.match(text) else None
     except binascii.Error:
         return None
+    return decoded if decoded is not None and base64.b64encode(decoded).decode() == text else None
 
 
 def _length(headers: Headers, bytes_max: int) -> int:

@@ -12,16 +12,19 @@ from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from less_sync.auth import AuthError
 from less_sync.storage import StorageError
 from less_sync.sync.access.sign_in import Authenticator, auth_failure
+from less_sync.sync.forwarding import HomeFault
+from less_sync.sync.http.upgrade import Refusal
 
 PUBLIC_PATHS: Final = frozenset({"/health", "/api/v1/ws", "/.well-known/jwks.json", "/api/v1/federation/ws"})
 """Raw paths that need no credentials. Everything else does, unknown paths too (docs/operations.md 4.3)."""
 UCAN_HEADER_BYTES_MAX: Final = 65_536
+UCAN_TOO_LARGE: Final = "X-UCAN header too large"
 RETRY_AFTER_S: Final = 5
 
 _PRINTABLE: Final = re.compile(r"[\t\x20-\x7e]*\Z")
@@ -133,8 +136,10 @@ class CommonHeaders:
 
 
 def _log_failure(error: Exception, request_id: str | None) -> None:
-    """A fault of storage is told by its kind: an outage is no reason for a trace of each request."""
-    if isinstance(error, StorageError):
+    """What an outage causes is told by its kind: it is no reason for a trace of each request."""
+    if isinstance(error, HomeFault):
+        _log.warning("a home server failed in the middle", request_id=request_id, fault=type(error).__name__)
+    elif isinstance(error, StorageError):
         cause = type(error.__cause__).__name__
         _log.error("storage failed", request_id=request_id, error=str(error), cause=cause)
     else:
@@ -145,14 +150,23 @@ class Authentication:
     """Lets a request through to the routes only with a valid bearer token, unless its path is public.
 
     The caller is `request.state.identity` below. The body is not touched before.
+
+    Args:
+        guards_itself: whether what serves a raw path finds out by other means who asks.
     """
 
-    def __init__(self, app: ASGIApp, *, authenticator: Authenticator) -> None:
+    def __init__(
+        self, app: ASGIApp, *, authenticator: Authenticator, guards_itself: Callable[[bytes], bool]
+    ) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._guards_itself = guards_itself
+
+    def _is_public(self, scope: Scope) -> bool:
+        return scope["path"] in PUBLIC_PATHS or self._guards_itself(scope["raw_path"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
+        if scope["type"] == "http" and not self._is_public(scope):
             refusal = await self._refusal(scope)
             if refusal is not None:
                 await refusal(scope, receive, send)
@@ -175,9 +189,17 @@ class Authentication:
             retry = {"Retry-After": str(RETRY_AFTER_S)} if failure.http_status == 503 else None
             return error_response(failure.http_status, failure.http_error, retry)
         if len(headers.get("x-ucan", "")) > UCAN_HEADER_BYTES_MAX:
-            return error_response(401, "X-UCAN header too large")
+            return error_response(401, UCAN_TOO_LARGE)
         scope.setdefault("state", {})["identity"] = identity
         return None
+
+
+def refusal_response(refusal: Refusal) -> Response:
+    """The refusal of a gate, or of an upgrade, as a plain answer."""
+    headers = None if refusal.allow is None else {"Allow": refusal.allow}
+    if refusal.text is None:
+        return Response(status_code=refusal.status, headers=headers)
+    return PlainTextResponse(refusal.text, status_code=refusal.status, headers=headers)
 
 
 def error_response(status: int, error: str, headers: dict[str, str] | None = None) -> Response:

@@ -39,6 +39,8 @@ def decoded(segment: bytes) -> str | None:
 
 
 FILE_PATH: Final = PathTemplate("/api/v1/spaces/{space_id}/files/{id}")
+PEER_FILE_PATH: Final = PathTemplate("/api/v1/federation/spaces/{space_id}/files/{id}")
+"""The same file, for other servers."""
 
 
 class FilePath(NamedTuple):
@@ -48,7 +50,7 @@ class FilePath(NamedTuple):
     file: str | None
 
 
-def match_file_path(raw_path: bytes) -> FilePath | None:
+def match_file_path(raw_path: bytes, template: PathTemplate = FILE_PATH) -> FilePath | None:
     """The two identifiers in the path of a file, decoded and not looked at; None if it is another path."""
-    segments = FILE_PATH.match(raw_path)
+    segments = template.match(raw_path)
     return None if segments is None else FilePath(*map(decoded, segments))

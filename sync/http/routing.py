@@ -25,10 +25,15 @@ class Endpoint(Protocol):
 
 
 class RawRoute(BaseRoute):
-    """One path, or all of one template, as they were sent (docs/operations.md 4.1)."""
+    """One path, or all of one template, as they were sent (docs/operations.md 4.1).
 
-    def __init__(self, template: PathTemplate, endpoint: Endpoint) -> None:
+    Args:
+        guards_itself: the endpoint finds out who asks; bearer tokens have no meaning there.
+    """
+
+    def __init__(self, template: PathTemplate, endpoint: Endpoint, *, guards_itself: bool = False) -> None:
         self.path = template.text
+        self.guards_itself = guards_itself
         self.allow = endpoint.allow
         self.matches_path = template.match
         self._endpoint = endpoint
@@ -49,6 +54,11 @@ def methods_allowed(routes: Sequence[RawRoute], raw_path: bytes) -> str | None:
         if route.matches_path(raw_path) is not None:
             return route.allow
     return None
+
+
+def guards_itself(routes: Sequence[RawRoute], raw_path: bytes) -> bool:
+    """Whether a path is of a route that finds out itself who asks."""
+    return any(route.guards_itself and route.matches_path(raw_path) is not None for route in routes)
 
 
 class Methods:
