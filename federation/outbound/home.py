@@ -251,11 +251,10 @@ class Home:
             for wish, answer in zip(batch, await _ask(call, batch, lost_raises=True), strict=True):
                 attempt = by_wish[id(wish)]
                 if isinstance(answer, Standing):
+                    # It stands for this server, whoever of its sessions it was given for: what was revoked
+                    # while there was no connection shows when each of the others shows its own UCAN.
+                    attempt.entry.check_all()
                     self._renewed(attempt, answer)
-                    if wish.token:
-                        # It stands for this server, whoever of its sessions it was given for: what was
-                        # revoked while there was no connection shows when each shows its own UCAN.
-                        attempt.entry.check_all()
                 elif answer in _GONE:
                     again += self._refused(attempt, answer, tried.setdefault(wish.space, set()))
                 else:
@@ -273,7 +272,10 @@ class Home:
             if entry.cursor == attempt.told:
                 entry.cursor = state.cursor  # also back: a home may come from a backup
             entry.note(state.cursor)
-            self._announce.relay(entry.space, catch_up(state))
+            # What was relayed while the answer was under way may be further: clients hear no cursor go back.
+            self._announce.relay(
+                entry.space, catch_up(state._replace(cursor=max(state.cursor, entry.cursor or 0)))
+            )
 
     def _refused(self, attempt: _Attempt, code: str, tried: set[str]) -> list[_Attempt]:
         """End what rested on what was refused; what to try next, if anything."""

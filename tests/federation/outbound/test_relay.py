@@ -1,13 +1,14 @@
 """What a home announces, and who hears of it at its edge."""
 
 import asyncio
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
 
 from less_sync.federation.outbound.relay import read_news
 from less_sync.sync.protocol.frames import Notification, decode_server_frame
-from tests.federation.outbound.scripted_home import edge, record, refusal, until
+from tests.federation.outbound.scripted_home import ScriptedHome, edge, record, refusal, until
 from tests.live import Client, Person
 
 OWNER = Person("owner")
@@ -125,6 +126,10 @@ async def test_after_a_revocation_each_session_is_shown_to_the_home_again(databa
         assert await bob.heard() == []
 
 
+def has_asked(home: ScriptedHome, times: int) -> bool:
+    return len(home.of("subscribe")) == times
+
+
 async def test_what_the_home_granted_before_it_announced_a_revocation_is_shown_again(
     database_url: str,
 ) -> None:
@@ -137,11 +142,28 @@ async def test_what_the_home_granted_before_it_announced_a_revocation_is_shown_a
                 bob.send("subscribe", {"spaces": [{"id": space, "since": 0, "ucan": ucan}]})
             else:
                 at.home.link.announce("revoked", space=space, reason="ucan_revoked")
-            await until(lambda asked=asked: len(at.home.of("subscribe")) == asked)
+            await until(partial(has_asked, at.home, asked))
             at.home.link.announce("revoked", space=space, reason="ucan_revoked")
             gate.set()
-            await until(lambda asked=asked: len(at.home.of("subscribe")) == asked + 1)
+            await until(partial(has_asked, at.home, asked + 1))
         assert [one["spaces"][0]["ucan"] for one in at.home.of("subscribe")] == [ucan] * 4
+
+
+async def test_an_answer_that_was_overtaken_takes_no_cursor_back(database_url: str) -> None:
+    async with edge(database_url) as at:
+        space = await at.shared(OWNER)
+        bob, ucan = await at.member(OWNER, "bob", space)
+        await bob.subscribe(space, ucan=ucan)
+        gate = at.home.gates["subscribe"] = asyncio.Event()
+        at.home.answer = {"spaces": [{"id": space, "cursor": 1, "key_generation": 1}]}
+        at.home.link.announce("revoked", space=space, reason="ucan_revoked")
+        await until(partial(has_asked, at.home, 2))
+        for _ in range(2):
+            at.home.link.announce_sync(space, record(1))
+        gate.set()
+        await until(lambda: at.home.answer is None)
+        heard = [params for name, params in await pairs(bob) if name == "sync"]
+        assert [params["cursor"] for params in heard if isinstance(params, dict)] == [1, 2, 2]
 
 
 async def test_who_cannot_be_shown_to_the_home_just_then_is_shown_later(database_url: str) -> None:

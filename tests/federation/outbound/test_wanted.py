@@ -44,15 +44,17 @@ async def test_a_new_connection_subscribes_by_the_token_and_then_by_each_session
         assert await told(bob) == []
 
 
-async def test_who_was_revoked_while_there_was_no_connection_hears_nothing_by_another_s_token(
-    database_url: str,
+@pytest.mark.parametrize("tokens", [True, False])
+async def test_who_was_revoked_while_there_was_no_connection_hears_nothing_by_another_s_right(
+    database_url: str, tokens: bool
 ) -> None:
     async with edge(database_url) as at:
+        at.home.tokens = tokens
         space = await at.shared(OWNER)
         bob, ucan = await at.member(OWNER, "bob", space)
         carol, hers = await at.member(OWNER, "carol", space)
+        await carol.subscribe(space, ucan=hers)  # the first one's is shown first
         await bob.subscribe(space, ucan=ucan)
-        await carol.subscribe(space, ucan=hers)
         at.home.refused[ucan] = "forbidden"
         await at.home.link.reconnect()
         notice = await bob.next()
