@@ -4,10 +4,12 @@ import asyncio
 import os
 import re
 import shutil
+import signal
+import ssl
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +25,7 @@ from tests.bins.packages import ROOT, TIMEOUT_S, Installed, build, copy_tracked,
 from tests.client.sharing.people import Town
 
 NOTES: Final = ROOT / "examples" / "notes"
+PRIVATE_TLS: Final = ROOT / "examples" / "federation" / "private_tls.py"
 PAGE: Final = ROOT / "docs" / "python.md"
 MISTAKES: Final = """\
 from less_sync import NoSuchName, PushChange, PushResult, SyncClient
@@ -82,6 +85,7 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(ZipFile(build("wheel", source, directory / "wheel"))) as wheel:
         wheel.extractall(site)
     shutil.copytree(NOTES, directory / "notes")
+    shutil.copy(PRIVATE_TLS, directory / "notes")
     return directory
 
 
@@ -101,7 +105,7 @@ def checked(application: Path, *files: str) -> "subprocess.CompletedProcess[str]
 
 def test_an_application_is_checked_strictly_against_the_installed_package(application: Path) -> None:
     (application / "notes" / "mistakes.py").write_text(MISTAKES)
-    done = checked(application, "notes.py", "share.py", "album.py", "mistakes.py")
+    done = checked(application, "notes.py", "share.py", "album.py", "private_tls.py", "mistakes.py")
     errors = [re.sub(r"^(\S+:\d+): error: .*\[(\S+)\]$", r"\1 \2", line) for line in done.stdout.splitlines()]
     assert errors[:-1] == [
         "mistakes.py:1 attr-defined",
@@ -242,3 +246,48 @@ async def test_a_picture_is_announced_and_comes_back_on_another_device(applicati
         stored = [path for path in (town.data_dir / "files").rglob("*") if path.is_file()]
         assert len(stored) == 2
         assert not [path for path in stored if content[:64] in path.read_bytes()]
+
+
+@asynccontextmanager
+async def tls_proxy(folder: Path, server: str) -> AsyncIterator[int]:
+    """The proxy of the example in front of a server, with a certificate of its own authority; its port."""
+    made = await asyncio.create_subprocess_exec(
+        sys.executable, str(PRIVATE_TLS), "certificates", str(folder), "127.0.0.1"
+    )
+    assert await made.wait() == 0
+    words = (sys.executable, str(PRIVATE_TLS), "proxy", str(folder / "127.0.0.1.pem"), "127.0.0.1:0", server)
+    proxy = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert proxy.stdout is not None
+        told = re.fullmatch(
+            rb"https://127\.0\.0\.1:(\d+) leads to http://(.*)\n", await proxy.stdout.readline()
+        )
+        assert told is not None
+        assert told[2].decode() == server
+        yield int(told[1])
+    finally:
+        proxy.send_signal(signal.SIGINT)
+        assert await proxy.wait() == 0
+
+
+async def test_the_tls_proxy_says_what_it_was_asked_by_and_only_its_authority_vouches_for_it(
+    tmp_path: Path,
+) -> None:
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write((await reader.readexactly(4))[::-1])
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        address = "{}:{}".format(*server.sockets[0].getsockname())
+        async with tls_proxy(tmp_path, address) as port:
+            trusting = ssl.create_default_context(cafile=str(tmp_path / "authority.pem"))
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+            writer.write(b"GET /x HTTP/1.1\r\nHost: h:1\r\nx-forwarded-proto: http\r\n\r\nping")
+            assert await reader.read() == b"gnip"
+            writer.close()
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await asyncio.open_connection("127.0.0.1", port, ssl=ssl.create_default_context())
+    assert heads == [b"GET /x HTTP/1.1\r\nHost: h:1\r\nX-Forwarded-Proto: https\r\n\r\n"]

@@ -3,8 +3,8 @@
     python private_tls.py certificates DIR ADDRESS...   DIR/authority.pem, and DIR/ADDRESS.pem for each
     python private_tls.py proxy PEM LISTEN SERVER       ends TLS at LISTEN, for SERVER; both are IP:PORT
 
-The proxy tells the server what it was asked for, in `X-Forwarded-Proto`, and nobody else can: a connection
-carries one request, with whatever becomes of it. In life this is the work of Caddy, nginx or their like.
+The proxy says in `X-Forwarded-Proto`, in place of whatever stood there, that it was asked by TLS. It does so
+for the first request of a connection, the only one of a WebSocket. In life this is the work of Caddy.
 """
 
 import asyncio
@@ -90,22 +90,19 @@ async def serve(pem: Path, listen: str, server: str) -> None:
 
     address, port = listen.rsplit(":", 1)
     async with await asyncio.start_server(accept, address, int(port), ssl=tls, limit=HEAD_BYTES_MAX) as proxy:
-        print(f"https://{listen} leads to http://{server}", flush=True)
+        print(f"https://{address}:{proxy.sockets[0].getsockname()[1]} leads to http://{server}", flush=True)
         await proxy.serve_forever()
 
 
 async def hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: str) -> None:
-    """One request, and what follows on its connection in both directions until one side ends it."""
+    """The first request, and what follows in both directions until one side ends it."""
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_S_MAX)
     request, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     tell(request)
-    upgrade = any(line.lower().startswith("upgrade:") for line in lines)
-    replaced = ("x-forwarded-proto:",) if upgrade else ("x-forwarded-proto:", "connection:")
-    lines = [line for line in lines if not line.lower().startswith(replaced)]
-    lines += ["X-Forwarded-Proto: https"] if upgrade else ["X-Forwarded-Proto: https", "Connection: close"]
+    lines = [line for line in lines if not line.lower().startswith("x-forwarded-proto:")]
     address, port = server.rsplit(":", 1)
     server_reader, server_writer = await asyncio.open_connection(address, int(port))
-    server_writer.write("\r\n".join([request, *lines, "", ""]).encode("latin-1"))
+    server_writer.write("\r\n".join([request, *lines, "X-Forwarded-Proto: https", "", ""]).encode("latin-1"))
     ways = [
         asyncio.ensure_future(copy(reader, server_writer)),
         asyncio.ensure_future(copy(server_reader, writer)),
