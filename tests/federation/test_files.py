@@ -3,13 +3,14 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
 import httpx
+import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from less_sync.auth import Permission
@@ -219,6 +220,21 @@ async def test_a_client_that_reads_slowly_holds_the_home_back(databases: list[st
             # Others are served meanwhile, and this one is served to its end.
             assert (await own.ask(await own.stored(b"small"))).content == b"small"
             assert await asyncio.wait_for(reader.readexactly(length), END_S) == body
+
+
+async def test_transfers_that_stand_still_hold_little_memory(databases: list[str], tmp_path: Path) -> None:
+    async with shelf(databases, tmp_path) as own, AsyncExitStack() as stack:
+        file = await own.stored(os.urandom(32 * MIB))
+        assert (await own.ask(file)).status_code == 200
+        edge = psutil.Process(own.rig.edge1.running.pid)
+        idle = edge.memory_info().rss
+        for _ in range(8):
+            await stack.enter_async_context(own.begun(file))
+        carried = -1
+        while carried != own.pipe.down_bytes:  # until nothing moves any more
+            carried = own.pipe.down_bytes
+            await asyncio.sleep(0.5)
+        assert edge.memory_info().rss - idle < 24 * MIB
 
 
 async def test_a_client_that_hangs_up_ends_the_request_to_the_home(
