@@ -51,7 +51,7 @@ async def relay_pull(call: Call, asked: Asked) -> int:
                 await call.send((header(len(payload)), payload))
                 sent += 1
     except (HomeFault, HomeRefused) as fault:
-        log.info("home sent no pull", space=str(asked.space), fault=type(fault).__name__)
+        log.debug("home sent no pull", space=str(asked.space), fault=type(fault).__name__)
     except PullInterrupted as fault:
         log.warning("pull from a home broke off", space=str(asked.space), reason=str(fault), chunks=sent)
         raise RpcError(ErrorCode.INTERNAL, INTERRUPTED) from None
