@@ -30,7 +30,7 @@ def peer_conduct(services: Services, inbound: Inbound) -> Conduct:
     )
     return Conduct(
         peer_table(services, inbound),
-        PeerPlaces(inbound.quotas, services.broker),
+        PeerPlaces(inbound.quotas, services.broker, silence_s=services.limits.silence_timeout_s),
         limits,
         outbound=PatientOutbound,
         reads_mailbox=False,

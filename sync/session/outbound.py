@@ -43,6 +43,10 @@ class Wire(Protocol):
 class Owner(Protocol):
     """The session whose sending half an `Outbound` is."""
 
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has come from the other end, in whole keepalive intervals."""
+
     def fell_behind(self) -> None:
         """The notification queue overflowed. Called from within a publish: must not call the broker."""
 
@@ -103,6 +107,11 @@ class Outbound:
         if not self._connection_id:
             self._connection_id = self._new_id()
         return self._connection_id
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has come from the other end, in whole keepalive intervals."""
+        return self._owner.silent_s
 
     @property
     def named(self) -> bool:

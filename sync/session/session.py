@@ -210,6 +210,11 @@ class Session:
 
     # What the sending half reports.
 
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has come from the peer, in whole keepalive intervals."""
+        return 0.0 if self.heard else self._silent_beats * self._limits.keepalive_interval_s
+
     def fell_behind(self) -> None:
         """Too many notifications wait for this peer."""
         self.end_soon(codes.SLOW_CONSUMER)

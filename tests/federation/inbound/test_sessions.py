@@ -42,6 +42,7 @@ SUBSCRIBED: Final = bytes.fromhex(
     "372d343339662d623034342d65613139653633336566343666637572736f72182a6e6b65795f67656e65726174696f6e036c"
     "7265777261705f65706f63680265746f6b656e6154"
 )
+REFUSED: Final = Closed(4003, "too many federation connections")
 OK: Final = bytes.fromhex("a3647479706501626964656665642d3266726573756c74a1626f6bf5")
 OVER: Final = bytes.fromhex(
     "a3647479706501626964656665642d33656572726f72a264636f64656c726174655f6c696d69746564676d65737361676578"
@@ -161,7 +162,7 @@ async def test_a_connection_beyond_the_quota_is_closed_after_the_upgrade(databas
     async with home_server(database_url, quotas=quotas, limits=limits) as home:
         peers = [await home.peer() for _ in range(3)]
         fourth = await home.peer()
-        assert await fourth.closed() == Closed(4003, "too many federation connections")
+        assert await fourth.closed() == REFUSED
         assert home.usage().connections == 3
         await home.live.settled(await home.peer(EDGE2))
         await peers[0].socket.hangup(TIMEOUT_S)
@@ -187,6 +188,27 @@ async def test_a_peer_that_says_nothing_is_kept_and_hears_keepalives(database_ur
         for _ in range(20):
             assert await peer.socket.receive_any(TIMEOUT_S) == Message(b"\xf6", binary=True)
         await home.live.settled(peer)
+
+
+async def test_a_lost_connection_makes_room_for_a_new_one_of_its_peer(database_url: str) -> None:
+    limits = Limits(keepalive_interval_s=0.02, silence_timeout_s=0.06)
+    async with home_server(database_url, limits=limits, quotas=PeerQuotas(connections=2)) as home:
+        shared = await home.share()
+        lost, living = await home.peer(), await home.peer()
+        await subscribe(lost, entry(shared.id, ucan=shared.ucan()))
+        await home.live.settled(living)
+        lost.socket.stop_reading()
+        async with asyncio.timeout(TIMEOUT_S):
+            # Whoever comes before it has been silent for long enough is refused.
+            while (await (new := await home.peer()).socket.receive_any(TIMEOUT_S)) == REFUSED:
+                pass
+        assert home.usage() == Usage(connections=2)
+        await home.live.settled(new)
+        await home.live.settled(living)
+        lost.socket.resume_reading()
+        assert await lost.closed() == REFUSED
+        # Both speak: nothing is given up for another one.
+        assert await (await home.peer()).closed() == REFUSED
 
 
 async def test_an_orderly_stop_says_1001(home: Home) -> None:

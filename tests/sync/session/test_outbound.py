@@ -35,6 +35,8 @@ class FakeWire:
 
 
 class FakeOwner:
+    silent_s = 0.0
+
     def __init__(self) -> None:
         self.fell = 0
         self.woken = 0
