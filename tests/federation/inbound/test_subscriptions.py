@@ -1,7 +1,8 @@
 """`subscribe` of a peer, by UCAN and by token, and what ends a subscription."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,12 +15,16 @@ from tests.federation.inbound.peer_client import (
     KEYS,
     SECRET,
     Home,
+    Shared,
     change,
     entry,
     home_server,
     subscribe,
 )
 from tests.live import Client, Person, cid_of
+
+LINKS: Final = 8
+LINKS_PER_TURN: Final = 32
 
 
 @pytest.fixture
@@ -274,3 +279,35 @@ async def test_a_peer_s_subscription_outlives_the_ucan_it_began_with(home: Home)
     writer = await home.member(shared)
     await writer.push(change(), space=shared.id, ucan=shared.owner.grant(shared.owner, shared.id))
     assert await peer.methods_heard() == ["sync"]
+
+
+def long_chain(shared: Shared) -> str:
+    """A UCAN handed on as often as it may be."""
+    holder = shared.owner
+    ucan: str | None = None
+    for _ in range(LINKS):
+        heir = Person("heir")
+        ucan = holder.grant(heir, shared.id, Permission.ADMIN, proof=ucan)
+        holder = heir
+    assert ucan is not None
+    return ucan
+
+
+async def test_long_chains_hold_nobody_up(home: Home) -> None:
+    shared, peer, ucans = await home.share(), await home.peer(), home.live.services.authority.ucans
+    entries = [entry(shared.id, ucan=long_chain(shared)) for _ in range(24)]
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            before = len(ucans)
+            await asyncio.sleep(0)
+            most = max(most, len(ucans) - before)
+
+    watching = asyncio.create_task(watch())
+    answer = await subscribe(peer, *entries)
+    watching.cancel()
+    assert len(answer["spaces"]) == len(entries)
+    assert len(ucans) == LINKS * len(entries)
+    assert LINKS <= most <= LINKS_PER_TURN
