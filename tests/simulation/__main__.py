@@ -9,10 +9,11 @@ import time
 from collections import Counter
 from typing import Final
 
+from tests.simulation.federation.mutants import MUTANTS as FEDERATED_MUTANTS
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.rules import ALL, Rule
-from tests.simulation.runs import HASH_SEED, parts_of, run_seeds
-from tests.simulation.world import Outcome, World
+from tests.simulation.rules import Rule
+from tests.simulation.runs import HASH_SEED, Kind, run_seeds
+from tests.simulation.world import Outcome
 
 PROGRESS_S: Final = 1.0
 PROGRESS_S_WITHOUT_TERMINAL: Final = 30.0
@@ -30,20 +31,24 @@ def main() -> int:
     parser.add_argument("--rules", default="", help="look at these alone, by name, with commas between them")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
     parser.add_argument("--processes", type=int, default=0, help="how many at once; one per core by default")
-    parser.add_argument("--mutant", default="", choices=list(MUTANTS), help="put an old fault back")
+    parser.add_argument("--federation", action="store_true", help="two servers and the wire between them")
+    parser.add_argument(
+        "--mutant", default="", choices=[*MUTANTS, *FEDERATED_MUTANTS], help="put an old fault back"
+    )
     options = parser.parse_args()
     # A shell starts what runs in its background with Ctrl-C ignored; then only this can be interrupted.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    rules = frozenset(Rule(name) for name in options.rules.split(",") if name)
-    if not rules:
-        rules = MUTANTS[options.mutant].rules if options.mutant else ALL
+    if options.federation and options.mutant in MUTANTS:
+        parser.error(f"{options.mutant} is a fault of one server")
+    kind = Kind(options.federation or options.mutant in FEDERATED_MUTANTS, options.mutant)
+    rules = frozenset(Rule(name) for name in options.rules.split(",") if name) or kind.broken
     if options.seed is not None:
-        return replay(options.seed, rules, options.mutant)
+        return replay(options.seed, rules, kind)
     seeds = range(options.first, options.first + options.seeds)
-    tally = Tally(len(seeds), options.mutant)
+    tally = Tally(len(seeds), kind)
     try:
         print(f"seeds {seeds.start} to {seeds.stop - 1}", flush=True)
-        for outcome in run_seeds(seeds, rules, mutant=options.mutant, processes=options.processes):
+        for outcome in run_seeds(seeds, rules, kind=kind, processes=options.processes):
             tally.add(outcome)
             if outcome.violations and not options.keep_going:
                 break
@@ -54,9 +59,9 @@ def main() -> int:
     return 1 if tally.failed else 0
 
 
-def replay(seed: int, rules: frozenset[Rule], mutant: str) -> int:
+def replay(seed: int, rules: frozenset[Rule], kind: Kind) -> int:
     """Play one seed and print what happens."""
-    outcome = World(seed, rules=rules, trace=print, parts=parts_of(mutant)).run()
+    outcome = kind.play(seed, rules, print)
     for violation in outcome.violations:
         print(violation)
     print(f"seed {seed}: digest {outcome.digest}, {len(outcome.violations)} violations")
@@ -66,10 +71,10 @@ def replay(seed: int, rules: frozenset[Rule], mutant: str) -> int:
 class Tally:
     """Counts outcomes, tells of those that failed, and of how far it has got."""
 
-    def __init__(self, seeds: int, mutant: str) -> None:
+    def __init__(self, seeds: int, kind: Kind) -> None:
         self.failed = 0
         self._seeds = seeds
-        self._mutant = mutant
+        self._kind = kind
         self._done = self._requests = 0
         self._broken: Counter[str] = Counter()
         self._digest = hashlib.blake2b(digest_size=16)
@@ -91,8 +96,10 @@ class Tally:
     def _tell_failure(self, outcome: Outcome) -> None:
         self.failed += 1
         self._broken.update({violation.rule for violation in outcome.violations})
-        mutant = f" ARGS='--mutant {self._mutant}'" if self._mutant else ""
-        print(f"seed {outcome.seed} fails; this replays it: make simulate SEED={outcome.seed}{mutant}")
+        kind = " ARGS=--federation" if self._kind.federation else ""
+        if self._kind.mutant:
+            kind = f" ARGS='--mutant {self._kind.mutant}'"
+        print(f"seed {outcome.seed} fails; this replays it: make simulate SEED={outcome.seed}{kind}")
         for violation in outcome.violations[:VIOLATIONS_SHOWN]:
             print(f"    {violation}")
         sys.stdout.flush()

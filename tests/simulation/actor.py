@@ -232,11 +232,18 @@ class Actor:
             return str(SHARED), self._granted()[0]
         return str(self.person.space), ""
 
-    def _subscribe(self) -> None:
-        entries = [{"id": str(SHARED), "since": 0, "ucan": self._granted()[0], "presence": True}]
-        entries.append({"id": str(self.person.space), "since": 0})
+    def _wanted(self) -> list[Params]:
+        """What to subscribe to."""
+        entries: list[Params] = [
+            {"id": str(SHARED), "since": 0, "ucan": self._granted()[0], "presence": True},
+            {"id": str(self.person.space), "since": 0},
+        ]
         if self._chance.random() < 0.2:
             entries.pop()
+        return entries
+
+    def _subscribe(self) -> None:
+        entries = self._wanted()
         self.ask("subscribe", {"spaces": entries}, spaces=tuple(str(entry["id"]) for entry in entries))
 
     def _unsubscribe(self) -> None:

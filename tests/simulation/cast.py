@@ -32,6 +32,7 @@ GRANTS: Final = 4
 """UCANs that each guest has one after the other: a revoked one is replaced."""
 OWNER: Final = "alice"
 GUESTS: Final = ("bob", "carol")
+NEIGHBOURS: Final = ("dave", "erin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,13 @@ def people() -> dict[str, Person]:
     """Everybody by name."""
     keys = {name: _key(number) for number, name in enumerate((OWNER, *GUESTS), 1)}
     return {name: _person(name, key, keys[OWNER]) for name, key in keys.items()}
+
+
+@cache
+def neighbours() -> dict[str, Person]:
+    """Who shares no space with anybody, by name: for worlds of two servers."""
+    keys = {name: _key(number) for number, name in enumerate(NEIGHBOURS, 11)}
+    return {name: _person(name, key, key) for name, key in keys.items()}
 
 
 def _person(name: str, key: ec.EllipticCurvePrivateKey, root: ec.EllipticCurvePrivateKey) -> Person:

@@ -28,24 +28,35 @@ _OURS: Final = "less_sync."
 
 
 class Leftovers:
-    """Remembers a state, and tells what differs from it later."""
+    """Remembers a state, and tells what differs from it later.
 
-    def __init__(self, loop: SimulatedLoop, objects: list[object]) -> None:
+    Args:
+        ignored: names of other attributes that are not looked at.
+    """
+
+    def __init__(
+        self, loop: SimulatedLoop, objects: list[object], *, ignored: frozenset[str] = frozenset()
+    ) -> None:
         self._loop = loop
         self._objects = objects
+        self._ignored = _IGNORED | ignored
         self._before = self._measure()
         self._tasks = self._task_names()
 
     def since_start(self) -> list[str]:
         """Differences while the server still runs."""
-        found = [
-            f"{what} is {now}, was {self._before[what]}"
-            for what, now in self._measure().items()
-            if now != self._before[what]
-        ]
+        found = self.of_objects()
         if self._task_names() != self._tasks:
             found.append(f"tasks are {self._task_names()}, were {self._tasks}")
         return found
+
+    def of_objects(self) -> list[str]:
+        """The same without tasks: those of a loop may be of several servers."""
+        return [
+            f"{what} is {now}, was {self._before.get(what)}"
+            for what, now in self._measure().items()
+            if now != self._before.get(what)
+        ]
 
     def at_end(self) -> list[str]:
         """What is left when the server has stopped."""
@@ -58,22 +69,24 @@ class Leftovers:
     def _measure(self) -> dict[str, object]:
         found: dict[str, object] = {}
         for one in self._objects:
-            _measure(one, type(one).__name__, found, set())
+            _measure(one, type(one).__name__, found, set(), self._ignored)
         return found
 
 
-def _measure(one: object, path: str, found: dict[str, object], seen: set[int]) -> None:
+def _measure(
+    one: object, path: str, found: dict[str, object], seen: set[int], ignored: frozenset[str]
+) -> None:
     """Note the size of every attribute, and of theirs if they are objects of the server."""
     seen.add(id(one))
     for name in _attributes(one):
         value = getattr(one, name, None)
-        if name in _IGNORED or id(value) in seen:
+        if name in ignored or id(value) in seen:
             continue
         size = _size(value)
         if size is not None:
             found[f"{path}.{name}"] = size
         if type(value).__module__.startswith(_OURS):
-            _measure(value, f"{path}.{name}", found, seen)
+            _measure(value, f"{path}.{name}", found, seen, ignored)
 
 
 def _attributes(one: object) -> list[str]:

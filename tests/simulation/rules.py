@@ -23,6 +23,9 @@ class Rule(StrEnum):
     FAULTS = "faults"  # no exception is lost or logged as unexpected
     FILES = "files"  # content and key of a file are of one upload, and what was acknowledged is there
     TRUTH = "truth"  # a fault of storage is never told as a refusal, or as a space that is not there
+    ONCE = "once"  # what a client of an edge was told is written is at the home, once, under that cursor
+    CONVERGED = "converged"  # once the weather is good, what an edge's client pulls is what the home has
+    NEIGHBOURS = "neighbours"  # whoever uses no space of another server is answered in time
 
 
 ALL = frozenset(Rule)

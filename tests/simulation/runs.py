@@ -2,41 +2,66 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from typing import Final
 
+from tests.simulation.federation.mutants import MUTANTS as FEDERATED_MUTANTS
+from tests.simulation.federation.world import FederatedWorld
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.parts import Parts
 from tests.simulation.rules import ALL, Rule
 from tests.simulation.world import Outcome, World
 
 SEEDS_PER_TASK: Final = 25
+FEDERATED_SEEDS_PER_TASK: Final = 5
 HASH_SEED: Final = "0"
 
 
-def parts_of(mutant: str) -> Parts | None:
-    """What a run with the fault of that name put back is given; None for none."""
-    return MUTANTS[mutant].parts if mutant else None
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is played, whatever the seed."""
+
+    federation: bool = False
+    """Two servers instead of one."""
+    mutant: str = ""
+    """Name of a fault to put in; of those of its kind of world."""
+
+    def play(
+        self, seed: int, rules: frozenset[Rule] = ALL, trace: Callable[[str], None] | None = None
+    ) -> Outcome:
+        """Play one seed. `trace` is told all that happens."""
+        if self.federation:
+            federated = FEDERATED_MUTANTS[self.mutant].parts if self.mutant else None
+            return FederatedWorld(seed, rules=rules, trace=trace, parts=federated).run()
+        parts = MUTANTS[self.mutant].parts if self.mutant else None
+        return World(seed, rules=rules, trace=trace, parts=parts).run()
+
+    @property
+    def broken(self) -> frozenset[Rule]:
+        """The rules that it breaks, if it has a fault; all that there are otherwise."""
+        if not self.mutant:
+            return ALL
+        return (FEDERATED_MUTANTS if self.federation else MUTANTS)[self.mutant].rules
 
 
-def _run_some(seeds: range, rules: frozenset[Rule], mutant: str) -> list[Outcome]:
-    return [World(seed, rules=rules, parts=parts_of(mutant)).run() for seed in seeds]
+def _run_some(seeds: range, rules: frozenset[Rule], kind: Kind) -> list[Outcome]:
+    return [kind.play(seed, rules) for seed in seeds]
 
 
 def run_seeds(
-    seeds: range, rules: frozenset[Rule] = ALL, *, mutant: str = "", processes: int = 0
+    seeds: range, rules: frozenset[Rule] = ALL, *, kind: Kind, processes: int = 0
 ) -> Iterator[Outcome]:
     """Play many, and yield their outcomes in order of seed.
 
     Args:
-        mutant: name of a fault to put back.
         processes: how many at once; 0 for one per core, 1 for this one alone.
     """
-    parts = [seeds[at : at + SEEDS_PER_TASK] for at in range(0, len(seeds), SEEDS_PER_TASK)]
-    run = partial(_run_some, rules=rules, mutant=mutant)
+    size = FEDERATED_SEEDS_PER_TASK if kind.federation else SEEDS_PER_TASK
+    parts = [seeds[at : at + size] for at in range(0, len(seeds), size)]
+    run = partial(_run_some, rules=rules, kind=kind)
     if processes == 1:
         for part in parts:
             yield from run(part)

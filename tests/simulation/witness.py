@@ -13,7 +13,7 @@ from tests.simulation.cast import SHARED, Person
 from tests.simulation.frames import Closing, Frame, Malformed, described, parse
 from tests.simulation.rules import Court, Rule, announced_missing
 from tests.simulation.system import Chunk, Notification, Response
-from tests.simulation.tables import Kind, Tables
+from tests.simulation.tables import Commit, Kind, Tables
 
 BACKGROUND: Final = frozenset({"pull", "deks.get", "deks.getFiles", "file.deks.get"})
 """Requests that are answered beside the others."""
@@ -307,7 +307,7 @@ class Witness:
             if not subscription.on or subscription.barred or subscription.asked:
                 continue
             missing = announced_missing(
-                self._tables.journal,
+                self._journal_of(space),
                 space=space,
                 since=subscription.since,
                 heard=subscription.heard,
@@ -317,6 +317,10 @@ class Witness:
             if missing:
                 what = ", ".join(f"{one.kind.name} {one.cursor} of {one.at_s:.6f} s" for one in missing[:5])
                 self._charge(Rule.ANNOUNCED, f"{what} in {space} never announced")
+
+    def _journal_of(self, space: str) -> list[Commit]:
+        """Where commits to a space are to be found."""
+        return self._tables.journal
 
     def _charge(self, rule: Rule, what: str) -> None:
         self._court.charge(rule, f"connection {self.number} ({self.person.name}): {what}", self._clock())

@@ -69,7 +69,7 @@ class Outcome:
     simulated_s: float
 
 
-class _Connections:
+class Connections:
     """What the socket class asks of uvicorn's state."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class _Connections:
 
 
 @dataclass(slots=True)
-class _Seat:
+class Seat:
     """One connection that was opened."""
 
     line: Line
@@ -85,7 +85,7 @@ class _Seat:
     frames: list[object] = field(default_factory=list)
 
 
-class _Client:
+class Client:
     """The client's end of a line: witness first, actor then."""
 
     def __init__(self, witness: Witness, actor: Actor) -> None:
@@ -155,8 +155,8 @@ class World:
             faultless=self.script.weather.faultless and not self.script.events,
         )
         self._exchanges.trace = self._tell
-        self._seats: list[_Seat] = []
-        self._state = _Connections()
+        self._seats: list[Seat] = []
+        self._state = Connections()
         self._actors = [
             Actor(self, name, temper, self._fork(), self.loop.outside) for name, temper in self.script.tempers
         ]
@@ -389,14 +389,14 @@ class World:
             self.loop,
             self.loop.outside,
             self._fork(),
-            _Client(witness, actor),
+            Client(witness, actor),
             actor.temper.pace,
             f"{actor.person.name} {number}",
         )
         witness.behind = lambda: line.behind
         socket: ClientSocket = self._socket(cast(Any, None), cast(Any, self._state), {})
         line.attach(socket)
-        self._seats.append(_Seat(line, witness))
+        self._seats.append(Seat(line, witness))
         socket.connection_made(line)
         socket.upgrade(CLIENT_PATH, UpgradeRequest("GET", "1.1", UPGRADE, self.services.subprotocols), b"")
         return line, witness

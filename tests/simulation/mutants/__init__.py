@@ -21,7 +21,7 @@ A change of the server moves the first seeds, because it moves who runs when. A 
 tests is no fault, but wants its new first seed here.
 """
 
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from tests.simulation.mutants import (
     closed_at_once,
@@ -31,14 +31,15 @@ from tests.simulation.mutants import (
     parted_files,
     unordered,
 )
-from tests.simulation.parts import Parts
 from tests.simulation.rules import Rule
 
+P = TypeVar("P")
 
-class Mutant(NamedTuple):
+
+class Mutant(NamedTuple, Generic[P]):
     """One fault."""
 
-    parts: Parts
+    parts: P
     rules: frozenset[Rule]
     """Those that it breaks."""
     first_seed: int
