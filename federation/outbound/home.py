@@ -74,7 +74,7 @@ class _Attempt(NamedTuple):
     @classmethod
     def now(cls, entry: Entry, wish: Wish) -> "_Attempt":
         """To be asked in this moment."""
-        return cls(entry, wish, entry.cursor, entry.revocations)
+        return cls(entry, wish, entry.told, entry.revocations)
 
 
 class Relayed:
@@ -276,6 +276,8 @@ class Home:
             self._announce.relay(
                 entry.space, catch_up(state._replace(cursor=max(state.cursor, entry.cursor or 0)))
             )
+        if entry.surely is not None:
+            entry.surely = max(entry.surely, state.cursor) if entry.space in self._looks else None
 
     def _refused(self, attempt: _Attempt, code: str, tried: set[str]) -> list[_Attempt]:
         """End what rested on what was refused; what to try next, if anything."""
@@ -315,6 +317,7 @@ class Home:
         entry = self.entries.get(space)
         if entry is None or not entry.sessions or self._closed:
             return
+        entry.surely = entry.told
         entry.refresh = True
         self._mend()
         former = self._looks.pop(space, None)
@@ -328,6 +331,8 @@ class Home:
         if entry is not None and entry.sessions:
             entry.refresh = True
             self._mend()
+        elif entry is not None:
+            entry.surely = None
 
     def _mend(self) -> None:
         if self._mending is None and not self._closed:

@@ -31,6 +31,7 @@ class Entry:
         "revocations",
         "sessions",
         "space",
+        "surely",
         "token",
         "unchecked",
     )
@@ -43,6 +44,10 @@ class Entry:
         """The home's own, by which this server subscribes again; "" when it gives none."""
         self.cursor: int | None = None
         """Of the last change that was relayed, or of the first answer; None when nothing is known."""
+        self.surely: int | None = None
+        """Up to which cursor everything was told, while a write with an unknown outcome is looked after.
+
+        An answer to a later write of our own may take `cursor` beyond it. None: nothing is in doubt."""
         self.pending = 0
         """Requests under way: what overtakes their answers is relayed."""
         self.idle_since_s = 0.0
@@ -57,6 +62,11 @@ class Entry:
         """A change was announced here."""
         if self.cursor is None or cursor > self.cursor:
             self.cursor = cursor
+
+    @property
+    def told(self) -> int | None:
+        """Up to which cursor there is nothing that clients were not told."""
+        return self.cursor if self.surely is None else self.surely
 
     def check_all(self) -> None:
         """The UCAN of every session must be shown again."""

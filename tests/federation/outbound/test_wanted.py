@@ -127,6 +127,24 @@ async def test_who_is_let_in_no_more_by_anything_is_told_so(database_url: str, c
         assert len(at.home.of("subscribe")) == (2 if code == "not_found" else 3)
 
 
+async def test_a_write_in_doubt_is_told_of_although_a_later_one_is_known(database_url: str) -> None:
+    async with edge(database_url) as at:
+        space = await at.shared(OWNER)
+        bob, ucan = await at.member(OWNER, "bob", space)
+        carol, hers = await at.member(OWNER, "carol", space)
+        await bob.subscribe(space, ucan=ucan)
+        await carol.subscribe(space, ucan=hers)
+        at.home.faults.append(("push", PeerLost()))
+        at.home.before.append(("subscribe", refusal("internal")))  # so that the second write comes first
+        assert (await bob.push(record(1), space=space, ucan=ucan))["error"] == "internal"
+        await until(lambda: len(at.home.of("subscribe")) == 3)
+        assert (await carol.push(record(2), space=space, ucan=hers))["cursor"] == 2
+        notice = await carol.next()
+        assert isinstance(notice, Notification)
+        assert isinstance(notice.params, dict)
+        assert (notice.params["prev"], notice.params["cursor"]) == (-1, 2)
+
+
 @pytest.mark.parametrize("code", ["internal", "rate_limited"])
 async def test_a_home_that_cannot_just_then_is_asked_again(database_url: str, code: str) -> None:
     async with edge(database_url) as at:
