@@ -270,9 +270,10 @@ class Announcer:
         """Announce what the space's home, another server, has committed; `change` is for clients only.
 
         It waits for this process' own writes to the space under way, whose answers may tell of lower cursors.
+        What has no cursor waits for nothing: a revocation is told before those it shuts out are unsubscribed.
         """
         order = self._orders.get(space) if self._orders else None
-        if order is None:
+        if order is None or change.cursor == NO_CURSOR:
             self._publish(space, change)
             return
         self._enqueue(space, order, change, pushes=0)
@@ -417,7 +418,7 @@ class Announcer:
             row = rows.get(space)
             if row is not None and self.forwarder.is_foreign(row.home_server):
                 self._unknown.pop(space, None)
-                self.forwarder.doubt(space)  # its row has no cursor: the home is asked
+                self.forwarder.doubt(space, told=unknown.told)  # its row has no cursor: the home is asked
                 continue
             if row is not None and row.cursor > unknown.told and self._broker.listened_to(space):
                 # What was told meanwhile may be further than what was read.

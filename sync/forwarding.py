@@ -166,8 +166,12 @@ class Forwarder(Protocol):
             TooManyWaiting: of this person's requests.
         """
 
-    def doubt(self, space: UUID) -> None:
-        """Something was written that nobody may have been told of: find out, and let everybody pull."""
+    def doubt(self, space: UUID, *, told: int | None = None) -> None:
+        """Something was written that nobody may have been told of: find out, and let everybody pull.
+
+        Args:
+            told: up to which cursor everything was announced, if that is less than what the home announced.
+        """
 
 
 def names_another(home: str | None, own: Collection[str]) -> bool:
@@ -256,7 +260,7 @@ class Alone:
             yield file
         raise HomeRefused(ErrorCode.METHOD_NOT_FOUND)
 
-    def doubt(self, space: UUID) -> None:
+    def doubt(self, space: UUID, *, told: int | None = None) -> None:
         """Nobody can say."""
 
 

@@ -248,7 +248,7 @@ class PeerForwarder:
             raise HomeFault from None
         entry = one.entries.get(space)
         if entry is not None and pushed.ok and pushed.cursor > 0:
-            entry.note(pushed.cursor)
+            entry.pushed(pushed.cursor)
         return pushed
 
     async def pull(self, asked: Asked, *, person: str) -> AsyncGenerator[Chunk, None]:
@@ -284,11 +284,11 @@ class PeerForwarder:
         async with self._files.file(self._address(asked.home), asked, person=person) as file:
             yield file
 
-    def doubt(self, space: UUID) -> None:
+    def doubt(self, space: UUID, *, told: int | None = None) -> None:
         """Ask the home for the cursor, and let everybody pull who is behind it."""
         home = self._home_of.get(space)
         if home is not None:
-            home.doubt(space)
+            home.doubt(space, told=told)
 
     async def aclose(self) -> None:
         """Close every link, and make no other."""

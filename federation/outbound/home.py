@@ -211,18 +211,24 @@ class Home:
             answers: list[Answer] = []
             for batch in batches(wishes):
                 answers += await _ask(call, batch)
-            for wish, answer in zip(wishes, answers, strict=True):
-                self._learn(wish, answer)
+            for entry, wish, answer in zip(opened, wishes, answers, strict=True):
+                if isinstance(answer, Standing):
+                    self._granted(entry, wish, answer)
             return answers
         finally:
             for entry in opened:
                 self.entries.close(entry)
 
-    def _learn(self, wish: Wish, answer: Answer) -> None:
-        if isinstance(answer, Standing):
-            if wish.ucan:
-                self._checks.passed(wish.space, wish.ucan)
-            self.entries.learn(wish.space, answer.token, answer.state)
+    def _granted(self, entry: Entry, wish: Wish, answer: Standing) -> None:
+        """Take what a session was granted. If others wait to hear how the space stands, that is known now."""
+        if entry.refresh and entry.sessions:
+            self._tell_to_pull(entry, answer, told=entry.told)
+        self._learn(wish, answer)
+
+    def _learn(self, wish: Wish, answer: Standing) -> None:
+        if wish.ucan:
+            self._checks.passed(wish.space, wish.ucan)
+        self.entries.learn(wish.space, answer.token, answer.state)
 
     # Subscribing again.
 
@@ -263,13 +269,18 @@ class Home:
 
     def _renewed(self, attempt: _Attempt, answer: Standing) -> None:
         """Subscribed again: tell to pull if the space is elsewhere than what was relayed last."""
-        entry, state = attempt.entry, answer.state
+        entry = attempt.entry
         self._learn(attempt.wish, answer)
         if attempt.wish.ucan and entry.revocations == attempt.revocations:
             for listener in entry.holding(attempt.wish.ucan):
                 entry.unchecked.pop(listener, None)
-        if answer.known and state.cursor != attempt.told:
-            if entry.cursor == attempt.told:
+        self._tell_to_pull(entry, answer, told=attempt.told)
+
+    def _tell_to_pull(self, entry: Entry, answer: Standing, *, told: int | None) -> None:
+        """Tell clients to pull if the home says another cursor than they had been told of before."""
+        state = answer.state
+        if answer.known and state.cursor != told:
+            if entry.cursor == told:
                 entry.cursor = state.cursor  # also back: a home may come from a backup
             entry.note(state.cursor)
             # What was relayed while the answer was under way may be further: clients hear no cursor go back.
@@ -312,12 +323,17 @@ class Home:
 
     # What is left to do.
 
-    def doubt(self, space: UUID) -> None:
-        """Something may have been written that nobody was told of."""
+    def doubt(self, space: UUID, *, told: int | None = None) -> None:
+        """Something may have been written that nobody was told of.
+
+        Args:
+            told: up to which cursor everybody was, if that is less than what the home announced.
+        """
         entry = self.entries.get(space)
         if entry is None or not entry.sessions or self._closed:
             return
-        entry.surely = entry.told
+        before = entry.told
+        entry.surely = before if told is None or before is None else min(before, told)
         entry.refresh = True
         self._mend()
         former = self._looks.pop(space, None)

@@ -68,6 +68,11 @@ class Entry:
         """Up to which cursor there is nothing that clients were not told."""
         return self.cursor if self.surely is None else self.surely
 
+    def pushed(self, cursor: int) -> None:
+        """A push from here was answered. Behind a gap it tells nobody of what came before it."""
+        if self.cursor is None or cursor == self.cursor + 1:
+            self.cursor = cursor
+
     def check_all(self) -> None:
         """The UCAN of every session must be shown again."""
         for listener in self.sessions:
@@ -195,7 +200,8 @@ class Wanted:
         for entry in gone:
             del self._entries[entry.space]
         if len(gone) < len(idle):
-            first_s = min(entry.idle_since_s for entry in idle if entry not in gone)
+            kept = (entry.idle_since_s for entry in idle if entry.idle_since_s + self._linger_s > now_s)
+            first_s = min(kept)
             self._sweeping = loop.call_at(first_s + self._linger_s, self._sweep)
         for begin in range(0, len(gone), UNSUBSCRIBE_SPACES_MAX):
             self._dropped([entry.space for entry in gone[begin : begin + UNSUBSCRIBE_SPACES_MAX]])
