@@ -78,35 +78,57 @@ Left = Callable[[Subscriber, UUID], None]
 class Provisional:
     """Spaces a session has asked for and not yet been granted, with what was published to them meanwhile.
 
-    Lives for one database round trip and holds at most `frames_max` frames and `bytes_max` bytes: beyond, the
-    session is told that it fell behind.
+    Lives for one database round trip, or for as long as another server takes to answer, and holds at most
+    `frames_max` frames and `bytes_max` bytes. Beyond that the session is told that it fell behind, unless
+    `told_to_pull`: then `lost` has the spaces of what was not held, and whoever asked tells it to pull.
     """
 
-    __slots__ = ("_bytes_left", "_frames_max", "_held", "doubted", "revoked", "spaces", "subscriber")
+    __slots__ = (
+        "_bytes_left",
+        "_frames_max",
+        "_held",
+        "_told_to_pull",
+        "doubted",
+        "lost",
+        "revoked",
+        "spaces",
+        "subscriber",
+    )
 
     def __init__(
-        self, subscriber: Subscriber, spaces: Mapping[UUID, str], frames_max: int, bytes_max: int
+        self,
+        subscriber: Subscriber,
+        spaces: Mapping[UUID, str],
+        frames_max: int,
+        bytes_max: int,
+        *,
+        told_to_pull: bool = False,
     ) -> None:
         self.subscriber = subscriber
         self.spaces = spaces
+        self.lost: dict[UUID, None] = {}
+        """Spaces of frames that were not held, in the order of the first one of each."""
         self.revoked: set[tuple[UUID, str]] = set()
         """(space, CID) of what was revoked since this began: the answer on its way does not know of it."""
         self.doubted: set[tuple[UUID, str]] = set()
         """(space, CID) of what may have been revoked since: nobody knows."""
         self._frames_max = frames_max
         self._bytes_left = bytes_max
+        self._told_to_pull = told_to_pull
         self._held: list[tuple[UUID, bytes]] = []
 
     def hold(self, space: UUID, frame: bytes) -> None:
-        """Keep one frame; the first one over a bound stands for all that are lost."""
-        if len(self._held) <= self._frames_max and self._bytes_left >= 0:
+        """Keep one frame, as long as none was lost."""
+        if not self.lost and len(self._held) < self._frames_max and self._bytes_left >= len(frame):
             self._held.append((space, frame))
             self._bytes_left -= len(frame)
+        else:
+            self.lost[space] = None
 
     def release(self, granted: frozenset[UUID]) -> None:
         """Deliver what was held for the granted spaces, in the order it was published."""
         held, self._held = self._held, []
-        if len(held) > self._frames_max or self._bytes_left < 0:
+        if self.lost and not self._told_to_pull:
             self.subscriber.overflow()
             return
         for space, frame in held:
@@ -206,7 +228,12 @@ class Broker:
         return max(self.cursor(space), NO_CURSOR if arrivals is None else arrivals.cursor)
 
     def prepare(
-        self, subscriber: Subscriber, spaces: Mapping[UUID, str], *, frames_max: int | None = None
+        self,
+        subscriber: Subscriber,
+        spaces: Mapping[UUID, str],
+        *,
+        frames_max: int | None = None,
+        told_to_pull: bool = False,
     ) -> Provisional:
         """Begin to hold what is published to `spaces`, ids with the spelling asked for.
 
@@ -215,9 +242,12 @@ class Broker:
 
         Args:
             frames_max: how many are held; by default as many as for anybody.
+            told_to_pull: whoever asks looks at `Provisional.lost` after `confirm`.
         """
         frames_max = self._held_frames_max if frames_max is None else frames_max
-        provisional = Provisional(subscriber, spaces, frames_max, self._held_bytes_max)
+        provisional = Provisional(
+            subscriber, spaces, frames_max, self._held_bytes_max, told_to_pull=told_to_pull
+        )
         for space in spaces:
             arrivals = self._arrivals.get(space)
             if arrivals is None:

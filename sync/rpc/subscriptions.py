@@ -11,7 +11,7 @@ from less_sync.storage import Space, StorageError
 from less_sync.sync.access.grants import Access, Grant, Readable, read_each
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
-from less_sync.sync.forwarding import Asked
+from less_sync.sync.forwarding import Asked, HomeSpace
 from less_sync.sync.live.broker import Granted, Hold, Provisional
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.messages import (
@@ -23,6 +23,7 @@ from less_sync.sync.protocol.messages import (
     SubscribeSpace,
     UnsubscribeParams,
 )
+from less_sync.sync.protocol.notifications import catch_up_notification
 from less_sync.sync.rpc.dispatch import log_storage_fault
 from less_sync.sync.rpc.elsewhere import asked_elsewhere
 
@@ -137,9 +138,13 @@ async def _subscribe_elsewhere(call: Call, asked: Mapping[int, Asked], outcomes:
 
 
 async def _subscribe_at(call: Call, asked: Mapping[int, Asked], outcomes: list[Outcome]) -> None:
-    """Subscribe at one home. What is relayed from there before its answer is held, as for our own spaces."""
+    """Subscribe at one home. What is relayed from there before its answer is held, as for our own spaces.
+
+    That may take seconds, so what is more than what is held closes nobody's session: it is told to pull.
+    """
     broker = call.services.broker
-    provisional = broker.prepare(call.outbound, {one.space: one.text for one in asked.values()})
+    texts = {one.space: one.text for one in asked.values()}
+    provisional = broker.prepare(call.outbound, texts, told_to_pull=True)
     try:
         answers = await call.services.forwarder.subscribe(
             call.outbound, list(asked.values()), person=call.caller.person
@@ -149,6 +154,7 @@ async def _subscribe_at(call: Call, asked: Mapping[int, Asked], outcomes: list[O
         raise
     # From here to `confirm` nothing is awaited.
     granted: dict[UUID, Granted] = {}
+    states: dict[UUID, HomeSpace] = {}
     refused: list[UUID] = []
     for (index, one), answer in zip(asked.items(), answers, strict=True):
         entered = outcomes[index]
@@ -160,9 +166,14 @@ async def _subscribe_at(call: Call, asked: Mapping[int, Asked], outcomes: list[O
         row = replace(entered.row, **answer._asdict())
         outcomes[index] = _Entered(entered.grant, row)
         granted[one.space] = Granted(answer.cursor, _hold(entered.grant))
+        states[one.space] = answer
     if refused:
         call.services.announce.end_subscriptions(call.outbound, refused)
     broker.confirm(provisional, granted)
+    for space in provisional.lost:
+        if space in states:
+            state = states[space]._replace(cursor=broker.cursor(space))
+            call.outbound.notify(catch_up_notification(texts[space], **state._asdict()))
 
 
 class _Room:

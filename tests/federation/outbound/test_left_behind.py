@@ -7,11 +7,13 @@ from uuid import UUID
 import pytest
 
 from less_sync.sync.announce import WAITING_CHANGES_MAX
-from less_sync.sync.protocol.frames import Notification
+from less_sync.sync.protocol.frames import Notification, Response
 from tests.federation.outbound.scripted_home import Edge, edge, record, refusal, until
 from tests.live import Client, Person
 
 OWNER = Person("owner")
+HELD_FRAMES = 64
+"""What is kept for a session that is just being let in."""
 
 
 async def notice(client: Client) -> tuple[str, Any]:
@@ -85,3 +87,22 @@ async def test_a_space_that_was_not_subscribed_again_is_caught_up_with_by_everyb
             await carol.subscribe(space, ucan=hers)
         name, params = await notice(bob)
         assert (name, params["prev"], params["cursor"]) == ("sync", -1, 2 if pushes else 1)
+
+
+async def test_who_is_let_in_slowly_is_told_to_pull_instead_of_being_cut_off(database_url: str) -> None:
+    async with edge(database_url) as at:
+        space = await at.shared(OWNER)
+        await entered(at, "bob", space)
+        carol, hers = await at.member(OWNER, "carol", space)
+        gate = at.home.gates["subscribe"] = asyncio.Event()
+        asked = carol.send("subscribe", {"spaces": [{"id": space, "since": 0, "ucan": hers}]})
+        await until(lambda: at.home.in_flight)
+        for _ in range(HELD_FRAMES + 10):
+            at.home.link.announce_sync(space, record(1))
+        gate.set()
+        heard = [params for _, params in [await notice(carol) for _ in range(HELD_FRAMES + 1)]]
+        assert [one["cursor"] for one in heard[:-1]] == list(range(1, HELD_FRAMES + 1))
+        assert (heard[-1]["prev"], heard[-1]["cursor"]) == (-1, HELD_FRAMES + 10)
+        answer = await carol.next()
+        assert isinstance(answer, Response)
+        assert answer.id == asked
