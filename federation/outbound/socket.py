@@ -21,6 +21,8 @@ UNTAKEN_BYTES_HIGH: Final = 256 * 1024
 """Reading pauses while so much waits to be taken ..."""
 UNTAKEN_BYTES_LOW: Final = 64 * 1024
 """... and goes on when no more than this is left."""
+READ_BYTES: Final = 16 * 1024
+"""So much is read in one turn of the loop: a flood of small messages leaves turns to others."""
 GATHERED_BYTES: Final = 64 * 1024
 """So much is written at once, without waiting for more."""
 UNTAKEN_MESSAGE_BYTES: Final = 256
@@ -47,7 +49,7 @@ class PeerSocket(LinkSocket, Protocol):
         """Drop the connection without a close frame."""
 
 
-class WebSocket(asyncio.Protocol):
+class WebSocket(asyncio.BufferedProtocol):
     """One connection, from its TCP handshake on; `upgrade` first."""
 
     def __init__(self, protocol: ClientProtocol, limits: LinkLimits) -> None:
@@ -58,6 +60,7 @@ class WebSocket(asyncio.Protocol):
         self._answer: asyncio.Future[Response] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._fragments = bytearray()
+        self._buffer = memoryview(bytearray(READ_BYTES))
         self._untaken: deque[str | bytes] = deque()
         self._untaken_bytes = 0
         self._taker: asyncio.Future[None] | None = None
@@ -162,10 +165,14 @@ class WebSocket(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # by what it does: uvloop's is none by name
         self._transport.set_write_buffer_limits(high=self._limits.unsent_bytes)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where what comes next is put."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Feed the protocol."""
         self._heard_s = self._loop.time()
-        self._protocol.receive_data(data)
+        self._protocol.receive_data(bytes(self._buffer[:nbytes]))
         self._take_events()
         if self._gathering is None:
             if not self.writable and self._protocol.state is State.OPEN:

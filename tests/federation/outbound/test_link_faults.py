@@ -11,6 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from less_sync.federation.outbound.calls import PeerFault, PeerLost, PeerUnreachable, PullBroken, Repeat
+from less_sync.federation.outbound.socket import READ_BYTES
 from less_sync.sync.protocol.frames import Request, decode_frame
 from tests.federation.outbound.home import QUICK, Linked, linked, scripted_home
 from tests.sync.scripted_server import Peer
@@ -138,3 +139,24 @@ async def test_every_call_ends_once_and_nothing_is_left_behind(seed: int) -> Non
         for person in PEOPLE:
             mine = [name[2:] for name in order if name[0] in "ou" and name[1] == person]
             assert mine == sorted(mine)
+
+
+async def test_a_flood_of_small_messages_leaves_turns_to_others() -> None:
+    message = cbor2.dumps({"type": 2, "method": "sync", "params": {}})
+    count = 20_000
+
+    async def flood(peer: Peer) -> None:
+        for _ in range(count):
+            await peer.connection.send(message)
+        await peer.connection.wait_closed()
+
+    async with scripted_home(flood) as home, linked(home.url, wanted=True) as to:
+        to.link.wake()
+        heard, most = 0, 0
+        async with asyncio.timeout(20):
+            while heard < count:
+                await asyncio.sleep(0)
+                most = max(most, len(to.told.heard) - heard)
+                heard = len(to.told.heard)
+        # A frame has two bytes more than its message, and two reads may come in one turn.
+        assert most <= 2 * READ_BYTES / (len(message) + 2) + 1
