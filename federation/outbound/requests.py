@@ -19,6 +19,8 @@ from less_sync.sync.protocol.messages import (
 SPACES_MAX: Final = 1000
 BYTES_MAX: Final = 3 * 1024 * 1024
 """Of what proves access, in one request: peers take messages of 4 MiB."""
+TOKEN_CHARS_MAX: Final = 4096
+"""Of a token that is kept for a space; ours have about a hundred."""
 _ENTRY_BYTES: Final = 64
 
 
@@ -77,7 +79,10 @@ def read_answers(wishes: Sequence[Wish], result: object) -> list[Answer]:
         return [Standing(HomeSpace(max(0, wish.since), 1, None), "", known=False) for wish in wishes]
     refused = {one.space: one.error for one in read.errors}
     granted = {
-        one.id: Standing(HomeSpace(one.cursor, one.key_generation, one.rewrap_epoch), one.token)
+        one.id: Standing(
+            HomeSpace(one.cursor, one.key_generation, one.rewrap_epoch),
+            one.token if len(one.token) <= TOKEN_CHARS_MAX else "",
+        )
         for one in read.spaces
     }
     texts = [str(wish.space) for wish in wishes]

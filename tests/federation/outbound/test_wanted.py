@@ -7,7 +7,14 @@ from uuid import UUID
 import pytest
 
 from less_sync.federation.outbound.calls import LinkState, PeerLost
-from less_sync.federation.outbound.requests import BYTES_MAX, SPACES_MAX, Wish, batches, encode_wishes
+from less_sync.federation.outbound.requests import (
+    BYTES_MAX,
+    SPACES_MAX,
+    TOKEN_CHARS_MAX,
+    Wish,
+    batches,
+    encode_wishes,
+)
 from less_sync.federation.outbound.wanted import UCAN_BYTES_PER_SESSION_MAX, Wanted
 from less_sync.sync.forwarding import HomeSpace
 from less_sync.sync.protocol.codes import Close
@@ -345,3 +352,16 @@ def test_the_frame_of_a_restore_is_that_of_the_recorded_servers() -> None:
         "a16673706163657381a3626964782436646665353664382d373938372d343339662d623034342d656131396536333365663436"
         "6573696e63650065746f6b656e6154"
     )
+
+
+@pytest.mark.parametrize(("chars", "shown"), [(TOKEN_CHARS_MAX, "token"), (TOKEN_CHARS_MAX + 1, "ucan")])
+async def test_a_token_of_absurd_length_is_not_kept(database_url: str, chars: int, shown: str) -> None:
+    async with edge(database_url) as at:
+        space = await at.shared(OWNER)
+        bob, ucan = await at.member(OWNER, "bob", space)
+        at.home.answer = {
+            "spaces": [{"id": space, "cursor": 0, "key_generation": 1, "token": "t" * chars}],
+        }
+        await bob.subscribe(space, ucan=ucan)
+        await at.home.link.reconnect()
+        assert shown in at.home.of("subscribe")[1]["spaces"][0]
