@@ -92,7 +92,8 @@ class PeerForwarder:
         files: HomeFiles | None = None,
     ) -> None:
         self._addresses = addresses
-        self._address_of = lru_cache(NAMES_MAX)(addresses.of_home)  # settings do not change while it runs
+        # Settings do not change while it runs; and a name that is not dialled is told of once, not each time.
+        self._address_of = lru_cache(NAMES_MAX)(self._look_up)
         self._announce = announce
         self._broker = broker
         self._make_link = make_link
@@ -138,15 +139,25 @@ class PeerForwarder:
 
     def home_key(self, home: str) -> str:
         """Host and port that are dialled; the text itself if none is."""
-        try:
-            host, port = link_key(self._address_of(home).url)
-        except NoAddress:
+        address = self._address_of(home)
+        if address is None:
             return home
+        host, port = link_key(address.url)
         return f"{host} {port}"
 
     def trusted_name(self, server: str) -> str | None:
         """As `Addresses.trusted_name`."""
         return self._addresses.trusted_name(server)
+
+    def _look_up(self, named: str) -> PeerAddress | None:
+        try:
+            address = self._addresses.of_home(named)
+            link_key(address.url)
+        except NoAddress as error:
+            # What stands before an `@` may be a secret.
+            log.warning("home is not dialled", home=named.rpartition("@")[2], why=str(error))
+            return None
+        return address
 
     def _address(self, named: str) -> PeerAddress:
         """Where the home that a row names is dialled.
@@ -156,12 +167,9 @@ class PeerForwarder:
         """
         if self._closed or not self._can_sign():
             raise HomeUnreachable
-        try:
-            address = self._address_of(named)
-            link_key(address.url)
-        except NoAddress as error:
-            log.warning("home is not dialled", home=named, why=str(error))
-            raise HomeUnreachable from None
+        address = self._address_of(named)
+        if address is None:
+            raise HomeUnreachable
         return address
 
     def _home(self, named: str) -> Home:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from less_sync.auth import Permission
 from less_sync.federation.outbound.calls import PeerSilent
@@ -287,3 +288,17 @@ async def execute(database_url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def test_a_home_that_is_not_dialled_is_told_of_once_and_without_its_password(database_url: str) -> None:
+    async with edge(database_url) as at:
+        space = await at.shared(OWNER)
+        client, ucan = await at.member(OWNER, "bob", space)
+        home = "https://user:secret@stranger.test"
+        await execute(database_url, f"UPDATE spaces SET home_server = '{home}' WHERE id = '{space}'")
+        with capture_logs() as logs:
+            for _ in range(3):
+                pushed = await client.call("push", {"space": space, "ucan": ucan, "changes": []})
+                assert pushed == {"ok": False, "error": "internal"}
+        assert [one["home"] for one in logs if one["event"] == "home is not dialled"] == ["stranger.test"]
+        assert "secret" not in str(logs)
