@@ -69,8 +69,8 @@ class Pulls:
         self._dial = dial
         self._limits = limits
         self._opened = opened
-        self._turns = Turns(limits.pull_connections + limits.pulls_shared)
-        self._shared = Turns(limits.pulls_shared)
+        self._turns = _halves(limits.pull_connections + limits.pulls_shared)
+        self._shared = _halves(limits.pulls_shared)
         self._lines: list[_OwnLine] = []
         self._idle: list[_OwnLine] = []
         self._dialling = 0
@@ -229,6 +229,13 @@ class Pulls:
             broken = received or isinstance(error, StreamOverrun)
             fault = PullBroken() if broken else PeerLost()
         raise fault
+
+
+def _halves(places: int) -> Turns:
+    """Places of which nobody has more than half, also while nobody else asks: a pull lasts as long as its
+    reader likes, so whoever comes later could wait for ever.
+    """
+    return Turns(places, each_max=max(1, places // 2))
 
 
 def _unheard(frame: Notification, size_bytes: int) -> None:

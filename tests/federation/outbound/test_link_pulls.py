@@ -287,7 +287,7 @@ async def test_when_the_dial_of_another_connection_fails_the_pull_shares() -> No
     assert seen == [(1, "push"), (1, "pull")]
 
 
-async def test_eight_pulls_run_at_once_four_on_their_own_connections_and_people_take_turns() -> None:
+async def test_one_person_has_four_pulls_at_once_and_leaves_four_to_others() -> None:
     go = asyncio.Event()
     at_once: list[int] = []
     running = 0
@@ -317,14 +317,16 @@ async def test_eight_pulls_run_at_once_four_on_their_own_connections_and_people_
 
         pulls = [asyncio.create_task(pull("ann")) for _ in range(12)]
         await asyncio.sleep(0.3)
-        pulls.append(asyncio.create_task(pull("bob")))
-        await asyncio.sleep(0.05)
+        assert running == 4
+        pulls += [asyncio.create_task(pull(person)) for person in ("bob", "bob", "carol", "carol")]
+        await asyncio.sleep(0.3)
         assert home.connections == 5
         assert max(at_once) == running == 8
         go.set()
         await asyncio.gather(*pulls)
         assert max(at_once) == 8
         assert order.index("bob") < 12
+        assert order.index("carol") < 12
         assert to.link._pulls.running == 0
 
 
