@@ -77,8 +77,8 @@ class PeerCalls(Protocol):
     async def call(self, method: str, params: bytes, *, person: str, repeat: Repeat = Repeat.ONCE) -> object:
         """Send one request and return its result, decoded and not looked at.
 
-        Calls are written in the order in which this is called, also when they wait for a connection; people
-        take turns when there are too many.
+        Calls of one person are written in the order in which this is called, also when they wait for a
+        connection; people take turns.
 
         Args:
             person: on whose behalf, as `Caller.person`; "" for the server itself, which takes no turns.

@@ -123,7 +123,7 @@ class PeerLink:
         request_id = self._new_id()
         frame = self._encoded(request_id, method, params)
         self._admit()
-        request = Request(request_id, frame, repeat)
+        request = Request(request_id, person, frame, repeat)
         async with self._outbox.room(person, len(frame)):
             try:
                 async with asyncio.timeout(self._limits.call_timeout_s):
@@ -187,9 +187,9 @@ class PeerLink:
             self._outbox.leave_place(person)
             self._used_s = asyncio.get_running_loop().time()
 
-    async def _opened(self, request_id: str) -> Line:
+    async def _opened(self, request_id: str, person: str) -> Line:
         self._admit()
-        ticket = Ticket(request_id)
+        ticket = Ticket(request_id, person)
         self._outbox.add(ticket)
         try:
             async with asyncio.timeout(self._limits.call_timeout_s):
@@ -307,7 +307,8 @@ class PeerLink:
     async def _restored(self, line: Line) -> bool:
         async def call(method: str, params: bytes) -> object:
             request_id = self._new_id()
-            request = Request(request_id, self._encoded(request_id, method, params), Repeat.ONCE, tied=True)
+            frame = self._encoded(request_id, method, params)
+            request = Request(request_id, "", frame, Repeat.ONCE, tied=True)
             request.send(line)
             if line.link.ended:
                 request.end()

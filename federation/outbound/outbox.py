@@ -1,9 +1,9 @@
 """Requests on their way to one peer, in the order in which they were made.
 
 A request waits for a place, of which people take turns; then, with a place, for the connection; then for its
-answer. It is written when it is the first of those that wait for the connection and the connection takes it.
-When a connection ends, what was written and may be sent again goes back before what was not written yet, so
-that the order outlives it.
+answer. It is written when it is the first of its person's that wait for the connection, the person's turn has
+come, and the connection takes it. When a connection ends, what was written and may be sent again goes back
+before what was not written yet, so that the order outlives it.
 """
 
 import asyncio
@@ -38,10 +38,11 @@ class Line:
 class Waiting:
     """Whatever waits for the connection."""
 
-    __slots__ = ("id", "lost", "missed", "written")
+    __slots__ = ("id", "lost", "missed", "person", "written")
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, person: str) -> None:
         self.id = request_id
+        self.person = person
         self.written = False
         """At least once: what the peer did with it is unknown."""
         self.lost = False
@@ -69,8 +70,10 @@ class Request(Waiting):
 
     __slots__ = ("_tied", "answer", "frame", "repeat")
 
-    def __init__(self, request_id: str, frame: bytes, repeat: Repeat, *, tied: bool = False) -> None:
-        super().__init__(request_id)
+    def __init__(
+        self, request_id: str, person: str, frame: bytes, repeat: Repeat, *, tied: bool = False
+    ) -> None:
+        super().__init__(request_id, person)
         self.frame = frame
         self.repeat = repeat
         self._tied = tied
@@ -104,8 +107,8 @@ class Ticket(Waiting):
 
     __slots__ = ("line",)
 
-    def __init__(self, request_id: str) -> None:
-        super().__init__(request_id)
+    def __init__(self, request_id: str, person: str) -> None:
+        super().__init__(request_id, person)
         self.line: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
 
     def send(self, line: Line) -> None:
@@ -137,7 +140,8 @@ class Outbox:
         self._limits = limits
         self._turns = Turns(limits.calls_in_flight)
         self._lanes: dict[str, _Lane] = {}
-        self._unwritten: dict[str, Waiting] = {}
+        self._unwritten: dict[str, dict[str, Waiting]] = {}
+        """By person, the one whose turn it is first; each in the order of his requests."""
         self._written: dict[str, Request] = {}
         self._held: dict[str, int] = {}
         self._held_bytes = 0
@@ -205,12 +209,12 @@ class Outbox:
 
     def add(self, request: Waiting) -> None:
         """Send a request, or let it wait behind those that do."""
-        self._unwritten[request.id] = request
+        self._unwritten.setdefault(request.person, {})[request.id] = request
         self.flush()
 
     def forget(self, request: Waiting) -> None:
         """Nobody waits for it any more."""
-        self._unwritten.pop(request.id, None)
+        self._take(request)
         if self._written.pop(request.id, None) is not None and self._line is not None:
             self._line.link.forget(request.id)
 
@@ -223,17 +227,24 @@ class Outbox:
         self.flush()
 
     def flush(self) -> None:
-        """Write what waits, as long as the connection takes it."""
+        """Write what waits, as long as the connection takes it: one of each person's, round and round.
+
+        Otherwise whoever has megabytes there would hold up everybody else by all of them.
+        """
         line = self.line
         while self._unwritten and line is not None and line.socket.writable and not line.link.ended:
-            request = self._unwritten.pop(next(iter(self._unwritten)))
+            person, own = next(iter(self._unwritten.items()))
+            request = own.pop(next(iter(own)))
+            del self._unwritten[person]
+            if own:
+                self._unwritten[person] = own
             request.send(line)
             if isinstance(request, Request):
                 self._written[request.id] = request
 
     def detach(self) -> None:
         """The connection ended: what may be sent again is, by the next."""
-        again: dict[str, Waiting] = {}
+        again: dict[str, dict[str, Waiting]] = {}
         for request in self._written.values():
             if request.answer.done():
                 continue  # its caller resumes in a moment
@@ -241,23 +252,33 @@ class Outbox:
                 request.end()
             else:
                 request.lost = True
-                again[request.id] = request
-        self._unwritten = again | self._unwritten
+                again.setdefault(request.person, {})[request.id] = request
+        for person, own in self._unwritten.items():
+            again[person] = again.get(person, {}) | own
+        self._unwritten = again
         self._written = {}
         self._line = None
 
     def put_off(self, next_s: float, *, dial_failed: bool) -> None:
         """There is no connection, and the next dial is so far away: whoever has waited enough is told."""
-        for request in list(self._unwritten.values()):
+        for request in self._waiting():
             request.missed += dial_failed
             if request.missed >= DIALS_FAILED_MAX or next_s > self._limits.retry_within_s:
-                del self._unwritten[request.id]
+                self._take(request)
                 request.end()
 
     def end_all(self) -> None:
         """The link stops: everybody is told."""
-        for request in (*self._written.values(), *self._unwritten.values()):
+        for request in (*self._written.values(), *self._waiting()):
             request.end()
         self._written.clear()
         self._unwritten.clear()
         self._line = None
+
+    def _waiting(self) -> list[Waiting]:
+        return [request for own in self._unwritten.values() for request in own.values()]
+
+    def _take(self, request: Waiting) -> None:
+        own = self._unwritten.get(request.person)
+        if own is not None and own.pop(request.id, None) is not None and not own:
+            del self._unwritten[request.person]

@@ -54,8 +54,8 @@ class Pulls:
     """The pulls of one link.
 
     Args:
-        opened: waits for the connection of the calls, for the request of this id, and returns it; raises as
-            a call does.
+        opened: waits for the connection of the calls, for the request of this id and person, and returns it;
+            raises as a call does.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Pulls:
         address: PeerAddress,
         dial: Dial,
         limits: LinkLimits,
-        opened: Callable[[str], Awaitable[Line]],
+        opened: Callable[[str, str], Awaitable[Line]],
     ) -> None:
         self._address = address
         self._dial = dial
@@ -122,7 +122,7 @@ class Pulls:
     @asynccontextmanager
     async def _line(self, request_id: str, person: str) -> AsyncGenerator[Line, None]:
         """A connection for one pull: one of its own, or else a share of that of the calls."""
-        await self._opened(request_id)  # which says whether the peer can be reached at all
+        await self._opened(request_id, person)  # which says whether the peer can be reached at all
         own = await self._take()
         if own is not None:
             try:
@@ -131,7 +131,7 @@ class Pulls:
                 self._give_back(own)
         else:
             async with self._turn(self._shared, person):
-                yield await self._opened(request_id)
+                yield await self._opened(request_id, person)
 
     async def _take(self) -> _OwnLine | None:
         while self._idle:

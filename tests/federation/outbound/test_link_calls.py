@@ -352,3 +352,32 @@ async def test_a_full_stack_of_small_answers_is_read_without_a_pause() -> None:
     async with scripted_home(burst) as home, linked(home.url) as to:
         await asyncio.gather(*(to.call("x") for _ in range(200)))
         assert len(to.told.heard) == 200
+
+
+async def test_who_has_megabytes_on_the_way_holds_up_others_by_one_call_of_his() -> None:
+    go = asyncio.Event()
+    order: list[object] = []
+    answer_all = noting(lambda one: order.append(name_of(one)))
+
+    async def late(peer: Peer) -> None:
+        await go.wait()
+        await answer_all(peer)
+
+    async with scripted_home(late) as home, linked(home.url) as to:
+
+        async def push(name: str, size_bytes: int, person: str) -> None:
+            params = cbor2.dumps({"name": name, "blob": bytes(size_bytes)})
+            await to.link.call("push", params, person=person)
+
+        names = [f"ann {number}" for number in range(24)]
+        pushes = [asyncio.create_task(push(name, 1024 * 1024, "ann")) for name in names]
+        await to.until(LinkState.OPEN)
+        await asyncio.sleep(0.2)
+        pushes += [asyncio.create_task(push(f"bob {number}", 1, "bob")) for number in range(3)]
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(*pushes)
+        assert [name for name in order if name in names] == names
+        last = order.index("bob 2")
+        assert order[last - 4 : last + 1 : 2] == ["bob 0", "bob 1", "bob 2"]
+        assert order[-1] == names[-1]
