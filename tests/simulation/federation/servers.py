@@ -153,7 +153,7 @@ class Server:
         self.inbound: Inbound | None = None
 
     async def start(self) -> None:
-        """Open the database and serve."""
+        """Open the database, ready to serve: whoever starts it says that it is `listening`."""
         chance, standing = self._chance, self.standing
         self._pool = await PostgresPool.open(
             "postgres://model", max_connections=6, connect=standing.database.connect, chance=chance
@@ -186,7 +186,6 @@ class Server:
             self._gate = gate
         self.socket = websocket_protocol(services, routes)
         self._background = self._loop.create_task(run_background(services, maintenance_interval_s=3600.0))
-        self.listening = True
 
     def _forwarder(self, settings: FederationSettings) -> PeerForwarder:
         standing, services = self.standing, self.services

@@ -100,6 +100,7 @@ class Place:
         server = self.server
         found = [server.services, server.forwarder, server.quotas, server.socket.pipelined]
         self.leftovers = Leftovers(world.loop, found, ignored=REMEMBERED)
+        server.listening = True
 
     def open_line(self, actor: Any) -> tuple[Line, Witness] | None:
         """A TCP connection whose upgrade was just read."""
