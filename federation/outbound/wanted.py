@@ -17,7 +17,7 @@ UNSUBSCRIBE_SPACES_MAX: Final = 1000
 """In one notification."""
 UCAN_BYTES_PER_SESSION_MAX: Final = 2 * 1024 * 1024
 UCAN_BYTES_PER_HOME_MAX: Final = 64 * 1024 * 1024
-"""What is kept to subscribe again with. Sessions beyond it live by the home's token alone."""
+"""What is kept to subscribe again with. Sessions beyond it lose their spaces with the connection."""
 
 
 class Entry:
