@@ -355,10 +355,13 @@ class Home:
             self._mending = asyncio.get_running_loop().create_task(self._mend_all(), name="subscriptions")
 
     async def _mend_all(self) -> None:
-        """Ask until nothing is left to be asked. A home that does not answer is asked again later."""
+        """Ask until nothing is left to be asked. A home that does not answer is asked again later.
+
+        Not while the link waits to dial again, which a call would cut short: a new connection begins with it.
+        """
         pause_s = RETRY_S_MIN
         try:
-            while due := self._due():
+            while self.link.state is not LinkState.BACKOFF and (due := self._due()):
                 if await self._mend_once(due):
                     pause_s = RETRY_S_MIN
                     continue

@@ -179,8 +179,11 @@ class ScriptedLink:
         self.owner = owner
         self.state = LinkState.OPEN
         self.pulls_open = 0
+        self.calls = 0
+        """Also those that found no connection."""
 
     async def call(self, method: str, params: bytes, *, person: str, repeat: Repeat = Repeat.ONCE) -> object:
+        self.calls += 1
         if self.state is not LinkState.OPEN:
             raise PeerUnreachable
         return await self.home.call(Sent(method, cbor2.loads(params), person, repeat))

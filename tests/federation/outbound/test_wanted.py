@@ -365,3 +365,19 @@ async def test_a_token_of_absurd_length_is_not_kept(database_url: str, chars: in
         await bob.subscribe(space, ucan=ucan)
         await at.home.link.reconnect()
         assert shown in at.home.of("subscribe")[1]["spaces"][0]
+
+
+async def test_what_is_left_to_be_asked_makes_no_link_dial_that_waits(database_url: str) -> None:
+    async with edge(database_url) as at:
+        space = await at.shared(OWNER)
+        bob, ucan = await at.member(OWNER, "bob", space)
+        await bob.subscribe(space, ucan=ucan)
+        link = at.home.link
+        link.state, calls = LinkState.BACKOFF, link.calls
+        at.forwarder.doubt(UUID(space))
+        link.announce("revoked", space=space, reason="ucan_revoked")
+        assert [name for name, _ in await told(bob)] == ["revoked"]
+        assert link.calls == calls
+        at.home.refused[ucan] = "forbidden"
+        await link.reconnect()
+        await until(lambda: not at.live.services.broker.listened_to(UUID(space)))
