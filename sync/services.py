@@ -18,6 +18,7 @@ from less_sync.storage import (
 )
 from less_sync.sync.access.authority import Authority
 from less_sync.sync.access.hourly_limits import RateLimits
+from less_sync.sync.access.looks import Looks
 from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.announce import Announcer
 from less_sync.sync.files.space_files import SpaceFiles
@@ -79,6 +80,8 @@ class Services:
     """Names a connection to the presence registry."""
     frame_bounds: FrameBounds = field(init=False)
     """What an inbound frame may have: the limits in the decoder's terms."""
+    looks: Looks = field(init=False)
+    """What was read a moment ago about spaces of other servers."""
     large_frames: LargeFrames = field(init=False)
     """Whose turn it is to have one decoded."""
     draining: bool = False
@@ -87,6 +90,7 @@ class Services:
     def __post_init__(self) -> None:
         self.frame_bounds = self.limits.frame_bounds
         self.large_frames = LargeFrames(lambda: self.clock())
+        self.looks = Looks(lambda: self.clock())
 
     def federate(self, forwarder: Forwarder) -> None:
         """Use spaces of other servers through this one."""

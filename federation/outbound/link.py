@@ -124,28 +124,31 @@ class PeerLink:
         frame = self._encoded(request_id, method, params)
         self._admit()
         request = Request(request_id, person, frame, repeat)
-        async with self._outbox.room(person, len(frame)):
-            try:
-                async with asyncio.timeout(self._limits.call_timeout_s):
-                    response = await self._answered(request, person)
-            except TimeoutError:
-                if not request.written:
-                    raise PeerUnreachable from None
-                if (line := self._outbox.line) is not None:
-                    line.socket.probe()  # if the peer is gone, the next call need not wait for so long
-                raise PeerSilent from None
+        self._outbox.take_room(person, len(frame))
+        try:
+            async with asyncio.timeout(self._limits.call_timeout_s):
+                response = await self._answered(request, person)
+        except TimeoutError:
+            if not request.written:
+                raise PeerUnreachable from None
+            if (line := self._outbox.line) is not None:
+                line.socket.probe()  # if the peer is gone, the next call need not wait for so long
+            raise PeerSilent from None
+        finally:
+            self._outbox.leave_room(person, len(frame))
         return _result(response)
 
     async def pull(self, params: bytes, *, person: str) -> AsyncGenerator[Chunk, None]:
         """As `PeerCalls.pull`."""
         request_id = self._new_id()
         frame = self._encoded(request_id, "pull", params)
-        async with (
-            self._outbox.room(person, len(frame)),
-            aclosing(self._pulls.pull(request_id, frame, person)) as chunks,
-        ):
-            async for chunk in chunks:
-                yield chunk
+        self._outbox.take_room(person, len(frame))
+        try:
+            async with aclosing(self._pulls.pull(request_id, frame, person)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            self._outbox.leave_room(person, len(frame))
 
     def notify(self, method: str, params: bytes) -> None:
         """As `PeerCalls.notify`; dropped also while the peer does not read."""

@@ -7,8 +7,6 @@ before what was not written yet, so that the order outlives it.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 from less_sync.federation.outbound.calls import PeerFault, PeerLost, PeerUnreachable, Repeat
 from less_sync.federation.outbound.limits import LinkLimits
@@ -160,9 +158,8 @@ class Outbox:
 
     # What callers do.
 
-    @asynccontextmanager
-    async def room(self, person: str, size_bytes: int) -> AsyncGenerator[None, None]:
-        """Count the bytes of a request for as long as the block runs.
+    def take_room(self, person: str, size_bytes: int) -> None:
+        """Count the bytes of a request, until `leave_room`.
 
         Nobody may hold more than what is free besides: one person gets half, the next half of the rest. So
         there is always room for somebody who has nothing here.
@@ -176,13 +173,14 @@ class Outbox:
             raise PeerUnreachable
         self._held[person] = held + size_bytes
         self._held_bytes += size_bytes
-        try:
-            yield
-        finally:
-            self._held_bytes -= size_bytes
-            self._held[person] -= size_bytes
-            if not self._held[person]:
-                del self._held[person]
+
+    def leave_room(self, person: str, size_bytes: int) -> None:
+        """A request of so many bytes is over."""
+        size_bytes += REQUEST_BYTES
+        self._held_bytes -= size_bytes
+        self._held[person] -= size_bytes
+        if not self._held[person]:
+            del self._held[person]
 
     async def take_place(self, person: str) -> None:
         """Wait for a place. Whoever has one adds the request before awaiting anything else: order is kept."""
@@ -190,6 +188,8 @@ class Outbox:
             return
         lane = self._lanes.get(person)
         if lane is None:
+            if self._turns.take_now(person):
+                return
             lane = self._lanes[person] = _Lane()
         lane.users += 1
         try:

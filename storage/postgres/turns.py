@@ -48,10 +48,16 @@ class Turns:
         finally:
             self.release(key)
 
-    async def acquire(self, key: str) -> None:
-        """Take a place. Whoever is cancelled while waiting has none."""
+    def take_now(self, key: str) -> bool:
+        """Take a place if that needs no waiting; False when it does."""
         if self._free and not self._waiting and self._held.get(key, 0) < self._each_max:
             self._take(key)
+            return True
+        return False
+
+    async def acquire(self, key: str) -> None:
+        """Take a place. Whoever is cancelled while waiting has none."""
+        if self.take_now(key):
             return
         request: _Request = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, deque()).append(request)

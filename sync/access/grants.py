@@ -154,6 +154,11 @@ class Access:
         return self.space
 
     @property
+    def wish(self) -> tuple[object, ...]:
+        """Equal for requests of one caller for the same, with the same token."""
+        return self.check_id().int, self.ucan, self._identity.did, self._needed
+
+    @property
     def personal(self) -> bool:
         """Whether the caller's token names this space as its own, as far as is known.
 

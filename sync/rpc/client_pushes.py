@@ -1,7 +1,8 @@
 """`push`, as clients send it: written here, or by the server that is the space's home.
 
 A space that is known to name a home has its row read again, together with the revocations, before anything is
-sent; reads come back in the order in which they were asked for, so the pushes of a session keep theirs. Any
+sent, unless that was done within the last second; reads come back in the order in which they were asked for,
+and nothing overtakes one, so the pushes of a session keep theirs. Any
 other push goes to its lane at once, as if there were no other servers: the statement refuses a space whose
 home is elsewhere, and only then is it looked at (docs/federation.md 9.3).
 
@@ -14,7 +15,7 @@ from functools import partial
 from uuid import UUID
 
 from less_sync.storage import PushStatus, Space, StorageError
-from less_sync.sync.access.grants import Access, Refused, Seen, Unread
+from less_sync.sync.access.grants import Access, Refused, Unread
 from less_sync.sync.announce import Change, Notice
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
@@ -132,10 +133,7 @@ async def _look_again(pushing: _ClientPush, params: bytes) -> None:
     """Read where the home is, and whether the caller may still write; then write there."""
     services, access = pushing.call.services, pushing.access
     try:
-        pairs = access.pairs
-        read = await services.spaces.read_spaces([pushing.space], pairs)
-        row = read.spaces.get(pushing.space)
-        grant = await access.grant(Seen(row, read.revoked, pairs))
+        grant, row = services.looks.recent(access) or await services.looks.look(access, services.spaces)
     except RpcError as error:
         pushing.answer(error.code)
     except StorageError as error:

@@ -14,6 +14,7 @@ _IGNORED: Final = frozenset(
     {
         "_accounts",
         "_limits",
+        "_recent_looks",
         "_tasks",
         "_tickets",
         "authenticator",

@@ -1,6 +1,7 @@
 """What is not forwarded: refused as a write, confirmed at the home first as a read."""
 
 import hashlib
+import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 from less_sync.auth import Permission
 from less_sync.federation.outbound.calls import PeerSilent
 from less_sync.storage import LocalBlobs
+from less_sync.sync.access.looks import LIFE_S
 from less_sync.sync.forwarding import Alone
 from tests.federation.outbound.scripted_home import HOME, Edge, Stored, edge, record, until
 from tests.live import Client, Person
@@ -100,6 +102,7 @@ async def test_a_space_that_was_given_away_while_it_was_in_use_goes_to_its_home(
         assert await client.call("push", params) == {"ok": True, "cursor": 8}
         assert at.home.of("push") == [params]
         await execute(database_url, f"UPDATE spaces SET home_server = NULL WHERE id = '{space}'")
+        at.live.services.clock = lambda: time.monotonic() + 2 * LIFE_S
         assert (await client.push(record(3), space=space, ucan=ucan))["cursor"] == 2
 
 

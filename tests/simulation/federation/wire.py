@@ -307,6 +307,19 @@ class End(asyncio.Transport):
         if not self._protocol.eof_received():
             self.close()
 
+    def hand_over(self, data: bytes) -> None:
+        """What has come, as a loop hands it to a protocol of either kind."""
+        protocol = self._protocol
+        if not isinstance(protocol, asyncio.BufferedProtocol):
+            protocol.data_received(data)
+            return
+        while data:
+            buffer = memoryview(protocol.get_buffer(len(data)))
+            taken = min(len(data), len(buffer))
+            buffer[:taken] = data[:taken]
+            protocol.buffer_updated(taken)
+            data = data[taken:]
+
     def _refused(self) -> None:
         """Nobody reads there any more: whoever sends is told, unless he is gone himself."""
         if self._out and not self.lost:
@@ -325,7 +338,7 @@ class End(asyncio.Transport):
         del self._out[:count]
         self._arrived += count
         if data:
-            self.other._protocol.data_received(data)
+            self.other.hand_over(data)
         if self._paused_writing and not self.lost and self.get_write_buffer_size() <= self._low:
             self._paused_writing = False
             self._protocol.resume_writing()
@@ -363,7 +376,7 @@ class End(asyncio.Transport):
                 self._send()
             case Trouble.GARBAGE:
                 if not self.other.is_closing():
-                    self.other._protocol.data_received(fault.garbage)
+                    self.other.hand_over(fault.garbage)
                 self._send()
 
 

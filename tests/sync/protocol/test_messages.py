@@ -414,6 +414,7 @@ def test_a_repr_shows_no_text_but_of_fields_that_were_decided_upon() -> None:
         "payload",
         "mailbox_id",
         "server",
+        "home_server",
         "message",
         "after",
     }
