@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
-from less_sync.sync.metrics import Recorder, RequestDone
+from less_sync.sync.metrics import LINE_EVERY_S, LINES_AT_ONCE, Recorder, RequestDone
 from tests.live import Live, live_server
 from tests.sync.session.test_session import change
 
@@ -45,6 +45,19 @@ def test_a_request_has_a_line_when_somebody_wants_it_or_it_is_remarkable(
     with capture_logs() as lines:
         Recorder(verbose=verbose).answered("pull", code, seconds, 3, 40)
     assert lines == expected
+
+
+def test_what_clients_repeat_while_something_is_away_fills_no_log() -> None:
+    now_s = [0.0]
+    recorder = Recorder(clock=lambda: now_s[0])
+    with capture_logs() as lines:
+        for _ in range(LINES_AT_ONCE + 100):
+            recorder.answered("pull", "internal", 0.002, 3, 40)
+        assert lines == [line(code="internal", level="info")] * LINES_AT_ONCE
+        now_s[0] += LINE_EVERY_S
+        for _ in range(2):
+            recorder.answered("pull", "internal", 0.002, 3, 40)
+    assert lines[LINES_AT_ONCE:] == [{**line(code="internal", level="info"), "suppressed": 100}]
 
 
 async def test_every_request_is_told_once_with_its_outcome_and_without_ids(live: Live) -> None:
