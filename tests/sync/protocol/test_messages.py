@@ -490,3 +490,20 @@ def test_lists_longer_than_is_served_are_cut_to_one_more_before_they_are_looked_
     for odd in (None, [], {"spaces": None}, {"spaces": {}}, {"x": [space] * 5}):
         with pytest.raises(ParamsError):
             decode_params(PullParams, odd, entries_max=2)
+
+
+@pytest.mark.parametrize(
+    ("params", "unknown"),
+    [
+        ({"space": "s", "changes": []}, False),
+        ({"space": "s", "changes": [{"id": "r", "expected_cursor": 0}, {"id": "q"}]}, False),
+        ({"space": "s", "changes": [], "epoch": 1}, True),
+        ({"space": "s", "changes": [{"id": "r"}, {"id": "q", "epoch": 1}]}, True),
+        ({"space": "s", "changes": ["no map"]}, False),
+        ({"space": "s", "changes": {"id": "r", "epoch": 1}}, False),
+        ({"space": "s"}, False),
+        (["no map"], False),
+    ],
+)
+def test_members_unknown_here_are_found_at_the_top_and_in_lists(params: object, unknown: bool) -> None:
+    assert messages.has_unknown(params, messages.PushParams) is unknown
