@@ -212,8 +212,8 @@ class Session:
 
     @property
     def silent_s(self) -> float:
-        """For how long nothing has come from the peer, in whole keepalive intervals."""
-        return 0.0 if self.heard else self._silent_beats * self._limits.keepalive_interval_s
+        """For how long the peer has not answered, in whole keepalive intervals."""
+        return 0.0 if self.heard else max(0, self._silent_beats - 1) * self._limits.keepalive_interval_s
 
     def fell_behind(self) -> None:
         """Too many notifications wait for this peer."""
@@ -522,12 +522,11 @@ class Session:
         if self.heard:
             self.heard = False
             self._silent_beats = 0
-        else:
+        elif self._silent_beats * limits.keepalive_interval_s >= limits.silence_timeout_s:
+            self._wire.abort()
+            return
+        if self._out.ready:  # who is behind with reading cannot be asked: the write deadline looks after him
             self._silent_beats += 1
-            if self._silent_beats * limits.keepalive_interval_s >= limits.silence_timeout_s:
-                self._wire.abort()
-                return
-        if self._out.ready:
             self._out.deliver(self._wire.heartbeat)
         self._heartbeat = self._loop.call_later(limits.keepalive_interval_s, self._beat)
 

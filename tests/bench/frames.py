@@ -25,6 +25,10 @@ def client_frame(payload: bytes) -> bytes:
     return Frame(Opcode.BINARY, payload).serialize(mask=True)
 
 
+PONG: Final = Frame(Opcode.PONG, b"").serialize(mask=True)
+"""Says that a client is there, unasked (RFC 6455 5.5.3)."""
+
+
 def upgrade_request(port: int, path: str = "/api/v1/ws", lines: str = "") -> bytes:
     """The opening handshake; the answer's accept key is not checked.
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.bench.child import answer_commands, raise_open_files
 from tests.bench.contents import Transfers
 from tests.bench.frames import (
+    PONG,
     PULL_END,
     PUSH_OK,
     FrameCounter,
@@ -38,6 +39,7 @@ HEADERS_END: Final = b"\r\n\r\n"
 NOTIFICATION: Final = b"dsync"
 """The method name of a `sync` notification."""
 PROBES_PER_S: Final = 40
+ALIVE_S: Final = 10.0
 KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
 
 
@@ -245,6 +247,7 @@ class Load:
         kept: list[bytes] = []
         tail = b""
         started = time.perf_counter()
+        alive = started
         sock.sendall(pull_frame(space, ucan))
         while PULL_END not in tail:
             data = sock.recv(READ_BYTES)
@@ -252,6 +255,9 @@ class Load:
             total += len(data)
             if bytes_per_s is not None:
                 time.sleep(max(0.0, started + total / bytes_per_s - time.perf_counter()))
+                if time.perf_counter() > alive + ALIVE_S:  # as clients do that send pings of their own
+                    alive = time.perf_counter()
+                    sock.sendall(PONG)
             kept.append(data)
             tail = data[-64:] if len(data) >= 64 else tail[-64:] + data
             if total > KEPT_BYTES_MAX:
