@@ -230,10 +230,13 @@ class Access:
         if chain is None:
             shown = bool(self.ucan and self._identity.did)
             return Refused(ErrorCode.FORBIDDEN, denial=Denial.NOT_GRANTED if shown else Denial.NOTHING_SHOWN)
+        audience = self._audience(chain)
+        if audience is None:
+            return Refused(ErrorCode.FORBIDDEN)
         try:
             check_chain(
                 chain,
-                audience=self._identity.did,
+                audience=audience,
                 needed=self._needed,
                 space_id=space,
                 root_public_key=root_key,
@@ -243,6 +246,10 @@ class Access:
         except UcanError:
             return Refused(ErrorCode.FORBIDDEN)
         return Grant(space, chain=chain)
+
+    def _audience(self, chain: UcanChain) -> str | None:
+        """Whom the token must have been given to; None refuses it."""
+        return self._identity.did
 
     async def grant(self, seen: Seen | None = None) -> Grant:
         """The grant of `decide`, reading the space as often as that takes: twice at most.
