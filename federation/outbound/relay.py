@@ -66,9 +66,10 @@ def read_news(notification: Notification, *, frame_bytes_max: int = FRAME_BYTES_
         return None
     build = _builder(notification.method, params, frame_bytes_max)
     cursor = NO_CURSOR if isinstance(params, RevokedNotice) else params.cursor
-    rows = getattr(params, _LIST.get(notification.method, ""), ())
+    carries = _LIST.get(notification.method)
+    rows = 0 if carries is None else len(getattr(params, carries))
     change = Change(cursor, (Notice(build),), _weight(params), clients_only=True)
-    return News(notification.method, space, change, len(rows))
+    return News(notification.method, space, change, rows)
 
 
 def _builder(method: str, params: Struct, frame_bytes_max: int) -> Callable[[str], bytes]:
