@@ -198,14 +198,15 @@ async def test_a_peer_that_answers_pings_alone_is_kept(database_url: str) -> Non
 
 
 async def test_who_reads_slowly_and_so_cannot_be_asked_is_not_taken_for_gone(database_url: str) -> None:
-    limits = Limits(keepalive_interval_s=0.02, silence_timeout_s=0.06, write_timeout_s=TIMEOUT_S)
+    # The silence must outlast the query: until its first rows fill the buffers, the client is asked.
+    limits = Limits(keepalive_interval_s=0.1, silence_timeout_s=1.5, write_timeout_s=TIMEOUT_S)
     async with live_server(database_url, limits) as live:
         client = await live.connect()
         for _ in range(4):
             await client.push(change(blob=bytes(3_000_000)))
         client.socket.stop_reading()
         request = client.send("pull", {"spaces": [{"id": client.space, "since": 0}]})
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2.5)
         client.socket.resume_reading()
         response, chunks = await client.response(request)
         assert (response.error, len(chunks)) == (None, 6)
