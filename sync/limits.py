@@ -28,6 +28,7 @@ class Limits:
     write_timeout_s: float = 20.0
     close_timeout_s: float = 5.0
     drain_timeout_s: float = 8.0
+    drain_spread_s: float = 30.0
     connections_per_mailbox: int = 16
     # Inbound.
     frame_bytes: int = FRAME_BYTES_MAX
@@ -82,6 +83,9 @@ class Limits:
     rate_window_s: int = 3600
     invitations_per_window: int = 10
     membership_appends_per_window: int = 10
+    # What the server asks of itself.
+    delivery_probe_interval_s: float = 10.0
+    delivery_lag_s: float = 2.0
 
     @property
     def frame_bounds(self) -> FrameBounds:

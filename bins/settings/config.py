@@ -17,11 +17,14 @@ from less_sync.bins.settings.federation import federation_warnings, read_federat
 from less_sync.bins.settings.files import FILE_BYTES_LIMIT_MAX, FileSettings, parse_file_place
 from less_sync.bins.settings.parts import (
     ListenAddress,
+    parse_admin_address,
     parse_admin_operations,
+    parse_admin_token,
     parse_database_url,
     parse_identity_hash_key,
     parse_listen_address,
     parse_log_level,
+    parse_profiler_address,
     parse_subprotocols,
     parse_trusted_issuers_or_dev,
     read_limits,
@@ -67,6 +70,18 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """Where operators and their tools ask."""
+
+    listen: ListenAddress | None
+    """None: there is no admin listener."""
+    token: str | None = field(repr=False)
+    """None: one is kept in the data directory."""
+    profiler: ListenAddress | None
+    """None: there is no profiler."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator can set, checked. Secrets and issuers are left out of `repr`."""
 
@@ -90,6 +105,9 @@ class Settings:
     cors_expose_etag: bool
     maintenance_interval_s: int
     shutdown_grace_s: int
+    env_file: Path | None
+    """What SIGHUP reads again; None: nothing."""
+    admin: AdminSettings
     log: LogSettings
     slips: tuple[str, ...]
     """Warnings about variables whose names look like a typing error."""
@@ -125,6 +143,7 @@ class Settings:
         shutdown_grace_s = reader.count("SHUTDOWN_GRACE_SECONDS", 8, at_most=YEAR_S)
         maintenance_interval_s = reader.count("MAINTENANCE_INTERVAL_SECONDS", 600, at_most=YEAR_S)
         sweep_s = reader.optional_count("FILE_ORPHAN_SWEEP_SECONDS", at_most=YEAR_S)
+        env_file = reader.text("ENV_FILE") or None
         log = _log(reader)
         cors_expose_etag = reader.flag("CORS_EXPOSE_ETAG", False)
         jwks_policy = _jwks_policy(reader)
@@ -134,6 +153,11 @@ class Settings:
         if reader.text("DATA_DIR") == "":
             reader.problems.append("DATA_DIR must not be empty")
         push_lanes = reader.count("PUSH_LANES", 2, at_most=64)
+        admin = AdminSettings(
+            listen=parse_admin_address(reader, dev=dev_mode),
+            token=parse_admin_token(reader),
+            profiler=parse_profiler_address(reader),
+        )
         subprotocols = parse_subprotocols(reader)
         limits = read_limits(reader, record_blob_bytes=blob_bytes_max, perf_mode=perf_mode, dev=dev_mode)
         if reader.problems:
@@ -157,6 +181,8 @@ class Settings:
             cors_expose_etag=cors_expose_etag,
             maintenance_interval_s=maintenance_interval_s,
             shutdown_grace_s=shutdown_grace_s,
+            env_file=None if env_file is None else Path(env_file),
+            admin=admin,
             log=log,
             slips=tuple(reader.slips()),
         )

@@ -23,6 +23,7 @@ UNLIMITED: Final = 2**31 - 1
 
 _HOST_NAME: Final = re.compile(r"(?!.*\.[0-9]+\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z", re.ASCII)
 _PORT: Final = re.compile(r"[0-9]{1,5}\Z", re.ASCII)
+_ADMIN_TOKEN: Final = re.compile(r"[!-~]{16,256}\Z", re.ASCII)
 _HEX: Final = re.compile(r"([0-9A-Fa-f]{2})*\Z", re.ASCII)
 
 
@@ -45,6 +46,7 @@ class ListenAddress:
 
 ANY_ADDRESS: Final = ListenAddress("0.0.0.0", 5379)
 DEV_ADDRESS: Final = ListenAddress("127.0.0.1", 5379)
+DEV_ADMIN_ADDRESS: Final = ListenAddress("127.0.0.1", 0)
 
 
 def parse_listen_address(reader: SettingsReader, *, dev: bool) -> ListenAddress:
@@ -65,6 +67,41 @@ def parse_listen_address(reader: SettingsReader, *, dev: bool) -> ListenAddress:
             "set TRUSTED_ISSUERS to serve other machines, or listen on 127.0.0.1"
         )
     return address
+
+
+def parse_admin_address(reader: SettingsReader, *, dev: bool) -> ListenAddress | None:
+    """`ADMIN_ADDR`, as `LISTEN_ADDR`; empty means off, and so does unset but in dev mode."""
+    raw = reader.text("ADMIN_ADDR")
+    if raw is None:
+        return DEV_ADMIN_ADDRESS if dev else None
+    return _optional_address(reader, "ADMIN_ADDR")
+
+
+def parse_profiler_address(reader: SettingsReader) -> ListenAddress | None:
+    """`PPROF_ADDR`: nobody is asked who he is there, so it is on loopback or nowhere."""
+    address = _optional_address(reader, "PPROF_ADDR")
+    if address is not None and not address.is_loopback:
+        reader.problems.append("PPROF_ADDR must be a loopback address")
+    return address
+
+
+def _optional_address(reader: SettingsReader, name: str) -> ListenAddress | None:
+    raw = reader.trimmed(name)
+    if raw is None:
+        return None
+    address = _split_address(raw)
+    if address is None:
+        reader.problems.append(f"invalid {name} {quoted(raw)}: invalid socket address syntax")
+    return address
+
+
+def parse_admin_token(reader: SettingsReader) -> str | None:
+    """`ADMIN_TOKEN`: what travels in a header and cannot be guessed; empty counts as unset."""
+    raw = reader.trimmed("ADMIN_TOKEN")
+    if raw is not None and not _ADMIN_TOKEN.match(raw):
+        # Not quoted: it is a secret, if a bad one.
+        reader.problems.append("ADMIN_TOKEN must have 16 to 256 printable ASCII characters and no blanks")
+    return raw
 
 
 def _split_address(text: str) -> ListenAddress | None:
