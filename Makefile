@@ -20,10 +20,11 @@ WORKERS := --numprocesses=auto --dist=load --maxschedchunk=4
 # What takes long for what it finds between two edits: whole pages, thousands of histories, other servers,
 # faults between ours, commands that are killed again and again.
 LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/test_blobs_s3.py \
+	tests/storage/test_pulls_long.py tests/integration/test_kill.py tests/test_examples.py \
 	tests/sync/http/test_openapi.py tests/test_transcripts.py tests/federation/long \
 	tests/bins/test_embedded_faults.py tests/bins/test_packages.py \
-	$(addprefix tests/client/folder/test_,$(addsuffix .py,replica processes large_processes large_resumed large_refused)) \
-	tests/client/sharing/test_life.py tests/client/sharing/test_rotation_files.py
+	$(addprefix tests/client/folder/test_,$(addsuffix .py,replica processes large_processes large_resumed large_refused large_shared)) \
+	$(addprefix tests/client/sharing/test_,$(addsuffix .py,life entering rotation_files rotation_attacks))
 
 .DEFAULT_GOAL := help
 .PHONY: help install links serve test long lint format transcripts simulate bench clean
