@@ -8,6 +8,7 @@ from typing import Final
 
 import typer
 
+from less_sync.bins.commands.config import config
 from less_sync.bins.commands.federation import add_federation_commands
 from less_sync.bins.commands.folder import add_commands
 from less_sync.bins.commands.migrate import HELP, migrate
@@ -49,6 +50,7 @@ def less_sync(context: typer.Context, _version: VersionOption = False) -> None:
 
 
 app.command()(serve)
+app.command()(config)
 app.command(help=HELP, short_help="Bring the database's schema up to date, or back.")(migrate)
 app.command()(token)
 add_federation_commands(app)

@@ -1,6 +1,6 @@
 """Settings of the server: the only reader of its environment variables.
 
-`Settings.from_env` is pure. It reads every variable in the order of docs/settings.md, collects all
+`Settings.from_given` is pure. It reads every variable in the order of docs/settings.md, collects all
 problems and raises them together, so that an operator mends an environment in one go. `docs/settings.md`
 lists what is read here; a test compares the two.
 """
@@ -13,8 +13,10 @@ from typing import Final, Literal, Self
 
 from less_sync.auth import JwksPolicy, Permission, TokenPolicy, parse_audiences
 from less_sync.bins.dev import DEV_AUDIENCE
+from less_sync.bins.settings.env_file import EnvFileError
 from less_sync.bins.settings.federation import federation_warnings, read_federation
 from less_sync.bins.settings.files import FILE_BYTES_LIMIT_MAX, FileSettings, parse_file_place
+from less_sync.bins.settings.given import Given
 from less_sync.bins.settings.parts import (
     ListenAddress,
     parse_admin_address,
@@ -111,10 +113,15 @@ class Settings:
     log: LogSettings
     slips: tuple[str, ...]
     """Warnings about variables whose names look like a typing error."""
+    given: Given = field(repr=False, compare=False)
+    found: Mapping[str, str] = field(repr=False, compare=False)
+    """Setting to the variable that decides it, for all that do not have their default."""
+    asked: frozenset[str] = field(repr=False, compare=False)
+    """Every variable that was asked for, aliases included."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], *, embedded: bool = False, dev: bool = False) -> Self:
-        """Read and check all settings.
+        """Read and check all settings of an environment, without the file that it may name.
 
         Args:
             embedded: an *unset* `DATABASE_URL` means the server's own Postgres, and then an unset
@@ -124,9 +131,18 @@ class Settings:
         Raises:
             ConfigError: with all problems at once.
         """
-        reader = SettingsReader(env)
-        own_database = embedded and not reader.is_set("DATABASE_URL")
-        dev_mode = dev or (own_database and not reader.is_set("TRUSTED_ISSUERS"))
+        return cls.from_given(Given(env, embedded=embedded, dev=dev))
+
+    @classmethod
+    def from_given(cls, given: Given) -> Self:
+        """Read and check all settings.
+
+        Raises:
+            ConfigError: with all problems at once.
+        """
+        reader = SettingsReader(given.values())
+        own_database = given.embedded and not reader.is_set("DATABASE_URL")
+        dev_mode = given.dev or (own_database and not reader.is_set("TRUSTED_ISSUERS"))
         data_dir = Path(reader.text("DATA_DIR") or "data")
         # One statement per part: the order in which they stand is the order of the messages.
         listen = parse_listen_address(reader, dev=dev_mode)
@@ -143,7 +159,7 @@ class Settings:
         shutdown_grace_s = reader.count("SHUTDOWN_GRACE_SECONDS", 8, at_most=YEAR_S)
         maintenance_interval_s = reader.count("MAINTENANCE_INTERVAL_SECONDS", 600, at_most=YEAR_S)
         sweep_s = reader.optional_count("FILE_ORPHAN_SWEEP_SECONDS", at_most=YEAR_S)
-        env_file = reader.text("ENV_FILE") or None
+        env_file = reader.text_or_empty("ENV_FILE")
         log = _log(reader)
         cors_expose_etag = reader.flag("CORS_EXPOSE_ETAG", False)
         jwks_policy = _jwks_policy(reader)
@@ -185,7 +201,21 @@ class Settings:
             admin=admin,
             log=log,
             slips=tuple(reader.slips()),
+            given=given,
+            found=reader.found,
+            asked=frozenset(reader.names),
         )
+
+    def again(self) -> Self:
+        """The settings as they would be read now, where a file is among their sources.
+
+        Raises:
+            ConfigError: with all problems at once.
+        """
+        try:
+            return type(self).from_given(self.given.again())
+        except EnvFileError as error:
+            raise ConfigError(error.problems) from error
 
     def warnings(self) -> list[str]:
         """What deserves a WARN line at start, though the server does start."""
@@ -194,7 +224,7 @@ class Settings:
             found.append("rate limiting is disabled: IDENTITY_HASH_KEY is not set")
         if not self.token_policy.audiences:
             found.append("token audiences are not checked: AUDIENCES is not set")
-        if self.limits.record_blob_bytes > self.limits.frame_bytes and not self._blob_limit_is_default:
+        if self.limits.record_blob_bytes > self.limits.frame_bytes and "MAX_RECORD_BLOB_SIZE" in self.found:
             frame_bytes = self.limits.frame_bytes
             found.append(
                 f"MAX_RECORD_BLOB_SIZE is above the limit of a WebSocket message, {frame_bytes} bytes"
@@ -203,9 +233,18 @@ class Settings:
             found.append("perf mode enabled: connection and rate limits are off")
         return [*found, *federation_warnings(self.federation), *self.slips]
 
-    @property
-    def _blob_limit_is_default(self) -> bool:
-        return self.limits.record_blob_bytes == Limits().record_blob_bytes
+
+def read_settings(options: Mapping[str, str], *, embedded: bool = False, dev: bool = False) -> Settings:
+    """What a server started now with these options, by variable, would work with; `ENV_FILE` is read.
+
+    Raises:
+        ConfigError: with all problems at once.
+    """
+    try:
+        given = Given(dict(os.environ), options, embedded=embedded, dev=dev).with_file()
+    except EnvFileError as error:
+        raise ConfigError(error.problems) from error
+    return Settings.from_given(given)
 
 
 def _log(reader: SettingsReader) -> LogSettings:

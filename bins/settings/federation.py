@@ -75,7 +75,8 @@ def _quotas(reader: SettingsReader) -> PeerQuotas:
 
 def _trust(reader: SettingsReader) -> FederationTrust | None:
     """None: there is something wrong with it, which has been told."""
-    domains, keys = reader.text("FEDERATION_TRUSTED_DOMAINS"), reader.text("FEDERATION_TRUSTED_KEYS")
+    domains = reader.text_or_blank("FEDERATION_TRUSTED_DOMAINS")
+    keys = reader.text_or_blank("FEDERATION_TRUSTED_KEYS")
     try:
         return parse_federation_trust(domains=domains, keys=keys)
     except ValueError as error:
@@ -116,7 +117,7 @@ def _fetch_keys(reader: SettingsReader, trust: FederationTrust | None) -> bool:
 
 def _peer_urls(reader: SettingsReader) -> Mapping[str, str]:
     try:
-        return parse_peer_urls((reader.text("FEDERATION_PEER_URLS") or "").split())
+        return parse_peer_urls((reader.text_or_blank("FEDERATION_PEER_URLS") or "").split())
     except ValueError as error:
         reader.problems.append(str(error))
         return {}

@@ -52,12 +52,12 @@ def parse_file_place(
 
     Dev mode keeps files in the data directory unless told otherwise, so that everything works there.
     """
-    backend = reader.text_or_unset("FILE_STORAGE_BACKEND", "FILE_STORAGE") or ("local" if dev else "none")
+    backend = reader.text_or_alias("FILE_STORAGE_BACKEND", "FILE_STORAGE") or ("local" if dev else "none")
     if backend not in ("none", "local", "fs", "s3"):
         expected = 'expected "none", "local", or "s3"'
         reader.problems.append(f"invalid FILE_STORAGE_BACKEND {quoted(backend)}: {expected}")
         backend = "none"
-    directory = reader.text_or_unset("FILE_STORAGE_PATH", "FILE_FS_PATH")
+    directory = reader.text_or_alias("FILE_STORAGE_PATH", "FILE_FS_PATH")
     kind = cast(Backend, "local" if backend == "fs" else backend)
     s3 = _parse_s3(reader, wanted=kind == "s3")
     return kind, Path(directory) if directory else data_dir / "files", s3
@@ -69,7 +69,7 @@ def _parse_s3(reader: SettingsReader, *, wanted: bool) -> S3Settings | None:
     endpoint, access_key, secret_key, bucket = (
         _required(judge, f"FILE_S3_{name}") for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY", "BUCKET")
     )
-    region = judge.text("FILE_S3_REGION") or "us-east-1"
+    region = judge.text_or_empty("FILE_S3_REGION") or "us-east-1"
     use_ssl = judge.flag("FILE_S3_USE_SSL", True)
     if endpoint:
         endpoint = _endpoint_url(judge, endpoint, use_ssl=use_ssl)
@@ -77,7 +77,7 @@ def _parse_s3(reader: SettingsReader, *, wanted: bool) -> S3Settings | None:
 
 
 def _required(reader: SettingsReader, name: str) -> str:
-    value = (reader.text(name) or "").strip()
+    value = reader.trimmed(name) or ""
     if not value:
         reader.problems.append(f"{name} is required when FILE_STORAGE_BACKEND=s3")
     return value

@@ -74,20 +74,19 @@ def parse_admin_address(reader: SettingsReader, *, dev: bool) -> ListenAddress |
     raw = reader.text("ADMIN_ADDR")
     if raw is None:
         return DEV_ADMIN_ADDRESS if dev else None
-    return _optional_address(reader, "ADMIN_ADDR")
+    return _optional_address(reader, "ADMIN_ADDR", raw.strip())
 
 
 def parse_profiler_address(reader: SettingsReader) -> ListenAddress | None:
     """`PPROF_ADDR`: nobody is asked who he is there, so it is on loopback or nowhere."""
-    address = _optional_address(reader, "PPROF_ADDR")
+    address = _optional_address(reader, "PPROF_ADDR", reader.trimmed("PPROF_ADDR"))
     if address is not None and not address.is_loopback:
         reader.problems.append("PPROF_ADDR must be a loopback address")
     return address
 
 
-def _optional_address(reader: SettingsReader, name: str) -> ListenAddress | None:
-    raw = reader.trimmed(name)
-    if raw is None:
+def _optional_address(reader: SettingsReader, name: str, raw: str | None) -> ListenAddress | None:
+    if not raw:
         return None
     address = _split_address(raw)
     if address is None:
@@ -157,8 +156,8 @@ def parse_trusted_issuers_or_dev(reader: SettingsReader, *, dev: bool) -> Mappin
 
 def parse_identity_hash_key(reader: SettingsReader) -> bytes | None:
     """`IDENTITY_HASH_KEY`: 64 hex digits, trimmed; empty counts as unset."""
-    raw = (reader.text("IDENTITY_HASH_KEY") or "").strip()
-    if not raw:
+    raw = reader.trimmed("IDENTITY_HASH_KEY")
+    if raw is None:
         return None
     if not _HEX.match(raw):
         reader.problems.append("IDENTITY_HASH_KEY must be valid hex")
@@ -175,16 +174,19 @@ def parse_identity_hash_key(reader: SettingsReader) -> bytes | None:
 def parse_log_level(reader: SettingsReader) -> str:
     """`LOG_LEVEL`; if unset, the global level in `RUST_LOG`, of which unusable parts are passed over."""
     directives = reader.text("RUST_LOG") or ""
+    reader.found.pop("RUST_LOG", None)
     if reader.is_set("LOG_LEVEL"):
         return reader.choice("LOG_LEVEL", "info", LOG_LEVELS)
-    level = "info"
+    level = None
     for directive in directives.split(","):
         name = directive.strip().lower()
         if name in LOG_LEVELS:
             level = name
         elif name in tuple("012345"):
             level = LOG_LEVELS[int(name)]
-    return level
+    if level is not None:
+        reader.found["LOG_LEVEL"] = "RUST_LOG"
+    return level or "info"
 
 
 def parse_subprotocols(reader: SettingsReader) -> tuple[str, ...]:

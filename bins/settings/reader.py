@@ -35,29 +35,51 @@ class SettingsReader:
         self.problems: list[str] = []
         self.names: set[str] = set()
         """Every variable that was asked for, set or not."""
+        self.found: dict[str, str] = {}
+        """Setting to the variable that decides it, where one does: its own name, or an alias."""
 
-    def text(self, name: str, *aliases: str) -> str | None:
-        """The value of the first of these variables that is set, untouched."""
-        self.names.update((name, *aliases))
-        for candidate in (name, *aliases):
-            value = self._env.get(candidate)
-            if value is not None and _is_unicode(value):
-                return value
-        return None
+    def text(self, name: str) -> str | None:
+        """The value of a variable, untouched."""
+        self.names.add(name)
+        value = self._env.get(name)
+        if value is None or not _is_unicode(value):
+            self.found.pop(name, None)
+            return None
+        self.found[name] = name
+        return value
+
+    def text_or_blank(self, name: str) -> str | None:
+        """The value untouched, but None if it is blank."""
+        value = self.text(name)
+        if value is None or not value.strip():
+            self.found.pop(name, None)
+            return None
+        return value
 
     def trimmed(self, name: str) -> str | None:
         """The value without blanks around it; None if nothing is left of it."""
-        return (self.text(name) or "").strip() or None
+        value = self.text_or_blank(name)
+        return None if value is None else value.strip()
 
-    def text_or_unset(self, name: str, alias: str) -> str | None:
+    def text_or_empty(self, name: str) -> str | None:
+        """The value untouched, but None if it is empty."""
+        value = self.text(name)
+        if not value:
+            self.found.pop(name, None)
+        return value or None
+
+    def text_or_alias(self, name: str, alias: str) -> str | None:
         """The first of two variables that is neither unset nor empty, untouched."""
-        first, second = self.text(name), self.text(alias)
-        return first or second or None
+        first, second = self.text_or_empty(name), self.text_or_empty(alias)
+        self.found.pop(alias, None)
+        if first is None and second is not None:
+            self.found[name] = alias
+        return first or second
 
     def apart(self) -> "SettingsReader":
-        """A reader of the same variables whose problems are nobody's; the names it asks for count here."""
+        """A reader of the same variables whose problems are nobody's; what it asks for counts here."""
         other = SettingsReader(self._env)
-        other.names = self.names
+        other.names, other.found = self.names, self.found
         return other
 
     def slips(self) -> list[str]:
