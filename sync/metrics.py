@@ -56,6 +56,10 @@ class Recorder:
         self._measures: dict[str, Callable[[], Mapping[str, int]]] = {}
         self._listener: Callable[[RequestDone], None] | None = None
 
+    def be_verbose(self, verbose: bool) -> None:
+        """Whether every request has a line from now on."""
+        self._verbose = verbose
+
     def listen(self, listener: Callable[[RequestDone], None] | None) -> None:
         """Tell `listener` of every request from now on; None ends that. It must not raise or block."""
         self._listener = listener
