@@ -35,9 +35,10 @@ def configure_logging(*, level: str, form: str, stream: TextIO | None = None) ->
         stream: standard output, unless a test looks.
     """
     render = _json_line if form == "json" else _text_line
+    set_log_level(level)
     structlog.configure(
-        processors=[_drop] if level == "off" else [_order_and_clean, render],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        processors=[_order_and_clean, render],
+        wrapper_class=_Logger,
         logger_factory=structlog.WriteLoggerFactory(_Lines(stream or sys.stdout)),  # type: ignore[arg-type]  # only write and flush are used
         cache_logger_on_first_use=True,
     )
@@ -46,6 +47,21 @@ def configure_logging(*, level: str, form: str, stream: TextIO | None = None) ->
     root.setLevel(logging.WARNING)
     # uvicorn warns of each malformed request, and its access lines hold addresses and paths.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+
+
+def set_log_level(level: str) -> None:
+    """Let all loggers tell from now on what is at least as grave as `level`, those in use included.
+
+    structlog's filters are classes whose suppressed methods do nothing at all, and a logger keeps the class
+    that it was first used with. So our class takes over the methods of the filter that is wanted.
+    """
+    wanted = structlog.make_filtering_bound_logger(_LEVELS[level])
+    for name, method in vars(wanted).items():
+        if not name.startswith("__"):
+            setattr(_Logger, name, method)
+    if level == "off":  # above the gravest level that structlog has a filter for
+        for name in ("critical", "fatal", "log"):
+            setattr(_Logger, name, wanted.debug)
 
 
 def log_loop_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -73,6 +89,10 @@ def describe_fault(error: BaseException) -> str:
         else:
             current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return " < ".join(parts)
+
+
+class _Logger(structlog.BoundLoggerBase):
+    """The class of every logger; its methods are those of the level in force (`set_log_level`)."""
 
 
 class _Lines:
@@ -106,10 +126,6 @@ class _Bridge(logging.Handler):
             else structlog.get_logger().warning
         )
         write(first_line, source=record.name, exc_info=fault)
-
-
-def _drop(_logger: Any, _method: str, _event: EventDict) -> EventDict:
-    raise structlog.DropEvent
 
 
 def _order_and_clean(_logger: Any, method: str, event: EventDict) -> EventDict:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from less_sync.auth import (
     JWKS_BYTES_MAX,
+    AuthError,
     InvalidToken,
     JwksPolicy,
     KeyCache,
@@ -57,6 +58,10 @@ class KeySource(Protocol):
 
     async def key(self, issuer: str, kid: str) -> EllipticCurvePublicKey:
         """The key. Raises InvalidToken when there is none, KeysUnavailable when that cannot be known now."""
+        ...
+
+    def trust(self, issuers: Mapping[str, str]) -> None:
+        """Exchange the trusted issuers, all at once: normalised issuer to the URL of its key set."""
         ...
 
     async def prefetch(self) -> None:
@@ -114,6 +119,8 @@ class KeyFetcher:
         wait_s: float = WAIT_S,
     ) -> None:
         self._fetched = {issuer: _Issuer(url) for issuer, url in issuers.items()}
+        self._dropped: set[asyncio.Task[None]] = set()
+        """Fetches of issuers that are trusted no more, cancelled and perhaps not yet ended."""
         self._injected = dict(injected or {})
         self._policy = policy or JwksPolicy()
         self._client = client
@@ -123,6 +130,28 @@ class KeyFetcher:
         self._wait_s = wait_s
         self._closed = False
         self.issuers = frozenset(self._fetched) | frozenset(self._injected)
+
+    def trust(self, issuers: Mapping[str, str]) -> None:
+        """Exchange the issuers whose keys are fetched, without waiting; injected ones stay.
+
+        The keys of an issuer that stays with the same URL stay too. Those of a new one are fetched behind.
+        Who waits for a key of one that is gone hears UntrustedIssuer.
+        """
+        former, self._fetched = self._fetched, {}
+        for issuer, url in issuers.items():
+            entry = former.get(issuer)
+            kept = entry is not None and entry.jwks_url == url
+            self._fetched[issuer] = former.pop(issuer) if kept else _Issuer(url)
+        self.issuers = frozenset(self._fetched) | frozenset(self._injected)
+        self._dropped = {fetch for fetch in self._dropped if not fetch.done()}
+        for entry in former.values():
+            entry.under_way.set()  # who waits for a fetch to begin looks again
+            if entry.fetch is not None:
+                entry.fetch.cancel()
+                self._dropped.add(entry.fetch)
+        for issuer, entry in self._fetched.items():
+            if not entry.begun and not self._closed:
+                self._start(issuer, entry)
 
     def cached_key(self, issuer: str, kid: str) -> EllipticCurvePublicKey | None:
         """The key, if no fetch need be awaited; starts a refresh behind when one is due."""
@@ -154,12 +183,9 @@ class KeyFetcher:
             if known is None:
                 raise InvalidToken(TokenCheck.KEY)
             return known
-        entry = self._fetched.get(issuer)
-        if entry is None:
-            raise UntrustedIssuer
         try:
             async with asyncio.timeout(self._wait_s):
-                return await self._decided_key(issuer, entry, kid)
+                return await self._key_of_who_is_trusted(issuer, kid)
         except TimeoutError:
             raise KeysUnavailable from None
 
@@ -179,11 +205,24 @@ class KeyFetcher:
         for entry in self._fetched.values():
             entry.under_way.set()  # who waits for a fetch to begin learns that none will
         tasks = [entry.fetch for entry in self._fetched.values() if entry.fetch is not None]
+        tasks += self._dropped
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._owns_client and self._client is not None:
             await self._client.aclose()
+
+    async def _key_of_who_is_trusted(self, issuer: str, kid: str) -> EllipticCurvePublicKey:
+        """The key, asked for anew when the issuer was exchanged meanwhile, and refused when it is gone."""
+        while True:
+            entry = self._fetched.get(issuer)
+            if entry is None:
+                raise UntrustedIssuer
+            try:
+                return await self._decided_key(issuer, entry, kid)
+            except AuthError:
+                if self._fetched.get(issuer) is entry:
+                    raise
 
     async def _decided_key(self, issuer: str, entry: _Issuer, kid: str) -> EllipticCurvePublicKey:
         """The key, or the verdict of a fetch that began after this call.
@@ -205,6 +244,8 @@ class KeyFetcher:
                     entry.take_place()
                     placed = True
                 await self._next_fetch(issuer, entry, decision)
+                if self._fetched.get(issuer) is not entry:
+                    raise KeysUnavailable  # of an issuer that was exchanged no key counts any more
                 if entry.fetch is None and entry.begun > began_before:
                     return self._settled_key(entry, kid)
         finally:

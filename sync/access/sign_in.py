@@ -2,8 +2,8 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
 
@@ -146,6 +146,20 @@ class Authenticator:
         identity = verify_token(token, key, policy=self._policy, now=self._now())
         self._remember(digest, identity)
         return identity
+
+    def trust(self, issuers: Mapping[str, str], audiences: Set[str]) -> None:
+        """Exchange whose tokens are accepted and for whom they must be meant, in one step.
+
+        What was verified under the former ones is forgotten. Who has signed in already stays signed in; the
+        next token of a removed issuer is refused, for a new connection and for a refresh.
+
+        Args:
+            issuers: normalised issuer to the URL of its key set; the keys of new ones are fetched behind.
+            audiences: empty: they are not checked.
+        """
+        self._keys.trust(issuers)
+        self._policy = replace(self._policy, audiences=frozenset(audiences))
+        self._remembered.clear()
 
     async def prefetch(self) -> None:
         """Fetch the issuers' key sets, so that the first tokens need not wait; for a task of its own."""

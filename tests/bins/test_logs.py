@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from less_sync.bins.logs import configure_logging, describe_fault, log_loop_fault
+from less_sync.bins.logs import configure_logging, describe_fault, log_loop_fault, set_log_level
 
 SECRET = "eyJhbGciOiJFUzI1NiJ9"
 
@@ -73,6 +73,32 @@ def test_a_level_shows_what_is_at_least_as_grave(level: str, seen: list[str]) ->
     for name in ("debug", "info", "warning", "error"):
         getattr(log, name)(name)
     assert [line.split()[2] for line in stream.getvalue().splitlines()] == seen
+
+
+NAMES = ("debug", "info", "warning", "error", "critical")
+
+
+def test_a_level_that_changes_counts_for_loggers_in_use_and_bound_ones_too() -> None:
+    stream = start("info")
+    log = structlog.get_logger()
+    log.info("first use")
+    bound = log.bind(space="s")
+    seen = []
+    for level in ("debug", "warn", "off", "info"):
+        set_log_level(level)
+        stream.truncate(0)
+        for logger in (log, bound):
+            for name in NAMES:
+                getattr(logger, name)(name)
+        seen.append([line.split()[2] for line in stream.getvalue().strip("\0").splitlines()])
+    assert seen == [[*NAMES] * 2, [*NAMES[2:]] * 2, [], [*NAMES[1:]] * 2]
+
+
+def test_a_line_that_is_left_out_costs_what_structlogs_own_filter_costs() -> None:
+    start("info")
+    log = structlog.get_logger().bind()
+    set_log_level("warn")
+    assert type(log).info is structlog.make_filtering_bound_logger(30).info
 
 
 def failed() -> Exception:

@@ -1,6 +1,6 @@
 """From token text to identity, what is remembered, and how refusals are told (docs/tokens.md 3.4 and 3.5)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -54,6 +54,9 @@ class CountedKeys:
     async def key(self, _issuer: str, kid: str) -> EllipticCurvePublicKey:
         self.asked += 1
         return self._keys[kid]
+
+    def trust(self, issuers: Mapping[str, str]) -> None:
+        self.issuers = frozenset(issuers)
 
     async def prefetch(self) -> None:
         self.prefetched = True
