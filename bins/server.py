@@ -28,6 +28,7 @@ from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.embedded import EmbeddedPostgresError
 from less_sync.bins.postgres.keeper import OwnPostgres
 from less_sync.bins.postgres.reach import migrate_when_reachable
+from less_sync.bins.reload import Reloading
 from less_sync.bins.services import Opened, beside, fetch_issuer_keys, open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
@@ -144,7 +145,7 @@ async def serve(
 
     Args:
         announce: called once with the address really bound, when the server accepts connections.
-        reload: set when the own keys shall be looked at again; it is cleared then.
+        reload: set when settings and own keys shall be looked at again; it is cleared then.
         open_services: connects to the database and builds what sessions need.
 
     Raises:
@@ -211,8 +212,11 @@ async def _start(
         url = await _own_database(settings.data_dir, stack, vital)
     await migrate_when_reachable(url)
     services, federation = await open_services(settings, url, stack, vital)
-    keeping = vital.start("keeper of the federation keys", federation.keys.keep_current(reload))
+    look_at_keys = asyncio.Event()
+    keeping = vital.start("keeper of the federation keys", federation.keys.keep_current(look_at_keys))
     stack.push_async_callback(vital.stop, keeping)
+    reloading = Reloading(settings, services).run(reload, look_at_keys)
+    stack.push_async_callback(vital.stop, vital.start("reloading of the settings", reloading))
     background = run_background(
         services,
         maintenance_interval_s=settings.maintenance_interval_s,
