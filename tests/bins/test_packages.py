@@ -157,10 +157,11 @@ def test_without_the_server_s_libraries_folder_commands_work(
     ("arguments", "who"),
     [
         (("serve",), "less-sync serve"),
+        (("config",), "less-sync config"),
         (("migrate",), "migrate"),
         (("space", "explain", ucan(), "--database-url", "postgres://h/d"), "space explain with a database"),
     ],
-    ids=["serve", "migrate", "explain"],
+    ids=["serve", "config", "migrate", "explain"],
 )
 def test_without_the_server_s_libraries_its_commands_say_what_is_missing(
     client_only: Installed, tmp_path: Path, arguments: tuple[str, ...], who: str

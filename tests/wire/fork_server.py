@@ -27,6 +27,7 @@ FILES: Final = 3
 """Standard output, standard error and the pipe for the report."""
 COMMANDS: Final = {
     "less-sync": "less_sync.bins.commands.main",
+    "less-sync-server": "less_sync.bins.commands.server",
     "migrate": "less_sync.bins.commands.migrate",
     "federation-keygen": "less_sync.bins.commands.federation_keygen",
 }
