@@ -1,7 +1,7 @@
 """The program `less-sync-server`: the server as deployments of the existing one start it.
 
-It is configured by the environment, and by the file of `ENV_FILE`; it has no Postgres of its own and no dev mode.
-Under whatever other name it is linked, it is the same.
+It is configured by the environment, and by the file of `ENV_FILE`, and has no Postgres of its own and no dev
+mode. Under whatever other name it is linked, it is the same.
 """
 
 import sys
