@@ -11,10 +11,13 @@ from less_sync.migrations import os_error_text
 BACKLOG = 2048
 
 
-def open_listeners(address: ListenAddress) -> list[socket.socket]:
+def open_listeners(address: ListenAddress, setting: str = "--listen or LISTEN_ADDR") -> list[socket.socket]:
     """Bind and listen on every address the host stands for.
 
     Port 0 becomes one free port, the same for all. All interfaces means IPv4 and, where there is any, IPv6.
+
+    Args:
+        setting: what chooses another address.
 
     Raises:
         CommandError: with the operating system's message, such as `Address already in use (os error 98)`.
@@ -26,7 +29,7 @@ def open_listeners(address: ListenAddress) -> list[socket.socket]:
     except OSError as error:
         hint = ""
         if error.errno == errno.EADDRINUSE:
-            hint = "; another program listens there, choose another address with --listen or LISTEN_ADDR"
+            hint = f"; another program listens there, choose another address with {setting}"
         raise CommandError(f"{os_error_text(error)}: cannot listen on {address}{hint}") from error
 
 
