@@ -28,6 +28,7 @@ from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.embedded import EmbeddedPostgresError
 from less_sync.bins.postgres.keeper import OwnPostgres
 from less_sync.bins.postgres.reach import migrate_when_reachable
+from less_sync.bins.profiler.listener import profiler
 from less_sync.bins.reload import Reloading
 from less_sync.bins.services import Opened, beside, fetch_issuer_keys, open_services
 from less_sync.bins.settings.config import Settings
@@ -223,6 +224,8 @@ async def _start(
         orphan_sweep_s=settings.files.orphan_sweep_interval_s,
     )
     stack.push_async_callback(vital.stop, vital.start("background tasks", background))
+    if settings.admin.profiler is not None:
+        await stack.enter_async_context(profiler(settings.admin.profiler))
     server = HttpServer(services, federation, expose_etag=settings.cors_expose_etag)
     await server.start(open_listeners(settings.listen), partial(vital.start, "HTTP server"))
     _log.info("server listening", address=str(server.address))
