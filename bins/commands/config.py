@@ -45,6 +45,7 @@ def config(
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         print("\n".join(_table(shown)))
+    sys.stdout.flush()  # what deserves a word comes behind, also where both go into one file
     for warning in warnings:
         print(f"Warning: {warning}", file=sys.stderr)
 

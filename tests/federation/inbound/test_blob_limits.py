@@ -41,7 +41,9 @@ async def test_a_blob_over_its_limit_is_payload_too_large_as_long_as_its_message
     assert (await pusher.call("push", params(shared, ucan, BLOB_BYTES)))["ok"]
     refused = {"ok": False, "error": "payload_too_large"}
     assert await pusher.call("push", params(shared, ucan, BLOB_BYTES + 1)) == refused
-    overhead = len(encode_request(f"r{pusher.requests + 1}", "push", params(shared, ucan, BLOB_BYTES))) - BLOB_BYTES
+    overhead = (
+        len(encode_request(f"r{pusher.requests + 1}", "push", params(shared, ucan, BLOB_BYTES))) - BLOB_BYTES
+    )
     assert await pusher.call("push", params(shared, ucan, FRAME_BYTES - overhead)) == refused
     pusher.send("push", params(shared, ucan, FRAME_BYTES - overhead + 1))
     assert await pusher.closed() == Closed(1009, "message too big")
