@@ -60,10 +60,13 @@ def read_env_file(path: Path) -> EnvFile:
 def _content(path: Path) -> bytes:
     # Not to wait for ever at a pipe that nobody writes to.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise EnvFileError([": not a regular file"])
-        return file.read(FILE_BYTES_MAX + 1)
+        with open(handle, "rb", closefd=False) as file:
+            return file.read(FILE_BYTES_MAX + 1)
+    finally:
+        os.close(handle)
 
 
 def parse_env_file(content: bytes) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from less_sync.bins.settings.env_file import FILE_BYTES_MAX, EnvFileError, parse_env_file, read_env_file
@@ -72,15 +73,17 @@ def test_a_large_file_and_many_problems_are_cut_short() -> None:
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
+    before = psutil.Process().num_fds()
     for name, reason in (
         ("absent", "No such file or directory (os error 2)"),
-        ("", "Is a directory (os error 21)"),
+        ("", "not a regular file"),
         ("pipe", "not a regular file"),
     ):
         path = tmp_path / name
         with pytest.raises(EnvFileError) as caught:
             read_env_file(path)
         assert caught.value.problems == [f'ENV_FILE "{path}": {reason}']
+    assert psutil.Process().num_fds() == before
     (tmp_path / "bad").write_text("A=1\nB")
     with pytest.raises(EnvFileError) as caught:
         read_env_file(tmp_path / "bad")
