@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,6 +14,7 @@ from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.http.app import create_app
 from less_sync.sync.http.headers import COMMON_HEADERS, common_headers
+from less_sync.sync.http.health import REUSE_S
 from less_sync.sync.http.middleware import CommonHeaders
 from tests.live import Live, live_server
 from tests.sync.raw_http import Response, connected, fetch, served
@@ -96,9 +98,10 @@ async def test_health_with_a_failing_database_is_503_and_recovers(live: Live) ->
 
 async def test_a_flood_of_health_requests_asks_the_database_once(live: Live) -> None:
     live.services.spaces = spaces = AwaySpaces()
+    began_s = time.monotonic()
     responses = await asyncio.gather(*(fetch(live.port, "GET", "/health") for _ in range(50)))
     assert {response.status for response in responses} == {503}
-    assert spaces.pings == 1
+    assert spaces.pings <= 1 + (time.monotonic() - began_s) // REUSE_S
 
 
 async def test_health_while_draining_is_503(live: Live) -> None:
