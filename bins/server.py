@@ -298,7 +298,7 @@ class HttpServer:
         """Refuse what is new, let what runs end, close every session with 1001; `grace_s` at most."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + grace_s
-        self._services.draining = True
+        self._services.sessions.refuse()
         for server in self._uvicorn.servers:
             server.close()
         for connection in list(self._uvicorn.server_state.connections):

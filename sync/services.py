@@ -31,7 +31,7 @@ from less_sync.sync.metrics import Recorder
 from less_sync.sync.protocol.codes import SUBPROTOCOLS
 from less_sync.sync.protocol.frames import FrameBounds
 from less_sync.sync.session.large_frames import LargeFrames
-from less_sync.sync.session.open_sessions import Sessions
+from less_sync.sync.session.open_sessions import Doors, Sessions
 
 
 def _random_id() -> str:
@@ -84,13 +84,16 @@ class Services:
     """What was read a moment ago about spaces of other servers."""
     large_frames: LargeFrames = field(init=False)
     """Whose turn it is to have one decoded."""
-    draining: bool = False
-    """True once the server is shutting down: no upgrade is accepted any more."""
 
     def __post_init__(self) -> None:
         self.frame_bounds = self.limits.frame_bounds
         self.large_frames = LargeFrames(lambda: self.clock())
         self.looks = Looks(lambda: self.clock())
+
+    @property
+    def draining(self) -> bool:
+        """True while the server drains or shuts down: no upgrade is accepted."""
+        return self.sessions.doors is not Doors.OPEN
 
     def federate(self, forwarder: Forwarder) -> None:
         """Use spaces of other servers through this one."""

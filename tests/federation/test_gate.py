@@ -327,7 +327,7 @@ async def test_upgrade_is_answered_in_its_turn(live: Live) -> None:
 
 
 async def test_no_peer_is_let_in_while_the_server_drains(live: Live) -> None:
-    live.services.draining = True
+    live.services.sessions.refuse()
     assert await answer(live, PEER.signature(HOST)) == (503, "")
     assert await answer(live, {}) == (503, "")
 

@@ -198,7 +198,7 @@ async def test_health_counts_the_servers_trusted_and_the_connections_they_opened
     assert response.body == (
         b'{"status":"healthy","federation":{"enabled":true,"peer_count":4,"connections":3}}'
     )
-    on.live.services.draining = True
+    on.live.services.sessions.refuse()
     response = await on.get("/health", "")
     assert (response.status, response.body) == (503, b'{"status":"unhealthy","error":"shutting down"}')
 

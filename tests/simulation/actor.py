@@ -66,6 +66,10 @@ class Stage(Protocol):
         """What the next upload is to be known by: 16 bytes."""
 
     @property
+    def comes_back(self) -> bool:
+        """Whether a server that lets nobody in will do so again."""
+
+    @property
     def playing(self) -> bool:
         """Whether actors still ask for things of their own accord."""
 
@@ -102,6 +106,8 @@ class Actor:
         """Open a connection, authenticate and subscribe at once."""
         opened = self.stage.open_line(self)
         if opened is None:
+            if self.stage.playing and self.stage.comes_back:
+                self._schedule(self._chance.random() * 0.5, "reconnect", self._reconnect)
             return
         self._line, self._witness = opened
         self._closing = False

@@ -13,13 +13,13 @@ from tests.simulation.loop import SimulatedLoop
 _IGNORED: Final = frozenset(
     {
         "_accounts",
+        "_doors",
         "_limits",
         "_recent_looks",
         "_tasks",
         "_tickets",
         "authenticator",
         "authority",
-        "draining",
         "limits",
         "metrics",
     }

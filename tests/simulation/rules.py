@@ -14,7 +14,8 @@ class Rule(StrEnum):
     ANNOUNCED = "announced"  # whoever listens hears of what was committed, or its connection ends
     CURSORS = "cursors"  # notifications of a space leave in cursor order, whatever their kind
     REVOKED = "revoked"  # nothing of a space is heard after the access to it was revoked
-    DRAINED = "drained"  # replies of written pushes leave before the server closes at its own time
+    DRAINED = "drained"  # replies of written pushes leave before the server closes at its own time; a drain
+    # closes all in its time, and nobody once it was taken back
     RATES = (
         "rates"  # what is limited never outnumbers its slots; where all outcomes are known, they are equal
     )

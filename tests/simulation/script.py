@@ -1,7 +1,7 @@
 """What a seed decides before a run begins: who comes, with which limits, and what goes wrong and when."""
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tests.simulation.actor import ACTIONS, Temper
@@ -36,6 +36,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """An operator drains the server, and takes it back."""
+
+    at_s: float
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """Everything about a run that is known before it."""
 
@@ -48,6 +56,8 @@ class Script:
     play_s: float = 60.0
     enforce_token_expiry: bool = False
     shutdown_at_s: float = NEVER_S
+    drains: list[Drain] = field(default_factory=list)
+    drain_spread_s: float = 0.2
     keys_s: float = 0.0
     """How long the keys of tokens take to come."""
     lane_entries: int = 2048
@@ -72,6 +82,21 @@ def write_script(chance: random.Random) -> Script:
         lane_entries=chance.choice((2048, 2048, 4)),
         pool_connections=chance.choice((6, 6, 2)),
     )
+
+
+def with_drains(script: Script, chance: random.Random) -> Script:
+    """The same, in one run of five with draining. Drawn apart, so that the other runs stay what they are.
+
+    Some are taken back before all sessions are closed, some overlap, and some meet a shutdown.
+    """
+    if chance.random() >= 0.2:
+        return script
+    until_s = min(script.play_s, 3.0)
+    drains = [
+        Drain(chance.uniform(0.02, until_s), chance.choice((0.0, 0.05, 0.5, 3.0)) * chance.random())
+        for _ in range(chance.choice((1, 1, 3)))
+    ]
+    return replace(script, drains=drains, drain_spread_s=chance.choice((0.0, 0.2, 2.0)))
 
 
 def _limits(chance: random.Random) -> Limits:

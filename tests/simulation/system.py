@@ -53,6 +53,7 @@ from less_sync.sync.rpc.dispatch import Prepared
 from less_sync.sync.services import Services
 from less_sync.sync.session.clients import client_conduct, client_sessions
 from less_sync.sync.session.long_answers import LongAnswers
+from less_sync.sync.session.open_sessions import Doors, Sessions
 from less_sync.sync.session.session import Session
 from tests.live import CLIENT_ID, ISSUER, claims
 from tests.wire.issuer import AUDIENCE, KID, Issuer
@@ -79,6 +80,7 @@ __all__ = [
     "ClientSocket",
     "Close",
     "Connection",
+    "Doors",
     "Entry",
     "Identity",
     "Issuer",
@@ -105,6 +107,7 @@ __all__ = [
     "Services",
     "Session",
     "SessionFactory",
+    "Sessions",
     "Space",
     "Staged",
     "StorageError",

@@ -18,7 +18,8 @@ from tests.simulation.tables import Commit, Kind, Tables
 BACKGROUND: Final = frozenset({"pull", "deks.get", "deks.getFiles", "file.deks.get"})
 """Requests that are answered beside the others."""
 WITH_CURSORS: Final = frozenset({"sync", "membership", "file"})
-OWN_TIME: Final = frozenset({"connection lifetime reached", "token expired"})
+GOODBYE: Final = "server shutting down"
+OWN_TIME: Final = frozenset({"connection lifetime reached", "token expired", GOODBYE})
 """Reasons of closes whose moment the server chooses."""
 DRAIN_S: Final = 8.0
 
@@ -103,6 +104,8 @@ class Witness:
         self.on_revoked: Callable[[str], None] = lambda cid: None
         self.shut_down_s = math.inf
         """When a server that is shutting down closes whatever is under way."""
+        self.may_say_goodbye: Callable[[], bool] = lambda: True
+        """Whether the server drains or stops."""
         self.behind: Callable[[], bool] = lambda: False
         """Whether the client reads too slowly for what is written at once to reach the transport."""
 
@@ -278,6 +281,8 @@ class Witness:
 
     def _closing(self, frame: Closing) -> None:
         self.closed_with = frame
+        if frame.reason == GOODBYE and not self.may_say_goodbye():
+            self._charge(Rule.DRAINED, "closed by a drain that was taken back")
         if frame.reason not in OWN_TIME:
             return
         written = {commit.mark for commit in self._tables.journal if commit.kind is Kind.PUSH}

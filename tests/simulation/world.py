@@ -7,6 +7,7 @@ whatever is owed must have been paid; all leave, and nothing may be left. Then t
 import asyncio
 import gc
 import hashlib
+import math
 import random
 import traceback
 from collections.abc import Callable
@@ -26,10 +27,11 @@ from tests.simulation.logs import captured
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.parts import Parts
 from tests.simulation.rules import ALL, Court, Rule, Violation
-from tests.simulation.script import Script, write_script
+from tests.simulation.script import Script, with_drains, write_script
 from tests.simulation.system import (
     CLIENT_PATH,
     ClientSocket,
+    Doors,
     PostgresPool,
     Services,
     UpgradeRequest,
@@ -39,7 +41,7 @@ from tests.simulation.system import (
     websocket_protocol,
 )
 from tests.simulation.tables import Kind, Tables
-from tests.simulation.witness import Witness
+from tests.simulation.witness import DRAIN_S, Witness
 
 STEPS_MAX: Final = 400_000
 WRITE_BUFFER_BYTES: Final = 256 * 1024
@@ -47,6 +49,8 @@ WRITE_BUFFER_BYTES: Final = 256 * 1024
 ANSWER_BYTES_MAX: Final = 400
 """Of a push or a small request: they do not wait for a slow reader."""
 SHUTDOWN_S: Final = 8.0
+SLACK_S: Final = 0.1
+"""How much later than it was set a timer may run: time passes with every callback."""
 CALM_S: Final = 75.0
 """Longer than the driver waits for an answer, and than a session waits for a reader."""
 UPGRADE: Final = (
@@ -124,7 +128,8 @@ class World:
         self.seed = seed
         self._chance = random.Random(seed)
         self._parts = parts or Parts()
-        self.script = script or write_script(self._chance)
+        drains = random.Random(f"drains of {seed}")
+        self.script = script or with_drains(write_script(self._chance), drains)
         self.weights = self.script.weights
         self.people = people()
         self.playing = True
@@ -157,6 +162,8 @@ class World:
         self._exchanges.trace = self._tell
         self._seats: list[Seat] = []
         self._state = Connections()
+        self._drains = 0
+        self._open_since_s = -math.inf
         self._actors = [
             Actor(self, name, temper, self._fork(), self.loop.outside) for name, temper in self.script.tempers
         ]
@@ -289,19 +296,48 @@ class World:
             loop.outside(self._chance.random() * 0.05, "arrive", actor.connect)
         for event in script.events:
             loop.outside(event.at_s, event.name, lambda event=event: EVENTS[event.name](self, event.amount))  # type: ignore[misc]  # mypy cannot type its default
+        for drain in script.drains:
+            loop.outside(drain.at_s, "drain", self._drain)
+            loop.outside(drain.at_s + drain.for_s, "undrain", self._undrain)
         if script.shutdown_at_s < script.play_s:
             loop.outside(script.shutdown_at_s, "shutdown", self._shut_down)
         loop.run_for(script.play_s)
 
     def _shut_down(self) -> None:
-        self.services.draining = True
+        self.services.sessions.refuse()
         self._shutting = self.loop.create_task(self.services.sessions.shutdown(SHUTDOWN_S))
         for seat in self._seats:
             seat.witness.shut_down_s = self.loop.time() + SHUTDOWN_S
 
+    def _drain(self) -> None:
+        sessions = self.services.sessions
+        if sessions.doors is not Doors.OPEN:
+            return
+        spread_s = self.script.drain_spread_s
+        sessions.drain(spread_s=spread_s, within_s=DRAIN_S)
+        self._drains += 1
+        drain = self._drains
+        self.loop.outside(spread_s + DRAIN_S + SLACK_S, "drained", lambda: self._check_drained(drain))
+
+    def _check_drained(self, drain: int) -> None:
+        """Unless it was taken back meanwhile, a drain has closed every session by now."""
+        sessions = self.services.sessions
+        if drain == self._drains and sessions.doors is Doors.DRAINING and len(sessions):
+            self.court.charge(Rule.DRAINED, f"{len(sessions)} sessions outlive a drain", self.loop.time())
+
+    def _undrain(self) -> None:
+        if self.services.sessions.reopen():
+            self._open_since_s = self.loop.time()
+            self._drains += 1
+
+    def may_say_goodbye(self) -> bool:
+        """Whether a session may be closed because the server drains or stops, or did so a moment ago."""
+        return self.services.draining or self.loop.time() <= self._open_since_s + DRAIN_S + SLACK_S
+
     def _calm_down(self) -> None:
         """Let what is under way end, push once more, and see whether all that was owed has been paid."""
         self.playing = False
+        self._undrain()
         self.database.weather = Weather()
         for actor in self._actors:
             actor.calm()
@@ -383,6 +419,7 @@ class World:
             self._waiting_max(),
         )
         witness.on_revoked = self._bar
+        witness.may_say_goodbye = self.may_say_goodbye
         if self._trace is not None:
             witness.on_frame = self._tell
         line = Line(
@@ -400,6 +437,11 @@ class World:
         socket.connection_made(line)
         socket.upgrade(CLIENT_PATH, UpgradeRequest("GET", "1.1", UPGRADE, self.services.subprotocols), b"")
         return line, witness
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether a server that lets nobody in will do so again."""
+        return self.services.sessions.doors is not Doors.STOPPING
 
     def exchange(self, asked: Asked, *, pause_s: float, hang_up_s: float | None) -> None:
         """Ask something about a file, over HTTP."""

@@ -6,17 +6,9 @@ from tests.simulation.actor import Actor, Params, Stage, Temper
 from tests.simulation.cast import SHARED
 from tests.simulation.line import Schedule
 
-COMES_BACK_S = 0.5
-
 
 class Member(Actor):
     """Takes part in the shared space, through whichever server."""
-
-    def connect(self) -> None:
-        """Connect; try again a little later while the server does not take anybody."""
-        super().connect()
-        if self._line is None and self.stage.playing:
-            self._schedule(self._chance.random() * COMES_BACK_S, "reconnect", self._reconnect)
 
     def renew(self) -> None:
         """Take the first UCAN that is not revoked."""

@@ -13,6 +13,8 @@ CLOCK_S_MIN, CLOCK_S_MAX = 301.0, 7200.0
 """How far a clock goes wrong: beyond the age of a signature."""
 WRONG_S: Final = 30.0
 """The longest that it stays wrong."""
+DRAIN_SPREAD_S, DRAIN_WITHIN_S, DRAINED_S = 2.0, 8.0, 20.0
+"""The longest spread of a drain, the time of each session, and the longest time until it is taken back."""
 
 
 def _cut(world: "FederatedWorld", amount: float) -> None:
@@ -105,6 +107,21 @@ def _drop(world: "FederatedWorld", amount: float) -> None:
     world.members[int(amount * len(world.members))].hang_up()
 
 
+def _drain_of(name: str) -> Callable[["FederatedWorld", float], None]:
+    """An operator drains a server, and takes it back: sometimes before everybody is gone, sometimes after."""
+
+    def drain(world: "FederatedWorld", amount: float) -> None:
+        sessions = world.places[name].server.services.sessions
+        sessions.drain(spread_s=amount * DRAIN_SPREAD_S, within_s=DRAIN_WITHIN_S)
+
+        def undrain() -> None:
+            sessions.reopen()
+
+        world.loop.outside(amount * amount * DRAINED_S, "undrain", undrain)
+
+    return drain
+
+
 EVENTS: Final[dict[str, Callable[["FederatedWorld", float], None]]] = {
     "cut": _cut,
     "part": _part,
@@ -117,4 +134,6 @@ EVENTS: Final[dict[str, Callable[["FederatedWorld", float], None]]] = {
     "another secret": _another_secret,
     "lock": _lock,
     "drop": _drop,
+    "drain home": _drain_of(HOME),
+    "drain edge": _drain_of(EDGE),
 }

@@ -92,6 +92,21 @@ def write_script(chance: random.Random) -> FederatedScript:
     )
 
 
+def with_drains(script: FederatedScript, chance: random.Random) -> FederatedScript:
+    """The same, in one run of five with draining. Drawn apart, so that the other runs stay what they are."""
+    if chance.random() >= 0.2:
+        return script
+    drains = [
+        Event(
+            chance.random() * script.play_s * 0.8,
+            chance.choice(("drain home", "drain edge")),
+            chance.random(),
+        )
+        for _ in range(chance.choice((1, 3)))
+    ]
+    return replace(script, events=[*script.events, *drains])
+
+
 def _members(chance: random.Random) -> list[tuple[str, str, Temper]]:
     at_edge = [*GUESTS, *chance.choices((*GUESTS, OWNER), k=chance.choice((0, 1, 2)))]
     at_home = [OWNER, *chance.choices(GUESTS, k=chance.choice((0, 1)))]

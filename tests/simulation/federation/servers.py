@@ -221,7 +221,6 @@ class Server:
         """As docs/operations.md 2.2 has it: sessions, background, links, writes, the database."""
         self.listening = False
         services = self.services
-        services.draining = True
         await services.sessions.shutdown(SHUTDOWN_S)
         self._background.cancel()
         await asyncio.wait({self._background})

@@ -22,7 +22,7 @@ from tests.simulation.exchanges import Asked
 from tests.simulation.federation.actors import Member, Neighbour
 from tests.simulation.federation.events import EVENTS
 from tests.simulation.federation.parts import FederatedParts
-from tests.simulation.federation.script import FederatedScript, draw_fault, write_script
+from tests.simulation.federation.script import FederatedScript, draw_fault, with_drains, write_script
 from tests.simulation.federation.servers import (
     EDGE,
     HOME,
@@ -90,6 +90,11 @@ class Place:
         """Whether actors still ask for things of their own accord."""
         return self._world.playing
 
+    @property
+    def comes_back(self) -> bool:
+        """Whether a server that lets nobody in will do so again: one that stops is started anew."""
+        return True
+
     async def start(self) -> None:
         """Begin a life of the server."""
         world, standing = self._world, self.standing
@@ -105,7 +110,7 @@ class Place:
     def open_line(self, actor: Any) -> tuple[Line, Witness] | None:
         """A TCP connection whose upgrade was just read."""
         world, server = self._world, self.server
-        if not server.listening:
+        if not server.listening or server.services.draining:
             return None
         witness = world.witness(self, actor)
         name = f"{actor.person.name} {witness.number}"
@@ -146,7 +151,8 @@ class FederatedWorld:
         self.seed = seed
         self.chance = random.Random(seed)
         self.parts = parts or FederatedParts()
-        self.script: FederatedScript = write_script(self.chance)
+        drains = random.Random(f"drains of {seed}")
+        self.script: FederatedScript = with_drains(write_script(self.chance), drains)
         self.playing = True
         self.court = Court(rules)
         self._trace = trace
@@ -329,6 +335,8 @@ class FederatedWorld:
         """Good weather, for as long as anything needs to recover."""
         self.playing = False
         self.wall_offset_s = dict.fromkeys(self.wall_offset_s, 0.0)
+        for place in self.places.values():
+            place.server.services.sessions.reopen()
         self.loop.run_for(2 * SHUTDOWN_S)  # whoever restarts has
         home, edge = self.places[HOME].standing, self.places[EDGE].standing
         assert edge.keys.fragment is not None

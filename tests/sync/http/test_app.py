@@ -107,7 +107,7 @@ async def test_a_flood_of_health_requests_asks_the_database_once(live: Live) -> 
 async def test_health_while_draining_is_503(live: Live) -> None:
     async with connected(live.port) as connection:
         assert (await connection.request("GET", "/health")).status == 200
-        live.services.draining = True
+        live.services.sessions.refuse()
         response = await connection.request("GET", "/health")
     assert response.status == 503
     assert response.body == b'{"status":"unhealthy","error":"shutting down"}'

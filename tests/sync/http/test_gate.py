@@ -179,7 +179,7 @@ async def test_stop_of_the_server_ends_the_wait(database_url: str) -> None:
     async with guarded(database_url) as guard, connected(guard.live.port) as connection:
         connection.send(REQUEST)
         await until(lambda: guard.gate.waiting == 1)
-        guard.live.services.draining = True
+        guard.live.services.sessions.refuse()
         await guard.live.services.sessions.shutdown(1)
         assert await refused(connection) == (503, b"")
         assert guard.settled()
@@ -200,7 +200,7 @@ async def test_who_was_let_in_while_the_server_began_to_stop_is_turned_away(data
     async with guarded(database_url) as guard, connected(guard.live.port) as connection:
         connection.send(REQUEST)
         await until(lambda: guard.gate.waiting == 1)
-        guard.live.services.draining = True
+        guard.live.services.sessions.refuse()
         guard.gate.opened.set()
         assert (await connection.receive()).status == 503
         assert guard.settled()

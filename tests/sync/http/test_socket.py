@@ -135,7 +135,7 @@ async def test_more_unauthenticated_sockets_than_the_cap_are_refused_with_503(da
 
 async def test_no_upgrade_is_accepted_while_the_server_drains(database_url: str) -> None:
     async with live_server(database_url) as live:
-        live.services.draining = True
+        live.services.sessions.refuse()
         with pytest.raises(Refused, match="503"):
             await live.open()
 
