@@ -5,25 +5,22 @@ connections, sessions close with 1001, requests end, then everything is closed i
 """
 
 import asyncio
-import contextlib
 import gc
 import os
 import resource
 import signal
-import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 import structlog
-import uvicorn
 import uvloop
 
 from less_sync.bins.errors import CommandError
-from less_sync.bins.federation import Federation
-from less_sync.bins.listening import bound_address, open_listeners
+from less_sync.bins.http_server import HttpServer
+from less_sync.bins.listening import open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.embedded import EmbeddedPostgresError
 from less_sync.bins.postgres.keeper import OwnPostgres
@@ -35,17 +32,12 @@ from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Ended, Supervisor
 from less_sync.sync.background import run_background
-from less_sync.sync.http.app import create_app
-from less_sync.sync.http.http1 import KEEP_ALIVE_S, HttpProtocol, http_protocol
-from less_sync.sync.http.socket import websocket_protocol
-from less_sync.sync.services import Services
 
 OPEN_FILES_MAX: Final = 1 << 20
 
 _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-Run = Callable[[Coroutine[object, object, None]], "asyncio.Task[None]"]
 
 
 class OpenServices(Protocol):
@@ -205,7 +197,7 @@ async def _start(
     vital: Supervisor,
     reload: asyncio.Event,
     open_services: OpenServices,
-) -> "HttpServer":
+) -> HttpServer:
     for warning in settings.warnings():
         _log.warning(warning)
     url = settings.database.url
@@ -241,73 +233,3 @@ async def _own_database(data_dir: Path, stack: AsyncExitStack, vital: Supervisor
     stack.push_async_callback(vital.stop, vital.start("keeper of the embedded Postgres", postgres.keep()))
     _log.info("embedded database started", data_dir=str(data_dir))
     return postgres.url
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers, which end with status 143 and ignore a second SIGTERM."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class HttpServer:
-    """uvicorn, driven step by step so that a stop happens in the order of docs/operations.md 2.2."""
-
-    def __init__(
-        self, services: Services, federation: Federation | None = None, *, expose_etag: bool = False
-    ) -> None:
-        self._services = services
-        self._config = uvicorn.Config(
-            create_app(
-                services,
-                expose_etag=expose_etag,
-                federation=None if federation is None else federation.routes,
-            ),
-            http=http_protocol(services),
-            ws=websocket_protocol(services, None if federation is None else federation.sockets),
-            ws_per_message_deflate=False,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,  # no forwarding header is trusted
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-        )
-        self._uvicorn = _Uvicorn(self._config)
-
-    async def start(self, listeners: list[socket.socket], run: Run = asyncio.create_task) -> None:
-        """Accept connections on sockets that listen already.
-
-        Args:
-            run: makes the task that accepts them, which lasts until `drain`.
-
-        Raises:
-            CommandError: that task ended while it began.
-        """
-        self.address = bound_address(listeners[0])
-        self._listeners = listeners
-        self._serving = run(self._uvicorn.serve(sockets=listeners))
-        while not self._uvicorn.started and not self._serving.done():  # noqa: ASYNC110  # no event is offered
-            await asyncio.sleep(0.005)
-        if self._serving.done():
-            await self._serving
-            raise CommandError("the HTTP server ended while it was starting")
-
-    async def drain(self, grace_s: float) -> None:
-        """Refuse what is new, let what runs end, close every session with 1001; `grace_s` at most."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + grace_s
-        self._services.sessions.refuse()
-        for server in self._uvicorn.servers:
-            server.close()
-        for connection in list(self._uvicorn.server_state.connections):
-            if isinstance(connection, HttpProtocol):
-                connection.shutdown()
-        await self._services.sessions.shutdown(grace_s)
-        # uvicorn waits for connections and requests, and cancels what is left. It calls this an integer.
-        self._config.timeout_graceful_shutdown = max(0, deadline_s - loop.time())  # type: ignore[assignment]
-        self._uvicorn.should_exit = True
-        await self._serving
-        if self._services.files is not None:
-            await self._services.files.removals.aclose(max(0.0, deadline_s - loop.time()))

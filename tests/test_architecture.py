@@ -40,7 +40,7 @@ EFFECTS: Final = {
     ),
     "os",
 }
-KNOW_UVICORN: Final = {"sync/http/socket.py", "sync/http/http1.py", "bins/server.py"}
+KNOW_UVICORN: Final = {"sync/http/socket.py", "sync/http/http1.py", "bins/http_server.py"}
 
 
 def _name(path: Path) -> str:

@@ -7,8 +7,8 @@ from typing import Final
 
 from nacl.signing import SigningKey
 
+from less_sync.bins.http_server import HttpServer
 from less_sync.bins.listening import open_listeners
-from less_sync.bins.server import HttpServer
 from less_sync.bins.services import open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.storage import PostgresFederationKeyStore, PostgresPool
