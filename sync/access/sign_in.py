@@ -27,6 +27,7 @@ from less_sync.auth import (
 )
 from less_sync.sync.access.key_fetch import KeySource
 from less_sync.sync.access.refusals import RefusedTokens
+from less_sync.sync.canary import is_canary
 from less_sync.sync.protocol.codes import AUTH_UNAVAILABLE, Close, CloseCode
 
 REMEMBERED_TOKENS_MAX: Final = 4096
@@ -144,6 +145,9 @@ class Authenticator:
 
     def _verified(self, digest: bytes, token: UnverifiedToken, key: EllipticCurvePublicKey) -> Identity:
         identity = verify_token(token, key, policy=self._policy, now=self._now())
+        if identity.personal_space is not None and is_canary(identity.personal_space):
+            # Whatever an issuer claims, the space in which a server watches itself is nobody's.
+            identity = replace(identity, personal_space=None)
         self._remember(digest, identity)
         return identity
 

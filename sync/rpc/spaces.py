@@ -3,6 +3,7 @@
 from less_sync.auth import parse_uuid
 from less_sync.storage import SpaceExists, StorageError
 from less_sync.sync.call import Call
+from less_sync.sync.canary import is_canary
 from less_sync.sync.errors import RpcError
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.messages import SpaceCreateParams, SpaceCreateResult
@@ -22,9 +23,9 @@ async def create(call: Call, params: SpaceCreateParams, _grant: None) -> SpaceCr
     key = params.root_public_key
     if len(key) != _ROOT_KEY_BYTES or key[0] not in (2, 3):
         raise RpcError(ErrorCode.BAD_REQUEST, "invalid root public key")
-    if space.version == 5:
+    if space.version == 5 or is_canary(space):
         # Personal space ids are version 5 and can be computed by others: nobody may sit on one
-        # (docs/protocol.md 5.1).
+        # (docs/protocol.md 5.1). Nor on those that servers watch themselves by.
         raise RpcError(ErrorCode.CONFLICT, "space already exists")
     home = server_named(call, params.home_server, "home server is not a trusted federation peer")
     try:

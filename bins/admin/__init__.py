@@ -1,0 +1,1 @@
+"""What the admin listener serves: metrics, readiness, draining (docs/operations.md 12 and 13)."""
