@@ -13,11 +13,14 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import structlog
 import uvloop
 
+from less_sync.bins.admin.listener import AdminListener, open_admin
+from less_sync.bins.admin.routes import Metrics
+from less_sync.bins.admin.watchdog import Delivery
 from less_sync.bins.errors import CommandError
 from less_sync.bins.http_server import HttpServer
 from less_sync.bins.listening import open_listeners
@@ -40,6 +43,17 @@ _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
+def _to_nobody(address: ListenAddress) -> None:
+    """For whoever does not want to know where the admin listener is: the log says so too."""
+
+
+class Started(NamedTuple):
+    """What accepts connections."""
+
+    server: HttpServer
+    admin: AdminListener | None
+
+
 class OpenServices(Protocol):
     """Connects to the migrated database at `url`; `stack` closes again what it opens, `vital` runs it."""
 
@@ -48,11 +62,16 @@ class OpenServices(Protocol):
     ) -> Opened: ...
 
 
-def run_server(settings: Settings, announce: Callable[[ListenAddress], None]) -> None:
+def run_server(
+    settings: Settings,
+    announce: Callable[[ListenAddress], None],
+    announce_admin: Callable[[ListenAddress], None] = _to_nobody,
+) -> None:
     """Serve until a signal. A second one ends the process at once, with status 1.
 
     Args:
         announce: called once with the address really bound, when the server accepts connections.
+        announce_admin: called behind it with that of the admin listener, if there is one.
 
     Raises:
         CommandError: the start failed, or something vital ended.
@@ -60,13 +79,17 @@ def run_server(settings: Settings, announce: Callable[[ListenAddress], None]) ->
     configure_logging(level=settings.log.level, form=settings.log.form)
     _raise_open_files_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve_until_signal(settings, announce))
+        runner.run(_serve_until_signal(settings, announce, announce_admin))
 
 
-async def _serve_until_signal(settings: Settings, announce: Callable[[ListenAddress], None]) -> None:
+async def _serve_until_signal(
+    settings: Settings,
+    announce: Callable[[ListenAddress], None],
+    announce_admin: Callable[[ListenAddress], None],
+) -> None:
     asyncio.get_running_loop().set_exception_handler(log_loop_fault)
     signals = Signals()
-    await serve(settings, announce, signals.stop, reload=signals.reload)
+    await serve(settings, announce, signals.stop, announce_admin=announce_admin, reload=signals.reload)
 
 
 def _raise_open_files_limit() -> None:
@@ -131,6 +154,7 @@ async def serve(
     announce: Callable[[ListenAddress], None],
     stop: asyncio.Event,
     *,
+    announce_admin: Callable[[ListenAddress], None] = _to_nobody,
     reload: asyncio.Event | None = None,
     open_services: OpenServices = open_services,
 ) -> None:
@@ -138,6 +162,7 @@ async def serve(
 
     Args:
         announce: called once with the address really bound, when the server accepts connections.
+        announce_admin: called behind it with that of the admin listener, if there is one.
         reload: set when settings and own keys shall be looked at again; it is cleared then.
         open_services: connects to the database and builds what sessions need.
 
@@ -147,14 +172,16 @@ async def serve(
     async with Supervisor() as vital, AsyncExitStack() as stack:
         try:
             starting = _start(settings, stack, vital, reload or asyncio.Event(), open_services)
-            server = await _unless(starting, stop, vital.ended)
-            if server is not None:
+            started = await _unless(starting, stop, vital.ended)
+            if started is not None:
                 _settle_heap()
-                announce(server.address)
+                announce(started.server.address)
+                if started.admin is not None:
+                    announce_admin(started.admin.address)
                 await _first_of(stop, vital.ended)
                 _log.info("shutting down", grace_s=settings.shutdown_grace_s)
                 vital.expect_ends()
-                await server.drain(settings.shutdown_grace_s)
+                await started.server.drain(settings.shutdown_grace_s)
         finally:
             vital.expect_ends()
     if vital.first is not None:
@@ -197,14 +224,15 @@ async def _start(
     vital: Supervisor,
     reload: asyncio.Event,
     open_services: OpenServices,
-) -> HttpServer:
+) -> Started:
     for warning in settings.warnings():
         _log.warning(warning)
     url = settings.database.url
     if url is None:
         url = await _own_database(settings.data_dir, stack, vital)
     await migrate_when_reachable(url)
-    services, federation = await open_services(settings, url, stack, vital)
+    opened = await open_services(settings, url, stack, vital)
+    services, federation = opened.services, opened.federation
     look_at_keys = asyncio.Event()
     keeping = vital.start("keeper of the federation keys", federation.keys.keep_current(look_at_keys))
     stack.push_async_callback(vital.stop, keeping)
@@ -218,11 +246,20 @@ async def _start(
     stack.push_async_callback(vital.stop, vital.start("background tasks", background))
     if settings.admin.profiler is not None:
         await stack.enter_async_context(profiler(settings.admin.profiler))
+    # Before the public port: if this one is taken, no client has come yet. And behind all that a stop closes
+    # after its sessions, so that it goes on telling until then.
+    admin = await open_admin(settings, services, partial(_metrics, opened, settings), stack, vital)
     server = HttpServer(services, federation, expose_etag=settings.cors_expose_etag)
     await server.start(open_listeners(settings.listen), partial(vital.start, "HTTP server"))
     _log.info("server listening", address=str(server.address))
+    if admin is not None:
+        admin.public_port_is_open()
     await stack.enter_async_context(beside(fetch_issuer_keys(services)))
-    return server
+    return Started(server, admin)
+
+
+def _metrics(opened: Opened, settings: Settings, delivery: Delivery) -> Metrics:
+    return Metrics(lambda: b"", "text/plain")
 
 
 async def _own_database(data_dir: Path, stack: AsyncExitStack, vital: Supervisor) -> str:

@@ -60,6 +60,8 @@ class Opened(NamedTuple):
 
     services: Services
     federation: Federation
+    pool: PostgresPool
+    lanes: PushLanes
 
 
 async def open_services(
@@ -104,7 +106,8 @@ async def open_services(
     if services.files is not None:
         stack.push_async_callback(services.files.removals.aclose, CLOSE_TIMEOUT_S)
     stack.push_async_callback(services.announce.aclose, CLOSE_TIMEOUT_S)
-    return Opened(services, await open_federation(settings.federation, pool, services, stack))
+    federation = await open_federation(settings.federation, pool, services, stack)
+    return Opened(services, federation, pool, lanes)
 
 
 def build_services(

@@ -38,6 +38,7 @@ from less_sync.sync.protocol.messages import (
 )
 from less_sync.sync.services import Services
 from less_sync.sync.session.canary import CANARY_PATH, apart, canary_routes
+from less_sync.sync.session.open_sessions import Sessions
 
 MISSING_INTERVALS: Final = 3
 """A proof that is missing for so many intervals is late."""
@@ -191,9 +192,15 @@ class Watchdog:
         self._deadline_s = max(self._interval_s, 2 * limits.delivery_lag_s)
         self._pair: _Pair | None = None
         self._cursor = 0
-        self._in_trouble = 0
+        self._failures = 0
+        self._warned = False
         self.delivery: Final = Delivery(limits, clock)
         """What it has found out so far."""
+
+    @property
+    def sessions(self) -> Sessions:
+        """The server's ends of its connections."""
+        return self._services.sessions
 
     async def run(self) -> None:
         """Probe at every interval, one probe at a time."""
@@ -225,23 +232,25 @@ class Watchdog:
             await self._failed(trouble)
 
     def _proved(self, lag_s: float) -> None:
-        delivery = self.delivery
-        was_late = delivery.status is DeliveryStatus.LATE
-        delivery.proved(lag_s)
-        if delivery.status is DeliveryStatus.LATE:
-            if not was_late:
-                _log.warning("delivery is late", lag_s=round(lag_s, 3))
-        elif was_late or self._in_trouble:
-            _log.info("delivery is proven again", lag_s=round(lag_s, 3), failures=self._in_trouble)
-        self._in_trouble = 0
+        self.delivery.proved(lag_s)
+        if self.delivery.status is DeliveryStatus.LATE:
+            self._warn("delivery is late", lag_s=round(lag_s, 3))
+        elif self._warned:
+            self._warned = False
+            _log.info("delivery is in time again", lag_s=round(lag_s, 3), failures=self._failures)
+        self._failures = 0
 
     async def _failed(self, trouble: str) -> None:
         self.delivery.failed()
-        if not self._in_trouble:
-            # Once, until it works again: a database that is away would fill the log.
-            _log.warning("delivery is not proven", trouble=trouble)
-        self._in_trouble += 1
+        self._failures += 1
+        self._warn("delivery is not proven", trouble=trouble)
         await self._hang_up()
+
+    def _warn(self, event: str, **fields: object) -> None:
+        """Once, until it works again: a database that is away would fill the log."""
+        if not self._warned:
+            self._warned = True
+            _log.warning(event, **fields)
 
     async def _prove(self) -> float:
         """How long one record took from its push to its announcement."""

@@ -27,7 +27,11 @@ def serve(*, options: "Mapping[str, str]", dev: bool) -> None:
         from less_sync.bins.server import run_server
 
     settings = settings_or_exit(options, embedded=True, dev=dev)
-    run_server(settings, lambda address: _print_banner(settings, address))
+    run_server(
+        settings,
+        lambda address: _print_banner(settings, address),
+        lambda address: _print_admin_address(settings, address),
+    )
 
 
 def _print_banner(settings: "Settings", address: "ListenAddress") -> None:
@@ -41,6 +45,12 @@ def _print_banner(settings: "Settings", address: "ListenAddress") -> None:
         where = [] if settings.data_dir == Path("data") else ["--data-dir", str(settings.data_dir)]
         lines.append(f"mint a token:   {shlex.join([*_own_name(), 'token', '--user', 'alice', *where])}")
     print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _print_admin_address(settings: "Settings", address: "ListenAddress") -> None:
+    """In dev mode the port is another one each time; else the operator has chosen it."""
+    if settings.dev:
+        print(f"for operators:  http://{address}/readyz", file=sys.stderr, flush=True)
 
 
 def _own_name() -> list[str]:

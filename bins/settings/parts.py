@@ -97,10 +97,15 @@ def _optional_address(reader: SettingsReader, name: str, raw: str | None) -> Lis
 def parse_admin_token(reader: SettingsReader) -> str | None:
     """`ADMIN_TOKEN`: what travels in a header and cannot be guessed; empty counts as unset."""
     raw = reader.trimmed("ADMIN_TOKEN")
-    if raw is not None and not _ADMIN_TOKEN.match(raw):
+    if raw is not None and not is_admin_token(raw):
         # Not quoted: it is a secret, if a bad one.
         reader.problems.append("ADMIN_TOKEN must have 16 to 256 printable ASCII characters and no blanks")
     return raw
+
+
+def is_admin_token(text: str) -> bool:
+    """Whether this can travel in a header and is long enough not to be guessed."""
+    return _ADMIN_TOKEN.match(text) is not None
 
 
 def _split_address(text: str) -> ListenAddress | None:

@@ -51,7 +51,8 @@ async def served(
         settings = Settings.from_env(environment)
         if scenario.federation_trusted:
             await _give_signing_key(database_url)
-        server = HttpServer(*await open_services(settings, database_url, stack))
+        opened = await open_services(settings, database_url, stack)
+        server = HttpServer(opened.services, opened.federation)
         await server.start(open_listeners(settings.listen))
         stack.push_async_callback(server.drain, DRAIN_S)
         yield Target(server.address.host, server.address.port, database_url, issuer, vectors.users)

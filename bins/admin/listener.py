@@ -1,0 +1,142 @@
+"""The admin listener: a small HTTP server of its own, opened before the public one and closed after it."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import ClassVar, Final
+
+import structlog
+
+from less_sync.bins.admin.access import Access, kept_node_id, kept_token
+from less_sync.bins.admin.readiness import Readiness
+from less_sync.bins.admin.routes import AdminApp, Metrics
+from less_sync.bins.admin.watchdog import Delivery, Watchdog
+from less_sync.bins.errors import CommandError
+from less_sync.bins.http_server import SteppedServer
+from less_sync.bins.listening import bound_address, open_listeners
+from less_sync.bins.settings.config import Settings
+from less_sync.bins.settings.parts import ListenAddress
+from less_sync.bins.supervisor import Supervisor
+from less_sync.client.kept_key import KeyFileError
+from less_sync.sync.canary import canary_space
+from less_sync.sync.http.http1 import HttpProtocol
+from less_sync.sync.http.shared_bytes import SharedBytes
+from less_sync.sync.services import Services
+
+CONNECTIONS_MAX: Final = 64
+HEAD_TIMEOUT_S: Final = 5.0
+KEEP_ALIVE_S: Final = 30
+DISCARD_S: Final = 2.0
+"""For what answers leave unread of bodies: nobody has a reason to send one."""
+WRITE_STALL_S: Final = 5.0
+FINISH_S: Final = 1.0
+"""How long an answer that is under way may take when the server stops."""
+
+_log = structlog.get_logger(__name__)
+
+MakeMetrics = Callable[[Delivery], Metrics]
+
+
+class AdminProtocol(HttpProtocol):
+    """One connection. There are `CONNECTIONS_MAX` at most, and whoever only occupies one makes room.
+
+    The oldest without a whole request goes when another one comes. So neither idle connections nor slow
+    heads, however many, keep an operator out.
+    """
+
+    head_timeout_s = HEAD_TIMEOUT_S
+    discard_s = DISCARD_S
+    write_stall_s = WRITE_STALL_S
+    large_heads = SharedBytes(0)
+    """There is no room for heads beyond the 8 KiB that each connection has."""
+    held: ClassVar[dict["AdminProtocol", None]]
+    """The open connections, oldest first. Those of one listener."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
+        """Make room if there is none, and remember where this arrived: `Host` is compared with it."""
+        super().connection_made(transport)
+        self.server = transport.get_extra_info("sockname")[:2]
+        if len(self.held) >= CONNECTIONS_MAX:
+            idle = next((one for one in self.held if not one.answering), None)
+            if idle is None:
+                transport.abort()
+                return
+            idle.transport.abort()
+            del self.held[idle]
+        self.held[self] = None
+
+    @property
+    def answering(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Clean up."""
+        self.held.pop(self, None)
+        super().connection_lost(exc)
+
+
+def _protocol() -> type[AdminProtocol]:
+    class BoundProtocol(AdminProtocol):
+        held: ClassVar[dict[AdminProtocol, None]] = {}
+
+    return BoundProtocol
+
+
+class AdminListener:
+    """The listener while it is open, and what it watches."""
+
+    def __init__(self, server: SteppedServer, readiness: Readiness, watchdog: Watchdog) -> None:
+        self._server = server
+        self._readiness = readiness
+        self.watchdog: Final = watchdog
+
+    @property
+    def address(self) -> ListenAddress:
+        """Where it really listens."""
+        return self._server.address
+
+    def public_port_is_open(self) -> None:
+        """From now on it may say that the server is ready."""
+        self._readiness.listening = True
+
+
+async def open_admin(
+    settings: Settings,
+    services: Services,
+    make_metrics: MakeMetrics,
+    stack: AsyncExitStack,
+    vital: Supervisor,
+) -> AdminListener | None:
+    """Listen where `ADMIN_ADDR` says, and let the watchdog run; `stack` ends both.
+
+    Returns:
+        None: there is no `ADMIN_ADDR`.
+
+    Raises:
+        CommandError: the address cannot be listened on, or a file in the data directory is not as it must be.
+    """
+    address = settings.admin.listen
+    if address is None:
+        return None
+    try:
+        token = settings.admin.token or kept_token(settings.data_dir)
+        space = canary_space(kept_node_id(settings.data_dir))
+    except KeyFileError as error:
+        raise CommandError(str(error)) from error
+    watchdog = Watchdog(services, space)
+    readiness = Readiness(services, watchdog.delivery)
+    listeners = open_listeners(address, setting="ADMIN_ADDR")
+    access = Access(
+        token,
+        reading_is_free=all(bound_address(one).is_loopback for one in listeners),
+        name=address.host,
+    )
+    app = AdminApp(services, access, readiness, make_metrics(watchdog.delivery))
+    server = SteppedServer("admin listener", app, http=_protocol(), keep_alive_s=KEEP_ALIVE_S)
+    await server.start(listeners, partial(vital.start, "admin listener"))
+    stack.push_async_callback(server.finish, FINISH_S)
+    stack.push_async_callback(vital.stop, vital.start("delivery watchdog", watchdog.run()))
+    _log.info("admin listener open", address=str(server.address))
+    return AdminListener(server, readiness, watchdog)

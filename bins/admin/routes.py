@@ -1,0 +1,124 @@
+"""The routes of the admin listener: one table of paths and methods (docs/operations.md 12.2)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from less_sync.bins.admin.access import Access, Refused
+from less_sync.bins.admin.readiness import Readiness, Status
+from less_sync.bins.settings.parts import ListenAddress
+from less_sync.sync.services import Services
+from less_sync.sync.session.open_sessions import Doors
+
+READING: Final = frozenset({"GET", "HEAD"})
+REFUSED_LINE_EVERY_S: Final = 60.0
+
+_STATES: Final = {Doors.OPEN: "serving", Doors.DRAINING: "draining", Doors.STOPPING: "stopping"}
+_log = structlog.get_logger(__name__)
+
+Handler = Callable[[], Awaitable[Response]]
+
+
+class Metrics(NamedTuple):
+    """What `/metrics` answers with."""
+
+    text: Callable[[], bytes]
+    """The present numbers."""
+    content_type: str
+
+
+class AdminApp:
+    """The ASGI application of the listener. No request's body is read."""
+
+    def __init__(self, services: Services, access: Access, readiness: Readiness, metrics: Metrics) -> None:
+        self._services = services
+        self._access = access
+        self._readiness = readiness
+        self._metrics = metrics
+        self._quiet_until_s = 0.0
+        self._routes: Final[dict[str, dict[str, Handler]]] = {
+            "/metrics": _readable(self._show_metrics),
+            "/healthz": _readable(self._say_alive),
+            "/readyz": _readable(self._say_ready),
+            "/drain": {"POST": self._drain, "DELETE": self._take_drain_back},
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        try:
+            response = await self._answer(request)
+        except Exception:  # what is wrong with one answer is nothing to the others
+            _log.exception("an answer of the admin listener failed")
+            response = _refusal(Refused(500, "internal error"))
+        response.headers["cache-control"] = "no-store"
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        if (refused := self._access.reading(request.headers)) is not None:
+            return _refusal(refused)
+        methods = self._routes.get(request.scope["path"])
+        if methods is None:
+            return _refusal(Refused(404, "not found"))
+        handler = methods.get(request.method)
+        if handler is None:
+            response = _refusal(Refused(405, "method not allowed"))
+            response.headers["allow"] = ", ".join(methods)
+            return response
+        if request.method not in READING:
+            host, port = request.scope["server"]
+            refused = self._access.acting(request.headers, ListenAddress(host, port))
+            if refused is not None:
+                self._note_refused(refused)
+                return _refusal(refused)
+        return await handler()
+
+    def _note_refused(self, refused: Refused) -> None:
+        """One line a minute: any page in a browser on this machine can ask as often as it likes."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._quiet_until_s:
+            self._quiet_until_s = now_s + REFUSED_LINE_EVERY_S
+            _log.warning("an action at the admin listener was refused", error=refused.error)
+
+    async def _show_metrics(self) -> Response:
+        return Response(self._metrics.text(), media_type=self._metrics.content_type)
+
+    async def _say_alive(self) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def _say_ready(self) -> Response:
+        report = await self._readiness.report()
+        # Degraded too: who is sent to a server that does not deliver sees nothing of what others write.
+        return JSONResponse(report.body, status_code=200 if report.status is Status.READY else 503)
+
+    async def _drain(self) -> Response:
+        sessions, limits = self._services.sessions, self._services.limits
+        if sessions.doors is Doors.OPEN:
+            _log.warning("draining", sessions=len(sessions), spread_s=limits.drain_spread_s)
+        sessions.drain(spread_s=limits.drain_spread_s, within_s=limits.drain_timeout_s)
+        return self._state(202 if len(sessions) else 200)
+
+    async def _take_drain_back(self) -> Response:
+        sessions = self._services.sessions
+        drained = sessions.doors is Doors.DRAINING
+        if not sessions.reopen():
+            return self._state(409)
+        if drained:
+            _log.warning("draining was taken back", sessions=len(sessions))
+        return self._state(200)
+
+    def _state(self, status: int) -> Response:
+        sessions = self._services.sessions
+        return JSONResponse({"state": _STATES[sessions.doors], "sessions": len(sessions)}, status_code=status)
+
+
+def _readable(handler: Handler) -> dict[str, Handler]:
+    return {"GET": handler, "HEAD": handler}
+
+
+def _refusal(refused: Refused) -> Response:
+    return JSONResponse({"error": refused.error}, status_code=refused.status)
