@@ -12,6 +12,7 @@ from less_sync.storage.blobs import (
     Staged,
     Stored,
 )
+from less_sync.storage.counts import Histogram
 from less_sync.storage.errors import (
     FederationKeyNotFound,
     SpaceExists,
@@ -124,6 +125,7 @@ __all__ = [
     "FileLook",
     "FileRow",
     "FileStore",
+    "Histogram",
     "HomeOutcome",
     "HomeStatus",
     "Invitation",

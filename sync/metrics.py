@@ -1,42 +1,75 @@
-"""What the server can tell about its work: one canonical line per request, and counts for who listens.
+"""What the server can tell about its work: one canonical line per request, and counts for who wants them.
 
-Nothing is computed, and no line is built, while nobody wants to know: a line costs as much as a push.
+Counts are plain numbers, added to where something happens and read when somebody asks: counting may not cost
+a hundredth of what is counted. No line is built while nobody wants it: one costs as much as a push.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
+
+from less_sync.storage import Histogram
+from less_sync.sync.protocol.codes import Close, CloseCode, ErrorCode
 
 SLOW_S: Final = 1.0
 """A request that took longer is worth a line at INFO."""
 OK: Final = "ok"
 """The outcome of a request that succeeded."""
 INTERNAL: Final = "internal"
+OTHER: Final = "other"
+"""Stands for every method, route and code that a client, or another server, has made up."""
 LINES_AT_ONCE: Final = 20
 LINE_EVERY_S: Final = 1.0
 """Of requests that failed or were slow: clients repeat theirs as long as a database or a home is away."""
+NAMES_MAX: Final = 256
+"""Of one set of counts; what comes beyond is counted as `other`."""
 
+CLIENT: Final = "client"
+PEER: Final = "peer"
+WATCHDOG: Final = "watchdog"
+"""Kinds of connections: of clients, of other servers, and the one by which this server watches itself."""
+
+HUNG_UP: Final = "none"
+"""In place of a close code: the other end closed, or the connection was lost or cut."""
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_CODES: Final = (OK, *map(str, ErrorCode), OTHER)
 _log = structlog.get_logger("less_sync.requests")
 
 
-class RequestDone(NamedTuple):
-    """One answered request. No ids of people, and none of spaces."""
+class MethodCounts:
+    """The answered requests of one method."""
 
-    method: str
-    """Of the method table; never what a client sent."""
-    code: str
-    """`ok`, or the error code of the answer."""
-    seconds: float
-    spaces: int
-    """How many spaces the request named."""
-    answer_bytes: int
-    """Of the response; chunks are not counted."""
+    __slots__ = ("codes", "seconds")
+
+    def __init__(self) -> None:
+        self.codes = dict.fromkeys(_CODES, 0)
+        """By outcome: `ok`, an error code, or `other` for one that another server has made up."""
+        self.seconds = Histogram(_SECONDS)
+        """From when its params were decoded, time in queues included."""
+
+
+class FileCounts:
+    """Contents of files that came or went."""
+
+    __slots__ = ("size_bytes", "transfers")
+
+    def __init__(self) -> None:
+        self.transfers = 0
+        """Those that came to their end."""
+        self.size_bytes = 0
+        """Of bodies, those that were cut short too."""
+
+    def add(self, size_bytes: int, *, whole: bool) -> None:
+        """Count one transfer, or what there was of it."""
+        self.transfers += whole
+        self.size_bytes += size_bytes
 
 
 class Recorder:
-    """Takes note of what happened. Costs two comparisons a request until somebody listens.
+    """Takes note of what happened since the process started.
 
     Args:
         verbose: every request has a line, at DEBUG; otherwise only those that failed for a fault of ours or
@@ -45,7 +78,23 @@ class Recorder:
         clock: monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_left", "_left_at_s", "_listener", "_measures", "_suppressed", "_verbose")
+    __slots__ = (
+        "_clock",
+        "_left",
+        "_left_at_s",
+        "_measures",
+        "_suppressed",
+        "_verbose",
+        "closes",
+        "connections",
+        "files_in",
+        "files_out",
+        "http",
+        "methods",
+        "notifications_dropped",
+        "pull_rows",
+        "refusals",
+    )
 
     def __init__(self, *, verbose: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._verbose = verbose
@@ -54,15 +103,26 @@ class Recorder:
         self._left_at_s = clock()
         self._suppressed = 0
         self._measures: dict[str, Callable[[], Mapping[str, int]]] = {}
-        self._listener: Callable[[RequestDone], None] | None = None
+        self.methods: dict[str, MethodCounts] = {}
+        """By the name a method has in the table; `other` for those that are in none."""
+        self.http: dict[tuple[str, ...], int] = {}
+        """Answered HTTP requests by template of the route, and status; 101 for a WebSocket."""
+        self.refusals: dict[str, int] = {}
+        """Connections that were not let in, by why not."""
+        self.closes: dict[str, int] = {}
+        """Sessions that ended, by close code; `HUNG_UP` when this server sent none."""
+        self.connections = dict.fromkeys((CLIENT, PEER, WATCHDOG), 0)
+        """Sessions that are open and authenticated now, by kind."""
+        self.notifications_dropped = 0
+        """Frames that waited for a reader who was too slow, or ended before they were sent."""
+        self.pull_rows = 0
+        """Rows sent in answers to `pull`, from the database of this server."""
+        self.files_in = FileCounts()
+        self.files_out = FileCounts()
 
     def be_verbose(self, verbose: bool) -> None:
         """Whether every request has a line from now on."""
         self._verbose = verbose
-
-    def listen(self, listener: Callable[[RequestDone], None] | None) -> None:
-        """Tell `listener` of every request from now on; None ends that. It must not raise or block."""
-        self._listener = listener
 
     def measure(self, name: str, read: Callable[[], Mapping[str, int]]) -> None:
         """Say how to find out what `name` stands at, by label. Nothing is read until `measured` is called."""
@@ -73,10 +133,20 @@ class Recorder:
         return {name: read() for name, read in self._measures.items()}
 
     def answered(self, method: str, code: str, seconds: float, spaces: int, answer_bytes: int) -> None:
-        """A request was answered."""
+        """A request was answered.
+
+        Args:
+            method: of a method table, or `other`; never what a client sent.
+            code: `ok`, or the error code of the answer, or what another server calls its own.
+            spaces: how many the request named.
+            answer_bytes: of the response; chunks are not counted.
+        """
+        counts = self.methods.get(method)
+        if counts is None:
+            counts = self.methods[method] = MethodCounts()
+        counts.codes[code if code in counts.codes else OTHER] += 1
+        counts.seconds.add(seconds)
         remarkable = code == INTERNAL or seconds > SLOW_S
-        if not remarkable and not self._verbose and self._listener is None:
-            return
         if self._verbose or (remarkable and self._may_tell()):
             write = _log.info if remarkable else _log.debug
             left_out = {"suppressed": self._suppressed} if self._suppressed else {}
@@ -90,8 +160,40 @@ class Recorder:
                 bytes=answer_bytes,
                 **left_out,
             )
-        if self._listener is not None:
-            self._listener(RequestDone(method, code, seconds, spaces, answer_bytes))
+
+    def http_answered(self, route: str, status: str) -> None:
+        """An HTTP request was answered: by the template of its route (`other` if it has none), and how."""
+        if (route, status) not in self.http and len(self.http) >= NAMES_MAX:
+            route = status = OTHER
+        self.http[route, status] = self.http.get((route, status), 0) + 1
+
+    def upgrade_refused(self, status: int) -> None:
+        """A request to become a WebSocket was answered otherwise."""
+        _count(self.refusals, f"http_{status}")
+
+    def session_admitted(self, kind: str) -> None:
+        """Somebody is authenticated."""
+        self.connections[kind] += 1
+
+    def session_ended(self, kind: str | None, close: Close | None, dropped: int) -> None:
+        """A session ended.
+
+        Args:
+            kind: as it was admitted; None when it was not.
+            close: what it was told; None when the other end closed, or the connection was lost.
+            dropped: frames that waited to be sent to it.
+        """
+        self.notifications_dropped += dropped
+        if kind is not None:
+            self.connections[kind] -= 1
+        elif close is not None:
+            _count(self.refusals, close.reason.replace(" ", "_"))
+        _count(self.closes, HUNG_UP if close is None else str(int(close.code)))
+
+    @property
+    def slow_consumers(self) -> int:
+        """How many sessions were closed because too many notifications waited for them."""
+        return self.closes.get(str(int(CloseCode.SLOW_CONSUMER)), 0)
 
     def _may_tell(self) -> bool:
         """Count one line at INFO; False, and counted as left out, when it is one too many."""
@@ -103,3 +205,10 @@ class Recorder:
             return False
         self._left -= 1
         return True
+
+
+def _count(counts: dict[str, int], name: str) -> None:
+    """Count one of a set whose names are few, and bounded by `NAMES_MAX` should somebody add to them."""
+    if name not in counts and len(counts) >= NAMES_MAX:
+        name = OTHER
+    counts[name] = counts.get(name, 0) + 1

@@ -18,8 +18,8 @@ from less_sync.sync.errors import RpcError
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.frames import encode_error
 from less_sync.sync.protocol.messages import PushParams
-from less_sync.sync.rpc.dispatch import Work, log_storage_fault
-from less_sync.sync.rpc.records import PushInFlight, push_denied, submit_push
+from less_sync.sync.rpc.dispatch import Work, log_storage_fault, reply_refused
+from less_sync.sync.rpc.records import PushInFlight, refuse_push, submit_push
 
 Reply = Callable[[bytes], None]
 
@@ -105,20 +105,19 @@ class _Push:
             read = await services.spaces.read_spaces([space], pairs)
         except StorageError as error:
             log_storage_fault("push", error)
-            self.reply(push_denied(self.call.request_id, ErrorCode.INTERNAL))
+            refuse_push(self.call, ErrorCode.INTERNAL, self.reply)
             return None
         decision = access.decide(Seen(read.spaces.get(space), read.revoked, pairs))
         if isinstance(decision, Grant):
             return decision
         code = decision.code if isinstance(decision, Refused) else ErrorCode.INTERNAL
-        self.reply(push_denied(self.call.request_id, code))
+        refuse_push(self.call, code, self.reply)
         return None
 
     def _answer_over_quota(self) -> None:
         call = self.call
         payload = encode_error(call.request_id, ErrorCode.RATE_LIMITED, OVER_QUOTA)
-        call.services.metrics.answered("push", ErrorCode.RATE_LIMITED, 0.0, 1, len(payload))
-        self.reply(payload)
+        reply_refused(call, "push", ErrorCode.RATE_LIMITED, payload, self.reply)
 
 
 class _InFlight(PushInFlight):

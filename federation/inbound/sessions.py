@@ -8,6 +8,7 @@ from typing import Final
 from less_sync.auth import Identity
 from less_sync.federation.inbound.peers import CONNECTION_TIMEOUT, Inbound, PeerPlaces
 from less_sync.federation.inbound.registry import peer_table
+from less_sync.sync.metrics import PEER
 from less_sync.sync.services import Services
 from less_sync.sync.session.conduct import Conduct
 from less_sync.sync.session.patient import PatientOutbound
@@ -35,6 +36,7 @@ def peer_conduct(services: Services, inbound: Inbound) -> Conduct:
         outbound=PatientOutbound,
         reads_mailbox=False,
         end_of_life=CONNECTION_TIMEOUT,
+        kind=PEER,
         long_answers_at_once=PULLS_AT_ONCE,
     )
 

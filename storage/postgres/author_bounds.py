@@ -38,6 +38,11 @@ class AuthorBounds:
         self._bytes = 0
         self._heavy_bytes = 0
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Weight of the pushes that are not answered yet, heavy ones too."""
+        return self._bytes + self._heavy_bytes
+
     def admit(self, author: str, weight: int) -> Account | None:
         """Count one push, or refuse it: None when its author, or all together, are at four times the bounds.
 

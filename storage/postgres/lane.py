@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
+from less_sync.storage.counts import LaneCounts
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
 from less_sync.storage.postgres.outage import Outage
 from less_sync.storage.postgres.push_batch import batch_statement, outcome
@@ -49,6 +50,7 @@ class Lane:
         outage: is told of every attempt to connect.
         finish: called with entries and their results, in order within each space.
         hold: called with a line and all its entries of this lane, because its lock did not come in 200 ms.
+        counts: has each statement added to it, with the seconds of `clock` that it took.
     """
 
     def __init__(
@@ -58,11 +60,15 @@ class Lane:
         finish: Callable[[Sequence[Entry], Sequence[Result]], None],
         hold: Callable[[Line, Sequence[Entry]], None],
         outage: Outage,
+        counts: LaneCounts,
+        clock: Callable[[], float],
     ) -> None:
         self._connector = connector
         self._finish = finish
         self._hold = hold
         self._outage = outage
+        self._counts = counts
+        self._clock = clock
         self._queue: list[Entry] = []
         self._with_turn = 0
         """How many entries of the queue, the first ones, have their turn."""
@@ -84,6 +90,11 @@ class Lane:
         idle = self._idle
         if idle is not None and not idle.done():
             idle.set_result(None)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is open."""
+        return self._con is not None and not self._con.is_closed()
 
     def _wake(self, *_: object) -> None:
         idle = self._idle
@@ -195,7 +206,11 @@ class Lane:
             # One transaction for all: each call of the function locks its space's row and sees what the
             # calls before it wrote; all become visible together at the statement's commit.
             statement, arguments = batch_statement([entry.push for entry in batch])
-            rows = await con.fetch(statement, *arguments)
+            began_s = self._clock()
+            try:
+                rows = await con.fetch(statement, *arguments)
+            finally:
+                self._count(len(batch), began_s)
         except Exception as error:
             failed = translate(error)
             if isinstance(failed, Unavailable):
@@ -210,7 +225,11 @@ class Lane:
         """Send each entry by itself: the server undid the statement they shared, or there is but one."""
         while self._in_flight:
             entry = self._in_flight[0]
-            result = await push_one(con, entry.push, self._connector.chance)
+            began_s = self._clock()
+            try:
+                result = await push_one(con, entry.push, self._connector.chance)
+            finally:
+                self._count(1, began_s)
             if isinstance(result, Unavailable):
                 self._lose(con, result)
             elif isinstance(result, StorageError) and result.sqlstate == LOCK_NOT_AVAILABLE:
@@ -218,6 +237,10 @@ class Lane:
             else:
                 del self._in_flight[0]
                 self._leave([entry], [result])
+
+    def _count(self, pushes: int, began_s: float) -> None:
+        self._counts.pushes.add(pushes)
+        self._counts.seconds.add(self._clock() - began_s)
 
     def _step_aside(self, line: Line) -> None:
         """Hand over everything the space still has here, and let that wait beside the lane."""

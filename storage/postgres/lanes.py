@@ -10,13 +10,15 @@ lock time-out), and a push too heavy for a statement that others share.
 """
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from less_sync.storage.counts import LaneCounts
 from less_sync.storage.errors import LOCK_NOT_AVAILABLE, StorageError, Unavailable, translate
 from less_sync.storage.postgres.author_bounds import AuthorBounds
 from less_sync.storage.postgres.lane import Lane
@@ -39,6 +41,7 @@ class PushLanes:
 
     The queue has room for `entries_max` pushes and `queue_bytes_max` bytes, which authors share as
     `AuthorBounds` says. Authors that go on nevertheless are refused at four times the bounds.
+    `clock` (monotonic seconds) times the statements.
     """
 
     def __init__(
@@ -48,10 +51,16 @@ class PushLanes:
         lanes: int = 2,
         entries_max: int = 2048,
         queue_bytes_max: int = 32 * 1024 * 1024,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pool = pool
+        self.counts = LaneCounts()
+        """Since the start, of all lanes."""
         outage = Outage(asyncio.get_running_loop().time)
-        self._lanes = [Lane(pool, finish=self._finish, hold=self._hold, outage=outage) for _ in range(lanes)]
+        self._lanes = [
+            Lane(pool, finish=self._finish, hold=self._hold, outage=outage, counts=self.counts, clock=clock)
+            for _ in range(lanes)
+        ]
         self._lines: dict[int, Line] = {}
         """By the number of the space: a UUID hashes in Python, each time."""
         self._bounds = AuthorBounds(entries_max=entries_max, bytes_max=queue_bytes_max)
@@ -71,6 +80,26 @@ class PushLanes:
         self._closing = False
         self._failure: BaseException | None = None
         self._ended = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """Pushes that are not answered yet: queued, in flight, or beside the lanes."""
+        return self._bounds.entries
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What they weigh."""
+        return self._bounds.waiting_bytes
+
+    @property
+    def connected(self) -> int:
+        """How many of the lanes have their connection."""
+        return sum(lane.connected for lane in self._lanes)
+
+    @property
+    def size(self) -> int:
+        """How many lanes there are."""
+        return len(self._lanes)
 
     @classmethod
     async def start(cls, pool: "PostgresPool", *, lanes: int = 2) -> Self:
@@ -139,6 +168,7 @@ class PushLanes:
         weight = push.payload_bytes + CHANGE_BYTES * (len(push.ids) + 1)
         account = self._bounds.admit(push.author, weight) if self._open else None
         if account is None:
+            self.counts.refused += 1
             return False
         space = push.space.int
         line = self._lines.get(space)

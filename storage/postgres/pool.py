@@ -15,6 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
+from less_sync.storage.counts import PoolCounts
 from less_sync.storage.errors import REPEATABLE, StorageError, Unavailable, translate
 from less_sync.storage.postgres.place import place_of, reason_of
 from less_sync.storage.queries import sql
@@ -90,6 +91,18 @@ class PostgresPool:
         """Where pauses before another attempt get their spread from."""
         self.acquire_timeout_s = acquire_timeout_s
         self.max_connections = max_connections
+        self.counts = PoolCounts()
+        """Who waits, and how often none was had since the start."""
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._pool.get_size()
+
+    @property
+    def in_use(self) -> int:
+        """How many of them are lent."""
+        return self._pool.get_size() - self._pool.get_idle_size()
 
     @classmethod
     async def open(
@@ -142,14 +155,19 @@ class PostgresPool:
         Raises:
             Unavailable: none became free, or none could be opened, in time.
         """
+        counts = self.counts
+        counts.waiting += 1
         try:
             async with asyncio.timeout(self.acquire_timeout_s) as waiting:
                 con = await self._pool.acquire()
         except Exception as error:
+            counts.failed += 1
             if waiting.expired():
                 text = f"no connection to {self._place} became free within {self.acquire_timeout_s:g} s"
                 raise Unavailable(text) from error
             raise _not_connected(self._place, error) from error
+        finally:
+            counts.waiting -= 1
         try:
             yield con
         except asyncpg.InternalClientError:

@@ -41,6 +41,9 @@ WAITING_MAX: Final = 64
 
 REDIRECTS_MAX: Final = 5
 
+OUTCOMES: Final = ("ok", "timeout", "unreachable", "refused", "malformed")
+"""How a fetch ends: refused is an answer that is not accepted, malformed a body that is no key set."""
+
 _log: Final = structlog.get_logger("less_sync.key_fetch")
 
 
@@ -62,6 +65,16 @@ class KeySource(Protocol):
 
     def trust(self, issuers: Mapping[str, str]) -> None:
         """Exchange the trusted issuers, all at once: normalised issuer to the URL of its key set."""
+        ...
+
+    @property
+    def fetches(self) -> Mapping[str, int]:
+        """How often a key set was asked for since the start, by outcome."""
+        ...
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """For each issuer whose keys are fetched, how many attempts have failed since the last good one."""
         ...
 
     async def prefetch(self) -> None:
@@ -129,6 +142,7 @@ class KeyFetcher:
         self._timeout_s = timeout_s
         self._wait_s = wait_s
         self._closed = False
+        self.fetches = dict.fromkeys(OUTCOMES, 0)
         self.issuers = frozenset(self._fetched) | frozenset(self._injected)
 
     def trust(self, issuers: Mapping[str, str]) -> None:
@@ -152,6 +166,11 @@ class KeyFetcher:
         for issuer, entry in self._fetched.items():
             if not entry.begun and not self._closed:
                 self._start(issuer, entry)
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """For each issuer whose keys are fetched, how many attempts have failed since the last good one."""
+        return {issuer: entry.cache.failures for issuer, entry in self._fetched.items()}
 
     def cached_key(self, issuer: str, kid: str) -> EllipticCurvePublicKey | None:
         """The key, if no fetch need be awaited; starts a refresh behind when one is due."""
@@ -312,6 +331,7 @@ class KeyFetcher:
             raise
         except Exception as error:  # whatever it was, cached keys go on and the next attempt is timed
             entry.cache = entry.cache.after_failure(self._clock())
+            self.fetches[_outcome(error)] += 1
             _log.warning(
                 "key set not fetched",
                 issuer=issuer,
@@ -320,6 +340,7 @@ class KeyFetcher:
             )
         else:
             entry.cache = entry.cache.after_success(keys, self._clock())
+            self.fetches["ok"] += 1
             _log.debug("key set fetched", issuer=issuer, keys=len(keys))
         finally:
             entry.fetch = None
@@ -331,6 +352,15 @@ class KeyFetcher:
             self._client = httpx.AsyncClient()
         async with asyncio.timeout(self._timeout_s):
             return parse_jwks(await _get(self._client, url, timeout_s=self._timeout_s))
+
+
+def _outcome(error: Exception) -> str:
+    """By which word a failure is counted."""
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
+        return "timeout"
+    if isinstance(error, FetchRefused):
+        return "refused"
+    return "unreachable" if isinstance(error, httpx.TransportError) else "malformed"
 
 
 async def _finished(fetch: asyncio.Task[None]) -> None:

@@ -95,6 +95,11 @@ class Authenticator:
         self._refusals = refusals or RefusedTokens()
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
 
+    @property
+    def keys(self) -> KeySource:
+        """Where the keys of issuers come from."""
+        return self._keys
+
     def identify_cached(self, token: str) -> Identity | None:
         """The holder of a token, if that can be said without waiting; None when its key must be awaited.
 

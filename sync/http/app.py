@@ -20,7 +20,7 @@ from less_sync.sync.http.headers import common_headers
 from less_sync.sync.http.health import HealthProbe
 from less_sync.sync.http.middleware import Authentication, CommonHeaders, RequestLog, refusal_response
 from less_sync.sync.http.paths import FILE_PATH, PathTemplate
-from less_sync.sync.http.routing import Methods, RawRoute, guards_itself, methods_allowed
+from less_sync.sync.http.routing import Methods, RawRoute, guards_itself, methods_allowed, template_of
 from less_sync.sync.http.upgrade import ALLOW, CANNOT_UPGRADE, Refusal, UpgradeRequest, refusal
 from less_sync.sync.services import Services
 
@@ -64,7 +64,7 @@ def create_app(
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(RequestLog),
+            Middleware(RequestLog, recorder=lambda: services.metrics, template=partial(template_of, routes)),
             Middleware(
                 CommonHeaders,
                 headers=common_headers(expose_etag=expose_etag),
@@ -99,7 +99,9 @@ class NotUpgraded:
         request = UpgradeRequest(
             scope["method"], scope["http_version"], scope["headers"], self._services.subprotocols
         )
-        response = refusal_response(refusal(request) or self._otherwise)
+        refused = refusal(request) or self._otherwise
+        self._services.metrics.upgrade_refused(refused.status)
+        response = refusal_response(refused)
         await response(scope, receive, send)
 
 

@@ -28,6 +28,7 @@ from less_sync.sync.http.socket import ClientSocket, GuardedRoute
 from less_sync.sync.http.upgrade import Refusal, UpgradeRequest, refusal
 from less_sync.sync.http.write_watch import WriteWatch
 from less_sync.sync.limits import Limits
+from less_sync.sync.metrics import OTHER
 from less_sync.sync.services import Services
 
 HEAD_BYTES_MAX: Final = 384 * 1024
@@ -422,7 +423,10 @@ class HttpProtocol(HttpToolsProtocol):
         if self._ending or self.transport.is_closing():
             return
         assert self._sockets is not None, "or no path would be upgraded"
-        self.transport.write(last_answer(answer, self._sockets.services.now()))
+        services = self._sockets.services
+        services.metrics.http_answered(self._path.decode(), str(answer.status))
+        services.metrics.upgrade_refused(answer.status)
+        self.transport.write(last_answer(answer, services.now()))
         self._linger()
 
     def _become_socket(self, early: bytes, identity: Identity | None = None) -> None:
@@ -474,11 +478,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def refused(self, status: int) -> None:
+        """Told of what was refused before it was a whole request."""
+
     def _refuse(self, status: int) -> None:
         self._end_head()
         if self._ending or self.transport.is_closing():
             return
         self._disconnect_running()  # nothing may follow the refusal
+        self.refused(status)
         self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
         self._linger()
 
@@ -536,5 +544,8 @@ def http_protocol(services: Services) -> type[HttpProtocol]:
     class BoundProtocol(HttpProtocol):
         limits = services.limits
         large_heads = SharedBytes(services.limits.large_heads_bytes)
+
+        def refused(self, status: int) -> None:
+            services.metrics.http_answered(OTHER, str(status))
 
     return BoundProtocol

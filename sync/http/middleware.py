@@ -19,13 +19,17 @@ from less_sync.auth import AuthError
 from less_sync.storage import StorageError
 from less_sync.sync.access.sign_in import Authenticator, auth_failure
 from less_sync.sync.forwarding import HomeFault
+from less_sync.sync.http.paths import FILE_PATH, PEER_FILE_PATH
 from less_sync.sync.http.upgrade import Refusal
+from less_sync.sync.metrics import OTHER, Recorder
 
 PUBLIC_PATHS: Final = frozenset({"/health", "/api/v1/ws", "/.well-known/jwks.json", "/api/v1/federation/ws"})
 """Raw paths that need no credentials. Everything else does, unknown paths too (docs/operations.md 4.3)."""
 UCAN_HEADER_BYTES_MAX: Final = 65_536
 UCAN_TOO_LARGE: Final = "X-UCAN header too large"
 RETRY_AFTER_S: Final = 5
+FILE_TEMPLATES: Final = frozenset({FILE_PATH.text, PEER_FILE_PATH.text})
+"""Routes whose bodies are contents of files."""
 
 _PRINTABLE: Final = re.compile(r"[\t\x20-\x7e]*\Z")
 _log = structlog.get_logger(__name__)
@@ -35,10 +39,18 @@ class RequestLog:
     """One line per finished request: method, route template, status, duration, bytes, a random request id.
 
     Never the path itself, which may hold ids, nor who asked. `/health` is logged at DEBUG.
+
+    Args:
+        recorder: counts the requests.
+        template: that of a raw path's route; None if there is no such path.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, *, recorder: Callable[[], Recorder], template: Callable[[bytes], str | None]
+    ) -> None:
         self._app = app
+        self._recorder = recorder
+        self._template = template
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,6 +61,7 @@ class RequestLog:
         scope["request_id"] = request_id
         status = "aborted"
         bytes_in = bytes_out = 0
+        whole = False
 
         async def counting_receive() -> Message:
             nonlocal bytes_in
@@ -57,10 +70,12 @@ class RequestLog:
             return message
 
         async def counting_send(message: Message) -> None:
-            nonlocal status, bytes_out
+            nonlocal status, bytes_out, whole
             await send(message)
             if message["type"] == "http.response.start":
                 status = str(message["status"])
+            else:
+                whole = not message.get("more_body", False)
             bytes_out += len(message.get("body", b""))
 
         try:
@@ -78,6 +93,17 @@ class RequestLog:
                 bytes_out=bytes_out,
                 request_id=request_id,
             )
+            self._count(scope, status, bytes_in, bytes_out, whole=whole)
+
+    def _count(self, scope: Scope, status: str, bytes_in: int, bytes_out: int, *, whole: bool) -> None:
+        """What was refused before it came to its route is counted under that all the same."""
+        recorder, template = self._recorder(), self._template(scope["raw_path"])
+        recorder.http_answered(template or OTHER, status)
+        if template in FILE_TEMPLATES:
+            if scope["method"] == "PUT":
+                recorder.files_in.add(bytes_in, whole=status in ("201", "204"))
+            elif scope["method"] == "GET" and status == "200":
+                recorder.files_out.add(bytes_out, whole=whole)
 
 
 class CommonHeaders:

@@ -56,6 +56,14 @@ def methods_allowed(routes: Sequence[RawRoute], raw_path: bytes) -> str | None:
     return None
 
 
+def template_of(routes: Sequence[RawRoute], raw_path: bytes) -> str | None:
+    """The template of the route that a path belongs to; None if there is no such path."""
+    for route in routes:
+        if route.matches_path(raw_path) is not None:
+            return route.path
+    return None
+
+
 def guards_itself(routes: Sequence[RawRoute], raw_path: bytes) -> bool:
     """Whether a path is of a route that finds out itself who asks."""
     return any(route.guards_itself and route.matches_path(raw_path) is not None for route in routes)

@@ -37,6 +37,8 @@ from less_sync.sync.session.session import SessionWire
 
 CLIENT_PATH: Final = b"/api/v1/ws"
 
+SWITCHING: Final = "101"
+"""Status of a request that became a WebSocket, where requests are counted."""
 _WRITE_BUFFER_BYTES = 256 * 1024
 
 
@@ -155,9 +157,12 @@ class ClientSocket(asyncio.Protocol):
         route, limits, sessions = self.routes[path], self.services.limits, self.services.sessions
         full = identity is None and sessions.unauthenticated >= limits.unauthenticated_sessions
         if self.services.draining or full:
+            self.services.metrics.http_answered(path.decode(), str(UNAVAILABLE.status))
+            self.services.metrics.upgrade_refused(UNAVAILABLE.status)
             self.write(last_answer(UNAVAILABLE, self.services.now()))
             self.transport.close()
             return
+        self.services.metrics.http_answered(path.decode(), SWITCHING)
         self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         self.write(
             (

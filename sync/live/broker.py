@@ -184,6 +184,8 @@ class Broker:
         self._arrivals: dict[UUID, _Arrivals] = {}
         self._connections: dict[str, int] = {}
         self._left: list[Left] = []
+        self.delivered = 0
+        """Notifications handed to sessions since the start."""
 
     def watch(self, left: Left) -> None:
         """Tell `left` of each subscription that ends from now on."""
@@ -204,6 +206,11 @@ class Broker:
             self._connections[connection_key] = left
         else:
             del self._connections[connection_key]
+
+    @property
+    def spaces(self) -> int:
+        """How many spaces anybody listens to."""
+        return len(self._audiences)
 
     def subscribed(self, subscriber: Subscriber) -> tuple[UUID, ...]:
         """The spaces this session is subscribed to, in the order it did."""
@@ -374,6 +381,7 @@ class Broker:
                     respelled[spelling] = self._frame(build(spelling))
                 subscriber.deliver(respelled[spelling])
             delivered += 1
+        self.delivered += delivered
         return delivered
 
     def _hold(

@@ -23,6 +23,8 @@ class Mailboxes:
         self._frame = frame(INVITATION)
         self._listeners: dict[str, dict[Subscriber, None]] = {}
         self._pending: dict[str, asyncio.TimerHandle] = {}
+        self.delivered = 0
+        """Notifications handed to sessions since the start."""
 
     def join(self, mailbox: str, subscriber: Subscriber) -> None:
         """This session reads that mailbox."""
@@ -50,6 +52,7 @@ class Mailboxes:
         del self._pending[mailbox]
         for subscriber in list(self._listeners.get(mailbox, ())):
             subscriber.deliver(self._frame)
+            self.delivered += 1
 
     def close(self) -> None:
         """Announce nothing more: the server stops, and its clients look when they come back."""

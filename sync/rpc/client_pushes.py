@@ -26,7 +26,7 @@ from less_sync.sync.protocol.ids import parse_record_ids
 from less_sync.sync.protocol.messages import PushParams, PushResult
 from less_sync.sync.protocol.notifications import catch_up_notification, sync_notification
 from less_sync.sync.rpc.dispatch import Work, as_sent, log_storage_fault
-from less_sync.sync.rpc.records import PushInFlight, push_denied, submit_push
+from less_sync.sync.rpc.records import PushInFlight, refuse_push, submit_push
 
 
 def push(call: Call, params: PushParams, access: Access, reply: Callable[[bytes], None]) -> Work | None:
@@ -60,11 +60,11 @@ async def _push_once_granted(
     try:
         grant = await access.grant()
     except RpcError as error:
-        reply(push_denied(call.request_id, error.code))
+        refuse_push(call, error.code, reply)
         return
     except StorageError as error:
         log_storage_fault("push", error)
-        reply(push_denied(call.request_id, ErrorCode.INTERNAL))
+        refuse_push(call, ErrorCode.INTERNAL, reply)
         return
     pushing = _ClientPush(call, params, grant.space, reply, access)
     if grant.space not in call.services.authority.homes:

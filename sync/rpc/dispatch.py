@@ -12,7 +12,7 @@ from less_sync.storage import StorageError
 from less_sync.sync.call import Call
 from less_sync.sync.errors import RpcError
 from less_sync.sync.limits import Limits
-from less_sync.sync.metrics import OK
+from less_sync.sync.metrics import OK, OTHER, Recorder
 from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.errors import ParamsError
 from less_sync.sync.protocol.frames import (
@@ -154,21 +154,29 @@ def push_rpc(
         try:
             typed = decode_params(params, raw.typed if type(raw) is Kept else raw)
         except ParamsError:
-            reply(_invalid_params(call.request_id, label or name))
+            payload = _invalid_params(call.request_id, label or name)
+            reply_refused(call, name, ErrorCode.INVALID_PARAMS, payload, reply)
             return None
         call.raw = raw
         try:
             return handler(call, typed, rule(call, typed), reply)
         except RpcError as error:
-            reply(denied_as(call.request_id, error.code))
+            reply_refused(call, name, error.code, denied_as(call.request_id, error.code), reply)
         except Exception:
             log.exception("request failed", method=name)
-            reply(denied_as(call.request_id, ErrorCode.INTERNAL))
+            payload = denied_as(call.request_id, ErrorCode.INTERNAL)
+            reply_refused(call, name, ErrorCode.INTERNAL, payload, reply)
         finally:
             call.raw = None
         return None
 
     return PushMethod(name, rule.__name__, label or name, decode, submit)
+
+
+def reply_refused(call: Call, method: str, code: str, payload: bytes, reply: Callable[[bytes], None]) -> None:
+    """Send the answer to a push that got no further than its rule, and count it."""
+    call.services.metrics.answered(method, code, 0.0, 1, len(payload))
+    reply(payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,10 +317,12 @@ def log_storage_fault(method: str, error: StorageError) -> None:
     log.error("storage failed", method=method, error=str(error), cause=type(error.__cause__).__name__)
 
 
-def unknown_method(request: Request, limits: Limits) -> bytes:
+def unknown_method(metrics: Recorder, request: Request, limits: Limits) -> bytes:
     """The answer to a method that is not in the table; at most `method_echo_chars` of its name are echoed."""
     echoed = request.method[: limits.method_echo_chars]
-    return encode_error(request.id, ErrorCode.METHOD_NOT_FOUND, f"unknown method: {echoed}")
+    payload = encode_error(request.id, ErrorCode.METHOD_NOT_FOUND, f"unknown method: {echoed}")
+    metrics.answered(OTHER, ErrorCode.METHOD_NOT_FOUND, 0.0, 0, len(payload))
+    return payload
 
 
 def _invalid_params(request_id: str, label: str) -> bytes:

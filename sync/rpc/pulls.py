@@ -115,6 +115,7 @@ class _Stream:
         self.chunks = 1
         async for rows in opened.batches():
             parts += encoder.entries(rows)
+            call.services.metrics.pull_rows += len(rows)
             await call.send(parts)
             parts = []
         await call.send([*parts, encoder.commit()])

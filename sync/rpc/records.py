@@ -15,7 +15,7 @@ from less_sync.sync.protocol.frames import encode_pushed, encode_response
 from less_sync.sync.protocol.ids import parse_record_id, parse_record_ids
 from less_sync.sync.protocol.messages import PushChange, PushParams, PushResult
 from less_sync.sync.protocol.notifications import removed_files_notification, sync_notification
-from less_sync.sync.rpc.dispatch import log_storage_fault
+from less_sync.sync.rpc.dispatch import log_storage_fault, reply_refused
 from less_sync.sync.rpc.elsewhere import error_code
 
 REFUSED: Final = {
@@ -69,6 +69,11 @@ def submit_push(in_flight: "PushInFlight", grant: Grant, *, local_only: bool = F
         services.announce.push_begun(grant.space)
     else:
         in_flight.answer(ErrorCode.INTERNAL)
+
+
+def refuse_push(call: Call, code: str, reply: Callable[[bytes], None]) -> None:
+    """Answer a push that got no further than a look at its space."""
+    reply_refused(call, "push", code, push_denied(call.request_id, code), reply)
 
 
 def push_denied(request_id: str, code: str) -> bytes:

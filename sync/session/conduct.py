@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from less_sync.sync.limits import Limits
+from less_sync.sync.metrics import CLIENT
 from less_sync.sync.protocol import codes
 from less_sync.sync.protocol.codes import Close
 from less_sync.sync.rpc.dispatch import MethodTable
@@ -36,5 +37,7 @@ class Conduct:
     """It hears of invitations to its mailbox."""
     end_of_life: Close = codes.LIFETIME_REACHED
     """How a connection is closed that has become too old."""
+    kind: str = CLIENT
+    """As what connections are counted."""
     long_answers_at_once: int = 1
     """Pulls and listings that run beside one another; chunks of several are mixed."""

@@ -75,6 +75,7 @@ class Outbound:
         "_writable",
         "_write",
         "closed",
+        "dropped",
         "frame_header",
         "ready",
     )
@@ -100,6 +101,8 @@ class Outbound:
         self._deadline: asyncio.TimerHandle | None = None
         self._unsent_bytes = 0
         self.closed = False
+        self.dropped = 0
+        """Frames that were to be sent and never will be."""
 
     @property
     def connection_id(self) -> str:
@@ -149,7 +152,8 @@ class Outbound:
                 self._enqueue(frame)
 
     def overflow(self) -> None:
-        """Drop what is queued and tell the owner."""
+        """Drop what is queued, and what there was no room for, and tell the owner."""
+        self.dropped += 1
         self.discard()
         self._owner.fell_behind()
 
@@ -161,6 +165,8 @@ class Outbound:
         """Drop what is queued and send nothing more: the way of a close frame is free."""
         self.closed = True
         self.ready = False
+        if self._queue:
+            self.dropped += len(self._queue)
         self._queue = None
         self._queue_bytes = 0
 

@@ -205,7 +205,7 @@ class Session:
     def lost(self) -> None:
         """The connection is gone, or the peer's close frame came: nothing more is sent."""
         self._out.lost()
-        self._end()
+        self._end(None)
         self._connection.lost()
 
     # What the sending half reports.
@@ -279,6 +279,7 @@ class Session:
             services.mailboxes.join(identity.mailbox, self._out)
         self._connection.authenticated()
         services.sessions.authenticated(self)
+        services.metrics.session_admitted(conduct.kind)
         if self._handshake_timer is not None:
             self._handshake_timer.cancel()
             self._handshake_timer = None
@@ -427,7 +428,7 @@ class Session:
                 self._start(work)
             return True
         if not isinstance(row, Method):
-            self._out.send(dispatch.unknown_method(item, self._limits))
+            self._out.send(dispatch.unknown_method(self._services.metrics, item, self._limits))
             return True
         if row.background:
             return self._long_answers.add(dispatch.prepare(self._call(item.id), item.params, row))
@@ -502,15 +503,12 @@ class Session:
     def _regulate_reading(self) -> None:
         if self.closing:
             return  # the socket discards what comes, up to the peer's close frame
-        limits = self._limits
+        limits, frames, size_bytes = self._limits, len(self._backlog), self._backlog_bytes
         if self._reading_paused:
-            if (
-                len(self._backlog) * 2 <= limits.backlog_frames
-                and self._backlog_bytes * 2 <= limits.backlog_bytes
-            ):
+            if frames * 2 <= limits.backlog_frames and size_bytes * 2 <= limits.backlog_bytes:
                 self._reading_paused = False
                 self._wire.resume_reading()
-        elif len(self._backlog) >= limits.backlog_frames or self._backlog_bytes >= limits.backlog_bytes:
+        elif frames >= limits.backlog_frames or size_bytes >= limits.backlog_bytes:
             self._reading_paused = True
             self._wire.pause_reading()
 
@@ -563,14 +561,14 @@ class Session:
             return
         self._connection.close(close)
         self._out.discard()
-        self._end()
+        self._end(close)
         if self._reading_paused:
             self._reading_paused = False
             self._wire.resume_reading()  # input is discarded until the peer closes
         log.debug("session closed", code=int(close.code), reason=close.reason)
         self._wire.send_close(close)
 
-    def _end(self) -> None:
+    def _end(self, close: Close | None) -> None:
         if self.closing:
             return
         self.closing = True
@@ -589,6 +587,8 @@ class Session:
             services.mailboxes.leave(self.identity.mailbox, self._out)
             services.announce.end_session(self._out, present=self._out.named)
         services.sessions.closed(self)
+        kind = self._conduct.kind if self.person else None
+        services.metrics.session_ended(kind, close, self._out.dropped)
         if not self._writing:
             self._give_place_back()
 

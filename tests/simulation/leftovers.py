@@ -20,6 +20,8 @@ _IGNORED: Final = frozenset(
         "_tickets",
         "authenticator",
         "authority",
+        "counts",
+        "delivered",
         "limits",
         "metrics",
     }

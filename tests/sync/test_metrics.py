@@ -1,11 +1,11 @@
-"""One canonical line per request, and counts for whoever listens."""
+"""One canonical line per request, and counts of all that happens."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 from structlog.testing import capture_logs
 
-from less_sync.sync.metrics import LINE_EVERY_S, LINES_AT_ONCE, Recorder, RequestDone
+from less_sync.sync.metrics import LINE_EVERY_S, LINES_AT_ONCE, Recorder
 from tests.live import Live, live_server
 from tests.sync.session.test_session import change
 
@@ -61,24 +61,26 @@ def test_what_clients_repeat_while_something_is_away_fills_no_log() -> None:
 
 
 async def test_every_request_is_told_once_with_its_outcome_and_without_ids(live: Live) -> None:
-    told: list[RequestDone] = []
-    live.services.metrics.listen(told.append)
+    live.services.metrics = Recorder(verbose=True)
     client = await live.connect()
-    await client.subscribe()
-    await client.push(change(), change())
-    await client.push(change("no uuid"))
-    await client.pull()
-    await client.error("membership.append", {"space": client.space})
-    await client.error("invitation.get", {"id": "no uuid"})
-    await client.error("a method that does not exist", {})
-    live.services.metrics.listen(None)
-    await client.push(change())
-    assert [(one.method, one.code, one.spaces) for one in told] == [
+    with capture_logs() as lines:
+        await client.subscribe()
+        await client.push(change(), change())
+        await client.push(change("no uuid"))
+        await client.pull()
+        await client.error("membership.append", {"space": client.space})
+        await client.error("invitation.get", {"id": "no uuid"})
+        await client.error("push", {"space": 3})
+        await client.error("a method that does not exist", {})
+    told = [one for one in lines if one["event"] == "request"]
+    assert [(one["method"], one["code"], one["spaces"]) for one in told] == [
         ("subscribe", "ok", 1),
         ("push", "ok", 1),
         ("push", "bad_request", 1),
         ("pull", "ok", 1),
         ("membership.append", "invalid_params", 1),
         ("invitation.get", "bad_request", 0),
+        ("push", "invalid_params", 1),
+        ("other", "method_not_found", 0),
     ]
-    assert all(one.seconds > 0 and one.answer_bytes > 0 for one in told)
+    assert all(one["bytes"] > 0 and set(one) == set(line()) for one in told)

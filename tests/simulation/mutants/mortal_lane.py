@@ -102,9 +102,13 @@ class UnwatchedLanes(PushLanes):
 
     def __init__(self, pool: PostgresPool, *, lanes: int = 2, entries_max: int = 2048) -> None:
         super().__init__(pool, lanes=lanes, entries_max=entries_max)
-        outage = Outage(asyncio.get_running_loop().time)
+        clock = asyncio.get_running_loop().time
+        outage = Outage(clock)
         self._lanes = [
-            MortalLane(pool, finish=self._finish, hold=self._hold, outage=outage) for _ in range(lanes)
+            MortalLane(
+                pool, finish=self._finish, hold=self._hold, outage=outage, counts=self.counts, clock=clock
+            )
+            for _ in range(lanes)
         ]
 
     async def _run(self, lane: Lane) -> None:

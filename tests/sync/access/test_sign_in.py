@@ -42,6 +42,8 @@ class CountedKeys:
 
     def __init__(self, issuer: Issuer) -> None:
         self.issuers = frozenset([issuer.url])
+        self.fetches: dict[str, int] = {}
+        self.failures: dict[str, int] = {}
         self.asked = 0
         self.closed = False
         self.prefetched = False

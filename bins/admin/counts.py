@@ -1,0 +1,235 @@
+"""What the parts of the server have counted, as families of metrics (docs/operations.md 13.1)."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client.metrics_core import Metric
+
+from less_sync.bins.admin.families import Make, by, by_name, counter, gauge, histogram, one
+from less_sync.storage import PostgresPool, PushLanes
+from less_sync.sync.metrics import CLIENT, INTERNAL, OK, PEER, Recorder
+from less_sync.sync.services import Services
+
+_ALWAYS: Final = (OK, INTERNAL)
+"""Outcomes of which a method has series from its first request on: a rate wants to have seen the zero."""
+
+FEDERATION: Final[dict[str, tuple[Make, str, str, str]]] = {
+    "peer_connections": (
+        gauge,
+        "less_sync_federation_peer_connections",
+        "peer",
+        "Connections a peer has open here.",
+    ),
+    "peer_spaces": (
+        gauge,
+        "less_sync_federation_peer_spaces",
+        "peer",
+        "Subscriptions of a peer, as its quota counts them.",
+    ),
+    "peer_records_this_hour": (
+        gauge,
+        "less_sync_federation_peer_hour_records",
+        "peer",
+        "Records a peer has pushed in its hour.",
+    ),
+    "peer_bytes_this_hour": (
+        gauge,
+        "less_sync_federation_peer_hour_bytes",
+        "peer",
+        "Bytes a peer has pushed in its hour.",
+    ),
+    "peer_invitations_this_hour": (
+        gauge,
+        "less_sync_federation_peer_hour_invitations",
+        "peer",
+        "Invitations a peer has left in its hour.",
+    ),
+    "peer_refusals": (
+        counter,
+        "less_sync_federation_quota_refusals_total",
+        "quota",
+        "What peers were refused because a quota was used up.",
+    ),
+    "peer_pulled_bytes": (
+        counter,
+        "less_sync_federation_peer_pulled_bytes_total",
+        "peer",
+        "Bytes of chunks that a peer has pulled.",
+    ),
+    "link_open": (
+        gauge,
+        "less_sync_federation_link_open",
+        "home",
+        "1 while the link to another server is open, 0 while it is not.",
+    ),
+    "link_opened": (
+        counter,
+        "less_sync_federation_links_opened_total",
+        "home",
+        "How often the link to another server was opened.",
+    ),
+    "link_spaces": (
+        gauge,
+        "less_sync_federation_link_spaces",
+        "home",
+        "Spaces that sessions here use over the link.",
+    ),
+    "relayed_rows": (
+        counter,
+        "less_sync_federation_relayed_rows_total",
+        "home",
+        "Rows of pulls that were passed on from another server.",
+    ),
+    "relayed_bytes": (
+        counter,
+        "less_sync_federation_relayed_bytes_total",
+        "home",
+        "Bytes of pulls that were passed on from another server.",
+    ),
+}
+"""What the federation measures: kind, family, label, meaning."""
+
+
+def of_sessions(services: Services) -> Iterator[Metric]:
+    """Who is connected, who was not let in, and how sessions end."""
+    recorder, sessions = services.metrics, services.sessions
+    known = {kind: recorder.connections[kind] for kind in (CLIENT, PEER)}
+    yield gauge(
+        "less_sync_connections",
+        "Open WebSockets: of clients, of other servers, of those who have not said yet who they are.",
+        by({**known, "unauthenticated": sessions.unauthenticated}),
+        "kind",
+    )
+    yield counter(
+        "less_sync_handshake_refusals_total",
+        "Connections that were not let in: by the HTTP status, or by what the close frame said.",
+        by(recorder.refusals),
+        "reason",
+    )
+    yield counter(
+        "less_sync_closes_total",
+        "Sessions that ended, by the code they were closed with; none: the other end closed or was lost.",
+        by(recorder.closes),
+        "code",
+    )
+    yield counter(
+        "less_sync_slow_consumers_total",
+        "Sessions closed with 4006: too many notifications waited for them.",
+        one(recorder.slow_consumers),
+    )
+    yield gauge("less_sync_spaces_subscribed", "Spaces that anybody listens to.", one(services.broker.spaces))
+    yield counter(
+        "less_sync_notifications_delivered_total",
+        "Notifications handed to sessions.",
+        one(services.broker.delivered + services.mailboxes.delivered),
+    )
+    yield counter(
+        "less_sync_notifications_dropped_total",
+        "Frames that waited for a session and were dropped with it, as its client pulls when it is back.",
+        one(recorder.notifications_dropped),
+    )
+
+
+def of_traffic(services: Services) -> Iterator[Metric]:
+    """What was asked, how it was answered, and what was carried."""
+    recorder = services.metrics
+    yield counter(
+        "less_sync_rpc_total",
+        "Answered requests over WebSockets, by method and error code.",
+        {
+            (method, code): number
+            for method, counts in recorder.methods.items()
+            for code, number in counts.codes.items()
+            if number or code in _ALWAYS
+        },
+        "method",
+        "code",
+    )
+    yield histogram(
+        "less_sync_rpc_seconds",
+        "From when a request was decoded until its answer was made.",
+        {(method,): counts.seconds for method, counts in recorder.methods.items()},
+        "method",
+    )
+    yield counter(
+        "less_sync_http_requests_total",
+        "Answered HTTP requests, by template of the route and status; 101 became a WebSocket.",
+        recorder.http,
+        "route",
+        "code",
+    )
+    yield counter("less_sync_pull_rows_total", "Rows sent in answers to pull.", one(recorder.pull_rows))
+    into, out = recorder.files_in, recorder.files_out
+    yield counter(
+        "less_sync_blob_transfers_total",
+        "Contents of files that were taken in or given out whole.",
+        by({"in": into.transfers, "out": out.transfers}),
+        "direction",
+    )
+    yield counter(
+        "less_sync_blob_bytes_total",
+        "Bytes of contents of files, of those cut short too.",
+        by({"in": into.size_bytes, "out": out.size_bytes}),
+        "direction",
+    )
+    yield gauge(
+        "less_sync_blob_removals_waiting",
+        "Contents of deleted files that are still to be removed. No series: no file storage.",
+        one(None if services.files is None else services.files.removals.pending),
+    )
+    keys = services.authenticator.keys
+    yield counter(
+        "less_sync_key_fetches_total",
+        "Fetches of issuers' key sets, by outcome.",
+        by(keys.fetches),
+        "outcome",
+    )
+    yield gauge(
+        "less_sync_key_set_failures",
+        "Failed fetches of an issuer's key set since the last good one.",
+        by_name(keys.failures),
+        "issuer",
+    )
+
+
+def of_storage(pool: PostgresPool, lanes: PushLanes) -> Iterator[Metric]:
+    """Push lanes and database pool."""
+    yield gauge("less_sync_lane_waiting_pushes", "Pushes that are not answered yet.", one(lanes.waiting))
+    yield gauge("less_sync_lane_waiting_bytes", "What those pushes weigh.", one(lanes.waiting_bytes))
+    yield gauge(
+        "less_sync_lanes",
+        "Push lanes, by whether they have their connection to the database.",
+        by({"connected": lanes.connected, "disconnected": lanes.size - lanes.connected}),
+        "state",
+    )
+    yield counter(
+        "less_sync_lane_refusals_total", "Pushes that there was no room for.", one(lanes.counts.refused)
+    )
+    yield histogram(
+        "less_sync_lane_statement_pushes",
+        "Pushes that went to the database in one statement.",
+        {(): lanes.counts.pushes},
+    )
+    yield histogram(
+        "less_sync_lane_statement_seconds",
+        "From when a statement was sent until its result was here, flush and locks included.",
+        {(): lanes.counts.seconds},
+    )
+    yield gauge(
+        "less_sync_db_pool_connections_max", "Connections the pool may have.", one(pool.max_connections)
+    )
+    yield gauge("less_sync_db_pool_connections", "Connections the pool has open.", one(pool.connections))
+    yield gauge("less_sync_db_pool_in_use", "Those of them that are in use.", one(pool.in_use))
+    yield gauge("less_sync_db_pool_waiting", "Requests that wait for a connection.", one(pool.counts.waiting))
+    yield counter(
+        "less_sync_db_pool_failures_total",
+        "How often no connection was had in time, or none could be opened.",
+        one(pool.counts.failed),
+    )
+
+
+def of_federation(recorder: Recorder) -> Iterator[Metric]:
+    """What other servers use here, and what is used of others. Without federation there are no series."""
+    measured = recorder.measured()
+    for name, (make, family, label, text) in FEDERATION.items():
+        yield make(family, text, by_name(measured.get(name, {})), label)

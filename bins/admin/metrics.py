@@ -1,0 +1,149 @@
+"""The text that `/metrics` answers with: every family of docs/operations.md 13.1, made when somebody asks."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from less_sync.bins.admin.counts import of_federation, of_sessions, of_storage, of_traffic
+from less_sync.bins.admin.families import by, counter, gauge, one, with_role
+from less_sync.storage import PostgresPool, PushLanes
+from less_sync.sync.services import Services
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+LAST_BACKUP: Final = "last-backup.json"
+"""In the data directory; says which backup is the newest."""
+LAST_BACKUP_BYTES_MAX: Final = 65_536
+AGE_S_MAX: Final = 1.0
+"""However many ask, the text is made once in this time: making it takes the loop for a few milliseconds."""
+
+
+class Delivery(Protocol):
+    """What the delivery watchdog has found out (docs/operations.md 12.4)."""
+
+    @property
+    def lag_s(self) -> float | None:
+        """How long the last record took that came back; None before the first."""
+
+    @property
+    def age_s(self) -> float | None:
+        """How long ago that was; None before the first."""
+
+    @property
+    def proofs(self) -> int:
+        """How many came back."""
+
+    @property
+    def failures(self) -> int:
+        """How many did not, or not in time."""
+
+
+class Exposition:
+    """Makes the text, from what the parts of the server have counted. Nothing is shared with other ones.
+
+    Args:
+        delivery: None while no watchdog runs: then nothing is said about delivery.
+        data_dir: where the newest backup is named.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        pool: PostgresPool,
+        lanes: PushLanes,
+        delivery: Delivery | None = None,
+        data_dir: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._made: bytes | None = None
+        self._made_s = 0.0
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Server(services, pool, lanes, delivery, data_dir))
+
+    def text(self) -> bytes:
+        """The families in Prometheus' text format; at most `AGE_S_MAX` old."""
+        now_s = self._clock()
+        if self._made is None or now_s - self._made_s >= AGE_S_MAX:
+            self._made, self._made_s = generate_latest(self._registry), now_s
+        return self._made
+
+
+class _Server(Collector):
+    def __init__(
+        self,
+        services: Services,
+        pool: PostgresPool,
+        lanes: PushLanes,
+        delivery: Delivery | None,
+        data_dir: Path | None,
+    ) -> None:
+        self._services = services
+        self._pool = pool
+        self._lanes = lanes
+        self._delivery = delivery
+        self._data_dir = data_dir
+        self._version = version("less-sync")
+        self._process = (
+            ProcessCollector(registry=None),
+            PlatformCollector(registry=None),
+        )
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, in the order of docs/operations.md 13.1; each is there, if only without a series."""
+        yield from of_sessions(self._services)
+        yield from of_traffic(self._services)
+        yield from of_storage(self._pool, self._lanes)
+        yield from of_federation(self._services.metrics)
+        yield from self._of_delivery()
+        yield gauge(
+            "less_sync_last_backup_timestamp_seconds",
+            "When the newest backup was finished, Unix time. No series: there is none.",
+            one(None if self._data_dir is None else last_backup_s(self._data_dir)),
+        )
+        yield gauge("less_sync_build_info", "Always 1.", by({self._version: 1}), "version")
+        for collector in self._process:
+            yield from with_role(collector.collect())
+
+    def _of_delivery(self) -> Iterator[Metric]:
+        found = self._delivery
+        yield gauge(
+            "less_sync_delivery_lag_seconds",
+            "How long the watchdog's last record took from push to notification. No series: not known.",
+            one(None if found is None else found.lag_s),
+        )
+        yield gauge(
+            "less_sync_delivery_proof_age_seconds",
+            "Time since the watchdog's record last came back. No series: it never did.",
+            one(None if found is None else found.age_s),
+        )
+        yield counter(
+            "less_sync_delivery_proofs_total",
+            "Records of the watchdog that came back.",
+            one(None if found is None else found.proofs),
+        )
+        yield counter(
+            "less_sync_delivery_failures_total",
+            "Records of the watchdog that did not come back, or not in time.",
+            one(None if found is None else found.failures),
+        )
+
+
+def last_backup_s(data_dir: Path) -> float | None:
+    """When the newest backup was finished, Unix seconds; None if none is named in a way that can be read."""
+    try:
+        with (data_dir / LAST_BACKUP).open("rb") as file:
+            named = json.loads(file.read(LAST_BACKUP_BYTES_MAX))
+        return datetime.fromisoformat(named["finished_at"]).timestamp()
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,57 @@
+"""What is counted, as plain numbers: adding costs next to nothing, and whoever wants to know reads them."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+
+
+class Histogram:
+    """How many values were at most as large as each bound, and their sum.
+
+    Args:
+        bounds: ascending; one more bucket takes what is beyond the last.
+    """
+
+    __slots__ = ("_bounds", "_counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+        """The sum of all values."""
+
+    def add(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, int]]:
+        """For each bound, as text, how many values were not above it; the last bound is `+Inf`."""
+        names = [*(f"{float(bound):g}" for bound in self._bounds), "+Inf"]
+        return list(zip(names, accumulate(self._counts), strict=True))
+
+
+class LaneCounts:
+    """What all push lanes of a process have sent."""
+
+    __slots__ = ("pushes", "refused", "seconds")
+
+    def __init__(self) -> None:
+        self.pushes = Histogram((1, 2, 4, 8, 16))
+        """Pushes that shared a statement."""
+        self.seconds = Histogram((0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0))
+        """From when a statement was sent until its result was here, flush to disk and lock waits included."""
+        self.refused = 0
+        """Pushes that the queue had no room for, or that came when the lanes had ended."""
+
+
+class PoolCounts:
+    """Who asks for connections of a pool."""
+
+    __slots__ = ("failed", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        """Those who wait for a connection now."""
+        self.failed = 0
+        """How often none was had: none became free in time, or none could be opened."""
