@@ -211,6 +211,8 @@ class Live:
     services: Services
     server: uvicorn.Server
     issuer: Issuer
+    pool: PostgresPool
+    lanes: PushLanes
     opened: list[Socket] = field(default_factory=list)
 
     @property
@@ -330,7 +332,7 @@ async def live_server(
     try:
         while not server.started:  # noqa: ASYNC110  uvicorn offers no event to wait for
             await asyncio.sleep(0.005)
-        live = Live(services, server, issuer)
+        live = Live(services, server, issuer, pool, lanes)
         yield live
         for socket in live.opened:
             socket.abort()

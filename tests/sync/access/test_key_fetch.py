@@ -241,6 +241,28 @@ async def test_prefetching_fetches_each_set_once_and_warns_of_one_out_of_reach(
         await fetcher.aclose()
 
 
+async def test_fetches_are_counted_by_how_they_end(server: JwksServer, client: httpx.AsyncClient) -> None:
+    answers = {
+        "ok": serving(ISSUER.jwks()),
+        "refused": FAILING,
+        "malformed": serving(b"[]"),
+        "timeout": Gate(serving(ISSUER.jwks())),
+    }
+    seen = {"unreachable": 0, **dict.fromkeys(answers, 0)}
+    for outcome, answer in answers.items():
+        server.answer = answer
+        fetcher = KeyFetcher({ISSUER.url: server.url}, client=client, timeout_s=0.2)
+        await fetcher.prefetch()
+        assert fetcher.fetches == {**seen, outcome: 1}
+        assert fetcher.failures == {ISSUER.url: int(outcome != "ok")}
+        await fetcher.aclose()
+    await server.stop()
+    fetcher = KeyFetcher({ISSUER.url: server.url}, client=client)
+    await fetcher.prefetch()
+    assert fetcher.fetches == {**seen, "unreachable": 1}
+    await fetcher.aclose()
+
+
 async def test_prefetching_nothing_is_nothing() -> None:
     await KeyFetcher({}, injected={ISSUER.url: ISSUER.keys}).prefetch()
 
