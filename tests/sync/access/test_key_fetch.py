@@ -242,7 +242,7 @@ async def test_prefetching_fetches_each_set_once_and_warns_of_one_out_of_reach(
 
 
 async def test_fetches_are_counted_by_how_they_end(server: JwksServer, client: httpx.AsyncClient) -> None:
-    answers = {
+    answers: dict[str, Answer] = {
         "ok": serving(ISSUER.jwks()),
         "refused": FAILING,
         "malformed": serving(b"[]"),
