@@ -28,8 +28,7 @@ NAMES_MAX: Final = 256
 
 CLIENT: Final = "client"
 PEER: Final = "peer"
-WATCHDOG: Final = "watchdog"
-"""Kinds of connections: of clients, of other servers, and the one by which this server watches itself."""
+"""Kinds of connections: of clients, and of other servers."""
 
 HUNG_UP: Final = "none"
 """In place of a close code: the other end closed, or the connection was lost or cut."""
@@ -111,7 +110,7 @@ class Recorder:
         """Connections that were not let in, by why not."""
         self.closes: dict[str, int] = {}
         """Sessions that ended, by close code; `HUNG_UP` when this server sent none."""
-        self.connections = dict.fromkeys((CLIENT, PEER, WATCHDOG), 0)
+        self.connections = dict.fromkeys((CLIENT, PEER), 0)
         """Sessions that are open and authenticated now, by kind."""
         self.notifications_dropped = 0
         """Frames that waited for a reader who was too slow, or ended before they were sent."""

@@ -7,7 +7,7 @@ from prometheus_client.metrics_core import Metric
 
 from less_sync.bins.admin.families import Make, by, by_name, counter, gauge, histogram, one
 from less_sync.storage import PostgresPool, PushLanes
-from less_sync.sync.metrics import CLIENT, INTERNAL, OK, PEER, Recorder
+from less_sync.sync.metrics import INTERNAL, OK, Recorder
 from less_sync.sync.services import Services
 
 _ALWAYS: Final = (OK, INTERNAL)
@@ -93,11 +93,10 @@ FEDERATION: Final[dict[str, tuple[Make, str, str, str]]] = {
 def of_sessions(services: Services) -> Iterator[Metric]:
     """Who is connected, who was not let in, and how sessions end."""
     recorder, sessions = services.metrics, services.sessions
-    known = {kind: recorder.connections[kind] for kind in (CLIENT, PEER)}
     yield gauge(
         "less_sync_connections",
         "Open WebSockets: of clients, of other servers, of those who have not said yet who they are.",
-        by({**known, "unauthenticated": sessions.unauthenticated}),
+        by({**recorder.connections, "unauthenticated": sessions.unauthenticated}),
         "kind",
     )
     yield counter(

@@ -19,7 +19,7 @@ from less_sync.storage import PostgresPool, Unavailable
 from less_sync.storage.objects.memory import MemoryBlobs
 from less_sync.sync.limits import Limits
 from less_sync.sync.metrics import NAMES_MAX as RECORDED_NAMES_MAX
-from less_sync.sync.metrics import PEER, WATCHDOG, Recorder
+from less_sync.sync.metrics import Recorder
 from tests.bins.admin.scrape import ROLE, look, scrape
 from tests.federation.inbound.peer_client import home_server
 from tests.federation.signed import Peer
@@ -120,7 +120,6 @@ async def test_connections_are_counted_by_kind_and_by_how_they_end(database_url:
             await client.subscribe()
         peer = await home.peer()
         assert (await peer.error("?", {}))[0] == "method_not_found"
-        live.services.metrics.session_admitted(WATCHDOG)
         told = look(live)
         kinds = {"client": 3, "peer": 1, "unauthenticated": 3}
         assert told.values("less_sync_connections", "kind") == kinds
@@ -143,8 +142,6 @@ async def test_connections_are_counted_by_kind_and_by_how_they_end(database_url:
         assert told.values("less_sync_closes_total", "code") == {"4000": 1, "4003": 1, "none": 3}
         refused = {"invalid_auth_frame": 1, "too_many_connections": 1}
         assert told.values("less_sync_handshake_refusals_total", "reason") == refused
-        live.services.metrics.session_ended(WATCHDOG, None, 0)
-        assert live.services.metrics.connections == {"client": 2, PEER: 0, WATCHDOG: 0}
 
 
 async def test_upgrades_that_are_refused_are_counted_by_status(database_url: str) -> None:
