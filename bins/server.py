@@ -19,6 +19,7 @@ import structlog
 import uvloop
 
 from less_sync.bins.admin.listener import AdminListener, open_admin
+from less_sync.bins.admin.metrics import CONTENT_TYPE, Exposition
 from less_sync.bins.admin.routes import Metrics
 from less_sync.bins.admin.watchdog import Delivery
 from less_sync.bins.errors import CommandError
@@ -259,7 +260,15 @@ async def _start(
 
 
 def _metrics(opened: Opened, settings: Settings, delivery: Delivery) -> Metrics:
-    return Metrics(lambda: b"", "text/plain")
+    """What `/metrics` shows."""
+    exposition = Exposition(
+        opened.services,
+        pool=opened.pool,
+        lanes=opened.lanes,
+        delivery=delivery,
+        data_dir=settings.data_dir,
+    )
+    return Metrics(exposition.text, CONTENT_TYPE)
 
 
 async def _own_database(data_dir: Path, stack: AsyncExitStack, vital: Supervisor) -> str:
