@@ -20,7 +20,7 @@ with output shows what the command in the background of that terminal has printe
 Output is the same when it differs only in what differs each time:
 
 - ids (UUIDs, DIDs, CIDs and first digits of them, keys of servers and their names, times in names of conflict
-  copies): one of the page stands for one of the run, in the whole page and in commands too;
+  copies, ports that a system hands out): one of the page stands for one of the run, in the whole page and in commands too;
 - times, which may be any;
 - the order of `pulled` lines that follow each other, which is that of record ids;
 - the home folder and the ports, which are shown as /home/alice and as `tests/terminals.py` lists them.
@@ -57,6 +57,7 @@ _VARIABLE: Final = re.compile(
     | (?P<key_id>  (?<= \# ) fed-\d+-\d+ (?= = ) )
     | (?P<key>     (?<= = ) [0-9A-Za-z_-]{43} (?= $ ) )
     | (?P<copy>    (?<= \(conflict[ ] ) \d{4}-\d\d-\d\d[ ]\d{6} (?= \) ) )
+    | (?P<port>    (?<= ://127\.0\.0\.1: ) [3-6]\d{4} \b )
     | (?P<time>    \b \d{4}-\d\d-\d\d [ T] \d\d:\d\d (?: :\d\d )? )
     """,
     re.VERBOSE,
