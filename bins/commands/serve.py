@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +28,7 @@ def serve(*, options: "Mapping[str, str]", dev: bool) -> None:
         from less_sync.bins.server import run_server
 
     settings = settings_or_exit(options, embedded=True, dev=dev)
-    run_server(
-        settings,
-        lambda address: _print_banner(settings, address),
-        lambda address: _print_admin_address(settings, address),
-    )
+    run_server(settings, partial(_print_banner, settings), partial(_print_admin_address, settings))
 
 
 def _print_banner(settings: "Settings", address: "ListenAddress") -> None:
