@@ -542,13 +542,14 @@ class Session:
         """Take nothing more on; close once what is under way is answered and handed to the transport.
 
         Args:
-            within_s: after so long it is closed whatever is under way. An earlier retirement may be hastened.
+            within_s: after so long it is closed in any case. A retirement may be hastened, not put off.
         """
         if self.closing:
             return
         if self._retiring is None:
             self._retiring = close
         if self._drain_timer is not None:
+            within_s = min(within_s, self._drain_timer.when() - self._loop.time())
             self._drain_timer.cancel()
         if self.idle or within_s <= 0:
             self.close(self._retiring)

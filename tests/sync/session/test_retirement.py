@@ -88,6 +88,26 @@ async def test_what_takes_too_long_is_cut(database_url: str) -> None:
         await blocker.close()
 
 
+async def test_a_second_retirement_does_not_put_the_first_one_off(database_url: str) -> None:
+    limits = Limits(lifetime_s=1.0, lifetime_jitter=0.0, drain_timeout_s=1000.0)
+    async with live_server(database_url, limits) as live:
+        client = await live.connect()
+        await client.push(change())
+        blocker = await asyncpg.connect(database_url)
+        transaction = blocker.transaction()
+        await transaction.start()
+        await blocker.execute("SELECT 1 FROM spaces FOR UPDATE")
+        client.send("push", {"space": client.space, "changes": [change()]})
+        await asyncio.sleep(0.05)
+        # The lifetime ends while the drain waits for the push.
+        live.services.sessions.drain(spread_s=0.0, within_s=1.5)
+        ended = await answered(client)
+        await transaction.rollback()
+        await blocker.close()
+        # Not answered: the lock is waited for much longer.
+        assert ended == ([], Closed(1001, "server shutting down"))
+
+
 async def test_an_idle_connection_is_closed_at_once(database_url: str) -> None:
     limits = Limits(lifetime_s=0.1, lifetime_jitter=0.0, drain_timeout_s=1000.0)
     async with live_server(database_url, limits) as live:
