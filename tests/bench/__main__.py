@@ -25,6 +25,7 @@ from tests.bench.compare import CHECKOUT, SMALL, WORKS, Size, compare, compariso
 from tests.bench.model import ISSUER, KIB, QUICK, Bench, Pair, Scale
 from tests.bench.report import as_json, table
 from tests.bench.rows import ONCE, ROWS, SHORT_PULL_RECORDS, STALLED_ROWS, measures
+from tests.bench.scraped import LONG, SCRAPED, scraping
 from tests.wire.issuer import AUDIENCE, Issuer, new_issuer, served_key_set
 from tests.wire.process import ServerProcess
 
@@ -37,6 +38,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         type=Path,
         metavar="DIR",
         help=f"compare CPU with the server of another checkout instead; rows: {', '.join(WORKS)}",
+    )
+    parser.add_argument(
+        "--scraped",
+        action="store_true",
+        help=f"compare CPU with and without metrics asked for each second; rows: {', '.join(SCRAPED)}",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here as well")
     parser.add_argument("--quick", action="store_true", help="small and few runs: to see that it works")
@@ -162,6 +168,30 @@ async def run_against(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(taken, indent=1) + "\n")
 
 
+async def run_scraped(options: argparse.Namespace) -> None:
+    """Compare a server whose metrics are asked for every second with one that has none."""
+    size = SMALL if options.quick else LONG
+    if options.rounds:
+        size = size._replace(turns=options.rounds)
+    async with setting(options) as of, scraping() as scrapes:
+        taken = await compare(
+            of.url,
+            of.settings,
+            of.load,
+            of.disk,
+            programs={"off": program_at(CHECKOUT), "on": program_at(CHECKOUT)},
+            names=chosen(options.rows, SCRAPED),
+            size=size,
+            say=say,
+            works=SCRAPED,
+            own_settings=scrapes.settings,
+        )
+    print(comparison(taken, SCRAPED))
+    print(f"\nown: asked {scrapes.answers} times, the last answer had {scrapes.answer_bytes:,} bytes")
+    if options.json:
+        options.json.write_text(json.dumps(taken, indent=1) + "\n")
+
+
 def refuse_memory(disk: Path, names: Collection[str]) -> None:
     """End a run that would measure folders or contents of files where syncing them costs nothing."""
     on_disk = any(name.startswith(("folder ", "local ", "s3 ")) for name in names)
@@ -211,7 +241,10 @@ async def measure(bench: Bench, wanted: set[str], rounds: int) -> dict[str, list
 def main() -> None:
     raise_open_files()
     options = parse(sys.argv[1:])
-    asyncio.run(run_against(options) if options.against else run(options))
+    if options.scraped:
+        asyncio.run(run_scraped(options))
+    else:
+        asyncio.run(run_against(options) if options.against else run(options))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -236,6 +237,8 @@ async def compare(
     names: Sequence[str],
     size: Size,
     say: Callable[[str], None] = lambda line: None,
+    works: Mapping[str, Work] = WORKS,
+    own_settings: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, list[Turn]]:
     """Have both servers do the work named, by turns.
 
@@ -243,27 +246,30 @@ async def compare(
         url: of a database beside which others may be made.
         disk: a directory for the folders that are pushed and pulled.
         programs: by name the other's and then the own; None is this checkout's, as tests start it.
+        works: what `names` are keys of.
+        own_settings: what the own side has beyond `settings`.
     """
     async with AsyncExitStack() as stack:
         other, own = [
-            await _side(stack, _new_database(url, name), settings, load, disk, program)
-            for name, program in programs.items()
+            await _side(stack, _new_database(url, name), {**settings, **more}, load, disk, program)
+            for (name, program), more in zip(programs.items(), ({}, own_settings), strict=True)
         ]
         if "pull" in names:
             for side in (own, other):
                 await _fill(side, size)
         turns: dict[str, list[Turn]] = {name: [] for name in names}
         for name in names:
-            count = min(size.turns, WORKS[name].turns_max)
+            work = works[name]
+            count = min(size.turns, work.turns_max)
             if size.turns > 1:  # what is made at first use is no part of the comparison
                 for side in (own, other):
-                    await _at(side, WORKS[name], size)
+                    await _at(side, work, size)
             for number in range(count):
                 first, second = (own, other) if number % 2 else (other, own)
-                taken = {id(side): await _at(side, WORKS[name], size) for side in (first, second)}
+                taken = {id(side): await _at(side, work, size) for side in (first, second)}
                 turn = Turn(taken[id(other)], taken[id(own)])
                 turns[name].append(turn)
-                say(f"{name} {number + 1}/{count}: {turn.other:.4g}, {turn.own:.4g} {WORKS[name].unit}")
+                say(f"{name} {number + 1}/{count}: {turn.other:.4g}, {turn.own:.4g} {work.unit}")
     return turns
 
 
@@ -319,7 +325,7 @@ async def _fill(side: Side, size: Size) -> None:
     await side.load("close", group="fill")
 
 
-def comparison(turns: Mapping[str, Sequence[Turn]]) -> str:
+def comparison(turns: Mapping[str, Sequence[Turn]], works: Mapping[str, Work] = WORKS) -> str:
     """One Markdown table. The ratio is own to other, the median of the turns, with its span."""
     lines = ["| work | unit | other | own | own / other | verdict |", "| --- | --- | --- | --- | --- | --- |"]
     for name, taken in turns.items():
@@ -327,7 +333,7 @@ def comparison(turns: Mapping[str, Sequence[Turn]]) -> str:
         other, own = (statistics.median(values) for values in zip(*taken, strict=True))
         ratio = statistics.median(ratios)
         verdict = "worse" if ratio > WORSE_MAX else "better" if ratio < 1 / WORSE_MAX else "the same"
-        work = WORKS[name]
+        work = works[name]
         if work.reach is not None:
             verdict += f"; ≤ {work.reach:g}: {'yes' if ratio <= work.reach else 'NO'}"
         shown = f"{ratio:.3f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"

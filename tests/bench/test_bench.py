@@ -31,6 +31,7 @@ from tests.bench.frames import FrameCounter, client_frame, tiny_push_frame
 from tests.bench.model import Pair, Scale, Use
 from tests.bench.report import as_json, table
 from tests.bench.rows import ROWS
+from tests.bench.scraped import SCRAPED, scraping
 from tests.bench.usage import (
     children,
     cpu_s,
@@ -246,3 +247,27 @@ async def test_every_row_and_every_comparison_runs(database_url: str, tmp_path: 
         )
         assert [(name, len(turns)) for name, turns in taken.items()] == [(name, 1) for name in WORKS]
         assert all(turn.own > 0 for name, (turn,) in taken.items() if name != "idle")
+
+
+async def test_a_server_is_compared_with_itself_while_it_is_scraped(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with (
+        setting(Namespace(database_url=database_url, disk=tmp_path)) as of,
+        scraping(every_s=0.1) as scrapes,
+    ):
+        taken = await compare(
+            of.url,
+            of.settings,
+            of.load,
+            of.disk,
+            programs={"off": None, "on": None},
+            names=list(SCRAPED),
+            size=SMALL,
+            works=SCRAPED,
+            own_settings=scrapes.settings,
+        )
+    assert [len(turns) for turns in taken.values()] == [1] * len(SCRAPED)
+    assert scrapes.answers > 0
+    assert scrapes.answer_bytes > 1000
+    assert "≤ 1.03" in comparison(taken, SCRAPED)
