@@ -263,16 +263,32 @@ class PeerKeys:
             kept.fetch = None
 
     async def _fetch(self, place: _Place) -> tuple[bytes, str]:
-        """The document and its `Cache-Control`. No redirect is followed, no credential is sent."""
-        headers = [("Host", place.authority), ("Accept", "application/json"), ("Accept-Encoding", "identity")]
-        timeouts = {"connect": CONNECT_S}  # the rest has its time together
-        async with (
-            httpcore.AsyncConnectionPool(self._tls, max_connections=1, network_backend=self._network) as pool,
-            pool.stream("GET", place.url, headers=headers, extensions={"timeout": timeouts}) as response,
-        ):
-            if response.status != 200:
-                raise FetchRefused(f"status {response.status}")
-            said = {name.lower(): value.decode("latin-1") for name, value in response.headers}
-            encoding = said.get(b"content-encoding", "")
-            body = await read_bounded(response.aiter_stream(), encoding, bytes_max=PEER_JWKS_BYTES_MAX)
-            return body, said.get(b"cache-control", "")
+        return await fetch_peer_keys(place.scheme, place.authority, self._network, self._tls)
+
+
+async def fetch_peer_keys(
+    scheme: str, authority: str, network: httpcore.AsyncNetworkBackend, tls: ssl.SSLContext
+) -> tuple[bytes, str]:
+    """The key set of a server and its `Cache-Control`. No redirect is followed, no credential is sent.
+
+    Args:
+        authority: as it stands in the URL: `host`, or `host:port`.
+        network: dials; it decides which addresses may be.
+
+    Raises:
+        FetchRefused: the address is not public, or it was answered in a way that is not accepted.
+        httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError: no answer.
+    """
+    headers = [("Host", authority), ("Accept", "application/json"), ("Accept-Encoding", "identity")]
+    timeouts = {"connect": CONNECT_S}  # the rest has its time together
+    url = f"{scheme}://{authority}{JWKS_PATH}"
+    async with (
+        httpcore.AsyncConnectionPool(tls, max_connections=1, network_backend=network) as pool,
+        pool.stream("GET", url, headers=headers, extensions={"timeout": timeouts}) as response,
+    ):
+        if response.status != 200:
+            raise FetchRefused(f"status {response.status}")
+        said = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+        encoding = said.get(b"content-encoding", "")
+        body = await read_bounded(response.aiter_stream(), encoding, bytes_max=PEER_JWKS_BYTES_MAX)
+        return body, said.get(b"cache-control", "")

@@ -19,7 +19,7 @@ async def private_postgres(data_dir: Path) -> AsyncIterator[str]:
     Raises:
         EmbeddedPostgresError: it cannot be started.
     """
-    running = _running(data_dir)
+    running = running_postgres(data_dir)
     if running is not None:
         yield running
         return
@@ -27,7 +27,8 @@ async def private_postgres(data_dir: Path) -> AsyncIterator[str]:
         yield postgres.url
 
 
-def _running(data_dir: Path) -> str | None:
+def running_postgres(data_dir: Path) -> str | None:
+    """The URL of the Postgres of a data directory, if it runs."""
     directory = (data_dir / "socket").resolve()
     # A machine that lost its power leaves the socket's file behind: what counts is whether somebody listens.
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -16,6 +16,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
+from uuid import UUID
 
 import obstore
 from obstore.store import S3Store
@@ -44,7 +45,7 @@ cancels when the grace period of its stop is over, and is soon killed."""
 
 _LISTED_MAX: Final = 1000
 _ERROR_CHARS_MAX: Final = 300
-_FAILURES: Final = (obstore.exceptions.BaseError, OSError, ValueError, TimeoutError)
+FAILURES: Final = (obstore.exceptions.BaseError, OSError, ValueError, TimeoutError)
 _AMBIENT: Final = re.compile("AWS_", re.IGNORECASE)
 _STREAM_CHUNK_BYTES_MIN: Final = 64 * 1024
 
@@ -77,29 +78,9 @@ class S3Blobs:
         staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._staging: Final = staging.absolute()
         self._threads: Final = DiskThreads()
-        try:
-            with _no_ambient_options():
-                self._bucket: Final = S3Store(
-                    bucket,
-                    endpoint=endpoint.rstrip("/"),
-                    region=region,
-                    access_key_id=access_key,
-                    secret_access_key=secret_key,
-                    virtual_hosted_style_request=False,
-                    disable_bulk_delete=True,
-                    client_options={
-                        "allow_http": endpoint.startswith("http://"),
-                        "connect_timeout": timedelta(seconds=CONNECT_S),
-                        "read_timeout": timedelta(seconds=UPLOAD_ANSWER_S),
-                        "timeout": timedelta(days=1),  # of a whole transfer: a slow one is no fault
-                    },
-                    retry_config={
-                        "max_retries": RETRIES,
-                        "retry_timeout": timedelta(seconds=UPLOAD_ANSWER_S),
-                    },
-                )
-        except (obstore.exceptions.BaseError, ValueError) as error:
-            raise _failed(error) from error
+        self._bucket: Final = open_bucket(
+            endpoint=endpoint, bucket=bucket, region=region, access_key=access_key, secret_key=secret_key
+        )
 
     @asynccontextmanager
     async def stage(self, key: BlobKey) -> AsyncIterator["_Staged"]:
@@ -151,7 +132,16 @@ class S3Blobs:
 
     async def listing(self) -> AsyncIterator[Sequence[Stored]]:
         """As `BlobStore.listing`."""
-        pages = obstore.list(self._bucket, "spaces/", chunk_size=_LISTED_MAX)
+        async for stored in self._listed("spaces/"):
+            yield stored
+
+    async def of_space(self, space: UUID) -> AsyncIterator[Sequence[Stored]]:
+        """As `BlobStore.of_space`."""
+        async for stored in self._listed(f"spaces/{space}/files/"):
+            yield stored
+
+    async def _listed(self, prefix: str) -> AsyncIterator[Sequence[Stored]]:
+        pages = obstore.list(self._bucket, prefix, chunk_size=_LISTED_MAX)
         while (page := await self._answer(anext(pages, None))) is not None:
             named = [(parse_path(meta["path"]), meta) for meta in page]
             stored = [_stored(key, meta) for key, meta in named if key is not None]
@@ -165,6 +155,37 @@ class S3Blobs:
     async def aclose(self) -> None:
         """As `BlobStore.aclose`."""
         await self._threads.aclose()
+
+
+def open_bucket(*, endpoint: str, bucket: str, region: str, access_key: str, secret_key: str) -> S3Store:
+    """The library's store of a bucket, with the options of this project; contacts nobody.
+
+    Raises:
+        BlobError: the library refuses these settings.
+    """
+    try:
+        with _no_ambient_options():
+            return S3Store(
+                bucket,
+                endpoint=endpoint.rstrip("/"),
+                region=region,
+                access_key_id=access_key,
+                secret_access_key=secret_key,
+                virtual_hosted_style_request=False,
+                disable_bulk_delete=True,
+                client_options={
+                    "allow_http": endpoint.startswith("http://"),
+                    "connect_timeout": timedelta(seconds=CONNECT_S),
+                    "read_timeout": timedelta(seconds=UPLOAD_ANSWER_S),
+                    "timeout": timedelta(days=1),  # of a whole transfer: a slow one is no fault
+                },
+                retry_config={
+                    "max_retries": RETRIES,
+                    "retry_timeout": timedelta(seconds=UPLOAD_ANSWER_S),
+                },
+            )
+    except (obstore.exceptions.BaseError, ValueError) as error:
+        raise failed(error) from error
 
 
 class _Patience:
@@ -187,8 +208,8 @@ class _Patience:
             raise
         except TimeoutError as error:
             raise BlobError(f"file storage: S3 did not answer within {self._answer_s:g} s") from error
-        except _FAILURES as error:
-            raise _failed(error) from error
+        except FAILURES as error:
+            raise failed(error) from error
 
 
 class _Staged:
@@ -221,7 +242,7 @@ class _Staged:
 
 async def _abort(upload: "AsyncWritableFile") -> None:
     """Let the bucket forget the parts. What cannot be aborted it has to expire itself (docs/files.md 4.1)."""
-    with contextlib.suppress(*_FAILURES):
+    with contextlib.suppress(*FAILURES):
         async with asyncio.timeout(CANCELLED_S):
             await upload.__aexit__(BlobError, None, None)
 
@@ -236,8 +257,8 @@ async def _to_its_end(request: Awaitable[T]) -> T:
     work = asyncio.ensure_future(request)
     try:
         return await asyncio.shield(work)
-    except _FAILURES as error:
-        raise _failed(error) from error
+    except FAILURES as error:
+        raise failed(error) from error
     except asyncio.CancelledError:
         try:
             await asyncio.wait({work}, timeout=CANCELLED_S)
@@ -293,7 +314,7 @@ def _refuse_other_absence(error: FileNotFoundError) -> None:
         raise BlobError(f"file storage: {reason}") from error
 
 
-def _failed(error: Exception) -> BlobError:
+def failed(error: Exception) -> BlobError:
     """Word a failure for the operator: what the library says first, without its inner workings."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return BlobError(f"file storage: {lines[0][:_ERROR_CHARS_MAX]}")

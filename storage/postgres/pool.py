@@ -252,7 +252,7 @@ def _create_pool(url: str, max_connections: int, connect: Connect) -> "asyncpg.P
         connect=connect,
         timeout=_CONNECT_TIMEOUT_S,
         command_timeout=_COMMAND_TIMEOUT_S,
-        server_settings=_settings_beside(url),
+        server_settings=session_settings(url),
         init=_warm_up,
         reset=_no_reset,
     )
@@ -266,7 +266,7 @@ async def _connect(
         timeout=_CONNECT_TIMEOUT_S,
         command_timeout=_COMMAND_TIMEOUT_S,
         max_cached_statement_lifetime=0,
-        server_settings={**_settings_beside(url), **extra},
+        server_settings={**session_settings(url), **extra},
     )
     try:
         await _warm_up(con)
@@ -276,7 +276,7 @@ async def _connect(
     return con
 
 
-def _settings_beside(url: str) -> dict[str, str]:
+def session_settings(url: str) -> dict[str, str]:
     """The settings of a session, less those that the URL names: asyncpg would let ours win."""
     named = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
     return {name: value for name, value in SESSION_SETTINGS.items() if name.lower() not in named}

@@ -350,8 +350,7 @@ class KeyFetcher:
     async def _fetch_keys(self, url: str) -> Keys:
         if self._client is None:
             self._client = httpx.AsyncClient()
-        async with asyncio.timeout(self._timeout_s):
-            return parse_jwks(await _get(self._client, url, timeout_s=self._timeout_s))
+        return await fetch_key_set(self._client, url, timeout_s=self._timeout_s)
 
 
 def _outcome(error: Exception) -> str:
@@ -366,6 +365,19 @@ def _outcome(error: Exception) -> str:
 async def _finished(fetch: asyncio.Task[None]) -> None:
     """Wait for a fetch without owning it: neither its end nor our own cancellation passes over."""
     await asyncio.wait((fetch,))
+
+
+async def fetch_key_set(client: httpx.AsyncClient, url: str, *, timeout_s: float = FETCH_TIMEOUT_S) -> Keys:
+    """Fetch one key set, now.
+
+    Raises:
+        TimeoutError: it did not come whole within `timeout_s`.
+        FetchRefused: it was answered in a way that is not accepted.
+        MalformedText: it is no key set.
+        httpx.HTTPError: nobody answered, or not by HTTP.
+    """
+    async with asyncio.timeout(timeout_s):
+        return parse_jwks(await _get(client, url, timeout_s=timeout_s))
 
 
 async def _get(client: httpx.AsyncClient, url: str, *, timeout_s: float) -> bytes:
