@@ -21,21 +21,43 @@ from less_sync.storage.errors import (
     Unavailable,
 )
 from less_sync.storage.objects.local import LocalBlobs
+from less_sync.storage.objects.probe import DiskFacts, disk_facts, probe_bucket, probe_directory
 from less_sync.storage.objects.s3 import S3Blobs
 from less_sync.storage.postgres.deks import PostgresDekStore
 from less_sync.storage.postgres.epochs import PostgresEpochStore
 from less_sync.storage.postgres.federation_keys import PostgresFederationKeyStore
 from less_sync.storage.postgres.files import PostgresFileStore
 from less_sync.storage.postgres.homes import PostgresSpaceHomeStore
+from less_sync.storage.postgres.inspection import (
+    PULLED_TABLES,
+    ConnectionFacts,
+    Inspection,
+    NotReached,
+    Plan,
+    ServerFacts,
+    TableFacts,
+    inspecting,
+)
 from less_sync.storage.postgres.invitations import PostgresInvitationStore
 from less_sync.storage.postgres.lanes import PushLanes
 from less_sync.storage.postgres.members import PostgresMemberStore
 from less_sync.storage.postgres.place import place_of
 from less_sync.storage.postgres.pool import PostgresPool
 from less_sync.storage.postgres.pulls import PostgresPullStore
+from less_sync.storage.postgres.purge import Purged, purge_space
 from less_sync.storage.postgres.rate_limits import PostgresRateLimitStore
 from less_sync.storage.postgres.revocations import PostgresRevocationStore
 from less_sync.storage.postgres.spaces import PostgresSpaceStore
+from less_sync.storage.postgres.surveys import (
+    ALL_IDS,
+    IdRange,
+    Order,
+    PostgresSurveys,
+    SpaceFigures,
+    Survey,
+    TableSize,
+    Weight,
+)
 from less_sync.storage.postgres.turns import Turns
 from less_sync.storage.stores import (
     NOBODY,
@@ -96,11 +118,13 @@ from less_sync.storage.types import (
 )
 
 __all__ = [
+    "ALL_IDS",
     "CHUNK_BYTES_MAX",
     "DEK_EPOCH_BYTES",
     "FILE",
     "MEMBER",
     "NOBODY",
+    "PULLED_TABLES",
     "RECORD",
     "ActiveKey",
     "AdvanceOutcome",
@@ -111,11 +135,13 @@ __all__ = [
     "BlobStore",
     "Caller",
     "CompleteOutcome",
+    "ConnectionFacts",
     "DeactivateStatus",
     "DekKind",
     "DekListing",
     "DekRow",
     "DekStore",
+    "DiskFacts",
     "EpochStatus",
     "EpochStore",
     "FederationKey",
@@ -128,13 +154,18 @@ __all__ = [
     "Histogram",
     "HomeOutcome",
     "HomeStatus",
+    "IdRange",
+    "Inspection",
     "Invitation",
     "InvitationStore",
     "LocalBlobs",
     "MemberEntry",
     "MemberLog",
     "MemberStore",
+    "NotReached",
     "Opened",
+    "Order",
+    "Plan",
     "PostgresDekStore",
     "PostgresEpochStore",
     "PostgresFederationKeyStore",
@@ -147,10 +178,12 @@ __all__ = [
     "PostgresRevocationStore",
     "PostgresSpaceHomeStore",
     "PostgresSpaceStore",
+    "PostgresSurveys",
     "Pull",
     "PullMeta",
     "PullRow",
     "PullStore",
+    "Purged",
     "Push",
     "PushDone",
     "PushLanes",
@@ -165,8 +198,10 @@ __all__ = [
     "RevokeStatus",
     "RewrapStatus",
     "S3Blobs",
+    "ServerFacts",
     "Space",
     "SpaceExists",
+    "SpaceFigures",
     "SpaceHomeStore",
     "SpaceNotFound",
     "SpaceStore",
@@ -176,7 +211,16 @@ __all__ = [
     "StoreKeyStatus",
     "Stored",
     "StoredKey",
+    "Survey",
+    "TableFacts",
+    "TableSize",
     "Turns",
     "Unavailable",
+    "Weight",
+    "disk_facts",
+    "inspecting",
     "place_of",
+    "probe_bucket",
+    "probe_directory",
+    "purge_space",
 ]

@@ -131,6 +131,13 @@ class BlobStore(Protocol):
             BlobError: the store failed.
         """
 
+    def of_space(self, space: UUID) -> AsyncIterator[Sequence[Stored]]:
+        """Yield what is stored of one space, as `listing` does.
+
+        Raises:
+            BlobError: the store failed.
+        """
+
     async def tidy(self, *, older_than_s: float) -> int:
         """Remove what was staged longer than that ago by a process that died; return how many.
 

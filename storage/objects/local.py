@@ -86,6 +86,13 @@ class LocalBlobs:
                 if stored:
                     yield stored
 
+    async def of_space(self, space: UUID) -> AsyncIterator[Sequence[Stored]]:
+        """As `BlobStore.of_space`."""
+        with closing(_entries_of(self._base, space)) as entries:
+            while (stored := await self._threads.run(_pick, entries, _stored)) is not None:
+                if stored:
+                    yield stored
+
     async def tidy(self, *, older_than_s: float) -> int:
         """As `BlobStore.tidy`."""
         removed = 0
@@ -194,6 +201,13 @@ def _entries(base: Path) -> Generator[tuple[UUID, os.DirEntry[str]], None, None]
         if space is not None:
             for entry in _names(Path(directory.path, "files")):
                 yield space, entry
+
+
+def _entries_of(base: Path, space: UUID) -> Generator[tuple[UUID, os.DirEntry[str]], None, None]:
+    """Every name in the directory of files of one space."""
+    _is_there(base)
+    for entry in _names(base / "spaces" / str(space) / "files"):
+        yield space, entry
 
 
 def _names(directory: Path) -> Iterator[os.DirEntry[str]]:

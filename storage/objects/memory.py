@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from less_sync.storage.blobs import CHUNK_BYTES_MAX, BlobKey, Stored
 
@@ -70,6 +71,13 @@ class MemoryBlobs:
         for start in range(0, len(everything), _LISTED_MAX):
             await asyncio.sleep(0)
             yield everything[start : start + _LISTED_MAX]
+
+    async def of_space(self, space: UUID) -> AsyncIterator[Sequence[Stored]]:
+        """As `BlobStore.of_space`."""
+        async for page in self.listing():
+            stored = [one for one in page if one.key.space == space]
+            if stored:
+                yield stored
 
     async def tidy(self, *, older_than_s: float) -> int:
         """Nothing: what was staged ends with the process."""

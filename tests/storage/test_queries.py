@@ -10,7 +10,8 @@ async def test_every_query_prepares(pool: PostgresPool) -> None:
     async with pool.connection() as con:
         for query in QUERIES.values():
             statement = await con.prepare(query.text)
-            assert statement.get_attributes(), query.name
+            # What is only deleted is counted by the tag of its answer.
+            assert statement.get_attributes() or query.name.startswith("purge_"), query.name
 
 
 @pytest.mark.parametrize("name", QUERIES)
