@@ -297,6 +297,15 @@ class Announcer:
         for subscriber in self._broker.resting_on(space, cid):
             self.end_subscriptions(subscriber, [space])
 
+    def created(self, space: UUID) -> None:
+        """A shared space was created: whoever listens was let into one of that id that is deleted since.
+
+        That is an operator's doing (docs/operations.md 15.3). Its root key was another one, so what rested on
+        that opens nothing here.
+        """
+        for subscriber in self._broker.listeners(space):
+            self.end_subscriptions(subscriber, [space])
+
     def maybe_revoked(self, space: UUID, cid: str) -> None:
         """A revocation has an unknown outcome: whoever rests on the token must come back and be checked.
 

@@ -12,7 +12,10 @@ ROOT_KEYS_MAX: Final = 65_536
 
 
 class RootKeys:
-    """Root keys of shared spaces: never updated in the database, so remembered, those last used."""
+    """Root keys of shared spaces: never updated in the database, so remembered, those last used.
+
+    A space that an operator deleted may be created anew under another key, which is learnt from its row then.
+    """
 
     def __init__(self, entries_max: int = ROOT_KEYS_MAX) -> None:
         self._entries_max = entries_max

@@ -293,6 +293,11 @@ class Broker:
             if (hold := self.holds(subscriber).get(space)) is not None and hold.rests_on(cid)
         ]
 
+    def listeners(self, space: UUID) -> list[Subscriber]:
+        """The subscribers of a space."""
+        audience = self._audiences.get(space)
+        return [] if audience is None else list(audience.spellings)
+
     def arriving(self, space: UUID) -> list[Provisional]:
         """Who is just being let into a space."""
         arrivals = self._arrivals.get(space)

@@ -34,5 +34,8 @@ async def create(call: Call, params: SpaceCreateParams, _grant: None) -> SpaceCr
         raise RpcError(ErrorCode.CONFLICT, "space already exists") from None
     except StorageError as error:
         raise RpcError(ErrorCode.INTERNAL, "failed to create space") from error
+    # A space of this id may have been deleted, whose key is remembered and whose members listen still.
+    call.services.authority.learn(row)
+    call.services.announce.created(row.id)
     # What is not echoed was not understood, for all the client can know.
     return SpaceCreateResult(id=str(row.id), key_generation=row.key_generation, home_server=home or "")
