@@ -22,7 +22,8 @@ Output is the same when it differs only in what differs each time:
 - ids (UUIDs, DIDs, CIDs and first digits of them, keys of servers and their names, times in names of conflict
   copies, ports that a system hands out): one of the page stands for one of the run, in the whole page and in
   commands too;
-- times, which may be any;
+- times, milliseconds, free space, numbers of processes, open connections and migrations, and the size of a
+  database, which may be any;
 - the order of `pulled` lines that follow each other, which is that of record ids;
 - the home folder and the ports, which are shown as /home/alice and as `tests/terminals.py` lists them.
 
@@ -59,10 +60,16 @@ _VARIABLE: Final = re.compile(
     | (?P<key>     (?<= = ) [0-9A-Za-z_-]{43} (?= $ ) )
     | (?P<copy>    (?<= \(conflict[ ] ) \d{4}-\d\d-\d\d[ ]\d{6} (?= \) ) )
     | (?P<port>    (?<= ://127\.0\.0\.1: ) [3-6]\d{4} \b )
+    | (?P<measure> \b [0-9][0-9.]* (?= [ ]ms\b | [ ]open[ ]now\b ) | \b [0-9.]+ [ ] [KMGTP]iB (?= [ ]free\b )
+                  | (?: (?<= room[ ]for[ ] ) | (?<= pid[ ] ) | (?<= process[ ] ) ) [0-9,]+
+                  | (?<= all[ ] ) \d+ (?= [ ]migrations ) | [0-9.]+ [ ] [KMGTP]iB (?= [ ]of[ ]it[ ]indexes )
+                  | (?<= database[ ]{5} ) [0-9.]+ [ ] [KMGTP]iB )
     | (?P<time>    \b \d{4}-\d\d-\d\d [ T] \d\d:\d\d (?: :\d\d )? )
     """,
     re.VERBOSE,
 )
+_ANY: Final = frozenset({"time", "measure"})
+"""Kinds of which one of the page does not stand for one of the run."""
 
 
 class Unplayable(Exception):
@@ -186,7 +193,9 @@ class Ids:
         (fixed, ours), (fixed_of_run, theirs) = _parts(of_page), _parts(of_run)
         if [kind for kind, _ in ours] != [kind for kind, _ in theirs]:
             return False
-        pairs = [(one, other) for (kind, one), (_, other) in zip(ours, theirs, strict=True) if kind != "time"]
+        pairs = [
+            (one, other) for (kind, one), (_, other) in zip(ours, theirs, strict=True) if kind not in _ANY
+        ]
         bound = [
             self.of_run.setdefault(one, other) == other and self.of_page.setdefault(other, one) == one
             for one, other in pairs

@@ -8,13 +8,17 @@ from typing import Final
 
 import typer
 
+from less_sync.bins.commands.admin import add_admin
 from less_sync.bins.commands.config import config
+from less_sync.bins.commands.doctor import doctor
+from less_sync.bins.commands.exit_codes import exit_codes
 from less_sync.bins.commands.federation import add_federation_commands
 from less_sync.bins.commands.folder import add_commands
 from less_sync.bins.commands.migrate import HELP, migrate
 from less_sync.bins.commands.output import Watch, watched_output
 from less_sync.bins.commands.serve import serve
 from less_sync.bins.commands.space import add_space_commands
+from less_sync.bins.commands.stats import stats
 from less_sync.bins.commands.token import token
 from less_sync.bins.commands.trash import add_trash
 from less_sync.bins.commands.version import VersionOption
@@ -53,6 +57,9 @@ app.command()(serve)
 app.command()(config)
 app.command(help=HELP, short_help="Bring the database's schema up to date, or back.")(migrate)
 app.command()(token)
+app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(doctor)
+app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(stats)
+add_admin(app)
 add_federation_commands(app)
 add_commands(app)
 add_trash(app)

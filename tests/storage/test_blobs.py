@@ -4,14 +4,25 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from less_sync.storage import StorageError
-from less_sync.storage.blobs import CHUNK_BYTES_MAX, BlobStore
+from less_sync.storage.blobs import CHUNK_BYTES_MAX, BlobKey, BlobStore
 from less_sync.storage.objects.local import LocalBlobs
 from less_sync.storage.objects.memory import MemoryBlobs
-from tests.storage.blobs import at_once, everything, get, in_new_bucket, new_key, put, some_bytes, write
+from tests.storage.blobs import (
+    SPACE,
+    at_once,
+    everything,
+    get,
+    in_new_bucket,
+    new_key,
+    put,
+    some_bytes,
+    write,
+)
 
 MIB = 1024 * 1024
 
@@ -77,6 +88,17 @@ async def test_what_is_staged_is_neither_found_nor_listed_and_leaving_forgets_it
         assert await everything(store) == {}
     assert await store.find(key) is None
     assert await store.tidy(older_than_s=-1) == 0
+
+
+async def test_contents_of_one_space_are_listed_without_those_of_others(store: BlobStore) -> None:
+    mine, other = [new_key(), new_key()], BlobKey(uuid4(), uuid4())
+    for key in (*mine, other):
+        await put(store, key, b"content")
+    async with store.stage(new_key()) as staged:
+        await write(staged, b"unfinished")
+        listed = [one.key for page in [p async for p in store.of_space(SPACE)] for one in page]
+    assert sorted(listed) == sorted(mine)
+    assert [page async for page in store.of_space(uuid4())] == []
 
 
 async def test_a_later_content_replaces_the_former(store: BlobStore) -> None:

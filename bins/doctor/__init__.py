@@ -1,0 +1,1 @@
+"""Looking at a server from outside: what `less-sync doctor` checks, one check a function."""
