@@ -145,5 +145,5 @@ def last_backup_s(data_dir: Path) -> float | None:
         with (data_dir / LAST_BACKUP).open("rb") as file:
             named = json.loads(file.read(LAST_BACKUP_BYTES_MAX))
         return datetime.fromisoformat(named["finished_at"]).timestamp()
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -12,7 +12,7 @@ import pytest
 
 from less_sync.bins.admin.counts import FEDERATION
 from less_sync.bins.admin.families import NAMES_MAX, by_name
-from less_sync.bins.admin.metrics import AGE_S_MAX, LAST_BACKUP, Exposition
+from less_sync.bins.admin.metrics import AGE_S_MAX, LAST_BACKUP, Exposition, last_backup_s
 from less_sync.bins.federation import open_federation
 from less_sync.federation.settings import FederationSettings
 from less_sync.storage import PostgresPool, Unavailable
@@ -275,17 +275,29 @@ async def test_no_proof_of_delivery_is_no_series_and_not_a_lag_of_zero(live: Liv
         (json.dumps({"folder": "/b"}), None),
         (json.dumps(["finished_at"]), None),
         (json.dumps({"finished_at": 3}), None),
+        (json.dumps({"finished_at": "9999-12-31T23:59:59-23:59"}), 253402387139.0),
+        ("[" * 50_000, None),
+        ("[1]" * 50_000, None),
         ("not JSON", None),
         (None, None),
     ],
 )
-async def test_the_newest_backup_is_told_by_its_time(
-    live: Live, tmp_path: Path, named: str | None, told: float | None
-) -> None:
+def test_the_newest_backup_is_told_by_its_time(tmp_path: Path, named: str | None, told: float | None) -> None:
     if named is not None:
         (tmp_path / LAST_BACKUP).write_text(named)
-    text = Exposition(live.services, pool=live.pool, lanes=live.lanes, data_dir=tmp_path).text()
-    assert scrape(text).value("less_sync_last_backup_timestamp_seconds") == told
+    assert last_backup_s(tmp_path) == told
+
+
+async def test_a_backup_that_is_made_meanwhile_is_told(live: Live, tmp_path: Path) -> None:
+    now_s = [0.0]
+    exposition = Exposition(
+        live.services, pool=live.pool, lanes=live.lanes, data_dir=tmp_path, clock=lambda: now_s[0]
+    )
+    name = "less_sync_last_backup_timestamp_seconds"
+    assert scrape(exposition.text()).value(name) is None
+    (tmp_path / LAST_BACKUP).write_text(json.dumps({"finished_at": "2026-11-26T16:30:00Z"}))
+    now_s[0] += AGE_S_MAX
+    assert scrape(exposition.text()).value(name) == 1795710600
 
 
 async def test_however_many_ask_the_text_is_made_once_a_second(live: Live) -> None:
