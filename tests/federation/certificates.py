@@ -30,6 +30,17 @@ UNUSED: Final = dict.fromkeys(
 
 def private_authority(address: str) -> tuple[ssl.SSLContext, str]:
     """TLS for a server at an address, and the PEM of the authority that vouches for it."""
+    certificate, private, authority = private_authority_files(address)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:
+        chain = Path(folder, "chain.pem")
+        chain.write_bytes(certificate + private)
+        context.load_cert_chain(chain)
+    return context, authority
+
+
+def private_authority_files(address: str) -> tuple[bytes, bytes, str]:
+    """The same as PEM: the server's certificate, its key, and the authority."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _name("authority of one test")
     public = authority_key.public_key()
@@ -49,12 +60,11 @@ def private_authority(address: str) -> tuple[ssl.SSLContext, str]:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.TemporaryDirectory() as folder:
-        chain = Path(folder, "chain.pem")
-        chain.write_bytes(leaf.public_bytes(serialization.Encoding.PEM) + private)
-        context.load_cert_chain(chain)
-    return context, root.public_bytes(serialization.Encoding.PEM).decode()
+    return (
+        leaf.public_bytes(serialization.Encoding.PEM),
+        private,
+        root.public_bytes(serialization.Encoding.PEM).decode(),
+    )
 
 
 def _name(text: str) -> x509.Name:
