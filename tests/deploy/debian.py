@@ -1,7 +1,7 @@
 """Programs of Debian's packages for tests, without root: from PATH, or unpacked into a cache folder.
 
-A package is fetched with apt and unpacked with dpkg-deb, together with those of its dependencies whose libraries the
-program misses. Nothing is installed. Where that is impossible the test fails, and says what it lacks.
+A package is fetched with apt and unpacked with dpkg-deb, together with its dependencies where the program
+misses libraries. Nothing is installed. Where that is impossible the test fails, and says what it lacks.
 """
 
 import fcntl
@@ -145,7 +145,7 @@ class _Apt:
         return [re.split(r"[ |(:]", choice.strip())[0] for choice in choices]
 
     def _asked(self, command: list[str], cwd: Path) -> str:
-        """Run apt; where it knows no such package, once more after lists of this folder's own were fetched."""
+        """Run apt; where that fails, once more with lists of this folder's own, which are fetched then."""
         try:
             return _run(command, cwd=cwd)
         except NotAvailable:

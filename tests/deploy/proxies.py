@@ -1,4 +1,7 @@
-"""A real nginx or Caddy before a server, with the examples of `deploy/`: only addresses and certificates are changed."""
+"""A real nginx or Caddy before a server, with the examples of `deploy/`.
+
+Only addresses and certificates are changed in them.
+"""
 
 import asyncio
 import os
@@ -131,8 +134,8 @@ class Nginx(Proxy):
         site = changed(
             (DEPLOY / "nginx.conf").read_text(),
             {
-                "listen 443 ssl;": f"listen {ADDRESS}:{self.ports.tls} ssl; listen {ADDRESS}:{self.ports.plain};",
-                "listen [::]:443 ssl;": "",
+                "listen 443 ssl;": f"listen {ADDRESS}:{self.ports.tls} ssl;",
+                "listen [::]:443 ssl;": f"listen {ADDRESS}:{self.ports.plain};",
                 "/etc/ssl/sync.example.pem": str(self.folder / "chain.pem"),
                 "/etc/ssl/sync.example.key": str(self.folder / "key.pem"),
                 "127.0.0.1:5379": f"{ADDRESS}:{self.ports.server}",
@@ -149,7 +152,7 @@ class Nginx(Proxy):
 
 
 class Caddy(Proxy):
-    """Caddy of Debian with `deploy/Caddyfile`, and a certificate of ours in place of one that it would fetch."""
+    """Caddy of Debian with `deploy/Caddyfile`, and a certificate of ours: it would fetch one."""
 
     def command(self) -> tuple[Program, list[str]]:
         """Write the example with other addresses, and run it."""

@@ -176,7 +176,7 @@ async def test_nothing_leads_to_the_admin_listener(site: Site, path: str) -> Non
 
 
 async def peer_upgrade(connection: Connection, port: int, scheme: str, claimed: str) -> int:
-    """The status of an upgrade that a peer has signed for this scheme, with a forwarding header of its own."""
+    """The status of an upgrade that a peer has signed for this scheme, and claims to make by that one."""
     headers = PEER.signature(f"{ADDRESS}:{port}", scheme=scheme)
     connection.send(upgrade({**headers, "X-Forwarded-Proto": claimed}))
     return (await connection.receive(body=False)).status
