@@ -4,7 +4,14 @@
 set -eu
 
 # Process 1 hears no signal that it has no trap for, and a shell runs its traps only while it waits.
-trap 'kill "$!" 2>/dev/null; exit 143' TERM INT
+stop() {
+    set +e
+    kill "$!" 2>/dev/null
+    wait "$!"
+    exit 143
+}
+trap stop TERM INT
+
 step() {
     "$@" &
     wait "$!"

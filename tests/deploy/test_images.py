@@ -1,6 +1,7 @@
 """What can be held of the images without an engine: the files they are made by, and the tree these make."""
 
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ PROGRAMS: Final = {
     **{f"/app/{name}": name for name in NAMES},
     **{f"/usr/local/bin/{brand}-sync-{name}": name for brand in ("less", "betterbase") for name in NAMES},
 }
+NAMED: Final = re.compile(r"^Usage: \S+")
 PRIVATE: Final = (
     *(".git/config", ".env", ".env.example", "data/postgres/PG_VERSION", "build/lib/x.py", "dist/x.whl"),
     *("README.txt", "docs/operations.md", "sync/README.md", "auth/.env", "auth/__pycache__/ucan.pyc"),
@@ -125,14 +127,9 @@ def test_what_is_sent_makes_the_same_wheel_as_the_checkout(tmp_path: Path) -> No
 
 def test_every_name_of_the_existing_images_starts_the_program_that_it_means(tree: Path) -> None:
     for path, name in PROGRAMS.items():
-        told = run(tree / path[1:], "--help")
+        own = "less-sync-server" if name == "server" else name
+        told, meant = run(tree / path[1:], "--help"), run(tree / "opt/less-sync/bin" / own, "--help")
         assert told.returncode == 0, told.stderr
-        assert told.stdout == run(tree / "opt/less-sync/bin" / _script(name), "--help").stdout.replace(
-            _script(name), Path(path).name
-        ), path
+        assert NAMED.sub("", told.stdout) == NAMED.sub("", meant.stdout) != "", path
     entrypoint = tree / "usr/local/bin/betterbase-sync-entrypoint"
     assert entrypoint.resolve() == tree / "usr/local/bin/less-sync-entrypoint"
-
-
-def _script(name: str) -> str:
-    return "less-sync-server" if name == "server" else name
