@@ -58,7 +58,7 @@ def context() -> list[str]:
 
 
 def is_sent(path: str) -> bool:
-    """What `.dockerignore` says of a path: the last line that matches it, or a folder that it is in, decides."""
+    """What `.dockerignore` says of a path: the last line that matches it or a folder of it decides."""
     sent = True
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         rule = line.strip()
@@ -88,7 +88,10 @@ def below(text: str, root: Path) -> str:
 
 
 def lay_out(root: Path) -> None:
-    """Make the final stage's tree: programs as pip makes them, and what the Dockerfile copies and links."""
+    """Make the final stage's tree: programs as pip makes them, and what the Dockerfile copies and links.
+
+    The entrypoint of the development image is there as well.
+    """
     final = stages("Dockerfile")[-1]
     for folder in ("opt/less-sync/bin", "usr/local/bin", "app"):
         (root / folder).mkdir(parents=True)
@@ -100,11 +103,11 @@ def lay_out(root: Path) -> None:
             f"#!{sys.executable}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
         )
         program.chmod(0o755)
-    for copied in values(final, "COPY"):
-        if not copied.startswith("--from="):
-            source, target = copied.split()
-            moved = Path(below(target, root))
-            moved.write_text(below((ROOT / source).read_text(), root))
-            moved.chmod((ROOT / source).stat().st_mode)
+    copied = [value.split() for value in values(final, "COPY") if not value.startswith("--from=")]
+    copied.append(["deploy/dev-entrypoint.sh", "/usr/local/bin/less-sync-dev-entrypoint"])
+    for source, target in copied:
+        moved = Path(below(target, root))
+        moved.write_text(below((ROOT / source).read_text(), root))
+        moved.chmod((ROOT / source).stat().st_mode)
     (links,) = (command for command in values(final, "RUN") if "ln -s" in command)
     subprocess.run(["/bin/sh", "-c", below(links, root)], check=True, timeout=TIMEOUT_S)

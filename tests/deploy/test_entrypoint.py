@@ -50,11 +50,11 @@ def variables(tree: Path, url: str, more: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def container(
-    tree: Path, url: str, *arguments: str, **more: str
+    tree: Path, url: str, *arguments: str, entrypoint: str = "less-sync-entrypoint", **more: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """The entrypoint as a process, ended with the block."""
     process = await asyncio.create_subprocess_exec(
-        tree / "usr/local/bin/less-sync-entrypoint",
+        tree / "usr/local/bin" / entrypoint,
         *arguments,
         env=variables(tree, url, more),
         stdin=asyncio.subprocess.DEVNULL,
@@ -143,3 +143,26 @@ async def test_a_stop_while_the_database_is_migrated_ends_the_container(
         assert await holder.fetchval("SELECT to_regclass('spaces') IS NULL")
     finally:
         await holder.close()
+
+
+async def test_the_development_server_starts_anew_when_the_source_changes(
+    tree: Path, empty_database_url: str
+) -> None:
+    source = tree / "app" / "sync" / "changed.py"
+    source.parent.mkdir()
+    path = f"{tree}/opt/less-sync/bin{os.pathsep}{os.defpath}"
+    async with container(
+        tree, empty_database_url, entrypoint="less-sync-dev-entrypoint", PATH=path, TMPDIR=str(tree)
+    ) as process:
+        first = await listening(process)
+        source.write_text("changed = True\n")
+        second = await listening(process)
+        assert (await fetch(second, "GET", "/health")).body == HEALTHY
+        with pytest.raises(ConnectionRefusedError):
+            await fetch(first, "GET", "/health")
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+        assert process.returncode == 128 + signal.SIGTERM
+        with pytest.raises(ConnectionRefusedError):
+            await fetch(second, "GET", "/health")
+    assert not list(tree.glob("tmp.*"))
