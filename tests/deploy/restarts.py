@@ -173,7 +173,7 @@ class World:
     async def start_server(self) -> None:
         """At the address of the one before, on its data."""
         listen = ("--listen", f"{ADDRESS}:{self._port}")
-        self._server = await ServerProcess({"DATA_DIR": str(self.data_dir)}, listen).__aenter__()
+        self._server = await ServerProcess({"DATA_DIR": str(self.data_dir)}, listen, fresh=True).__aenter__()
 
     async def stop_server(self) -> None:
         """In order."""
