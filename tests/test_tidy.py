@@ -8,9 +8,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("auth", "storage", "migrations", "sync", "federation", "client", "bins", "tests")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+DEPLOYED = ("Dockerfile*", "compose.yaml", "deploy/*", "deploy/*/*")
 TEXTS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "*.toml", "*.txt", "Makefile", ".ci/*")
+    for pattern in ("*.md", "docs/*.md", "*.toml", "*.txt", "Makefile", ".ci/*", *DEPLOYED)
     for path in ROOT.glob(pattern)
     if path.is_file()
 )
