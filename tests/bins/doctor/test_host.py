@@ -51,10 +51,9 @@ async def test_our_own_server_at_a_port_is_asked_how_it_is(database_url: str) ->
     async with live_server(database_url) as live:
         [found, *_] = await look_at_ports(read(LISTEN_ADDR=f"127.0.0.1:{live.port}"))
         assert (found.state, found.found.endswith("the server runs there, and is well")) == (OK, True)
-        live.services.draining = True
+        live.services.sessions.refuse()
         [found, *_] = await look_at_ports(read(LISTEN_ADDR=f"127.0.0.1:{live.port}"))
         assert (found.state, found.found.endswith("and is not well")) == (FAILED, True)
-        live.services.draining = False
 
 
 async def test_another_program_at_a_port_is_a_failure() -> None:
