@@ -274,6 +274,11 @@ class FileLock(Protocol):
     def row(self) -> FileRow | None:
         """What is recorded of it, as of when the lock was obtained."""
 
+    @property
+    def held_by_backup(self) -> bool:
+        """Whether a backup is under way, which must find every content that was there as it began. While this
+        is False none begins before the lock is left."""
+
     async def check(self) -> None:
         """Ask the database whether the lock still holds: it ends with its connection.
 

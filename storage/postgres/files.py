@@ -112,11 +112,17 @@ class PostgresFileLock:
         self._file = file
         self._open = False
         self._row: FileRow | None = None
+        self._held_by_backup = False
 
     @property
     def row(self) -> FileRow | None:
         """What is recorded of the file, as of when the lock was obtained."""
         return self._row
+
+    @property
+    def held_by_backup(self) -> bool:
+        """Whether a backup is under way; while this is False none begins before the transaction ends."""
+        return self._held_by_backup
 
     async def begin(self) -> None:
         """Open the transaction and take the lock; waits up to the session's `lock_timeout`.
@@ -132,7 +138,7 @@ class PostgresFileLock:
         except Exception as error:
             raise translate(error) from error
         assert row is not None, "a function with OUT parameters returns one row"
-        self._row = _file_row(row)
+        self._row, self._held_by_backup = _file_row(row[:4]), row[4]
 
     async def check(self) -> None:
         """Ask the database whether the lock still holds.

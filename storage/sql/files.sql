@@ -11,8 +11,9 @@ LEFT JOIN spaces s ON s.id = asked.space
 LEFT JOIN files f ON f.space_id = asked.space AND f.id = asked.file;
 
 -- name: lock_file
--- Take lock $1 of file $3 of space $2 for the rest of the transaction, and read the file's row: NULLs when there is none.
-SELECT record_id, size, wrapped_dek, cursor FROM lsync_lock_file_v1($1, $2, $3);
+-- Take lock $1 of file $3 of space $2 for the rest of the transaction, and read the file's row (NULLs: none), and whether a
+-- backup is under way.
+SELECT record_id, size, wrapped_dek, cursor, held_by_backup FROM lsync_lock_file_v2($1, $2, $3);
 
 -- name: still_there
 -- Ask within a transaction whether it still stands: nothing else is of interest.

@@ -17,6 +17,8 @@ from less_sync.storage import BlobKey, BlobStore, FileStore, StorageError
 
 PAUSES_S: Final = (1.0, 5.0, 25.0)
 """Between attempts to remove one content."""
+BACKUP_PAUSE_S: Final = 30.0
+"""Before the queue asks again whether a backup is still under way: one question, however long the queue."""
 PENDING_MAX: Final = 100_000
 """Contents that wait to be removed. What comes beyond is left to the sweep."""
 REMOVALS_AT_ONCE: Final = 2
@@ -27,17 +29,34 @@ _SERVER: Final = "\x00removals"
 _log = structlog.get_logger(__name__)
 
 
+class HeldByBackup(StorageError):
+    """A backup is under way, and the content has to stay as it is until that has ended."""
+
+    def __init__(self, message: str = "a backup is under way") -> None:
+        super().__init__(message)
+
+
 class Removals:
     """Runs on one event loop; nothing is awaited by whoever hands over.
 
     Args:
         pauses_s: how long to wait after each attempt that failed; as many attempts follow.
+        backup_pause_s: how long all wait once a backup was found under way, which is no failed attempt.
     """
 
-    def __init__(self, files: FileStore, blobs: BlobStore, *, pauses_s: Sequence[float] = PAUSES_S) -> None:
+    def __init__(
+        self,
+        files: FileStore,
+        blobs: BlobStore,
+        *,
+        pauses_s: Sequence[float] = PAUSES_S,
+        backup_pause_s: float = BACKUP_PAUSE_S,
+    ) -> None:
         self._files = files
         self._blobs = blobs
         self._pauses_s = pauses_s
+        self._backup_pause_s = backup_pause_s
+        self._held_until_s = 0.0
         self._due: list[tuple[float, int, BlobKey, int]] = []
         """A heap: when, in order of arrival, what, and how often it was tried."""
         self._tickets = 0
@@ -69,11 +88,14 @@ class Removals:
         Safe under concurrency: the file's lock keeps every upload of it out between the look and the removal.
 
         Raises:
+            HeldByBackup: it is still there, and stays until the backup that is under way has ended.
             StorageError: the database or the store failed; whether it is gone is unknown.
         """
         async with self._files.lock(*key, user=_SERVER) as lock:
             if lock.row is not None:
                 return False
+            if lock.held_by_backup:
+                raise HeldByBackup
             await self._blobs.remove(key)
             return True
 
@@ -99,8 +121,10 @@ class Removals:
         try:
             while self._due:
                 due_s, _, key, attempt = self._due[0]
-                wait_s = due_s - asyncio.get_running_loop().time()
+                wait_s = max(due_s, self._held_until_s) - asyncio.get_running_loop().time()
                 if wait_s > 0:
+                    if self._closed:  # nothing is left but what a backup holds
+                        break
                     await self._until_news(wait_s)
                     continue
                 heapq.heappop(self._due)
@@ -124,6 +148,9 @@ class Removals:
     async def _try(self, key: BlobKey, attempt: int) -> None:
         try:
             await self.remove(key)
+        except HeldByBackup:
+            self._held_until_s = asyncio.get_running_loop().time() + self._backup_pause_s
+            self._push(0.0, key, attempt)
         except Exception as error:
             if attempt < len(self._pauses_s) and not self._closed:
                 self._push(asyncio.get_running_loop().time() + self._pauses_s[attempt], key, attempt + 1)
@@ -133,8 +160,9 @@ class Removals:
             )
 
     async def aclose(self, timeout_s: float) -> None:
-        """Remove what can be removed within `timeout_s`, without waiting for what failed; then stop."""
+        """Remove what can be removed within `timeout_s`, without waiting for anything else; then stop."""
         self._closed = True
+        self._held_until_s = 0.0  # to be asked once more
         self._due = [(0.0, number, key, attempt) for _, number, key, attempt in self._due]
         heapq.heapify(self._due)
         self._wake()

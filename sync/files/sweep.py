@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from less_sync.storage import BlobKey, BlobStore, FileStore, StorageError
-from less_sync.sync.files.removals import Removals
+from less_sync.sync.files.removals import HeldByBackup, Removals
 
 AGE_MIN_S: Final = 24 * 3600.0
 """A younger content may belong to an upload that is not recorded yet."""
@@ -36,6 +36,9 @@ async def sweep_orphans(
         async for key in orphans:
             try:
                 removed += await removals.remove(key)
+            except HeldByBackup:
+                _log.info("the sweep of orphans is left to its next turn: a backup is under way")
+                break
             except StorageError as error:
                 failed += 1
                 _log.warning("orphan could not be removed", file=str(key.file), error=str(error))

@@ -8,6 +8,9 @@ good. Therefore, under the file's lock:
     row and its content          the file is there: nothing is changed
     row, and no such content     the row is deleted and committed first, as nobody can read it any more; if it
                                  stayed until the new content is stored, a crash would leave the two together
+
+A backup copies contents of rows that it read before. While one is under way no content takes the place of one
+that may have been there then: such an upload has to be repeated later.
 """
 
 from functools import partial
@@ -28,7 +31,7 @@ from less_sync.storage import (
     StorageError,
 )
 from less_sync.sync.announce import Announcer, Change, Notice
-from less_sync.sync.files.removals import Removals
+from less_sync.sync.files.removals import HeldByBackup, Removals
 from less_sync.sync.protocol.messages import FileChange
 from less_sync.sync.protocol.notifications import file_notification
 
@@ -74,15 +77,20 @@ class Uploads:
         To be run in a task of the announcer's: a hang-up must not cut it.
 
         Raises:
+            HeldByBackup: the file is as it was.
             StorageError: the file is as it was; after `Unavailable` perhaps recorded, which is found out.
         """
         for _ in range(_ATTEMPTS_MAX):
             async with self._files.lock(*upload.key, user=upload.person) as lock:
                 if lock.row is None:
+                    if lock.held_by_backup and await self._blobs.find(upload.key) is not None:
+                        raise HeldByBackup
                     outcome = await self._store(upload, staged, lock)
                     break
                 if await self._has_content(upload.key, lock.row.size_bytes):
                     return RecordFileStatus.EXISTS
+                if lock.held_by_backup:
+                    raise HeldByBackup
                 await lock.forget()
         else:
             raise StorageError("a file keeps losing its content while it is repaired")

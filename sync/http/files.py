@@ -17,6 +17,7 @@ from less_sync.auth import Identity, Permission
 from less_sync.storage import BlobKey, FileLook, RecordFileStatus, Staged, StorageError
 from less_sync.sync.access.grants import Access, has_scope
 from less_sync.sync.access.person import connection_key
+from less_sync.sync.files.removals import HeldByBackup
 from less_sync.sync.files.space_files import SpaceFiles, TooManyWaiting
 from less_sync.sync.files.uploads import Upload
 from less_sync.sync.forwarding import FileAsked
@@ -70,6 +71,8 @@ class FileEndpoint:
             response = await self._answer(scope, receive, send)
         except (RequestRefused, TooManyWaiting) as refused:
             response = refused_response(refused)
+        except HeldByBackup as held:
+            response = refused_response(RequestRefused(503, str(held), may_pass=True))
         except BodyStalled:
             response = error_response(408, "request timeout")
         except BodyCut:

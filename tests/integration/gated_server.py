@@ -44,6 +44,10 @@ class _StoppingLock:
     def row(self) -> FileRow | None:
         return self._lock.row
 
+    @property
+    def held_by_backup(self) -> bool:
+        return self._lock.held_by_backup
+
     async def record(
         self, record: UUID, size_bytes: int, wrapped_dek: bytes, *, replace: bool, caller: Caller = NOBODY
     ) -> RecordFileOutcome:

@@ -75,6 +75,7 @@ class Database:
         """The space whose row a transaction under way has locked."""
         self._file_locks: dict[int, ModelConnection] = {}
         """Advisory locks, by number."""
+        self.backup_is_under_way = False
         self._committing: dict[ModelConnection, Statement] = {}
         self._waiting: list[Statement] = []
 
@@ -238,7 +239,7 @@ class Database:
         if name == "lock_file":
             number, space, file = args
             self._file_locks[number] = con
-            return [file_row(self.tables, space, file)]
+            return [(*file_row(self.tables, space, file), self.backup_is_under_way)]
         if name == "forget_file":
             rows, con.commit = self.tables.forget_file(*args)
             return rows
