@@ -1,14 +1,27 @@
 """Where contents of files are kept, as the settings say."""
 
 import os
+from pathlib import Path
+from typing import Protocol
 
 from less_sync.bins.errors import CommandError
-from less_sync.bins.settings.config import Settings
-from less_sync.bins.settings.files import S3_FAILED, S3Settings
+from less_sync.bins.settings.files import S3_FAILED, FileSettings, S3Settings
 from less_sync.storage import BlobError, BlobStore, LocalBlobs, S3Blobs
 
 
-def open_blobs(settings: Settings) -> BlobStore | None:
+class FilePlace(Protocol):
+    """The settings that say where: all of a server's, or the few that a command reads."""
+
+    @property
+    def data_dir(self) -> Path:
+        """Where uploads to S3 wait."""
+
+    @property
+    def files(self) -> FileSettings:
+        """Which store."""
+
+
+def open_blobs(settings: FilePlace) -> BlobStore | None:
     """Open the store; None when there is to be none. Makes the directories that are missing; contacts nobody.
 
     Raises:
@@ -31,7 +44,7 @@ def open_blobs(settings: Settings) -> BlobStore | None:
         ) from error
 
 
-def _s3(bucket: S3Settings, settings: Settings) -> S3Blobs:
+def _s3(bucket: S3Settings, settings: FilePlace) -> S3Blobs:
     try:
         return S3Blobs(
             endpoint=bucket.endpoint,

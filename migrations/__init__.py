@@ -5,20 +5,25 @@ connection.py  URL, session settings, lock          session.py  connected, and w
 history.py     what a database says was done to it  schema.py   what its tables look like
 runner.py      up, down, status                     repair.py   cursors for rows of before migration 10
 create.py      new scripts                          errors.py   why it did not work
+restoring.py   a database that a backup goes into   half_restored.py   its mark, which keeps others out
 """
 
 if __name__ != "less_sync.migrations":  # the checkout is on sys.path under pytest and `python -m`
     raise ImportError(f"import less_sync.migrations, not {__name__}: each class would exist twice")
 
+from less_sync.migrations.connection import Connection
 from less_sync.migrations.create import create
 from less_sync.migrations.errors import (
     DatabaseUnreachable,
+    LockHeld,
     MigrationError,
     NeedsConfirmation,
     NothingToRollBack,
     os_error_text,
 )
+from less_sync.migrations.half_restored import Begun, refuse_half_restored
 from less_sync.migrations.repair import Cursorless, Repaired, cursorless, repair_cursors
+from less_sync.migrations.restoring import RestoredDatabase, UnknownVersions, restoring, schema_at
 from less_sync.migrations.runner import (
     Applied,
     State,
@@ -32,21 +37,29 @@ from less_sync.migrations.runner import (
 
 __all__ = [
     "Applied",
+    "Begun",
+    "Connection",
     "Cursorless",
     "DatabaseUnreachable",
+    "LockHeld",
     "MigrationError",
     "NeedsConfirmation",
     "NothingToRollBack",
     "Repaired",
+    "RestoredDatabase",
     "State",
+    "UnknownVersions",
     "create",
     "cursorless",
     "migrate_down",
     "migrate_up",
     "os_error_text",
     "pending",
+    "refuse_half_restored",
     "repair_cursors",
+    "restoring",
     "revertible",
+    "schema_at",
     "status",
     "version",
 ]

@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
-from less_sync.migrations.errors import DatabaseUnreachable, os_error_text, refusal, refused
+from less_sync.migrations.errors import DatabaseUnreachable, LockHeld, os_error_text, refusal
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -29,8 +30,8 @@ _SETTINGS: Final = {
 }
 
 
-async def connect(url: str) -> Connection:
-    """Open a connection in the session settings migrations need: UTC, 10 s at most for a lock.
+async def connect(url: str, *, more: Mapping[str, str] = MappingProxyType({})) -> Connection:
+    """Open a connection in the session settings migrations need: UTC, 10 s at most for a lock; and `more`.
 
     The URL is one asyncpg takes. A setting it names itself, as in `?lock_timeout=1s`, wins. Statements are
     not cached: migrations change the tables that cached plans were made for.
@@ -39,7 +40,8 @@ async def connect(url: str) -> Connection:
         DatabaseUnreachable: with the existing server's wording, `database error: ...`.
     """
     named = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
-    settings = {name: value for name, value in _SETTINGS.items() if name.lower() not in named}
+    wanted = {**_SETTINGS, **more}
+    settings = {name: value for name, value in wanted.items() if name.lower() not in named}
     try:
         return await asyncpg.connect(
             url, timeout=CONNECT_TIMEOUT_S, statement_cache_size=0, server_settings=settings
@@ -76,7 +78,7 @@ async def migration_lock(connection: Connection, *, wait_s: float = LOCK_WAIT_S)
     It is a session lock: should this process die, PostgreSQL releases it with the connection.
 
     Raises:
-        MigrationError: somebody else held it for `wait_s` seconds.
+        LockHeld: somebody else held it for `wait_s` seconds.
     """
     key = lock_key(await connection.fetchval("SELECT current_database()"))
     for _ in range(max(1, round(wait_s / LOCK_RETRY_S))):
@@ -84,7 +86,7 @@ async def migration_lock(connection: Connection, *, wait_s: float = LOCK_WAIT_S)
             break
         await asyncio.sleep(LOCK_RETRY_S)
     else:
-        raise refused(f"another process has been migrating this database for {wait_s:g} s")
+        raise LockHeld(wait_s)
     yield
     # After a failure the connection is closed, which releases the lock as well.
     await connection.execute(f"SELECT pg_advisory_unlock({key})")

@@ -2,6 +2,7 @@
 
 MigrationError               str() is the whole line for the operator, prefix included
 ├── DatabaseUnreachable      could not connect; worth another try at start-up
+├── LockHeld                 somebody else is migrating or restoring this database
 ├── NothingToRollBack        `down` on a database without applied migrations
 └── NeedsConfirmation        `down` would destroy data and was not told that this is meant
 """
@@ -18,6 +19,15 @@ class MigrationError(Exception):
 
 class DatabaseUnreachable(MigrationError):
     """No connection. The address may be wrong or the database not up yet."""
+
+
+class LockHeld(MigrationError):
+    """Another process has had the migration lock all the time."""
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(
+            f"migration error: another process has been migrating this database for {waited_s:g} s"
+        )
 
 
 class NothingToRollBack(MigrationError):

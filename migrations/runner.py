@@ -6,7 +6,7 @@ middle leaves neither.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,6 +17,7 @@ from less_sync.migrations import history
 from less_sync.migrations.catalog import NO_TRANSACTION, Catalog, Migration, load
 from less_sync.migrations.connection import LOCK_WAIT_S, Connection
 from less_sync.migrations.errors import NeedsConfirmation, NothingToRollBack, failed
+from less_sync.migrations.half_restored import refuse_half_restored
 from less_sync.migrations.history import History
 from less_sync.migrations.session import reading, session, verified
 
@@ -117,10 +118,47 @@ async def migrate_down(
         return await _revert(connection, known[max(past.applied)], confirmed=confirmed)
 
 
+async def bring_to(
+    connection: Connection,
+    versions: Collection[int],
+    *,
+    on_step: Callable[[str, Applied], None] | None = None,
+    catalog: Catalog | None = None,
+) -> None:
+    """Revert and apply until exactly `versions` are applied, under a lock that is held already.
+
+    Whatever reverting loses is lost. It begins at the highest version, so what is wanted above one that is
+    not comes anew.
+
+    Args:
+        on_step: called after each commit with `applied` or `reverted`, and which one.
+
+    Raises:
+        MigrationError: the history or the tables cannot be trusted, or a script failed; the steps before it
+            stay.
+    """
+    known = load() if catalog is None else catalog
+    tell = on_step or _tell_nobody
+    past = await verified(connection, known)
+    await history.prepare(connection, known, past)
+    applied, wanted = set(past.applied), set(versions)
+    while applied - wanted:
+        highest = max(applied)
+        tell("reverted", await _revert(connection, known[highest], confirmed=True))
+        applied.remove(highest)
+    for version in sorted(wanted - applied):
+        tell("applied", await _apply(connection, known[version]))
+
+
+def _tell_nobody(_verb: str, _done: Applied) -> None:
+    """For callers to whom the end is enough."""
+
+
 async def pending(url: str, *, catalog: Catalog | None = None) -> list[State]:
     """What `migrate_up` would apply, after all its checks; changes nothing and takes no lock."""
     known = load() if catalog is None else catalog
     async with reading(url) as connection:
+        await refuse_half_restored(connection)
         past = await verified(connection, known)
         return [State(m.version, m.name, False, None) for m in _pending(known, past)]
 
@@ -129,6 +167,7 @@ async def revertible(url: str, *, confirmed: bool = False, catalog: Catalog | No
     """What `migrate_down` would revert, after all its checks; changes nothing and takes no lock."""
     known = load() if catalog is None else catalog
     async with reading(url) as connection:
+        await refuse_half_restored(connection)
         past = await verified(connection, known)
         if not past.applied:
             raise NothingToRollBack

@@ -12,6 +12,7 @@ from less_sync.migrations import history, schema
 from less_sync.migrations.catalog import Catalog
 from less_sync.migrations.connection import Connection, close, connect, migration_lock
 from less_sync.migrations.errors import refused, worded
+from less_sync.migrations.half_restored import refuse_half_restored
 from less_sync.migrations.history import History
 
 
@@ -20,11 +21,15 @@ async def session(url: str, *, lock_wait_s: float) -> AsyncIterator[Connection]:
     """A connection that holds the migration lock: one migrator per database at a time.
 
     Raises:
-        MigrationError: no connection, the lock is not to be had, or the database refused a statement.
+        MigrationError: no connection, the lock is not to be had, a restore has not finished, or the database
+            refused a statement.
     """
     connection = await connect(url)
     try:
+        # A restore may hold the lock for hours: nobody needs to wait for it to hear of it.
+        await refuse_half_restored(connection)
         async with migration_lock(connection, wait_s=lock_wait_s):
+            await refuse_half_restored(connection)
             yield connection
     except asyncpg.PostgresError as error:
         raise refused(f"while executing migrations: {worded(error)}") from error

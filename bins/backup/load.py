@@ -1,0 +1,165 @@
+"""A backup restored into a database and a store, in an order that can be killed anywhere.
+
+1. Every file of the backup is checked. Nothing was touched until here.
+2. The database is marked: from now on only this restore may use it.
+3. The schema is brought to the backup's versions.
+4. Contents are copied; those that are there already are kept.
+5. One transaction replaces the rows, proves that they are the backup's, and takes the mark away.
+6. The schema is migrated to the newest version.
+
+Killed before 5 has committed, the mark stays and whoever wants to use the database is refused; the same
+command finishes it. Killed after that, the database is whole, at the backup's versions. For operators:
+docs/operations.md 14.3.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from less_sync.bins.backup import load_tables
+from less_sync.bins.backup.load_contents import ContentLoader, Copied, holds_any
+from less_sync.bins.backup.load_faults import told
+from less_sync.bins.backup.load_files import Doing, Progress
+from less_sync.bins.backup.manifest import Manifest
+from less_sync.bins.errors import CommandError
+from less_sync.migrations import LockHeld, RestoredDatabase, restoring
+from less_sync.storage import BlobStore
+
+LEFT_OUT: Final = "left out"
+"""The fault of contents that a backup was made without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is restored, and what may be replaced by it."""
+
+    folder: Path
+    manifest: Manifest
+    force: bool = False
+    """Replace whatever the database and the store hold."""
+    keep_schema: bool = False
+    """Stop at the backup's versions of the schema."""
+    keep_others: bool = False
+    """Contents that the backup does not have stay, also with `force`."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a restore ended."""
+
+    rows: int
+    copied: Copied
+    loaded: bool
+    """False: the database held exactly these rows already."""
+    version: int
+    """The highest migration that is applied now."""
+
+
+async def restore(url: str, store: BlobStore | None, wanted: Wanted, progress: Progress) -> Outcome:
+    """Make the database and the store hold what a backup holds. It was checked by `verify`.
+
+    Raises:
+        BackupError: a file of the backup changed since it was checked.
+        MigrationError: the database cannot be reached, or its schema cannot be trusted.
+        BlobError: the store failed.
+        CommandError: something is there that must not be replaced, or the database failed.
+    """
+    try:
+        with told():
+            async with restoring(url) as database:
+                return await _Restore(database, store, wanted, progress).run()
+    except LockHeld as error:
+        raise CommandError("another process is restoring or migrating this database") from error
+
+
+class _Restore:
+    def __init__(
+        self, database: RestoredDatabase, store: BlobStore | None, wanted: Wanted, progress: Progress
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._wanted = wanted
+        self._progress = progress
+        schema = wanted.manifest.schema
+        self._versions = [*schema.shared, *schema.own]
+
+    async def run(self) -> Outcome:
+        manifest = self._wanted.manifest
+        resumed = await self._resumes()
+        await self._refuse_servers()
+        versions, rows = await self._database.versions(), await load_tables.rows_there(self._database)
+        loaded = not rows or resumed or not await load_tables.holds(self._database, manifest, self._progress)
+        if loaded:
+            if not (resumed or self._wanted.force):
+                await self._refuse_content(rows)
+            await self._prepare(resumed=resumed, emptied=bool(rows) and versions != self._versions)
+        copied = await self._contents(replace=self._wanted.force or resumed)
+        if loaded:
+            await self._refuse_servers()
+            await load_tables.load(self._database, self._wanted.folder, manifest, self._progress)
+        self._progress.begin(Doing.MIGRATING, 0)
+        if not self._wanted.keep_schema:
+            await self._database.bring_to(None)
+        await load_tables.analyze(self._database)
+        version = max(await self._database.versions())
+        return Outcome(sum(table.rows for table in manifest.tables), copied, loaded, version)
+
+    async def _resumes(self) -> bool:
+        """Whether a restore of this backup was begun here."""
+        begun = await self._database.begun()
+        if begun is None:
+            return False
+        if begun.digest == self._wanted.manifest.digest:
+            return True
+        if not self._wanted.force:
+            raise CommandError(
+                f"{begun} has not finished here: finish it with that backup, or give it up for this one "
+                "with --force"
+            )
+        return False
+
+    async def _refuse_servers(self) -> None:
+        """A server goes on to read and write what is replaced below it, so `force` does not help here."""
+        count = await self._database.servers()
+        if count:
+            raise CommandError(
+                f"a server is using this database ({count} connection{'' if count == 1 else 's'} named "
+                "less-sync): stop it first"
+            )
+
+    async def _refuse_content(self, rows: Mapping[str, int]) -> None:
+        there = [_counted(name, count) for name, count in rows.items()]
+        causes = [f"the database holds {', '.join(there)}"] if there else []
+        if self._store is not None and await holds_any(self._store):
+            causes.append("the store holds contents of files")
+        if causes:
+            raise CommandError("what is there would be replaced; --force does that", causes)
+
+    async def _prepare(self, *, resumed: bool, emptied: bool) -> None:
+        if not resumed:
+            await self._database.mark(self._wanted.manifest.digest)
+        self._progress.begin(Doing.PREPARING, 0)
+        if emptied:
+            # Scripts that revert or apply would work on rows that go anyway, and may fail because of them.
+            await load_tables.empty(self._database)
+        await self._database.bring_to(self._versions)
+
+    async def _contents(self, *, replace: bool) -> Copied:
+        wanted = self._wanted
+        left_out = any(fault.fault == LEFT_OUT for fault in wanted.manifest.faults)
+        if self._store is None or left_out:
+            return Copied()
+        loader = ContentLoader(
+            wanted.folder,
+            wanted.manifest,
+            self._store,
+            replace=replace,
+            remove_others=wanted.force and not wanted.keep_others,
+        )
+        return await loader.load(self._progress)
+
+
+def _counted(name: str, count: int) -> str:
+    more = "over " if count >= load_tables.COUNTED_MAX else ""
+    return f"{more}{count:,} {'row' if count == 1 else 'rows'} of {name}"
