@@ -1,0 +1,225 @@
+"""A database with rows in every table, a store with contents, and a backup of them."""
+
+import gzip
+import hashlib
+import io
+import os
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from less_sync.bins.backup.load_order import copy_query
+from less_sync.bins.backup.manifest import (
+    CONTENTS,
+    DatabaseEntry,
+    FileEntry,
+    Manifest,
+    SchemaEntry,
+    SnapshotEntry,
+    TableEntry,
+    contents_entry,
+    hash_file,
+    timestamp,
+)
+from less_sync.migrations.schema import TABLES
+from less_sync.storage import BlobKey, BlobStore
+
+COPY_SETTINGS: Final = {"TimeZone": "UTC", "DateStyle": "ISO, MDY", "bytea_output": "hex"}
+SPACES: Final = 3
+RECORDS: Final = 40
+AWKWARD: Final = "a\tb\nc\\d\r\\N 'ü' \"𝄞\" $1"
+"""What COPY has to escape."""
+
+
+async def fill(url: str, *, seed: int = 1) -> list[BlobKey]:
+    """Write rows into every table and return the keys of the files among them."""
+    chance = random.Random(seed)
+
+    def new_id() -> UUID:
+        return UUID(int=chance.getrandbits(128))
+
+    keys = []
+    connection = await asyncpg.connect(url)
+    try:
+        for number in range(SPACES):
+            space = new_id()
+            await connection.execute(
+                "INSERT INTO spaces (id, client_id, root_public_key, cursor, home_server, rewrap_epoch)"
+                " VALUES ($1, $2, $3, $4, $5, $6)",
+                *(
+                    space,
+                    f"{AWKWARD} {number}",
+                    chance.randbytes(33),
+                    RECORDS,
+                    AWKWARD if number else None,
+                    None,
+                ),
+            )
+            records = [new_id() for _ in range(RECORDS)]
+            for cursor, record in enumerate(records, 1):
+                blob = None if cursor % 7 == 0 else chance.randbytes(chance.randrange(3000))
+                await connection.execute(
+                    "INSERT INTO records (id, space_id, blob, cursor, wrapped_dek, deleted)"
+                    " VALUES ($1, $2, $3, $4, $5, $6)",
+                    *(record, space, blob, cursor, chance.randbytes(44), blob is None),
+                )
+            for record in records[:4]:
+                keys.append(BlobKey(space, new_id()))
+                await connection.execute(
+                    "INSERT INTO files (space_id, id, size, wrapped_dek, record_id, cursor)"
+                    " VALUES ($1, $2, $3, $4, $5, $6)",
+                    *(space, keys[-1].file, 1, chance.randbytes(44), record, 5),
+                )
+            for seq in range(3):
+                await connection.execute(
+                    "INSERT INTO members (space_id, chain_seq, prev_hash, entry_hash, payload, cursor)"
+                    " VALUES ($1, $2, $3, $4, $5, $6)",
+                    *(space, seq, None, chance.randbytes(32), chance.randbytes(90), seq + 1),
+                )
+            for cid in ("b", "B", "é", "a"):
+                await connection.execute("INSERT INTO revocations VALUES ($1, $2)", space, cid)
+            await connection.execute(
+                "INSERT INTO invitations (id, mailbox_id, payload, expires_at) VALUES ($1, $2, $3, now())",
+                *(new_id(), f"{number}" * 64, AWKWARD.encode()),
+            )
+            await connection.execute(
+                "INSERT INTO rate_limit_actions (action, actor_hash) VALUES ('invite', $1)", f"{number}" * 64
+            )
+            await connection.execute(
+                "INSERT INTO federation_signing_keys (kid, private_key, public_key, is_primary)"
+                " VALUES ($1, $2, $3, $4)",
+                *(f"#{number}", chance.randbytes(32), chance.randbytes(32), number == 0),
+            )
+    finally:
+        await connection.close()
+    return keys
+
+
+def contents_of(keys: Sequence[BlobKey], *, seed: int = 2) -> dict[BlobKey, bytes]:
+    """A content for each file: an empty one, small ones, one of several chunks."""
+    chance = random.Random(seed)
+    sizes = [0, 1, 700_000, 5000]
+    return {key: chance.randbytes(sizes[number % len(sizes)]) for number, key in enumerate(keys)}
+
+
+async def put(store: BlobStore, contents: Mapping[BlobKey, bytes]) -> None:
+    """Publish contents."""
+
+    async def nothing() -> None:
+        pass
+
+    for key, data in contents.items():
+        async with store.stage(key) as staged:
+            for start in range(0, len(data), 65_536):
+                await staged.write(data[start : start + 65_536])
+            await staged.publish(nothing)
+
+
+async def stored(store: BlobStore) -> dict[BlobKey, bytes]:
+    """Everything in a store."""
+    found = {}
+    async for some in store.listing():
+        for one in some:
+            async with store.open(one.key) as opened:
+                assert opened is not None
+                found[one.key] = b"".join([piece async for piece in opened.chunks()])
+    return found
+
+
+async def texts(url: str) -> dict[str, str]:
+    """The SHA-256 of the COPY text of each table, and how many rows it has."""
+    connection = await asyncpg.connect(url, server_settings=COPY_SETTINGS)
+    try:
+        return {
+            name: hashlib.sha256((await _text(connection, name))[1]).hexdigest()
+            for name in await _tables(connection)
+        }
+    finally:
+        await connection.close()
+
+
+async def _tables(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
+    return [name for name in sorted(TABLES) if await connection.fetchval("SELECT to_regclass($1)", name)]
+
+
+async def _text(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> tuple[tuple[str, ...], bytes]:
+    query = (
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0"
+        " AND NOT attisdropped ORDER BY attnum"
+    )
+    columns = tuple(row["attname"] for row in await connection.fetch(query, name))
+    text = io.BytesIO()
+    await connection.copy_from_query(copy_query(name, columns), output=text, format="text")
+    return columns, text.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup on a disk."""
+
+    folder: Path
+    manifest: Manifest
+
+    def write(self, **changes: object) -> "Backup":
+        """Write the manifest anew, with a digest that is right."""
+        manifest = replace(self.manifest, **changes).sealed()  # type: ignore[arg-type]  # members by name
+        (self.folder / "manifest.json").write_bytes(manifest.encoded())
+        return Backup(self.folder, manifest)
+
+
+async def make_backup(url: str, contents: Mapping[BlobKey, bytes], folder: Path) -> Backup:
+    """Write a backup of a database that nobody writes to, and of contents."""
+    (folder / "tables").mkdir(parents=True)
+    connection = await asyncpg.connect(url, server_settings=COPY_SETTINGS)
+    try:
+        tables = []
+        for name in await _tables(connection):
+            columns, text = await _text(connection, name)
+            (folder / "tables" / f"{name}.copy.gz").write_bytes(gzip.compress(text, 1, mtime=0))
+            digest = hashlib.sha256(text).hexdigest()
+            tables.append(TableEntry(name, columns, text.count(b"\n"), digest))
+        shared = await connection.fetch("SELECT version FROM _sqlx_migrations ORDER BY version")
+        own = await connection.fetch("SELECT version FROM less_sync_migrations ORDER BY version")
+        identifier = await connection.fetchval("SELECT system_identifier FROM pg_control_system()")
+    finally:
+        await connection.close()
+    for key, data in contents.items():
+        path = folder / CONTENTS / str(key.space) / str(key.file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    entries = [
+        replace(hash_file(path), path=str(path.relative_to(folder)))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+    now = timestamp(datetime.now(UTC))
+    manifest = Manifest(
+        created_at=now,
+        finished_at=now,
+        server_version="18",
+        tool_version="0.1.0",
+        database=DatabaseEntry(str(identifier), "sync", 180_000),
+        schema=SchemaEntry(tuple(row["version"] for row in shared), tuple(row["version"] for row in own)),
+        snapshot=SnapshotEntry("0/1"),
+        tables=tuple(tables),
+        highest_cursor=RECORDS,
+        contents=contents_entry(entry for entry in entries if entry.path.startswith(f"{CONTENTS}/")),
+        files=tuple(sorted(entries)),
+    )
+    return Backup(folder, manifest).write()
+
+
+def entry_of(backup: Backup, path: str) -> FileEntry:
+    """What the manifest says of a file."""
+    return next(entry for entry in backup.manifest.files if entry.path == path)
+
+
+def open_files() -> int:
+    """How many this process has open."""
+    return len(os.listdir("/proc/self/fd"))

@@ -1,0 +1,259 @@
+"""`restore`: what comes back, what is refused before anything is touched, and how a restore goes on."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from less_sync.bins.backup.load import Outcome, Wanted, restore
+from less_sync.bins.backup.load_files import Doing, verify
+from less_sync.bins.backup.manifest import SchemaEntry, read_manifest
+from less_sync.bins.errors import CommandError
+from less_sync.migrations import MigrationError, migrate_down, migrate_up, version
+from less_sync.storage import BlobKey
+from less_sync.storage.objects.memory import MemoryBlobs
+from tests.bins.restore.made import Backup, contents_of, fill, make_backup, put, stored, texts
+
+
+@dataclass(slots=True)
+class Seen:
+    """Watches a restore; what it is told to do when a part begins, it does."""
+
+    parts: list[Doing]
+    at: Doing | None = None
+    act: Callable[[], object] = object
+
+    def begin(self, doing: Doing, total: int) -> None:
+        self.parts.append(doing)
+        if doing is self.at:
+            self.act()
+
+    def advance(self, amount: int) -> None:
+        assert amount >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A database, its contents and a backup of them."""
+
+    url: str
+    contents: dict[BlobKey, bytes]
+    backup: Backup
+
+
+@pytest.fixture
+async def source(database_url: str, tmp_path: Path) -> Source:
+    contents = contents_of(await fill(database_url))
+    return Source(database_url, contents, await make_backup(database_url, contents, tmp_path / "backup"))
+
+
+async def restored(url: str, store: MemoryBlobs, backup: Backup, **how: bool) -> tuple[Outcome, list[Doing]]:
+    """Do what the command does."""
+    seen = Seen([])
+    manifest = read_manifest(backup.folder)
+    await verify(backup.folder, manifest, seen)
+    outcome = await restore(url, store, Wanted(backup.folder, manifest, **how), seen)
+    return outcome, seen.parts
+
+
+async def execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_an_empty_database_and_store_come_to_hold_what_the_source_holds(
+    source: Source, empty_database_url: str
+) -> None:
+    store = MemoryBlobs()
+    outcome, parts = await restored(empty_database_url, store, source.backup)
+    assert parts == list(Doing)
+    assert (outcome.loaded, outcome.copied.written, outcome.version) == (True, len(source.contents), 104)
+    assert await texts(empty_database_url) == await texts(source.url)
+    assert await stored(store) == source.contents
+    await migrate_up(empty_database_url)  # nobody is kept out any more
+
+
+async def test_a_restore_that_is_done_finds_everything_there(source: Source, empty_database_url: str) -> None:
+    store = MemoryBlobs()
+    await restored(empty_database_url, store, source.backup)
+    outcome, parts = await restored(empty_database_url, store, source.backup)
+    assert Doing.LOADING not in parts
+    assert (outcome.loaded, outcome.copied.written, outcome.copied.kept) == (False, 0, len(source.contents))
+
+
+async def test_what_is_there_is_named_and_replaced_only_by_force(
+    source: Source, empty_database_url: str
+) -> None:
+    store = MemoryBlobs()
+    await migrate_up(empty_database_url)
+    other = contents_of(await fill(empty_database_url, seed=9), seed=10)
+    # One of the contents is there in another form, one as it is in the backup.
+    first, second = list(source.contents)[2:4]
+    same = {first: source.contents[first], second: bytes(len(source.contents[second]))}
+    await put(store, other | same)
+    before = await texts(empty_database_url)
+    with pytest.raises(CommandError) as caught:
+        await restored(empty_database_url, store, source.backup)
+    assert str(caught.value) == "what is there would be replaced; --force does that"
+    assert caught.value.causes == (
+        "the database holds 3 rows of spaces, 120 rows of records, 12 rows of files, 9 rows of members, "
+        "12 rows of revocations, 3 rows of invitations, 3 rows of rate_limit_actions, "
+        "3 rows of federation_signing_keys",
+        "the store holds contents of files",
+    )
+    assert await texts(empty_database_url) == before
+    assert await stored(store) == other | same
+    outcome, _ = await restored(empty_database_url, store, source.backup, force=True)
+    assert (outcome.copied.kept, outcome.copied.removed) == (1, len(other))
+    assert await texts(empty_database_url) == await texts(source.url)
+    assert await stored(store) == source.contents
+
+
+async def test_a_store_that_is_not_empty_is_refused_by_itself(
+    source: Source, empty_database_url: str
+) -> None:
+    store = MemoryBlobs()
+    await put(store, {BlobKey(uuid4(), uuid4()): b"x"})
+    with pytest.raises(CommandError) as caught:
+        await restored(empty_database_url, store, source.backup)
+    assert caught.value.causes == ("the store holds contents of files",)
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_server_on_the_database_is_a_refusal_also_with_force(
+    source: Source, empty_database_url: str, force: bool
+) -> None:
+    server = await asyncpg.connect(empty_database_url, server_settings={"application_name": "less-sync"})
+    try:
+        with pytest.raises(CommandError, match=r"a server is using this database \(1 connection named"):
+            await restored(empty_database_url, MemoryBlobs(), source.backup, force=force)
+    finally:
+        await server.close()
+    assert await texts(empty_database_url) == {}
+
+
+async def test_rows_of_other_versions_are_replaced_by_force_and_the_schema_follows(
+    source: Source, empty_database_url: str, tmp_path: Path
+) -> None:
+    await migrate_up(empty_database_url)
+    await fill(empty_database_url, seed=3)
+    for _ in range(7):  # to version 9, which wants another schema of records, members and files
+        await migrate_down(empty_database_url, confirmed=True)
+    store = MemoryBlobs()
+    await restored(empty_database_url, store, source.backup, force=True)
+    assert await texts(empty_database_url) == await texts(source.url)
+
+
+async def test_keep_schema_stops_at_the_versions_of_the_backup(
+    source: Source, empty_database_url: str, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        await migrate_down(source.url)
+    backup = await make_backup(source.url, source.contents, tmp_path / "older")
+    assert backup.manifest.schema == SchemaEntry(tuple(range(1, 13)), (101, 102))
+    outcome, _ = await restored(empty_database_url, MemoryBlobs(), backup, keep_schema=True)
+    assert outcome.version == await version(empty_database_url) == 102
+    # The same once more, without it: nothing is loaded, the schema goes on.
+    outcome, parts = await restored(empty_database_url, MemoryBlobs(), backup)
+    assert (outcome.loaded, outcome.version) == (False, 104)
+    assert Doing.LOADING not in parts
+    assert await texts(empty_database_url) == await texts(source.url)
+
+
+async def test_a_cancelled_restore_keeps_others_out_until_the_same_backup_finishes_it(
+    source: Source, empty_database_url: str, tmp_path: Path
+) -> None:
+    store, loading = MemoryBlobs(), asyncio.Event()
+    manifest = source.backup.manifest
+    seen = Seen([], Doing.LOADING, loading.set)
+    wanted = Wanted(source.backup.folder, manifest)
+    task = asyncio.create_task(restore(empty_database_url, store, wanted, seen))
+    await loading.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    refusal = (
+        rf"the restore of backup {manifest.digest[:12]}, begun \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC, has not "
+        "finished: `less-sync restore BACKUP` with that backup finishes it"
+    )
+    for refused in (migrate_up(empty_database_url), migrate_down(empty_database_url)):
+        with pytest.raises(MigrationError, match=refusal):
+            await refused
+    assert await version(empty_database_url) == 104
+    other = await make_backup(source.url, {}, tmp_path / "other")
+    with pytest.raises(
+        CommandError, match="has not finished here: finish it with that backup, or give it up"
+    ):
+        await restored(empty_database_url, store, other)
+    await execute(
+        empty_database_url, "INSERT INTO spaces (id, client_id) VALUES (gen_random_uuid(), 'stray')"
+    )
+    outcome, _ = await restored(empty_database_url, store, source.backup)
+    assert (outcome.loaded, outcome.copied.kept) == (True, len(source.contents))
+    assert await texts(empty_database_url) == await texts(source.url)
+
+
+async def test_another_backup_takes_over_by_force(
+    source: Source, empty_database_url: str, tmp_path: Path
+) -> None:
+    await migrate_up(empty_database_url)
+    await execute(
+        empty_database_url,
+        "CREATE TABLE less_sync_restore (digest text, began_at timestamptz)",
+        "INSERT INTO less_sync_restore VALUES ('f00d', now())",
+    )
+    with pytest.raises(CommandError, match="the restore of backup f00d, begun"):
+        await restored(empty_database_url, MemoryBlobs(), source.backup)
+    await restored(empty_database_url, MemoryBlobs(), source.backup, force=True)
+    assert await texts(empty_database_url) == await texts(source.url)
+
+
+async def test_of_two_restores_at_once_one_is_refused(source: Source, empty_database_url: str) -> None:
+    store, begun, go_on = MemoryBlobs(), asyncio.Event(), asyncio.Event()
+
+    class Waiting(MemoryBlobs):
+        async def find(self, key: BlobKey) -> None:
+            begun.set()
+            await go_on.wait()
+
+    wanted = Wanted(source.backup.folder, source.backup.manifest)
+    first = asyncio.create_task(restore(empty_database_url, Waiting(), wanted, Seen([])))
+    await begun.wait()
+    with pytest.raises(CommandError, match="another process is restoring or migrating this database"):
+        await restored(empty_database_url, store, source.backup)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await restored(empty_database_url, store, source.backup)
+    assert await texts(empty_database_url) == await texts(source.url)
+
+
+async def test_tables_that_somebody_altered_are_refused_also_with_force(
+    source: Source, empty_database_url: str
+) -> None:
+    await migrate_up(empty_database_url)
+    await execute(empty_database_url, "ALTER TABLE records ADD COLUMN more int")
+    with pytest.raises(MigrationError, match=r"schema differs at records\.more"):
+        await restored(empty_database_url, MemoryBlobs(), source.backup, force=True)
+
+
+async def test_a_row_that_the_database_refuses_leaves_what_was_there(
+    source: Source, empty_database_url: str
+) -> None:
+    await migrate_up(empty_database_url)
+    await fill(empty_database_url, seed=4)
+    await execute(
+        empty_database_url, "ALTER TABLE invitations ADD CONSTRAINT few CHECK (mailbox_id < '2') NOT VALID"
+    )
+    before = await texts(empty_database_url)
+    with pytest.raises(CommandError, match=r"^database error: CheckViolationError \(SQLSTATE 23514\)$"):
+        await restored(empty_database_url, MemoryBlobs(), source.backup, force=True)
+    assert await texts(empty_database_url) == before
