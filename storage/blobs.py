@@ -42,6 +42,9 @@ class Stored(NamedTuple):
     size_bytes: int
     modified_at: datetime
     """Timezone-aware."""
+    version: str
+    """Another one for every content that is published under the key. The same may be told otherwise after the
+    store was moved, never the other way round."""
 
 
 class Staged(Protocol):
@@ -81,6 +84,10 @@ class Opened(Protocol):
     @property
     def size_bytes(self) -> int:
         """Its length, as the store says."""
+
+    @property
+    def version(self) -> str:
+        """As `Stored.version`, of the very content that is open."""
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield it from start to end, 64 to 256 KiB at a time but for the last. To be called once.

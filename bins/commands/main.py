@@ -9,6 +9,7 @@ from typing import Final
 import typer
 
 from less_sync.bins.commands.admin import add_admin
+from less_sync.bins.commands.backup import add_backup
 from less_sync.bins.commands.config import config
 from less_sync.bins.commands.doctor import doctor
 from less_sync.bins.commands.exit_codes import exit_codes
@@ -57,6 +58,7 @@ def less_sync(context: typer.Context, _version: VersionOption = False) -> None:
 app.command()(serve)
 app.command()(config)
 app.command(help=HELP, short_help="Bring the database's schema up to date, or back.")(migrate)
+add_backup(app)
 app.command()(restore)
 app.command()(upgrade_data)
 app.command()(token)

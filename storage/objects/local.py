@@ -18,7 +18,7 @@ from uuid import UUID
 
 from less_sync.storage.blobs import BlobError, BlobKey, Stored
 from less_sync.storage.objects.keys import canonical_uuid
-from less_sync.storage.objects.reading import FileReader, OpenFile
+from less_sync.storage.objects.reading import FileReader, OpenFile, version_of
 from less_sync.storage.objects.staging import StagingFile, StagingWriter, is_staging_name, staging_path
 from less_sync.storage.objects.threads import DiskThreads, sync_directory
 
@@ -165,7 +165,8 @@ def _find(base: Path, key: BlobKey) -> Stored | None:
 def _as_stored(key: BlobKey, status: os.stat_result) -> Stored:
     if not stat.S_ISREG(status.st_mode):
         raise BlobError(f"file storage: {key.path} is not a file")
-    return Stored(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+    moment = datetime.fromtimestamp(status.st_mtime, UTC)
+    return Stored(key, status.st_size, moment, version_of(status))
 
 
 def _is_there(base: Path) -> None:

@@ -28,6 +28,7 @@ class MemoryBlobs:
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self._now: Final = now
         self._contents: Final[dict[BlobKey, _Content]] = {}
+        self._shown = 0
         self.staged = 0
         """How many contents are being written aside."""
 
@@ -44,7 +45,9 @@ class MemoryBlobs:
     async def show(self, key: BlobKey, data: bytes, check: Callable[[], Awaitable[None]]) -> None:
         """Publish a content that was staged: where a test lets that wait or fail."""
         await check()
-        stored = Stored(key, len(data), datetime.fromtimestamp(self._now(), UTC))
+        self._shown += 1
+        moment = datetime.fromtimestamp(self._now(), UTC)
+        stored = Stored(key, len(data), moment, str(self._shown))
         self._contents[key] = _Content(data, stored)
 
     async def find(self, key: BlobKey) -> Stored | None:
@@ -58,7 +61,7 @@ class MemoryBlobs:
         """As `BlobStore.open`."""
         await asyncio.sleep(0)
         content = self._contents.get(key)
-        yield None if content is None else _Opened(content.data)
+        yield None if content is None else _Opened(content)
 
     async def remove(self, key: BlobKey) -> None:
         """As `BlobStore.remove`."""
@@ -106,8 +109,9 @@ class _Staged:
 
 
 class _Opened:
-    def __init__(self, data: bytes) -> None:
-        self._data: Final = data
+    def __init__(self, content: "_Content") -> None:
+        self._data: Final = content.data
+        self.version: Final = content.stored.version
 
     @property
     def size_bytes(self) -> int:

@@ -11,6 +11,11 @@ from less_sync.storage.blobs import CHUNK_BYTES_MAX, BlobError
 from less_sync.storage.objects.threads import DiskThreads
 
 
+def version_of(status: os.stat_result) -> str:
+    """What tells a file from all others that had its name: the time of a rename is the system's own."""
+    return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+
+
 class OpenFile:
     """The file itself, used by threads. It is the same file, whatever is renamed over its name meanwhile.
 
@@ -25,6 +30,7 @@ class OpenFile:
         self._fd: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         status = os.fstat(self._fd)
         self.size_bytes: Final = status.st_size
+        self.version: Final = version_of(status)
         if not stat.S_ISREG(status.st_mode):
             self.close()
             raise BlobError(f"file storage: {path.name} is not a file")
@@ -84,6 +90,11 @@ class FileReader:
     def size_bytes(self) -> int:
         """As `Opened.size_bytes`."""
         return self._file.size_bytes
+
+    @property
+    def version(self) -> str:
+        """As `Opened.version`."""
+        return self._file.version
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """As `Opened.chunks`."""

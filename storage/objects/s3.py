@@ -271,6 +271,7 @@ async def _to_its_end(request: Awaitable[T]) -> T:
 class _Opened:
     def __init__(self, found: "GetResult", answer: _Patience) -> None:
         self.size_bytes: Final[int] = found.meta["size"]
+        self.version: Final[str] = _version(found.meta)
         self._answer: Final = answer
         self._stream: BytesStream | None = found.stream(_STREAM_CHUNK_BYTES_MIN)
 
@@ -300,7 +301,12 @@ def _parts(data: bytes) -> Iterator[bytes]:
 
 
 def _stored(key: BlobKey, meta: "ObjectMeta") -> Stored:
-    return Stored(key, meta["size"], meta["last_modified"])
+    return Stored(key, meta["size"], meta["last_modified"], _version(meta))
+
+
+def _version(meta: "ObjectMeta") -> str:
+    """The ETag tells contents apart, and the time those of a store whose ETag is no digest."""
+    return f"{meta.get('e_tag') or ''} {meta['last_modified'].isoformat()}"
 
 
 def _refuse_other_absence(error: FileNotFoundError) -> None:

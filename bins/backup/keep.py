@@ -1,0 +1,37 @@
+"""Removing backups that are older than those that are to be kept."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from less_sync.bins.backup.folder import same_database
+from less_sync.bins.backup.manifest import BackupError, Manifest, finished_backups, os_text
+
+_GOING: Final = ".going-"
+
+
+def keep_newest(folder: Path, manifest: Manifest, count: int) -> list[Path]:
+    """Remove the finished backups of the same database beside this one, but the newest `count`; return which.
+
+    Contents that they share with newer ones stay: a file goes with the last of its names.
+
+    Raises:
+        BackupError: one cannot be removed.
+    """
+    beside = [
+        path
+        for path, other in finished_backups(folder.parent)
+        if same_database(other.database, manifest.database)
+    ]
+    removed = []
+    for path in beside[:-count]:
+        try:
+            # Renamed first: half of a backup must not be taken for one.
+            going = path.rename(path.with_name(f"{_GOING}{path.name}"))
+            shutil.rmtree(going)
+        except OSError as error:
+            raise BackupError(f"cannot remove {path}: {os_text(error)}") from error
+        removed.append(path)
+    for left in folder.parent.glob(f"{_GOING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    return removed
