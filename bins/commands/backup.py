@@ -15,16 +15,27 @@ def add_backup(app: typer.Typer) -> None:
     app.command(epilog=exit_codes(0, 1, 2, ExitCode.SKIPPED, INTERRUPTED))(backup)
 
 
+Folder = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DIR",
+        help="Where to: new, empty, or an unfinished backup. Default: the newest unfinished one in "
+        "DATA_DIR/backups, else a new one there.",
+        show_default=False,
+    ),
+]
+Base = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Take unchanged contents over from this backup, instead of the newest beside DIR.",
+        show_default=False,
+    ),
+]
+
+
 def backup(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="DIR",
-            help="Where to: new, empty, or an unfinished backup. Default: the newest unfinished one in "
-            "DATA_DIR/backups, else a new one there.",
-            show_default=False,
-        ),
-    ] = None,
+    folder: Folder = None,
     *,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check the backup in DIR, or the newest, file by file.")
@@ -32,14 +43,7 @@ def backup(
     listing: Annotated[
         bool, typer.Option("--list", help="List the backups in DIR, or those in DATA_DIR/backups.")
     ] = False,
-    base: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Take unchanged contents over from this backup, instead of the newest beside DIR.",
-            show_default=False,
-        ),
-    ] = None,
+    base: Base = None,
     full: Annotated[bool, typer.Option("--full", help="Copy all contents anew.")] = False,
     without_contents: Annotated[
         bool, typer.Option("--without-contents", help="Back up the database alone.")
@@ -63,8 +67,9 @@ def backup(
         str | None, typer.Option(metavar="DIR", help="DATA_DIR: where the server keeps its own things.")
     ] = None,
 ) -> None:
-    """Back up the database and the contents of files, while servers run.
+    """Back up the database and the contents of files.
 
+    Servers may run and write meanwhile.
     The store of files is that of the variables FILE_..., as for the server. Interrupted or killed, the same
     command goes on. The last line of the output is the digest of the manifest. A backup holds private keys
     and wrapped keys: keep it as safe as the database.

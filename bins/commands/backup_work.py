@@ -128,13 +128,17 @@ def _tell(taken: Taken) -> None:
     print(f"backup {taken.folder}")
     print(f"{sum(table.rows for table in manifest.tables):,} rows of {len(manifest.tables)} tables")
     whole = manifest.contents
-    print(f"{whole.count:,} contents ({decimal(whole.bytes)}), {contents.taken_over:,} of them unchanged")
+    print(f"{_contents(whole.count)}, {decimal(whole.bytes)}; {contents.taken_over:,} unchanged since before")
     if contents.damaged:
-        _warn(f"{contents.damaged:,} contents were damaged in the backup before, and copied anew")
+        _warn(f"{_contents(contents.damaged)} of before no longer as copied then: copied anew")
     for fault in manifest.faults[:FAULTS_NAMED_MAX]:
         _warn(f"{fault.path}: {fault.fault}")
     if len(manifest.faults) > FAULTS_NAMED_MAX:
         _warn(f"and {len(manifest.faults) - FAULTS_NAMED_MAX:,} more, which the manifest names")
+
+
+def _contents(count: int) -> str:
+    return f"{count:,} content{'' if count == 1 else 's'}"
 
 
 def _warn(text: str) -> None:
@@ -175,7 +179,7 @@ def tell_list(folder: Path | None, env: Mapping[str, str]) -> None:
 def _described(manifest: Manifest) -> str:
     size = decimal(sum(file.bytes for file in manifest.files))
     faults = f", {len(manifest.faults):,} contents missing" if manifest.faults else ""
-    return f"{_age(manifest.created_at)} old, {size}, {manifest.contents.count:,} contents{faults}"
+    return f"{_age(manifest.created_at)} old, {size}, {_contents(manifest.contents.count)}{faults}"
 
 
 def _age(moment: str) -> str:
