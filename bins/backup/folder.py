@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from less_sync.bins.backup.manifest import (
 BACKUPS: Final = "backups"
 """The folder of backups in a data directory."""
 _ATTEMPTS_MAX: Final = 100
+_NAME: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]{1,2})?\Z", re.ASCII)
 
 
 class _Begun(msgspec.Struct, frozen=True):
@@ -50,7 +52,7 @@ def choose_folder(wanted: Path | None, data_dir: Path, database: DatabaseEntry, 
         unfinished = [path for path in _folders(data_dir / BACKUPS) if _is_of(path, database)]
         return unfinished[-1] if unfinished else _new(data_dir / BACKUPS, database, now)
     make_folder(wanted)
-    if not any(wanted.iterdir()):
+    if _is_vacant(wanted):
         wanted.chmod(PRIVATE_FOLDER)
         _mark(wanted, database, now)
     elif not _is_unfinished(wanted):
@@ -62,6 +64,9 @@ def choose_folder(wanted: Path | None, data_dir: Path, database: DatabaseEntry, 
 
 def _new(place: Path, database: DatabaseEntry, now: datetime) -> Path:
     make_folder(place)
+    for vacant in sorted(path for path in place.iterdir() if _NAME.match(path.name) and _is_vacant(path)):
+        _mark(vacant, database, now)
+        return vacant
     name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     for number in range(1, _ATTEMPTS_MAX):
         folder = place / (name if number == 1 else f"{name}-{number}")
@@ -76,6 +81,11 @@ def _new(place: Path, database: DatabaseEntry, now: datetime) -> Path:
 
 def _mark(folder: Path, database: DatabaseEntry, now: datetime) -> None:
     write_atomically(folder / MANIFEST, canonical(_Begun(FORMAT, timestamp(now), database)))
+
+
+def _is_vacant(folder: Path) -> bool:
+    """Whether there is nothing in it, or no more than a killed process leaves that was about to mark it."""
+    return {path.name for path in folder.iterdir()} <= {f"{MANIFEST}.new"}
 
 
 def _is_unfinished(folder: Path) -> bool:
