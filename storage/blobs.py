@@ -43,8 +43,8 @@ class Stored(NamedTuple):
     modified_at: datetime
     """Timezone-aware."""
     version: str
-    """Another one for every content that is published under the key. The same may be told otherwise after the
-    store was moved, never the other way round."""
+    """Another one for every content that is published under the key. One content may have several, as in a
+    listing or when the store was moved; two contents never have the same."""
 
 
 class Staged(Protocol):

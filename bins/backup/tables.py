@@ -116,13 +116,13 @@ class _Sink:
 
     async def _finish_piece(self) -> None:
         if self._under_way is not None:
-            under_way, self._under_way = self._under_way, None
-            await asyncio.shield(under_way)
+            await asyncio.shield(self._under_way)
+            self._under_way = None
 
     async def abandon(self) -> None:
         """Let go of the file once no thread uses it."""
         if self._under_way is not None:
-            await asyncio.wait({self._under_way})
+            await asyncio.gather(self._under_way, return_exceptions=True)
         self._packed.close()
 
 

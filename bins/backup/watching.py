@@ -11,7 +11,6 @@ class Part(StrEnum):
     TABLES = "copying rows"
     CONTENTS = "copying contents"
     VERIFYING = "reading back"
-    CHECKING = "checking the backup"
 
 
 class Watcher(Protocol):

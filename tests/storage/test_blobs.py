@@ -70,6 +70,20 @@ async def test_a_published_content_is_read_as_it_was_written(store: BlobStore, s
     assert all(64 * 1024 <= len(chunk) <= CHUNK_BYTES_MAX for chunk in chunks[:-1])
 
 
+async def test_every_content_of_a_key_has_a_version_of_its_own(store: BlobStore) -> None:
+    key, versions = new_key(), []
+    for number in range(4):
+        await put(store, key, b"the same length, %d" % number)
+        stored = await store.find(key)
+        assert stored is not None
+        async with store.open(key) as opened:
+            assert opened is not None
+            assert opened.version == stored.version
+        assert await store.find(key) == stored
+        versions.append(stored.version)
+    assert len(set(versions)) == 4
+
+
 @pytest.mark.parametrize("piece", [1, 100, 65_536, 200_000])
 async def test_pieces_of_any_size_make_the_same_content(store: BlobStore, piece: int) -> None:
     key, content = new_key(), some_bytes(piece * 1100 if piece < 1000 else piece * 7 + 1)
