@@ -75,7 +75,10 @@ class Database:
         """The space whose row a transaction under way has locked."""
         self._file_locks: dict[int, ModelConnection] = {}
         """Advisory locks, by number."""
-        self.backup_is_under_way = False
+        self._keep_backups_out: dict[ModelConnection, None] = {}
+        """Transactions that share the lock of backups."""
+        self._backup: Callable[[], None] | None = None
+        """What a backup does once it has its lock, as long as it wants or has it."""
         self._committing: dict[ModelConnection, Statement] = {}
         self._waiting: list[Statement] = []
 
@@ -239,7 +242,10 @@ class Database:
         if name == "lock_file":
             number, space, file = args
             self._file_locks[number] = con
-            return [(*file_row(self.tables, space, file), self.backup_is_under_way)]
+            held = self._backup is not None
+            if not held:
+                self._keep_backups_out[con] = None
+            return [(*file_row(self.tables, space, file), held)]
         if name == "forget_file":
             rows, con.commit = self.tables.forget_file(*args)
             return rows
@@ -255,6 +261,7 @@ class Database:
         self._committing.pop(con, None)
         for number in [number for number, holder in self._file_locks.items() if holder is con]:
             del self._file_locks[number]
+        self._leave_to_backup(con)
         space = self._held.pop(con, None)
         if space is not None:
             self.release(space)
@@ -272,6 +279,24 @@ class Database:
 
     def _latency(self) -> float:
         return self._draw() * self.weather.latency_s
+
+    # A backup's lock.
+
+    def begin_backup(self, snapshot: Callable[[], None]) -> None:
+        """Want the lock of backups; `snapshot` is called when nobody shares it any more."""
+        self._backup = snapshot
+        if not self._keep_backups_out:
+            snapshot()
+
+    def end_backup(self) -> None:
+        """Let go of it, or want it no longer."""
+        self._backup = None
+
+    def _leave_to_backup(self, con: ModelConnection) -> None:
+        if con in self._keep_backups_out:
+            del self._keep_backups_out[con]
+            if self._backup is not None and not self._keep_backups_out:
+                self._backup()
 
     # Other servers' locks.
 

@@ -227,6 +227,9 @@ class Exchanges:
             case 404:
                 if asked.method == "PUT":
                     self._charge(Rule.TRUTH, asked, "the space is there")
+            case 503:
+                if asked.method != "PUT" or asked.answer != b'{"error":"a backup is under way"}':
+                    self._charge(Rule.ANSWERS, asked, f"what is that? {asked.answer!r}")
             case 500:
                 if self._faultless:
                     self._charge(Rule.ANSWERS, asked, "nothing can have failed")

@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from tests.simulation.actor import Actor
+from tests.simulation.backups import ModelledBackup
 from tests.simulation.cast import OWNER, SHARED, WALL_START_S, authenticator, people
 from tests.simulation.contents import DistantBlobs
 from tests.simulation.database import Database, Weather
@@ -299,6 +300,8 @@ class World:
         for drain in script.drains:
             loop.outside(drain.at_s, "drain", self._drain)
             loop.outside(drain.at_s + drain.for_s, "undrain", self._undrain)
+        if script.events:
+            ModelledBackup(self.seed, loop, self.database, self._blobs, self.court).plan(script.play_s)
         if script.shutdown_at_s < script.play_s:
             loop.outside(script.shutdown_at_s, "shutdown", self._shut_down)
         loop.run_for(script.play_s)
