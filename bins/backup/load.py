@@ -134,7 +134,7 @@ class _Restore:
         if self._store is not None and await holds_any(self._store):
             causes.append("the store holds contents of files")
         if causes:
-            raise CommandError("what is there would be replaced; --force does that", causes)
+            raise CommandError("something is there already, which only --force replaces", causes)
 
     async def _prepare(self, *, resumed: bool, emptied: bool) -> None:
         if not resumed:

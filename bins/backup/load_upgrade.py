@@ -5,7 +5,8 @@ The programs of the old version are gone, so the old cluster is never started. T
 removed: a step that was done before a kill is found done by the next run.
 """
 
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -35,7 +36,8 @@ class Upgrade:
 
     data_dir: Path
     wanted: Wanted
-    store: BlobStore | None
+    store: AbstractAsyncContextManager[BlobStore | None]
+    """Opened once the cluster is moved: until then nothing is made."""
     force: bool
     """Although the cluster was used after the backup, is of this version, or another move was begun."""
 
@@ -59,8 +61,10 @@ async def upgrade(what: Upgrade, progress: Progress) -> tuple[Outcome, Path]:
             aside = what.data_dir / _moved_aside(what).aside
         except OSError as error:
             raise refused(error, f"move {what.cluster} aside") from error
-    async with EmbeddedPostgres(what.data_dir, moving=True) as postgres:
-        outcome = await restore(postgres.url, what.store, what.wanted, progress)
+    async with EmbeddedPostgres(what.data_dir, moving=True) as postgres, what.store as store:
+        # Nobody but this command has used the new cluster; contents may be newer than the backup.
+        wanted = replace(what.wanted, force=True, keep_others=True)
+        outcome = await restore(postgres.url, store, wanted, progress)
     try:
         moving.finish(what.data_dir)
     except OSError as error:

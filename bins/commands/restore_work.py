@@ -49,9 +49,9 @@ def upgrade_from(backup: Path, env: Mapping[str, str], *, force: bool) -> None:
 
     async def work(bar: RestoreBar) -> tuple[Wanted, Outcome, Path]:
         folder, manifest = await _checked(backup, place, bar)
-        wanted = Wanted(folder, manifest, force=True, keep_others=True)
-        async with opened_store(place, manifest.contents.count) as store:
-            return wanted, *await upgrade(Upgrade(place.data_dir, wanted, store, force=force), bar)
+        wanted = Wanted(folder, manifest)
+        store = opened_store(place, manifest.contents.count)
+        return wanted, *await upgrade(Upgrade(place.data_dir, wanted, store, force=force), bar)
 
     wanted, outcome, aside = _run(work)
     _tell(wanted, outcome)
@@ -89,9 +89,9 @@ def _run(work: Callable[[RestoreBar], Awaitable[T]]) -> T:
         print(f"interrupted: {bar.state}", file=sys.stderr)
         raise
     except (BackupError, MigrationError, EmbeddedPostgresError, StorageError) as error:
-        raise CommandError(str(error), [bar.state]) from error
+        raise CommandError(f"{error}; {bar.state}") from error
     except CommandError as error:
-        raise CommandError(str(error), [*error.causes, bar.state]) from error
+        raise CommandError(f"{error}; {bar.state}", error.causes) from error
 
 
 async def _awaited(work: Awaitable[T]) -> T:

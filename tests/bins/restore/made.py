@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+from nacl.signing import SigningKey
 
 from less_sync.bins.backup.load_order import copy_query
 from less_sync.bins.backup.manifest import (
@@ -31,6 +32,7 @@ from less_sync.migrations.schema import TABLES
 from less_sync.storage import BlobKey, BlobStore
 
 COPY_SETTINGS: Final = {"TimeZone": "UTC", "DateStyle": "ISO, MDY", "bytea_output": "hex"}
+KEY_ID: Final = "https://sync.example/.well-known/jwks.json"
 SPACES: Final = 3
 RECORDS: Final = 40
 AWKWARD: Final = "a\tb\nc\\d\r\\N 'ü' \"𝄞\" $1"
@@ -91,10 +93,11 @@ async def fill(url: str, *, seed: int = 1) -> list[BlobKey]:
             await connection.execute(
                 "INSERT INTO rate_limit_actions (action, actor_hash) VALUES ('invite', $1)", f"{number}" * 64
             )
+            pair = SigningKey(chance.randbytes(32))
             await connection.execute(
                 "INSERT INTO federation_signing_keys (kid, private_key, public_key, is_primary)"
                 " VALUES ($1, $2, $3, $4)",
-                *(f"#{number}", chance.randbytes(32), chance.randbytes(32), number == 0),
+                *(f"{KEY_ID}#{number}", bytes(pair), bytes(pair.verify_key), number == 0),
             )
     finally:
         await connection.close()

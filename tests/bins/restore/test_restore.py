@@ -1,7 +1,6 @@
 """`restore`: what comes back, what is refused before anything is touched, and how a restore goes on."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -17,23 +16,7 @@ from less_sync.migrations import MigrationError, migrate_down, migrate_up, versi
 from less_sync.storage import BlobKey
 from less_sync.storage.objects.memory import MemoryBlobs
 from tests.bins.restore.made import Backup, contents_of, fill, make_backup, put, stored, texts
-
-
-@dataclass(slots=True)
-class Seen:
-    """Watches a restore; what it is told to do when a part begins, it does."""
-
-    parts: list[Doing]
-    at: Doing | None = None
-    act: Callable[[], object] = object
-
-    def begin(self, doing: Doing, total: int) -> None:
-        self.parts.append(doing)
-        if doing is self.at:
-            self.act()
-
-    def advance(self, amount: int) -> None:
-        assert amount >= 0
+from tests.bins.restore.watching import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +36,7 @@ async def source(database_url: str, tmp_path: Path) -> Source:
 
 async def restored(url: str, store: MemoryBlobs, backup: Backup, **how: bool) -> tuple[Outcome, list[Doing]]:
     """Do what the command does."""
-    seen = Seen([])
+    seen = Seen()
     manifest = read_manifest(backup.folder)
     await verify(backup.folder, manifest, seen)
     outcome = await restore(url, store, Wanted(backup.folder, manifest, **how), seen)
@@ -102,7 +85,7 @@ async def test_what_is_there_is_named_and_replaced_only_by_force(
     before = await texts(empty_database_url)
     with pytest.raises(CommandError) as caught:
         await restored(empty_database_url, store, source.backup)
-    assert str(caught.value) == "what is there would be replaced; --force does that"
+    assert str(caught.value) == "something is there already, which only --force replaces"
     assert caught.value.causes == (
         "the database holds 3 rows of spaces, 120 rows of records, 12 rows of files, 9 rows of members, "
         "12 rows of revocations, 3 rows of invitations, 3 rows of rate_limit_actions, "
@@ -225,7 +208,7 @@ async def test_of_two_restores_at_once_one_is_refused(source: Source, empty_data
             await go_on.wait()
 
     wanted = Wanted(source.backup.folder, source.backup.manifest)
-    first = asyncio.create_task(restore(empty_database_url, Waiting(), wanted, Seen([])))
+    first = asyncio.create_task(restore(empty_database_url, Waiting(), wanted, Seen()))
     await begun.wait()
     with pytest.raises(CommandError, match="another process is restoring or migrating this database"):
         await restored(empty_database_url, store, source.backup)
