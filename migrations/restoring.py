@@ -27,6 +27,10 @@ _SETTINGS: Final = {
     # It says nothing to the database while it copies contents, however long that takes.
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
+    # A way that is cut without a word must not keep the lock for hours.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
 }
 _SERVERS: Final = """
 SELECT count(*) FROM pg_stat_activity

@@ -1,4 +1,7 @@
-"""The COPY of a table in the order of its key, in which the manifest's digests are made."""
+"""The COPY of a table in the order of its key, over which the digest of its rows is made.
+
+Text is ordered by its bytes: the order of a database's own language differs between databases.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,15 +11,31 @@ _KEYS: Final = {
     "records": ("id",),
     "files": ("space_id", "id"),
     "members": ("space_id", "chain_seq"),
-    "revocations": ("space_id", 'ucan_cid" COLLATE "C'),
+    "revocations": ("space_id", "ucan_cid"),
     "invitations": ("id",),
-    "rate_limit_actions": ('action" COLLATE "C', 'actor_hash" COLLATE "C', "created_at"),
-    "federation_signing_keys": ('kid" COLLATE "C',),
+    # It has no key: rows that are alike in all columns may stand in any order.
+    "rate_limit_actions": ("action", "actor_hash", "created_at"),
+    "federation_signing_keys": ("kid",),
 }
+_TEXT: Final = frozenset({"ucan_cid", "action", "actor_hash", "kid"})
+_FORMER_NAMES: Final = {"chain_seq": "seq"}
+"""Of a column before migration 10."""
 
 
 def copy_query(name: str, columns: Sequence[str]) -> str:
-    """The query whose COPY text is that of a backup."""
-    listed = ", ".join(f'"{column}"' for column in columns)
-    order = ", ".join(f'"{key}"' for key in _KEYS[name])
-    return f'SELECT {listed} FROM "{name}" ORDER BY {order}'
+    """The query whose COPY text is that of a backup.
+
+    Raises:
+        KeyError: no migration makes a table of this name.
+    """
+    order = ", ".join(_ordered(key, columns) for key in _KEYS[name])
+    return f"SELECT {', '.join(map(_quoted, columns))} FROM {_quoted(name)} ORDER BY {order}"
+
+
+def _ordered(key: str, columns: Sequence[str]) -> str:
+    column = _quoted(key if key in columns else _FORMER_NAMES.get(key, key))
+    return f'{column} COLLATE "C"' if key in _TEXT else column
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

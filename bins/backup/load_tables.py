@@ -9,11 +9,12 @@ from less_sync.bins.backup.load_order import copy_query
 from less_sync.bins.backup.manifest import Manifest, TableEntry
 from less_sync.bins.errors import CommandError
 from less_sync.migrations import Connection, RestoredDatabase
+from less_sync.sync.canary import CANARY_FIRST, CANARY_LAST
 
 COUNTED_MAX: Final = 100_000
 """Rows of a table, counted to tell what is there."""
 
-_CANARY: Final = ""
+_SPACE_COLUMN: Final = {"spaces": "id", **dict.fromkeys(("records", "files", "members"), "space_id")}
 
 
 def _quoted(name: str) -> str:
@@ -27,11 +28,18 @@ async def rows_there(database: RestoredDatabase) -> Mapping[str, int]:
     """
     found = {}
     for name in await database.tables():
-        query = f"SELECT count(*) FROM (SELECT 1 FROM {_quoted(name)} LIMIT {COUNTED_MAX}) t"
+        query = (
+            f"SELECT count(*) FROM (SELECT 1 FROM {_quoted(name)}{_but_canaries(name)} LIMIT {COUNTED_MAX}) t"
+        )
         count = int(await database.connection.fetchval(query))
         if count:
             found[name] = count
     return found
+
+
+def _but_canaries(table: str) -> str:
+    column = _SPACE_COLUMN.get(table)
+    return "" if column is None else f" WHERE {column} NOT BETWEEN '{CANARY_FIRST}' AND '{CANARY_LAST}'"
 
 
 async def holds(database: RestoredDatabase, manifest: Manifest, progress: Progress) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -13,8 +14,9 @@ from less_sync.bins.backup.load_files import Doing, verify
 from less_sync.bins.backup.manifest import SchemaEntry, read_manifest
 from less_sync.bins.errors import CommandError
 from less_sync.migrations import MigrationError, migrate_down, migrate_up, version
-from less_sync.storage import BlobKey
+from less_sync.storage import BlobKey, Stored
 from less_sync.storage.objects.memory import MemoryBlobs
+from less_sync.sync.canary import canary_space
 from tests.bins.restore.made import Backup, contents_of, fill, make_backup, put, stored, texts
 from tests.bins.restore.watching import Seen
 
@@ -98,6 +100,58 @@ async def test_what_is_there_is_named_and_replaced_only_by_force(
     assert (outcome.copied.kept, outcome.copied.removed) == (1, len(other))
     assert await texts(empty_database_url) == await texts(source.url)
     assert await stored(store) == source.contents
+
+
+async def test_the_space_of_a_watchdog_is_no_content(source: Source, empty_database_url: str) -> None:
+    await migrate_up(empty_database_url)
+    await execute(
+        empty_database_url,
+        f"INSERT INTO spaces (id, client_id) VALUES ('{canary_space(bytes(16))}', 'canary')",
+        "INSERT INTO records SELECT gen_random_uuid(), id, NULL, 1 FROM spaces",
+    )
+    await restored(empty_database_url, MemoryBlobs(), source.backup)
+    assert await texts(empty_database_url) == await texts(source.url)
+
+
+async def test_a_role_that_may_not_write_is_told_what_is_needed(
+    source: Source, empty_database_url: str
+) -> None:
+    reader = f"{urlsplit(empty_database_url).path[1:]}_reader"
+    await execute(empty_database_url, f'CREATE ROLE "{reader}" LOGIN')
+    try:
+        with pytest.raises(
+            CommandError, match="database error: the role may not do that: restoring needs the"
+        ):
+            await restored(
+                empty_database_url.replace("postgres@", f"{reader}@"), MemoryBlobs(), source.backup
+            )
+        url = f"{empty_database_url}&default_transaction_read_only=on"
+        with pytest.raises(
+            CommandError, match="database error: the database takes no writes: is it a standby"
+        ):
+            await restored(url, MemoryBlobs(), source.backup)
+    finally:
+        await execute(empty_database_url, f'DROP ROLE "{reader}"')
+    assert await texts(empty_database_url) == {}
+
+
+async def test_a_connection_that_is_lost_leaves_a_restore_that_goes_on(
+    source: Source, empty_database_url: str
+) -> None:
+    query = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = 'less-sync-restore'"
+    )
+
+    class Cutting(MemoryBlobs):
+        async def find(self, key: BlobKey) -> Stored | None:
+            await execute(empty_database_url, query)
+            return await super().find(key)
+
+    with pytest.raises(CommandError, match="database error: the connection to the database was lost"):
+        await restored(empty_database_url, Cutting(), source.backup)
+    await restored(empty_database_url, MemoryBlobs(), source.backup)
+    assert await texts(empty_database_url) == await texts(source.url)
 
 
 async def test_a_store_that_is_not_empty_is_refused_by_itself(
