@@ -15,9 +15,9 @@ docs/operations.md 14.3.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from less_sync.bins.backup import load_tables
+from less_sync.bins.backup.contents import LEFT_OUT
 from less_sync.bins.backup.load_contents import ContentLoader, Copied, holds_any
 from less_sync.bins.backup.load_faults import told
 from less_sync.bins.backup.load_files import Doing, Progress
@@ -25,9 +25,6 @@ from less_sync.bins.backup.manifest import Manifest
 from less_sync.bins.errors import CommandError
 from less_sync.migrations import LockHeld, RestoredDatabase, restoring
 from less_sync.storage import BlobStore
-
-LEFT_OUT: Final = "left out"
-"""The fault of contents that a backup was made without."""
 
 
 @dataclass(frozen=True, slots=True)

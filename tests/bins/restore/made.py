@@ -1,13 +1,10 @@
 """A database with rows in every table, a store with contents, and a backup of them."""
 
-import gzip
 import hashlib
 import io
-import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -15,21 +12,13 @@ from uuid import UUID
 import asyncpg
 from nacl.signing import SigningKey
 
+from less_sync.bins.backup import take as backup
 from less_sync.bins.backup.load_order import copy_query
-from less_sync.bins.backup.manifest import (
-    CONTENTS,
-    DatabaseEntry,
-    FileEntry,
-    Manifest,
-    SchemaEntry,
-    SnapshotEntry,
-    TableEntry,
-    contents_entry,
-    hash_file,
-    timestamp,
-)
+from less_sync.bins.backup.manifest import Manifest
+from less_sync.bins.backup.take import Wanted
 from less_sync.migrations.schema import TABLES
 from less_sync.storage import BlobKey, BlobStore
+from less_sync.storage.objects.memory import MemoryBlobs
 
 COPY_SETTINGS: Final = {"TimeZone": "UTC", "DateStyle": "ISO, MDY", "bytea_output": "hex"}
 KEY_ID: Final = "https://sync.example/.well-known/jwks.json"
@@ -76,7 +65,7 @@ async def fill(url: str, *, seed: int = 1) -> list[BlobKey]:
                 await connection.execute(
                     "INSERT INTO files (space_id, id, size, wrapped_dek, record_id, cursor)"
                     " VALUES ($1, $2, $3, $4, $5, $6)",
-                    *(space, keys[-1].file, 1, chance.randbytes(44), record, 5),
+                    *(space, keys[-1].file, size_of(len(keys) - 1), chance.randbytes(44), record, 5),
                 )
             for seq in range(3):
                 await connection.execute(
@@ -104,11 +93,25 @@ async def fill(url: str, *, seed: int = 1) -> list[BlobKey]:
     return keys
 
 
+async def execute(url: str, *statements: str) -> None:
+    """Run statements."""
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
 def contents_of(keys: Sequence[BlobKey], *, seed: int = 2) -> dict[BlobKey, bytes]:
-    """A content for each file: an empty one, small ones, one of several chunks."""
+    """A content for each file."""
     chance = random.Random(seed)
-    sizes = [0, 1, 700_000, 5000]
-    return {key: chance.randbytes(sizes[number % len(sizes)]) for number, key in enumerate(keys)}
+    return {key: chance.randbytes(size_of(number)) for number, key in enumerate(keys)}
+
+
+def size_of(number: int) -> int:
+    """How long the content of that file is: nothing, little, or several chunks."""
+    return (0, 1, 700_000, 5000)[number % 4]
 
 
 async def put(store: BlobStore, contents: Mapping[BlobKey, bytes]) -> None:
@@ -177,52 +180,24 @@ class Backup:
 
 
 async def make_backup(url: str, contents: Mapping[BlobKey, bytes], folder: Path) -> Backup:
-    """Write a backup of a database that nobody writes to, and of contents."""
-    (folder / "tables").mkdir(parents=True)
-    connection = await asyncpg.connect(url, server_settings=COPY_SETTINGS)
-    try:
-        tables = []
-        for name in await _tables(connection):
-            columns, text = await _text(connection, name)
-            (folder / "tables" / f"{name}.copy.gz").write_bytes(gzip.compress(text, 1, mtime=0))
-            digest = hashlib.sha256(text).hexdigest()
-            tables.append(TableEntry(name, columns, text.count(b"\n"), digest))
-        shared = await connection.fetch("SELECT version FROM _sqlx_migrations ORDER BY version")
-        own = await connection.fetch("SELECT version FROM less_sync_migrations ORDER BY version")
-        identifier = await connection.fetchval("SELECT system_identifier FROM pg_control_system()")
-    finally:
-        await connection.close()
-    for key, data in contents.items():
-        path = folder / CONTENTS / str(key.space) / str(key.file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    entries = [
-        replace(hash_file(path), path=str(path.relative_to(folder)))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    ]
-    now = timestamp(datetime.now(UTC))
-    manifest = Manifest(
-        created_at=now,
-        finished_at=now,
-        server_version="18",
-        tool_version="0.1.0",
-        database=DatabaseEntry(str(identifier), "sync", 180_000),
-        schema=SchemaEntry(tuple(row["version"] for row in shared), tuple(row["version"] for row in own)),
-        snapshot=SnapshotEntry("0/1"),
-        tables=tuple(tables),
-        highest_cursor=RECORDS,
-        contents=contents_entry(entry for entry in entries if entry.path.startswith(f"{CONTENTS}/")),
-        files=tuple(sorted(entries)),
-    )
-    return Backup(folder, manifest).write()
+    """Make a backup of a database, and of contents unless there are none."""
+    store = MemoryBlobs()
+    await put(store, contents)
+    wanted = Wanted(folder.parent / "unused", folder, contents=bool(contents))
+    making = backup.Backup(wanted, store, Silent(), chosen=lambda _: None)
+    taken = await making.make(url)
+    assert not contents or not taken.manifest.faults
+    return Backup(taken.folder, taken.manifest)
 
 
-def entry_of(backup: Backup, path: str) -> FileEntry:
-    """What the manifest says of a file."""
-    return next(entry for entry in backup.manifest.files if entry.path == path)
+class Silent:
+    """Watches a backup and says nothing."""
 
+    def begin(self, doing: str, total: int) -> None:
+        pass
 
-def open_files() -> int:
-    """How many this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+    def advance(self, amount: int) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        raise AssertionError(text)

@@ -23,10 +23,10 @@ from less_sync.bins.backup.manifest import (
 )
 from less_sync.storage import BlobKey
 from tests.bins.commands import Finished, run_less_sync
-from tests.bins.restore.made import Backup, make_backup
+from tests.bins.restore.made import Backup, execute, make_backup
 from tests.bins.restore.watching import Seen
 
-SPACES = "tables/spaces.copy.gz"
+EMPTY = "tables/invitations.copy.gz"
 ZEROES = "00000000-0000-4000-8000-000000000000"
 KEY = BlobKey(UUID(ZEROES), UUID(ZEROES))
 CONTENT = f"contents/{ZEROES}/{ZEROES}"
@@ -34,6 +34,13 @@ CONTENT = f"contents/{ZEROES}/{ZEROES}"
 
 @pytest.fixture
 async def backup(database_url: str, tmp_path: Path) -> Backup:
+    await execute(
+        database_url,
+        f"INSERT INTO spaces (id, client_id) VALUES ('{ZEROES}', '')",
+        f"INSERT INTO records (id, space_id, cursor) VALUES ('{ZEROES}', '{ZEROES}', 1)",
+        "INSERT INTO files (space_id, id, size, wrapped_dek, record_id)"
+        f" VALUES ('{ZEROES}', '{ZEROES}', 7, decode(repeat('00', 44), 'hex'), '{ZEROES}')",
+    )
     return await make_backup(database_url, {KEY: b"content"}, tmp_path / "backups" / "20261126T163000Z")
 
 
@@ -68,14 +75,14 @@ def without_table(backup: Backup, name: str) -> None:
 
 
 DAMAGES: dict[str, Callable[[Backup], object]] = {
-    rf"{SPACES} is missing": lambda b: (b.folder / SPACES).unlink(),
+    rf"{EMPTY} is missing": lambda b: (b.folder / EMPTY).unlink(),
     rf"{CONTENT} is missing": lambda b: (b.folder / CONTENT).unlink(),
     rf"{CONTENT} has 8 bytes instead of 7": lambda b: (b.folder / CONTENT).write_bytes(b"contents"),
     rf"{CONTENT} has another SHA-256": lambda b: (b.folder / CONTENT).write_bytes(b"Content"),
-    rf"{SPACES} cannot be unpacked": lambda b: replaced(b, SPACES, b"no gzip at all"),
-    rf"{SPACES} cannot be unpacked ": lambda b: replaced(b, SPACES, gzip.compress(b"x\n" * 9999)[:-9]),
-    rf"{SPACES} has 1 rows instead of 0": lambda b: replaced(b, SPACES, gzip.compress(b"a\n")),
-    rf"{SPACES} unpacks to another SHA-256": lambda b: replaced(b, SPACES, gzip.compress(b"a")),
+    rf"{EMPTY} cannot be unpacked": lambda b: replaced(b, EMPTY, b"no gzip at all"),
+    rf"{EMPTY} cannot be unpacked ": lambda b: replaced(b, EMPTY, gzip.compress(b"x\n" * 9999)[:-9]),
+    rf"{EMPTY} has 1 rows instead of 0": lambda b: replaced(b, EMPTY, gzip.compress(b"a\n")),
+    rf"{EMPTY} unpacks to another SHA-256": lambda b: replaced(b, EMPTY, gzip.compress(b"a")),
     r"contents/a/b is no name of a content": lambda b: renamed(b, "a/b"),
     r"is no name of a content": lambda b: renamed(b, f"{{{ZEROES}}}/{ZEROES}"),
     r"contents/[-0-9]+ is no name of a content": lambda b: renamed(b, ZEROES.replace("4", "5")),
