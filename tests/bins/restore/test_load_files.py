@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +26,7 @@ from less_sync.storage import BlobKey
 from tests.bins.commands import Finished, run_less_sync
 from tests.bins.restore.made import Backup, execute, make_backup
 from tests.bins.restore.watching import Seen
+from tests.conftest import DatabaseServer
 
 EMPTY = "tables/invitations.copy.gz"
 ZEROES = "00000000-0000-4000-8000-000000000000"
@@ -32,16 +34,36 @@ KEY = BlobKey(UUID(ZEROES), UUID(ZEROES))
 CONTENT = f"contents/{ZEROES}/{ZEROES}"
 
 
+@pytest.fixture(scope="module")
+def made(
+    database_server: DatabaseServer, database_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Backup:
+    """A backup of one content, the same for all tests."""
+    folder = tmp_path_factory.mktemp("made") / "backup"
+
+    async def make(url: str) -> Backup:
+        await execute(
+            url,
+            f"INSERT INTO spaces (id, client_id) VALUES ('{ZEROES}', '')",
+            f"INSERT INTO records (id, space_id, cursor) VALUES ('{ZEROES}', '{ZEROES}', 1)",
+            "INSERT INTO files (space_id, id, size, wrapped_dek, record_id)"
+            f" VALUES ('{ZEROES}', '{ZEROES}', 7, decode(repeat('00', 44), 'hex'), '{ZEROES}')",
+        )
+        return await make_backup(url, {KEY: b"content"}, folder)
+
+    name = database_server.run + secrets.token_hex(4)
+    try:
+        return database_server.runner.run(make(database_server.create(name, template=database_template)))
+    finally:
+        database_server.drop(name)
+
+
 @pytest.fixture
-async def backup(database_url: str, tmp_path: Path) -> Backup:
-    await execute(
-        database_url,
-        f"INSERT INTO spaces (id, client_id) VALUES ('{ZEROES}', '')",
-        f"INSERT INTO records (id, space_id, cursor) VALUES ('{ZEROES}', '{ZEROES}', 1)",
-        "INSERT INTO files (space_id, id, size, wrapped_dek, record_id)"
-        f" VALUES ('{ZEROES}', '{ZEROES}', 7, decode(repeat('00', 44), 'hex'), '{ZEROES}')",
-    )
-    return await make_backup(database_url, {KEY: b"content"}, tmp_path / "backups" / "20261126T163000Z")
+def backup(made: Backup, tmp_path: Path) -> Backup:
+    """A copy of it that may be damaged."""
+    folder = tmp_path / "backups" / "20261126T163000Z"
+    shutil.copytree(made.folder, folder)
+    return Backup(folder, made.manifest)
 
 
 def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
