@@ -157,6 +157,8 @@ def test_an_id_of_the_page_stands_for_one_of_the_run_in_commands_too(tmp_path: P
             ["no (conflict 2027-01-01 000000).txt", "no (conflict 2027-01-01 000001).txt"],
             False,
         ),
+        (["postgres.17-20261126T163000Z"] * 2, ["postgres.17-20270101T000000Z"] * 2, True),
+        (["a 20261126T163000Z"] * 2, ["a 20270101T000000Z", "a 20270101T000001Z"], False),
         ([ONE, TWO, ONE], [TWO, ONE, TWO], True),
         ([ONE, TWO, ONE], [TWO, ONE, ONE], False),
         ([ONE, TWO], [ONE, ONE], False),

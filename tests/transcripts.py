@@ -19,8 +19,8 @@ with output shows what the command in the background of that terminal has printe
 
 Output is the same when it differs only in what differs each time:
 
-- ids (UUIDs, DIDs, CIDs and first digits of them, keys of servers and their names, times in names of conflict
-  copies, ports that a system hands out): one of the page stands for one of the run, in the whole page and in
+- ids (UUIDs, DIDs, CIDs and first digits of them, keys of servers and their names, times in names of files
+  and folders, ports that a system hands out): one of the page stands for one of the run, in the whole page and in
   commands too;
 - times, milliseconds, free space, numbers of processes, open connections and migrations, and the size of a
   database, which may be any;
@@ -64,6 +64,7 @@ _VARIABLE: Final = re.compile(
                   | (?: (?<= room[ ]for[ ] ) | (?<= pid[ ] ) | (?<= process[ ] ) ) [0-9,]+
                   | (?<= all[ ] ) \d+ (?= [ ]migrations ) | [0-9.]+ [ ] [KMGTP]iB (?= [ ]of[ ]it[ ]indexes )
                   | (?<= database[ ]{5} ) [0-9.]+ [ ] [KMGTP]iB )
+    | (?P<stamp>   \b \d{8}T\d{6}Z \b )
     | (?P<time>    \b \d{4}-\d\d-\d\d [ T] \d\d:\d\d (?: :\d\d )? )
     """,
     re.VERBOSE,

@@ -103,7 +103,7 @@ def _tell(wanted: Wanted, outcome: Outcome) -> None:
     print(f"backup {wanted.folder}, finished {manifest.finished_at}")
     rows = f"{outcome.rows:,} rows of {len(manifest.tables)} tables"
     print(f"{rows} {'loaded and compared' if outcome.loaded else 'were there already'}")
-    counts = [f"{copied.written:,} contents copied", f"{copied.kept:,} were there already"]
+    counts = [f"contents: {copied.written:,} copied", f"{copied.kept:,} were there already"]
     if copied.removed:
         counts.append(f"{copied.removed:,} others removed")
     print(", ".join(counts))

@@ -111,7 +111,7 @@ async def test_after_a_kill_behind_the_commit_everything_is_there(
         env=FILES,
     )
     assert done.status == 0
-    assert "were there already\n0 contents copied, 12 were there already\n" in done.out
+    assert "were there already\ncontents: 0 copied, 12 were there already\n" in done.out
 
 
 async def test_a_killed_replacement_leaves_the_rows_before_or_those_of_the_backup(
@@ -133,5 +133,5 @@ async def test_a_killed_replacement_leaves_the_rows_before_or_those_of_the_backu
     assert await texts(empty_database_url) == before
     done = await run_less_sync("restore", str(backup.folder), "--force", env=env)
     assert (done.status, done.err) == (0, "")
-    assert "0 contents copied, 0 were there already, 12 others removed\n" in done.out
+    assert "contents: 0 copied, 0 were there already, 12 others removed\n" in done.out
     assert await texts(empty_database_url) == await texts(database_url)

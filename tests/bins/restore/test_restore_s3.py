@@ -59,11 +59,11 @@ async def test_contents_go_into_a_bucket_and_are_found_there_again(
         env |= settings_of(s3_server, bucket)
         done = await run_less_sync("restore", str(backup.folder), env=env)
         assert (done.status, done.err) == (0, "")
-        assert "12 contents copied, 0 were there already\n" in done.out
+        assert "contents: 12 copied, 0 were there already\n" in done.out
         assert await texts(empty_database_url) == await texts(database_url)
         assert await stored(store) == contents
     again = await run_less_sync("restore", str(backup.folder), env=env)
-    assert "were there already\n0 contents copied, 12 were there already\n" in again.out
+    assert "were there already\ncontents: 0 copied, 12 were there already\n" in again.out
 
 
 async def test_a_bucket_out_of_reach_leaves_a_restore_that_goes_on_when_it_is_back(

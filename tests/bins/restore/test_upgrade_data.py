@@ -86,7 +86,7 @@ async def test_the_cluster_goes_aside_and_a_new_one_holds_the_same(old: Old) -> 
         0,
         f"backup {old.backup.folder}, finished {old.backup.manifest.finished_at}\n"
         "165 rows of 8 tables loaded and compared\n"
-        "0 contents copied, 12 were there already\n"
+        "contents: 0 copied, 12 were there already\n"
         f"schema at migration {max(load())}\n"
         f"{old.data_dir / 'postgres'} is of Postgres 18 now\n"
         f"the former one is kept as {aside}: remove it when all is well\n",
