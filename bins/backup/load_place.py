@@ -54,7 +54,7 @@ def check_store(place: Place, contents: int) -> None:
     """
     if contents and place.files.backend == "none":
         raise CommandError(
-            f"the backup holds {contents:,} contents of files and there is no place for them: set "
+            f"the backup holds contents of files ({contents:,}) and there is no place for them: set "
             "FILE_STORAGE_BACKEND and what belongs to it as the server will have them"
         )
 

@@ -82,7 +82,7 @@ async def test_a_bucket_out_of_reach_leaves_a_restore_that_goes_on_when_it_is_ba
     assert await texts(empty_database_url) == {}
     unset = await run_less_sync("restore", str(backup.folder), env=env)
     assert unset.err == (
-        "Error: the backup holds 12 contents of files and there is no place for them: set "
+        "Error: the backup holds contents of files (12) and there is no place for them: set "
         "FILE_STORAGE_BACKEND and what belongs to it as the server will have them; nothing was changed\n"
     )
     assert (await run_less_sync("restore", str(backup.folder), env=env | settings)).status == 0
