@@ -20,8 +20,8 @@ with output shows what the command in the background of that terminal has printe
 Output is the same when it differs only in what differs each time:
 
 - ids (UUIDs, DIDs, CIDs and first digits of them, keys of servers and their names, times in names of files
-  and folders, ports that a system hands out): one of the page stands for one of the run, in the whole page and
-  in commands too;
+  and folders, ports that a system hands out): one of the page stands for one of the run, in the whole page
+  and in commands too;
 - times, milliseconds, free space, numbers of processes, open connections and migrations, and the size of a
   database, which may be any;
 - the order of `pulled` lines that follow each other, which is that of record ids;
