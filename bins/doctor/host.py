@@ -14,6 +14,7 @@ from typing import Final
 
 import httpx
 
+from less_sync.bins.admin.access import TOKEN_HEADER
 from less_sync.bins.doctor.files import with_room
 from less_sync.bins.doctor.findings import Finding, failed, in_thread, not_applicable, ok, warning
 from less_sync.bins.doctor.last_backup import LastBackupError, read_last_backup
@@ -27,6 +28,7 @@ FILES_WANTED: Final = 65_536
 FILES_NEEDED: Final = 4096
 """A thousand connections that have not signed in may wait, beside as many clients and the database's."""
 ANSWER_S: Final = 3.0
+REFUSAL_BYTES: Final = 256
 BACKUP_AGE_S_MAX: Final = 7 * 86_400.0
 _PROBES: Final = {"LISTEN_ADDR": "/health", "ADMIN_ADDR": "/healthz", "PPROF_ADDR": "/debug/pprof/"}
 
@@ -74,15 +76,30 @@ async def _taken(check: str, name: str, address: ListenAddress) -> Finding:
             client.stream("GET", url) as answer,
         ):
             status, ours = answer.status_code, "x-protocol-version" in answer.headers
+            asks = (
+                name == "ADMIN_ADDR" and status == httpx.codes.UNAUTHORIZED and await _asks_for_token(answer)
+            )
     except (httpx.HTTPError, OSError):
         return failed(check, f"{address} is taken by a program that does not answer as a server", todo)
     if name == "LISTEN_ADDR" and not ours:
         return failed(check, f"{address} is taken by another program", todo)
     if status == httpx.codes.OK:
         return ok(check, f"{address}: the server runs there, and is well")
+    if asks:
+        return ok(check, f"{address}: the server runs there, and asks for the admin token")
     if status == httpx.codes.SERVICE_UNAVAILABLE:
         return failed(check, f"{address}: the server runs there, and is not well", "see its log")
     return failed(check, f"{address} is taken by another program (HTTP {status})", todo)
+
+
+async def _asks_for_token(answer: httpx.Response) -> bool:
+    """Whether a refusal is the admin listener's, which off loopback wants its token."""
+    head = b""
+    async for part in answer.aiter_raw():
+        head += part
+        if len(head) >= REFUSAL_BYTES:
+            break
+    return TOKEN_HEADER.encode() in head[:REFUSAL_BYTES].lower()
 
 
 async def look_at_open_files(server_pid: int | None) -> Sequence[Finding]:

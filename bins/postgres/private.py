@@ -32,8 +32,12 @@ def running_postgres(data_dir: Path) -> str | None:
     directory = (data_dir / "socket").resolve()
     # A machine that lost its power leaves the socket's file behind: what counts is whether somebody listens.
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # Nobody is let in while a Postgres hangs and its queue is full, so whoever waited would wait for ever.
+        probe.setblocking(False)
         try:
             probe.connect(str(directory / _SOCKET))
+        except BlockingIOError:
+            pass  # somebody listens, and has no time
         except OSError:
             return None
     return f"postgresql://postgres@/postgres?host={quote(str(directory), safe='/')}&port=5432"

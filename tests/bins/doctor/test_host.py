@@ -19,6 +19,7 @@ from less_sync.bins.doctor.host import (
     look_at_ports,
 )
 from less_sync.bins.postgres.files import hold_data_directory
+from tests.bins.admin.opened import admin
 from tests.bins.doctor.support import FAILED, NONE, OK, WARNING, answering, http, states
 from tests.bins.environments import S3_NEEDED, read
 from tests.live import live_server
@@ -54,6 +55,21 @@ async def test_our_own_server_at_a_port_is_asked_how_it_is(database_url: str) ->
         live.services.sessions.refuse()
         [found, *_] = await look_at_ports(read(LISTEN_ADDR=f"127.0.0.1:{live.port}"))
         assert (found.state, found.found.endswith("and is not well")) == (FAILED, True)
+
+
+async def test_our_own_admin_listener_off_loopback_is_known_by_what_it_asks_for(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with admin(database_url, tmp_path, address="0.0.0.0:0") as where:
+        port = where.listener.address.port
+        [_, found, _] = await look_at_ports(read(LISTEN_ADDR="127.0.0.1:0", ADMIN_ADDR=f"0.0.0.0:{port}"))
+    assert (found.state, found.found) == (
+        OK,
+        f"0.0.0.0:{port}: the server runs there, and asks for the admin token",
+    )
+    async with answering(http(b"hello", status="401 Unauthorized")) as port:
+        [_, found, _] = await look_at_ports(read(LISTEN_ADDR="127.0.0.1:0", ADMIN_ADDR=f"127.0.0.1:{port}"))
+    assert (found.state, "taken by another program (HTTP 401)" in found.found) == (FAILED, True)
 
 
 async def test_another_program_at_a_port_is_a_failure() -> None:
