@@ -48,6 +48,10 @@ def test_few_transcripts_cannot_be_played_and_each_says_why() -> None:
         ("README.md", ["make", "test"]),
         ("README.md", ["DATABASE_URL=postgres://less_sync@db.internal/less_sync", "\\"]),
         ("docs/folder-format.md", ["head", "-c"]),
+        ("docs/operations.md", ["cp", ".env.example"]),
+        ("docs/operations.md", ["sudo", "python3"]),
+        ("docs/operations.md", ["alias", "as-less-sync='sudo"]),
+        ("docs/operations.md", ["python", "-m"]),
         ("docs/python.md", ["pip", "install"]),
     ]
 

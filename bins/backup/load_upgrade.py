@@ -21,6 +21,7 @@ from less_sync.bins.postgres.files import (
     forget_stale_pid_file,
     hold_data_directory,
     postgres_is_gone,
+    refuse_root_of_others,
     refused,
 )
 from less_sync.bins.postgres.moving import Moving
@@ -56,6 +57,7 @@ async def upgrade(what: Upgrade, progress: Progress) -> tuple[Outcome, Path]:
     """
     if not what.data_dir.is_dir():
         raise CommandError(f"there is no data directory {what.data_dir}")
+    refuse_root_of_others(what.data_dir)
     with hold_data_directory(what.data_dir):
         try:
             aside = what.data_dir / _moved_aside(what).aside

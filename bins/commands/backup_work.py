@@ -21,6 +21,7 @@ from less_sync.bins.commands.backup_bar import BackupBar
 from less_sync.bins.errors import CommandError
 from less_sync.bins.file_storage import open_blobs
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.files import refuse_root_of_others
 from less_sync.bins.postgres.private import private_postgres
 from less_sync.bins.postgres.reach import told_with_place
 from less_sync.migrations import DatabaseUnreachable, MigrationError
@@ -94,6 +95,7 @@ def _how_to_go_on(wanted: Wanted, folders: list[Path]) -> str:
 
 
 async def _take(wanted: Wanted, place: Place, bar: BackupBar, folders: list[Path]) -> Taken:
+    refuse_root_of_others(place.data_dir)
     async with _database(place) as url, _store(place) as store:
         try:
             return await Backup(wanted, store, bar, chosen=folders.append).make(url)

@@ -13,6 +13,7 @@ from less_sync import migrations
 from less_sync.bins.commands.migrate import Command
 from less_sync.bins.errors import CommandError
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.files import refuse_root_of_others
 from less_sync.bins.postgres.reach import told_with_place
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.bins.settings.config import environment
@@ -62,6 +63,7 @@ async def _database(url: str | None, environ: Mapping[str, str]) -> AsyncIterato
     data_dir = Path(environ.get("DATA_DIR") or "data")
     if not EmbeddedPostgres.exists(data_dir):
         raise MigrationError("DATABASE_URL is not set")
+    refuse_root_of_others(data_dir)
     async with EmbeddedPostgres(data_dir) as postgres:
         yield postgres.url
 

@@ -15,6 +15,7 @@ from less_sync.bins.backup.manifest import BackupError, Manifest, newest_backup,
 from less_sync.bins.commands.restore_bar import RestoreBar
 from less_sync.bins.errors import CommandError
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, major_version
+from less_sync.bins.postgres.files import refuse_root_of_others
 from less_sync.bins.postgres.reach import told_with_place
 from less_sync.migrations import DatabaseUnreachable, MigrationError
 from less_sync.storage import StorageError
@@ -70,6 +71,7 @@ async def _checked(backup: Path, place: Place, bar: RestoreBar) -> tuple[Path, M
 @asynccontextmanager
 async def _database(place: Place) -> AsyncIterator[str]:
     if place.url is None:
+        refuse_root_of_others(place.data_dir)
         async with EmbeddedPostgres(place.data_dir) as postgres:
             yield postgres.url
         return

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import pwd
 import shutil
 import stat
 import struct
@@ -42,6 +43,27 @@ def refused(error: OSError, what: str) -> EmbeddedPostgresError:
     reason = error.strerror or str(error)
     where = f" ({error.filename})" if error.filename else ""
     return EmbeddedPostgresError(f"cannot {what}: {reason}{where}")
+
+
+def refuse_root_of_others(data_dir: Path) -> None:
+    """For commands beside the server: root leaves files that the server of another user cannot use.
+
+    Raises:
+        EmbeddedPostgresError: we are root, and the directory belongs to somebody else.
+    """
+    if os.geteuid() != 0 or not data_dir.exists():
+        return
+    owner = data_dir.stat().st_uid
+    if owner == 0:
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"#{owner}"
+    raise EmbeddedPostgresError(
+        f"{data_dir} belongs to {name}, whose server could not use what root leaves there: "
+        f"run this as that user (`sudo -u {name} less-sync ...`)"
+    )
 
 
 @contextmanager

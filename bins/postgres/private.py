@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import quote
 
 from less_sync.bins.postgres.embedded import EmbeddedPostgres
+from less_sync.bins.postgres.files import refuse_root_of_others
 
 _SOCKET: Final = ".s.PGSQL.5432"
 
@@ -23,6 +24,7 @@ async def private_postgres(data_dir: Path) -> AsyncIterator[str]:
     if running is not None:
         yield running
         return
+    refuse_root_of_others(data_dir)
     async with EmbeddedPostgres(data_dir) as postgres:
         yield postgres.url
 
@@ -32,7 +34,7 @@ def running_postgres(data_dir: Path) -> str | None:
     directory = (data_dir / "socket").resolve()
     # A machine that lost its power leaves the socket's file behind: what counts is whether somebody listens.
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # Nobody is let in while a Postgres hangs and its queue is full, so whoever waited would wait for ever.
+        # A Postgres that hangs lets nobody in: once its queue is full, whoever waits would wait for ever.
         probe.setblocking(False)
         try:
             probe.connect(str(directory / _SOCKET))
