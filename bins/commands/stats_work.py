@@ -75,7 +75,12 @@ def growth_of(survey: Survey, data_dir: Path) -> Growth:
         before = backup.rows()
     except LastBackupError as error:
         return Growth(None, {}, str(error))
-    now = {table: survey.values[value] for table, value in ROWS.items() if table in survey.percent}
+    # The backup holds the server's own space, too.
+    now = {
+        table: survey.values[value] + survey.own.get(table, 0)
+        for table, value in ROWS.items()
+        if table in survey.percent
+    }
     return Growth(backup.finished_at, {name: now[name] - before[name] for name in now if name in before})
 
 

@@ -179,11 +179,12 @@ async def look_at_backup(data_dir: Path, now_s: float) -> Sequence[Finding]:
     todo = "`less-sync backup`, best from a timer: docs/operations.md 14.1"
     try:
         last = await in_thread(lambda: read_last_backup(data_dir))
+        there = last is not None and await in_thread(lambda: last.is_there)
     except LastBackupError as error:
         return [warning(check, str(error), todo)]
     if last is None:
         return [warning(check, "none was made with this data directory", todo)]
-    if not last.folder.is_dir():
+    if not there:
         return [warning(check, f"{last.folder} is not there any more", todo)]
     age_s = now_s - last.finished_at.timestamp()
     found = f"{_ago(last.finished_at, age_s)}, in {last.folder}"

@@ -23,6 +23,15 @@ class LastBackup:
     finished_at: datetime
     folder: Path
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder is still there.
+
+        Raises:
+            LastBackupError: we may not look.
+        """
+        return _is_there(self.folder)
+
     def rows(self) -> Mapping[str, int]:
         """Table to how many rows the backup holds.
 
@@ -43,7 +52,7 @@ def read_last_backup(data_dir: Path) -> LastBackup | None:
         LastBackupError: the file that names it cannot be read.
     """
     path = data_dir / NAME
-    if not path.exists():
+    if not _is_there(path):
         return None
     found = _read(path)
     try:
@@ -55,12 +64,23 @@ def read_last_backup(data_dir: Path) -> LastBackup | None:
         raise LastBackupError(f"{path} does not name a backup") from None
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _worded(path, error) from error
+
+
+def _worded(path: Path, error: OSError) -> LastBackupError:
+    return LastBackupError(f"{path}: {(error.strerror or str(error)).lower()}")
+
+
 def _read(path: Path) -> Any:
     try:
         if path.stat().st_size > BYTES_MAX:
             raise LastBackupError(f"{path} is too large")
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise LastBackupError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise _worded(path, error) from error
     except ValueError:
         raise LastBackupError(f"{path} is not JSON") from None

@@ -102,8 +102,14 @@ class EmbeddedPostgres:
 
     @staticmethod
     def exists(data_dir: Path) -> bool:
-        """Whether `data_dir` holds a cluster, running or not."""
-        return (data_dir / "postgres" / "PG_VERSION").is_file()
+        """Whether `data_dir` holds a cluster, running or not.
+
+        True also where we may not look: whoever then uses it is told so.
+        """
+        try:
+            return (data_dir / "postgres" / "PG_VERSION").is_file()
+        except PermissionError:
+            return True
 
     @property
     def url(self) -> str:

@@ -82,6 +82,8 @@ class Survey:
     """Table to the share of its pages that was read."""
     values: Mapping[str, int]
     """Names of columns of the queries `survey_...` to what they say."""
+    own: Mapping[str, int]
+    """Table to its rows of the server's own spaces, which the values leave out; not named: none."""
     tables: Mapping[str, TableSize]
     by_bytes: Sequence[Weight]
     by_records: Sequence[Weight]
@@ -182,11 +184,12 @@ class PostgresSurveys:
                 more = () if name == "invitations" else self._left_out
                 [row] = await self._ask(con, f"survey_{name}", part, *more)
                 values |= {column: round(value * 100 / part) for column, value in row.items()}
+            [own] = await self._ask(con, "survey_own", *self._left_out)
             by_bytes, by_records = [
                 await self._heaviest(con, percent, order, ids=IdRange(*ALL_IDS), limit=top, offset=0)
                 for order in (Order.BYTES, Order.RECORDS)
             ]
-            return Survey(percent, values, tables, by_bytes, by_records)
+            return Survey(percent, values, dict(own), tables, by_bytes, by_records)
 
     async def _heaviest(
         self,

@@ -1,5 +1,5 @@
 -- What operators ask of a whole database. These statements read tables from end to end, or a sample of their pages:
--- $1 is always the percentage of pages that is read, and at 100 they count exactly. $2 to $3 is a range of ids that
+-- $1 is mostly the percentage of pages that is read, and at 100 they count exactly. $2 to $3 is a range of ids that
 -- is left out, where a server keeps a space of its own.
 
 -- name: table_sizes
@@ -42,6 +42,11 @@ SELECT count(*) AS revocations FROM revocations TABLESAMPLE SYSTEM ($1) WHERE sp
 -- How many invitations wait.
 SELECT count(*) AS invitations, count(*) FILTER (WHERE expires_at < NOW()) AS expired
 FROM invitations TABLESAMPLE SYSTEM ($1);
+
+-- name: survey_own
+-- Rows of the spaces that are left out, which have ids from $1 to $2 and few rows.
+SELECT (SELECT count(*) FROM spaces WHERE id BETWEEN $1 AND $2) AS spaces,
+       (SELECT count(*) FROM records WHERE space_id BETWEEN $1 AND $2) AS records;
 
 -- name: spaces_by_weight
 -- Spaces with ids from $6 to $7, heaviest first: by records if $4, else by bytes. $5 percent of the pages of files are

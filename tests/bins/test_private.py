@@ -4,14 +4,21 @@ import errno
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from less_sync.bins.postgres.files import EmbeddedPostgresError
+from less_sync.bins.doctor.host import look_at_backup
+from less_sync.bins.doctor.last_backup import read_last_backup
+from less_sync.bins.postgres.embedded import EmbeddedPostgres
+from less_sync.bins.postgres.files import EmbeddedPostgresError, refuse_root_of_others
 from less_sync.bins.postgres.private import private_postgres, running_postgres
 from tests.bins.commands import run_less_sync
+from tests.bins.doctor.support import WARNING
 
+NOBODY = 65_534
 SOMEBODY = 4_000_000_000
 """A user that no system has in its list."""
 
@@ -41,14 +48,42 @@ async def test_root_leaves_nothing_in_the_directory_of_another_user(tmp_path: Pa
     data_dir = tmp_path / "data"
     (data_dir / "postgres").mkdir(parents=True)
     (data_dir / "postgres" / "PG_VERSION").write_text("18\n")
-    told = f"{data_dir} belongs to #{SOMEBODY}, whose server could not use what root leaves there"
+    refuse_root_of_others(data_dir)
     if os.geteuid() == 0:
         os.chown(data_dir, SOMEBODY, SOMEBODY)
+        told = f"{data_dir} belongs to #{SOMEBODY}, whose server could not use what root leaves there"
         for command in ("backup", "migrate", "stats"):
             finished = await run_less_sync(command, env={"DATA_DIR": str(data_dir)})
             assert (finished.status, told in finished.err) == (1, True)
-    with pytest.raises(EmbeddedPostgresError) as caught:
-        async with private_postgres(data_dir):
-            pass
-    assert (told in str(caught.value)) is (os.geteuid() == 0)
     assert {path.name for path in data_dir.iterdir()} == {"postgres"}
+
+
+@contextmanager
+def shut(directory: Path) -> Iterator[None]:
+    """A directory that we may not look into. Root may look into all, so it is somebody else meanwhile."""
+    directory.chmod(0o000)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        directory.chmod(0o700)
+
+
+async def test_whoever_may_not_look_into_the_data_directory_is_told_so(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    assert not EmbeddedPostgres.exists(data_dir)
+    assert read_last_backup(data_dir) is None
+    with shut(data_dir):
+        assert EmbeddedPostgres.exists(data_dir)
+        with pytest.raises(
+            EmbeddedPostgresError, match=r"^cannot use the data directory .* Permission denied"
+        ):
+            async with private_postgres(data_dir):
+                pass
+        [found] = await look_at_backup(data_dir, 0.0)
+    assert (found.state, found.found) == (WARNING, f"{data_dir / 'last-backup.json'}: permission denied")

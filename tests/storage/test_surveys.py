@@ -58,6 +58,7 @@ async def test_everything_is_counted_but_what_is_the_servers_own(
         "invitations": 2,
         "expired": 1,
     }
+    assert survey.own == {"spaces": 1, "records": 50}
     assert set(survey.percent.values()) == {100.0}
     assert [(one.space, one.records, one.bytes) for one in survey.by_bytes] == [
         (space, 3, 200 + 3 * DEK_BYTES + 7000),
