@@ -31,7 +31,7 @@ from less_sync.storage import (
     StorageError,
     purge_space,
 )
-from less_sync.sync.files.removals import Removals
+from less_sync.sync.files.removals import HeldByBackup, Removals
 
 LOOK_S: Final = 600.0
 FAILURES_NAMED_MAX: Final = 20
@@ -228,7 +228,8 @@ async def _pass(removals: Removals, blobs: BlobStore, space: UUID) -> Removed:
             except StorageError as error:
                 removed.failed += 1
                 if removed.failed <= FAILURES_NAMED_MAX:
-                    reason = str(error) if isinstance(error, BlobError) else "the database failed"
+                    told = isinstance(error, BlobError | HeldByBackup)
+                    reason = str(error) if told else "the database failed"
                     removed.failures.append(f"{one.key.file}: {reason}")
             else:
                 removed.count += gone

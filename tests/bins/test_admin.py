@@ -11,6 +11,7 @@ from less_sync.storage import BlobError, BlobKey, LocalBlobs, PostgresPool, Post
 from tests.bins.commands import Finished, run_less_sync
 from tests.migrations.support import SEED, SPACE, execute, value
 from tests.storage.blobs import everything, put
+from tests.sync.files.test_backup_under_way import backup
 from tests.wire.issuer import closed_port
 
 OWN = "6c657373-7379-8e63-9234-000000000001"
@@ -139,6 +140,18 @@ async def test_a_purge_that_died_behind_the_rows_is_finished_by_the_next(
         "removed 1 content",
     ]
     assert await left_in(tmp_path) == set()
+
+
+async def test_contents_that_a_backup_needs_stay_until_it_has_ended(seeded_url: str, tmp_path: Path) -> None:
+    await stored(tmp_path, BlobKey(UUID(SPACE), UUID(FILE)))
+    async with backup(seeded_url):
+        told = await purge(seeded_url, tmp_path, SPACE, "--yes")
+        assert (told.status, "deleted 2 records" in told.out) == (1, True)
+        assert "could not remove 1 content: the same command again tries once more" in told.err
+        assert f"{FILE}: a backup is under way" in told.err
+        assert await left_in(tmp_path) == {BlobKey(UUID(SPACE), UUID(FILE))}
+    told = await purge(seeded_url, tmp_path, SPACE, "--yes")
+    assert (told.status, told.out.splitlines()[-1]) == (0, "removed 1 content")
 
 
 class Stubborn(LocalBlobs):
