@@ -40,6 +40,7 @@ def test_the_server_waits_for_a_healthy_database_and_has_time_to_stop() -> None:
     assert sync["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert "--host=127.0.0.1" in postgres["healthcheck"]["test"], "not its socket, which is there too early"
     assert int(sync["stop_grace_period"].removesuffix("s")) > GRACE_S + 10
+    assert sync["init"] is True
     assert "curl" in sync["healthcheck"]["test"]
 
 
