@@ -18,6 +18,7 @@ from less_sync.bins.commands.folder import add_commands
 from less_sync.bins.commands.migrate import HELP, migrate
 from less_sync.bins.commands.output import Watch, watched_output
 from less_sync.bins.commands.restore import restore, upgrade_data
+from less_sync.bins.commands.sections import Sections
 from less_sync.bins.commands.serve import serve
 from less_sync.bins.commands.space import add_space_commands
 from less_sync.bins.commands.stats import stats
@@ -29,6 +30,7 @@ from less_sync.client.folder.errors import INTERRUPTED
 
 app: Final = typer.Typer(
     name="less-sync",
+    cls=Sections,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -55,13 +57,22 @@ def less_sync(context: typer.Context, _version: VersionOption = False) -> None:
         context.ensure_object(Watch).matters = False
 
 
-app.command()(serve)
-app.command()(config)
-app.command(help=HELP, short_help="Bring the database's schema up to date, or back.")(migrate)
+app.command(epilog=exit_codes(0, 1, 2))(serve)
+app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(config)
+app.command(
+    epilog=exit_codes(0, 1, 2, INTERRUPTED),
+    help=HELP,
+    short_help="Bring the database's schema up to date, or back.",
+)(migrate)
 add_backup(app)
-app.command(short_help="Restore a backup into an empty database and store.")(restore)
-app.command(short_help="Move the embedded Postgres to this release's version.")(upgrade_data)
-app.command()(token)
+app.command(
+    epilog=exit_codes(0, 1, 2, INTERRUPTED), short_help="Restore a backup into an empty database and store."
+)(restore)
+app.command(
+    epilog=exit_codes(0, 1, 2, INTERRUPTED),
+    short_help="Move the embedded Postgres to this release's version.",
+)(upgrade_data)
+app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(token)
 app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(doctor)
 app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(stats)
 add_admin(app)

@@ -30,9 +30,28 @@ OF_A_SPACE = [name[1] for name in COMMANDS if name[:1] == ("space",) and len(nam
 
 @pytest.mark.parametrize("name", GROUPS, ids=" ".join)
 async def test_no_summary_of_a_command_is_cut(name: tuple[str, ...]) -> None:
-    _, _, listed = (await run_less_sync(*name, "--help")).out.partition("\nCommands:\n")
-    assert len(listed.splitlines()) == len(COMMANDS[name].commands)
+    _, _, listed = (await run_less_sync(*name, "--help")).out.partition(
+        "\nCommands:\n" if name else "\nServer:\n"
+    )
+    told = [line for line in listed.splitlines() if line.startswith("  ")]
+    assert sorted(line.split()[0] for line in told) == sorted(COMMANDS[name].commands)
     assert "..." not in listed
+
+
+async def test_what_is_for_operators_is_listed_apart() -> None:
+    out = (await run_less_sync("--help")).out
+    server, folders = out.partition("\nServer:\n")[2].split("\nFolders:\n")
+    assert server.split()[0] == "serve"
+    assert {"admin", "backup", "doctor"} < set(server.split())
+    assert {"push", "space", "trash"} < set(folders.split())
+
+
+@pytest.mark.parametrize("name", [one for one in COMMANDS if one not in GROUPS], ids=" ".join)
+def test_every_command_says_what_its_exit_codes_mean(name: tuple[str, ...]) -> None:
+    # The program of that name prints its own help.
+    assert "Exit codes: 0 done, 1 failed, 2" in (COMMANDS[name].epilog or "") or name == (
+        "federation-keygen",
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
