@@ -29,4 +29,4 @@ def survey_on(database: Database, work: Callable[[PostgresSurveys], Awaitable[T]
                 raise CommandError(text) from error
             raise
 
-    return work_on(database, asked)
+    return work_on(database, asked, migrate=False)

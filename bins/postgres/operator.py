@@ -32,14 +32,17 @@ class Database:
     data_dir: Path | None = None
 
 
-def work_on(database: Database, work: Callable[[PostgresPool], Awaitable[T]]) -> T:
+def work_on(database: Database, work: Callable[[PostgresPool], Awaitable[T]], *, migrate: bool = True) -> T:
     """Connect, do `work`, and return its result. A private Postgres is migrated, a database of a URL must be.
+
+    Args:
+        migrate: False: a private one must be migrated, too; for what only reads.
 
     Raises:
         CommandError: the database cannot be used, or it failed.
     """
     try:
-        return asyncio.run(_work_on(database, work))
+        return asyncio.run(_work_on(database, work, migrate=migrate))
     except (EmbeddedPostgresError, MigrationError, FederationKeyNotFound, SpaceNotFound) as error:
         raise CommandError(str(error)) from error
     except DatabaseUrlError as error:
@@ -51,8 +54,8 @@ def work_on(database: Database, work: Callable[[PostgresPool], Awaitable[T]]) ->
         raise CommandError(f"database error: {str(error).removeprefix('database error: ')}") from error
 
 
-async def _work_on(database: Database, work: Callable[[PostgresPool], Awaitable[T]]) -> T:
-    async with _url_of(database) as url:
+async def _work_on(database: Database, work: Callable[[PostgresPool], Awaitable[T]], *, migrate: bool) -> T:
+    async with _url_of(database, migrate=migrate) as url:
         pool = await PostgresPool.open(url, max_connections=CONNECTIONS_MAX)
         try:
             return await work(pool)
@@ -61,11 +64,12 @@ async def _work_on(database: Database, work: Callable[[PostgresPool], Awaitable[
 
 
 @asynccontextmanager
-async def _url_of(database: Database) -> AsyncIterator[str]:
+async def _url_of(database: Database, *, migrate: bool) -> AsyncIterator[str]:
     if database.url is not None:
         yield driver_url(database.url)
         return
     assert database.data_dir is not None, "one of the two is named"
     async with private_postgres(database.data_dir) as url:
-        await migrations.migrate_up(url)
+        if migrate:
+            await migrations.migrate_up(url)
         yield url

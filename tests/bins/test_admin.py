@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from less_sync.bins.commands.purge_work import remove_contents
+from less_sync.bins.postgres.embedded import EmbeddedPostgres
 from less_sync.storage import BlobError, BlobKey, LocalBlobs, PostgresPool, PostgresSpaceStore, purge_space
 from tests.bins.commands import Finished, run_less_sync
 from tests.migrations.support import SEED, SPACE, execute, value
@@ -40,6 +41,14 @@ async def left_in(directory: Path) -> set[BlobKey]:
         return set(await everything(blobs))
     finally:
         await blobs.aclose()
+
+
+async def test_who_only_reads_does_not_migrate_the_private_postgres(tmp_path: Path) -> None:
+    async with EmbeddedPostgres(tmp_path, settings={"fsync": "off"}) as postgres:
+        for command in (["stats"], ["admin", "spaces"]):
+            told = await run_less_sync(*command, "--data-dir", str(tmp_path))
+            assert (told.status, "`less-sync migrate` makes it so" in told.err) == (1, True)
+        assert await value(postgres.url, "SELECT to_regclass('spaces')") is None
 
 
 async def purge(url: str, files: Path, space: str, *more: str) -> Finished:
