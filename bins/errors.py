@@ -1,5 +1,6 @@
 """How a command fails: `Error:` on standard error, and why, without a traceback (docs/operations.md 3.2)."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +11,14 @@ class CommandError(Exception):
     def __init__(self, message: str, causes: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.causes = tuple(causes)
+
+
+def os_error_text(error: OSError) -> str:
+    """The operating system's message and number, as `Address already in use (os error 98)`."""
+    # getaddrinfo numbers its failures by itself, below zero.
+    if error.errno is not None and error.errno > 0:
+        return f"{os.strerror(error.errno)} (os error {error.errno})"
+    return error.strerror or str(error)
 
 
 def with_causes(message: str, causes: Sequence[str]) -> str:

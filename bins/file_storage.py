@@ -1,10 +1,9 @@
 """Where contents of files are kept, as the settings say."""
 
-import os
 from pathlib import Path
 from typing import Protocol
 
-from less_sync.bins.errors import CommandError
+from less_sync.bins.errors import CommandError, os_error_text
 from less_sync.bins.settings.files import S3_FAILED, FileSettings, S3Settings
 from less_sync.storage import BlobError, BlobStore, LocalBlobs, S3Blobs
 
@@ -37,11 +36,8 @@ def open_blobs(settings: FilePlace) -> BlobStore | None:
             return LocalBlobs.at(files.directory)
         return _s3(files.s3, settings)
     except OSError as error:
-        number = error.errno or 0
-        raise CommandError(
-            f"{os.strerror(number)} (os error {number})",
-            [f"the directory {error.filename} for files cannot be made"],
-        ) from error
+        causes = [f"the directory {error.filename} for files cannot be made"]
+        raise CommandError(os_error_text(error), causes) from error
 
 
 def _s3(bucket: S3Settings, settings: FilePlace) -> S3Blobs:

@@ -4,9 +4,8 @@ import errno
 import socket
 from contextlib import ExitStack
 
-from less_sync.bins.errors import CommandError
+from less_sync.bins.errors import CommandError, os_error_text
 from less_sync.bins.settings.parts import ListenAddress
-from less_sync.migrations import os_error_text
 
 BACKLOG = 2048
 

@@ -19,7 +19,6 @@ from less_sync.migrations.errors import (
     MigrationError,
     NeedsConfirmation,
     NothingToRollBack,
-    os_error_text,
 )
 from less_sync.migrations.half_restored import Begun, refuse_half_restored
 from less_sync.migrations.repair import Cursorless, Repaired, cursorless, repair_cursors
@@ -53,7 +52,6 @@ __all__ = [
     "cursorless",
     "migrate_down",
     "migrate_up",
-    "os_error_text",
     "pending",
     "refuse_half_restored",
     "repair_cursors",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from less_sync.bins.commands.setting_options import settings_or_exit, takes_settings
-from less_sync.bins.installed import server_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,8 +29,7 @@ def config(
     Secrets are shown as ***. Warnings are on standard error, and so are problems, all of them, with status 1.
     Nothing is started and nobody is asked: `less-sync doctor` does that.
     """
-    with server_parts("less-sync config"):
-        from less_sync.bins.settings.shown import DEFAULT, rows
+    from less_sync.bins.settings.shown import DEFAULT, rows
 
     settings = settings_or_exit(options, embedded=True, dev=dev)
     shown = [row for row in rows(settings) if not changed or row.source != DEFAULT]

@@ -13,8 +13,8 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
+from less_sync.bins.errors import os_error_text
 from less_sync.bins.settings.reader import quoted
-from less_sync.migrations import os_error_text
 
 FILE_BYTES_MAX: Final = 256 * 1024
 PROBLEMS_MAX: Final = 20

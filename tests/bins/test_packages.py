@@ -140,6 +140,8 @@ def test_without_the_server_s_libraries_the_client_is_there(client_only: Install
         (("token", "--user", "alice"), 0, "eyJ"),
         (("key", "did", "--user", "alice"), 0, "did:key:zDn"),
         (("push", "notes", "--server", "http://127.0.0.1:1", "--user", "alice"), 6, ""),
+        (("config", "--env-file", "missing"), 1, ""),
+        (("config",), 0, "LISTEN_ADDR "),
         (("space", "explain", "nonsense", "--space", "8e1b2f0a-3c7d-4d0e-9a55-1c2b3d4e5f60"), 9, ""),
     ],
 )
@@ -157,11 +159,10 @@ def test_without_the_server_s_libraries_folder_commands_work(
     ("arguments", "who"),
     [
         (("serve",), "less-sync serve"),
-        (("config",), "less-sync config"),
         (("migrate",), "migrate"),
         (("space", "explain", ucan(), "--database-url", "postgres://h/d"), "space explain with a database"),
     ],
-    ids=["serve", "config", "migrate", "explain"],
+    ids=["serve", "migrate", "explain"],
 )
 def test_without_the_server_s_libraries_its_commands_say_what_is_missing(
     client_only: Installed, tmp_path: Path, arguments: tuple[str, ...], who: str

@@ -13,7 +13,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from less_sync.sync.canary import CANARY_FIRST, CANARY_LAST
 from tests.client.folder.test_processes import Bench, files, line_with
 
 
@@ -277,12 +276,7 @@ async def sql(bench: Bench, statements: str) -> None:
 async def count(bench: Bench) -> int:
     database = await asyncpg.connect(bench.database_url)
     try:
-        number: int = await database.fetchval(
-            # In dev mode the server keeps one of its own.
-            "SELECT count(*) FROM records WHERE NOT space_id BETWEEN $1 AND $2",
-            CANARY_FIRST,
-            CANARY_LAST,
-        )
+        number: int = await database.fetchval("SELECT count(*) FROM records")
     finally:
         await database.close()
     return number
