@@ -23,7 +23,7 @@ from less_sync.bins.backup.load_faults import told
 from less_sync.bins.backup.load_files import Doing, Progress
 from less_sync.bins.backup.manifest import Manifest
 from less_sync.bins.errors import CommandError
-from less_sync.migrations import LockHeld, RestoredDatabase, restoring
+from less_sync.migrations import Begun, LockHeld, RestoredDatabase, restoring
 from less_sync.storage import BlobStore
 
 
@@ -83,10 +83,16 @@ class _Restore:
 
     async def run(self) -> Outcome:
         manifest = self._wanted.manifest
-        resumed = await self._resumes()
+        begun = await self._database.begun()
+        resumed = self._resumes(begun)
         await self._refuse_servers()
         versions, rows = await self._database.versions(), await load_tables.rows_there(self._database)
-        loaded = not rows or resumed or not await load_tables.holds(self._database, manifest, self._progress)
+        # Only the transaction that loads the rows takes a mark away, whichever restore has left it.
+        loaded = (
+            begun is not None
+            or not rows
+            or not await load_tables.holds(self._database, manifest, self._progress)
+        )
         if loaded:
             if not (resumed or self._wanted.force):
                 await self._refuse_content(rows)
@@ -102,9 +108,8 @@ class _Restore:
         version = max(await self._database.versions())
         return Outcome(sum(table.rows for table in manifest.tables), copied, loaded, version)
 
-    async def _resumes(self) -> bool:
-        """Whether a restore of this backup was begun here."""
-        begun = await self._database.begun()
+    def _resumes(self, begun: Begun | None) -> bool:
+        """Whether the restore that was begun here is one of this backup."""
         if begun is None:
             return False
         if begun.digest == self._wanted.manifest.digest:

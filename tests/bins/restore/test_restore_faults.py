@@ -21,6 +21,10 @@ from tests.bins.restore.restoring import NEWEST, Source, restored
 from tests.bins.restore.watching import Seen
 
 
+def _interrupt() -> None:
+    raise InterruptedError
+
+
 async def test_the_space_of_a_watchdog_is_no_content(source: Source, empty_database_url: str) -> None:
     await migrate_up(empty_database_url)
     await execute(
@@ -137,6 +141,22 @@ async def test_another_backup_takes_over_by_force(
         await restored(empty_database_url, MemoryBlobs(), source.backup)
     await restored(empty_database_url, MemoryBlobs(), source.backup, force=True)
     assert await texts(empty_database_url) == await texts(source.url)
+
+
+async def test_a_restore_given_up_for_the_backup_of_what_is_there_keeps_nobody_out(
+    source: Source, empty_database_url: str, tmp_path: Path
+) -> None:
+    store = MemoryBlobs()
+    wanted = await texts(source.url)
+    await restored(empty_database_url, store, source.backup)
+    await execute(source.url, "UPDATE spaces SET cursor = cursor + 1")
+    other = await make_backup(source.url, {}, tmp_path / "other")
+    given_up = Wanted(other.folder, other.manifest, force=True)
+    with pytest.raises(InterruptedError):
+        await restore(empty_database_url, store, given_up, Seen([], Doing.LOADING, _interrupt))
+    await restored(empty_database_url, store, source.backup, force=True)
+    assert await texts(empty_database_url) == wanted
+    await migrate_up(empty_database_url)  # as a server does at its start
 
 
 async def test_of_two_restores_at_once_one_is_refused(source: Source, empty_database_url: str) -> None:
