@@ -97,10 +97,11 @@ class _Restore:
             if not (resumed or self._wanted.force):
                 await self._refuse_content(rows)
             await self._prepare(resumed=resumed, emptied=bool(rows) and versions != self._versions)
-        copied = await self._contents(replace=self._wanted.force or resumed)
-        if loaded:
+            copied = await self._contents(replace=self._wanted.force or resumed)
             await self._refuse_servers()
             await load_tables.load(self._database, self._wanted.folder, manifest, self._progress)
+        else:
+            copied = await self._contents_alone()
         self._progress.begin(Doing.MIGRATING, 0)
         if not self._wanted.keep_schema:
             await self._database.bring_to(None)
@@ -148,18 +149,33 @@ class _Restore:
         await self._database.bring_to(self._versions)
 
     async def _contents(self, *, replace: bool) -> Copied:
+        loader = self._loader(replace=replace)
+        return Copied() if loader is None else await loader.load(self._progress)
+
+    async def _contents_alone(self) -> Copied:
+        """Below rows that are the backup's already. Others are kept out until all contents are there."""
+        loader = self._loader(replace=self._wanted.force)
+        if loader is None:
+            return Copied()
+        await loader.refuse_different(self._progress)
+        self._progress.begin(Doing.PREPARING, 0)
+        await self._database.mark(self._wanted.manifest.digest)
+        copied = await loader.load(self._progress)
+        await self._database.unmark()
+        return copied
+
+    def _loader(self, *, replace: bool) -> ContentLoader | None:
         wanted = self._wanted
         left_out = any(fault.fault == LEFT_OUT for fault in wanted.manifest.faults)
         if self._store is None or left_out:
-            return Copied()
-        loader = ContentLoader(
+            return None
+        return ContentLoader(
             wanted.folder,
             wanted.manifest,
             self._store,
             replace=replace,
             remove_others=wanted.force and not wanted.keep_others,
         )
-        return await loader.load(self._progress)
 
 
 def _counted(name: str, count: int) -> str:

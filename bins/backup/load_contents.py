@@ -74,6 +74,23 @@ class ContentLoader:
         self._remove_others = remove_others
         self._copied = Copied()
 
+    async def refuse_different(self, progress: Progress) -> None:
+        """See, before anything is changed, that no content is to be replaced that must not be.
+
+        Raises:
+            BlobError: the store failed.
+            CommandError: one differs, and is not to be replaced.
+        """
+        if not self._replace:
+            progress.begin(Doing.CHECKING, sum(entry.bytes for entry in self._entries.values()))
+            todo = iter(self._entries.items())
+            await _together(self._look(todo, progress) for _ in range(CONTENTS_AT_ONCE_MAX))
+
+    async def _look(self, todo: Iterable[tuple[BlobKey, FileEntry]], progress: Progress) -> None:
+        for key, entry in todo:
+            await self._is_there(key, entry)
+            progress.advance(entry.bytes)
+
     async def load(self, progress: Progress) -> Copied:
         """Copy what is missing or differs, a few at once. What is there is read to compare it.
 

@@ -16,7 +16,7 @@ from less_sync.migrations import MigrationError, migrate_down, migrate_up, versi
 from less_sync.storage import BlobKey, Stored
 from less_sync.storage.objects.memory import MemoryBlobs
 from less_sync.sync.canary import canary_space
-from tests.bins.restore.made import execute, fill, make_backup, put, texts
+from tests.bins.restore.made import execute, fill, make_backup, put, stored, texts
 from tests.bins.restore.restoring import NEWEST, Source, restored
 from tests.bins.restore.watching import Seen
 
@@ -157,6 +157,26 @@ async def test_a_restore_given_up_for_the_backup_of_what_is_there_keeps_nobody_o
     await restored(empty_database_url, store, source.backup, force=True)
     assert await texts(empty_database_url) == wanted
     await migrate_up(empty_database_url)  # as a server does at its start
+
+
+async def test_contents_alone_keep_others_out_until_they_are_all_there(
+    source: Source, empty_database_url: str
+) -> None:
+    await restored(empty_database_url, MemoryBlobs(), source.backup)
+    store, key = MemoryBlobs(), next(iter(source.contents))
+    wanted = Wanted(source.backup.folder, source.backup.manifest)
+    await put(store, {key: b"another"})
+    with pytest.raises(CommandError, match="--force replaces it"):
+        await restore(empty_database_url, store, wanted, Seen())
+    await migrate_up(empty_database_url)  # nothing was begun
+    await store.remove(key)
+    with pytest.raises(InterruptedError):
+        await restore(empty_database_url, store, wanted, Seen([], Doing.CONTENTS, _interrupt))
+    with pytest.raises(MigrationError, match="has not finished"):
+        await migrate_up(empty_database_url)
+    await restored(empty_database_url, store, source.backup)
+    await migrate_up(empty_database_url)
+    assert await stored(store) == source.contents
 
 
 async def test_of_two_restores_at_once_one_is_refused(source: Source, empty_database_url: str) -> None:
