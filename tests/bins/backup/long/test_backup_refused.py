@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -215,6 +216,30 @@ async def test_older_backups_go_and_their_shared_contents_stay(source: Source) -
         taken[3].folder.name,
     ]
     await assert_whole(source, taken[3])
+
+
+async def test_the_backup_just_made_stays_though_the_clock_went_back(source: Source) -> None:
+    before = [await source.take() for _ in range(2)]
+    source.moment -= timedelta(days=3)
+    last = await source.take()
+    removed = await asyncio.to_thread(keep_newest, last.folder, last.manifest, 2)
+    assert removed == [before[0].folder]
+    assert await asyncio.to_thread(keep_newest, last.folder, last.manifest, 1) == [before[1].folder]
+    await assert_whole(source, last)
+
+
+async def test_only_backups_that_lie_beside_go(source: Source) -> None:
+    first, last = [await source.take() for _ in range(2)]
+    place, elsewhere = first.folder.parent, source.data_dir / "elsewhere"
+    first.folder.rename(elsewhere)
+    first.folder.symlink_to(elsewhere)
+    hidden = place / ".going-to-paris"
+    hidden.mkdir()
+    left = place / ".less-sync-going-20250101T000000Z"  # by a process that was killed
+    left.mkdir()
+    assert await asyncio.to_thread(keep_newest, last.folder, last.manifest, 1) == []
+    assert read_manifest(elsewhere) == first.manifest
+    assert set(place.iterdir()) == {first.folder, last.folder, hidden}
 
 
 async def test_a_backup_lets_removals_go_on_while_it_reads_back(source: Source) -> None:
