@@ -34,7 +34,8 @@ _SETTINGS: Final = {
 }
 _SERVERS: Final = """
 SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'less-sync' AND pid <> pg_backend_pid()"""
+WHERE datname = current_database() AND application_name IN ('less-sync', 'less-sync-backup')
+AND pid <> pg_backend_pid()"""
 
 
 class UnknownVersions(Exception):
@@ -91,7 +92,7 @@ class RestoredDatabase:
         return [name for name in schema.TABLES if await history.relation_exists(self.connection, name)]
 
     async def servers(self) -> int:
-        """How many connections of servers this database has."""
+        """How many connections of servers and of backups this database has."""
         return int(await self.connection.fetchval(_SERVERS))
 
     async def bring_to(

@@ -14,7 +14,7 @@ def keep_newest(folder: Path, manifest: Manifest, count: int) -> list[Path]:
     """Remove the finished backups of the same database beside this one, but the newest `count`; return which.
 
     This one is the newest, whatever the clock said when others were made. Contents that they share with newer
-    ones stay: a file goes with the last of its names. Backups that lie elsewhere, behind a link, are left alone.
+    ones stay: a file goes with the last of its names. Backups that lie behind a link are left alone.
 
     Raises:
         BackupError: one cannot be removed.

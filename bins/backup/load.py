@@ -123,12 +123,12 @@ class _Restore:
         return False
 
     async def _refuse_servers(self) -> None:
-        """A server goes on to read and write what is replaced below it, so `force` does not help here."""
+        """Servers and backups go on to use what is replaced below them, so `force` does not help here."""
         count = await self._database.servers()
         if count:
             raise CommandError(
-                f"a server is using this database ({count} connection{'' if count == 1 else 's'} named "
-                "less-sync): stop it first"
+                f"a server or a backup is using this database ({count} connection{'' if count == 1 else 's'} "
+                "named less-sync or less-sync-backup): stop it first"
             )
 
     async def _refuse_content(self, rows: Mapping[str, int]) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from less_sync.bins.backup.manifest import BackupError, DatabaseEntry, SchemaEntry
+from less_sync.migrations.schema import TABLES
 from less_sync.storage import place_of
 
 T = TypeVar("T")
@@ -154,11 +155,15 @@ class Source:
             BackupError: the database failed, or is in no state to be backed up.
         """
         with self.faults("the database failed"):
+            held = [name for name in await self._tables() if name in TABLES]
             async with self.connection.transaction(isolation="repeatable_read", readonly=True):
+                # Before the snapshot: a table that is truncated or written anew after it looks empty from it.
+                if held:
+                    await self.connection.execute(f"LOCK TABLE {', '.join(held)} IN ACCESS SHARE MODE")
                 # Sorting by key is left to the planner, with memory enough to do it in few passes.
                 await self.connection.execute("SET LOCAL work_mem = '64MB'")
                 lsn = await self.connection.fetchval("SELECT pg_current_wal_lsn()::text")
-                names = [row["relname"] for row in await self.connection.fetch(_TABLES)]
+                names = await self._tables()
                 if _RESTORE_MARK in names:
                     raise BackupError("a restore into this database has not finished: finish it first")
                 schema = await self._schema(names)
@@ -170,6 +175,9 @@ class Source:
                     ),
                     tables=tuple(name for name in names if name not in _BOOKKEEPING),
                 )
+
+    async def _tables(self) -> list[str]:
+        return [row["relname"] for row in await self.connection.fetch(_TABLES)]
 
     async def _schema(self, names: list[str]) -> SchemaEntry:
         if "_sqlx_migrations" not in names:

@@ -87,13 +87,15 @@ async def test_a_store_that_is_not_empty_is_refused_by_itself(
     assert caught.value.causes == ("the store holds contents of files",)
 
 
+@pytest.mark.parametrize("name", ["less-sync", "less-sync-backup"])
 @pytest.mark.parametrize("force", [False, True])
-async def test_a_server_on_the_database_is_a_refusal_also_with_force(
-    source: Source, empty_database_url: str, force: bool
+async def test_a_server_or_a_backup_on_the_database_is_a_refusal_also_with_force(
+    source: Source, empty_database_url: str, name: str, force: bool
 ) -> None:
-    server = await asyncpg.connect(empty_database_url, server_settings={"application_name": "less-sync"})
+    server = await asyncpg.connect(empty_database_url, server_settings={"application_name": name})
     try:
-        with pytest.raises(CommandError, match=r"a server is using this database \(1 connection named"):
+        refusal = r"a server or a backup is using this database \(1 connection named"
+        with pytest.raises(CommandError, match=refusal):
             await restored(empty_database_url, MemoryBlobs(), source.backup, force=force)
     finally:
         await server.close()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -216,6 +217,23 @@ async def test_older_backups_go_and_their_shared_contents_stay(source: Source) -
         taken[3].folder.name,
     ]
     await assert_whole(source, taken[3])
+
+
+async def test_no_table_is_emptied_between_the_snapshot_and_its_copy(source: Source) -> None:
+    async def truncate(name: str) -> None:
+        connection = await asyncpg.connect(source.url, server_settings={"lock_timeout": "20"})
+        try:
+            await connection.execute(f"TRUNCATE {name} CASCADE")
+        finally:
+            await connection.close()
+
+    def all_at_once() -> None:
+        for name in TABLES:
+            with ThreadPoolExecutor(1) as other, pytest.raises(asyncpg.LockNotAvailableError):
+                other.submit(asyncio.run, truncate(name)).result()
+
+    source.seen.at, source.seen.act = Part.TABLES, all_at_once
+    await assert_whole(source, await source.take())
 
 
 async def test_the_backup_just_made_stays_though_the_clock_went_back(source: Source) -> None:
