@@ -1,6 +1,7 @@
 """Rows of a backup, loaded into the tables of a database in one transaction, and proven to be the same."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -102,7 +103,35 @@ async def _copy_in(connection: Connection, folder: Path, table: TableEntry, prog
             lines = tally.lines
         compare(path, table, tally)
 
-    await connection.copy_to_table(table.name, source=text(), columns=table.columns, format="text")
+    copying = connection.copy_to_table(table.name, source=text(), columns=table.columns, format="text")
+    await _unless_lost(connection, copying)
+
+
+async def _unless_lost(connection: Connection, work: Coroutine[object, object, object]) -> None:
+    """Do what writes to a database, and end it with the connection.
+
+    asyncpg goes on to wait until it may write when the database dies while its side of the way is full.
+
+    Raises:
+        ConnectionError: the connection was lost. Or as `work`.
+    """
+    lost = asyncio.Event()
+
+    def tell(_: object) -> None:
+        lost.set()
+
+    connection.add_termination_listener(tell)
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(lost.wait())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise ConnectionError
+        tasks[0].result()
+    finally:
+        connection.remove_termination_listener(tell)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _move_sequences(connection: Connection, table: TableEntry) -> None:

@@ -16,6 +16,8 @@ from less_sync.migrations import MigrationError, migrate_down, migrate_up, versi
 from less_sync.storage import BlobKey, Stored
 from less_sync.storage.objects.memory import MemoryBlobs
 from less_sync.sync.canary import canary_space
+from tests.bins.commands import run_less_sync
+from tests.bins.restore.cut import cut_after
 from tests.bins.restore.made import execute, fill, make_backup, put, stored, texts
 from tests.bins.restore.restoring import NEWEST, Source, restored
 from tests.bins.restore.watching import Seen
@@ -100,6 +102,22 @@ async def test_a_server_or_a_backup_on_the_database_is_a_refusal_also_with_force
     finally:
         await server.close()
     assert await texts(empty_database_url) == {}
+
+
+async def test_a_database_that_dies_while_it_takes_nothing_is_noticed(
+    source: Source, empty_database_url: str, tmp_path: Path
+) -> None:
+    await execute(
+        source.url, "UPDATE records SET blob = convert_to(repeat('x', 4000000), 'UTF8') WHERE cursor = 1"
+    )
+    backup = await make_backup(source.url, source.contents, tmp_path / "large")
+    env = {"FILE_STORAGE_BACKEND": "local", "FILE_STORAGE_PATH": str(tmp_path / "files")}
+    async with cut_after(empty_database_url, tmp_path, 2_000_000) as url:
+        done = await run_less_sync("restore", str(backup.folder), "--database-url", url, env=env)
+    assert done.status == 1
+    assert done.err.startswith("Error: database error: the connection to the database was lost; the restore")
+    await restored(empty_database_url, MemoryBlobs(), backup)
+    assert await texts(empty_database_url) == await texts(source.url)
 
 
 async def test_rows_of_other_versions_are_replaced_by_force_and_the_schema_follows(
