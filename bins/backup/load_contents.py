@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from less_sync.bins.backup.contents import MISSING
 from less_sync.bins.backup.load_files import (
     CONTENTS_AT_ONCE_MAX,
     Doing,
@@ -18,7 +20,7 @@ from less_sync.bins.backup.load_files import (
 )
 from less_sync.bins.backup.manifest import FileEntry, Manifest, content_files
 from less_sync.bins.errors import CommandError
-from less_sync.storage import BlobKey, BlobStore
+from less_sync.storage import BlobKey, BlobStore, Stored
 
 
 @dataclass(slots=True)
@@ -69,6 +71,8 @@ class ContentLoader:
         self._entries: Mapping[BlobKey, FileEntry] = {
             content_key(entry): entry for entry in content_files(manifest)
         }
+        self._unsaved = {fault.path for fault in manifest.faults if fault.fault == MISSING}
+        self._created_at = datetime.fromisoformat(manifest.created_at)
         self._store = store
         self._replace = replace
         self._remove_others = remove_others
@@ -151,9 +155,13 @@ class ContentLoader:
     async def _remove(self) -> None:
         async for some in self._store.listing():
             for stored in some:
-                if stored.key not in self._entries:
+                if stored.key not in self._entries and not self._is_unsaved(stored):
                     await self._store.remove(stored.key)
                     self._copied.removed += 1
+
+    def _is_unsaved(self, stored: Stored) -> bool:
+        """Whether the backup wanted it, though the store did not show it then: it may be the only copy."""
+        return content_path(stored.key) in self._unsaved and stored.modified_at < self._created_at
 
 
 async def _together(work: Iterable[Coroutine[object, object, None]]) -> None:

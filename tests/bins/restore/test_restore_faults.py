@@ -11,6 +11,8 @@ import pytest
 from less_sync.bins.backup.load import Wanted, restore
 from less_sync.bins.backup.load_files import Doing
 from less_sync.bins.backup.manifest import SchemaEntry
+from less_sync.bins.backup.take import Backup as Making
+from less_sync.bins.backup.take import Wanted as Made
 from less_sync.bins.errors import CommandError
 from less_sync.migrations import MigrationError, migrate_down, migrate_up, version
 from less_sync.storage import BlobKey, Stored
@@ -18,7 +20,7 @@ from less_sync.storage.objects.memory import MemoryBlobs
 from less_sync.sync.canary import canary_space
 from tests.bins.commands import run_less_sync
 from tests.bins.restore.cut import cut_after
-from tests.bins.restore.made import execute, fill, make_backup, put, stored, texts
+from tests.bins.restore.made import Backup, Silent, execute, fill, make_backup, put, stored, texts
 from tests.bins.restore.restoring import NEWEST, Source, restored
 from tests.bins.restore.watching import Seen
 
@@ -177,6 +179,25 @@ async def test_a_restore_given_up_for_the_backup_of_what_is_there_keeps_nobody_o
     await restored(empty_database_url, store, source.backup, force=True)
     assert await texts(empty_database_url) == wanted
     await migrate_up(empty_database_url)  # as a server does at its start
+
+
+async def test_force_keeps_contents_that_were_out_of_sight_when_the_backup_was_made(
+    source: Source, empty_database_url: str, tmp_path: Path
+) -> None:
+    away = MemoryBlobs()
+    wanted = Made(tmp_path / "unused", tmp_path / "blind")
+    taken = await Making(wanted, away, Silent(), chosen=lambda _: None).make(source.url)
+    assert len(taken.manifest.faults) == len(source.contents)
+    store, kept = MemoryBlobs(now=lambda: 0.0), source.contents
+    await put(store, kept | {BlobKey(uuid4(), uuid4()): b"another"})
+    blind = Backup(taken.folder, taken.manifest)
+    outcome, _ = await restored(empty_database_url, store, blind, force=True)
+    assert outcome.copied.removed == 1
+    assert await stored(store) == kept
+    later = MemoryBlobs()
+    await put(later, kept)  # by other uploads than those that the rows are of
+    outcome, _ = await restored(empty_database_url, later, blind, force=True)
+    assert outcome.copied.removed == len(kept)
 
 
 async def test_contents_alone_keep_others_out_until_they_are_all_there(
