@@ -203,6 +203,7 @@ class _Parser:
         if character in _ENDS:
             self._assign()
         elif character == "\\":
+            self._kept = len(self._value)  # blanks in front of it are no end of the value
             self._at = _At.ESCAPED
         elif character in _BLANKS:
             self._value.append(character)  # kept if something follows
