@@ -27,9 +27,12 @@ _SECRETS: Final = frozenset(
         "FEDERATION_FST_PREVIOUS_SECRET",
     }
 )
-_HOLD_URLS: Final = frozenset({"DATABASE_URL", "TRUSTED_ISSUERS", "FEDERATION_PEER_URLS"})
+_HOLD_URLS: Final = frozenset({"TRUSTED_ISSUERS", "FEDERATION_PEER_URLS"})
+"""Settings of several entries, with blanks between them."""
 _SECRET_WORDS: Final = ("pass", "secret", "token", "key")
-"""In the name of a query's key: its value is nobody's business."""
+"""In the name of a query's key of a database: its value is nobody's business. What the keys of other URLs are
+called is for others to say, so none of their values is shown."""
+_OF_DATABASES: Final = frozenset({"postgres", "postgresql"})
 _OF_DEV_MODE: Final = frozenset({"TRUSTED_ISSUERS", "AUDIENCES"})
 """What dev mode decides, whatever is set."""
 _DEFAULT_IN_DEV_MODE: Final = frozenset(
@@ -92,6 +95,8 @@ def _masked(name: str, value: str | None) -> str | None:
         return value
     if name in _SECRETS:
         return MASK
+    if name == "DATABASE_URL":
+        return masked_url(value)  # whole: a password may have blanks in it
     if name in _HOLD_URLS:
         return " ".join(_masked_entry(entry) for entry in value.split(" "))
     return value
@@ -123,7 +128,10 @@ def masked_url(url: str) -> str:
     if any("@" in text for text in (parts.path, parts.fragment, *(part for pair in query for part in pair))):
         # Somebody forgot to escape what a password has in it, so nobody knows where that begins.
         return f"{parts.scheme}://{MASK}"
-    shown = urlencode([(key, MASK if _is_secret(key) else value) for key, value in query], safe="*/")
+    plain = parts.scheme in _OF_DATABASES
+    shown = urlencode(
+        [(key, value if plain and not _is_secret(key) else MASK) for key, value in query], safe="*/"
+    )
     fragment = f"#{MASK}" if parts.fragment else ""
     return f"{parts.scheme}://{place}{parts.path}{f'?{shown}' if shown else ''}{fragment}"
 

@@ -112,8 +112,16 @@ def test_secrets_are_masked_and_their_length_with_them() -> None:
     assert "ab" * 32 not in shown
     assert {row(settings, name).value for name in SECRETS} == {MASK}
     assert row(settings, "DATABASE_URL").value == f"postgres://u:{MASK}@db/sync?password={MASK}"
-    assert row(settings, "TRUSTED_ISSUERS").value == f"http://u:{MASK}@a=http://{MASK}@b/j?api_key={MASK}&v=1"
+    assert (
+        row(settings, "TRUSTED_ISSUERS").value
+        == f"http://u:{MASK}@a=http://{MASK}@b/j?api_key={MASK}&v={MASK}"
+    )
     assert "hunter4" in str(in_force(settings)["FEDERATION_FST_SECRET"])  # what reloads are compared by
+
+
+def test_the_password_of_a_database_is_masked_whole_when_there_are_blanks_in_it() -> None:
+    settings = read(DATABASE_URL="postgres://u:hunter two@db/sync?options=-capp.secret%3Dhunter")
+    assert row(settings, "DATABASE_URL").value == f"postgres://u:{MASK}@db/sync?app.secret={MASK}"
 
 
 @pytest.mark.parametrize(
@@ -126,6 +134,7 @@ def test_secrets_are_masked_and_their_length_with_them() -> None:
         ("postgres://u:12/x@h/db", "postgres://***"),
         ("postgres://h/db?user=a%40b", "postgres://***"),
         ("http://[::1", "***"),
+        ("https://h/keys?sv=1&sig=hunter&x", "https://h/keys?sv=***&sig=***&x=***"),
     ],
 )
 def test_a_url_is_shown_without_what_may_be_a_password(url: str, shown: str) -> None:
