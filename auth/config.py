@@ -9,6 +9,8 @@ from less_sync.auth.tokens import normalize_issuer
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _AUTHORITY: Final = re.compile(r"[/\\]*([^/\\?#]*)")
+_PASSWORD: Final = re.compile(r"(^[^/]*//[^:]*:).*", re.DOTALL)
+_QUERY_VALUE: Final = re.compile(r"=[^&]*")
 _DIGITS: Final = re.compile(r"0{0,100}[0-9]{0,5}")
 _BAD_HOST_CHARS: Final = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")
 
@@ -44,7 +46,14 @@ def parse_audiences(text: str | None) -> tuple[str, ...]:
 def _check_http_url(what: str, raw: str) -> None:
     reason = _url_fault(raw)
     if reason:
-        raise ValueError(f'invalid {what} URL "{raw}": {reason}')
+        raise ValueError(f'invalid {what} URL "{_without_secrets(raw)}": {reason}')
+
+
+def _without_secrets(raw: str) -> str:
+    """A text that is no URL, without what would be a password or the value of a query's key."""
+    before, at, rest = raw.rpartition("@")
+    path, mark, query = rest.partition("?")
+    return _PASSWORD.sub(r"\1***", before) + at + path + mark + _QUERY_VALUE.sub("=***", query)
 
 
 def _url_fault(raw: str) -> str | None:

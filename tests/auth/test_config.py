@@ -63,6 +63,21 @@ def test_issuer_that_is_no_http_url_is_named_with_the_reason(url: str, reason: s
 
 
 @pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://u:hunter@a:bad/j", "https://u:***@a:bad/j"),
+        ("https://u:hun@t:er/?@a:bad", "https://u:***@a:bad"),
+        ("ftp://u:hunter@a", "ftp://u:***@a"),
+        ("https://a:bad?v&sig=hunter&x=hunter", "https://a:bad?v&sig=***&x=***"),
+    ],
+)
+def test_passwords_of_a_url_that_cannot_be_used_are_not_repeated(url: str, shown: str) -> None:
+    with pytest.raises(ValueError, match=r"^invalid jwks_url URL") as caught:
+        parse_trusted_issuers(f"https://fine.example.com={url}")
+    assert f'"{shown}"' in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http:a",
