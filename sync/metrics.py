@@ -33,7 +33,25 @@ PEER: Final = "peer"
 HUNG_UP: Final = "none"
 """In place of a close code: the other end closed, or the connection was lost or cut."""
 
-_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SECONDS: Final = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
 _CODES: Final = (OK, *map(str, ErrorCode), OTHER)
 _log = structlog.get_logger("less_sync.requests")
 

@@ -47,6 +47,15 @@ def test_a_request_has_a_line_when_somebody_wants_it_or_it_is_remarkable(
     assert lines == expected
 
 
+def test_times_are_told_apart_from_a_tenth_of_a_millisecond_to_half_a_minute() -> None:
+    recorder = Recorder()
+    times_s = (0.0001, 0.0004, 0.0009, 0.004, 0.09, 0.9, 9.0, 29.0, 31.0)
+    for seconds in times_s:
+        recorder.answered("pull", "ok", seconds, 1, 40)
+    counts = [number for _, number in recorder.methods["pull"].seconds.cumulative()]
+    assert [*dict.fromkeys(counts)] == list(range(1, len(times_s) + 1))
+
+
 def test_what_clients_repeat_while_something_is_away_fills_no_log() -> None:
     now_s = [0.0]
     recorder = Recorder(clock=lambda: now_s[0])
