@@ -60,7 +60,7 @@ FEDERATION: Final[dict[str, tuple[Make, str, str, str]]] = {
         gauge,
         "less_sync_federation_link_open",
         "home",
-        "1 while the link to another server is open, 0 while it is not.",
+        "1 while the link to another server is open, 0 while it is wanted and is not. No series: not wanted.",
     ),
     "link_opened": (
         counter,

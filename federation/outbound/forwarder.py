@@ -127,7 +127,15 @@ class PeerForwarder:
         def read(value: Callable[[Home], int]) -> Callable[[], dict[str, int]]:
             return lambda: {f"{host}:{port}": value(home) for (host, port), home in self._homes.items()}
 
-        recorder.measure("link_open", read(lambda home: int(home.link.state is LinkState.OPEN)))
+        def open_links() -> dict[str, int]:
+            # A link that nobody wants is neither open nor down.
+            return {
+                f"{host}:{port}": int(home.link.state is LinkState.OPEN)
+                for (host, port), home in self._homes.items()
+                if home.link.state is not LinkState.IDLE
+            }
+
+        recorder.measure("link_open", open_links)
         recorder.measure("link_opened", read(lambda home: home.relayed.opened))
         recorder.measure("link_spaces", read(lambda home: len(home.entries)))
         recorder.measure("relayed_rows", read(lambda home: home.relayed.rows))

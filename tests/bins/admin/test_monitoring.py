@@ -12,6 +12,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types
 
 from less_sync.bins.admin.counts import FEDERATION
+from less_sync.federation.peer_urls import PEER_PATH
+from less_sync.sync.http.socket import CLIENT_PATH
 from less_sync.sync.limits import Limits
 from tests.bins.admin.promql import Names, names_in
 from tests.bins.admin.scrape import ROLE, Scrape, look
@@ -159,6 +161,15 @@ def test_every_alert_says_what_it_means_and_the_page_says_what_to_do() -> None:
         names = names_in(rule["expr"])
         by = names.grouped or {label for one in names.metrics - {UP} for label in table()[one].labels}
         assert used <= {*OF_THE_TARGET, *by}, rule["alert"]
+
+
+def test_refused_handshakes_are_compared_with_all_attempts_and_not_with_those_that_went_well() -> None:
+    [expression] = [rule["expr"] for rule in rules() if rule["alert"] == "LessSyncHandshakesRefused"]
+    refused, attempts = expression.split(" / ")
+    [route] = re.findall(r'route=~"([^"]+)"', attempts)
+    assert all(re.fullmatch(route, path) for path in (CLIENT_PATH.decode(), PEER_PATH))
+    assert "code" not in attempts
+    assert names_in(refused).metrics == {"less_sync_handshake_refusals_total"}
 
 
 def test_the_scrape_configuration_gives_the_role_to_the_target_and_takes_that_of_the_server() -> None:

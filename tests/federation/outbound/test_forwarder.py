@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from less_sync.federation.outbound.calls import PeerLost, PeerSilent, PeerUnreachable, Repeat
+from less_sync.federation.outbound.calls import LinkState, PeerLost, PeerSilent, PeerUnreachable, Repeat
 from less_sync.sync.metrics import Recorder
 from less_sync.sync.protocol.frames import Chunk, Notification
 from tests.federation.outbound.scripted_home import HOME, edge, record, refusal, until
@@ -368,6 +368,8 @@ async def test_whoever_listens_can_ask_what_links_carry(database_url: str) -> No
         stood = {name: value[where] for name, value in recorder.measured().items()}
         assert stood.pop("relayed_bytes") >= 6
         assert stood == {"link_open": 1, "link_opened": 1, "link_spaces": 1, "relayed_rows": 2}
+        at.home.link.state = LinkState.IDLE
+        assert recorder.measured()["link_open"] == {}  # nobody wants it: that is not a link that is down
         await at.home.link.aclose()
         assert recorder.measured()["link_open"] == {where: 0}
 
