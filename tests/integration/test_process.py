@@ -1,8 +1,10 @@
 """The server as a process: an orderly stop, and what it never writes to its log."""
 
+import re
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +12,7 @@ import cbor2
 
 from tests.integration.waiting import until
 from tests.live import Client
+from tests.sync.raw_http import Response, connected
 from tests.wire.client import Closed, Message, Socket, open_socket
 from tests.wire.issuer import AUDIENCE, Issuer, new_issuer, served_key_set
 from tests.wire.process import ServerProcess
@@ -117,3 +120,48 @@ async def test_the_log_holds_no_token_no_payload_and_nobodys_name_at_any_level(d
     assert "server listening" in said
     for confidential in (token, token[:40], user, did, mailbox, "confidential", secret.hex()):
         assert confidential not in said
+
+
+async def ask(port: int, line: str, *fields: str, body: bytes = b"") -> Response:
+    """One request by its own `Host`."""
+    async with connected(port) as connection:
+        head = "\r\n".join((line, f"Host: 127.0.0.1:{port}", *fields, f"Content-Length: {len(body)}", "", ""))
+        connection.send(head.encode() + body)
+        return await connection.receive()
+
+
+async def test_neither_log_nor_metrics_hold_what_operators_and_uploads_bring(
+    database_url: str, tmp_path: Path
+) -> None:
+    space, token = str(uuid4()), "operator-confidential"
+    settings = {
+        "LOG_LEVEL": "trace",
+        "ADMIN_ADDR": "127.0.0.1:0",
+        "ADMIN_TOKEN": token,
+        "PPROF_ADDR": "127.0.0.1:0",
+        "DATA_DIR": str(tmp_path),
+        "FILE_STORAGE_BACKEND": "local",
+        "FILE_STORAGE_PATH": str(tmp_path / "files"),
+    }
+    async with server_of(database_url, **settings) as (server, issuer):
+        found = re.findall(r"(admin|profiler) .* address=127\.0\.0\.1:(\d+)", "\n".join(server.output))
+        admin, profiler = (int(port) for _, port in sorted(found))
+        user = issuer.token(claims("user-confidential", space, scope="sync files"))
+        client = Client(await log_in(server.port, user), space)
+        await client.error("method-confidential", {})
+        file, secret = f"/api/v1/spaces/{space}/files", b"content-confidential"
+        fields = (f"Authorization: Bearer {user}", "X-UCAN: ucan-confidential", "X-Record-ID: confidential")
+        assert (await ask(server.port, f"PUT {file}/{uuid4()} HTTP/1.1", *fields, body=secret)).status >= 400
+        assert (await ask(server.port, f"GET {file}/confidential?confidential HTTP/1.1")).status == 401
+        metrics = await ask(admin, "GET /metrics?confidential HTTP/1.1", "User-Agent: confidential")
+        assert (await ask(admin, "POST /drain HTTP/1.1", "X-Admin-Token: guess-confidential")).status == 401
+        for method in ("POST", "DELETE"):
+            assert (await ask(admin, f"{method} /drain HTTP/1.1", f"X-Admin-Token: {token}")).status == 200
+        assert (await ask(profiler, "GET /debug/pprof/tasks?confidential HTTP/1.1")).status == 200
+        server.signal(signal.SIGTERM)
+        assert await server.wait(TIMEOUT_S) == 0
+    told = "\n".join((*server.output, metrics.body.decode()))
+    assert "draining was taken back" in told
+    assert 'method="other"' in told
+    for confidential in ("confidential", user, user[:40], space):
+        assert confidential not in told
