@@ -134,6 +134,11 @@ def test_the_dashboard_shows_every_family_that_may_need_looking_at() -> None:
     assert missing == {"process_virtual_memory_bytes", "python_info"}
 
 
+def test_of_several_servers_the_one_with_the_oldest_backup_is_shown() -> None:
+    [shown] = [one for one in dashboard() if "less_sync_last_backup_timestamp_seconds" in one]
+    assert shown.startswith("time() - min(")
+
+
 def test_panels_have_places_and_numbers_of_their_own() -> None:
     page = json.loads((MONITORING / "grafana-dashboard.json").read_text())
     panels = page["panels"]
