@@ -7,7 +7,7 @@ or that a browser says come from another site, are refused.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -120,14 +120,17 @@ class Profiler:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(HEAD_TIMEOUT_S):
             raw = await reader.readuntil(b"\r\n\r\n")
-        try:
-            answer = await self.answer(parse_head(raw))
-        except Malformed:
-            answer = Answer(HTTPStatus.BAD_REQUEST)
+        answer = await _while_somebody_waits(reader, self._answer_to(raw))
         writer.transport.set_write_buffer_limits(0)  # so that `drain` waits until all is sent
         writer.write(_encoded(answer))
         async with asyncio.timeout(WRITE_TIMEOUT_S):
             await writer.drain()
+
+    async def _answer_to(self, raw: bytes) -> Answer:
+        try:
+            return await self.answer(parse_head(raw))
+        except Malformed:
+            return Answer(HTTPStatus.BAD_REQUEST)
 
     async def _index(self, _query: str) -> Answer:
         return Answer(HTTPStatus.OK, INDEX)
@@ -163,10 +166,13 @@ class Profiler:
         if self._busy:
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, "another profile is being taken\n")
         self._busy = True
-        try:
-            return Answer(HTTPStatus.OK, await asyncio.to_thread(work))
-        finally:
-            self._busy = False
+        working = asyncio.get_running_loop().run_in_executor(None, work)
+        working.add_done_callback(self._thread_ended)
+        return Answer(HTTPStatus.OK, await asyncio.shield(working))
+
+    def _thread_ended(self, _working: "asyncio.Future[str]") -> None:
+        # Not sooner, if who asked is gone: two samplers would restore the interpreter's pace to each other's.
+        self._busy = False
 
 
 @asynccontextmanager
@@ -195,6 +201,26 @@ async def profiler(address: ListenAddress) -> AsyncIterator[ListenAddress]:
         for listener in listeners:
             listener.close()
         await answering.aclose()
+
+
+async def _while_somebody_waits(
+    reader: asyncio.StreamReader, answer: Coroutine[None, None, Answer]
+) -> Answer:
+    """An answer that may take a minute, unless whoever asked hangs up, or goes on to speak.
+
+    Raises:
+        ConnectionResetError: nobody waits for it any more.
+    """
+    answering, speaking = asyncio.create_task(answer), asyncio.create_task(reader.read(1))
+    try:
+        await asyncio.wait((answering, speaking), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise ConnectionResetError
+        return answering.result()
+    finally:
+        answering.cancel()
+        speaking.cancel()
+        await asyncio.gather(answering, speaking, return_exceptions=True)
 
 
 class _HeadReader:

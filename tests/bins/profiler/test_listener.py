@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 
@@ -85,6 +86,20 @@ async def test_one_profile_is_taken_at_a_time_and_ends_with_the_listener() -> No
         assert (await ask(address.port, f"{ROOT}tasks")).status == 200
     with pytest.raises(ConnectionRefusedError):
         await ask(address.port, ROOT)
+
+
+async def test_a_profile_that_nobody_waits_for_ends_and_another_can_be_taken(port: int) -> None:
+    pace_s = sys.getswitchinterval()
+    for _ in range(2):
+        async with connected(port) as first:
+            first.send(f"GET {ROOT}profile?seconds=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            async with asyncio.timeout(10):
+                while b"Sampler.run" not in (await ask(port, f"{ROOT}threads")).body:  # noqa: ASYNC110  # a thread
+                    await asyncio.sleep(0.005)
+        async with asyncio.timeout(10):
+            while (await ask(port, f"{ROOT}profile?seconds=1")).status == 503:  # noqa: ASYNC110  # a thread
+                await asyncio.sleep(0.005)
+    assert sys.getswitchinterval() == pace_s
 
 
 async def waits_for(value: str, event: asyncio.Event) -> str:
