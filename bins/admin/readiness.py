@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from less_sync.bins.admin.watchdog import Delivery, DeliveryStatus
+from less_sync.bins.admin.watchdog import Delivery
 from less_sync.sync.http.health import HealthProbe
 from less_sync.sync.services import Services
 from less_sync.sync.session.open_sessions import Doors
@@ -74,8 +74,8 @@ class Readiness:
             return Status.DRAINING, "an operator drains the server"
         if not database:
             return Status.UNAVAILABLE, "the database does not answer"
-        if self._delivery.status is DeliveryStatus.LATE:
-            return Status.DEGRADED, self._delivery.trouble
+        if trouble := self._delivery.trouble:
+            return Status.DEGRADED, trouble
         return Status.READY, ""
 
 

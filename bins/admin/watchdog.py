@@ -65,8 +65,10 @@ class Delivery:
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._lag_s_max = limits.delivery_lag_s
-        self._age_s_max = MISSING_INTERVALS * limits.delivery_probe_interval_s
+        # While each probe takes as long as it may, that much lies between proofs.
+        self._age_s_max = MISSING_INTERVALS * max(limits.delivery_probe_interval_s, limits.delivery_lag_s)
         self._clock = clock
+        self._began_s = clock()
         self._proved_s: float | None = None
         self.lag_s: float | None = None
         """How long the last record took that came back; None before the first."""
@@ -83,17 +85,22 @@ class Delivery:
     @property
     def status(self) -> DeliveryStatus:
         """Whether records come back in time."""
-        if self.lag_s is None or self.age_s is None:
+        if self.lag_s is None:
             return DeliveryStatus.UNKNOWN
-        late = self.lag_s > self._lag_s_max or self.age_s > self._age_s_max
-        return DeliveryStatus.LATE if late else DeliveryStatus.OK
+        return DeliveryStatus.LATE if self.trouble else DeliveryStatus.OK
 
     @property
     def trouble(self) -> str:
-        """Why it is late, in words."""
+        """Why clients should be elsewhere, in words; empty while there is no reason.
+
+        That nothing is known yet is none, until the first record should have come back long ago.
+        """
         if self.lag_s is not None and self.lag_s > self._lag_s_max:
             return f"the last record took {self.lag_s:.1f} s, more than {self._lag_s_max:g} s"
-        return f"no record has come back for {self.age_s or 0.0:.0f} s"
+        if self.age_s is not None:
+            return f"no record has come back for {self.age_s:.0f} s" if self.age_s > self._age_s_max else ""
+        overdue = self._clock() - self._began_s > self._age_s_max
+        return "no record has come back since the start" if overdue else ""
 
     def proved(self, lag_s: float) -> None:
         """A record came back."""

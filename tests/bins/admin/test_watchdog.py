@@ -183,8 +183,11 @@ def test_what_is_known_ages() -> None:
     delivery = Delivery(Limits(delivery_probe_interval_s=10.0, delivery_lag_s=2.0), lambda: times_s[-1])
     delivery.failed()
     assert (delivery.status, delivery.age_s) == (DeliveryStatus.UNKNOWN, None)
+    for now_s, trouble in ((30.0, ""), (30.1, "no record has come back since the start")):
+        times_s.append(now_s)
+        assert (delivery.status, delivery.trouble) == (DeliveryStatus.UNKNOWN, trouble)
     delivery.proved(2.0)
-    for now_s, status in ((0.0, "ok"), (30.0, "ok"), (30.1, "late")):
+    for now_s, status in ((30.1, "ok"), (60.1, "ok"), (60.2, "late")):
         times_s.append(now_s)
         assert delivery.status.value == status
     assert delivery.trouble == "no record has come back for 30 s"
@@ -194,4 +197,32 @@ def test_what_is_known_ages() -> None:
         "the last record took 2.1 s, more than 2 s",
     )
     delivery.proved(0.1)
-    assert (delivery.status, delivery.proofs, delivery.failures) == (DeliveryStatus.OK, 3, 1)
+    assert (delivery.status, delivery.trouble) == (DeliveryStatus.OK, "")
+    assert (delivery.proofs, delivery.failures) == (3, 1)
+
+
+def test_a_lag_that_is_permitted_makes_no_proof_overdue() -> None:
+    times_s = [0.0]
+    delivery = Delivery(Limits(delivery_probe_interval_s=10.0, delivery_lag_s=40.0), lambda: times_s[-1])
+    delivery.proved(40.0)
+    for now_s, status in ((41.0, "ok"), (120.0, "ok"), (120.1, "late")):
+        times_s.append(now_s)
+        assert delivery.status.value == status
+
+
+async def test_a_server_that_has_never_delivered_is_degraded_before_long(database_url: str) -> None:
+    limits = Limits(delivery_probe_interval_s=0.05, delivery_lag_s=0.05)
+    async with live_server(database_url, limits) as live:
+        await asked(database_url, "ALTER TABLE records ADD CONSTRAINT full_disk CHECK (false)")
+        async with watched(live) as watchdog:
+            readiness = Readiness(live.services, watchdog.delivery)
+            readiness.listening = True
+            assert (await readiness.report()).status is Status.READY
+            await until(lambda: watchdog.delivery.trouble != "")
+            report = await readiness.report()
+            assert (report.status, report.reason) == (
+                Status.DEGRADED,
+                "no record has come back since the start",
+            )
+            assert report.body["delivery"] == {"status": "unknown", "lag_s": None, "age_s": None}
+            assert watchdog.delivery.failures > 0
