@@ -8,6 +8,7 @@ stand for 127.0.0.1 stays in `Host` as it is.
 
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ _TOKEN_BYTES: Final = 32
 _KEPT_BYTES_MAX: Final = 4096
 _HTTP_PORT: Final = 80
 """What a `Host` without a port means."""
+_PORT: Final = re.compile(r":\d*\Z")
 _OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
 
 
@@ -43,13 +45,19 @@ class Access:
 
     token: str = field(repr=False)
     reading_is_free: bool
-    """No other machine can connect, so who reads needs no token."""
+    """No other machine can connect, so who reads under no foreign name needs no token."""
     name: str
     """How the operator calls it in `ADMIN_ADDR`; of addresses that of the connection counts."""
 
     def reading(self, headers: Mapping[str, str]) -> Refused | None:
-        """Why metrics and states may not be read; None: they may."""
-        return None if self.reading_is_free else self._without_token(headers)
+        """Why metrics and states may not be read; None: they may.
+
+        A page whose name was made to stand for 127.0.0.1 could see the answers. It cannot leave its name out
+        of `Host`, which programs may, and no page gets a name to an address or to `localhost`.
+        """
+        if self.reading_is_free and self._is_no_foreign_name(headers.get("host", "")):
+            return None
+        return self._without_token(headers)
 
     def acting(self, headers: Mapping[str, str], local: ListenAddress) -> Refused | None:
         """Why nothing may be changed; None: it may.
@@ -69,6 +77,10 @@ class Access:
         if hmac.compare_digest(shown.encode(), self.token.encode()):
             return None
         return Refused(401, "X-Admin-Token is missing or wrong")
+
+    def _is_no_foreign_name(self, host: str) -> bool:
+        name = _PORT.sub("", host).strip("[]").lower()
+        return name in ("", "localhost", self.name.lower()) or _is_address(name)
 
     def _hosts(self, local: ListenAddress) -> set[str]:
         """The spellings of this listener's own address."""

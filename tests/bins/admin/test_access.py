@@ -20,12 +20,44 @@ WITH_TOKEN = {"host": "127.0.0.1:9100", "x-admin-token": TOKEN}
 
 
 def test_reading_on_loopback_needs_nothing_and_elsewhere_the_token() -> None:
-    assert OPEN.reading({"host": "tunnel:1234"}) is None
+    assert OPEN.reading({"host": "127.0.0.1:9100"}) is None
     assert CLOSED.reading({"x-admin-token": TOKEN}) is None
     for headers in ({}, {"x-admin-token": ""}, {"x-admin-token": TOKEN + "x"}, {"x-admin-token": "ä"}):
         refused = CLOSED.reading(headers)
         assert refused is not None
         assert refused.status == 401
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:1234",
+        "Localhost",
+        "127.0.0.1",
+        "10.0.0.5:80",
+        "[::1]:9100",
+        "[::1]",
+        "admin.internal:9",
+        "",
+    ],
+)
+def test_reading_on_loopback_is_free_under_addresses_and_own_names(host: str) -> None:
+    access = Access(TOKEN, reading_is_free=True, name="Admin.internal")
+    assert access.reading({"host": host}) is None
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:9100", "evil.example", "127.0.0.1.evil.example:9100", "x:1:2", "a]"]
+)
+def test_a_name_that_was_made_to_stand_for_this_machine_reads_nothing_without_the_token(host: str) -> None:
+    refused = OPEN.reading({"host": host})
+    assert refused is not None
+    assert refused.status == 401
+    assert OPEN.reading({"host": host, "x-admin-token": TOKEN}) is None
+
+
+def test_who_reads_without_a_host_is_no_page() -> None:
+    assert OPEN.reading({}) is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9100", "localhost:9100", "LOCALHOST:9100"])

@@ -32,8 +32,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_what_can_be_read_is_read_without_a_token(running: Admin) -> None:
-    response = await running.ask("GET", "/healthz", host="tunnel:1")
+    response = await running.ask("GET", "/healthz", host="localhost:1")
     assert (response.status, response.body) == (200, b'{"status":"alive"}')
+    assert (await running.ask("GET", "/healthz", host="evil.example:1")).status == 401
     response = await running.ask("GET", "/metrics")
     assert (response.status, response.body) == (200, METRICS.text())
     assert response.header("content-type") == METRICS.content_type
