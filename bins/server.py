@@ -23,6 +23,7 @@ from less_sync.bins.admin.metrics import CONTENT_TYPE, Exposition
 from less_sync.bins.admin.routes import Metrics
 from less_sync.bins.admin.watchdog import Delivery
 from less_sync.bins.errors import CommandError
+from less_sync.bins.hangups import has_terminal, hold_hangups, take_hangups
 from less_sync.bins.http_server import HttpServer
 from less_sync.bins.listening import open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
@@ -90,7 +91,10 @@ async def _serve_until_signal(
 ) -> None:
     asyncio.get_running_loop().set_exception_handler(log_loop_fault)
     signals = Signals()
-    await serve(settings, announce, signals.stop, announce_admin=announce_admin, reload=signals.reload)
+    try:
+        await serve(settings, announce, signals.stop, announce_admin=announce_admin, reload=signals.reload)
+    finally:
+        hold_hangups()  # the loop takes its handlers away when it is closed
 
 
 def _raise_open_files_limit() -> None:
@@ -122,11 +126,12 @@ class Signals:
     def __init__(self) -> None:
         self.stop = asyncio.Event()
         self.reload = asyncio.Event()
-        self._had_terminal = _has_terminal()
+        self._had_terminal = has_terminal()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        take_hangups()
 
     def _on_stop(self) -> None:
         if self.stop.is_set():
@@ -135,19 +140,10 @@ class Signals:
         self.stop.set()
 
     def _on_hangup(self) -> None:
-        if self._had_terminal and not _has_terminal():
+        if self._had_terminal and not has_terminal():
             self.stop.set()
         else:
             self.reload.set()
-
-
-def _has_terminal() -> bool:
-    """Whether this process belongs to a terminal; the kernel takes it away before it sends SIGHUP."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
 
 
 async def serve(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from less_sync.bins.commands.setting_options import settings_or_exit, takes_settings
+from less_sync.bins.hangups import hold_hangups
 from less_sync.bins.installed import server_parts
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def serve(*, options: "Mapping[str, str]", dev: bool) -> None:
     Without DATABASE_URL the server starts a Postgres of its own in the data directory, and without
     TRUSTED_ISSUERS too it runs in dev mode: `less-sync token --user alice` mints tokens for it.
     """
+    hold_hangups()
     with server_parts("less-sync serve"):
         from less_sync.bins.server import run_server
 

@@ -13,6 +13,7 @@ from typing import Final
 from less_sync.bins.commands.exit_codes import exit_codes
 from less_sync.bins.commands.output import watched_output
 from less_sync.bins.errors import CommandError, print_error
+from less_sync.bins.hangups import hold_hangups
 from less_sync.bins.installed import server_parts
 from less_sync.client.folder.errors import INTERRUPTED, ExitCode
 
@@ -80,6 +81,7 @@ def run(arguments: Sequence[str], name: str) -> int:
     except WrongUsage:
         print(USAGE.format(name=name), end="", file=sys.stderr)
         return ExitCode.USAGE
+    hold_hangups()
     with server_parts(name):
         from less_sync.bins.server import run_server
         from less_sync.bins.settings.config import ConfigError, read_settings

@@ -5,16 +5,20 @@ import json
 import re
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 from tests.bins.test_server import TIMEOUT_S, call, health, said, server, signed_in, until
-from tests.sync.raw_http import Response, fetch
 from tests.wire.client import Closed
+from tests.wire.command import kept_variables
 from tests.wire.process import ServerProcess
 
 NOTICE = re.compile(r"for operators:\s+http://127\.0\.0\.1:(\d+)/readyz")
 ADMIN_TOKEN = "the-token-of-the-operator"
+
+
+HANGUP_BIT = 1 << (signal.SIGHUP - 1)
 
 
 async def admin_port(running: ServerProcess) -> int:
@@ -24,10 +28,10 @@ async def admin_port(running: ServerProcess) -> int:
     return int(found[1])
 
 
-async def act(port: int, method: str) -> tuple[int, Any]:
-    """`/drain` with the token."""
+async def act(port: int, method: str, path: str = "/drain") -> tuple[int, Any]:
+    """One request with the token: status and JSON."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = f"{method} /drain HTTP/1.1\r\nHost: localhost:{port}\r\nX-Admin-Token: {ADMIN_TOKEN}\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\nX-Admin-Token: {ADMIN_TOKEN}\r\n"
     writer.write(f"{head}Connection: close\r\n\r\n".encode())
     answer = (await reader.read()).decode()
     writer.close()
@@ -35,8 +39,8 @@ async def act(port: int, method: str) -> tuple[int, Any]:
 
 
 async def readyz(port: int) -> tuple[int, str]:
-    response: Response = await fetch(port, "GET", "/readyz")
-    return response.status, json.loads(response.body)["status"]
+    status, body = await act(port, "GET", "/readyz")
+    return status, body["status"]
 
 
 async def test_a_signal_during_a_drain_stops_in_the_time_of_a_stop_and_the_listener_tells_until_the_end(
@@ -103,3 +107,35 @@ async def test_a_listener_that_cannot_listen_ends_the_start_before_the_public_po
     assert f"Error: Address already in use (os error 98): cannot listen on 127.0.0.1:{port}" in output
     assert "ADMIN_ADDR" in output
     assert "server listening" not in output
+
+
+def holds_hangups(pid: int) -> bool:
+    """Whether SIGHUP waits, as the kernel tells."""
+    (mask,) = re.findall(r"SigBlk:\s+([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(mask, 16) & HANGUP_BIT)
+
+
+async def test_a_sighup_right_behind_the_start_or_behind_the_end_ends_nothing(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "less_sync.bins.commands.main", "serve", "--listen", "127.0.0.1:0"),
+        env={**kept_variables(), "DATA_DIR": str(tmp_path)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,  # without a terminal, as services are
+    )
+    assert process.stdout is not None
+    await until(lambda: holds_hangups(process.pid))
+    process.send_signal(signal.SIGHUP)
+    output = b""
+    async with asyncio.timeout(TIMEOUT_S):
+        while b"there is no ENV_FILE" not in output or b"for operators:" not in output:
+            line = await process.stdout.readline()
+            assert line, output
+            output += line
+        process.send_signal(signal.SIGTERM)
+        while process.returncode is None:
+            process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.001)
+        output += await process.stdout.read()
+    assert process.returncode == 0, output
