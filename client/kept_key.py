@@ -1,8 +1,11 @@
 """Private keys in files of mode 0600, made when they are first asked for."""
 
+import errno
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -57,7 +60,20 @@ def kept(path: Path, make: Callable[[], bytes], *, disk: Disk = DISK) -> bytes:
         if not path.exists():
             make_directories(path.parent, disk=disk)
             create(path, make(), disk=disk)
-        with path.open("rb") as file:
+        with opened(path) as file:
             return file.read(_FILE_BYTES_MAX)
     except OSError as error:
         raise KeyFileError(f"cannot keep a key in {path}: {error.strerror}") from error
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open what is kept, to be read; a pipe in its place, at which the start would wait for ever, is refused.
+
+    Raises:
+        OSError: it cannot be opened, or is no file.
+    """
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115  # the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file")
+    return file

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from less_sync.bins.settings.parts import ListenAddress, is_admin_token
-from less_sync.client.kept_key import KeyFileError, kept
+from less_sync.client.kept_key import KeyFileError, kept, opened
 from less_sync.sync.canary import NODE_BYTES
 
 TOKEN_HEADER: Final = "x-admin-token"
@@ -156,7 +156,7 @@ def _kept_private(path: Path, make: Callable[[], bytes], user: int | None) -> by
     """As `kept`, but what others can read, or have put there, is refused."""
     kept(path, make)
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             found = os.fstat(file.fileno())
             text = file.read(_KEPT_BYTES_MAX)
     except OSError as error:

@@ -146,6 +146,12 @@ def test_a_token_that_others_can_use_is_refused(tmp_path: Path, mode: int) -> No
         kept_token(tmp_path)
 
 
+def test_a_pipe_in_the_place_of_a_token_does_not_hold_up_the_start(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "admin-token", 0o600)
+    with pytest.raises(KeyFileError, match="not a regular file"):
+        kept_token(tmp_path)
+
+
 def test_a_token_of_another_user_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "admin-token"
     path.write_text("x" * 43)
