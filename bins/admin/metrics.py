@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from less_sync.bins.admin.counts import of_federation, of_sessions, of_storage, of_traffic
 from less_sync.bins.admin.families import by, counter, gauge, one, with_role
+from less_sync.client.kept_key import opened
 from less_sync.storage import PostgresPool, PushLanes
 from less_sync.sync.services import Services
 
@@ -142,7 +143,7 @@ class _Server(Collector):
 def last_backup_s(data_dir: Path) -> float | None:
     """When the newest backup was finished, Unix seconds; None if none is named in a way that can be read."""
     try:
-        with (data_dir / LAST_BACKUP).open("rb") as file:
+        with opened(data_dir / LAST_BACKUP) as file:  # not to hold up the loop at a pipe
             named = json.loads(file.read(LAST_BACKUP_BYTES_MAX))
         return datetime.fromisoformat(named["finished_at"]).timestamp()
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -286,6 +287,11 @@ def test_the_newest_backup_is_told_by_its_time(tmp_path: Path, named: str | None
     if named is not None:
         (tmp_path / LAST_BACKUP).write_text(named)
     assert last_backup_s(tmp_path) == told
+
+
+def test_a_pipe_in_the_place_of_the_newest_backups_name_holds_nothing_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / LAST_BACKUP)
+    assert last_backup_s(tmp_path) is None
 
 
 async def test_a_backup_that_is_made_meanwhile_is_told(live: Live, tmp_path: Path) -> None:
