@@ -1,9 +1,7 @@
 """The text that `/metrics` answers with: every family of docs/operations.md 13.1, made when somebody asks."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Protocol
@@ -15,14 +13,11 @@ from prometheus_client.registry import Collector
 
 from less_sync.bins.admin.counts import of_federation, of_sessions, of_storage, of_traffic
 from less_sync.bins.admin.families import by, counter, gauge, one, with_role
-from less_sync.client.kept_key import opened
+from less_sync.bins.backup.last import LastBackupError, read_last_backup
 from less_sync.storage import PostgresPool, PushLanes
 from less_sync.sync.services import Services
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-LAST_BACKUP: Final = "last-backup.json"
-"""In the data directory; says which backup is the newest."""
-LAST_BACKUP_BYTES_MAX: Final = 65_536
 AGE_S_MAX: Final = 1.0
 """However many ask, the text is made once in this time: making it takes the loop for a few milliseconds."""
 
@@ -143,8 +138,7 @@ class _Server(Collector):
 def last_backup_s(data_dir: Path) -> float | None:
     """When the newest backup was finished, Unix seconds; None if none is named in a way that can be read."""
     try:
-        with opened(data_dir / LAST_BACKUP) as file:  # not to hold up the loop at a pipe
-            named = json.loads(file.read(LAST_BACKUP_BYTES_MAX))
-        return datetime.fromisoformat(named["finished_at"]).timestamp()
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        last = read_last_backup(data_dir)
+    except LastBackupError:
         return None
+    return None if last is None else last.finished_at.timestamp()

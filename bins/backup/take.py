@@ -23,6 +23,7 @@ from less_sync.bins.backup.contents import LEFT_OUT, PAUSES_S, ContentCopier, Co
 from less_sync.bins.backup.copied import CopiedLog, read_copied, write_copied
 from less_sync.bins.backup.disk import make_folder, remove_others
 from less_sync.bins.backup.folder import choose_folder, held_alone, refuse_finished, same_database
+from less_sync.bins.backup.last import remember
 from less_sync.bins.backup.manifest import (
     CONTENTS,
     MANIFEST,
@@ -34,7 +35,6 @@ from less_sync.bins.backup.manifest import (
     Manifest,
     SnapshotEntry,
     TableEntry,
-    canonical,
     contents_entry,
     finished_backups,
     hash_file,
@@ -50,7 +50,6 @@ from less_sync.bins.backup.watching import Part, Watcher
 from less_sync.migrations import schema_at
 from less_sync.storage import BlobStore
 
-LAST_BACKUP: Final = "last-backup.json"
 SHARED_VERSIONS: Final = 12
 """Migrations that a database must have."""
 
@@ -249,18 +248,8 @@ class Backup:
             await read_back(folder, [one for one in manifest.files if one.path not in known], self._watcher)
         finished = _finished_at(manifest, timestamp(self._now()))
         write_atomically(folder / MANIFEST, finished.encoded())
-        _remember(self._wanted.data_dir, folder, finished)
+        remember(self._wanted.data_dir, folder, finished)
         return finished
-
-
-def _remember(data_dir: Path, folder: Path, manifest: Manifest) -> None:
-    """Name the newest backup where agents look for it."""
-    last = {
-        "finished_at": manifest.finished_at,
-        "folder": str(folder.absolute()),
-        "digest": manifest.digest,
-    }
-    write_atomically(data_dir / LAST_BACKUP, canonical(last))
 
 
 def _trusted(base: Path, manifest: Manifest) -> Earlier:

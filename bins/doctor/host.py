@@ -15,9 +15,9 @@ from typing import Final
 import httpx
 
 from less_sync.bins.admin.access import TOKEN_HEADER
+from less_sync.bins.backup.last import LastBackupError, read_last_backup
 from less_sync.bins.doctor.files import with_room
 from less_sync.bins.doctor.findings import Finding, failed, in_thread, not_applicable, ok, warning
-from less_sync.bins.doctor.last_backup import LastBackupError, read_last_backup
 from less_sync.bins.errors import CommandError
 from less_sync.bins.listening import open_listeners
 from less_sync.bins.settings.config import Settings

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from less_sync.bins.backup.last import read_last_backup
 from less_sync.bins.doctor.host import look_at_backup
-from less_sync.bins.doctor.last_backup import read_last_backup
 from less_sync.bins.postgres.embedded import EmbeddedPostgres
 from less_sync.bins.postgres.files import EmbeddedPostgresError, refuse_root_of_others
 from less_sync.bins.postgres.private import private_postgres, running_postgres

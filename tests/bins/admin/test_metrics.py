@@ -13,7 +13,8 @@ import pytest
 
 from less_sync.bins.admin.counts import FEDERATION
 from less_sync.bins.admin.families import NAMES_MAX, by_name
-from less_sync.bins.admin.metrics import AGE_S_MAX, LAST_BACKUP, Exposition, last_backup_s
+from less_sync.bins.admin.metrics import AGE_S_MAX, Exposition, last_backup_s
+from less_sync.bins.backup.last import LAST_BACKUP
 from less_sync.bins.federation import open_federation
 from less_sync.federation.settings import FederationSettings
 from less_sync.storage import PostgresPool, Unavailable
@@ -276,7 +277,7 @@ async def test_no_proof_of_delivery_is_no_series_and_not_a_lag_of_zero(live: Liv
         (json.dumps({"folder": "/b"}), None),
         (json.dumps(["finished_at"]), None),
         (json.dumps({"finished_at": 3}), None),
-        (json.dumps({"finished_at": "9999-12-31T23:59:59-23:59"}), 253402387139.0),
+        (json.dumps({"finished_at": "9999-12-31T23:59:59-23:59", "folder": "/b"}), 253402387139.0),
         ("[" * 50_000, None),
         ("[1]" * 50_000, None),
         ("not JSON", None),
@@ -301,7 +302,8 @@ async def test_a_backup_that_is_made_meanwhile_is_told(live: Live, tmp_path: Pat
     )
     name = "less_sync_last_backup_timestamp_seconds"
     assert scrape(exposition.text()).value(name) is None
-    (tmp_path / LAST_BACKUP).write_text(json.dumps({"finished_at": "2026-11-26T16:30:00Z"}))
+    named = {"finished_at": "2026-11-26T16:30:00Z", "folder": "/b"}
+    (tmp_path / LAST_BACKUP).write_text(json.dumps(named))
     now_s[0] += AGE_S_MAX
     assert scrape(exposition.text()).value(name) == 1795710600
 
