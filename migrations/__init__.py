@@ -20,9 +20,16 @@ from less_sync.migrations.errors import (
     NeedsConfirmation,
     NothingToRollBack,
 )
-from less_sync.migrations.half_restored import Begun, refuse_half_restored
+from less_sync.migrations.half_restored import RESTORE_MARK, Begun, refuse_half_restored
+from less_sync.migrations.history import BOOKKEEPING
 from less_sync.migrations.repair import Cursorless, Repaired, cursorless, repair_cursors
-from less_sync.migrations.restoring import RestoredDatabase, UnknownVersions, restoring, schema_at
+from less_sync.migrations.restoring import (
+    COPY_SETTINGS,
+    RestoredDatabase,
+    UnknownVersions,
+    restoring,
+    schema_at,
+)
 from less_sync.migrations.runner import (
     Applied,
     State,
@@ -35,6 +42,9 @@ from less_sync.migrations.runner import (
 )
 
 __all__ = [
+    "BOOKKEEPING",
+    "COPY_SETTINGS",
+    "RESTORE_MARK",
     "Applied",
     "Begun",
     "Connection",

@@ -13,10 +13,12 @@ from less_sync.migrations import history
 from less_sync.migrations.connection import Connection
 from less_sync.migrations.errors import refused
 
-MARK: Final = "less_sync_restore"
+RESTORE_MARK: Final = "less_sync_restore"
 """The table whose one row says which backup it is."""
 
-_CREATE: Final = f"CREATE TABLE {MARK} (digest TEXT NOT NULL, began_at TIMESTAMPTZ NOT NULL DEFAULT now())"
+_CREATE: Final = (
+    f"CREATE TABLE {RESTORE_MARK} (digest TEXT NOT NULL, began_at TIMESTAMPTZ NOT NULL DEFAULT now())"
+)
 _DIGEST_SHOWN_DIGITS: Final = 12
 
 
@@ -34,9 +36,9 @@ class Begun:
 
 async def begun(connection: Connection) -> Begun | None:
     """The restore under way in the first schema of the search path, whether its process lives or not."""
-    if not await history.relation_exists(connection, MARK):
+    if not await history.relation_exists(connection, RESTORE_MARK):
         return None
-    row = await connection.fetchrow(f"SELECT digest, began_at FROM {MARK}")
+    row = await connection.fetchrow(f"SELECT digest, began_at FROM {RESTORE_MARK}")
     return None if row is None else Begun(row["digest"], row["began_at"])
 
 
@@ -56,9 +58,9 @@ async def mark(connection: Connection, digest: str) -> None:
     async with connection.transaction():
         await unmark(connection)
         await connection.execute(_CREATE)
-        await connection.execute(f"INSERT INTO {MARK} (digest) VALUES ($1)", digest)
+        await connection.execute(f"INSERT INTO {RESTORE_MARK} (digest) VALUES ($1)", digest)
 
 
 async def unmark(connection: Connection) -> None:
     """Remove the mark, for good once the transaction of the caller has ended."""
-    await connection.execute(f"DROP TABLE IF EXISTS {MARK}")
+    await connection.execute(f"DROP TABLE IF EXISTS {RESTORE_MARK}")

@@ -17,6 +17,9 @@ from less_sync.migrations.catalog import BASELINE_CHECKSUM, SHARED_LAST, Catalog
 from less_sync.migrations.connection import Connection
 from less_sync.migrations.errors import MigrationError, refused
 
+BOOKKEEPING: Final = frozenset({"_sqlx_migrations", "less_sync_migrations", "goose_db_version"})
+"""The tables that say what was done to a database, whichever server made them."""
+
 _CREATE_SHARED: Final = """
 CREATE TABLE IF NOT EXISTS _sqlx_migrations (
     version BIGINT PRIMARY KEY,

@@ -18,12 +18,18 @@ from less_sync.migrations.session import verified
 LOCK_WAIT_S: Final = 1.0
 """For a server that looks for pending migrations just now. A restore or a migration that lasts is refused."""
 
-_SETTINGS: Final = {
-    "application_name": "less-sync-restore",
-    # What the COPY text of a value depends on, so that rows read back are comparable.
+COPY_SETTINGS: Final = {
+    "TimeZone": "UTC",
     "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
     "bytea_output": "hex",
     "extra_float_digits": "1",
+}
+"""What the COPY text of a value depends on, so that rows that are read back are comparable."""
+
+_SETTINGS: Final = {
+    **COPY_SETTINGS,
+    "application_name": "less-sync-restore",
     # It says nothing to the database while it copies contents, however long that takes.
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "0",

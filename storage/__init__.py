@@ -14,6 +14,9 @@ from less_sync.storage.blobs import (
 )
 from less_sync.storage.counts import Histogram
 from less_sync.storage.errors import (
+    LOCK_NOT_AVAILABLE,
+    NOT_MIGRATED,
+    QUERY_CANCELED,
     FederationKeyNotFound,
     SpaceExists,
     SpaceNotFound,
@@ -122,9 +125,12 @@ __all__ = [
     "CHUNK_BYTES_MAX",
     "DEK_EPOCH_BYTES",
     "FILE",
+    "LOCK_NOT_AVAILABLE",
     "MEMBER",
     "NOBODY",
+    "NOT_MIGRATED",
     "PULLED_TABLES",
+    "QUERY_CANCELED",
     "RECORD",
     "ActiveKey",
     "AdvanceOutcome",

@@ -17,7 +17,10 @@ import asyncpg
 Status = TypeVar("Status", bound=IntEnum)
 
 LOCK_NOT_AVAILABLE: Final = "55P03"
+QUERY_CANCELED: Final = "57014"
 UNIQUE_VIOLATION: Final = "23505"
+NOT_MIGRATED: Final = frozenset({"42P01", "42883", "42703"})
+"""No such table, function or column: the schema is not that of this release."""
 REPEATABLE: Final = frozenset({"40001", "40P01"})
 """Serialisation failure and deadlock: the server undid everything and asks to be asked again."""
 

@@ -15,7 +15,7 @@ from less_sync.bins.backup.manifest import BackupError, Fault, hash_file, sync_f
 from less_sync.bins.backup.source import Source
 from less_sync.bins.backup.tables import FileRow
 from less_sync.bins.backup.watching import Watcher
-from less_sync.storage import BlobError, BlobKey, BlobStore
+from less_sync.storage import BlobError, BlobStore
 
 T = TypeVar("T")
 
@@ -151,7 +151,7 @@ class ContentCopier:
         candidates = [one for one in (here, before) if one is not None and one.is_of(row)]
         if not candidates:
             return None
-        found = await self._patiently(lambda: self._store.find(BlobKey(row.space, row.file)))
+        found = await self._patiently(lambda: self._store.find(row.key))
         for one in candidates:
             if found is None or (found.version, found.size_bytes) != (one.version, one.bytes):
                 continue
@@ -194,7 +194,7 @@ class ContentCopier:
         raise AssertionError("the last attempt returns or raises")
 
     async def _from_store(self, row: FileRow) -> Copied | None:
-        async with self._store.open(BlobKey(row.space, row.file)) as opened:
+        async with self._store.open(row.key) as opened:
             if opened is None:
                 return None
             writing = await asyncio.to_thread(_Writing, self._folder / row.path)

@@ -118,10 +118,8 @@ def _read(path: Path, database: DatabaseEntry) -> tuple[dict[str, Copied], int]:
 
 
 def _is_of(line: bytes, database: DatabaseEntry) -> bool:
-    """The same database, perhaps of a newer minor release."""
     try:
         head = msgspec.json.decode(line, type=_Head)
     except msgspec.MsgspecError:
         return False
-    same = (head.database.system_identifier, head.database.name)
-    return same == (database.system_identifier, database.name) and line.endswith(b"\n")
+    return head.database.is_same(database) and line.endswith(b"\n")

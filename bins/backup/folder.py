@@ -20,6 +20,7 @@ from less_sync.bins.backup.manifest import (
     Manifest,
     UnfinishedBackup,
     canonical,
+    folders_of_backups,
     os_text,
     read_manifest,
     timestamp,
@@ -49,7 +50,7 @@ def choose_folder(wanted: Path | None, data_dir: Path, database: DatabaseEntry, 
         OSError: it cannot be made.
     """
     if wanted is None:
-        unfinished = [path for path in _folders(data_dir / BACKUPS) if _is_of(path, database)]
+        unfinished = [path for path in folders_of_backups(data_dir / BACKUPS) if _is_of(path, database)]
         return unfinished[-1] if unfinished else _new(data_dir / BACKUPS, database, now)
     make_folder(wanted)
     if _is_vacant(wanted):
@@ -116,20 +117,7 @@ def _is_of(folder: Path, database: DatabaseEntry) -> bool:
         begun = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Begun)
     except (OSError, msgspec.MsgspecError):
         return False
-    return same_database(begun.database, database)
-
-
-def same_database(one: DatabaseEntry, other: DatabaseEntry) -> bool:
-    """Whether both are the same database, perhaps under another release of Postgres."""
-    return (one.system_identifier, one.name) == (other.system_identifier, other.name)
-
-
-def _folders(place: Path) -> list[Path]:
-    """What has a manifest of any kind, by name; nothing if there is no such folder."""
-    try:
-        return sorted(path for path in place.iterdir() if (path / MANIFEST).is_file())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    return begun.database.is_same(database)
 
 
 @contextmanager
@@ -158,7 +146,7 @@ def described(place: Path) -> list[tuple[Path, Manifest | str]]:
         BackupError: the folder cannot be read.
     """
     try:
-        folders = _folders(place)
+        folders = folders_of_backups(place)
     except OSError as error:
         raise BackupError(f"cannot read {place}: {os_text(error)}") from error
     return [(folder, _described(folder)) for folder in folders]

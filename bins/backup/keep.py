@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from less_sync.bins.backup.folder import same_database
 from less_sync.bins.backup.manifest import MANIFEST, BackupError, Manifest, finished_backups, os_text
 
 _GOING: Final = ".less-sync-going-"
@@ -22,7 +21,7 @@ def keep_newest(folder: Path, manifest: Manifest, count: int) -> list[Path]:
     beside = [
         path
         for path, other in finished_backups(folder.parent)
-        if same_database(other.database, manifest.database)
+        if other.database.is_same(manifest.database)
         and not path.is_symlink()
         and path.resolve() != folder.resolve()
     ]

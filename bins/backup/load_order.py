@@ -29,13 +29,14 @@ def copy_query(name: str, columns: Sequence[str]) -> str:
         KeyError: no migration makes a table of this name.
     """
     order = ", ".join(_ordered(key, columns) for key in _KEYS[name])
-    return f"SELECT {', '.join(map(_quoted, columns))} FROM {_quoted(name)} ORDER BY {order}"
+    return f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(name)} ORDER BY {order}"
 
 
 def _ordered(key: str, columns: Sequence[str]) -> str:
-    column = _quoted(key if key in columns else _FORMER_NAMES.get(key, key))
+    column = quoted(key if key in columns else _FORMER_NAMES.get(key, key))
     return f'{column} COLLATE "C"' if key in _TEXT else column
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name of a table or column as SQL has it."""
     return '"' + name.replace('"', '""') + '"'

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from less_sync.bins.backup.load_files import Doing, Progress, Tally, compare, pieces
-from less_sync.bins.backup.load_order import copy_query
+from less_sync.bins.backup.load_order import copy_query, quoted
 from less_sync.bins.backup.manifest import Manifest, TableEntry
 from less_sync.bins.errors import CommandError
 from less_sync.migrations import Connection, RestoredDatabase
@@ -18,10 +18,6 @@ COUNTED_MAX: Final = 100_000
 _SPACE_COLUMN: Final = {"spaces": "id", **dict.fromkeys(("records", "files", "members"), "space_id")}
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 async def rows_there(database: RestoredDatabase) -> Mapping[str, int]:
     """How many rows each table has, where it has any; at most `COUNTED_MAX` are counted of one.
 
@@ -30,7 +26,7 @@ async def rows_there(database: RestoredDatabase) -> Mapping[str, int]:
     found = {}
     for name in await database.tables():
         query = (
-            f"SELECT count(*) FROM (SELECT 1 FROM {_quoted(name)}{_but_canaries(name)} LIMIT {COUNTED_MAX}) t"
+            f"SELECT count(*) FROM (SELECT 1 FROM {quoted(name)}{_but_canaries(name)} LIMIT {COUNTED_MAX}) t"
         )
         count = int(await database.connection.fetchval(query))
         if count:
@@ -49,7 +45,7 @@ async def holds(database: RestoredDatabase, manifest: Manifest, progress: Progre
         return False
     async with database.connection.transaction(isolation="repeatable_read", readonly=True):
         for table in manifest.tables:
-            query = f"SELECT count(*) FROM {_quoted(table.name)}"
+            query = f"SELECT count(*) FROM {quoted(table.name)}"
             if await database.connection.fetchval(query) != table.rows:
                 return False
         progress.begin(Doing.PROVING, sum(table.rows for table in manifest.tables))
@@ -63,7 +59,7 @@ async def empty(database: RestoredDatabase) -> None:
     """Remove all rows, in one transaction."""
     names = await database.tables()
     if names:
-        await database.connection.execute(f"TRUNCATE {', '.join(map(_quoted, names))}")
+        await database.connection.execute(f"TRUNCATE {', '.join(map(quoted, names))}")
 
 
 async def load(database: RestoredDatabase, folder: Path, manifest: Manifest, progress: Progress) -> None:
@@ -141,7 +137,7 @@ async def _move_sequences(connection: Connection, table: TableEntry) -> None:
             "SELECT pg_get_serial_sequence(quote_ident($1), $2)", table.name, column
         )
         if sequence is not None:
-            highest = f"SELECT max({_quoted(column)}) FROM {_quoted(table.name)}"
+            highest = f"SELECT max({quoted(column)}) FROM {quoted(table.name)}"
             await connection.execute(
                 f"SELECT setval('{sequence}', coalesce(m, 1), m IS NOT NULL) FROM ({highest}) t(m)"
             )
@@ -162,4 +158,4 @@ async def _copied_out(connection: Connection, table: TableEntry, progress: Progr
 async def analyze(database: RestoredDatabase) -> None:
     """Let the planner know what the tables hold now."""
     names = await database.tables()
-    await database.connection.execute(f"ANALYZE {', '.join(map(_quoted, names))}")
+    await database.connection.execute(f"ANALYZE {', '.join(map(quoted, names))}")

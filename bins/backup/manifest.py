@@ -72,6 +72,10 @@ class DatabaseEntry:
     name: str
     server_version_num: int
 
+    def is_same(self, other: "DatabaseEntry") -> bool:
+        """Whether both are the same database, perhaps under another release of Postgres."""
+        return (self.system_identifier, self.name) == (other.system_identifier, other.name)
+
 
 @dataclass(frozen=True, slots=True)
 class SchemaEntry:
@@ -262,7 +266,11 @@ def newest_backup(folder: Path) -> Path:
 def finished_backups(folder: Path) -> list[tuple[Path, Manifest]]:
     """The finished backups that lie in a folder, oldest first; those that are damaged are left out."""
     found = []
-    for child in _children(folder):
+    try:
+        children = folders_of_backups(folder)
+    except OSError as error:
+        raise BackupError(f"cannot read {folder}: {os_text(error)}") from error
+    for child in children:
         try:
             found.append((child, read_manifest(child)))
         except BackupError:
@@ -270,13 +278,16 @@ def finished_backups(folder: Path) -> list[tuple[Path, Manifest]]:
     return sorted(found, key=lambda one: (one[1].finished_at, one[0]))
 
 
-def _children(folder: Path) -> list[Path]:
+def folders_of_backups(place: Path) -> list[Path]:
+    """What lies in a folder and has a manifest of any kind, by name; nothing if there is no such folder.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     try:
-        return sorted(child for child in folder.iterdir() if (child / MANIFEST).is_file())
+        return sorted(child for child in place.iterdir() if (child / MANIFEST).is_file())
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except OSError as error:
-        raise BackupError(f"cannot read {folder}: {os_text(error)}") from error
 
 
 def hash_file(path: Path) -> FileEntry:

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from less_sync.bins.backup.manifest import BackupError, DatabaseEntry, SchemaEntry
+from less_sync.migrations import BOOKKEEPING, COPY_SETTINGS, RESTORE_MARK
 from less_sync.migrations.schema import TABLES
 from less_sync.storage import place_of
 
@@ -27,25 +28,18 @@ CLOSE_S: Final = 2.0
 
 _LOCK: Final = "hashtextextended('less-sync:backup', 0)"
 _SETTINGS: Final = {
+    **COPY_SETTINGS,
     "application_name": "less-sync-backup",
     # A table may take hours, and the session is idle while contents are copied.
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "lock_timeout": "0",
-    # What the text of a COPY depends on.
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, MDY",
-    "IntervalStyle": "postgres",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
     # A dropped packet must not be noticed after hours.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "6",
 }
-_BOOKKEEPING: Final = frozenset({"_sqlx_migrations", "less_sync_migrations", "goose_db_version"})
-_RESTORE_MARK: Final = "less_sync_restore"
 
 _HOLDERS: Final = f"""
 SELECT l.pid = pg_backend_pid() AS own, l.pid, l.granted FROM pg_locks l
@@ -164,7 +158,7 @@ class Source:
                 await self.connection.execute("SET LOCAL work_mem = '64MB'")
                 lsn = await self.connection.fetchval("SELECT pg_current_wal_lsn()::text")
                 names = await self._tables()
-                if _RESTORE_MARK in names:
+                if RESTORE_MARK in names:
                     raise BackupError("a restore into this database has not finished: finish it first")
                 schema = await self._schema(names)
                 yield Snapshot(
@@ -173,7 +167,7 @@ class Source:
                     highest_cursor=await self.connection.fetchval(
                         "SELECT coalesce(max(cursor), 0) FROM spaces"
                     ),
-                    tables=tuple(name for name in names if name not in _BOOKKEEPING),
+                    tables=tuple(name for name in names if name not in BOOKKEEPING),
                 )
 
     async def _tables(self) -> list[str]:

@@ -11,11 +11,12 @@ from typing import IO, Final, NamedTuple
 from uuid import UUID
 
 from less_sync.bins.backup.disk import PRIVATE_FILE, drop_cache
-from less_sync.bins.backup.load_files import Tally
+from less_sync.bins.backup.load_files import Tally, content_path
 from less_sync.bins.backup.load_order import copy_query
 from less_sync.bins.backup.manifest import FileEntry, TableEntry, table_path
 from less_sync.bins.backup.source import Source
 from less_sync.bins.backup.watching import Watcher
+from less_sync.storage import BlobKey
 
 PIECE_BYTES: Final = 1024 * 1024
 """Of a table's text: one piece is packed while the next one comes."""
@@ -136,9 +137,14 @@ class FileRow(NamedTuple):
     """None in rows of before migration 10 that nobody has repaired."""
 
     @property
+    def key(self) -> BlobKey:
+        """Of its content in the store."""
+        return BlobKey(self.space, self.file)
+
+    @property
     def path(self) -> str:
         """Of its content in a backup."""
-        return f"contents/{self.space}/{self.file}"
+        return content_path(self.key)
 
 
 def file_rows(folder: Path, table: TableEntry) -> Generator[FileRow, None, None]:

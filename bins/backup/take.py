@@ -22,7 +22,7 @@ from less_sync.bins.backup.check import read_back
 from less_sync.bins.backup.contents import LEFT_OUT, PAUSES_S, ContentCopier, Contents, Earlier
 from less_sync.bins.backup.copied import CopiedLog, read_copied, write_copied
 from less_sync.bins.backup.disk import make_folder, remove_others
-from less_sync.bins.backup.folder import choose_folder, held_alone, refuse_finished, same_database
+from less_sync.bins.backup.folder import choose_folder, held_alone, refuse_finished
 from less_sync.bins.backup.last import remember
 from less_sync.bins.backup.manifest import (
     CONTENTS,
@@ -164,13 +164,13 @@ class Backup:
         if self._wanted.base is not None:
             base = newest_backup(self._wanted.base)
             manifest = read_manifest(base)
-            if not same_database(manifest.database, source.entry):
+            if not manifest.database.is_same(source.entry):
                 raise BackupError(f"{base} is a backup of another database")
         else:
             beside = [
                 (path, manifest)
                 for path, manifest in finished_backups(folder.parent)
-                if same_database(manifest.database, source.entry)
+                if manifest.database.is_same(source.entry)
             ]
             if not beside:
                 return None

@@ -21,6 +21,7 @@ from less_sync.bins.postgres.embedded import EmbeddedPostgres
 from less_sync.bins.postgres.operator import Database, work_on
 from less_sync.bins.settings.config import Settings
 from less_sync.storage import (
+    LOCK_NOT_AVAILABLE,
     BlobError,
     BlobStore,
     PostgresFileStore,
@@ -36,7 +37,6 @@ from less_sync.sync.files.removals import HeldByBackup, Removals
 LOOK_S: Final = 600.0
 FAILURES_NAMED_MAX: Final = 20
 PASSES_MAX: Final = 10
-_LOCKED: Final = "55P03"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ async def _rows(pool: PostgresPool, space: UUID) -> Purged | None:
     try:
         return await purge_space(pool, space)
     except StorageError as error:
-        if error.sqlstate == _LOCKED:
+        if error.sqlstate == LOCK_NOT_AVAILABLE:
             raise CommandError(f"space {space} was held by others for 10 s: nothing was deleted") from error
         raise
 

@@ -1,14 +1,12 @@
 """Questions to a whole database, asked by a command: what took too long is said in words."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from less_sync.bins.errors import CommandError
 from less_sync.bins.own_spaces import OWN_SPACES
 from less_sync.bins.postgres.operator import Database, work_on
-from less_sync.storage import PostgresPool, PostgresSurveys, StorageError
-
-TOOK_TOO_LONG: Final = "57014"
+from less_sync.storage import QUERY_CANCELED, PostgresPool, PostgresSurveys, StorageError
 
 T = TypeVar("T")
 
@@ -24,7 +22,7 @@ def survey_on(database: Database, work: Callable[[PostgresSurveys], Awaitable[T]
         try:
             return await work(PostgresSurveys(pool, left_out=OWN_SPACES, question_s=question_s))
         except StorageError as error:
-            if error.sqlstate == TOOK_TOO_LONG:
+            if error.sqlstate == QUERY_CANCELED:
                 text = f"the database did not answer within {question_s:g} s; --timeout gives it longer"
                 raise CommandError(text) from error
             raise

@@ -18,8 +18,9 @@ from less_sync.bins.doctor.findings import (
 )
 from less_sync.bins.doctor.plans import faults_of
 from less_sync.bins.settings.config import DatabaseSettings
-from less_sync.migrations import MigrationError, State
+from less_sync.migrations import RESTORE_MARK, MigrationError, State
 from less_sync.storage import (
+    NOT_MIGRATED,
     PULLED_TABLES,
     Inspection,
     NotReached,
@@ -39,8 +40,6 @@ ROUND_TRIP_WARNED_S: Final = 0.02
 CHANGED_SHARE_MAX: Final = 0.5
 DEAD_SHARE_MAX: Final = 0.5
 ROWS_WORTH_ANALYSING: Final = 10_000
-RESTORING: Final = "less_sync_restore"
-"""A table that is there while a restore is not finished."""
 REST: Final = ("schema", "pull plans", "tables", "connections", "rights", "clock")
 
 
@@ -92,7 +91,7 @@ def _worded(
         try:
             return await look()
         except StorageError as error:
-            if error.sqlstate in ("42P01", "42883", "42703"):
+            if error.sqlstate in NOT_MIGRATED:
                 return [not_applicable(name, "the schema is not that of this release")]
             state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
             return [failed(name, f"the database failed{state}", "look into the database's own log")]
@@ -127,7 +126,7 @@ def _in_clear(facts: ServerFacts) -> bool:
 
 
 async def _schema(url: str, inspection: Inspection) -> Sequence[Finding]:
-    if await inspection.has_table(RESTORING):
+    if await inspection.has_table(RESTORE_MARK):
         todo = "restore the same backup once more; the server does not start before that"
         return [failed("schema", "a restore was begun and is not finished", todo)]
     try:

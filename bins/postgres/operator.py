@@ -13,13 +13,10 @@ from less_sync.bins.postgres.embedded import EmbeddedPostgresError
 from less_sync.bins.postgres.private import private_postgres
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.migrations import MigrationError
-from less_sync.storage import FederationKeyNotFound, PostgresPool, SpaceNotFound, StorageError
+from less_sync.storage import NOT_MIGRATED, FederationKeyNotFound, PostgresPool, SpaceNotFound, StorageError
 
 CLOSE_TIMEOUT_S: Final = 5.0
 CONNECTIONS_MAX: Final = 1
-
-_NOT_MIGRATED: Final = frozenset({"42P01", "42883", "42703"})
-"""No such table, function or column."""
 
 T = TypeVar("T")
 
@@ -48,7 +45,7 @@ def work_on(database: Database, work: Callable[[PostgresPool], Awaitable[T]], *,
     except DatabaseUrlError as error:
         raise CommandError(f"database error: error with configuration: {error}") from error
     except StorageError as error:
-        if error.sqlstate in _NOT_MIGRATED:
+        if error.sqlstate in NOT_MIGRATED:
             text = "database error: its schema is not that of this release; `less-sync migrate` makes it so"
             raise CommandError(text) from error
         raise CommandError(f"database error: {str(error).removeprefix('database error: ')}") from error
