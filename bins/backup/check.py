@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from less_sync.bins.backup.disk import files_below
-from less_sync.bins.backup.load_files import Doing, verify
+from less_sync.bins.backup.load_files import verify
 from less_sync.bins.backup.manifest import MANIFEST, BackupError, FileEntry, Manifest, hash_file, os_text
 from less_sync.bins.backup.watching import Part, Watcher
 
@@ -27,17 +27,6 @@ async def read_back(folder: Path, files: Sequence[FileEntry], watcher: Watcher) 
         watcher.advance(file.bytes)
 
 
-class _Relay:
-    """Passes on what a check tells that speaks of a restore's parts."""
-
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
-        self.advance = watcher.advance
-
-    def begin(self, doing: Doing, total: int) -> None:
-        self._watcher.begin(doing, total)
-
-
 async def check_backup(folder: Path, manifest: Manifest, watcher: Watcher) -> None:
     """Compare every file of a finished backup with its manifest, and see that there are no others.
 
@@ -50,7 +39,7 @@ async def check_backup(folder: Path, manifest: Manifest, watcher: Watcher) -> No
         raise BackupError(f"cannot read {error.filename or folder}: {os_text(error)}") from error
     if others:
         raise BackupError(f"the backup has files that its manifest does not name: {_some(others)}")
-    await verify(folder, manifest, _Relay(watcher))
+    await verify(folder, manifest, watcher)
 
 
 def _some(names: Iterable[str]) -> str:

@@ -20,8 +20,8 @@ from less_sync.bins.backup import load_tables
 from less_sync.bins.backup.contents import LEFT_OUT
 from less_sync.bins.backup.load_contents import ContentLoader, Copied, holds_any
 from less_sync.bins.backup.load_faults import told
-from less_sync.bins.backup.load_files import Doing, Progress
 from less_sync.bins.backup.manifest import Manifest
+from less_sync.bins.backup.watching import Doing, Progress
 from less_sync.bins.errors import CommandError
 from less_sync.migrations import Begun, LockHeld, RestoredDatabase, restoring
 from less_sync.storage import BlobStore

@@ -6,12 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from less_sync.bins.backup.contents import MISSING
 from less_sync.bins.backup.load_files import (
-    CONTENTS_AT_ONCE_MAX,
-    Doing,
-    Progress,
     Tally,
     content_key,
     content_path,
@@ -19,8 +17,12 @@ from less_sync.bins.backup.load_files import (
     pieces,
 )
 from less_sync.bins.backup.manifest import FileEntry, Manifest, content_files
+from less_sync.bins.backup.watching import Doing, Progress
 from less_sync.bins.errors import CommandError
 from less_sync.storage import BlobKey, BlobStore, Stored
+
+CONTENTS_AT_ONCE_MAX: Final = 4
+"""As many as a server publishes at once."""
 
 
 @dataclass(slots=True)

@@ -6,9 +6,8 @@ import hashlib
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO
 from uuid import UUID
 
 from less_sync.bins.backup.manifest import (
@@ -20,30 +19,9 @@ from less_sync.bins.backup.manifest import (
     content_files,
     os_text,
 )
+from less_sync.bins.backup.watching import Doing, Progress
 from less_sync.migrations import UnknownVersions, schema_at
 from less_sync.storage import CHUNK_BYTES_MAX, BlobKey
-
-
-class Doing(StrEnum):
-    """The parts of a restore, in order; each is worded for whoever watches."""
-
-    CHECKING = "checking the backup"
-    PREPARING = "preparing the schema"
-    CONTENTS = "copying contents"
-    LOADING = "loading rows"
-    PROVING = "comparing what was loaded"
-    MIGRATING = "migrating"
-
-
-class Progress(Protocol):
-    """Watches a restore."""
-
-    def begin(self, doing: Doing, total: int) -> None:
-        """A part begins, `total` bytes or rows long; 0 where nobody knows. With PREPARING the database is
-        marked, with MIGRATING the rows are there for good."""
-
-    def advance(self, amount: int) -> None:
-        """So many more are done."""
 
 
 @dataclass(slots=True)
@@ -187,7 +165,3 @@ def content_key(entry: FileEntry) -> BlobKey:
 def content_path(key: BlobKey) -> str:
     """The path of a content in a backup."""
     return f"{CONTENTS}/{key.space}/{key.file}"
-
-
-CONTENTS_AT_ONCE_MAX: Final = 4
-"""As many as a server publishes at once."""

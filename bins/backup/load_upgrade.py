@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from less_sync.bins.backup.load import Outcome, Wanted, restore
-from less_sync.bins.backup.load_files import Progress
+from less_sync.bins.backup.watching import Progress
 from less_sync.bins.errors import CommandError
 from less_sync.bins.postgres import moving
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, major_version

@@ -17,7 +17,7 @@ from less_sync.bins.backup.keep import keep_newest
 from less_sync.bins.backup.load_place import Place, read_place
 from less_sync.bins.backup.manifest import BackupError, Manifest, newest_backup, os_text, read_manifest
 from less_sync.bins.backup.take import Backup, Taken, Wanted
-from less_sync.bins.commands.backup_bar import BackupBar
+from less_sync.bins.commands.bars import BackupBar
 from less_sync.bins.errors import CommandError
 from less_sync.bins.file_storage import open_blobs
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError

@@ -12,7 +12,7 @@ from less_sync.bins.backup.load_files import verify
 from less_sync.bins.backup.load_place import Place, check_store, opened_store, read_place
 from less_sync.bins.backup.load_upgrade import Upgrade, upgrade
 from less_sync.bins.backup.manifest import BackupError, Manifest, newest_backup, read_manifest
-from less_sync.bins.commands.restore_bar import RestoreBar
+from less_sync.bins.commands.bars import RestoreBar
 from less_sync.bins.errors import CommandError
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, major_version
 from less_sync.bins.postgres.files import refuse_root_of_others

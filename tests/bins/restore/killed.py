@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from less_sync.bins.backup.load import Wanted, restore
-from less_sync.bins.backup.load_files import Doing
 from less_sync.bins.backup.load_upgrade import Upgrade, upgrade
 from less_sync.bins.backup.manifest import read_manifest
+from less_sync.bins.backup.watching import Doing
 from less_sync.storage import LocalBlobs
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from less_sync.bins.backup.load_files import Doing
+from less_sync.bins.backup.watching import Doing
 from less_sync.migrations import migrate_up
 from less_sync.storage import BlobKey, LocalBlobs
 from tests.bins.commands import Finished, run_less_sync

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from less_sync.bins.backup.load import Wanted, restore
-from less_sync.bins.backup.load_files import Doing
+from less_sync.bins.backup.watching import Doing
 from less_sync.bins.errors import CommandError
 from less_sync.migrations import MigrationError, migrate_down, migrate_up, version
 from less_sync.storage.objects.memory import MemoryBlobs

@@ -9,10 +9,10 @@ import asyncpg
 import pytest
 
 from less_sync.bins.backup.load import Wanted, restore
-from less_sync.bins.backup.load_files import Doing
 from less_sync.bins.backup.manifest import SchemaEntry
 from less_sync.bins.backup.take import Backup as Making
 from less_sync.bins.backup.take import Wanted as Made
+from less_sync.bins.backup.watching import Doing
 from less_sync.bins.errors import CommandError
 from less_sync.migrations import MigrationError, migrate_down, migrate_up, version
 from less_sync.storage import BlobKey, Stored

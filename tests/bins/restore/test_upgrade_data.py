@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from less_sync.bins.backup.load_files import Doing
+from less_sync.bins.backup.watching import Doing
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, major_version
 from less_sync.bins.postgres.moving import STATE
 from less_sync.migrations import migrate_up

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from less_sync.bins.backup.load_files import Doing
+from less_sync.bins.backup.watching import Doing
 
 
 @dataclass(slots=True)
