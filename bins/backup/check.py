@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from less_sync.bins.backup.disk import files_below
-from less_sync.bins.backup.load_files import verify
 from less_sync.bins.backup.manifest import MANIFEST, BackupError, FileEntry, Manifest, hash_file, os_text
+from less_sync.bins.backup.reading import verify
 from less_sync.bins.backup.watching import Part, Watcher
 
 

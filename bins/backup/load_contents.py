@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from less_sync.bins.backup.contents import MISSING
-from less_sync.bins.backup.load_files import (
+from less_sync.bins.backup.manifest import FileEntry, Manifest, content_files
+from less_sync.bins.backup.reading import (
     Tally,
     content_key,
     content_path,
     damaged,
     pieces,
 )
-from less_sync.bins.backup.manifest import FileEntry, Manifest, content_files
 from less_sync.bins.backup.watching import Doing, Progress
 from less_sync.bins.errors import CommandError
 from less_sync.storage import BlobKey, BlobStore, Stored

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Final
 
-from less_sync.bins.backup.load_files import Tally, compare, pieces
-from less_sync.bins.backup.load_order import copy_query, quoted
+from less_sync.bins.backup.copy_text import copy_query, quoted
 from less_sync.bins.backup.manifest import Manifest, TableEntry
+from less_sync.bins.backup.reading import Tally, compare, pieces
 from less_sync.bins.backup.watching import Doing, Progress
 from less_sync.bins.errors import CommandError
 from less_sync.migrations import Connection, RestoredDatabase

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple
 from uuid import UUID
 
+from less_sync.bins.backup.copy_text import copy_query
 from less_sync.bins.backup.disk import PRIVATE_FILE, drop_cache
-from less_sync.bins.backup.load_files import Tally, content_path
-from less_sync.bins.backup.load_order import copy_query
 from less_sync.bins.backup.manifest import FileEntry, TableEntry, table_path
+from less_sync.bins.backup.reading import Tally, content_path
 from less_sync.bins.backup.source import Source
 from less_sync.bins.backup.watching import Watcher
 from less_sync.storage import BlobKey

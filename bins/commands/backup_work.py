@@ -14,8 +14,8 @@ from rich.filesize import decimal
 from less_sync.bins.backup.check import check_backup
 from less_sync.bins.backup.folder import BACKUPS, described
 from less_sync.bins.backup.keep import keep_newest
-from less_sync.bins.backup.load_place import Place, read_place
 from less_sync.bins.backup.manifest import BackupError, Manifest, newest_backup, os_text, read_manifest
+from less_sync.bins.backup.place import Place, read_place
 from less_sync.bins.backup.take import Backup, Taken, Wanted
 from less_sync.bins.commands.bars import BackupBar
 from less_sync.bins.errors import CommandError

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from less_sync.bins.backup.load import Outcome, Wanted, restore
-from less_sync.bins.backup.load_files import verify
-from less_sync.bins.backup.load_place import Place, check_store, opened_store, read_place
 from less_sync.bins.backup.load_upgrade import Upgrade, upgrade
 from less_sync.bins.backup.manifest import BackupError, Manifest, newest_backup, read_manifest
+from less_sync.bins.backup.place import Place, check_store, opened_store, read_place
+from less_sync.bins.backup.reading import verify
 from less_sync.bins.commands.bars import RestoreBar
 from less_sync.bins.errors import CommandError
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, major_version

@@ -13,7 +13,7 @@ import asyncpg
 from nacl.signing import SigningKey
 
 from less_sync.bins.backup import take as backup
-from less_sync.bins.backup.load_order import copy_query
+from less_sync.bins.backup.copy_text import copy_query
 from less_sync.bins.backup.manifest import Manifest
 from less_sync.bins.backup.take import Wanted
 from less_sync.migrations.schema import TABLES

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from less_sync.bins.backup.load import Outcome, Wanted, restore
-from less_sync.bins.backup.load_files import verify
 from less_sync.bins.backup.manifest import read_manifest
+from less_sync.bins.backup.reading import verify
 from less_sync.bins.backup.watching import Doing
 from less_sync.migrations.catalog import load
 from less_sync.storage import BlobKey

@@ -12,7 +12,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from less_sync.bins.backup.load_files import verify
 from less_sync.bins.backup.manifest import (
     BackupError,
     FileEntry,
@@ -22,6 +21,7 @@ from less_sync.bins.backup.manifest import (
     newest_backup,
     read_manifest,
 )
+from less_sync.bins.backup.reading import verify
 from less_sync.storage import BlobKey
 from tests.bins.commands import Finished, run_less_sync
 from tests.bins.restore.made import Backup, execute, make_backup
