@@ -34,3 +34,8 @@ def with_causes(message: str, causes: Sequence[str]) -> str:
 def print_error(message: str, causes: Sequence[str] = ()) -> None:
     """Write one `Error:` block to standard error."""
     print(f"Error: {with_causes(message, causes)}", file=sys.stderr, flush=True)
+
+
+def print_warning(message: str) -> None:
+    """Write what an operator has to know, though nothing failed, to standard error."""
+    print(f"Warning: {message}", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from less_sync.bins.amounts import counted
 from less_sync.bins.backup import load_tables
 from less_sync.bins.backup.contents import LEFT_OUT
 from less_sync.bins.backup.load_contents import ContentLoader, Copied, holds_any
@@ -127,7 +128,7 @@ class _Restore:
         count = await self._database.servers()
         if count:
             raise CommandError(
-                f"a server or a backup is using this database ({count} connection{'' if count == 1 else 's'} "
+                f"a server or a backup is using this database ({counted(count, 'connection')} "
                 "named less-sync or less-sync-backup): stop it first"
             )
 
@@ -180,4 +181,4 @@ class _Restore:
 
 def _counted(name: str, count: int) -> str:
     more = "over " if count >= load_tables.COUNTED_MAX else ""
-    return f"{more}{count:,} {'row' if count == 1 else 'rows'} of {name}"
+    return f"{more}{counted(count, 'row')} of {name}"

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import typer
 
+from less_sync.bins.amounts import columns, shown_bytes
 from less_sync.bins.commands.admin import Sort
-from less_sync.bins.commands.amounts import columns, shown_bytes
 from less_sync.bins.commands.surveying import survey_on
 from less_sync.bins.postgres.operator import Database
 from less_sync.storage import IdRange, Order, PostgresSurveys, SpaceFigures

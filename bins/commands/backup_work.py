@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from rich.filesize import decimal
-
+from less_sync.bins.amounts import counted, shown_age, shown_bytes
 from less_sync.bins.backup.check import check_backup
 from less_sync.bins.backup.folder import BACKUPS, described
 from less_sync.bins.backup.keep import keep_newest
@@ -18,7 +17,7 @@ from less_sync.bins.backup.manifest import BackupError, Manifest, newest_backup,
 from less_sync.bins.backup.place import Place, read_place
 from less_sync.bins.backup.take import Backup, Taken, Wanted
 from less_sync.bins.commands.bars import BackupBar
-from less_sync.bins.errors import CommandError
+from less_sync.bins.errors import CommandError, print_warning
 from less_sync.bins.file_storage import open_blobs
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from less_sync.bins.postgres.files import refuse_root_of_others
@@ -28,7 +27,6 @@ from less_sync.migrations import DatabaseUnreachable, MigrationError
 from less_sync.storage import BlobStore, LocalBlobs
 
 FAULTS_NAMED_MAX: Final = 20
-_AGES: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,21 +128,16 @@ def _tell(taken: Taken) -> None:
     print(f"backup {taken.folder}")
     print(f"{sum(table.rows for table in manifest.tables):,} rows of {len(manifest.tables)} tables")
     whole = manifest.contents
-    print(f"{_contents(whole.count)}, {decimal(whole.bytes)}; {contents.taken_over:,} unchanged since before")
+    size = f"{counted(whole.count, 'content')}, {shown_bytes(whole.bytes)}"
+    print(f"{size}; {contents.taken_over:,} unchanged since before")
     if contents.damaged:
-        _warn(f"{_contents(contents.damaged)} of before no longer as copied then: copied anew")
+        print_warning(
+            f"{counted(contents.damaged, 'content')} of before no longer as copied then: copied anew"
+        )
     for fault in manifest.faults[:FAULTS_NAMED_MAX]:
-        _warn(f"{fault.path}: {fault.fault}")
+        print_warning(f"{fault.path}: {fault.fault}")
     if len(manifest.faults) > FAULTS_NAMED_MAX:
-        _warn(f"and {len(manifest.faults) - FAULTS_NAMED_MAX:,} more, which the manifest names")
-
-
-def _contents(count: int) -> str:
-    return f"{count:,} content{'' if count == 1 else 's'}"
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
+        print_warning(f"and {len(manifest.faults) - FAULTS_NAMED_MAX:,} more, which the manifest names")
 
 
 def check(folder: Path | None, env: Mapping[str, str]) -> None:
@@ -179,17 +172,10 @@ def tell_list(folder: Path | None, env: Mapping[str, str]) -> None:
 
 
 def _described(manifest: Manifest) -> str:
-    size = decimal(sum(file.bytes for file in manifest.files))
-    faults = f", {len(manifest.faults):,} contents missing" if manifest.faults else ""
-    return f"{_age(manifest.created_at)} old, {size}, {_contents(manifest.contents.count)}{faults}"
-
-
-def _age(moment: str) -> str:
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
-    for unit_s, unit in _AGES:
-        if seconds >= unit_s:
-            return f"{int(seconds / unit_s)} {unit}"
-    return f"{max(0, int(seconds))} s"
+    age = shown_age((datetime.now(UTC) - datetime.fromisoformat(manifest.created_at)).total_seconds())
+    size = shown_bytes(sum(file.bytes for file in manifest.files))
+    faults = f", {counted(len(manifest.faults), 'content')} missing" if manifest.faults else ""
+    return f"{age} old, {size}, {counted(manifest.contents.count, 'content')}{faults}"
 
 
 def _backups(env: Mapping[str, str]) -> Path:

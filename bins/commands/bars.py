@@ -1,6 +1,5 @@
 """What a backup and a restore show while they work: a bar on a terminal, and nowhere else."""
 
-import sys
 from types import TracebackType
 from typing import Final, Self
 
@@ -17,6 +16,7 @@ from rich.progress import (
 )
 
 from less_sync.bins.backup.watching import Doing
+from less_sync.bins.errors import print_warning
 
 _MARKED: Final = (Doing.PREPARING, Doing.CONTENTS, Doing.LOADING)
 
@@ -61,7 +61,7 @@ class BackupBar(_Bar):
 
     def warn(self, text: str) -> None:
         """As `Watcher.warn`."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        print_warning(text)
 
 
 class RestoreBar(_Bar):

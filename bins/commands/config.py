@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from less_sync.bins.commands.setting_options import settings_or_exit, takes_settings
+from less_sync.bins.errors import print_warning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +46,7 @@ def config(
         print("\n".join(_table(shown)))
     sys.stdout.flush()  # what deserves a word comes behind, also where both go into one file
     for warning in warnings:
-        print(f"Warning: {warning}", file=sys.stderr)
+        print_warning(warning)
 
 
 def _table(rows: "Sequence[Row]") -> list[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
-from less_sync.bins.commands.amounts import columns
+from less_sync.bins.amounts import columns
 from less_sync.bins.doctor.examination import examine, refused
 from less_sync.bins.doctor.findings import Finding, State
 from less_sync.bins.logs import configure_logging

@@ -10,6 +10,7 @@ from typing import assert_never
 import typer
 
 from less_sync import migrations
+from less_sync.bins.amounts import columns
 from less_sync.bins.commands.migrate import Command
 from less_sync.bins.errors import CommandError
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
@@ -157,5 +158,4 @@ def _table(states: Sequence[State]) -> list[str]:
     for state in states:
         time = "-" if state.applied_at is None else f"{state.applied_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
         rows.append((f"{state.version:03d}", state.name, "applied" if state.applied else "pending", time))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return columns(rows)

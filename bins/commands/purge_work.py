@@ -13,7 +13,7 @@ from uuid import UUID
 import typer
 
 from less_sync.auth import parse_uuid
-from less_sync.bins.commands.amounts import counted, shown_bytes
+from less_sync.bins.amounts import counted, shown_bytes
 from less_sync.bins.errors import CommandError
 from less_sync.bins.file_storage import open_blobs
 from less_sync.bins.own_spaces import OWN_SPACES

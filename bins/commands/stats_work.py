@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from less_sync.bins.amounts import columns, share, shown_bytes
 from less_sync.bins.backup.last import LastBackupError, read_last_backup
-from less_sync.bins.commands.amounts import columns, share, shown_bytes
 from less_sync.bins.commands.surveying import survey_on
 from less_sync.bins.postgres.operator import Database
 from less_sync.storage import PostgresSurveys, Survey, TableSize, Weight

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Final
 
 from less_sync import migrations
+from less_sync.bins.amounts import shown_age
 from less_sync.bins.doctor.findings import (
     Finding,
     failed,
@@ -181,13 +181,12 @@ def _is_stale(one: TableFacts) -> bool:
 
 
 def _state_of(one: TableFacts, now_s: float) -> str:
-    analysed = "never analysed" if one.analysed is None else f"analysed {_age(one.analysed, now_s)} ago"
+    analysed = (
+        "never analysed"
+        if one.analysed is None
+        else f"analysed {shown_age(now_s - one.analysed.timestamp())} ago"
+    )
     return f"{one.name} {one.live:,} rows, {one.dead:,} dead, {analysed}"
-
-
-def _age(moment: datetime, now_s: float) -> str:
-    age_s = max(0.0, now_s - moment.astimezone(UTC).timestamp())
-    return f"{age_s / 86_400:.1f} days" if age_s >= 86_400 else f"{age_s / 3600:.1f} h"
 
 
 async def _connections(settings: DatabaseSettings, inspection: Inspection) -> Sequence[Finding]:

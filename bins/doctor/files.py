@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from less_sync.bins.commands.amounts import shown_bytes
+from less_sync.bins.amounts import shown_bytes
 from less_sync.bins.doctor.findings import Finding, failed, in_thread, not_applicable, ok, warning
 from less_sync.bins.settings.files import FileSettings, S3Settings
 from less_sync.storage import BlobError, DiskFacts, disk_facts, probe_bucket, probe_directory

@@ -8,13 +8,13 @@ import stat
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import httpx
 
 from less_sync.bins.admin.access import TOKEN_HEADER
+from less_sync.bins.amounts import shown_age
 from less_sync.bins.backup.last import LastBackupError, read_last_backup
 from less_sync.bins.doctor.files import with_room
 from less_sync.bins.doctor.findings import Finding, failed, in_thread, not_applicable, ok, warning
@@ -187,9 +187,5 @@ async def look_at_backup(data_dir: Path, now_s: float) -> Sequence[Finding]:
     if not there:
         return [warning(check, f"{last.folder} is not there any more", todo)]
     age_s = now_s - last.finished_at.timestamp()
-    found = f"{_ago(last.finished_at, age_s)}, in {last.folder}"
+    found = f"{shown_age(age_s)} old, in {last.folder}"
     return [warning(check, found, todo) if age_s > BACKUP_AGE_S_MAX else ok(check, found)]
-
-
-def _ago(moment: datetime, age_s: float) -> str:
-    return f"{age_s / 86_400:.1f} days old" if age_s >= 86_400 else f"{age_s / 3600:.1f} h old"

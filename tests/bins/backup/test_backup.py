@@ -153,7 +153,7 @@ async def test_the_command_prints_the_digest_last_and_says_what_is_missing(sourc
     await source.store.remove(missing)
     done = await run_less_sync("backup", "--keep", "1", env=env)
     assert done.status == 3
-    assert done.err == f"warning: contents/{missing.space}/{missing.file}: missing\n"
+    assert done.err == f"Warning: contents/{missing.space}/{missing.file}: missing\n"
     assert f"removed {folder}" in done.out
     [(folder, manifest)] = finished_backups(source.data_dir / "backups")
     assert done.out.splitlines()[-1] == manifest.digest

@@ -1,5 +1,6 @@
-"""Amounts as operators read them."""
+"""Amounts, ages and tables as operators read them."""
 
+from collections.abc import Sequence
 from typing import Final
 
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
@@ -20,12 +21,19 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def shown_age(seconds: float) -> str:
+    """How long ago something was: `8.0 days`, `2.0 h`, `5 min`."""
+    if seconds >= 86_400:
+        return f"{seconds / 86_400:.1f} days"
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{max(0, int(seconds / 60))} min"
+
+
 def share(part: int, whole: int) -> str:
     """A part in percent of the whole: `4.2 %`."""
     return f"{100 * part / whole if whole else 0:.1f} %"
 
 
-def columns(rows: list[tuple[str, ...]]) -> list[str]:
+def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Rows as lines, their columns below each other and two blanks apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
