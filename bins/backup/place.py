@@ -8,6 +8,7 @@ from pathlib import Path
 from less_sync.bins.errors import CommandError
 from less_sync.bins.file_storage import open_blobs
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
+from less_sync.bins.settings.config import data_directory
 from less_sync.bins.settings.files import FILE_BYTES_LIMIT_MAX, FileSettings, parse_file_place
 from less_sync.bins.settings.reader import SettingsReader
 from less_sync.storage import BlobStore
@@ -34,7 +35,7 @@ def read_place(env: Mapping[str, str], *, embedded: bool = False) -> Place:
     """
     reader = SettingsReader(env)
     url = None if embedded else env.get("DATABASE_URL")
-    data_dir = Path(env.get("DATA_DIR") or "data")
+    data_dir = data_directory(env)
     dev = url is None and not reader.is_set("TRUSTED_ISSUERS")
     backend, directory, s3 = parse_file_place(reader, data_dir, dev=dev)
     if reader.problems:
@@ -42,7 +43,7 @@ def read_place(env: Mapping[str, str], *, embedded: bool = False) -> Place:
     try:
         url = None if url is None else driver_url(url)
     except DatabaseUrlError as error:
-        raise CommandError(f"database error: error with configuration: {error}") from error
+        raise CommandError(str(error)) from error
     return Place(url, data_dir, FileSettings(backend, directory, s3, FILE_BYTES_LIMIT_MAX, None))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from less_sync.bins.commands.database_options import DatabaseUrl, DataDirectory, database_meant
+from less_sync.bins.commands.database_options import DatabaseUrl, DataDirectory, Timeout, database_meant
 from less_sync.bins.commands.exit_codes import exit_codes
 from less_sync.bins.commands.folder import Json
 from less_sync.bins.commands.setting_options import settings_or_exit, takes_settings
@@ -51,9 +51,7 @@ def spaces(
         bool,
         typer.Option("--exact", help="Read every row to put them in order; else a sample of large tables."),
     ] = False,
-    timeout: Annotated[
-        float, typer.Option(min=1, max=86_400, metavar="SECONDS", help="How long one statement may take.")
-    ] = 60,
+    timeout: Timeout = 60,
     database_url: DatabaseUrl = None,
     data_dir: DataDirectory = None,
     json: Json = False,
@@ -96,7 +94,7 @@ def purge(
     which = work.parse_space(space)
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("nobody can be asked here: give --yes", param_hint="--yes")
-    settings = settings_or_exit(options, embedded=True, dev=dev)
+    settings = settings_or_exit(options, dev=dev)
     found = work.look(settings, which)
     work.tell(found)
     if not yes:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from less_sync.bins.commands.database_options import DataDirVariable, UrlVariable, environment_with
 from less_sync.bins.commands.exit_codes import exit_codes
 from less_sync.bins.installed import server_parts
 from less_sync.client.folder.errors import INTERRUPTED, ExitCode
@@ -60,12 +61,8 @@ def backup(
             show_default=False,
         ),
     ] = None,
-    database_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="DATABASE_URL: a Postgres; default the embedded one.")
-    ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option(metavar="DIR", help="DATA_DIR: where the server keeps its own things.")
-    ] = None,
+    database_url: UrlVariable = None,
+    data_dir: DataDirVariable = None,
 ) -> None:
     """Back up the database and the contents of files.
 
@@ -76,13 +73,11 @@ def backup(
     """
     with server_parts("less-sync backup"):
         from less_sync.bins.commands import backup_work as work
-    from less_sync.bins.settings.config import environment
 
     _check(verify=verify, listing=listing, making=bool(base or full or without_contents or no_verify or keep))
     if base is not None and full:
         raise typer.BadParameter("give one of --base and --full")
-    given = {"DATABASE_URL": database_url, "DATA_DIR": data_dir}
-    env = {**environment(), **{name: value for name, value in given.items() if value is not None}}
+    env = environment_with(DATABASE_URL=database_url, DATA_DIR=data_dir)
     if listing:
         work.tell_list(folder, env)
         return

@@ -23,6 +23,7 @@ from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresE
 from less_sync.bins.postgres.files import refuse_root_of_others
 from less_sync.bins.postgres.private import private_postgres
 from less_sync.bins.postgres.reach import told_with_place
+from less_sync.bins.settings.config import data_directory
 from less_sync.migrations import DatabaseUnreachable, MigrationError
 from less_sync.storage import BlobStore, LocalBlobs
 
@@ -179,4 +180,4 @@ def _described(manifest: Manifest) -> str:
 
 
 def _backups(env: Mapping[str, str]) -> Path:
-    return Path(env.get("DATA_DIR") or "data") / BACKUPS
+    return data_directory(env) / BACKUPS

@@ -32,7 +32,7 @@ def config(
     """
     from less_sync.bins.settings.shown import DEFAULT, rows
 
-    settings = settings_or_exit(options, embedded=True, dev=dev)
+    settings = settings_or_exit(options, dev=dev)
     shown = [row for row in rows(settings) if not changed or row.source != DEFAULT]
     warnings = settings.warnings()
     if as_json:

@@ -1,4 +1,4 @@
-"""Which database a command of operators works on that needs nothing else of a server's settings."""
+"""Which database a command of operators works on that needs little else of a server's settings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +19,23 @@ DataDirectory = Annotated[
 ]
 
 
-def data_directory(data_dir: Path | None) -> Path:
-    """The data directory: what the line says, else the environment."""
-    from less_sync.bins.settings.config import environment
+Timeout = Annotated[
+    float, typer.Option(min=1, max=86_400, metavar="SECONDS", help="How long one statement may take.")
+]
 
-    return data_dir or Path(environment().get("DATA_DIR") or "data")
+UrlVariable = Annotated[
+    str | None, typer.Option(metavar="URL", help="DATABASE_URL: a Postgres; default the embedded one.")
+]
+DataDirVariable = Annotated[
+    str | None, typer.Option(metavar="DIR", help="DATA_DIR: where the server keeps its own things.")
+]
+
+
+def data_directory_meant(data_dir: Path | None) -> Path:
+    """The data directory: what the line says, else the environment."""
+    from less_sync.bins.settings.config import data_directory, environment
+
+    return data_dir or data_directory(environment())
 
 
 def database_meant(database_url: str | None, data_dir: Path | None) -> "Database":
@@ -32,17 +44,17 @@ def database_meant(database_url: str | None, data_dir: Path | None) -> "Database
     Raises:
         CommandError: none is named, and the data directory holds none.
     """
-    from less_sync.bins.errors import CommandError
-    from less_sync.bins.postgres.embedded import EmbeddedPostgres
-    from less_sync.bins.postgres.operator import Database
+    from less_sync.bins.postgres.operator import existing
     from less_sync.bins.settings.config import environment
 
     if database_url is not None and data_dir is not None:
         raise typer.BadParameter("give one of --database-url and --data-dir")
     url = environment().get("DATABASE_URL") if database_url is None and data_dir is None else database_url
-    if url is not None:
-        return Database(url)
-    place = data_directory(data_dir)
-    if not EmbeddedPostgres.exists(place):
-        raise CommandError(f"no database: set --database-url or DATABASE_URL; {place} holds none")
-    return Database(data_dir=place)
+    return existing(url, data_directory_meant(data_dir))
+
+
+def environment_with(**options: str | None) -> dict[str, str]:
+    """The environment, with what the line says in place of the variables it names."""
+    from less_sync.bins.settings.config import environment
+
+    return {**environment(), **{name: value for name, value in options.items() if value is not None}}

@@ -17,7 +17,7 @@ from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresE
 from less_sync.bins.postgres.files import refuse_root_of_others
 from less_sync.bins.postgres.reach import told_with_place
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
-from less_sync.bins.settings.config import environment
+from less_sync.bins.settings.config import data_directory, environment
 from less_sync.migrations import Applied, DatabaseUnreachable, MigrationError, Repaired, State
 
 
@@ -59,9 +59,9 @@ async def _database(url: str | None, environ: Mapping[str, str]) -> AsyncIterato
         try:
             yield driver_url(url)
         except DatabaseUrlError as error:
-            raise CommandError(f"database error: error with configuration: {error}") from error
+            raise CommandError(str(error)) from error
         return
-    data_dir = Path(environ.get("DATA_DIR") or "data")
+    data_dir = data_directory(environ)
     if not EmbeddedPostgres.exists(data_dir):
         raise MigrationError("DATABASE_URL is not set")
     refuse_root_of_others(data_dir)

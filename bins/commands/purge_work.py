@@ -17,8 +17,7 @@ from less_sync.bins.amounts import counted, shown_bytes
 from less_sync.bins.errors import CommandError
 from less_sync.bins.file_storage import open_blobs
 from less_sync.bins.own_spaces import OWN_SPACES
-from less_sync.bins.postgres.embedded import EmbeddedPostgres
-from less_sync.bins.postgres.operator import Database, work_on
+from less_sync.bins.postgres.operator import Database, existing, work_on
 from less_sync.bins.settings.config import Settings
 from less_sync.storage import (
     LOCK_NOT_AVAILABLE,
@@ -98,11 +97,7 @@ def look(settings: Settings, space: UUID) -> Found:
 
 
 def _database(settings: Settings) -> Database:
-    if settings.database.url is not None:
-        return Database(settings.database.url)
-    if not EmbeddedPostgres.exists(settings.data_dir):
-        raise CommandError(f"no database: set --database-url or DATABASE_URL; {settings.data_dir} holds none")
-    return Database(data_dir=settings.data_dir)
+    return existing(settings.database.url, settings.data_dir)
 
 
 def _store(settings: Settings) -> BlobStore | None:
@@ -158,18 +153,17 @@ def purge(settings: Settings, found: Found) -> None:
         CommandError: something is left, which is named; the same command again removes it.
     """
 
-    async def work(pool: PostgresPool) -> tuple[Purged | None, Removed]:
-        gone = await _rows(pool, found.space)
-        _tell_rows(gone)
+    async def work(pool: PostgresPool) -> Removed:
+        _tell_rows(await _rows(pool, found.space))
         blobs = _store(settings)
         if blobs is None:
-            return gone, Removed()
+            return Removed()
         try:
-            return gone, await remove_contents(pool, blobs, found.space)
+            return await remove_contents(pool, blobs, found.space)
         finally:
             await blobs.aclose()
 
-    _, removed = work_on(_database(settings), work)
+    removed = work_on(_database(settings), work)
     print(f"removed {counted(removed.count, 'content')}")
     if removed.kept:
         print(f"uploaded anew meanwhile, and kept: {counted(removed.kept, 'content')}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from less_sync.bins.commands.database_options import DataDirVariable, UrlVariable, environment_with
 from less_sync.bins.installed import server_parts
 
 Backup = Annotated[
@@ -12,9 +13,6 @@ Backup = Annotated[
     typer.Argument(
         metavar="BACKUP", help="A backup, or a folder of backups: the newest.", show_default=False
     ),
-]
-DataDir = Annotated[
-    str | None, typer.Option(metavar="DIR", help="DATA_DIR: where the server keeps its own things.")
 ]
 
 
@@ -27,10 +25,8 @@ def restore(
     keep_schema: Annotated[
         bool, typer.Option("--keep-schema", help="Stop at the backup's versions of the schema.")
     ] = False,
-    database_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="DATABASE_URL: a Postgres; default the embedded one.")
-    ] = None,
-    data_dir: DataDir = None,
+    database_url: UrlVariable = None,
+    data_dir: DataDirVariable = None,
 ) -> None:
     """Restore a backup into an empty database and an empty store of files.
 
@@ -41,7 +37,7 @@ def restore(
     with server_parts("less-sync restore"):
         from less_sync.bins.commands.restore_work import restore_from
 
-    env = _environment(DATABASE_URL=database_url, DATA_DIR=data_dir)
+    env = environment_with(DATABASE_URL=database_url, DATA_DIR=data_dir)
     restore_from(backup, env, force=force, keep_schema=keep_schema)
 
 
@@ -54,7 +50,7 @@ def upgrade_data(
             "--force", help="Although the cluster was used after the backup, or is of this version already."
         ),
     ] = False,
-    data_dir: DataDir = None,
+    data_dir: DataDirVariable = None,
 ) -> None:
     """Move the embedded Postgres of a data directory to the major version of this release.
 
@@ -65,11 +61,4 @@ def upgrade_data(
     with server_parts("less-sync upgrade-data"):
         from less_sync.bins.commands.restore_work import upgrade_from
 
-    upgrade_from(backup, _environment(DATA_DIR=data_dir), force=force)
-
-
-def _environment(**options: str | None) -> dict[str, str]:
-    """The environment, with what the line says in place of the variables it names."""
-    from less_sync.bins.settings.config import environment
-
-    return {**environment(), **{name: value for name, value in options.items() if value is not None}}
+    upgrade_from(backup, environment_with(DATA_DIR=data_dir), force=force)

@@ -29,7 +29,7 @@ def serve(*, options: "Mapping[str, str]", dev: bool) -> None:
     with server_parts("less-sync serve"):
         from less_sync.bins.server import run_server
 
-    settings = settings_or_exit(options, embedded=True, dev=dev)
+    settings = settings_or_exit(options, dev=dev)
     run_server(settings, partial(_print_banner, settings), partial(_print_admin_address, settings))
 
 

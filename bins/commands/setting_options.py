@@ -101,12 +101,12 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-def settings_or_exit(options: Mapping[str, str], *, embedded: bool, dev: bool = False) -> "Settings":
+def settings_or_exit(options: Mapping[str, str], *, dev: bool) -> "Settings":
     """Read the settings, or print all problems and exit with status 1."""
     from less_sync.bins.settings.config import ConfigError, read_settings
 
     try:
-        return read_settings(options, embedded=embedded, dev=dev)
+        return read_settings(options, embedded=True, dev=dev)
     except ConfigError as error:
         for problem in error.problems:
             print_error(problem)

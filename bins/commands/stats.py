@@ -7,7 +7,8 @@ import typer
 from less_sync.bins.commands.database_options import (
     DatabaseUrl,
     DataDirectory,
-    data_directory,
+    Timeout,
+    data_directory_meant,
     database_meant,
 )
 from less_sync.bins.commands.folder import Json
@@ -34,9 +35,7 @@ def stats(
             help="Then say what was written, this often, until Ctrl-C.",
         ),
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(min=1, max=86_400, metavar="SECONDS", help="How long one statement may take.")
-    ] = 60,
+    timeout: Timeout = 60,
     database_url: DatabaseUrl = None,
     data_dir: DataDirectory = None,
     json: Json = False,
@@ -49,7 +48,7 @@ def stats(
         from less_sync.bins.commands import stats_work as work
     work.run(
         database_meant(database_url, data_dir),
-        data_directory(data_dir),
+        data_directory_meant(data_dir),
         top=top,
         exact=exact,
         watch_s=watch,

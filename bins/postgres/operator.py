@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from less_sync import migrations
 from less_sync.bins.errors import CommandError
-from less_sync.bins.postgres.embedded import EmbeddedPostgresError
+from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from less_sync.bins.postgres.private import private_postgres
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.migrations import MigrationError
@@ -29,6 +29,19 @@ class Database:
     data_dir: Path | None = None
 
 
+def existing(url: str | None, data_dir: Path) -> Database:
+    """The database of a URL, else the one in a data directory.
+
+    Raises:
+        CommandError: there is neither.
+    """
+    if url is not None:
+        return Database(url)
+    if not EmbeddedPostgres.exists(data_dir):
+        raise CommandError(f"no database: set --database-url or DATABASE_URL; {data_dir} holds none")
+    return Database(data_dir=data_dir)
+
+
 def work_on(database: Database, work: Callable[[PostgresPool], Awaitable[T]], *, migrate: bool = True) -> T:
     """Connect, do `work`, and return its result. A private Postgres is migrated, a database of a URL must be.
 
@@ -40,10 +53,14 @@ def work_on(database: Database, work: Callable[[PostgresPool], Awaitable[T]], *,
     """
     try:
         return asyncio.run(_work_on(database, work, migrate=migrate))
-    except (EmbeddedPostgresError, MigrationError, FederationKeyNotFound, SpaceNotFound) as error:
+    except (
+        DatabaseUrlError,
+        EmbeddedPostgresError,
+        MigrationError,
+        FederationKeyNotFound,
+        SpaceNotFound,
+    ) as error:
         raise CommandError(str(error)) from error
-    except DatabaseUrlError as error:
-        raise CommandError(f"database error: error with configuration: {error}") from error
     except StorageError as error:
         if error.sqlstate in NOT_MIGRATED:
             text = "database error: its schema is not that of this release; `less-sync migrate` makes it so"

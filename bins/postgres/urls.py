@@ -56,7 +56,7 @@ def driver_url(url: str) -> str:
     """
     fault = _fault(url)
     if fault is not None:
-        raise DatabaseUrlError(fault)
+        raise DatabaseUrlError(f"database error: error with configuration: {fault}")
     address = url.partition("?")[0]
     kept = list(_translated(urlsplit(url).query))
     return f"{address}?{urlencode(kept)}" if kept else address

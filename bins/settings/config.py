@@ -43,6 +43,11 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def data_directory(env: Mapping[str, str]) -> Path:
+    """`DATA_DIR`, for the commands that need little else of a server's settings."""
+    return Path(env.get("DATA_DIR") or "data")
+
+
 class ConfigError(Exception):
     """The environment is not usable. `problems` holds one message each, in the order of reading."""
 

@@ -139,7 +139,7 @@ def parse_database_url(reader: SettingsReader) -> str:
     try:
         return driver_url(raw)
     except DatabaseUrlError as error:
-        reader.problems.append(f"database error: error with configuration: {error}")
+        reader.problems.append(str(error))
         return raw
 
 

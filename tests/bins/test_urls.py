@@ -65,7 +65,7 @@ def test_what_only_another_driver_knows_is_translated_or_dropped(
 def test_an_unusable_url_is_told_and_never_repeated(url: str, fault: str) -> None:
     with pytest.raises(DatabaseUrlError) as caught:
         driver_url(url)
-    assert str(caught.value) == fault
+    assert str(caught.value) == f"database error: error with configuration: {fault}"
 
 
 async def test_the_server_and_migrate_refuse_the_same_url_in_the_same_words(tmp_path: Path) -> None:

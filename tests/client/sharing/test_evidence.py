@@ -42,7 +42,7 @@ async def test_a_database_that_does_not_answer_is_no_evidence(
     for url, told in (
         ("postgresql://nobody:secret@127.0.0.1:1/none", 'database "none" at 127.0.0.1:1 cannot be read'),
         (empty_database_url, 'database "less_sync_test_.*" at .* cannot be read'),
-        ("nonsense", "relative URL without a base"),
+        ("nonsense", "database error: error with configuration: relative URL without a base"),
     ):
         with pytest.raises(FolderError, match=f"^{told}$"):
             await read_evidence(url, tmp_path, SPACE, [], connect_timeout_s=0.1)
