@@ -40,11 +40,13 @@ from less_sync.migrations.runner import (
     status,
     version,
 )
+from less_sync.migrations.schema import TABLES
 
 __all__ = [
     "BOOKKEEPING",
     "COPY_SETTINGS",
     "RESTORE_MARK",
+    "TABLES",
     "Applied",
     "Begun",
     "Connection",

@@ -10,8 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from less_sync.bins.backup.manifest import BackupError, DatabaseEntry, SchemaEntry
-from less_sync.migrations import BOOKKEEPING, COPY_SETTINGS, RESTORE_MARK
-from less_sync.migrations.schema import TABLES
+from less_sync.migrations import BOOKKEEPING, COPY_SETTINGS, RESTORE_MARK, TABLES
 from less_sync.storage import place_of
 
 T = TypeVar("T")
