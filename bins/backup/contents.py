@@ -11,10 +11,11 @@ from typing import IO, Final, NamedTuple, TypeVar
 
 from less_sync.bins.backup.copied import Copied, CopiedLog
 from less_sync.bins.backup.disk import PRIVATE_FILE, PRIVATE_FOLDER, drop_cache, link_or_copy
-from less_sync.bins.backup.manifest import BackupError, Fault, hash_file, sync_folder
+from less_sync.bins.backup.manifest import BackupError, Fault, hash_file
 from less_sync.bins.backup.source import Source
 from less_sync.bins.backup.tables import FileRow
 from less_sync.bins.backup.watching import Watcher
+from less_sync.client.durable import DISK
 from less_sync.storage import BlobError, BlobStore
 
 T = TypeVar("T")
@@ -126,7 +127,7 @@ class ContentCopier:
         """Put the names onto the disk, then write them down."""
         copied = list(copied)
         for parent in {(self._folder / one.path).parent for one in copied}:
-            sync_folder(parent)
+            DISK.sync(parent)
         self._log.add(copied)
         self._contents.copied.update((one.path, one) for one in copied)
 

@@ -11,8 +11,9 @@ from typing import IO, Final, Self
 
 import msgspec
 
-from less_sync.bins.backup.manifest import SOURCES, DatabaseEntry, FileEntry, canonical, write_atomically
+from less_sync.bins.backup.manifest import SOURCES, DatabaseEntry, FileEntry, canonical
 from less_sync.bins.backup.tables import FileRow
+from less_sync.client.durable import replace
 
 
 class Copied(msgspec.Struct, frozen=True):
@@ -96,7 +97,7 @@ def write_copied(folder: Path, database: DatabaseEntry, contents: Iterable[Copie
         OSError: it cannot be written.
     """
     lines = [canonical(one) + b"\n" for one in sorted(contents, key=lambda one: one.path)]
-    write_atomically(folder / SOURCES, b"".join([canonical(_Head(database)), b"\n", *lines]))
+    replace(folder / SOURCES, b"".join([canonical(_Head(database)), b"\n", *lines]))
 
 
 def _read(path: Path, database: DatabaseEntry) -> tuple[dict[str, Copied], int]:

@@ -24,8 +24,8 @@ from less_sync.bins.backup.manifest import (
     os_text,
     read_manifest,
     timestamp,
-    write_atomically,
 )
+from less_sync.client.durable import replace
 
 BACKUPS: Final = "backups"
 """The folder of backups in a data directory."""
@@ -81,12 +81,12 @@ def _new(place: Path, database: DatabaseEntry, now: datetime) -> Path:
 
 
 def _mark(folder: Path, database: DatabaseEntry, now: datetime) -> None:
-    write_atomically(folder / MANIFEST, canonical(_Begun(FORMAT, timestamp(now), database)))
+    replace(folder / MANIFEST, canonical(_Begun(FORMAT, timestamp(now), database)))
 
 
 def _is_vacant(folder: Path) -> bool:
     """Whether there is nothing in it, or no more than a killed process leaves that was about to mark it."""
-    return {path.name for path in folder.iterdir()} <= {f"{MANIFEST}.new"}
+    return all(path.name.startswith(f".{MANIFEST}.") for path in folder.iterdir())
 
 
 def _is_unfinished(folder: Path) -> bool:

@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from less_sync.bins.backup.manifest import MANIFEST, Manifest, canonical, os_text, write_atomically
+from less_sync.bins.backup.manifest import MANIFEST, Manifest, canonical, os_text
+from less_sync.client.durable import replace
 from less_sync.client.kept_key import opened
 
 LAST_BACKUP: Final = "last-backup.json"
@@ -73,7 +74,7 @@ class LastBackup:
 def remember(data_dir: Path, folder: Path, manifest: Manifest) -> None:
     """Name a backup that was just finished. Raises OSError."""
     named = _Named(manifest.finished_at, str(folder.absolute()), manifest.digest)
-    write_atomically(data_dir / LAST_BACKUP, canonical(named))
+    replace(data_dir / LAST_BACKUP, canonical(named))
 
 
 def read_last_backup(data_dir: Path) -> LastBackup | None:

@@ -9,7 +9,6 @@ The bytes are JSON without blanks, keys sorted, in UTF-8, so that other tools ca
 """
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -302,35 +301,6 @@ def hash_file(path: Path) -> FileEntry:
             digest.update(chunk)
             size += len(chunk)
     return FileEntry(path.name, size, digest.hexdigest())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file by one with this content, mode 0600: whole and on the disk, or not at all.
-
-    Raises:
-        OSError: it cannot be written; what was there is as it was.
-    """
-    beside = path.with_name(f"{path.name}.new")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in a folder onto the disk.
-
-    Raises:
-        OSError: it failed.
-    """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def os_text(error: OSError) -> str:

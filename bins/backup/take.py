@@ -40,13 +40,12 @@ from less_sync.bins.backup.manifest import (
     hash_file,
     newest_backup,
     read_manifest,
-    sync_folder,
     timestamp,
-    write_atomically,
 )
 from less_sync.bins.backup.source import Snapshot, Source, connected
 from less_sync.bins.backup.tables import FileRow, copy_table, file_rows
 from less_sync.bins.backup.watching import Part, Watcher
+from less_sync.client import durable
 from less_sync.migrations import schema_at
 from less_sync.storage import BlobStore
 
@@ -139,7 +138,7 @@ class Backup:
         remove_others(folder, {MANIFEST, *(file.path for file in files)})
         make_folder(folder / CONTENTS)  # there even if nothing is in it
         for path in (folder / TABLES, folder / CONTENTS, folder, folder.parent):
-            sync_folder(path)
+            durable.DISK.sync(path)
         await source.connection.close()  # nothing that follows holds up a removal
         manifest = Manifest(
             created_at=created_at,
@@ -247,7 +246,7 @@ class Backup:
             known = contents.copied.keys() - contents.fresh  # was read when it was taken over
             await read_back(folder, [one for one in manifest.files if one.path not in known], self._watcher)
         finished = _finished_at(manifest, timestamp(self._now()))
-        write_atomically(folder / MANIFEST, finished.encoded())
+        durable.replace(folder / MANIFEST, finished.encoded())
         remember(self._wanted.data_dir, folder, finished)
         return finished
 

@@ -44,7 +44,8 @@ from less_sync.bins.postgres.files import (
     socket_directory,
     trim_log,
 )
-from less_sync.bins.postgres.moving import refuse_half_moved, sync_directory
+from less_sync.bins.postgres.moving import refuse_half_moved
+from less_sync.client.durable import DISK
 
 __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "binaries", "major_version"]
 
@@ -229,7 +230,7 @@ class EmbeddedPostgres:
             if process.returncode != 0:
                 raise self._failure("cannot make a Postgres cluster")
             (parent / "c").rename(self._cluster)
-            sync_directory(self.data_dir)
+            DISK.sync(self.data_dir)
         finally:
             shutil.rmtree(parent, ignore_errors=True)
 

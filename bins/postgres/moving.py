@@ -6,7 +6,6 @@ or serve one that is not full yet.
 """
 
 import json
-import os
 import struct
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from less_sync.bins.postgres.files import EmbeddedPostgresError, refused
+from less_sync.client import durable
 
 STATE: Final = "upgrade-data.json"
 _CONTROL_FILE: Final = Path("global", "pg_control")
@@ -74,31 +74,21 @@ def begin(data_dir: Path, digest: str, *, now: datetime) -> Moving:
 
 def keep(data_dir: Path, state: Moving) -> Moving:
     """Write the state of a move, whole or not at all. Raises OSError."""
-    beside = data_dir / f"{STATE}.new"
-    with open(beside, "w", encoding="utf-8", opener=_private) as file:
-        json.dump(asdict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(data_dir / STATE)
-    sync_directory(data_dir)
+    durable.replace(data_dir / STATE, json.dumps(asdict(state)).encode())
     return state
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def move_aside(data_dir: Path, state: Moving) -> None:
     """Rename the old cluster, unless that was done already. Raises OSError."""
     if not (data_dir / state.aside).exists():
         (data_dir / "postgres").rename(data_dir / state.aside)
-        sync_directory(data_dir)
+        durable.DISK.sync(data_dir)
 
 
 def finish(data_dir: Path) -> None:
     """The move is over: everybody may use the directory again. Raises OSError."""
     (data_dir / STATE).unlink(missing_ok=True)
-    sync_directory(data_dir)
+    durable.DISK.sync(data_dir)
 
 
 def system_identifier(cluster: Path) -> str:
@@ -129,12 +119,3 @@ def last_stopped(cluster: Path) -> datetime:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except OSError as error:
         raise refused(error, f"read {path}") from error
-
-
-def sync_directory(directory: Path) -> None:
-    """Let the names in a directory survive a power cut. Raises OSError."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
