@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple, TypeVar
 
 from less_sync.bins.backup.copied import Copied, CopiedLog
-from less_sync.bins.backup.disk import PRIVATE_FILE, PRIVATE_FOLDER, drop_cache, link_or_copy
+from less_sync.bins.backup.disk import PRIVATE_FOLDER, drop_cache, link_or_copy, open_anew
 from less_sync.bins.backup.manifest import BackupError, Fault, hash_file
 from less_sync.bins.backup.source import Source
 from less_sync.bins.backup.tables import FileRow
@@ -218,8 +218,7 @@ class _Writing:
         self._path: Final = path
         self._part: Final = path.with_name(f"{path.name}.part")
         self._hash: Final = hashlib.sha256()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file: Final[IO[bytes]] = os.fdopen(os.open(self._part, flags, PRIVATE_FILE), "wb")
+        self._file: Final[IO[bytes]] = os.fdopen(open_anew(self._part), "wb")
 
     @property
     def sha256(self) -> str:

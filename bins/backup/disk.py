@@ -19,6 +19,12 @@ def make_folder(path: Path) -> None:
     path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
 
+def open_anew(path: Path) -> int:
+    """A descriptor of a file that is empty, private if it is new, and no link. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(path, flags, PRIVATE_FILE)
+
+
 def drop_cache(fd: int) -> None:
     """Let what was written leave the memory, so that reading it back asks the disk."""
     if hasattr(os, "posix_fadvise"):  # not on macOS

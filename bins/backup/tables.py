@@ -11,7 +11,7 @@ from typing import IO, Final, NamedTuple
 from uuid import UUID
 
 from less_sync.bins.backup.copy_text import copy_query
-from less_sync.bins.backup.disk import PRIVATE_FILE, drop_cache
+from less_sync.bins.backup.disk import drop_cache, open_anew
 from less_sync.bins.backup.manifest import FileEntry, TableEntry, table_path
 from less_sync.bins.backup.reading import Tally, content_path
 from less_sync.bins.backup.source import Source
@@ -58,8 +58,7 @@ class _PackedFile:
         self.size_bytes = 0
         self._hash: Final = hashlib.sha256()
         self._packer: Final = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file: Final = os.fdopen(os.open(path, flags, PRIVATE_FILE), "wb", buffering=0)
+        self._file: Final = os.fdopen(open_anew(path), "wb", buffering=0)
 
     @property
     def sha256(self) -> str:

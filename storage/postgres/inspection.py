@@ -88,7 +88,6 @@ class TableFacts:
     changed: int
     """Rows, since the table was analysed."""
     analysed: datetime | None
-    vacuumed: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

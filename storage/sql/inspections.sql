@@ -33,9 +33,9 @@ WHERE NOT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)
 ORDER BY missing;
 
 -- name: inspect_tables
--- Of the tables $1: rows, dead rows, rows changed since they were analysed, when that and a vacuum were last done.
+-- Of the tables $1: rows, dead rows, rows changed since they were analysed, and when that was.
 SELECT relname AS name, n_live_tup AS live, n_dead_tup AS dead, n_mod_since_analyze AS changed,
-       greatest(last_analyze, last_autoanalyze) AS analysed, greatest(last_vacuum, last_autovacuum) AS vacuumed
+       greatest(last_analyze, last_autoanalyze) AS analysed
 FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname = ANY ($1::text[]) ORDER BY relname;
 
 -- name: inspect_broken_indexes
