@@ -19,9 +19,6 @@ import structlog
 import uvloop
 
 from less_sync.bins.admin.listener import AdminListener, open_admin
-from less_sync.bins.admin.metrics import CONTENT_TYPE, Exposition
-from less_sync.bins.admin.routes import Metrics
-from less_sync.bins.admin.watchdog import Delivery
 from less_sync.bins.errors import CommandError
 from less_sync.bins.hangups import has_terminal, hold_hangups, take_hangups
 from less_sync.bins.http_server import HttpServer
@@ -245,7 +242,7 @@ async def _start(
         await stack.enter_async_context(profiler(settings.admin.profiler))
     # Before the public port: if this one is taken, no client has come yet. And behind all that a stop closes
     # after its sessions, so that it goes on telling until then.
-    admin = await open_admin(settings, services, partial(_metrics, opened, settings), stack, vital)
+    admin = await open_admin(settings, services, stack, vital, pool=opened.pool, lanes=opened.lanes)
     server = HttpServer(services, federation, expose_etag=settings.cors_expose_etag)
     await server.start(open_listeners(settings.listen), partial(vital.start, "HTTP server"))
     _log.info("server listening", address=str(server.address))
@@ -253,18 +250,6 @@ async def _start(
         admin.public_port_is_open()
     await stack.enter_async_context(beside(fetch_issuer_keys(services)))
     return Started(server, admin)
-
-
-def _metrics(opened: Opened, settings: Settings, delivery: Delivery) -> Metrics:
-    """What `/metrics` shows."""
-    exposition = Exposition(
-        opened.services,
-        pool=opened.pool,
-        lanes=opened.lanes,
-        delivery=delivery,
-        data_dir=settings.data_dir,
-    )
-    return Metrics(exposition.text, CONTENT_TYPE)
 
 
 async def _own_database(data_dir: Path, stack: AsyncExitStack, vital: Supervisor) -> str:

@@ -1,7 +1,6 @@
 """The admin listener: a small HTTP server of its own, opened before the public one and closed after it."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import ClassVar, Final
@@ -9,9 +8,10 @@ from typing import ClassVar, Final
 import structlog
 
 from less_sync.bins.admin.access import Access, kept_node_id, kept_token
+from less_sync.bins.admin.metrics import Exposition
 from less_sync.bins.admin.readiness import Readiness
-from less_sync.bins.admin.routes import AdminApp, Metrics
-from less_sync.bins.admin.watchdog import Delivery, Watchdog
+from less_sync.bins.admin.routes import AdminApp
+from less_sync.bins.admin.watchdog import Watchdog
 from less_sync.bins.errors import CommandError
 from less_sync.bins.http_server import SteppedServer
 from less_sync.bins.listening import bound_address, open_listeners
@@ -19,6 +19,7 @@ from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
+from less_sync.storage import PostgresPool, PushLanes
 from less_sync.sync.canary import canary_space
 from less_sync.sync.http.http1 import HttpProtocol
 from less_sync.sync.http.shared_bytes import SharedBytes
@@ -34,8 +35,6 @@ FINISH_S: Final = 1.0
 """How long an answer that is under way may take when the server stops."""
 
 _log = structlog.get_logger(__name__)
-
-MakeMetrics = Callable[[Delivery], Metrics]
 
 
 class AdminProtocol(HttpProtocol):
@@ -105,9 +104,11 @@ class AdminListener:
 async def open_admin(
     settings: Settings,
     services: Services,
-    make_metrics: MakeMetrics,
     stack: AsyncExitStack,
     vital: Supervisor,
+    *,
+    pool: PostgresPool,
+    lanes: PushLanes,
 ) -> AdminListener | None:
     """Listen where `ADMIN_ADDR` says, and let the watchdog run; `stack` ends both.
 
@@ -133,7 +134,10 @@ async def open_admin(
         reading_is_free=all(bound_address(one).is_loopback for one in listeners),
         name=address.host,
     )
-    app = AdminApp(services, access, readiness, make_metrics(watchdog.delivery))
+    metrics = Exposition(
+        services, pool=pool, lanes=lanes, delivery=watchdog.delivery, data_dir=settings.data_dir
+    )
+    app = AdminApp(services, access, readiness, metrics)
     server = SteppedServer("admin listener", app, http=_protocol(), keep_alive_s=KEEP_ALIVE_S)
     await server.start(listeners, partial(vital.start, "admin listener"))
     stack.push_async_callback(server.finish, FINISH_S)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from less_sync.bins.admin.counts import of_federation, of_sessions, of_storage, of_traffic
 from less_sync.bins.admin.families import by, counter, gauge, one, with_role
+from less_sync.bins.admin.watchdog import Delivery
 from less_sync.bins.backup.last import LastBackupError, read_last_backup
 from less_sync.storage import PostgresPool, PushLanes
 from less_sync.sync.services import Services
@@ -22,31 +23,11 @@ AGE_S_MAX: Final = 1.0
 """However many ask, the text is made once in this time: making it takes the loop for a few milliseconds."""
 
 
-class Delivery(Protocol):
-    """What the delivery watchdog has found out (docs/operations.md 12.4)."""
-
-    @property
-    def lag_s(self) -> float | None:
-        """How long the last record took that came back; None before the first."""
-
-    @property
-    def age_s(self) -> float | None:
-        """How long ago that was; None before the first."""
-
-    @property
-    def proofs(self) -> int:
-        """How many came back."""
-
-    @property
-    def failures(self) -> int:
-        """How many did not, or not in time."""
-
-
 class Exposition:
     """Makes the text, from what the parts of the server have counted. Nothing is shared with other ones.
 
     Args:
-        delivery: None while no watchdog runs: then nothing is said about delivery.
+        delivery: what the watchdog has found out (docs/operations.md 12.4).
         data_dir: where the newest backup is named.
         clock: monotonic seconds.
     """
@@ -57,8 +38,8 @@ class Exposition:
         *,
         pool: PostgresPool,
         lanes: PushLanes,
-        delivery: Delivery | None = None,
-        data_dir: Path | None = None,
+        delivery: Delivery,
+        data_dir: Path,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
@@ -81,8 +62,8 @@ class _Server(Collector):
         services: Services,
         pool: PostgresPool,
         lanes: PushLanes,
-        delivery: Delivery | None,
-        data_dir: Path | None,
+        delivery: Delivery,
+        data_dir: Path,
     ) -> None:
         self._services = services
         self._pool = pool
@@ -105,7 +86,7 @@ class _Server(Collector):
         yield gauge(
             "less_sync_last_backup_timestamp_seconds",
             "When the newest backup was finished, Unix time. No series: there is none.",
-            one(None if self._data_dir is None else last_backup_s(self._data_dir)),
+            one(last_backup_s(self._data_dir)),
         )
         yield gauge("less_sync_build_info", "Always 1.", by({self._version: 1}), "version")
         for collector in self._process:
@@ -116,22 +97,22 @@ class _Server(Collector):
         yield gauge(
             "less_sync_delivery_lag_seconds",
             "How long the watchdog's last record took from push to notification. No series: not known.",
-            one(None if found is None else found.lag_s),
+            one(found.lag_s),
         )
         yield gauge(
             "less_sync_delivery_proof_age_seconds",
             "Time since the watchdog's record last came back. No series: it never did.",
-            one(None if found is None else found.age_s),
+            one(found.age_s),
         )
         yield counter(
             "less_sync_delivery_proofs_total",
             "Records of the watchdog that came back.",
-            one(None if found is None else found.proofs),
+            one(found.proofs),
         )
         yield counter(
             "less_sync_delivery_failures_total",
             "Records of the watchdog that did not come back, or not in time.",
-            one(None if found is None else found.failures),
+            one(found.failures),
         )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 from starlette.requests import Request
@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from less_sync.bins.admin.access import Access, Refused
+from less_sync.bins.admin.metrics import CONTENT_TYPE, Exposition
 from less_sync.bins.admin.readiness import Readiness, Status
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.sync.services import Services
@@ -24,18 +25,10 @@ _log = structlog.get_logger(__name__)
 Handler = Callable[[], Awaitable[Response]]
 
 
-class Metrics(NamedTuple):
-    """What `/metrics` answers with."""
-
-    text: Callable[[], bytes]
-    """The present numbers."""
-    content_type: str
-
-
 class AdminApp:
     """The ASGI application of the listener. No request's body is read."""
 
-    def __init__(self, services: Services, access: Access, readiness: Readiness, metrics: Metrics) -> None:
+    def __init__(self, services: Services, access: Access, readiness: Readiness, metrics: Exposition) -> None:
         self._services = services
         self._access = access
         self._readiness = readiness
@@ -85,7 +78,7 @@ class AdminApp:
             _log.warning("an action at the admin listener was refused", error=refused.error)
 
     async def _show_metrics(self) -> Response:
-        return Response(self._metrics.text(), media_type=self._metrics.content_type)
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
 
     async def _say_alive(self) -> Response:
         return JSONResponse({"status": "alive"})

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from less_sync.bins.admin.listener import AdminListener, open_admin
-from less_sync.bins.admin.routes import Metrics
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.supervisor import Supervisor
 from less_sync.sync.limits import Limits
@@ -16,7 +15,6 @@ from tests.live import Live, live_server
 from tests.sync.raw_http import Response, connected
 
 TOKEN = "the-token-of-the-operator"
-METRICS = Metrics(lambda: b"less_sync_made_up 1\n", "text/plain; version=0.0.4; charset=utf-8")
 
 
 @dataclass(slots=True)
@@ -68,7 +66,7 @@ async def admin(
         Supervisor() as vital,
         AsyncExitStack() as stack,
     ):
-        listener = await open_admin(settings, live.services, lambda delivery: METRICS, stack, vital)
+        listener = await open_admin(settings, live.services, stack, vital, pool=live.pool, lanes=live.lanes)
         assert listener is not None
         yield Admin(live, listener)
         vital.expect_ends()

@@ -1,13 +1,19 @@
 """Reads the text of `/metrics`, with the parser of another program's making."""
 
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from less_sync.bins.admin.metrics import Exposition
+from less_sync.bins.admin.watchdog import Delivery
+from less_sync.storage import PostgresPool
 from tests.live import Live
 
+NOWHERE = Path("no-data-directory")
 ROLE = {"less_sync_role": "sync"}
 
 
@@ -49,4 +55,23 @@ def scrape(text: bytes) -> Scrape:
 
 def look(live: Live) -> Scrape:
     """What a server tells now."""
-    return scrape(Exposition(live.services, pool=live.pool, lanes=live.lanes).text())
+    return scrape(exposition(live).text())
+
+
+def exposition(
+    live: Live,
+    *,
+    pool: PostgresPool | None = None,
+    delivery: Delivery | None = None,
+    data_dir: Path = NOWHERE,
+    clock: Callable[[], float] = time.monotonic,
+) -> Exposition:
+    """What a server tells whose watchdog knows nothing and that was never backed up, but for these."""
+    return Exposition(
+        live.services,
+        pool=pool or live.pool,
+        lanes=live.lanes,
+        delivery=delivery or Delivery(live.services.limits, clock),
+        data_dir=data_dir,
+        clock=clock,
+    )

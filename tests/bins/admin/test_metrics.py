@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,7 +12,8 @@ import pytest
 
 from less_sync.bins.admin.counts import FEDERATION
 from less_sync.bins.admin.families import NAMES_MAX, by_name
-from less_sync.bins.admin.metrics import AGE_S_MAX, Exposition, last_backup_s
+from less_sync.bins.admin.metrics import AGE_S_MAX, last_backup_s
+from less_sync.bins.admin.watchdog import Delivery
 from less_sync.bins.backup.last import LAST_BACKUP
 from less_sync.bins.federation import open_federation
 from less_sync.federation.settings import FederationSettings
@@ -22,7 +22,7 @@ from less_sync.storage.objects.memory import MemoryBlobs
 from less_sync.sync.limits import Limits
 from less_sync.sync.metrics import NAMES_MAX as RECORDED_NAMES_MAX
 from less_sync.sync.metrics import Recorder
-from tests.bins.admin.scrape import ROLE, look, scrape
+from tests.bins.admin.scrape import ROLE, exposition, look, scrape
 from tests.federation.inbound.peer_client import home_server
 from tests.federation.signed import Peer
 from tests.integration.waiting import until
@@ -204,7 +204,7 @@ async def test_files_are_counted_whole_and_bytes_as_they_come(live: Live) -> Non
 async def test_the_pool_says_who_waits_and_who_waited_in_vain(live: Live, database_url: str) -> None:
     pool = await PostgresPool.open(database_url, max_connections=1, acquire_timeout_s=0.2)
     try:
-        text = Exposition(live.services, pool=pool, lanes=live.lanes).text
+        text = exposition(live, pool=pool).text
         async with pool.connection():
             waiting = asyncio.create_task(pool.fetch("get_spaces", []))
             await asyncio.sleep(0)
@@ -213,7 +213,7 @@ async def test_the_pool_says_who_waits_and_who_waited_in_vain(live: Live, databa
                 await waiting
         names = ("connections_max", "connections", "in_use", "waiting", "failures_total")
         assert [told.value(f"less_sync_db_pool_{name}") for name in names] == [1, 1, 1, 1, 0]
-        told = scrape(Exposition(live.services, pool=pool, lanes=live.lanes).text())
+        told = scrape(exposition(live, pool=pool).text())
         assert [told.value(f"less_sync_db_pool_{name}") for name in names] == [1, 1, 0, 0, 1]
     finally:
         await pool.aclose(5)
@@ -247,27 +247,21 @@ async def test_a_peer_is_told_by_its_domain(database_url: str) -> None:
     assert told.values("less_sync_federation_peer_connections", "peer") == {"edge1.test": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a watchdog says."""
-
-    lag_s: float | None = None
-    age_s: float | None = None
-    proofs: int = 0
-    failures: int = 0
-
-
 async def test_no_proof_of_delivery_is_no_series_and_not_a_lag_of_zero(live: Live) -> None:
     unknown = look(live)
     names = [name for name in unknown.types if name.startswith("less_sync_delivery_")]
     assert len(names) == 4
-    assert [unknown.value(name) for name in names] == [None] * 4
-    found = Found(failures=2)
-    failing = Exposition(live.services, pool=live.pool, lanes=live.lanes, delivery=found).text()
+    assert [unknown.value(name) for name in sorted(names)] == [0, None, None, 0]
+    now_s = [100.0]
+    found = Delivery(live.services.limits, lambda: now_s[0])
+    found.failed()
+    found.failed()
+    failing = exposition(live, delivery=found).text()
     assert [scrape(failing).value(name) for name in sorted(names)] == [2, None, None, 0]
-    found = replace(found, lag_s=0.25, age_s=3.0, proofs=7)
-    proven = Exposition(live.services, pool=live.pool, lanes=live.lanes, delivery=found).text()
-    assert [scrape(proven).value(name) for name in sorted(names)] == [2, 0.25, 3, 7]
+    found.proved(0.25)
+    now_s[0] += 3
+    proven = exposition(live, delivery=found).text()
+    assert [scrape(proven).value(name) for name in sorted(names)] == [2, 0.25, 3, 1]
 
 
 @pytest.mark.parametrize(
@@ -297,24 +291,22 @@ def test_a_pipe_in_the_place_of_the_newest_backups_name_holds_nothing_up(tmp_pat
 
 async def test_a_backup_that_is_made_meanwhile_is_told(live: Live, tmp_path: Path) -> None:
     now_s = [0.0]
-    exposition = Exposition(
-        live.services, pool=live.pool, lanes=live.lanes, data_dir=tmp_path, clock=lambda: now_s[0]
-    )
+    told = exposition(live, data_dir=tmp_path, clock=lambda: now_s[0])
     name = "less_sync_last_backup_timestamp_seconds"
-    assert scrape(exposition.text()).value(name) is None
+    assert scrape(told.text()).value(name) is None
     named = {"finished_at": "2026-11-26T16:30:00Z", "folder": "/b"}
     (tmp_path / LAST_BACKUP).write_text(json.dumps(named))
     now_s[0] += AGE_S_MAX
-    assert scrape(exposition.text()).value(name) == 1795710600
+    assert scrape(told.text()).value(name) == 1795710600
 
 
 async def test_however_many_ask_the_text_is_made_once_a_second(live: Live) -> None:
     now_s = [100.0]
-    exposition = Exposition(live.services, pool=live.pool, lanes=live.lanes, clock=lambda: now_s[0])
-    first = exposition.text()
+    told = exposition(live, clock=lambda: now_s[0])
+    first = told.text()
     client = await live.connect()
     await client.push(change())
     now_s[0] += AGE_S_MAX / 2
-    assert exposition.text() is first
+    assert told.text() is first
     now_s[0] += AGE_S_MAX / 2
-    assert scrape(exposition.text()).value("less_sync_rpc_total", method="push", code="ok") == 1
+    assert scrape(told.text()).value("less_sync_rpc_total", method="push", code="ok") == 1
