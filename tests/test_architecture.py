@@ -18,6 +18,16 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "federation": {"auth", "storage", "sync"},
     "bins": {"auth", "storage", "migrations", "sync", "client", "federation"},
 }
+BINS_MAY_IMPORT: Final[dict[str, set[str]]] = {
+    "postgres": set(),
+    "settings": {"postgres"},
+    "profiler": {"settings"},
+    "backup": {"settings", "postgres"},
+    "admin": {"settings", "backup"},
+    "doctor": {"settings", "postgres", "backup", "admin"},
+    "commands": {"settings", "postgres", "backup", "doctor"},
+}
+"""The folders of `bins`. The server starts `admin` and `profiler`; nobody but a command starts a server."""
 CLIENT_MAY_IMPORT: Final = ("less_sync.sync.client", "less_sync.sync.protocol")
 """Of `sync`, what the room `client` and the library `sync/client/` stand on."""
 MODULES: Final = sorted(
@@ -107,6 +117,18 @@ def _faults(place: str, source: str) -> list[str]:
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_module_imports_what_its_room_may(path: Path) -> None:
     assert _faults(_name(path), path.read_text()) == []
+
+
+def test_the_folders_of_bins_stand_on_each_other_in_one_direction() -> None:
+    folders = {path.parent.name for path in (ROOT / "bins").glob("*/__init__.py")}
+    assert folders == BINS_MAY_IMPORT.keys()
+    for path in (ROOT / "bins").rglob("*.py"):
+        modules = {module for module, _ in _imports(path.read_text()) if module.startswith("less_sync.bins.")}
+        found = {module.split(".")[2] for module in modules} & folders
+        own = path.parent.name
+        assert found <= (
+            {own} | BINS_MAY_IMPORT[own] if own in folders else folders - {"commands", "doctor"}
+        ), path
 
 
 @pytest.mark.parametrize(
