@@ -1,8 +1,7 @@
 """The routes of the admin listener over HTTP, and its bounds."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from less_sync.bins.admin.metrics import CONTENT_TYPE
 from less_sync.sync.limits import Limits
 from tests.bins.admin.opened import TOKEN, Admin, admin
 from tests.bins.admin.scrape import scrape
+from tests.bins.test_server import until
 from tests.live import TIMEOUT_S
 from tests.sync.raw_http import connected, fetch
 from tests.wire.client import Closed
@@ -25,12 +25,6 @@ async def running(database_url: str, tmp_path: Path) -> AsyncIterator[Admin]:
     async with admin(database_url, tmp_path, LIMITS) as opened:
         opened.listener.public_port_is_open()
         yield opened
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while not condition():  # noqa: ASYNC110  # another task's doing
-            await asyncio.sleep(0.01)
 
 
 async def test_what_can_be_read_is_read_without_a_token(running: Admin) -> None:

@@ -1,7 +1,7 @@
 """The delivery watchdog over a running server: what it proves and survives, and that it leaves nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -14,7 +14,8 @@ from less_sync.bins.admin.watchdog import Delivery, DeliveryStatus, Watchdog
 from less_sync.sync.canary import canary_space
 from less_sync.sync.limits import Limits
 from less_sync.sync.protocol import codes
-from tests.live import TIMEOUT_S, Live, live_server
+from tests.bins.test_server import until
+from tests.live import Live, live_server
 
 SPACE = canary_space(bytes(16))
 QUICK = Limits(delivery_probe_interval_s=0.02, delivery_lag_s=10.0)
@@ -41,12 +42,6 @@ def task_names() -> set[str]:
     """What runs, but for the pauses of the HTTP server."""
     names = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
     return names - {"Event.wait"}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while not condition():  # noqa: ASYNC110  # another task's doing
-            await asyncio.sleep(0.005)
 
 
 async def proven_again(watchdog: Watchdog) -> None:

@@ -13,6 +13,9 @@ from less_sync.bins.backup.take import Backup, Taken, Wanted
 from less_sync.storage import BlobKey, BlobStore, LocalBlobs
 from tests.bins.restore.made import contents_of, fill, put
 
+CONTENTS = 12
+"""Of the files that `filled` makes."""
+
 
 @dataclass(slots=True)
 class Seen:

@@ -4,8 +4,6 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -22,22 +20,9 @@ from less_sync.bins.backup.manifest import (
 )
 from less_sync.bins.backup.watching import Part
 from less_sync.migrations.schema import TABLES
-from tests.bins.backup.source import Seen, Source, assert_whole, filled
+from tests.bins.backup.source import CONTENTS, Seen, Source, assert_whole
 from tests.bins.commands import run_less_sync
 from tests.bins.restore.made import texts
-
-CONTENTS = 12
-TERMINATE = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE application_name = 'less-sync-backup' AND datname = current_database()"""
-
-
-@pytest.fixture
-async def source(database_url: str, tmp_path: Path) -> AsyncIterator[Source]:
-    made = await filled(database_url, tmp_path)
-    assert len(made.contents) == CONTENTS
-    yield made
-    await made.store.aclose()
 
 
 async def test_a_backup_holds_every_row_and_every_content_and_says_so(source: Source) -> None:

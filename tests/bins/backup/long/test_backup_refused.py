@@ -26,20 +26,11 @@ from less_sync.bins.backup.watching import Part
 from less_sync.migrations import migrate_up
 from less_sync.migrations.schema import TABLES
 from less_sync.storage import BlobKey, LocalBlobs, Opened
-from tests.bins.backup.source import Seen, Source, assert_whole, filled
+from tests.bins.backup.source import CONTENTS, Seen, Source, assert_whole
 
-CONTENTS = 12
 TERMINATE = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE application_name = 'less-sync-backup' AND datname = current_database()"""
-
-
-@pytest.fixture
-async def source(database_url: str, tmp_path: Path) -> AsyncIterator[Source]:
-    made = await filled(database_url, tmp_path)
-    assert len(made.contents) == CONTENTS
-    yield made
-    await made.store.aclose()
 
 
 async def test_a_content_of_the_same_length_under_another_cursor_is_copied(source: Source) -> None:
