@@ -29,7 +29,7 @@ from less_sync.storage import BlobKey, LocalBlobs, Opened
 from tests.bins.backup.source import CONTENTS, Seen, Source, assert_whole
 
 TERMINATE = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 WHERE application_name = 'less-sync-backup' AND datname = current_database()"""
 
 
@@ -153,13 +153,12 @@ async def test_two_backups_in_one_folder_are_refused(source: Source, tmp_path: P
 
 async def test_a_lost_lock_ends_the_backup(source: Source) -> None:
     def cut() -> None:
-        cutting.append(asyncio.ensure_future(source.execute(TERMINATE)))
+        with ThreadPoolExecutor(1) as thread:  # so that the backup does not go on before it is done
+            thread.submit(asyncio.run, source.execute(TERMINATE)).result()
 
-    cutting: list[asyncio.Future[None]] = []
     source.seen.at, source.seen.act = Part.CONTENTS, cut
     with pytest.raises(BackupError, match=r"the database was lost|the lock of backups was lost"):
         await source.take()
-    await cutting[0]
     assert finished_backups(source.data_dir / "backups") == []
     source.seen.at = ""
     await assert_whole(source, await source.take())
