@@ -23,7 +23,7 @@ from less_sync.bins.backup.contents import LEFT_OUT, PAUSES_S, ContentCopier, Co
 from less_sync.bins.backup.copied import CopiedLog, read_copied, write_copied
 from less_sync.bins.backup.disk import make_folder, remove_others
 from less_sync.bins.backup.folder import choose_folder, held_alone, refuse_finished
-from less_sync.bins.backup.last import remember
+from less_sync.bins.backup.last import LAST_BACKUP, remember
 from less_sync.bins.backup.manifest import (
     CONTENTS,
     MANIFEST,
@@ -39,6 +39,7 @@ from less_sync.bins.backup.manifest import (
     finished_backups,
     hash_file,
     newest_backup,
+    os_text,
     read_manifest,
     timestamp,
 )
@@ -247,7 +248,10 @@ class Backup:
             await read_back(folder, [one for one in manifest.files if one.path not in known], self._watcher)
         finished = _finished_at(manifest, timestamp(self._now()))
         durable.replace(folder / MANIFEST, finished.encoded())
-        remember(self._wanted.data_dir, folder, finished)
+        try:
+            remember(self._wanted.data_dir, folder, finished)
+        except OSError as error:  # the backup is finished all the same
+            self._watcher.warn(f"{LAST_BACKUP} names another one, as it cannot be written: {os_text(error)}")
         return finished
 
 

@@ -209,6 +209,14 @@ async def test_older_backups_go_and_their_shared_contents_stay(source: Source) -
     await assert_whole(source, taken[3])
 
 
+async def test_a_backup_that_cannot_be_named_as_the_newest_is_one(source: Source) -> None:
+    (source.data_dir / "last-backup.json").mkdir(parents=True)
+    await assert_whole(source, await source.take())
+    assert source.seen.warnings == [
+        "last-backup.json names another one, as it cannot be written: Is a directory"
+    ]
+
+
 async def test_no_table_is_emptied_between_the_snapshot_and_its_copy(source: Source) -> None:
     async def truncate(name: str) -> None:
         connection = await asyncpg.connect(source.url, server_settings={"lock_timeout": "20"})
