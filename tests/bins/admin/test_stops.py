@@ -125,17 +125,22 @@ async def test_a_sighup_right_behind_the_start_or_behind_the_end_ends_nothing(tm
         start_new_session=True,  # without a terminal, as services are
     )
     assert process.stdout is not None
-    await until(lambda: holds_hangups(process.pid))
-    process.send_signal(signal.SIGHUP)
-    output = b""
-    async with asyncio.timeout(TIMEOUT_S):
-        while b"there is no ENV_FILE" not in output or b"for operators:" not in output:
-            line = await process.stdout.readline()
-            assert line, output
-            output += line
-        process.send_signal(signal.SIGTERM)
-        while process.returncode is None:
-            process.send_signal(signal.SIGHUP)
-            await asyncio.sleep(0.001)
-        output += await process.stdout.read()
-    assert process.returncode == 0, output
+    try:
+        await until(lambda: holds_hangups(process.pid))
+        process.send_signal(signal.SIGHUP)
+        output = b""
+        async with asyncio.timeout(TIMEOUT_S):
+            while b"there is no ENV_FILE" not in output or b"for operators:" not in output:
+                line = await process.stdout.readline()
+                assert line, output
+                output += line
+            process.send_signal(signal.SIGTERM)
+            while process.returncode is None:
+                process.send_signal(signal.SIGHUP)
+                await asyncio.sleep(0.001)
+            output += await process.stdout.read()
+        assert process.returncode == 0, output
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
