@@ -52,20 +52,25 @@ _SECONDS: Final = (
     10.0,
     30.0,
 )
-_CODES: Final = (OK, *map(str, ErrorCode), OTHER)
+_ERRORS: Final = (*map(str, ErrorCode), OTHER)
 _log = structlog.get_logger("less_sync.requests")
 
 
 class MethodCounts:
     """The answered requests of one method."""
 
-    __slots__ = ("codes", "seconds")
+    __slots__ = ("errors", "seconds")
 
     def __init__(self) -> None:
-        self.codes = dict.fromkeys(_CODES, 0)
-        """By outcome: `ok`, an error code, or `other` for one that another server has made up."""
+        self.errors = dict.fromkeys(_ERRORS, 0)
+        """Those that failed, by error code; `other` is one that another server has made up."""
         self.seconds = Histogram(_SECONDS)
         """From when its params were decoded, time in queues included."""
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """All by outcome: `ok`, or as in `errors`."""
+        return {OK: self.seconds.count - sum(self.errors.values()), **self.errors}
 
 
 class FileCounts:
@@ -161,7 +166,8 @@ class Recorder:
         counts = self.methods.get(method)
         if counts is None:
             counts = self.methods[method] = MethodCounts()
-        counts.codes[code if code in counts.codes else OTHER] += 1
+        if code != OK:
+            counts.errors[code if code in counts.errors else OTHER] += 1
         counts.seconds.add(seconds)
         remarkable = code == INTERNAL or seconds > SLOW_S
         if self._verbose or (remarkable and self._may_tell()):
