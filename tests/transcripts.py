@@ -22,8 +22,8 @@ Output is the same when it differs only in what differs each time:
 - ids (UUIDs, DIDs, CIDs and first digits of them, keys of servers and their names, times in names of files
   and folders, ports that a system hands out): one of the page stands for one of the run, in the whole page
   and in commands too;
-- times, milliseconds, free space, numbers of processes, open connections and migrations, and the size of a
-  database, which may be any;
+- times, milliseconds, free space, numbers of processes, open connections and migrations, the size of a
+  database and where its socket is, which may be any;
 - the order of `pulled` lines that follow each other, which is that of record ids;
 - the home folder and the ports, which are shown as /home/alice and as `tests/terminals.py` lists them.
 
@@ -63,7 +63,8 @@ _VARIABLE: Final = re.compile(
     | (?P<measure> \b [0-9][0-9.]* (?= [ ]ms\b | [ ]open[ ]now\b ) | \b [0-9.]+ [ ] [KMGTP]iB (?= [ ]free\b )
                   | (?: (?<= room[ ]for[ ] ) | (?<= pid[ ] ) | (?<= process[ ] ) ) [0-9,]+
                   | (?<= all[ ] ) \d+ (?= [ ]migrations ) | [0-9.]+ [ ] [KMGTP]iB (?= [ ]of[ ]it[ ]indexes )
-                  | (?<= database[ ]{5} ) [0-9.]+ [ ] [KMGTP]iB )
+                  | (?<= database[ ]{5} ) [0-9.]+ [ ] [KMGTP]iB
+                  | (?<= "postgres"[ ]at[ ] ) /\S+ (?= :5432, ) )
     | (?P<stamp>   \b \d{8}T\d{6}Z \b )
     | (?P<time>    \b \d{4}-\d\d-\d\d [ T] \d\d:\d\d (?: :\d\d )? )
     """,
