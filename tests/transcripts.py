@@ -64,7 +64,9 @@ _VARIABLE: Final = re.compile(
                   | (?: (?<= room[ ]for[ ] ) | (?<= pid[ ] ) | (?<= process[ ] ) ) [0-9,]+
                   | (?<= all[ ] ) \d+ (?= [ ]migrations ) | [0-9.]+ [ ] [KMGTP]iB (?= [ ]of[ ]it[ ]indexes )
                   | (?<= database[ ]{5} ) [0-9.]+ [ ] [KMGTP]iB
-                  | (?<= "postgres"[ ]at[ ] ) /\S+ (?= :5432, ) )
+                  | (?<= "postgres"[ ]at[ ] )
+                    (?: /home/alice/less-sync/looked-after/socket | /\S+/less-sync-[0-9a-f]{16} )
+                    (?= :5432, ) )
     | (?P<stamp>   \b \d{8}T\d{6}Z \b )
     | (?P<time>    \b \d{4}-\d\d-\d\d [ T] \d\d:\d\d (?: :\d\d )? )
     """,
