@@ -16,6 +16,14 @@ from tests.sync.session.test_session import change
 from tests.wire.client import Closed, Dropped, Message
 
 
+async def lock_of_all_spaces(database_url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection whose transaction keeps every write to the spaces there are waiting until it is closed."""
+    blocker: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(database_url)
+    await blocker.execute("BEGIN")
+    await blocker.execute("SELECT 1 FROM spaces FOR UPDATE")
+    return blocker
+
+
 async def answered(client: Client) -> tuple[list[Any], Closed]:
     """Results of all answers until the connection is closed, and how it was closed."""
     results: list[Any] = []
@@ -78,13 +86,9 @@ async def test_what_takes_too_long_is_cut(database_url: str) -> None:
     async with live_server(database_url, limits) as live:
         client = await live.connect()
         await client.push(change())
-        blocker = await asyncpg.connect(database_url)
-        transaction = blocker.transaction()
-        await transaction.start()
-        await blocker.execute("SELECT 1 FROM spaces FOR UPDATE")
+        blocker = await lock_of_all_spaces(database_url)
         client.send("push", {"space": client.space, "changes": [change()]})
         assert await client.closed() == Closed(1001, "connection lifetime reached")
-        await transaction.rollback()
         await blocker.close()
 
 
@@ -93,16 +97,12 @@ async def test_a_second_retirement_does_not_put_the_first_one_off(database_url: 
     async with live_server(database_url, limits) as live:
         client = await live.connect()
         await client.push(change())
-        blocker = await asyncpg.connect(database_url)
-        transaction = blocker.transaction()
-        await transaction.start()
-        await blocker.execute("SELECT 1 FROM spaces FOR UPDATE")
+        blocker = await lock_of_all_spaces(database_url)
         client.send("push", {"space": client.space, "changes": [change()]})
         await asyncio.sleep(0.05)
         # The lifetime ends while the drain waits for the push.
         live.services.sessions.drain(spread_s=0.0, within_s=1.5)
         ended = await answered(client)
-        await transaction.rollback()
         await blocker.close()
         # Not answered: the lock is waited for much longer.
         assert ended == ([], Closed(1001, "server shutting down"))
@@ -120,15 +120,11 @@ async def test_what_arrives_while_it_retires_is_not_taken_on(database_url: str) 
     async with live_server(database_url, limits) as live:
         client = await live.connect()
         await client.push(change())
-        blocker = await asyncpg.connect(database_url)
-        transaction = blocker.transaction()
-        await transaction.start()
-        await blocker.execute("SELECT 1 FROM spaces FOR UPDATE")
+        blocker = await lock_of_all_spaces(database_url)
         first = client.send("push", {"space": client.space, "changes": [change()]})
         await asyncio.sleep(0.4)  # the lifetime is over, and the push still waits for the lock
         client.send("push", {"space": client.space, "changes": [change()]})
         client.send("?", {})
-        await transaction.rollback()
         await blocker.close()
         response, _ = await client.response(first)
         assert response.result == {"ok": True, "cursor": 2}
@@ -141,10 +137,7 @@ async def test_a_close_with_a_full_backlog_does_not_lose_the_close_handshake(dat
     async with live_server(database_url, limits) as live:
         client = await live.connect()
         await client.push(change())
-        blocker = await asyncpg.connect(database_url)
-        transaction = blocker.transaction()
-        await transaction.start()
-        await blocker.execute("SELECT 1 FROM spaces FOR UPDATE")
+        blocker = await lock_of_all_spaces(database_url)
         client.send("membership.revoke", {"space": client.space, "ucan_cid": "x"})
         for number in range(200):
             client.socket.send(encode_request(f"late{number}", "?", {"padding": bytes(400)}))
@@ -158,5 +151,4 @@ async def test_a_close_with_a_full_backlog_does_not_lose_the_close_handshake(dat
             assert not isinstance(cbor2.loads(event.data), Response)
         assert event == Closed(1001, "server shutting down")
         await client.socket.ended(TIMEOUT_S)
-        await transaction.rollback()
         await blocker.close()
