@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("auth", "storage", "migrations", "sync", "federation", "client", "bins", "tests")
+ROOMS = ("auth", "storage", "migrations", "sync", "federation", "client", "volume", "bins", "tests")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 DEPLOYED = ("Dockerfile*", "compose.yaml", "deploy/*", "deploy/*/*")
 TEXTS = sorted(

@@ -1,0 +1,1 @@
+"""Volumes on disk: reading, appending, deleting, loading, repairing, compacting. One loop, no locks."""

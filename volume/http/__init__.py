@@ -1,0 +1,1 @@
+"""The HTTP side of the volume server: admin and public port."""

@@ -1,0 +1,1 @@
+"""What the volume server tells its master and asks it."""

@@ -1,0 +1,1 @@
+"""Who may: keys, tokens, white list and TLS, from `security.toml`."""
