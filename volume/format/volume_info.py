@@ -1,8 +1,8 @@
 """The `.vif` file: what is known of a volume beside its data file; JSON of a protobuf message.
 
 Written with all members, in the order below, indented by two blanks, 64-bit numbers as text. Read with names
-in camel case or with underscores, numbers as numbers or text, missing members as zero; unknown ones are passed
-over.
+in camel case or with underscores and numbers as numbers or text. A missing member is zero, an unknown one is
+passed over.
 """
 
 import json
