@@ -66,6 +66,9 @@ class Needle:
     `data` may be gzip (flag `GZIP`). `last_modified` is in Unix seconds, `ttl` as in `format.ttl`, `pairs` a
     JSON object. A field counts only when its flag is set. `size` and `append_at_ns` are those of the record
     it was read from or written to; `checksum` is the plain CRC-32C of `data`.
+
+    `room` is the buffer that `data` lies in, at `room_at`, if the buffer has at least `HEAD_BYTES` before the
+    data and `TAIL_BYTES_MAX` behind it that may be overwritten: the record is then built around the data.
     """
 
     id: int
@@ -80,6 +83,8 @@ class Needle:
     checksum: int = 0
     append_at_ns: int = 0
     size: int = 0
+    room: bytearray | memoryview | None = None
+    room_at: int = 0
 
 
 def trailer_bytes(version: int) -> int:

@@ -1,0 +1,150 @@
+"""What a volume is made of: its files, its map of needles, and what it may do."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from less_sync.volume.engine.data_file import DataFile
+from less_sync.volume.engine.files import Files
+from less_sync.volume.engine.needle_map import NeedleMap
+from less_sync.volume.engine.turn import Turn
+from less_sync.volume.format.names import base_name
+from less_sync.volume.format.rows import ROW_BYTES
+from less_sync.volume.format.superblock import Superblock
+from less_sync.volume.format.volume_info import VolumeInfo
+
+if TYPE_CHECKING:
+    from less_sync.volume.engine.location import Location
+
+Clock = Callable[[], int]
+"""Unix nanoseconds."""
+
+
+class VolumeState:
+    """A volume's attributes. They change on the event loop only.
+
+    `placement` is the replica placement byte in force (`.vif` before superblock), `version` that of new and
+    old records, `last_modified` Unix seconds: the greatest time of a needle written, or of the data file.
+    """
+
+    def __init__(
+        self,
+        id: int,  # noqa: A002
+        collection: str,
+        location: "Location",
+        *,
+        data: DataFile,
+        index: DataFile,
+        needles: NeedleMap,
+        superblock: Superblock,
+        info: VolumeInfo,
+        placement: int,
+        files: Files,
+        clock: Clock = time.time_ns,
+    ) -> None:
+        self.id: Final = id
+        self.collection: Final = collection
+        self.location: Final = location
+        self.data = data
+        self.index = index
+        self.needles = needles
+        self.superblock = superblock
+        self.info = info
+        self.placement = placement
+        self.files: Final = files
+        self.clock: Final = clock
+        self.turn: Final = Turn()
+        self.last_append_ns = 0
+        self.last_modified = 0
+        self.last_data_write_s = 0
+        self.no_write_or_delete = False
+        self.no_write_can_delete = False
+        self.is_quarantined = False
+        """The disk failed three reads one after the other: the volume is not reported any more."""
+        self.is_compacting = False
+        """Unmounting waits while it is set, deleting refuses."""
+        self.is_closed = False
+        self.is_dirty = False
+        """Whether anything was written since the last flush."""
+        self.io_faults = 0
+
+    @property
+    def version(self) -> int:
+        """Of the records: 1, 2 or 3."""
+        return self.superblock.version
+
+    @property
+    def ttl(self) -> int:
+        """As in `format.ttl`."""
+        return self.superblock.ttl
+
+    @property
+    def revision(self) -> int:
+        """How often it was compacted, modulo 65,536."""
+        return self.superblock.revision
+
+    @property
+    def offset_bytes(self) -> int:
+        """Width of offsets in its index, 4 or 5."""
+        return self.needles.width
+
+    @property
+    def row_bytes(self) -> int:
+        """Length of a row of its index."""
+        return ROW_BYTES[self.needles.width]
+
+    @property
+    def base(self) -> str:
+        """The name of its files without an extension."""
+        return base_name(self.collection, self.id)
+
+    @property
+    def data_directory(self) -> Path:
+        """Where its data and its `.vif` lie."""
+        return self.location.directory
+
+    @property
+    def index_directory(self) -> Path:
+        """Where its index lies, which may be beside the data although an index directory is set."""
+        return self.index.path.parent
+
+    @property
+    def data_path(self) -> Path:
+        """Of the data file, whether it is there or remote."""
+        return self.data_directory / f"{self.base}.dat"
+
+    @property
+    def index_path(self) -> Path:
+        """Of the index."""
+        return self.index.path
+
+    @property
+    def info_path(self) -> Path:
+        """Of the volume info."""
+        return self.data_directory / f"{self.base}.vif"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the data lies in a remote store."""
+        return bool(self.info.files)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it takes no writes, for any of three reasons."""
+        return self.no_write_or_delete or self.no_write_can_delete or self.location.is_low
+
+    @property
+    def data_bytes(self) -> int:
+        """Size of the data file."""
+        return self.data.end
+
+    @property
+    def index_bytes(self) -> int:
+        """Size of the index."""
+        return self.index.end
+
+    @property
+    def content_bytes(self) -> int:
+        """Sum of the sizes of all needles ever written, garbage included."""
+        return self.needles.content_bytes
