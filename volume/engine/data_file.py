@@ -26,7 +26,8 @@ class DataFile:
     ) -> None:
         self.path: Final = path
         self.writable: Final = writable
-        self.fd: Final = fd
+        self.fd = fd
+        """-1 once it is closed: the number may be another file's then."""
         self._files: Final = files
         size = files.size(fd)
         self.end = size + -size % alignment
@@ -89,7 +90,7 @@ class DataFile:
         start = self.end
         try:
             self.end = write_all(self._files, self.fd, pieces, start)
-        except OSError:
+        except BaseException:
             self.cut(start)
             raise
         return start
@@ -123,7 +124,8 @@ class DataFile:
         """Let go of what `retain` held."""
         self._holders -= 1
         if not self._holders:
-            self._files.close(self.fd)
+            fd, self.fd = self.fd, -1
+            self._files.close(fd)
 
     def close(self) -> None:
         """Close the descriptor as soon as nobody holds it any more. A second call does nothing."""

@@ -19,6 +19,12 @@ MERGE_AFTER: Final = 100_000
 """Entries of the dict, or an eighth of all if that is more."""
 _SIGN: Final = 1 << 31
 _LOW_32: Final = (1 << 32) - 1
+_LOW_64: Final = (1 << 64) - 1
+
+
+def pack(offset: int, size: int) -> int:
+    """An entry in one number: the offset in units of 8 bytes above the 32 bits of the size."""
+    return offset // ALIGNMENT << 32 | (size & _LOW_32)
 
 
 @dataclass(slots=True)
@@ -37,6 +43,19 @@ class Settled:
     def empty(cls) -> "Settled":
         """Nothing."""
         return cls(array("Q"), array("Q"), array("B"))
+
+    def append(self, id: int, packed: int, width: int) -> None:  # noqa: A002
+        """Put an entry behind the others; its id is above theirs. Only while nobody else sees this object."""
+        self.ids.append(id)
+        self.values.append(packed & _LOW_64)
+        if width == 5:
+            self.high.append(packed >> 64)
+
+    def extend(self, other: "Settled", start: int, stop: int) -> None:
+        """The same with a part of others."""
+        self.ids.extend(other.ids[start:stop])
+        self.values.extend(other.values[start:stop])
+        self.high.extend(other.high[start:stop])
 
     def packed(self, id: int) -> int | None:  # noqa: A002
         """Offset in units of 8 and size in one number, or None."""
@@ -67,7 +86,9 @@ class NeedleMap:
         self.counters: Final = counters or Counters()
         self._reach: Final = OFFSETS_BYTES[width]
         self._settled = settled or Settled.empty()
+        self._merge_after = _merge_after(self._settled)
         self._recent: dict[int, int] = {}
+        self._merging: dict[int, int] = {}
 
     @property
     def file_count(self) -> int:
@@ -97,6 +118,8 @@ class NeedleMap:
     def get(self, id: int) -> tuple[int, int] | None:  # noqa: A002
         """Offset in bytes and size of an id; the size of a deleted one is negative. None: never seen."""
         packed = self._recent.get(id)
+        if packed is None and self._merging:
+            packed = self._merging.get(id)
         if packed is None:
             packed = self._settled.packed(id)
             if packed is None:
@@ -107,7 +130,7 @@ class NeedleMap:
     def put(self, id: int, offset: int, size: int) -> None:  # noqa: A002
         """A needle was written. With 4-byte offsets `offset` counts modulo 32 GiB, as in the index."""
         old = self.get(id)
-        self._recent[id] = (offset % self._reach // ALIGNMENT) << 32 | (size & _LOW_32)
+        self._recent[id] = pack(offset % self._reach, size)
         counters = self.counters
         counters.file_count += 1
         counters.content_bytes += size
@@ -127,8 +150,55 @@ class NeedleMap:
         if old is None or old[1] < 0:
             return 0
         offset, size = old
-        self._recent[id] = (offset // ALIGNMENT) << 32 | ((-size or TOMBSTONE_SIZE) & _LOW_32)
+        self._recent[id] = pack(offset, -size or TOMBSTONE_SIZE)
         if size > 0:
             self.counters.deleted_count += 1
             self.counters.deleted_bytes += size
         return size
+
+    @property
+    def wants_merge(self) -> bool:
+        """Whether so much came since the last merge that another one pays, and none is under way."""
+        return len(self._recent) >= self._merge_after and not self._merging
+
+    def start_merge(self) -> "Merge":
+        """What is to be merged, in a thread; then call `finish_merge`, or `abandon_merge` if it failed."""
+        self._merging, self._recent = self._recent, {}
+        return Merge(self._settled, self._merging, self.width)
+
+    def finish_merge(self, merged: Settled) -> None:
+        """Take the merged entries, back on the loop. What was written meanwhile stays apart."""
+        self._settled = merged
+        self._merging = {}
+        self._merge_after = _merge_after(merged)
+
+    def abandon_merge(self) -> None:
+        """Put things back as they were before `start_merge`."""
+        self._recent = self._merging | self._recent
+        self._merging = {}
+
+
+def _merge_after(settled: Settled) -> int:
+    return max(MERGE_AFTER, len(settled.ids) // 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Entries as they were when a merge began; nobody changes them any more."""
+
+    settled: Settled
+    recent: dict[int, int]
+    width: int
+
+    def run(self) -> Settled:
+        """The entries of both, by ascending id; where both have one, the recent one. In a thread."""
+        merged = Settled.empty()
+        old = self.settled
+        start = 0
+        for id_ in sorted(self.recent):
+            stop = bisect_left(old.ids, id_, start)
+            merged.extend(old, start, stop)
+            start = stop + (stop < len(old.ids) and old.ids[stop] == id_)
+            merged.append(id_, self.recent[id_], self.width)
+        merged.extend(old, start, len(old.ids))
+        return merged

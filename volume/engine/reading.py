@@ -9,6 +9,7 @@ from less_sync.volume.engine.errors import DamagedRecord, NeedleDeleted, NeedleN
 from less_sync.volume.engine.volume_state import VolumeState
 from less_sync.volume.format.errors import DamagedNeedleError
 from less_sync.volume.format.needle import (
+    CHECKSUM_BYTES,
     HAS_LAST_MODIFIED,
     HAS_TTL,
     HEAD_BYTES,
@@ -21,6 +22,7 @@ from less_sync.volume.format.needle import (
 )
 from less_sync.volume.format.rows import OFFSETS_BYTES
 from less_sync.volume.format.ttl import ttl_minutes
+from less_sync.volume.logs import Logger
 
 LARGE_BYTES: Final = 1 << 20
 """Above this a record is better read around its data, which is then sent piece by piece."""
@@ -28,6 +30,7 @@ AROUND_BYTES_MAX: Final = 128 << 10
 """What may stand behind the data of a record that is read around it."""
 IO_FAULTS_MAX: Final = 3
 """One behind the other; then the volume is quarantined."""
+_log: Final = Logger(__name__)
 _MINUTE_NS: Final = 60 * 1_000_000_000
 
 
@@ -77,9 +80,8 @@ class ReadableVolume(VolumeState):
             OSError: the disk failed.
         """
         record = self.read_blob(offset, size)
-        found = HEADER.unpack_from(record) if len(record) >= HEADER_BYTES else None
-        if found is not None and found[2] != size:
-            record = self._beyond(offset, size)
+        if len(record) < HEADER_BYTES or HEADER.unpack_from(record)[2] != size:
+            record = self.read_blob(self._one_wrap_on(offset, record, size), size)
         try:
             return decode(record, self.version)
         except DamagedNeedleError as error:
@@ -129,44 +131,38 @@ class ReadableVolume(VolumeState):
             if minutes and self.clock() >= needle.append_at_ns + minutes * _MINUTE_NS:
                 raise NeedleNotFound
 
-    def _beyond(self, offset: int, size: int) -> bytes:
-        """The record 32 GiB further on: offsets of 4 bytes wrap there.
+    def _one_wrap_on(self, offset: int, head: bytes, size: int) -> int:
+        """Where a record lies of which `head` was found at `offset`, and is not its: offsets of 4 bytes wrap.
 
         Raises:
             DamagedRecord: neither there is a record of that size.
         """
         reach = OFFSETS_BYTES[4]
-        record = self.read_blob(offset, size)
-        if self.offset_bytes == 4 and offset < reach:
+        if len(head) >= HEADER_BYTES and self.offset_bytes == 4 and offset < reach:
             offset += reach
-            record = self.read_blob(offset, size)
-        if len(record) < HEADER_BYTES:
+            head = self._pread(offset, HEADER_BYTES)
+        if len(head) < HEADER_BYTES:
             raise DamagedRecord("EOF")
-        _, id_, found_size = HEADER.unpack_from(record)
+        _, id_, found_size = HEADER.unpack_from(head)
         if found_size != size:
             raise DamagedRecord(
                 f"size mismatch: entry not found: offset {offset} found id {id_:x} size {found_size}, "
                 f"expected size {size}"
             )
-        return record
+        return offset
 
     def _around(self, offset: int, size: int) -> tuple[Needle, int, int]:
+        """A needle without its data, and offset and length of the data."""
         head = self._pread(offset, HEAD_BYTES)
-        if len(head) >= HEADER_BYTES and HEADER.unpack_from(head)[2] != size:
-            self._beyond(offset, size)
-            offset += OFFSETS_BYTES[4]
+        if len(head) < HEAD_BYTES or HEADER.unpack_from(head)[2] != size:
+            offset = self._one_wrap_on(offset, head, size)
             head = self._pread(offset, HEAD_BYTES)
         if len(head) < HEAD_BYTES:
             raise DamagedRecord("EOF")
-        length = record_length(size, self.version)
         if self.version == 1:
-            needle = decode(
-                head[:12] + bytes(4) + self._pread(offset + HEADER_BYTES + size, 12), 1, check=False
-            )
-            needle.size = size
-            return needle, offset + HEADER_BYTES, size
+            return self._around_version_1(offset, size, head)
         data_bytes = int.from_bytes(head[HEADER_BYTES:], "big")
-        behind = length - HEAD_BYTES - data_bytes
+        behind = record_length(size, self.version) - HEAD_BYTES - data_bytes
         if not 0 < behind <= AROUND_BYTES_MAX:
             raise DamagedRecord(f"invalid needle meta size {behind}")
         tail = self._pread(offset + HEAD_BYTES + data_bytes, behind)
@@ -176,18 +172,36 @@ class ReadableVolume(VolumeState):
             raise DamagedRecord(str(error)) from None
         return needle, offset + HEAD_BYTES, data_bytes
 
+    def _around_version_1(self, offset: int, size: int, head: bytes) -> tuple[Needle, int, int]:
+        """In version 1 the body is the data, with nothing but the checksum behind it."""
+        cookie, id_, _ = HEADER.unpack_from(head)
+        checksum = self._pread(offset + HEADER_BYTES + size, CHECKSUM_BYTES)
+        if len(checksum) < CHECKSUM_BYTES:
+            raise DamagedRecord("EOF")
+        needle = Needle(id_, cookie, checksum=int.from_bytes(checksum, "big"), size=size)
+        return needle, offset + HEADER_BYTES, size
+
     def _pread(self, offset: int, length: int) -> bytes:
         """Read, and count faults of the disk that come one behind the other."""
         try:
             found = self.data.read(offset, length)
         except OSError as error:
-            if error.errno == errno.EIO:
-                self.io_faults += 1
-                if self.io_faults >= IO_FAULTS_MAX:
-                    self.is_quarantined = True
-                    self.no_write_or_delete = True
-            else:
-                self.io_faults = 0
+            self.note_fault(error)
             raise
         self.io_faults = 0
         return found
+
+    def note_fault(self, error: OSError) -> None:
+        """Count a fault of the disk, also of a read that was done in a thread (`FileSlice`).
+
+        After three of them without a success between, the volume is not reported and takes no writes until
+        it is marked writable: the copies on other servers are the better ones.
+        """
+        if error.errno != errno.EIO:
+            self.io_faults = 0
+            return
+        self.io_faults += 1
+        if self.io_faults == IO_FAULTS_MAX:
+            self.is_quarantined = True
+            self.no_write_or_delete = True
+            _log.error("volume quarantined: its disk fails", volume=self.id, fault=error)

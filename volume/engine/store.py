@@ -12,7 +12,7 @@ from less_sync.volume.engine.files import Files, write_all
 from less_sync.volume.engine.location import Location
 from less_sync.volume.engine.needle_map import NeedleMap
 from less_sync.volume.engine.volume import Volume
-from less_sync.volume.engine.volume_state import Clock
+from less_sync.volume.engine.volume_state import Clock, Loaded
 from less_sync.volume.format.names import base_name
 from less_sync.volume.format.superblock import Superblock
 from less_sync.volume.format.volume_info import VolumeInfo
@@ -96,25 +96,21 @@ class Store:
         if not self.locations:
             raise NoSpace
         location = self.locations[0]
-        superblock = Superblock(version, placement, ttl)
         base = base_name(collection, id)
         path = location.directory / f"{base}.dat"
+        superblock = Superblock(version, placement, ttl)
         fd = self.files.open(path, os.O_RDWR | os.O_CREAT)
         write_all(self.files, fd, (superblock.encode(),), 0)
         self.files.close(fd)
-        volume = Volume(
-            id,
-            collection,
-            location,
-            data=open_data(self.files, path),
-            index=DataFile.open(self.files, location.index_directory / f"{base}.idx", create=True),
-            needles=NeedleMap(self.options.offset_bytes),
-            superblock=superblock,
-            info=VolumeInfo(version=version, bytes_offset=self.options.offset_bytes),
-            placement=placement,
-            files=self.files,
-            clock=self.clock,
+        loaded = Loaded(
+            open_data(self.files, path),
+            DataFile.open(self.files, location.index_directory / f"{base}.idx", create=True),
+            NeedleMap(self.options.offset_bytes),
+            superblock,
+            VolumeInfo(version=version, bytes_offset=self.options.offset_bytes),
+            placement,
         )
+        volume = Volume(id, collection, location, loaded, files=self.files, clock=self.clock)
         location.volumes[id] = volume
         self._tell(volume, added=True)
         return volume

@@ -7,21 +7,21 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` as a task and wait until it is over, whatever happens to the waiter.
+async def to_the_end(work: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
+    """Wait until `work` is over, whatever happens to the waiter; a cancellation is raised then.
 
     A thread cannot be cancelled: if the waiter left at once, the turn would be free and the buffer reused
-    while the thread still writes. A cancellation is raised when the work is over.
+    while the thread still writes.
     """
-    task = asyncio.get_running_loop().create_task(work)
+    future = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
+    while not future.done():
         try:
-            await asyncio.wait((task,))
+            await asyncio.wait((future,))
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is None:
-        return task.result()
-    if not task.cancelled():
-        task.exception()  # The waiter is gone; nobody else would look at it.
+        return future.result()
+    if not future.cancelled():
+        future.exception()  # Nobody else will look at it.
     raise cancelled

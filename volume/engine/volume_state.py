@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,11 +22,33 @@ Clock = Callable[[], int]
 """Unix nanoseconds."""
 
 
+@dataclass(slots=True)
+class Loaded:
+    """The open files of a volume and what they say (`engine.load`)."""
+
+    data: DataFile
+    index: DataFile
+    needles: NeedleMap
+    superblock: Superblock
+    info: VolumeInfo
+    placement: int
+    last_append_ns: int = 0
+    last_modified: int = 0
+    no_write_or_delete: bool = False
+    no_write_can_delete: bool = False
+
+    def close(self) -> None:
+        """Close both files."""
+        self.data.close()
+        self.index.close()
+
+
 class VolumeState:
     """A volume's attributes. They change on the event loop only.
 
     `placement` is the replica placement byte in force (`.vif` before superblock), `version` that of new and
-    old records, `last_modified` Unix seconds: the greatest time of a needle written, or of the data file.
+    old records; `last_modified` is the greatest time of a needle written or the one of the data file at the
+    load, `modified_at_s` that of the last append, both in Unix seconds.
     """
 
     def __init__(
@@ -33,33 +56,18 @@ class VolumeState:
         id: int,  # noqa: A002
         collection: str,
         location: "Location",
+        loaded: Loaded,
         *,
-        data: DataFile,
-        index: DataFile,
-        needles: NeedleMap,
-        superblock: Superblock,
-        info: VolumeInfo,
-        placement: int,
         files: Files,
         clock: Clock = time.time_ns,
     ) -> None:
         self.id: Final = id
         self.collection: Final = collection
         self.location: Final = location
-        self.data = data
-        self.index = index
-        self.needles = needles
-        self.superblock = superblock
-        self.info = info
-        self.placement = placement
         self.files: Final = files
         self.clock: Final = clock
+        self.adopt(loaded)
         self.turn: Final = Turn()
-        self.last_append_ns = 0
-        self.last_modified = 0
-        self.last_data_write_s = 0
-        self.no_write_or_delete = False
-        self.no_write_can_delete = False
         self.is_quarantined = False
         """The disk failed three reads one after the other: the volume is not reported any more."""
         self.is_compacting = False
@@ -68,6 +76,20 @@ class VolumeState:
         self.is_dirty = False
         """Whether anything was written since the last flush."""
         self.io_faults = 0
+
+    def adopt(self, loaded: Loaded) -> None:
+        """Serve from these files from now on. Whoever reads from the former ones finishes with them."""
+        self.data = loaded.data
+        self.index = loaded.index
+        self.needles = loaded.needles
+        self.superblock = loaded.superblock
+        self.info = loaded.info
+        self.placement = loaded.placement
+        self.last_append_ns = loaded.last_append_ns
+        self.last_modified = loaded.last_modified
+        self.modified_at_s = loaded.last_modified
+        self.no_write_or_delete = loaded.no_write_or_delete
+        self.no_write_can_delete = loaded.no_write_can_delete
 
     @property
     def version(self) -> int:

@@ -1,0 +1,266 @@
+"""The steps of writing, each synchronous: decide, write the record, write the row, let readers find it.
+
+The order is record, row, map, answer (docs/volume.md section 7). Two rules make it safe. Nothing else
+changes the files meanwhile: these steps run on the event loop one right behind the other, or under the turn.
+And what cannot be written whole is cut off again, so that only a crash between the two leaves a record without
+a row, which the next load finds.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from less_sync.volume.engine.errors import (
+    CookieMismatch,
+    DamagedRecord,
+    ReadOnlyVolume,
+    VolumeClosed,
+    VolumeError,
+    VolumeSizeExceeded,
+    WriteFailed,
+)
+from less_sync.volume.engine.reading import ReadableVolume
+from less_sync.volume.engine.records import record_pieces
+from less_sync.volume.format.checksums import Bytes
+from less_sync.volume.format.errors import DamagedNeedleError
+from less_sync.volume.format.needle import (
+    CHECKSUM_BYTES,
+    HAS_TTL,
+    HEADER,
+    HEADER_BYTES,
+    TIMESTAMP_BYTES,
+    Needle,
+    decode,
+    record_length,
+)
+from less_sync.volume.format.rows import OFFSETS_BYTES, TOMBSTONE_SIZE, encode_row
+
+THREAD_BYTES: Final = 256 << 10
+"""Data above this is written in a thread."""
+_NOTHING: Final[Mapping[int, tuple[int, int]]] = {}
+_SECOND_NS: Final = 1_000_000_000
+
+
+class Written(NamedTuple):
+    """Where a needle lies, the size of its record's body, and whether it lay there already."""
+
+    offset: int
+    size: int
+    unchanged: bool
+
+
+class WritableVolume(ReadableVolume):
+    """A volume with the steps of writing. Whoever calls them holds the turn, or knows that nobody does."""
+
+    def prepare(
+        self,
+        needle: Needle,
+        *,
+        check_cookie: bool,
+        pending: Mapping[int, tuple[int, int]] = _NOTHING,
+    ) -> Written | None:
+        """Everything that is decided before a byte is written.
+
+        Args:
+            pending: offset and size of records that are in the file but not yet in the map.
+
+        Returns:
+            Where the same content lies already, or None: it is to be written.
+
+        Raises:
+            VolumeClosed, ReadOnlyVolume, CookieMismatch, VolumeSizeExceeded: as they say.
+            VolumeError: the cookie of what is there cannot be read.
+        """
+        self.require_writable()
+        if self.ttl and not needle.flags & HAS_TTL:
+            needle.ttl = self.ttl
+            needle.flags |= HAS_TTL
+        entry = pending.get(needle.id) or self.needles.get(needle.id)
+        if entry is not None:
+            if not self.ttl and entry[1] > 0 and self._is_unchanged(needle, *entry):
+                return Written(*entry, unchanged=True)
+            self._compare_cookie(needle, entry[0], check_cookie=check_cookie)
+        reach = OFFSETS_BYTES[self.offset_bytes]
+        if self.data.end >= reach and len(needle.data):
+            raise VolumeSizeExceeded(
+                f"append to volume {self.id} size 0 actualSize 0: "
+                f"Volume Size {self.data.end} Exceeded {reach}"
+            )
+        needle.append_at_ns = self.next_append_ns()
+        return None
+
+    def require_writable(self) -> None:
+        """Refuse if nothing may be written.
+
+        Raises:
+            VolumeClosed, ReadOnlyVolume: as they say.
+        """
+        if self.is_closed:
+            raise VolumeClosed(f"volume {self.id} is closed")
+        if self.read_only:
+            raise ReadOnlyVolume(f"volume {self.id} is read only")
+
+    def next_append_ns(self) -> int:
+        """A time for the next record: later than that of every other, whatever the clock does."""
+        self.last_append_ns = max(self.clock(), self.last_append_ns + 1)
+        return self.last_append_ns
+
+    def append_needle(self, needle: Needle) -> int:
+        """Write the record of a needle at the end of the data file. In a thread only under the turn.
+
+        Returns:
+            Where it begins.
+
+        Raises:
+            WriteFailed: the disk refused; the file ends where it did.
+        """
+        return self._append(record_pieces(needle, self.version, THREAD_BYTES), len(needle.data))
+
+    def publish(self, needle: Needle, offset: int) -> Written:
+        """Write the row of a record that lies at `offset`, and let readers find it.
+
+        Raises:
+            WriteFailed: the disk refused; the record is cut off as well.
+        """
+        row = encode_row(needle.id, offset, needle.size, self.offset_bytes)
+        try:
+            self.index.append((row,))
+        except OSError as error:
+            # Nothing points at the record, but the next load would take it for an acknowledged one.
+            self.take_back(offset, self.index.end)
+            raise WriteFailed(
+                f"index needle {needle.id} of volume {self.id} at offset {offset}: {error}"
+            ) from error
+        self.is_dirty = True
+        return self.show(needle, offset)
+
+    def show(self, needle: Needle, offset: int) -> Written:
+        """Let readers find a needle whose record and row are written."""
+        self.needles.put(needle.id, offset, needle.size)
+        self.last_modified = max(self.last_modified, needle.last_modified)
+        self.modified_at_s = needle.append_at_ns // _SECOND_NS
+        return Written(offset, needle.size, unchanged=False)
+
+    def take_back(self, data_end: int, index_end: int) -> None:
+        """Cut both files back. If the disk refuses even that, the volume takes no more writes."""
+        if data_end < self.data.end:
+            self.data.cut(data_end)
+        if index_end < self.index.end:
+            self.index.cut(index_end)
+        self.notice_torn_files()
+
+    def notice_torn_files(self) -> None:
+        """Take no more writes if what lies behind the end of a file is unknown."""
+        if self.data.is_torn or self.index.is_torn:
+            self.no_write_or_delete = True
+
+    def delete_needle(self, id: int, cookie: int, checksum: int) -> int:  # noqa: A002
+        """Write a tombstone and its row. The size of what is gone; 0 if nothing was there.
+
+        Raises:
+            ReadOnlyVolume, WriteFailed: as they say.
+        """
+        if self.is_closed:
+            return 0
+        if self.no_write_or_delete:
+            raise ReadOnlyVolume(f"volume {self.id} is read only")
+        entry = self.needles.get(id)
+        if entry is None or not entry[0] or entry[1] < 0:
+            return 0
+        tombstone = Needle(id, cookie, checksum=checksum, append_at_ns=self.next_append_ns())
+        # Data in a remote store cannot be appended to: the row alone tells, and points nowhere.
+        offset = 0 if self.is_remote else self.append_needle(tombstone)
+        try:
+            self.index.append((encode_row(id, offset, TOMBSTONE_SIZE, self.offset_bytes),))
+        except OSError as error:
+            self.take_back(self.data.end if self.is_remote else offset, self.index.end)
+            raise WriteFailed(f"delete needle {id} of volume {self.id}: {error}") from error
+        self.modified_at_s = tombstone.append_at_ns // _SECOND_NS
+        self.is_dirty = True
+        return self.needles.delete(id)
+
+    def prepare_blob(self, id: int, size: int, blob: Bytes) -> tuple[Needle, bytearray] | Written:  # noqa: A002
+        """The record to write for one that another server has: the same with a new append time.
+
+        Returns:
+            A needle to publish and the record, or where the same content lies already.
+
+        Raises:
+            ReadOnlyVolume, VolumeClosed: as they say.
+            VolumeError: it is no record of that size, or too much is stored already.
+        """
+        self.require_writable()
+        if len(blob) < HEADER_BYTES:
+            raise VolumeError(f"needle {id} blob of {len(blob)} bytes is shorter than a needle header")
+        cookie, _, found_size = HEADER.unpack_from(blob)
+        if found_size != size or size < 0:
+            raise VolumeError(f"needle {id} size {size} does not match its blob header size {found_size}")
+        self.require_room(len(blob))
+        entry = self.needles.get(id)
+        if entry is not None and entry[1] == size > 0 and self._is_same_blob(entry[0], size, blob):
+            return Written(*entry, unchanged=True)
+        length = record_length(size, self.version)
+        if len(blob) < length:
+            raise VolumeError(f"needle blob buffer too small: need {length} bytes, have {len(blob)}")
+        if len(blob) > length:
+            # Behind it no record would begin at a multiple of 8, or a scan would find what is none.
+            raise VolumeError(f"needle {id} blob of {len(blob)} bytes is longer than its record of {length}")
+        needle = Needle(id, cookie, size=size, append_at_ns=self.next_append_ns())
+        record = bytearray(blob)
+        if self.version == 3:
+            at = HEADER_BYTES + max(size, 0) + CHECKSUM_BYTES
+            record[at : at + TIMESTAMP_BYTES] = needle.append_at_ns.to_bytes(TIMESTAMP_BYTES, "big")
+        return needle, record
+
+    def append_record(self, record: Bytes) -> int:
+        """Write a whole record at the end of the data file; as `append_needle`."""
+        return self._append((record,), len(record))
+
+    def require_room(self, record_bytes: int) -> None:
+        """Refuse what would bring the content above what an index can point at.
+
+        Raises:
+            VolumeSizeExceeded: it would.
+        """
+        reach = OFFSETS_BYTES[self.offset_bytes]
+        if self.content_bytes + record_bytes > reach:
+            raise VolumeSizeExceeded(
+                f"volume size limit {reach} exceeded! current size is {self.content_bytes}"
+            )
+
+    def _append(self, pieces: Sequence[Bytes], data_bytes: int) -> int:
+        try:
+            return self.data.append(pieces)
+        except OSError as error:
+            record_bytes = sum(map(len, pieces))
+            raise WriteFailed(
+                f"append to volume {self.id} size {data_bytes} actualSize {record_bytes}: {error}"
+            ) from error
+        finally:
+            self.notice_torn_files()
+
+    def _is_unchanged(self, needle: Needle, offset: int, size: int) -> bool:
+        try:
+            old = self.read_at(offset, size)
+        except (DamagedRecord, OSError):
+            return False
+        return old.cookie == needle.cookie and old.checksum == needle.checksum and old.data == needle.data
+
+    def _is_same_blob(self, offset: int, size: int, blob: Bytes) -> bool:
+        try:
+            needle = decode(blob, self.version, check=False)
+        except DamagedNeedleError:
+            return False
+        return self._is_unchanged(needle, offset, size)
+
+    def _compare_cookie(self, needle: Needle, offset: int, *, check_cookie: bool) -> None:
+        try:
+            header = self.data.read(offset, HEADER_BYTES)
+        except OSError as error:
+            raise VolumeError(f"reading existing needle: {error}") from error
+        if len(header) < HEADER_BYTES:
+            raise VolumeError("reading existing needle: EOF")
+        old = HEADER.unpack(header)[0]
+        if not needle.cookie and not check_cookie:
+            needle.cookie = old
+        elif needle.cookie != old:
+            raise CookieMismatch(f"mismatching cookie {needle.cookie:x}")
