@@ -29,7 +29,7 @@ LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/t
 	$(addprefix tests/client/sharing/test_,$(addsuffix .py,life entering rotation_files rotation_attacks))
 
 .DEFAULT_GOAL := help
-.PHONY: help install links serve test long lint format transcripts simulate bench clean
+.PHONY: help install links serve test long lint format protos transcripts simulate bench clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -73,6 +73,10 @@ lint: $(DEV_READY) ## format check, lint, strict types
 format: $(DEV_READY) ## reformat and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The folder that imports are spelled from: the modules import each other by the names that all use.
+protos: $(DEV_READY) ## write the modules of the gRPC messages anew from volume/grpc/protos/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. less_sync/volume/grpc/protos/*.proto
 
 transcripts: $(DEV_READY) ## play the pages' transcripts and compare (ARGS=--write puts what is printed into the pages)
 	@$(BIN)/python -m tests.transcripts $(ARGS)
