@@ -100,6 +100,7 @@ class DataFile:
         self.end = length
         try:
             self._files.truncate(self.fd, length)
+            self.is_torn = False
         except OSError:
             self.is_torn = True
 

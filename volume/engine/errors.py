@@ -15,6 +15,7 @@
     ├── VolumeSizeExceeded      the record would begin beyond what an index can point at
     ├── NoSpace                 no data directory may take another volume
     ├── WriteFailed             the disk refused a record or a row; nothing was stored
+    ├── ConfigureFailed         a replica placement was not changed, or the volume not mounted again
     └── StateMismatch           the state of the server has changed meanwhile
 
 `OSError` of a read passes through as it is.
@@ -95,3 +96,11 @@ class WriteFailed(VolumeError):
 
 class StateMismatch(VolumeError):
     """The state of the server was changed by somebody else."""
+
+
+class ConfigureFailed(VolumeError):
+    """A replica placement was not changed; `step`, which may be empty, says at what it failed."""
+
+    def __init__(self, step: str, text: str) -> None:
+        super().__init__(text)
+        self.step = step

@@ -1,6 +1,7 @@
 """Every file operation that a volume stands on, in one object, so that a test can make each of them fail."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +52,13 @@ class Files:
     def remove(self, path: Path) -> None:
         """Remove a file; that it is not there is no fault."""
         path.unlink(missing_ok=True)
+
+    def remove_tree(self, path: Path) -> None:
+        """The same, and of a directory all that is in it."""
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            self.remove(path)
 
     def sync_directory(self, path: Path) -> None:
         """Make creations, renames and removals in a directory last."""

@@ -1,83 +1,106 @@
-"""All volumes of a server."""
+"""All volumes of a server: the operations that make them come, go and change."""
 
-import os
+import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from less_sync.volume.engine.data_file import DataFile, open_data
-from less_sync.volume.engine.errors import NoSpace, VolumeExists, VolumeNotFound
-from less_sync.volume.engine.files import Files, write_all
-from less_sync.volume.engine.location import Location
-from less_sync.volume.engine.needle_map import NeedleMap
+from less_sync.volume.engine.create import create_volume
+from less_sync.volume.engine.errors import (
+    ConfigureFailed,
+    StateMismatch,
+    VolumeError,
+    VolumeExists,
+    VolumeNotEmpty,
+    VolumeNotFound,
+)
+from less_sync.volume.engine.files import Files
+from less_sync.volume.engine.loaded_volumes import LoadedVolumes, VolumeChange
+from less_sync.volume.engine.move_index import move_index
+from less_sync.volume.engine.state_file import STATE_NAME, ServerState, read_state, write_state
+from less_sync.volume.engine.threads import to_the_end
+from less_sync.volume.engine.turn import Turn
 from less_sync.volume.engine.volume import Volume
-from less_sync.volume.engine.volume_state import Clock, Loaded
+from less_sync.volume.engine.volume_state import Clock
+from less_sync.volume.format.errors import FormatError
 from less_sync.volume.format.names import base_name
-from less_sync.volume.format.superblock import Superblock
-from less_sync.volume.format.volume_info import VolumeInfo
+from less_sync.volume.format.placement import parse_placement
+from less_sync.volume.format.superblock import SUPERBLOCK_BYTES, Superblock
+from less_sync.volume.logs import Logger
 from less_sync.volume.options import Options
 
-
-@dataclass(frozen=True, slots=True)
-class VolumeChange:
-    """A volume appeared on the server, or left it. `ttl` as in `format.ttl`."""
-
-    added: bool
-    volume_id: int
-    collection: str
-    placement: int
-    version: int
-    ttl: int
-    disk_type: str
-    disk_id: int
+_log: Final = Logger(__name__)
 
 
-@dataclass(slots=True)
-class ServerState:
-    """What the server remembers of itself; `version` counts its changes."""
+class Store(LoadedVolumes):
+    """The volumes of all data directories. Its methods belong to the event loop.
 
-    maintenance: bool = False
-    version: int = 0
-
-
-class Store:
-    """The volumes of all data directories. Its methods belong to the event loop."""
+    Whatever makes a volume come or go waits for whatever does so with the same id.
+    """
 
     def __init__(self, options: Options, files: Files | None = None, clock: Clock = time.time_ns) -> None:
-        self.options: Final = options
-        self.files: Final = files or Files()
-        self.clock: Final = clock
-        self.locations: Final = [
-            Location(directory, options.index_directory, disk_id)
-            for disk_id, directory in enumerate(options.directories)
-        ]
-        self.changes: Final[list[Callable[[VolumeChange], None]]] = []
-        """Called, on the loop, for every volume that comes or goes."""
+        super().__init__(options, files, clock)
         self.state = ServerState()
         self.stopping = False
+        self.volume_bytes_limit = 0
+        """What the master wants a volume to have at most; 0 until it has said so."""
+        self._state_turn: Final = Turn()
 
     async def load(self) -> None:
-        """Load what lies in the directories."""
+        """Read the identities of the directories and the state, and load what lies in the directories.
 
-    def volume(self, id: int) -> Volume | None:  # noqa: A002
-        """The volume in the first directory that has it."""
-        for location in self.locations:
-            volume = location.volumes.get(id)
-            if volume is not None:
-                return volume
-        return None
-
-    def require(self, id: int) -> Volume:  # noqa: A002
-        """The same.
+        A volume that cannot be served is logged and left alone.
 
         Raises:
-            VolumeNotFound: no directory has it.
+            VolumeError: the state is damaged.
+            OSError: a directory is not there or may not be written.
         """
-        volume = self.volume(id)
-        if volume is None:
-            raise VolumeNotFound(f"volume {id} not found")
-        return volume
+        for location in self.locations:
+            await asyncio.to_thread(location.identify, self.files)
+        await self.reload()
+        if self.locations:
+            self.state = await asyncio.to_thread(read_state, self._state_path)
+
+    async def reload(self) -> None:
+        """Load the volumes that are not loaded yet.
+
+        Raises:
+            OSError: a directory is not there or may not be read.
+        """
+        await self.load_all()
+
+    async def sync(self) -> None:
+        """Flush every volume that was written since its last flush; a failure is logged."""
+        for volume in list(self.volumes()):
+            try:
+                await volume.sync()
+            except OSError as error:
+                _log.error("volume not flushed", volume=volume.id, fault=error)
+
+    async def close(self) -> None:
+        """Flush and close every volume; a failure is logged."""
+        self.stopping = True
+        for volume in list(self.volumes()):
+            await self.close_one(volume)
+        for location in self.locations:
+            location.volumes.clear()
+
+    async def set_state(self, *, maintenance: bool, version: int) -> ServerState:
+        """Change the state, if `version` is that of the present one.
+
+        Raises:
+            StateMismatch: it is not.
+            VolumeError: the disk refused; nothing has changed.
+        """
+        async with self._state_turn:
+            if version != self.state.version:
+                raise StateMismatch(
+                    f"version mismatch for VolumeServerState (got {self.state.version}, want {version})"
+                )
+            state = ServerState(maintenance, version + 1)
+            await to_the_end(asyncio.to_thread(write_state, self.files, self._state_path, state))
+            self.state = state
+            return state
 
     async def allocate(
         self,
@@ -90,50 +113,194 @@ class Store:
         disk_type: str = "",
         preallocate: int = 0,
     ) -> Volume:
-        """Create an empty volume."""
-        if self.volume(id) is not None:
-            raise VolumeExists(f"Volume Id {id} already exists!")
-        if not self.locations:
-            raise NoSpace
-        location = self.locations[0]
-        base = base_name(collection, id)
-        path = location.directory / f"{base}.dat"
-        superblock = Superblock(version, placement, ttl)
-        fd = self.files.open(path, os.O_RDWR | os.O_CREAT)
-        write_all(self.files, fd, (superblock.encode(),), 0)
-        self.files.close(fd)
-        loaded = Loaded(
-            open_data(self.files, path),
-            DataFile.open(self.files, location.index_directory / f"{base}.idx", create=True),
-            NeedleMap(self.options.offset_bytes),
-            superblock,
-            VolumeInfo(version=version, bytes_offset=self.options.offset_bytes),
-            placement,
-        )
-        volume = Volume(id, collection, location, loaded, files=self.files, clock=self.clock)
-        location.volumes[id] = volume
-        self._tell(volume, added=True)
-        return volume
+        """Create an empty volume where the fewest are; it is on the disk when this returns.
 
-    def _tell(self, volume: Volume, *, added: bool) -> None:
-        location = volume.location
-        change = VolumeChange(
-            added,
-            volume.id,
-            volume.collection,
-            volume.placement,
-            volume.version,
-            volume.ttl,
-            location.disk_type,
-            location.disk_id,
-        )
-        for told in self.changes:
-            told(change)
+        Raises:
+            VolumeExists: the server has one with this id.
+            NoSpace: no directory of the disk type may take another one.
+            VolumeError: no records can be written in `version`, or files that were there cannot be served.
+            OSError: the disk refused.
+        """
+        async with self.alone_with(id):
+            if self.volume(id) is not None:
+                raise VolumeExists(f"Volume Id {id} already exists!")
+            location = self.location_for(disk_type)
+            location.being_created.add(id)
+            try:
+                superblock = Superblock(version, placement, ttl)
+                place = location.place(base_name(collection, id))
+                creation = asyncio.to_thread(
+                    create_volume, self.loader, place, superblock, preallocate=preallocate
+                )
+                return self.add(location, id, collection, await to_the_end(creation))
+            except FormatError as error:
+                raise VolumeError(str(error)) from None
+            finally:
+                location.being_created.discard(id)
 
-    async def close(self) -> None:
-        """Flush and close every volume."""
-        for location in self.locations:
-            for volume in location.volumes.values():
-                volume.data.close()
-                volume.index.close()
-            location.volumes.clear()
+    async def mount(self, id: int) -> Volume:  # noqa: A002
+        """Load a volume from the first directory that has it; one that is mounted is announced again.
+
+        Raises:
+            VolumeNotFound: there is none that can be served.
+        """
+        async with self.alone_with(id):
+            return await self.mount_alone(id)
+
+    async def unmount(self, id: int) -> None:  # noqa: A002
+        """Close a volume in every directory and forget it; its files stay. Waits for a running compaction."""
+        async with self.alone_with(id):
+            await self.unmount_alone(id)
+
+    async def delete_volume(self, id: int, *, only_empty: bool = False, keep_remote: bool = False) -> None:  # noqa: A002
+        """Remove a volume and its files from every directory.
+
+        Args:
+            keep_remote: leave an object in a remote store where it is.
+
+        Raises:
+            VolumeNotFound: no directory has it.
+            VolumeNotEmpty: something is stored in it, and `only_empty` is set.
+            VolumeError: it is being compacted, or the disk refused.
+        """
+        async with self.alone_with(id):
+            copies = self.copies(id)
+            if not copies:
+                raise VolumeNotFound(f"delete volume {id} not found on disk")
+            faults: list[str] = []
+            for volume in copies:
+                if only_empty and (volume.data_bytes > SUPERBLOCK_BYTES or volume.content_bytes):
+                    raise VolumeNotEmpty(f"DeleteVolume {id}: volume not empty")
+                try:
+                    await self.destroy_alone(volume)
+                except (VolumeError, OSError) as error:
+                    faults.append(str(error))
+            if faults:
+                raise VolumeError(f"DeleteVolume {id} failed on some disks: " + "\n".join(faults))
+
+    async def delete_collection(self, collection: str) -> None:
+        """Remove all volumes of a collection, the empty name meaning those of none, but not compacting ones.
+
+        Raises:
+            VolumeError: the disk refused some of it.
+        """
+        faults: list[str] = []
+        for volume in [volume for volume in self.volumes() if volume.collection == collection]:
+            async with self.alone_with(volume.id):
+                if volume.is_compacting or volume.is_closed:
+                    continue
+                try:
+                    await self.destroy_alone(volume)
+                except (VolumeError, OSError) as error:
+                    faults.append(str(error))
+        if faults:
+            raise VolumeError("; ".join(faults))
+
+    async def destroy(self, volume: Volume) -> None:
+        """Remove one copy of a volume, because its time is over.
+
+        Raises:
+            VolumeError: it is being compacted.
+            OSError: the disk refused.
+        """
+        async with self.alone_with(volume.id):
+            if not volume.is_closed:
+                await self.destroy_alone(volume)
+
+    async def configure(self, id: int, replication: str) -> None:  # noqa: A002
+        """Give a volume another replica placement, in its `.vif`; it is unmounted and mounted for that.
+
+        Raises:
+            ConfigureFailed: with the step at which.
+        """
+        try:
+            parse_placement(replication)
+        except FormatError as error:
+            raise ConfigureFailed("replication ", str(error)) from None
+        async with self.alone_with(id):
+            try:
+                await self.unmount_alone(id)
+            except OSError as error:
+                raise ConfigureFailed("unmount ", str(error)) from error
+            try:
+                await to_the_end(asyncio.to_thread(self.save_replication, id, replication))
+            except (VolumeError, OSError) as error:
+                text = str(error)
+                try:
+                    await self.mount_alone(id)
+                except VolumeError as second:
+                    text += f". Also failed to restore mount: {second}"
+                raise ConfigureFailed("", text) from None
+            try:
+                await self.mount_alone(id)
+            except VolumeError as error:
+                raise ConfigureFailed("mount ", str(error)) from None
+
+    async def mark_read_only(
+        self, volume: Volume, *, can_delete: bool = False, persist: bool = False
+    ) -> None:
+        """Let a volume take no writes any more, and no deletions unless `can_delete`.
+
+        Args:
+            persist: until it is marked writable; otherwise until the next load.
+
+        Raises:
+            VolumeError: the `.vif` may not be written; the mark is set nevertheless.
+            OSError: the disk refused; the mark is set nevertheless.
+        """
+        async with volume.turn:
+            volume.no_write_or_delete = not can_delete
+            volume.no_write_can_delete = can_delete or volume.is_remote
+            if persist:
+                volume.info.read_only = True
+                volume.info.read_only_can_delete = can_delete
+                await self.save_info(volume)
+
+    async def mark_writable(self, volume: Volume) -> None:
+        """Let a volume take writes again, unless its data lies in a remote store; ends a quarantine.
+
+        Raises:
+            VolumeError: the `.vif` may not be written; the volume takes writes nevertheless.
+            OSError: the disk refused; the volume takes writes nevertheless.
+        """
+        async with volume.turn:
+            for file in (volume.data, volume.index):
+                if file.is_torn:
+                    file.cut(file.end)
+            volume.no_write_or_delete = not (volume.data.writable and volume.index.writable)
+            volume.no_write_can_delete = volume.is_remote
+            volume.notice_torn_files()
+            volume.is_quarantined = False
+            volume.io_faults = 0
+            volume.info.read_only = volume.info.read_only_can_delete = False
+            await self.save_info(volume)
+
+    async def consolidate_index(self, id: int) -> None:  # noqa: A002
+        """Move the index of a volume that lies beside its data to the index directory.
+
+        Raises:
+            VolumeNotFound: the server does not have the volume.
+            VolumeError: it could not be moved; the volume is served from where it lies.
+        """
+        async with self.alone_with(id):
+            volume = self.volume(id)
+            if volume is None:
+                raise VolumeNotFound(f"volume {id} not found on disk")
+            target = volume.location.index_directory
+            if volume.index_directory == target or volume.is_closed:
+                return
+            async with volume.turn:
+                await to_the_end(self._consolidate(volume))
+
+    async def _consolidate(self, volume: Volume) -> None:
+        """Move an index under the volume's turn. Reads go on: they need the map and the data alone."""
+        source, directory = volume.index, volume.location.index_directory
+        volume.index = await asyncio.to_thread(move_index, self.files, source, directory)
+        source.close()
+
+    @property
+    def _state_path(self) -> Path:
+        return self.locations[0].index_directory / STATE_NAME
+
+
+__all__ = ["Store", "VolumeChange"]

@@ -1,5 +1,6 @@
 """What a volume is made of: its files, its map of needles, and what it may do."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,12 +67,14 @@ class VolumeState:
         self.location: Final = location
         self.files: Final = files
         self.clock: Final = clock
+        self.last_append_ns = 0
         self.adopt(loaded)
         self.turn: Final = Turn()
         self.is_quarantined = False
         """The disk failed three reads one after the other: the volume is not reported any more."""
-        self.is_compacting = False
-        """Unmounting waits while it is set, deleting refuses."""
+        self.no_compaction: Final = asyncio.Event()
+        """Not set while one is running: unmounting waits for it, deleting refuses."""
+        self.no_compaction.set()
         self.is_closed = False
         self.is_dirty = False
         """Whether anything was written since the last flush."""
@@ -85,11 +88,23 @@ class VolumeState:
         self.superblock = loaded.superblock
         self.info = loaded.info
         self.placement = loaded.placement
-        self.last_append_ns = loaded.last_append_ns
+        self.last_append_ns = max(self.last_append_ns, loaded.last_append_ns)
         self.last_modified = loaded.last_modified
         self.modified_at_s = loaded.last_modified
         self.no_write_or_delete = loaded.no_write_or_delete
         self.no_write_can_delete = loaded.no_write_can_delete
+
+    @property
+    def is_compacting(self) -> bool:
+        """Whether a compaction is running."""
+        return not self.no_compaction.is_set()
+
+    @is_compacting.setter
+    def is_compacting(self, running: bool) -> None:
+        if running:
+            self.no_compaction.clear()
+        else:
+            self.no_compaction.set()
 
     @property
     def version(self) -> int:

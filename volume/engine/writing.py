@@ -2,8 +2,8 @@
 
 The order is record, row, map, answer (docs/volume.md section 7). Two rules make it safe. Nothing else
 changes the files meanwhile: these steps run on the event loop one right behind the other, or under the turn.
-And what cannot be written whole is cut off again, so that only a crash between the two leaves a record without
-a row, which the next load finds.
+And what cannot be written whole is cut off again, so that only a crash between the two leaves a record
+without a row, which the next load finds.
 """
 
 from collections.abc import Mapping, Sequence
