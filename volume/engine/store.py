@@ -85,22 +85,25 @@ class Store(LoadedVolumes):
         for location in self.locations:
             location.volumes.clear()
 
-    async def set_state(self, *, maintenance: bool, version: int) -> ServerState:
-        """Change the state, if `version` is that of the present one.
+    async def set_state(self, state: ServerState) -> ServerState:
+        """Change the state, if the version in `state` is that of the present one.
+
+        Returns:
+            The new state, with the next version.
 
         Raises:
             StateMismatch: it is not.
             VolumeError: the disk refused; nothing has changed.
         """
         async with self._state_turn:
-            if version != self.state.version:
+            if state.version != self.state.version:
                 raise StateMismatch(
-                    f"version mismatch for VolumeServerState (got {self.state.version}, want {version})"
+                    f"version mismatch for VolumeServerState (got {self.state.version}, want {state.version})"
                 )
-            state = ServerState(maintenance, version + 1)
-            await to_the_end(asyncio.to_thread(write_state, self.files, self._state_path, state))
-            self.state = state
-            return state
+            changed = ServerState(state.maintenance, state.version + 1)
+            await to_the_end(asyncio.to_thread(write_state, self.files, self._state_path, changed))
+            self.state = changed
+            return changed
 
     async def allocate(
         self,
@@ -303,4 +306,4 @@ class Store(LoadedVolumes):
         return self.locations[0].index_directory / STATE_NAME
 
 
-__all__ = ["Store", "VolumeChange"]
+__all__ = ["ServerState", "Store", "VolumeChange"]
