@@ -17,6 +17,7 @@ from less_sync.volume.format.superblock import Superblock
 from less_sync.volume.format.volume_info import VolumeInfo
 
 if TYPE_CHECKING:
+    from less_sync.volume.engine.compaction import Compacted
     from less_sync.volume.engine.location import Location
 
 Clock = Callable[[], int]
@@ -75,6 +76,8 @@ class VolumeState:
         self.no_compaction: Final = asyncio.Event()
         """Not set while one is running: unmounting waits for it, deleting refuses."""
         self.no_compaction.set()
+        self.compacted: Compacted | None = None
+        """What the last compaction has seen, until it is committed or cleaned up."""
         self.is_closed = False
         self.is_dirty = False
         """Whether anything was written since the last flush."""
