@@ -12,7 +12,8 @@ from less_sync.volume.engine.errors import NoSpace, VolumeError, VolumeNotFound,
 from less_sync.volume.engine.files import Files
 from less_sync.volume.engine.info_file import read_volume_info, save_volume_info
 from less_sync.volume.engine.load import Loader
-from less_sync.volume.engine.location import Location
+from less_sync.volume.engine.location import Location, unfinished_vacuums
+from less_sync.volume.engine.swap import finish_or_roll_back
 from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.engine.turn import Turn
 from less_sync.volume.engine.volume import Volume
@@ -135,6 +136,7 @@ class LoadedVolumes:
         async with asyncio.TaskGroup() as group:
             for location in self.locations:
                 by_id: dict[int, list[tuple[str, str]]] = {}
+                await to_the_end(asyncio.to_thread(self._finish_vacuums, location))
                 for collection, id_, base in await asyncio.to_thread(location.bases):
                     by_id.setdefault(id_, []).append((collection, base))
                 for id_, names in by_id.items():
@@ -148,6 +150,7 @@ class LoadedVolumes:
             self.tell(volume, added=True)
             return volume
         for location in self.locations:
+            await to_the_end(asyncio.to_thread(self._finish_vacuums, location, id))
             for collection, _, base in await asyncio.to_thread(location.bases, id):
                 loaded = await self._try_load(location, base)
                 if loaded is not None:
@@ -162,7 +165,12 @@ class LoadedVolumes:
             self._forget(volume)
 
     async def destroy_alone(self, volume: Volume) -> None:
-        """Close a volume and remove its files; see `Store.destroy`."""
+        """Close a volume and remove its files.
+
+        Raises:
+            VolumeError: it is being compacted.
+            OSError: the disk refused.
+        """
         if volume.is_compacting:
             raise VolumeError(f"volume {volume.id} is compacting")
         await self.close_one(volume)
@@ -211,6 +219,12 @@ class LoadedVolumes:
         if volume.location.volumes.get(volume.id) is volume:
             del volume.location.volumes[volume.id]
             self.tell(volume, added=False)
+
+    def _finish_vacuums(self, location: Location, only: int | None = None) -> None:
+        loaded = {volume.base for volume in location.volumes.values()}
+        for base in unfinished_vacuums(location, only):
+            if base not in loaded:
+                finish_or_roll_back(self.files, location.directory, location.index_directory, base)
 
     async def _load_one(
         self,

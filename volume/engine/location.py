@@ -136,3 +136,23 @@ class Location:
     def _both(self, base: str, extension: str) -> Iterator[Path]:
         for directory in sorted({self.directory, self.index_directory}):
             yield directory / f"{base}{extension}"
+
+
+def unfinished_vacuums(location: Location, volume_id: int | None = None) -> list[str]:
+    """Base names of which a vacuum left something, and whose data is here. Blocking.
+
+    With `volume_id` only those of this id.
+    """
+    names = {path.name for path in location.directory.iterdir()}
+    names_of_index = {path.name for path in location.index_directory.iterdir()}
+    left = {Path(name).stem for name in names | names_of_index if name.endswith((".cpc", ".cpd", ".cpx"))}
+    # An index directory may be shared: what belongs to a volume of another data directory is its matter.
+    own = {Path(name).stem for name in names if name.endswith((".cpc", ".cpd", ".dat", ".vif", ".idx"))}
+    return sorted(base for base in left & own if volume_id in {None, _id_of(base)})
+
+
+def _id_of(base: str) -> int | None:
+    try:
+        return parse_base_name(base)[1]
+    except FormatError:
+        return None

@@ -6,12 +6,11 @@ from typing import Final
 
 from less_sync.volume.engine.data_file import FileSlice
 from less_sync.volume.engine.errors import DamagedRecord, NeedleDeleted, NeedleNotFound
+from less_sync.volume.engine.expiry import is_expired
 from less_sync.volume.engine.volume_state import VolumeState
 from less_sync.volume.format.errors import DamagedNeedleError
 from less_sync.volume.format.needle import (
     CHECKSUM_BYTES,
-    HAS_LAST_MODIFIED,
-    HAS_TTL,
     HEAD_BYTES,
     HEADER,
     HEADER_BYTES,
@@ -21,7 +20,6 @@ from less_sync.volume.format.needle import (
     record_length,
 )
 from less_sync.volume.format.rows import OFFSETS_BYTES
-from less_sync.volume.format.ttl import ttl_minutes
 from less_sync.volume.logs import Logger
 
 LARGE_BYTES: Final = 1 << 20
@@ -31,7 +29,6 @@ AROUND_BYTES_MAX: Final = 128 << 10
 IO_FAULTS_MAX: Final = 3
 """One behind the other; then the volume is quarantined."""
 _log: Final = Logger(__name__)
-_MINUTE_NS: Final = 60 * 1_000_000_000
 
 
 class ReadableVolume(VolumeState):
@@ -59,7 +56,8 @@ class ReadableVolume(VolumeState):
         if not size:
             return Needle(id, 0)
         needle = self.read_at(offset, size)
-        self._refuse_expired(needle)
+        if is_expired(needle, self.clock()):
+            raise NeedleNotFound
         return needle
 
     def read_around(self, id: int, *, deleted: bool = False) -> tuple[Needle, FileSlice]:  # noqa: A002
@@ -69,7 +67,8 @@ class ReadableVolume(VolumeState):
         """
         offset, size = self._find(id, deleted=deleted)
         needle, start, length = self._around(offset, size)
-        self._refuse_expired(needle)
+        if is_expired(needle, self.clock()):
+            raise NeedleNotFound
         return needle, FileSlice(self.data, start, length)
 
     def read_at(self, offset: int, size: int) -> Needle:
@@ -123,13 +122,6 @@ class ReadableVolume(VolumeState):
         if deleted and size < -1:
             return offset, -size
         raise NeedleDeleted
-
-    def _refuse_expired(self, needle: Needle) -> None:
-        """A TTL counts from the append, and only for a needle that says when it was modified."""
-        if needle.flags & HAS_TTL and needle.flags & HAS_LAST_MODIFIED:
-            minutes = ttl_minutes(needle.ttl)
-            if minutes and self.clock() >= needle.append_at_ns + minutes * _MINUTE_NS:
-                raise NeedleNotFound
 
     def _one_wrap_on(self, offset: int, head: bytes, size: int) -> int:
         """Where a record lies of which `head` was found at `offset`, and is not its: offsets of 4 bytes wrap.

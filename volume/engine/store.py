@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +15,11 @@ from less_sync.volume.engine.errors import (
     VolumeNotEmpty,
     VolumeNotFound,
 )
+from less_sync.volume.engine.expiry import Expiry, volume_expiry
 from less_sync.volume.engine.files import Files
 from less_sync.volume.engine.loaded_volumes import LoadedVolumes, VolumeChange
 from less_sync.volume.engine.move_index import move_index
+from less_sync.volume.engine.reports import VolumeReport, volume_report
 from less_sync.volume.engine.state_file import STATE_NAME, ServerState, read_state, write_state
 from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.engine.turn import Turn
@@ -29,6 +32,7 @@ from less_sync.volume.format.superblock import SUPERBLOCK_BYTES, Superblock
 from less_sync.volume.logs import Logger
 from less_sync.volume.options import Options
 
+_SECOND_NS: Final = 1_000_000_000
 _log: Final = Logger(__name__)
 
 
@@ -42,9 +46,10 @@ class Store(LoadedVolumes):
         super().__init__(options, files, clock)
         self.state = ServerState()
         self.stopping = False
-        self.volume_bytes_limit = 0
+        self.volume_bytes_max = 0
         """What the master wants a volume to have at most; 0 until it has said so."""
         self._state_turn: Final = Turn()
+        self._ending: Final[dict[Volume, asyncio.Task[None]]] = {}
 
     async def load(self) -> None:
         """Read the identities of the directories and the state, and load what lies in the directories.
@@ -80,6 +85,8 @@ class Store(LoadedVolumes):
     async def close(self) -> None:
         """Flush and close every volume; a failure is logged."""
         self.stopping = True
+        if self._ending:
+            await asyncio.wait(self._ending.values())
         for volume in list(self.volumes()):
             await self.close_one(volume)
         for location in self.locations:
@@ -199,17 +206,6 @@ class Store(LoadedVolumes):
         if faults:
             raise VolumeError("; ".join(faults))
 
-    async def destroy(self, volume: Volume) -> None:
-        """Remove one copy of a volume, because its time is over.
-
-        Raises:
-            VolumeError: it is being compacted.
-            OSError: the disk refused.
-        """
-        async with self.alone_with(volume.id):
-            if not volume.is_closed:
-                await self.destroy_alone(volume)
-
     async def configure(self, id: int, replication: str) -> None:  # noqa: A002
         """Give a volume another replica placement, in its `.vif`; it is unmounted and mounted for that.
 
@@ -294,6 +290,41 @@ class Store(LoadedVolumes):
                 return
             async with volume.turn:
                 await to_the_end(self._consolidate(volume))
+
+    def watch(self, told: Callable[[VolumeChange], None]) -> None:
+        """Have `told` called, on the loop, for every volume that comes or goes from now on."""
+        self.changes.append(told)
+
+    def reports(self) -> list[VolumeReport]:
+        """All volumes that a master may know of, and the end of those whose time is long over."""
+        now_s = self.clock() // _SECOND_NS
+        found: list[VolumeReport] = []
+        for volume in self.volumes():
+            expiry = volume_expiry(
+                ttl=volume.ttl,
+                data_bytes=volume.data_bytes,
+                last_modified_s=volume.last_modified,
+                volume_bytes_max=self.volume_bytes_max,
+                now_s=now_s,
+            )
+            if expiry is Expiry.DESTROY and volume not in self._ending:
+                self._ending[volume] = asyncio.get_running_loop().create_task(self._end(volume))
+            report = volume_report(volume) if expiry is Expiry.NO else None
+            if report is not None:
+                found.append(report)
+        return found
+
+    async def _end(self, volume: Volume) -> None:
+        """Remove a volume whose time is over; one that is being compacted, at a later report."""
+        try:
+            async with self.alone_with(volume.id):
+                if not volume.is_closed:
+                    await self.destroy_alone(volume)
+                    _log.info("volume removed: its time is over", volume=volume.id)
+        except (VolumeError, OSError) as error:
+            _log.warning("volume not removed although its time is over", volume=volume.id, reason=str(error))
+        finally:
+            del self._ending[volume]
 
     async def _consolidate(self, volume: Volume) -> None:
         """Move an index under the volume's turn. Reads go on: they need the map and the data alone."""

@@ -1,5 +1,6 @@
 """What tests of the engine make again and again: a store, a volume, needles, and a disk that fails."""
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -142,3 +143,12 @@ def counters(volume: Volume) -> tuple[int, int, int, int]:
     """Files, content bytes, deleted files and deleted bytes."""
     needles = volume.needles
     return needles.file_count, needles.content_bytes, needles.deleted_count, needles.deleted_bytes
+
+
+async def turn_taken(volume: Volume) -> None:
+    """Wait until somebody has the turn of a volume."""
+    for _ in range(1_000):
+        if volume.turn.held:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("nobody took the turn")
