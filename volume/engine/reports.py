@@ -3,6 +3,8 @@
 import os
 from typing import NamedTuple
 
+from less_sync.volume.engine.disk_space import DiskUsage, volumes_max
+from less_sync.volume.engine.location import Location
 from less_sync.volume.engine.volume import Volume
 from less_sync.volume.format.ttl import ttl_number
 
@@ -50,9 +52,9 @@ class DiskReport(NamedTuple):
 
 def volume_report(volume: Volume) -> VolumeReport | None:
     """What a master may know of a volume; None of one that it must send nobody to."""
-    if volume.is_closed or volume.is_quarantined or _is_unlinked(volume):
-        return None
     needles, location = volume.needles, volume.location
+    if volume.is_closed or volume.is_quarantined or location.is_failed or _is_unlinked(volume):
+        return None
     remote = volume.info.files[0] if volume.info.files else None
     return VolumeReport(
         id=volume.id,
@@ -71,6 +73,29 @@ def volume_report(volume: Volume) -> VolumeReport | None:
         disk_id=location.disk_id,
         remote_name=f"{remote.backend_type}.{remote.backend_id}" if remote else "",
         remote_key=remote.key if remote else "",
+    )
+
+
+def disk_report(location: Location, usage: DiskUsage | None, volume_bytes_max: int) -> DiskReport:
+    """What a master may know of a data directory.
+
+    Args:
+        usage: None if nobody has looked yet.
+        volume_bytes_max: the master's limit of a volume; 0 until it has told it.
+    """
+    seen = usage or DiskUsage(0, 0)
+    slots = volumes_max(location, seen.free_bytes, volume_bytes_max)
+    return DiskReport(
+        disk_id=location.disk_id,
+        disk_type=location.disk_type,
+        tags=location.tags,
+        max_volumes=location.max_volumes or (slots if volume_bytes_max else 0),
+        slots=slots,
+        total_bytes=seen.all_bytes,
+        free_bytes=seen.free_bytes,
+        uuid=location.uuid,
+        healthy=not location.is_failed,
+        max_file_key=max((volume.needles.max_key for volume in location.volumes.values()), default=0),
     )
 
 

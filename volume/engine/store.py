@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from less_sync.volume.engine.create import create_volume
+from less_sync.volume.engine.disk_space import DiskWatch
 from less_sync.volume.engine.errors import (
     ConfigureFailed,
     StateMismatch,
@@ -19,7 +20,7 @@ from less_sync.volume.engine.expiry import Expiry, volume_expiry
 from less_sync.volume.engine.files import Files
 from less_sync.volume.engine.loaded_volumes import LoadedVolumes, VolumeChange
 from less_sync.volume.engine.move_index import move_index
-from less_sync.volume.engine.reports import VolumeReport, volume_report
+from less_sync.volume.engine.reports import DiskReport, VolumeReport, disk_report, volume_report
 from less_sync.volume.engine.state_file import STATE_NAME, ServerState, read_state, write_state
 from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.engine.turn import Turn
@@ -48,6 +49,7 @@ class Store(LoadedVolumes):
         self.stopping = False
         self.volume_bytes_max = 0
         """What the master wants a volume to have at most; 0 until it has said so."""
+        self.disks: Final = DiskWatch(self.locations)
         self._state_turn: Final = Turn()
         self._ending: Final[dict[Volume, asyncio.Task[None]]] = {}
 
@@ -62,6 +64,7 @@ class Store(LoadedVolumes):
         """
         for location in self.locations:
             await asyncio.to_thread(location.identify, self.files)
+        await self.look_at_disks()
         await self.reload()
         if self.locations:
             self.state = await asyncio.to_thread(read_state, self._state_path)
@@ -313,6 +316,27 @@ class Store(LoadedVolumes):
             if report is not None:
                 found.append(report)
         return found
+
+    def disk_reports(self) -> list[DiskReport]:
+        """All data directories, in order, and how many volumes each may hold as things stand now."""
+        return [
+            disk_report(place, self.disks.usage(place), self.volume_bytes_max) for place in self.locations
+        ]
+
+    def take_limits(self, volume_bytes_max: int, preallocate: bool) -> bool:
+        """Remember what the master said; True if a directory may hold another number of volumes now.
+
+        `preallocate` changes nothing here: what is reserved is not free, and is told with each volume.
+        """
+        if not volume_bytes_max:
+            return False
+        before = [report.slots for report in self.disk_reports()]
+        self.volume_bytes_max = volume_bytes_max
+        return before != [report.slots for report in self.disk_reports()]
+
+    async def look_at_disks(self) -> None:
+        """See how much space is free; takes half a second at most."""
+        await self.disks.look_at_all()
 
     async def _end(self, volume: Volume) -> None:
         """Remove a volume whose time is over; one that is being compacted, at a later report."""
