@@ -15,6 +15,7 @@ from less_sync.volume.engine.index_head import repair_index_head
 from less_sync.volume.engine.index_walk import walk_index
 from less_sync.volume.engine.info_file import read_volume_info, save_volume_info
 from less_sync.volume.engine.integrity import check_last_record
+from less_sync.volume.engine.memory import LARGE_BYTES, return_memory
 from less_sync.volume.engine.needle_map import NeedleMap
 from less_sync.volume.engine.recovery import VolumePaths, recover
 from less_sync.volume.engine.volume_state import Clock, Loaded
@@ -162,6 +163,8 @@ class Loader:
         backward = loaded.no_write_or_delete or loaded.no_write_can_delete
         walked = walk_index(index.read(0, index.end), width, version, backward=backward)
         loaded.needles = NeedleMap(width, walked.settled, walked.counters)
+        if index.end >= LARGE_BYTES:
+            return_memory()
         if walked.furthest_end > data.end:
             fault = fault or f"a row points at a record that ends at {walked.furthest_end}"
             loaded.no_write_or_delete = True

@@ -5,6 +5,7 @@ from typing import Final
 
 from less_sync.volume.engine.data_file import DataFile
 from less_sync.volume.engine.durable import DurableWrites
+from less_sync.volume.engine.memory import return_memory
 from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.engine.writing import THREAD_BYTES, WritableVolume, Written
 from less_sync.volume.format.checksums import Bytes
@@ -154,6 +155,8 @@ class Volume(WritableVolume):
         try:
             merge = needles.start_merge()
             needles.finish_merge(await asyncio.to_thread(merge.run))
+            del merge
+            await asyncio.to_thread(return_memory)
         except BaseException as error:
             needles.abandon_merge()
             if not isinstance(error, MemoryError):
