@@ -129,7 +129,6 @@ class DurableWrites:
             request.answer.set_result(volume.show(request.needle, offset))
         for request, written in group.unchanged:
             request.answer.set_result(written)
-        volume.is_dirty = False
 
     async def _append_all(self, requests: list[_Request], group: _Group) -> None:
         """Write every record; a request that is refused is answered here and is no more part of the group."""
@@ -156,10 +155,9 @@ class DurableWrites:
             group.appended.append((request, offset))
 
     async def _flush(self, group: _Group) -> None:
+        """Data, then rows. What was there already may not be on the disk yet either, nor its row."""
         volume = self._volume
         await asyncio.to_thread(volume.data.sync)
-        if not group.appended:
-            return
         rows = [
             encode_row(request.needle.id, offset, request.needle.size, volume.offset_bytes)
             for request, offset in group.appended
@@ -171,6 +169,7 @@ class DurableWrites:
             # Rows of earlier writes may be lost as well; what is readable now must not be added to.
             volume.no_write_or_delete = True
             raise
+        volume.is_dirty = False
 
 
 def _fail(request: _Request, error: VolumeError) -> None:

@@ -136,7 +136,7 @@ class LoadedVolumes:
         async with asyncio.TaskGroup() as group:
             for location in self.locations:
                 by_id: dict[int, list[tuple[str, str]]] = {}
-                await to_the_end(asyncio.to_thread(self._finish_vacuums, location))
+                await self._finish_vacuums(location)
                 for collection, id_, base in await asyncio.to_thread(location.bases):
                     by_id.setdefault(id_, []).append((collection, base))
                 for id_, names in by_id.items():
@@ -150,7 +150,7 @@ class LoadedVolumes:
             self.tell(volume, added=True)
             return volume
         for location in self.locations:
-            await to_the_end(asyncio.to_thread(self._finish_vacuums, location, id))
+            await self._finish_vacuum(location, id)
             for collection, _, base in await asyncio.to_thread(location.bases, id):
                 loaded = await self._try_load(location, base)
                 if loaded is not None:
@@ -220,11 +220,23 @@ class LoadedVolumes:
             del volume.location.volumes[volume.id]
             self.tell(volume, added=False)
 
-    def _finish_vacuums(self, location: Location, only: int | None = None) -> None:
-        loaded = {volume.base for volume in location.volumes.values()}
-        for base in unfinished_vacuums(location, only):
-            if base not in loaded:
-                finish_or_roll_back(self.files, location.directory, location.index_directory, base)
+    async def _finish_vacuums(self, location: Location) -> None:
+        for id_ in await asyncio.to_thread(unfinished_vacuums, location):
+            async with self.alone_with(id_):
+                await self._finish_vacuum(location, id_)
+
+    async def _finish_vacuum(self, location: Location, id: int) -> None:  # noqa: A002
+        """Bring what a vacuum of a volume that is not loaded left to an end; a failure is logged."""
+        if id in location.volumes:
+            return
+        for base in (await asyncio.to_thread(unfinished_vacuums, location)).get(id, ()):
+            finishing = asyncio.to_thread(
+                finish_or_roll_back, self.files, location.directory, location.index_directory, base
+            )
+            try:
+                await to_the_end(finishing)
+            except (VolumeError, OSError) as error:
+                _log.error("vacuum not finished", volume=base, reason=str(error))
 
     async def _load_one(
         self,

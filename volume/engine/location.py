@@ -21,6 +21,7 @@ NOTE: Final = ".note"
 VOLUME_EXTENSIONS: Final = (".dat", ".idx", ".sdx", ".cpd", ".cpx", ".cpc", ".ldb", ".rdb", NOTE)
 """What goes with a volume, beside its `.vif`."""
 _NAMED_BY: Final = (".idx", ".vif")
+_VACUUM: Final = (".cpc", ".cpd", ".cpx")
 _EC_INDEX: Final = ".ecx"
 _NOTE_BYTES_MAX: Final = 1_024
 _log: Final = Logger(__name__)
@@ -138,21 +139,17 @@ class Location:
             yield directory / f"{base}{extension}"
 
 
-def unfinished_vacuums(location: Location, volume_id: int | None = None) -> list[str]:
-    """Base names of which a vacuum left something, and whose data is here. Blocking.
-
-    With `volume_id` only those of this id.
-    """
+def unfinished_vacuums(location: Location) -> dict[int, list[str]]:
+    """Base names of which a vacuum left something, and whose data is here, by id. Blocking."""
     names = {path.name for path in location.directory.iterdir()}
     names_of_index = {path.name for path in location.index_directory.iterdir()}
-    left = {Path(name).stem for name in names | names_of_index if name.endswith((".cpc", ".cpd", ".cpx"))}
+    left = {Path(name).stem for name in names | names_of_index if name.endswith(_VACUUM)}
     # An index directory may be shared: what belongs to a volume of another data directory is its matter.
-    own = {Path(name).stem for name in names if name.endswith((".cpc", ".cpd", ".dat", ".vif", ".idx"))}
-    return sorted(base for base in left & own if volume_id in {None, _id_of(base)})
-
-
-def _id_of(base: str) -> int | None:
-    try:
-        return parse_base_name(base)[1]
-    except FormatError:
-        return None
+    own = {Path(name).stem for name in names if name.endswith((*_VACUUM, ".dat", *_NAMED_BY))}
+    found: dict[int, list[str]] = {}
+    for base in sorted(left & own):
+        try:
+            found.setdefault(parse_base_name(base)[1], []).append(base)
+        except FormatError:
+            _log.warning("not the name of a volume", file=base)
+    return found

@@ -7,8 +7,8 @@ LARGE_BYTES = 4 << 20
 def return_memory() -> None:
     """Give freed memory back. Takes a few milliseconds; does nothing where the C library cannot.
 
-    What a thread allocates comes from an arena of its own, which glibc shrinks only when it is asked to. After
-    an index of a million needles was sorted, 140 MB would stay.
+    What a thread allocates comes from an arena of its own, which glibc shrinks only when it is asked to.
+    After an index of a million needles was sorted, 140 MB would stay.
     """
     import ctypes
 

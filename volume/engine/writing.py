@@ -27,6 +27,7 @@ from less_sync.volume.format.needle import (
     HAS_TTL,
     HEADER,
     HEADER_BYTES,
+    TAIL_BYTES_MAX,
     TIMESTAMP_BYTES,
     Needle,
     decode,
@@ -36,6 +37,8 @@ from less_sync.volume.format.rows import OFFSETS_BYTES, TOMBSTONE_SIZE, encode_r
 
 THREAD_BYTES: Final = 256 << 10
 """Data above this is written in a thread."""
+DATA_BYTES_MAX: Final = (1 << 31) - 1 - TAIL_BYTES_MAX
+"""The size in a row is signed, and the fields behind the data count in it."""
 _NOTHING: Final[Mapping[int, tuple[int, int]]] = {}
 _SECOND_NS: Final = 1_000_000_000
 
@@ -79,6 +82,8 @@ class WritableVolume(ReadableVolume):
             if not self.ttl and entry[1] > 0 and self._is_unchanged(needle, *entry):
                 return Written(*entry, unchanged=True)
             self._compare_cookie(needle, entry[0], check_cookie=check_cookie)
+        if len(needle.data) > DATA_BYTES_MAX:
+            raise VolumeError(f"needle {needle.id} of {len(needle.data)} bytes is too large for a record")
         reach = OFFSETS_BYTES[self.offset_bytes]
         if self.data.end >= reach and len(needle.data):
             raise VolumeSizeExceeded(
@@ -259,7 +264,12 @@ class WritableVolume(ReadableVolume):
             raise VolumeError(f"reading existing needle: {error}") from error
         if len(header) < HEADER_BYTES:
             raise VolumeError("reading existing needle: EOF")
-        old = HEADER.unpack(header)[0]
+        old, id_, _ = HEADER.unpack(header)
+        if id_ != needle.id and self.offset_bytes == 4:
+            # The last record of a full volume lies one wrap further on than its row says.
+            beyond = self.data.read(offset + OFFSETS_BYTES[4], HEADER_BYTES)
+            if len(beyond) == HEADER_BYTES and HEADER.unpack(beyond)[1] == needle.id:
+                old = HEADER.unpack(beyond)[0]
         if not needle.cookie and not check_cookie:
             needle.cookie = old
         elif needle.cookie != old:

@@ -69,7 +69,7 @@ async def test_an_unchanged_durable_write_is_flushed_too(tmp_path: Path) -> None
         volume.try_write(needle(1))
         files.calls.clear()
         assert (await volume.write(needle(1), durable=True)).unchanged
-        assert files.count("sync", ".dat") == 1
+        assert files.count("sync", ".dat") == files.count("sync", ".idx") == 1
         assert files.count("pwrite", ".dat") == 0
 
 
@@ -201,3 +201,29 @@ async def test_a_full_volume_and_a_closed_one_refuse_each_request(tmp_path: Path
         await closing
         assert [str(error) for error in refused] == ["volume 1 is closed"] * 2
         assert all(isinstance(error, VolumeError) for error in refused)
+
+
+async def test_a_group_that_is_refused_whole_flushes_nothing_and_forgets_nothing(tmp_path: Path) -> None:
+    files = FailingFiles()
+    async with open_volume(tmp_path, files=files) as volume:
+        volume.try_write(needle(1))
+        files.calls.clear()
+        (refused,) = await _write_all(volume, [needle(1, cookie=8)])
+        assert isinstance(refused, CookieMismatch)
+        assert files.count("sync", ".dat") == 0
+        await volume.sync()
+        assert files.count("sync", ".dat") == 1
+
+
+async def test_more_than_a_group_and_a_queue_of_writers_are_all_served(tmp_path: Path) -> None:
+    async with open_volume(tmp_path) as volume:
+        tasks = [asyncio.create_task(volume.write(needle(id), durable=True)) for id in range(1, 1_001)]
+        await asyncio.sleep(0)
+        for task in tasks[::3]:
+            task.cancel()
+        await asyncio.wait(tasks)
+        kept = {id for id, task in enumerate(tasks, start=1) if not task.cancelled()}
+        stored = {row.id for row in rows(volume)}
+        assert kept <= stored
+        await asyncio.gather(*(volume.write(needle(id, b"2"), durable=True) for id in range(1, 1_001)))
+        assert len({row.id for row in rows(volume)}) == 1_000

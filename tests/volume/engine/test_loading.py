@@ -1,5 +1,6 @@
 """What a start makes of a directory, and that nothing in it can keep the others from being served."""
 
+import errno
 import shutil
 from pathlib import Path
 from uuid import UUID
@@ -188,3 +189,24 @@ def test_a_volume_without_an_index_that_may_not_be_written_is_not_loaded(tmp_pat
     (tmp_path / "1.vif").write_text('{"readOnly": true}')
     with pytest.raises(VolumeNotLoaded, match=r"its index 1.idx is missing, and it is read-only"):
         Loader(Files(), Clock(), 4).load(VolumeFiles(tmp_path, tmp_path, "1"))
+
+
+async def test_a_vacuum_that_cannot_be_finished_keeps_no_other_volume_from_being_served(
+    tmp_path: Path,
+) -> None:
+    class Stuck(Files):
+        def rename(self, source: Path, target: Path) -> None:
+            if source.suffix == ".cpd":
+                raise OSError(errno.EACCES, "permission denied")
+            super().rename(source, target)
+
+    directory = copy_volume("vacuum_committed_marker", tmp_path)
+    await _make(directory.with_name("more"), (1, ""))
+    for path in directory.with_name("more").glob("1.*"):
+        shutil.copy(path, directory)
+    async with open_store(directory, files=Stuck()) as store:
+        assert store.volume(1) is not None
+    async with open_store(directory) as store:
+        finished = store.volume(10)
+        assert finished is not None
+        assert (finished.revision, finished.needles.file_count) == (1, 20)

@@ -30,7 +30,7 @@ def _rows(chance: random.Random, count: int, width: int) -> bytes:
 @pytest.mark.parametrize("width", [4, 5])
 def test_both_ways_of_reading_an_index_find_the_same(width: int, backward: bool) -> None:
     chance = random.Random(7)
-    for count in [*range(1, 40), *range(1, 40)]:
+    for count in range(1, 40):
         rows = _rows(chance, count, width)
         expected = walk_small(rows, width, 3, backward=backward)
         assert walk_large(rows, width, 3, backward=backward) == expected

@@ -205,15 +205,19 @@ async def test_a_record_one_wrap_beyond_its_row_is_found(tmp_path: Path) -> None
     reach = OFFSETS_BYTES[4]
     async with open_volume(tmp_path) as volume:
         volume.try_write(needle(1, b"near"))
+        volume.try_delete(1, 7)
         volume.data.end = reach + 8
         far = needle(2, b"far away")
         offset = volume.append_needle(far)
         volume.publish(far, offset)
-        assert rows(volume)[1] == (2, 8, far.size)
+        assert rows(volume)[2] == (2, 8, far.size)
         assert bytes(volume.read(2).data) == b"far away"
         found, piece = volume.read_around(2)
         assert (found.id, piece.read(0, 100)) == (2, b"far away")
         piece.release()
+        with pytest.raises(CookieMismatch):
+            volume.try_write(needle(2, b"", cookie=8))
+        assert volume.try_write(needle(2, b"")) is not None
 
 
 async def test_offsets_of_5_bytes_do_not_wrap(tmp_path: Path) -> None:
