@@ -25,12 +25,12 @@ def read_state(path: Path) -> ServerState:
         VolumeError: it is damaged.
         OSError: the disk failed.
     """
+    if not path.exists():
+        return ServerState()
     from google.protobuf.message import DecodeError
 
     from less_sync.volume.grpc.protos.volume_server_pb2 import VolumeServerState
 
-    if not path.exists():
-        return ServerState()
     try:
         message = VolumeServerState.FromString(path.read_bytes())
     except DecodeError:

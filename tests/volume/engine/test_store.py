@@ -21,7 +21,7 @@ from less_sync.volume.engine.store import ServerState, Store, VolumeChange
 from less_sync.volume.format.superblock import decode_superblock
 from less_sync.volume.format.volume_info import decode_volume_info
 from less_sync.volume.options import DirectoryOptions, Options
-from tests.volume.engine.making import NOW_S, Clock, FailingFiles, needle, open_store
+from tests.volume.engine.making import NOW_S, Clock, FailingFiles, needle, open_store, rows
 
 DAY = 1 << 8 | 3
 
@@ -283,6 +283,27 @@ async def test_an_index_beside_its_data_is_used_until_it_is_moved(tmp_path: Path
             if volume.needles.get(id)
         ]
         assert read == [b"data"] * 3
+
+
+async def test_an_index_moves_across_file_systems(tmp_path: Path) -> None:
+    class TwoDisks(Files):
+        def rename(self, source: Path, target: Path) -> None:
+            if source.suffix == ".idx":
+                raise OSError(errno.EXDEV, "another file system")
+            super().rename(source, target)
+
+    data, index = tmp_path / "data", tmp_path / "index"
+    data.mkdir()
+    index.mkdir()
+    async with open_store(data) as store:
+        (await store.allocate(1)).try_write(needle(5))
+    async with open_store(data, index_directory=index, files=TwoDisks()) as store:
+        await store.consolidate_index(1)
+        volume = store.volume(1)
+        assert volume is not None
+        volume.try_write(needle(6))
+        assert [row.id for row in rows(volume)] == [5, 6]
+    assert ("1.idx" in _names(data), _names(index)) == (False, ["1.idx"])
 
 
 async def test_an_index_that_cannot_be_moved_serves_from_where_it_is(tmp_path: Path) -> None:
