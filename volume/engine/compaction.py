@@ -60,20 +60,21 @@ class OldRecords:
             DamagedRecord: no record of that size is there.
             OSError: the disk failed.
         """
-        reach = OFFSETS_BYTES[self.width]
-        for offset in (row.offset, row.offset + reach):
+        mismatch = "EOF"
+        for offset in (row.offset, row.offset + OFFSETS_BYTES[4]):
             header = read_up_to(self._files, self._fd, HEADER_BYTES, offset)
             if len(header) < HEADER_BYTES:
-                raise DamagedRecord("EOF")
+                break
             _, id_, size = HEADER.unpack(header)
             if size == max(row.size, 0):
                 return offset
+            mismatch = (
+                f"size mismatch: entry not found: offset {offset} found id {id_:x} size {size}, "
+                f"expected size {row.size}"
+            )
             if self.width != 4:
                 break
-        raise DamagedRecord(
-            f"size mismatch: entry not found: offset {offset} found id {id_:x} size {size}, "
-            f"expected size {row.size}"
-        )
+        raise DamagedRecord(mismatch)
 
     def verified(self, row: Row, offset: int) -> Needle:
         """The needle of a record, its checksum compared; a large one comes without its data.
@@ -90,13 +91,23 @@ class OldRecords:
         except DamagedNeedleError as error:
             raise DamagedRecord(str(error)) from None
 
+    def data_place(self, row: Row, offset: int) -> tuple[int, int]:
+        """Where the data of a record that was found in order lies, and its length."""
+        if self.version == 1:
+            return offset + HEADER_BYTES, row.size
+        if row.size < DATA_LENGTH_BYTES:
+            return offset + HEADER_BYTES, 0
+        head = read_up_to(self._files, self._fd, DATA_LENGTH_BYTES, offset + HEADER_BYTES)
+        return offset + HEAD_BYTES, _U32.unpack(head)[0]
+
     def _verified_large(self, size: int, offset: int) -> Needle:
         if self.version == 1:
             data, data_bytes = offset + HEADER_BYTES, size
             trailer = bytes(self._window.view(data + size, CHECKSUM_BYTES))
             if len(trailer) < CHECKSUM_BYTES:
                 raise DamagedNeedleError("EOF")
-            needle = Needle(0, 0, size=size, checksum=_U32.unpack(trailer)[0])
+            cookie, id_, _ = HEADER.unpack(self._window.view(offset, HEADER_BYTES))
+            needle = Needle(id_, cookie, size=size, checksum=_U32.unpack(trailer)[0])
         else:
             head = bytes(self._window.view(offset, HEAD_BYTES))
             (data_bytes,) = _U32.unpack_from(head, HEADER_BYTES)

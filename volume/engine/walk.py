@@ -70,7 +70,7 @@ def walk(files: Files, fd: int, version: int, start: int, end: int) -> Iterator[
     Raises:
         OSError: the disk failed.
     """
-    window = Window(files, fd)
+    window, end = Window(files, fd), min(end, files.size(fd))
     while start + HEADER_BYTES <= end:
         cookie, id_, size = HEADER.unpack(window.view(start, HEADER_BYTES))
         if size < 0 or not (id_ or cookie or size) or start + unpadded_length(size, version) > end:

@@ -222,12 +222,19 @@ def test_records_behind_the_reach_of_offsets_get_no_second_row(tmp_path: Path) -
 
 
 def test_extra_bytes_of_the_superblock_are_no_record(tmp_path: Path) -> None:
-    plain = Plain.new(superblock=Superblock(3, extra=b"\x0a\x02\x08\x0a"))
-    plain.data += bytes(4)
+    plain = Plain.new(superblock=Superblock(3, extra=b"\x0a\x02\x08\x0a" + bytes(4)))
     plain.put(1, b"first", row=False)
     paths = plain.write(tmp_path)
     repair = recover(Files(), paths, version=3, width=4, start=16, now_s=1)
     assert repair.needles_found == 1
+
+
+def test_a_volume_whose_records_no_row_can_point_at_is_left_alone(tmp_path: Path) -> None:
+    directory = copy_volume("superblock_extra", tmp_path)
+    paths = VolumePaths(directory / "31.dat", directory / "31.idx")
+    repair = recover(Files(), paths, version=3, width=4, start=12, now_s=1)
+    assert "records begin at 12" in repair.doubt
+    assert not repair.changes_anything
 
 
 class _Failing(Files):
