@@ -23,7 +23,7 @@ LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/t
 	tests/storage/test_pulls_long.py tests/integration/test_kill.py tests/test_examples.py \
 	tests/sync/http/test_openapi.py tests/test_transcripts.py tests/federation/long \
 	tests/bins/test_embedded_faults.py tests/bins/test_packages.py tests/bins/admin/test_stops.py \
-	tests/bins/test_admin.py tests/deploy tests/bins/backup/long \
+	tests/bins/test_admin.py tests/deploy tests/bins/backup/long tests/volume/long \
 	$(addprefix tests/bins/restore/test_,$(addsuffix .py,killed upgrade_data restore_faults restore_s3)) \
 	$(addprefix tests/client/folder/test_,$(addsuffix .py,replica processes large_processes large_resumed large_refused large_shared)) \
 	$(addprefix tests/client/sharing/test_,$(addsuffix .py,life entering rotation_files rotation_attacks))
