@@ -12,7 +12,7 @@ from typing import IO, Final
 from less_sync.volume.engine.errors import DamagedRecord, VolumeNotLoaded
 from less_sync.volume.engine.expiry import is_expired
 from less_sync.volume.engine.files import Files
-from less_sync.volume.engine.offline import OfflineVolume, bases_in, look_at
+from less_sync.volume.engine.offline import PAUSE_S, OfflineVolume, bases_in, look_at
 from less_sync.volume.engine.walk import WINDOW_BYTES, read_up_to
 from less_sync.volume.format.fid import needle_text
 from less_sync.volume.format.needle import GZIP, Needle, record_length
@@ -51,6 +51,7 @@ def export_directory(
     configured_width: int = 4,
     advance: Advance = lambda amount: None,
     tell: Callable[[str], None] = lambda text: None,
+    pause_s: float = PAUSE_S,
 ) -> Exported:
     """Write a tar: a folder for each volume, a file for each live needle.
 
@@ -71,7 +72,14 @@ def export_directory(
     with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for base in bases_in(directory)[0]:
             try:
-                volume = look_at(files, directory, index_directory, base, configured_width=configured_width)
+                volume = look_at(
+                    files,
+                    directory,
+                    index_directory,
+                    base,
+                    configured_width=configured_width,
+                    pause_s=pause_s,
+                )
                 data = files.open(volume.paths.data, os.O_RDONLY)
             except (VolumeNotLoaded, OSError) as error:
                 exported.skipped_volumes += 1
