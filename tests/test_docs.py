@@ -220,7 +220,7 @@ def test_numbers_in_the_text_are_those_of_the_limits() -> None:
 
 # References to sections. A comment may break a line between the page and the number.
 
-NUMBERED = ("protocol", "tokens", "storage", "operations", "files", "federation")
+NUMBERED = ("protocol", "tokens", "storage", "operations", "files", "federation", "volume", "volume-format")
 """Pages whose sections are cited, by comments and by other pages."""
 HEADING = re.compile(r"^(?:##|###) +(.*)$", re.MULTILINE)
 NUMBER = re.compile(r"(\d+)\. |(\d+)\.(\d+) ")
@@ -280,7 +280,7 @@ def test_every_reference_of_a_page_to_its_own_sections_resolves(name: str) -> No
     text = (ROOT / "docs" / f"{name}.md").read_text()
     cited = {one or other for one, other in WITHIN.findall(NEW_LINE.sub(" ", text))}
     assert cited - SECTIONS[name] == set()
-    assert cited
+    assert cited or name == "volume-format"  # Its sections stand alone.
 
 
 def test_references_are_recognised_in_all_the_forms_they_take() -> None:
