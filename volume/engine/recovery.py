@@ -157,13 +157,7 @@ def recover(files: Files, paths: VolumePaths, *, version: int, width: int, start
 def remove_derived(files: Files, index: Path) -> None:
     """Remove what others derived from an index that is rewritten now."""
     for extension in DERIVED:
-        path = index.with_suffix(extension)
-        if path.is_dir() and not path.is_symlink():
-            for inside in path.iterdir():
-                files.remove(inside)
-            path.rmdir()
-        else:
-            files.remove(path)
+        files.remove_tree(index.with_suffix(extension))
 
 
 def _plan(files: Files, data: int, index: int | None, *, version: int, width: int, start: int) -> Repair:

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from less_sync.volume.engine.files import Files
+from less_sync.volume.engine.index_walk import NUMPY_ROWS_MIN
 from less_sync.volume.engine.walk import read_up_to
 from less_sync.volume.format.needle import HEADER_BYTES, trailer_bytes
 from less_sync.volume.format.rows import ALIGNMENT, ROW_BYTES, Row, decode_rows
 
 WINDOW_ROWS: Final = 65_536
-_BY_HAND_ROWS_MAX: Final = 8_192
-"""Up to here a loop is faster than importing numpy."""
 
 
 def row_windows(files: Files, fd: int, end: int, width: int, start: int = 0) -> Iterator[bytes]:
@@ -34,7 +33,7 @@ def unpadded_end_max(files: Files, fd: int, end: int, width: int, version: int) 
     """Where the last record ends that a row before `end` points at, without its padding; 0 without any."""
     furthest = 0
     for rows in row_windows(files, fd, end, width):
-        if end <= _BY_HAND_ROWS_MAX * ROW_BYTES[width]:
+        if end < NUMPY_ROWS_MIN * ROW_BYTES[width]:
             found = max(
                 (row.offset + max(row.size, 0) for row in decode_rows(rows, width) if row.offset), default=0
             )

@@ -68,7 +68,14 @@ def finish_or_roll_back(files: Files, directory: Path, index_directory: Path, ba
         VacuumPaths(directory / f"{base}.dat", where / f"{base}.idx")
         for where in dict.fromkeys((index_directory, directory))
     ]
-    if sides[0].marker.exists():
+    marker = sides[0].marker
+    if marker.exists():
+        complete = any(paths.new_index.exists() for paths in sides)
+        if sides[0].new_data.exists() and not complete:
+            # No swap begins without both files or ends with the data: existing servers leave a marker behind
+            # when there is nothing to commit, and the next compaction has died beside it.
+            files.remove(sides[0].new_data)
+            files.sync_directory(directory)
         _finish(files, *sides)
         return True
     left = [path for paths in sides for path in (paths.new_data, paths.new_index) if path.exists()]
@@ -85,11 +92,7 @@ def remove_new_files(files: Files, paths: VacuumPaths) -> None:
     """Remove the new files, and a copy of a map that other servers keep during a vacuum."""
     files.remove(paths.new_data)
     files.remove(paths.new_index)
-    copied_map = paths.index.with_suffix(".cpldb")
-    if copied_map.is_dir() and not copied_map.is_symlink():
-        for inside in copied_map.iterdir():
-            files.remove(inside)
-        copied_map.rmdir()
+    files.remove_tree(paths.index.with_suffix(".cpldb"))
 
 
 def settle(files: Files, paths: VacuumPaths) -> None:

@@ -182,8 +182,11 @@ async def _copy(
     files, width = volume.files, volume.offset_bytes
     superblock = _next_superblock(volume)
     rows = await _in_thread(read_up_to, files, index.fd, index_bytes, 0)
-    new = await _in_thread(_begin, files, paths, width, preallocate)
+    opened: list[NewFiles] = []
     try:
+        # Kept by the thread and not by this task, which may be cancelled while the thread opens them.
+        await _in_thread(_begin, files, paths, width, preallocate, opened)
+        (new,) = opened
         compaction = await _in_thread(
             Compaction, OldRecords(files, data.fd, volume.version, width), new, rows, superblock
         )
@@ -210,7 +213,8 @@ async def _copy(
             _log.info("expired needles left behind by a vacuum", volume=volume.id, needles=expired)
         return Compacted(index_bytes, volume.revision, row_count(new.index_end, width))
     finally:
-        await _in_thread(new.close)
+        for one in opened:
+            await _in_thread(one.close)
 
 
 async def _commit(volume: Volume) -> None:
@@ -360,11 +364,11 @@ def _sync_names(files: Files, paths: VacuumPaths) -> None:
         files.sync_directory(directory)
 
 
-def _begin(files: Files, paths: VacuumPaths, width: int, preallocate: int) -> NewFiles:
+def _begin(files: Files, paths: VacuumPaths, width: int, preallocate: int, opened: list[NewFiles]) -> None:
     new = NewFiles(files, paths, width, create=True)
+    opened.append(new)
     if preallocate:
         files.preallocate(new.data, preallocate)
-    return new
 
 
 def _open_new(volume: Volume, paths: VacuumPaths) -> NewFiles:

@@ -88,6 +88,11 @@ class FailingFiles(Files):
         self._step(f"remove {path.suffix}")
         super().remove(path)
 
+    def remove_tree(self, path: Path) -> None:
+        """As it says."""
+        self._step(f"remove {path.suffix}")
+        super().remove_tree(path)
+
     def sync_directory(self, path: Path) -> None:
         """As it says."""
         self._step("sync directory")

@@ -534,3 +534,34 @@ def test_an_index_elsewhere_is_renamed_before_the_marker_goes(tmp_path: Path) ->
     assert finish_or_roll_back(Files(), source, elsewhere, "10")
     assert _names(source) == ["10.dat", "10.vif"]
     assert _names(elsewhere) == ["10.idx"]
+
+
+def test_a_marker_beside_data_without_an_index_decides_nothing(tmp_path: Path) -> None:
+    directory = copy_volume("vacuum_uncommitted", tmp_path)
+    (directory / "10.cpx").unlink()
+    (directory / "10.cpc").touch()
+    before = (directory / "10.dat").read_bytes()
+    assert finish_or_roll_back(Files(), directory, directory, "10")
+    assert _names(directory) == ["10.dat", "10.idx", "10.vif"]
+    assert (directory / "10.dat").read_bytes() == before
+
+
+async def test_a_compaction_cancelled_at_any_moment_leaves_no_file_open(tmp_path: Path) -> None:
+    volume = new_volume(tmp_path)
+    _fill(volume)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    cancelled = 0
+    for turns in range(60):
+        running = asyncio.create_task(vacuum.compact(volume))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        try:
+            await running
+        except asyncio.CancelledError:
+            cancelled += 1
+        assert not volume.is_compacting
+    assert cancelled > 5
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    await vacuum.cleanup(volume)
+    await volume.close()
