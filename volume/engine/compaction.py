@@ -6,6 +6,7 @@ threads, a batch at a time, and reads record by record, so that the event loop g
 
 import os
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -39,6 +40,9 @@ from less_sync.volume.format.superblock import Superblock
 BATCH_BYTES: Final = 4 << 20
 BATCH_ROWS: Final = 2_048
 _FLUSH_BYTES: Final = 256 << 10
+_YIELD_ROWS: Final = 64
+_YIELD_S: Final = 0.00005
+"""A thread that only ever gives the interpreter away for a read gets it back before the event loop has it."""
 _U32: Final = struct.Struct(">I")
 _U64: Final = struct.Struct(">Q")
 
@@ -158,6 +162,7 @@ class NewFiles:
         self._records: list[Bytes] = []
         self._records_bytes = 0
         self._rows = bytearray()
+        self._since_yield = 0
 
     @property
     def data_end(self) -> int:
@@ -179,6 +184,10 @@ class NewFiles:
     def row(self, id: int, offset: int, size: int) -> None:  # noqa: A002
         """Append to the index."""
         self._rows += encode_row(id, offset, size, self._width)
+        self._since_yield += 1
+        if self._since_yield == _YIELD_ROWS:
+            self._since_yield = 0
+            time.sleep(_YIELD_S)
 
     def flush(self) -> None:
         """Hand over to the system what was appended.

@@ -8,13 +8,13 @@ from less_sync.volume.engine.files import Files
 from less_sync.volume.format.checksums import crc32c, masked
 from less_sync.volume.format.needle import (
     DATA_LENGTH_BYTES,
+    HEAD_BYTES,
     HEADER,
     HEADER_BYTES,
     TIMESTAMP_BYTES,
-    record_length,
     trailer_bytes,
-    unpadded_length,
 )
+from less_sync.volume.format.rows import ALIGNMENT
 
 WINDOW_BYTES: Final = 1 << 20
 """How much of a file is in memory at once."""
@@ -71,33 +71,40 @@ def walk(files: Files, fd: int, version: int, start: int, end: int) -> Iterator[
         OSError: the disk failed.
     """
     window, end = Window(files, fd), min(end, files.size(fd))
+    trailer_length = trailer_bytes(version)
     while start + HEADER_BYTES <= end:
         cookie, id_, size = HEADER.unpack(window.view(start, HEADER_BYTES))
-        if size < 0 or not (id_ or cookie or size) or start + unpadded_length(size, version) > end:
+        length = HEADER_BYTES + size + trailer_length
+        if size < 0 or not (id_ or cookie or size) or start + length > end:
             return
         if not _intact(window, start, size, version):
             return
-        next_start = start + record_length(size, version)
+        next_start = start + length + ALIGNMENT - length % ALIGNMENT
         yield WalkedRecord(start, next_start, cookie, id_, size)
         start = next_start
 
 
 def _intact(window: Window, start: int, size: int, version: int) -> bool:
     """Whether checksum and append time of a record that fits into the file are right."""
-    body = start + HEADER_BYTES
-    data, data_bytes = body, size
-    if version != 1:
-        # A body too short for a length has no data; nothing is known of its checksum then.
-        data_bytes = 0
-        if size >= DATA_LENGTH_BYTES:
-            (data_bytes,) = _U32.unpack(window.view(body, DATA_LENGTH_BYTES))
-            data = body + DATA_LENGTH_BYTES
-        if data + data_bytes > body + size:
+    body_end = HEADER_BYTES + size
+    length = body_end + trailer_bytes(version)
+    fits = length <= WINDOW_BYTES
+    record = window.view(start, length if fits else HEAD_BYTES)
+    data, data_end = HEADER_BYTES, body_end
+    if version != 1 and size < DATA_LENGTH_BYTES:
+        data_end = data  # Too short for a length: there is no data, and nothing is known of its checksum.
+    elif version != 1:
+        data = HEAD_BYTES
+        data_end = data + _U32.unpack_from(record, HEADER_BYTES)[0]
+        if data_end > body_end:
             return False
-    computed = window.checksum(data, data_bytes)
-    trailer = window.view(body + size, trailer_bytes(version))
+    if fits:
+        computed, trailer = crc32c(record[data:data_end]), record[body_end:]
+    else:
+        computed = window.checksum(start + data, data_end - data)
+        trailer = window.view(start + body_end, length - body_end)
     (stored,) = _U32.unpack_from(trailer)
-    if data_bytes and stored not in {computed, masked(computed)}:
+    if data_end > data and stored != computed and stored != masked(computed):
         return False
     return version != 3 or any(trailer[-TIMESTAMP_BYTES:])
 
