@@ -155,3 +155,31 @@ def contents(volume: Volume, ids: range) -> dict[int, bytes]:
         if entry is not None and entry[0] and entry[1] >= 0:
             found[id_] = bytes(volume.read(id_).data)
     return found
+
+
+def names_in(directory: Path) -> list[str]:
+    """What lies in a directory, in order."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def fill(volume: Volume) -> dict[int, bytes]:
+    """Ten needles, of which one is deleted, one overwritten and one empty."""
+    for id_ in range(10, 0, -1):
+        put(volume, id_, b"content %d" % id_ * id_)
+    volume.try_delete(4, COOKIE)
+    put(volume, 5, b"five again")
+    put(volume, 6, b"")
+    return {id_: b"content %d" % id_ * id_ for id_ in range(1, 11) if id_ not in {4, 5, 6}} | {
+        5: b"five again",
+        6: b"",
+    }
+
+
+def raise_at(*names: str) -> Callable[[str], None]:
+    """For `FailingFiles.before`: these operations fail."""
+
+    def look(name: str) -> None:
+        if name in names:
+            raise OSError(5, f"injected into {name}")
+
+    return look

@@ -1,22 +1,21 @@
 """Vacuum: what is live stays, whatever is written meanwhile, and whatever fails."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from less_sync.volume.engine import vacuum
-from less_sync.volume.engine.compaction import BATCH_BYTES
-from less_sync.volume.engine.errors import VolumeError
+from less_sync.volume.engine.compaction import BATCH_BYTES, OldRecords
+from less_sync.volume.engine.errors import DamagedRecord, VolumeError
 from less_sync.volume.engine.files import Files
 from less_sync.volume.engine.pace import Pace
 from less_sync.volume.engine.recovery import VolumePaths
-from less_sync.volume.engine.swap import SwapUnfinished, finish_or_roll_back
+from less_sync.volume.engine.swap import SwapUnfinished
 from less_sync.volume.engine.volume import Volume
 from less_sync.volume.format.checksums import crc32c, masked
 from less_sync.volume.format.needle import HAS_LAST_MODIFIED, HAS_TTL, Needle
-from less_sync.volume.format.rows import ROW_BYTES
+from less_sync.volume.format.rows import OFFSETS_BYTES, ROW_BYTES, Row
 from less_sync.volume.format.superblock import Superblock, decode_superblock
 from less_sync.volume.format.ttl import parse_ttl
 from tests.volume.engine.open_volumes import (
@@ -24,9 +23,12 @@ from tests.volume.engine.open_volumes import (
     Clock,
     FailingFiles,
     contents,
+    fill,
+    names_in,
     new_volume,
     open_volume,
     put,
+    raise_at,
 )
 from tests.volume.engine.plain_volume import Plain, contents_of, rows_of
 from tests.volume.volume_files import RECORDED, WIDTHS, copy_volume, widened
@@ -35,28 +37,11 @@ IDS = range(1, 60)
 MINUTE_NS = 60 * 10**9
 
 
-def _names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
-
-
-def _fill(volume: Volume) -> dict[int, bytes]:
-    """Ten needles, of which one is deleted, one overwritten and one empty."""
-    for id_ in range(10, 0, -1):
-        put(volume, id_, b"content %d" % id_ * id_)
-    volume.try_delete(4, COOKIE)
-    put(volume, 5, b"five again")
-    put(volume, 6, b"")
-    return {id_: b"content %d" % id_ * id_ for id_ in range(1, 11) if id_ not in {4, 5, 6}} | {
-        5: b"five again",
-        6: b"",
-    }
-
-
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("version", [1, 2, 3])
 async def test_what_is_live_stays_in_the_order_of_ids(version: int, width: int, tmp_path: Path) -> None:
     volume = new_volume(tmp_path, width=width, superblock=Superblock(version, revision=65_535))
-    expected = _fill(volume)
+    expected = fill(volume)
     before = volume.data_bytes
     times = {id_: volume.read(id_).append_at_ns for id_ in expected}
     await vacuum.compact(volume)
@@ -69,7 +54,7 @@ async def test_what_is_live_stays_in_the_order_of_ids(version: int, width: int, 
     assert volume.data_bytes < before
     assert volume.revision == 0
     assert decode_superblock((tmp_path / "7.dat").read_bytes()) == volume.superblock
-    assert _names(tmp_path) == ["7.dat", "7.idx"]
+    assert names_in(tmp_path) == ["7.dat", "7.idx"]
     needles = volume.needles
     assert (needles.file_count, needles.deleted_count, needles.deleted_bytes) == (9, 0, 0)
     await volume.close()
@@ -86,14 +71,14 @@ async def test_the_new_files_are_those_of_existing_servers_byte_for_byte(width: 
         expected = widened(suffix, recorded) if width == 5 else recorded
         assert (directory / f"10{suffix}").read_bytes() == expected
     await vacuum.cleanup(volume)
-    assert _names(directory) == ["10.dat", "10.idx", "10.vif"]
+    assert names_in(directory) == ["10.dat", "10.idx", "10.vif"]
     await volume.close()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 async def test_what_is_written_between_compact_and_commit_survives(width: int, tmp_path: Path) -> None:
     volume = new_volume(tmp_path, width=width)
-    expected = _fill(volume)
+    expected = fill(volume)
     await vacuum.compact(volume)
     put(volume, 1, b"one, overwritten meanwhile")
     put(volume, 11, b"new")
@@ -128,7 +113,7 @@ async def test_a_volume_without_a_row_at_compact_keeps_what_is_written_before_co
 
 async def test_commit_without_compact_is_refused_and_the_volume_goes_on(tmp_path: Path) -> None:
     volume = new_volume(tmp_path)
-    expected = _fill(volume)
+    expected = fill(volume)
     for prepare in (_nothing, vacuum.cleanup, _compact_and_cleanup, _compact_and_lose_the_index):
         await prepare(volume)
         with pytest.raises(VolumeError, match=r"volume 7 compact swap aborted: missing .cpd/.cpx"):
@@ -136,7 +121,7 @@ async def test_commit_without_compact_is_refused_and_the_volume_goes_on(tmp_path
         assert contents(volume, IDS) == expected
         put(volume, 50, b"still written")
         volume.try_delete(50, COOKIE)
-        assert _names(tmp_path) == ["7.dat", "7.idx"]
+        assert names_in(tmp_path) == ["7.dat", "7.idx"]
     await volume.close()
 
 
@@ -156,7 +141,7 @@ async def _compact_and_lose_the_index(volume: Volume) -> None:
 
 async def test_a_second_compact_begins_anew_and_a_second_commit_is_refused(tmp_path: Path) -> None:
     volume = new_volume(tmp_path)
-    expected = _fill(volume)
+    expected = fill(volume)
     await vacuum.compact(volume)
     put(volume, 20, b"between")
     await vacuum.compact(volume)
@@ -170,7 +155,7 @@ async def test_a_second_compact_begins_anew_and_a_second_commit_is_refused(tmp_p
 
 async def test_of_two_at_once_the_second_does_nothing(tmp_path: Path) -> None:
     volume = new_volume(tmp_path)
-    _fill(volume)
+    fill(volume)
     first = asyncio.create_task(vacuum.compact(volume))
     await asyncio.sleep(0)
     assert volume.is_compacting
@@ -255,7 +240,7 @@ async def test_a_fault_of_the_disk_is_no_damaged_record(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="injected"):
         await vacuum.compact(volume)
     assert contents(volume, range(2, 3)) == {2: b"second"}
-    assert _names(tmp_path) == ["7.dat", "7.idx"]
+    assert names_in(tmp_path) == ["7.dat", "7.idx"]
     await volume.close()
 
 
@@ -300,7 +285,7 @@ async def test_a_failed_report_stops_a_compaction(tmp_path: Path) -> None:
 
     with pytest.raises(VolumeError, match="interrupted"):
         await vacuum.compact(volume, progress=refuse)
-    assert _names(tmp_path) == ["7.dat", "7.idx"]
+    assert names_in(tmp_path) == ["7.dat", "7.idx"]
     assert not volume.is_compacting
     await volume.close()
 
@@ -317,11 +302,11 @@ async def test_a_compaction_that_is_cancelled_leaves_nothing(tmp_path: Path) -> 
 
     running = asyncio.create_task(vacuum.compact(volume, progress=hang))
     await begun.wait()
-    assert "7.cpd" in _names(tmp_path)
+    assert "7.cpd" in names_in(tmp_path)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert _names(tmp_path) == ["7.dat", "7.idx"]
+    assert names_in(tmp_path) == ["7.dat", "7.idx"]
     assert not volume.is_compacting
     await volume.close()
 
@@ -350,7 +335,9 @@ async def test_reads_and_writes_go_on_while_both_run(tmp_path: Path) -> None:
         turns += 1
         content = b"meanwhile %d" % turns
         needle = Needle(3_000 + turns, COOKIE, content, checksum=crc32c(content))
-        if volume.try_write(needle) is None:
+        if turns % 7 == 0:
+            await volume.write(needle, durable=True)
+        elif volume.try_write(needle) is None:
             waited += 1
             await volume.write(needle)
         expected[3_000 + turns] = content
@@ -376,68 +363,21 @@ async def _compact_and_commit(volume: Volume) -> None:
     await vacuum.commit(volume)
 
 
-async def test_a_volume_serves_all_it_has_whatever_operation_of_a_vacuum_fails(tmp_path: Path) -> None:
-    failed = unfinished = at = 0
-    while True:
-        at += 1
-        directory = tmp_path / str(at)
-        directory.mkdir()
-        files = FailingFiles()
-        volume = new_volume(directory, files=files)
-        expected = _fill(volume)
-        files.arm(at)
-        revision = 1
-        try:
-            await _live(volume, expected)
-        except SwapUnfinished:
-            unfinished += 1
-        except (OSError, VolumeError):
-            failed += 1
-            revision = 0
-        steps = len(files.steps)
-        files.arm(0)
-        assert volume.revision == revision
-        assert contents(volume, IDS) == expected
-        put(volume, 40, b"after the fault")
-        expected[40] = b"after the fault"
-        await volume.close()
-        finish_or_roll_back(Files(), directory, directory, "7")
-        again = open_volume(directory)
-        assert contents(again, IDS) == expected
-        assert again.revision == revision
-        assert _names(directory) == ["7.dat", "7.idx"]
-        await again.close()
-        if steps < at:
-            break
-    assert failed > 40
-    assert unfinished >= 5
-
-
-async def _live(volume: Volume, expected: dict[int, bytes]) -> None:
-    """A vacuum with writes in the middle; `expected` follows what was acknowledged."""
-    await vacuum.compact(volume)
-    put(volume, 30, b"meanwhile")
-    expected[30] = b"meanwhile"
-    volume.try_delete(3, COOKIE)
-    del expected[3]
-    await vacuum.commit(volume)
-
-
 async def test_an_unfinished_swap_is_finished_by_the_next_vacuum(tmp_path: Path) -> None:
     files = FailingFiles()
     volume = new_volume(tmp_path, files=files)
-    expected = _fill(volume)
+    expected = fill(volume)
     await vacuum.compact(volume)
-    files.before = _raise_at("rename .cpx")
+    files.before = raise_at("rename .cpx")
     with pytest.raises(SwapUnfinished):
         await vacuum.commit(volume)
     files.before = lambda name: None
-    assert _names(tmp_path) == ["7.cpc", "7.cpx", "7.dat", "7.idx"]
+    assert names_in(tmp_path) == ["7.cpc", "7.cpx", "7.dat", "7.idx"]
     with pytest.raises(VolumeError, match="volume 7: refusing cleanup while commit marker present"):
         await vacuum.cleanup(volume)
     put(volume, 20, b"into the new files")
     await vacuum.compact(volume)
-    assert _names(tmp_path) == ["7.cpd", "7.cpx", "7.dat", "7.idx"]
+    assert names_in(tmp_path) == ["7.cpd", "7.cpx", "7.dat", "7.idx"]
     await vacuum.commit(volume)
     assert contents(volume, IDS) == expected | {20: b"into the new files"}
     assert volume.revision == 2
@@ -450,9 +390,9 @@ async def test_an_unfinished_swap_is_finished_by_the_next_vacuum(tmp_path: Path)
 async def test_a_marker_that_cannot_be_taken_back_ends_writing(tmp_path: Path) -> None:
     files = FailingFiles()
     volume = new_volume(tmp_path, files=files)
-    expected = _fill(volume)
+    expected = fill(volume)
     await vacuum.compact(volume)
-    files.before = _raise_at("rename .cpd", "remove .cpc", "remove .cpd")
+    files.before = raise_at("rename .cpd", "remove .cpc", "remove .cpd")
     with pytest.raises(VolumeError, match="cannot be removed"):
         await vacuum.commit(volume)
     files.before = lambda name: None
@@ -461,14 +401,6 @@ async def test_a_marker_that_cannot_be_taken_back_ends_writing(tmp_path: Path) -
     await vacuum.compact(volume)
     assert not (tmp_path / "7.cpc").exists()
     await volume.close()
-
-
-def _raise_at(*names: str) -> Callable[[str], None]:
-    def look(name: str) -> None:
-        if name in names:
-            raise OSError(5, f"injected into {name}")
-
-    return look
 
 
 async def test_the_garbage_ratio_is_that_of_sizes(tmp_path: Path) -> None:
@@ -495,73 +427,25 @@ def test_a_copy_is_paused_for_what_went_too_fast() -> None:
     assert Pace(0, lambda: now[0]).pause_s(1 << 40) == 0.0
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "vacuum_uncommitted",
-        "vacuum_committed_marker",
-        "vacuum_half_swapped",
-        "crash/cpc_alone",
-        "crash/cp_orphans",
-    ],
-)
-def test_a_start_finishes_or_rolls_back_what_a_crash_left(name: str, tmp_path: Path) -> None:
-    directory = copy_volume(name, tmp_path)
-    base = "1" if name.startswith("crash") else "10"
-    (directory / f"{base}.ldb").mkdir()
-    (directory / f"{base}.ldb" / "LOG").write_text("stale")
-    assert finish_or_roll_back(Files(), directory, directory, base)
-    assert not finish_or_roll_back(Files(), directory, directory, base)
-    assert _names(directory) == [f"{base}.dat", f"{base}.idx", f"{base}.vif"]
-    finished = name in {"vacuum_committed_marker", "vacuum_half_swapped"}
-    revision = decode_superblock((directory / f"{base}.dat").read_bytes()).revision
-    assert revision == (1 if finished else 0)
-    paths = VolumePaths(directory / f"{base}.dat", directory / f"{base}.idx")
-    assert len(contents_of(paths)) > 3
-
-
-def test_an_index_elsewhere_is_renamed_before_the_marker_goes(tmp_path: Path) -> None:
-    source = copy_volume("vacuum_committed_marker", tmp_path)
-    elsewhere = tmp_path / "index"
-    elsewhere.mkdir()
-    for suffix in (".idx", ".cpx"):
-        (source / f"10{suffix}").rename(elsewhere / f"10{suffix}")
-    files = FailingFiles()
-    files.before = _raise_at("sync directory")
-    with pytest.raises(OSError, match="injected"):
-        finish_or_roll_back(files, source, elsewhere, "10")
-    assert _names(source) == ["10.cpc", "10.dat", "10.vif"]
-    assert finish_or_roll_back(Files(), source, elsewhere, "10")
-    assert _names(source) == ["10.dat", "10.vif"]
-    assert _names(elsewhere) == ["10.idx"]
-
-
-def test_a_marker_beside_data_without_an_index_decides_nothing(tmp_path: Path) -> None:
-    directory = copy_volume("vacuum_uncommitted", tmp_path)
-    (directory / "10.cpx").unlink()
-    (directory / "10.cpc").touch()
-    before = (directory / "10.dat").read_bytes()
-    assert finish_or_roll_back(Files(), directory, directory, "10")
-    assert _names(directory) == ["10.dat", "10.idx", "10.vif"]
-    assert (directory / "10.dat").read_bytes() == before
-
-
-async def test_a_compaction_cancelled_at_any_moment_leaves_no_file_open(tmp_path: Path) -> None:
-    volume = new_volume(tmp_path)
-    _fill(volume)
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    cancelled = 0
-    for turns in range(60):
-        running = asyncio.create_task(vacuum.compact(volume))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        running.cancel()
-        try:
-            await running
-        except asyncio.CancelledError:
-            cancelled += 1
-        assert not volume.is_compacting
-    assert cancelled > 5
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
-    await vacuum.cleanup(volume)
-    await volume.close()
+@pytest.mark.parametrize(("width", "found"), [(4, True), (5, False)])
+def test_a_record_beyond_the_reach_of_its_row_is_found_one_wrap_further(
+    width: int, tmp_path: Path, *, found: bool
+) -> None:
+    plain = Plain.new(width=width)
+    plain.put(1, b"at the place that the row says")
+    beyond = Plain.new()
+    beyond.data.clear()
+    beyond.put(2, b"beyond", row=False)
+    paths = plain.write(tmp_path)
+    with paths.data.open("r+b") as data:
+        data.seek(OFFSETS_BYTES[4] + 8)
+        data.write(beyond.data)
+        data.flush()
+        records = OldRecords(Files(), data.fileno(), 3, width)
+        row = Row(2, 8, 4 + len(b"beyond") + 3)
+        if found:
+            assert records.locate(row) == OFFSETS_BYTES[4] + 8
+            assert records.verified(row, records.locate(row)).data == b"beyond"
+        else:
+            with pytest.raises(DamagedRecord, match="size mismatch"):
+                records.locate(row)
