@@ -1,0 +1,100 @@
+"""Outgoing gRPC channels to masters and peers: one for each address, shared by all unary calls.
+
+A channel is dropped after a failure that may have been its own, so that the next call connects anew at once
+instead of waiting out the back-off of a dead connection. Streams take a channel of their own (`open`).
+"""
+
+from typing import Any, Final, Protocol, TypeVar
+
+import grpc
+import grpc.aio
+
+from less_sync.volume.logs import Logger
+
+_log = Logger(__name__)
+MESSAGE_BYTES_MAX: Final = 1 << 30
+CHANNELS_MAX: Final = 256
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # Channels of one process would share connections otherwise, and a fresh channel would not be fresh.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+_DROPPED_AFTER: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
+_GO_NAMES: Final = {
+    code: "OK" if code is grpc.StatusCode.OK else "".join(word.capitalize() for word in code.name.split("_"))
+    for code in grpc.StatusCode
+} | {grpc.StatusCode.CANCELLED: "Canceled"}
+_Answer = TypeVar("_Answer", bound="Message", covariant=True)
+
+
+class Message(Protocol):
+    """What a generated message offers."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802
+        """The bytes for the wire."""
+
+
+class Channels:
+    """Channels by gRPC address (`host:port`), at most `CHANNELS_MAX`: the one unused for longest goes."""
+
+    def __init__(self, credentials: grpc.ChannelCredentials | None = None) -> None:
+        self._credentials: Final = credentials
+        self._channels: Final[dict[str, grpc.aio.Channel]] = {}
+
+    def open(self, address: str) -> grpc.aio.Channel:
+        """A fresh channel, which its caller closes: for streams and transfers."""
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(address, options=OPTIONS)
+        return grpc.aio.secure_channel(address, self._credentials, options=OPTIONS)
+
+    async def call(
+        self, address: str, method: str, request: Message, answer: type[Any], *, timeout_s: float | None = None
+    ) -> Any:
+        """Make one unary call over the shared channel; `method` is `/package.Service/Name`.
+
+        Raises:
+            grpc.aio.AioRpcError: it failed; an unreachable server fails it at once.
+        """
+        channel = self._shared(address)
+        call = channel.unary_unary(
+            method, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
+        )
+        try:
+            return await call(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _DROPPED_AFTER:
+                await self._drop(address, channel)
+            raise
+
+    async def close(self) -> None:
+        """Close all of them; calls under way fail."""
+        while self._channels:
+            _, channel = self._channels.popitem()
+            await channel.close()
+
+    def _shared(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.pop(address, None) or self.open(address)
+        self._channels[address] = channel
+        return channel
+
+    async def _drop(self, address: str, channel: grpc.aio.Channel) -> None:
+        if self._channels.get(address) is channel:
+            del self._channels[address]
+            await channel.close()
+
+
+def go_error_text(error: grpc.aio.AioRpcError) -> str:
+    """The error as existing servers print it: `rpc error: code = Unavailable desc = ...`."""
+    return f"rpc error: code = {_GO_NAMES[error.code()]} desc = {error.details() or ''}"
