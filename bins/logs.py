@@ -6,24 +6,16 @@ for the same reason.
 """
 
 import asyncio
-import json
 import logging
-import re
 import sys
-import traceback
-from collections.abc import MutableMapping
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final, TextIO
 
 import structlog
 
-EventDict = MutableMapping[str, Any]
+from less_sync.bins.log_lines import EventDict, Lines, event_of, json_line, text_line
 
 _LEVELS: Final = {"trace": 0, "debug": 10, "info": 20, "warn": 30, "error": 40, "off": 50}
 _NAMES: Final = {"warning": "warn", "critical": "error", "exception": "error"}
-_PLAIN: Final = re.compile(r"[^\s\"=\x00-\x1f\x7f]+\Z")
-_CAUSES_MAX: Final = 8
 
 
 def configure_logging(*, level: str, form: str, stream: TextIO | None = None) -> None:
@@ -34,12 +26,16 @@ def configure_logging(*, level: str, form: str, stream: TextIO | None = None) ->
         form: `text`, or `json` with the keys `ts` (RFC 3339, UTC), `level` and `msg` first.
         stream: standard output, unless a test looks.
     """
-    render = _json_line if form == "json" else _text_line
+    render = json_line if form == "json" else text_line
+
+    def rendered(_logger: Any, _method: str, event: EventDict) -> str:
+        return render(event)
+
     set_log_level(level)
     structlog.configure(
-        processors=[_order_and_clean, render],
+        processors=[_order_and_clean, rendered],
         wrapper_class=_Logger,
-        logger_factory=structlog.WriteLoggerFactory(_Lines(stream or sys.stdout)),  # type: ignore[arg-type]  # only write and flush are used
+        logger_factory=structlog.WriteLoggerFactory(Lines(stream or sys.stdout)),  # type: ignore[arg-type]  # only write and flush are used
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
@@ -70,48 +66,8 @@ def log_loop_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     structlog.get_logger("asyncio").error(first_line, exc_info=context.get("exception"))
 
 
-def describe_fault(error: BaseException) -> str:
-    """Kinds and places of an exception and its causes: `StorageError at pool.py:41 in acquire < OSError`.
-
-    Of a group, which says nothing itself, the first member takes the place of the cause.
-    """
-    parts: list[str] = []
-    current: BaseException | None = error
-    while current is not None and len(parts) < _CAUSES_MAX:
-        frames = traceback.extract_tb(current.__traceback__)
-        kind = type(current).__name__
-        place = (
-            f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
-        )
-        parts.append(kind + place)
-        if isinstance(current, BaseExceptionGroup):
-            current = current.exceptions[0]
-        else:
-            current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
-    return " < ".join(parts)
-
-
 class _Logger(structlog.BoundLoggerBase):
     """The class of every logger; its methods are those of the level in force (`set_log_level`)."""
-
-
-class _Lines:
-    """A stream whose loss (a closed pipe, a full disk) does not disturb what is being logged about."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-        except (OSError, ValueError):
-            return
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except (OSError, ValueError):
-            return
 
 
 class _Bridge(logging.Handler):
@@ -136,26 +92,5 @@ def _order_and_clean(_logger: Any, method: str, event: EventDict) -> EventDict:
         fault = sys.exc_info()[1]
     elif isinstance(fault, tuple):
         fault = fault[1]
-    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    cleaned: EventDict = {"ts": now, "level": _NAMES.get(method, method), "msg": str(message), **event}
-    if isinstance(fault, BaseException):
-        cleaned["fault"] = describe_fault(fault)
-    return cleaned
-
-
-def _json_line(_logger: Any, _method: str, event: EventDict) -> str:
-    return json.dumps(event, separators=(",", ":"), default=str)
-
-
-def _text_line(_logger: Any, _method: str, event: EventDict) -> str:
-    head = f"{event.pop('ts')} {str(event.pop('level')).upper():5} {_one_line(event.pop('msg'))}"
-    return " ".join([head, *(f"{key}={_value(value)}" for key, value in event.items())])
-
-
-def _value(value: Any) -> str:
-    text = str(value)
-    return text if _PLAIN.match(text) else json.dumps(text)
-
-
-def _one_line(text: str) -> str:
-    return text if text.isprintable() else json.dumps(text)
+    level = _NAMES.get(method, method)
+    return event_of(level, message, fault if isinstance(fault, BaseException) else None, event)

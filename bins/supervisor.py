@@ -6,13 +6,9 @@ The others are not cancelled then, as a bare TaskGroup would do: sessions drain 
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Final, NamedTuple, Self
-
-import structlog
-
-_log = structlog.get_logger(__name__)
 
 
 class Ended(NamedTuple):
@@ -22,10 +18,20 @@ class Ended(NamedTuple):
     fault: BaseException | None
 
 
-class Supervisor:
-    """Runs vital tasks while the `async with` block runs; at its end those still running are cancelled."""
+def _log_ended(ended: Ended) -> None:
+    import structlog  # a tenth of a second, which a server that logs otherwise does not pay
 
-    def __init__(self) -> None:
+    structlog.get_logger(__name__).error("a vital task has ended", task=ended.task, exc_info=ended.fault)
+
+
+class Supervisor:
+    """Runs vital tasks while the `async with` block runs; at its end those still running are cancelled.
+
+    `tell` is told of each task that ends unexpectedly; unless given, it goes to the server's log.
+    """
+
+    def __init__(self, tell: Callable[[Ended], None] = _log_ended) -> None:
+        self._tell: Final = tell
         self.ended: Final = asyncio.Event()
         """Set once a task has ended unexpectedly: the sign to drain and stop."""
         self.first: Ended | None = None
@@ -93,7 +99,7 @@ class Supervisor:
             self._forget(task)
 
     def _note(self, ended: Ended) -> None:
-        _log.error("a vital task has ended", task=ended.task, exc_info=ended.fault)
+        self._tell(ended)
         if self.first is None:
             self.first = ended
             self.ended.set()

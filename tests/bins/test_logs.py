@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from less_sync.bins.logs import configure_logging, describe_fault, log_loop_fault, set_log_level
+from less_sync.bins.log_lines import describe_fault
+from less_sync.bins.logs import configure_logging, log_loop_fault, set_log_level
 
 SECRET = "eyJhbGciOiJFUzI1NiJ9"
 

@@ -42,7 +42,7 @@ _Answer = TypeVar("_Answer", bound="Message", covariant=True)
 class Message(Protocol):
     """What a generated message offers."""
 
-    def SerializeToString(self) -> bytes:  # noqa: N802
+    def SerializeToString(self) -> bytes:
         """The bytes for the wire."""
 
 
@@ -60,7 +60,13 @@ class Channels:
         return grpc.aio.secure_channel(address, self._credentials, options=OPTIONS)
 
     async def call(
-        self, address: str, method: str, request: Message, answer: type[Any], *, timeout_s: float | None = None
+        self,
+        address: str,
+        method: str,
+        request: Message,
+        answer: type[Any],
+        *,
+        timeout_s: float | None = None,
     ) -> Any:
         """Make one unary call over the shared channel; `method` is `/package.Service/Name`.
 
@@ -69,7 +75,9 @@ class Channels:
         """
         channel = self._shared(address)
         call = channel.unary_unary(
-            method, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
+            method,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=answer.FromString,
         )
         try:
             return await call(request, timeout=timeout_s)

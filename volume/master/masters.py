@@ -62,7 +62,7 @@ class Masters:
         self.leaving.set()
 
     def knows(self, target: str) -> bool:
-        """Whether `target` (`host:port` or `host:port.grpcPort`) is the current master or one we were told."""
+        """Whether `target` (`host:port` or `host:port.grpcPort`) is the current master or one configured."""
         try:
             address = parse_address(target)
         except ValueError:
@@ -83,7 +83,7 @@ class Masters:
             await asyncio.sleep(ROUND_PAUSE_S)
 
     async def mark_read_only(self, mark: Mark, read_only: bool) -> None:
-        """Tell the current master, or the leader that it names, that a volume may be written no longer, or again.
+        """Tell the master, or the leader if it is none, that a volume may be written no longer, or again.
 
         Raises:
             MasterFailed: neither took it.

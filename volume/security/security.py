@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Security:
-    """Tokens and the white list. `reload` exchanges them; whether the page is shown is settled at the start."""
+    """Tokens and the white list. `reload` exchanges them; the page is shown or not from the start."""
 
     def __init__(
         self, options: "Options", environment: Mapping[str, str], *, clock: Callable[[], float] = time.time
@@ -25,7 +25,9 @@ class Security:
         self._write_tokens: Tokens | None = None
         self._white_list = WhiteList(())
         self.reload()
-        self.ui_allowed: Final = self._write_tokens is None or self.settings.boolean("access.ui")
+        self.ui_allowed: Final = not self.settings.text("jwt.signing.key") or self.settings.boolean(
+            "access.ui"
+        )
         """Whether `/ui/index.html` is shown."""
 
     def reload(self) -> None:

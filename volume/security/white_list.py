@@ -29,7 +29,7 @@ class WhiteList:
                 _log.warning("entry of the white list is no network and is left out", entry=entry)
 
     def lists(self, ip: str) -> bool:
-        """Whether the peer at `ip` (no port, no brackets) is listed. An address of IPv4 within IPv6 is IPv4."""
+        """Whether the peer at `ip` (no port, no brackets) is listed. IPv4 within IPv6 is IPv4."""
         if self._open:
             return True
         known = self._known.get(ip)
