@@ -4,16 +4,15 @@ A channel is dropped after a failure that may have been its own, so that the nex
 instead of waiting out the back-off of a dead connection. Streams take a channel of their own (`open`).
 """
 
-from typing import Any, Final, Protocol, TypeVar
+import asyncio
+from typing import Any, Final, Protocol
 
 import grpc
 import grpc.aio
 
-from less_sync.volume.logs import Logger
-
-_log = Logger(__name__)
 MESSAGE_BYTES_MAX: Final = 1 << 30
 CHANNELS_MAX: Final = 256
+RETIRING_S_MAX: Final = 60.0
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
@@ -36,7 +35,6 @@ _GO_NAMES: Final = {
     code: "OK" if code is grpc.StatusCode.OK else "".join(word.capitalize() for word in code.name.split("_"))
     for code in grpc.StatusCode
 } | {grpc.StatusCode.CANCELLED: "Canceled"}
-_Answer = TypeVar("_Answer", bound="Message", covariant=True)
 
 
 class Message(Protocol):
@@ -52,6 +50,10 @@ class Channels:
     def __init__(self, credentials: grpc.ChannelCredentials | None = None) -> None:
         self._credentials: Final = credentials
         self._channels: Final[dict[str, grpc.aio.Channel]] = {}
+        self._retiring: Final[set[asyncio.Task[None]]] = set()
+
+    def __len__(self) -> int:
+        return len(self._channels)
 
     def open(self, address: str) -> grpc.aio.Channel:
         """A fresh channel, which its caller closes: for streams and transfers."""
@@ -82,12 +84,16 @@ class Channels:
         try:
             return await call(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            if error.code() in _DROPPED_AFTER:
-                await self._drop(address, channel)
+            own = timeout_s is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            if error.code() in _DROPPED_AFTER and not own and self._channels.get(address) is channel:
+                self._retire(self._channels.pop(address))
             raise
 
     async def close(self) -> None:
         """Close all of them; calls under way fail."""
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
         while self._channels:
             _, channel = self._channels.popitem()
             await channel.close()
@@ -95,12 +101,15 @@ class Channels:
     def _shared(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.pop(address, None) or self.open(address)
         self._channels[address] = channel
+        if len(self._channels) > CHANNELS_MAX:
+            self._retire(self._channels.pop(next(iter(self._channels))))
         return channel
 
-    async def _drop(self, address: str, channel: grpc.aio.Channel) -> None:
-        if self._channels.get(address) is channel:
-            del self._channels[address]
-            await channel.close()
+    def _retire(self, channel: grpc.aio.Channel) -> None:
+        """Close a channel once the calls of others that use it have had their time."""
+        task = asyncio.create_task(channel.close(RETIRING_S_MAX))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
 
 def go_error_text(error: grpc.aio.AioRpcError) -> str:
