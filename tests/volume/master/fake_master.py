@@ -90,7 +90,9 @@ class FakeMaster:
 
 
 @asynccontextmanager
-async def running(master: FakeMaster) -> AsyncIterator[FakeMaster]:
+async def running(
+    master: FakeMaster, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[FakeMaster]:
     """Run a master; its address has the gRPC port, and an HTTP port that nothing listens on."""
     server = grpc.aio.server()
     unary = grpc.unary_unary_rpc_method_handler
@@ -114,7 +116,10 @@ async def running(master: FakeMaster) -> AsyncIterator[FakeMaster]:
         "Ping": unary(master.ping, pb.PingRequest.FromString, pb.PingResponse.SerializeToString),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("master_pb.Seaweed", handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     master.address = Address("127.0.0.1", port % 50_000 + 1, port)
     try:
