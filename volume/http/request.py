@@ -1,0 +1,176 @@
+"""One request: its head, and its body once it is here."""
+
+import time
+from collections.abc import Callable
+from random import getrandbits
+from typing import Final
+
+from less_sync.volume.http.paths import NOTHING, Named, split_path, text, unescape
+
+QUERY_PARAMETERS_MAX: Final = 10_000
+"""Further ones are not looked at."""
+
+
+class Body:
+    """The bytes of a request's body: `buffer[start:end]`.
+
+    There are at least 20 bytes before `start` and `TAIL_BYTES_MAX` behind `end`, so that a record is
+    completed around the data without copying it. The buffer belongs to the request until its end: no view of
+    it may be used after that.
+    """
+
+    __slots__ = ("buffer", "end", "error", "start", "too_large")
+
+    def __init__(self, buffer: bytearray, start: int, end: int) -> None:
+        self.buffer = buffer
+        self.start = start
+        self.end = end
+        self.too_large = False
+        """More came than may be kept; it was counted and thrown away, and `buffer` holds nothing."""
+        self.error = ""
+        """Why the body is not whole; the connection answers such a request itself."""
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def view(self) -> memoryview:
+        """The bytes, without copying them."""
+        return memoryview(self.buffer)[self.start : self.end]
+
+
+class Request:
+    """The head of a request, taken apart as far as somebody asks, and its body.
+
+    `path` is decoded and `query` is not; bytes that are no UTF-8 are lone surrogates in both.
+    `content_length` is what the client announced, None for a chunked body, 0 without one.
+    """
+
+    __slots__ = (
+        "_headers",
+        "_lines",
+        "_named",
+        "_params",
+        "_request_id",
+        "body",
+        "common",
+        "content_length",
+        "expects_continue",
+        "fields",
+        "gone",
+        "is_http10",
+        "is_public",
+        "keep_alive",
+        "method",
+        "on_gone",
+        "path",
+        "peer_ip",
+        "query",
+        "started_ns",
+        "target",
+    )
+
+    def __init__(self, method: str, target: bytes, path: str, query: str) -> None:
+        self.method = method
+        self.target = target
+        self.path = path
+        self.query = query
+        self.fields: dict[bytes, bytes] = {}
+        """The first value of each header by its lower-case name."""
+        self.peer_ip = ""
+        self.is_public = False
+        self.is_http10 = False
+        self.keep_alive = True
+        self.expects_continue = False
+        self.content_length: int | None = 0
+        self.body: Body | None = None
+        self.common: bytes = b""
+        """Header lines that every answer to this request begins with; set when it is dispatched."""
+        self.gone = False
+        """The client has closed its side: nobody waits for the answer."""
+        self.on_gone: Callable[[], None] | None = None
+        """Called when `gone` becomes true."""
+        self.started_ns = 0
+        self._lines: list[tuple[bytes, bytes]] = []
+        self._headers: list[tuple[bytes, bytes]] | None = None
+        self._params: dict[str, list[str]] | None = None
+        self._named: Named | None = None
+        self._request_id = ""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header without blanks around it; `name` in lower case."""
+        return self.fields.get(name)
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """All headers as they came, names in lower case."""
+        if self._headers is None:
+            self._headers = [(name.lower(), value) for name, value in self._lines]
+        return self._headers
+
+    def set_headers(self, lines: list[tuple[bytes, bytes]]) -> None:
+        """Give the request its headers, names as they came and values without blanks around them."""
+        self._lines = lines
+        for name, value in lines:
+            self.fields.setdefault(name.lower(), value)
+
+    @property
+    def params(self) -> dict[str, list[str]]:
+        """The parameters of the query by name. Those that cannot be decoded are left out."""
+        if self._params is None:
+            self._params = parse_query(self.query)
+        return self._params
+
+    def param(self, name: str) -> str:
+        """The first value of a query parameter, or nothing."""
+        if not self.query:
+            return ""
+        values = self.params.get(name)
+        return values[0] if values else ""
+
+    @property
+    def request_id(self) -> str:
+        """24 upper-case hexadecimal digits, made up here: the time in nanoseconds, and 32 random bits."""
+        if not self._request_id:
+            self._request_id = f"{time.time_ns():016X}{getrandbits(32):08X}"
+        return self._request_id
+
+    @property
+    def named(self) -> Named:
+        """What the path names."""
+        if self._named is None:
+            self._named = split_path(self.path) if self.path else NOTHING
+        return self._named
+
+    @property
+    def vid_text(self) -> str:
+        """The volume, as the client wrote it."""
+        return self.named.vid
+
+    @property
+    def fid_text(self) -> str:
+        """The needle, as the client wrote it, without an extension."""
+        return self.named.fid
+
+    @property
+    def filename(self) -> str:
+        """The name in `/vid/fid/name`."""
+        return self.named.filename
+
+    @property
+    def extension(self) -> str:
+        """With its dot."""
+        return self.named.extension
+
+
+def parse_query(query: str) -> dict[str, list[str]]:
+    """The parameters of a query by name, in their order; parts that cannot be decoded are left out."""
+    found: dict[str, list[str]] = {}
+    for part in query.split("&", QUERY_PARAMETERS_MAX)[:QUERY_PARAMETERS_MAX]:
+        if not part or ";" in part:
+            continue
+        name, _, value = part.encode("utf-8", "surrogateescape").partition(b"=")
+        try:
+            found.setdefault(text(unescape(name, plus=True)), []).append(text(unescape(value, plus=True)))
+        except ValueError:
+            continue
+    return found
