@@ -39,35 +39,34 @@ class Body:
 
 
 class Request:
-    """The head of a request, taken apart as far as somebody asks, and its body.
+    """The head of a request, taken apart as far as somebody asks, and its body (RFC 9110 section 6).
 
     `path` is decoded and `query` is not; bytes that are no UTF-8 are lone surrogates in both.
     `content_length` is what the client announced, None for a chunked body, 0 without one.
     """
 
-    __slots__ = (
-        "_headers",
-        "_lines",
-        "_named",
-        "_params",
-        "_request_id",
-        "body",
-        "common",
-        "content_length",
-        "expects_continue",
-        "fields",
-        "gone",
-        "is_http10",
-        "is_public",
-        "keep_alive",
-        "method",
-        "on_gone",
-        "path",
-        "peer_ip",
-        "query",
-        "started_ns",
-        "target",
-    )
+    # Defaults of the class, not slots: most requests set few of these, and making one costs half as much.
+    peer_ip: str = ""
+    is_public: bool = False
+    is_http10: bool = False
+    keep_alive: bool = True
+    expects_continue: bool = False
+    unmet_expectation: bool = False
+    """It asks for something else than `100-continue`, which nobody here can do."""
+    content_length: int | None = 0
+    body: Body | None = None
+    common: str = ""
+    """Header lines that every answer to this request begins with; set when it is dispatched."""
+    gone: bool = False
+    """The client has closed its side: nobody waits for the answer."""
+    on_gone: Callable[[], None] | None = None
+    """Called when `gone` becomes true."""
+    started_ns: int = 0
+    _lines: list[tuple[bytes, bytes]]
+    _headers: list[tuple[bytes, bytes]] | None = None
+    _params: dict[str, list[str]] | None = None
+    _named: Named | None = None
+    _request_id: str = ""
 
     def __init__(self, method: str, target: bytes, path: str, query: str) -> None:
         self.method = method
@@ -76,25 +75,6 @@ class Request:
         self.query = query
         self.fields: dict[bytes, bytes] = {}
         """The first value of each header by its lower-case name."""
-        self.peer_ip = ""
-        self.is_public = False
-        self.is_http10 = False
-        self.keep_alive = True
-        self.expects_continue = False
-        self.content_length: int | None = 0
-        self.body: Body | None = None
-        self.common: bytes = b""
-        """Header lines that every answer to this request begins with; set when it is dispatched."""
-        self.gone = False
-        """The client has closed its side: nobody waits for the answer."""
-        self.on_gone: Callable[[], None] | None = None
-        """Called when `gone` becomes true."""
-        self.started_ns = 0
-        self._lines: list[tuple[bytes, bytes]] = []
-        self._headers: list[tuple[bytes, bytes]] | None = None
-        self._params: dict[str, list[str]] | None = None
-        self._named: Named | None = None
-        self._request_id = ""
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header without blanks around it; `name` in lower case."""
@@ -104,14 +84,20 @@ class Request:
     def headers(self) -> list[tuple[bytes, bytes]]:
         """All headers as they came, names in lower case."""
         if self._headers is None:
-            self._headers = [(name.lower(), value) for name, value in self._lines]
+            self._headers = [(name.lower(), value.rstrip()) for name, value in self._lines]
         return self._headers
 
     def set_headers(self, lines: list[tuple[bytes, bytes]]) -> None:
-        """Give the request its headers, names as they came and values without blanks around them."""
+        """Give the request its headers, as they came."""
         self._lines = lines
+        fields = self.fields
         for name, value in lines:
-            self.fields.setdefault(name.lower(), value)
+            fields.setdefault(name.lower(), value.rstrip())
+
+    @property
+    def header_count(self) -> int:
+        """How many there are, repeated ones included."""
+        return len(self._lines)
 
     @property
     def params(self) -> dict[str, list[str]]:

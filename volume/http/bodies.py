@@ -1,0 +1,152 @@
+"""Buffers that request bodies are received into, so that a record is completed around them without a copy.
+
+A body takes memory as its bytes arrive, not as they are announced: a client that announces much and sends
+nothing holds `FIRST_BYTES`. Buffers of usual sizes are used again, which saves clearing them.
+"""
+
+from typing import Final
+
+from less_sync.volume.format.checksums import Bytes
+from less_sync.volume.format.needle import HEAD_BYTES, TAIL_BYTES_MAX
+from less_sync.volume.http.request import Body
+
+ROOM_BEFORE_BYTES: Final = HEAD_BYTES
+FIRST_BYTES: Final = 16 << 10
+"""What a body gets before more of it has arrived."""
+SMALL_BYTES: Final = 128 << 10
+MEDIUM_BYTES: Final = 1 << 20
+STEP_BYTES: Final = 1 << 20
+"""By how much a larger body grows."""
+SMALL_KEPT_MAX: Final = 32
+MEDIUM_KEPT_MAX: Final = 8
+
+_ZEROS: Final = memoryview(bytes(STEP_BYTES))
+
+
+def _length(capacity: int) -> int:
+    return ROOM_BEFORE_BYTES + capacity + TAIL_BYTES_MAX
+
+
+class BodyPool:
+    """Buffers of two sizes that wait for the next body. Belongs to the event loop."""
+
+    __slots__ = ("_medium", "_small")
+
+    def __init__(self) -> None:
+        self._small: list[bytearray] = []
+        self._medium: list[bytearray] = []
+
+    def small(self) -> bytearray:
+        """Room for `SMALL_BYTES` of body and what goes around it; its content is of no meaning."""
+        return self._small.pop() if self._small else bytearray(_length(SMALL_BYTES))
+
+    def medium(self) -> bytearray:
+        """The same for `MEDIUM_BYTES`."""
+        return self._medium.pop() if self._medium else bytearray(_length(MEDIUM_BYTES))
+
+    def give(self, buffer: bytearray) -> None:
+        """Take a buffer back that nobody uses any more. One that somebody still looks at is let go."""
+        length = len(buffer)
+        if length == _length(SMALL_BYTES):
+            kept, kept_max = self._small, SMALL_KEPT_MAX
+        elif length == _length(MEDIUM_BYTES):
+            kept, kept_max = self._medium, MEDIUM_KEPT_MAX
+        else:
+            return
+        if len(kept) >= kept_max:
+            return
+        try:
+            # A buffer of which a view is left refuses to change its length.
+            del buffer[-1:]
+            buffer.append(0)
+        except BufferError:
+            return
+        kept.append(buffer)
+
+
+class Incoming:
+    """A body that arrives: `bytes_expected` of it, or an unknown number (None), at most `bytes_max`.
+
+    What comes beyond `bytes_max` is counted and thrown away, and so is all that was kept till then.
+    """
+
+    __slots__ = ("_capacity", "_pool", "body", "bytes_expected", "bytes_max", "bytes_received")
+
+    def __init__(self, pool: BodyPool, bytes_expected: int | None, bytes_max: int) -> None:
+        self._pool: Final = pool
+        self.bytes_expected: Final = bytes_expected
+        self.bytes_max: Final = bytes_max
+        self.bytes_received = 0
+        self._capacity = 0
+        self.body: Final = Body(bytearray(ROOM_BEFORE_BYTES), ROOM_BEFORE_BYTES, ROOM_BEFORE_BYTES)
+        if bytes_expected is not None and bytes_expected > bytes_max:
+            self._overflow()
+
+    @property
+    def bytes_missing(self) -> int:
+        """Of those expected."""
+        assert self.bytes_expected is not None
+        return self.bytes_expected - self.bytes_received
+
+    def room(self) -> memoryview | None:
+        """Where the next bytes go, never more than are missing; None if they are thrown away."""
+        body = self.body
+        if body.too_large:
+            return None
+        free = self._capacity - self.bytes_received
+        if not free:
+            self._grow(self.bytes_received + 1)
+            free = self._capacity - self.bytes_received
+        return memoryview(body.buffer)[body.end : body.end + min(free, self.bytes_missing)]
+
+    def advance(self, count: int) -> None:
+        """So many bytes were put where `room` said, or thrown away."""
+        self.bytes_received += count
+        if not self.body.too_large:
+            self.body.end += count
+
+    def add(self, data: Bytes) -> None:
+        """Copy bytes that arrived elsewhere."""
+        body = self.body
+        total = self.bytes_received + len(data)
+        if total > self.bytes_max and not body.too_large:
+            self._overflow()
+        if not body.too_large:
+            if total > self._capacity:
+                self._grow(total)
+            body.buffer[body.end : body.end + len(data)] = data
+            body.end += len(data)
+        self.bytes_received = total
+
+    def complete(self) -> Body:
+        """The body, which has all the room around it from now on."""
+        body = self.body
+        missing = body.end + TAIL_BYTES_MAX - len(body.buffer)
+        if missing > 0:
+            body.buffer.extend(_ZEROS[:missing])
+        return body
+
+    def _grow(self, capacity_min: int) -> None:
+        """Get room for so many bytes, of which all but one at the most are here."""
+        body, expected = self.body, self.bytes_expected
+        former = body.buffer
+        if capacity_min <= SMALL_BYTES and capacity_min == expected:
+            body.buffer, self._capacity = self._pool.small(), SMALL_BYTES
+        elif capacity_min <= FIRST_BYTES:
+            body.buffer, self._capacity = bytearray(ROOM_BEFORE_BYTES + FIRST_BYTES), FIRST_BYTES
+        elif capacity_min <= MEDIUM_BYTES and (expected is None or expected <= MEDIUM_BYTES):
+            body.buffer, self._capacity = self._pool.medium(), MEDIUM_BYTES
+        else:
+            while self._capacity < capacity_min:
+                body.buffer.extend(_ZEROS)
+                self._capacity = len(body.buffer) - ROOM_BEFORE_BYTES
+            return
+        body.buffer[body.start : body.end] = memoryview(former)[body.start : body.end]
+        self._pool.give(former)
+
+    def _overflow(self) -> None:
+        body = self.body
+        body.too_large = True
+        self._pool.give(body.buffer)
+        body.buffer = bytearray(ROOM_BEFORE_BYTES + TAIL_BYTES_MAX)
+        body.end = body.start
