@@ -1,0 +1,293 @@
+"""The body of a multipart upload (RFC 2046 section 5.1, RFC 7578), scanned where it was received.
+
+Nothing is copied: the answer says where the file lies. The file is the first part, unless that has no file
+name and a later one has.
+"""
+
+import binascii
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from less_sync.volume.http import media_types
+
+HEAD_BYTES_MAX: Final = 1 << 20
+"""Of the head of one part."""
+LINE_BYTES_MAX: Final = 5120
+"""Of a line before the first part."""
+FIELD_BYTES_MAX: Final = 256
+"""Of the text of a field; a longer one is passed over."""
+FIELDS: Final = ("ts", "ttl", "cm")
+"""Text parts that count as parameters of the request."""
+_BLANKS: Final = b" \t"
+_NAMED_FILE: Final = re.compile(rb'form-data; name="([^"\\]*)"; filename="([^"\\]*)"')
+"""What nearly all clients send."""
+_PLAIN_BOUNDARY: Final = re.compile(rb"multipart/form-data; boundary=([!#$%&\'*+\-.0-9A-Z^_`a-z{|}~]+)")
+_USUAL: Final = re.compile(
+    rb'--([^\r\n]+)\r\nContent-Disposition: form-data; name="[^"\\\r\n]*"; filename="([^"\\\r\n/]+)"\r\n'
+    rb"(?:Content-Type: ([^\r\n\t ]*)\r\n)?\r\n"
+)
+"""How a body of one file begins that a usual client sends."""
+_HEADER_NAME: Final = re.compile(rb"[!#$%&'*+\-.0-9A-Z^_`a-z|~]+")
+
+
+class MultipartError(Exception):
+    """The body is no multipart body; the text is what the client is told."""
+
+
+@dataclass(slots=True)
+class Part:
+    """A part: its content is `buffer[start:end]`."""
+
+    start: int = 0
+    end: int = 0
+    field_name: bytes = b""
+    file_name: bytes = b""
+    """The last element of the path that was sent; empty if none was."""
+    mime: bytes = b""
+    md5: bytes = b""
+    is_gzip: bool = False
+    is_quoted: bool = False
+    """Sent as quoted-printable."""
+
+
+@dataclass(slots=True)
+class Form:
+    """The file, and the text fields that count as parameters."""
+
+    file: Part
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def boundary_of(content_type: bytes | None) -> bytes:
+    """The boundary that a `Content-Type` tells.
+
+    Raises:
+        MultipartError: it is no multipart type, or has no boundary.
+    """
+    plain = _PLAIN_BOUNDARY.fullmatch(content_type or b"")
+    if plain is not None:
+        return plain[1]
+    try:
+        parsed = media_types.parse(content_type or b"")
+    except media_types.MediaTypeError:
+        parsed = media_types.MediaType("", {})
+    if parsed.type not in ("multipart/form-data", "multipart/mixed"):
+        raise MultipartError("request Content-Type isn't multipart/form-data")
+    boundary = parsed.parameters.get("boundary")
+    if boundary is None:
+        raise MultipartError("no multipart boundary param in Content-Type")
+    if not boundary:
+        raise MultipartError("multipart: boundary is empty")
+    return boundary
+
+
+def scan(buffer: bytearray, start: int, end: int, boundary: bytes) -> Form:
+    """Find the file in `buffer[start:end]`. Its part may have been decoded in place.
+
+    What is behind the file is read only for its fields, and may be malformed.
+
+    Raises:
+        MultipartError: there is no part, or the file's part or one before it is malformed.
+    """
+    return _scan_usual(buffer, start, end, boundary) or scan_any(buffer, start, end, boundary)
+
+
+def _scan_usual(buffer: bytearray, start: int, end: int, boundary: bytes) -> Form | None:
+    """Read a body of one file in the most usual form, five times as fast; None if it is not in that form."""
+    head = _USUAL.match(buffer, start, end)
+    if head is None or head[1] != boundary:
+        return None
+    delimiter = b"\r\n--" + boundary
+    content_start, content_end = head.end(), end - len(delimiter) - 4
+    # The first delimiter must be the last one, at the end of the body; only a search can tell. The check
+    # before it is for an empty content, which may lack the line end before its delimiter.
+    if not buffer.endswith(b"--\r\n", start, end) or buffer.startswith(delimiter[2:], content_start, end):
+        return None
+    if buffer.find(delimiter, content_start, end) != content_end:
+        return None
+    mime = bytes(head[3]) if head[3] is not None else b""
+    return Form(Part(content_start, content_end, file_name=bytes(head[2]), mime=mime))
+
+
+def scan_any(buffer: bytearray, start: int, end: int, boundary: bytes) -> Form:
+    """Read a body in any form; for the usual one it tells the same."""
+    parts = _parts(buffer, start, end, boundary)
+    form = Form(next(parts))
+    _take_field(form, form.file, buffer)
+    try:
+        for part in parts:
+            if part.file_name and not form.file.file_name:
+                form.file = part
+            _take_field(form, part, buffer)
+    except MultipartError:
+        pass
+    _decode(form.file, buffer)
+    return form
+
+
+def _parts(buffer: bytearray, start: int, end: int, boundary: bytes) -> Iterator[Part]:
+    """The parts in their order.
+
+    Raises:
+        MultipartError: at the first thing that is none.
+    """
+    dashes = b"--" + boundary
+    line_end, at = _preamble(buffer, start, end, dashes)
+    while at >= 0:
+        part = Part()
+        part.start = _read_head(part, buffer, at, end)
+        part.end = _content_end(buffer, part.start, end, line_end + dashes)
+        yield part
+        at = _next_head(buffer, part.end, end, line_end, dashes)
+
+
+def _preamble(buffer: bytearray, start: int, end: int, dashes: bytes) -> tuple[bytes, int]:
+    """Skip what is before the first boundary; tells how lines end, and where the first head begins."""
+    at = start
+    while at < end:
+        feed = buffer.find(b"\n", at, min(end, at + LINE_BYTES_MAX))
+        if feed < 0:
+            if end - at > LINE_BYTES_MAX:
+                raise MultipartError("multipart: NextPart: bufio: buffer full")
+            if _is_last(buffer, at, end, dashes, b"\r\n"):
+                raise MultipartError("EOF")
+            break
+        if buffer.startswith(dashes, at, feed):
+            rest = bytes(buffer[at + len(dashes) : feed + 1]).lstrip(_BLANKS)
+            if rest in (b"\r\n", b"\n"):
+                return rest, feed + 1
+            if _is_last(buffer, at, feed + 1, dashes, b"\r\n"):
+                raise MultipartError("EOF")
+        at = feed + 1
+    raise MultipartError("multipart: NextPart: EOF")
+
+
+def _next_head(buffer: bytearray, at: int, end: int, line_end: bytes, dashes: bytes) -> int:
+    """Where the head begins that follows the boundary at `at`; -1 behind the last one."""
+    if buffer.startswith(line_end, at):
+        at += len(line_end)
+    feed = buffer.find(b"\n", at, end)
+    stop = feed + 1 if feed >= 0 else end
+    if _is_last(buffer, at, stop, dashes, line_end):
+        return -1
+    rest = bytes(buffer[at + len(dashes) : min(stop, at + len(dashes) + LINE_BYTES_MAX)]).lstrip(_BLANKS)
+    if rest != line_end:
+        raise MultipartError(
+            "multipart: NextPart: EOF" if feed < 0 else "multipart: unexpected line in Next()"
+        )
+    return stop
+
+
+def _is_last(buffer: bytearray, at: int, stop: int, dashes: bytes, line_end: bytes) -> bool:
+    if not buffer.startswith(dashes + b"--", at, stop):
+        return False
+    behind = at + len(dashes) + 2
+    return bytes(buffer[behind : min(stop, behind + LINE_BYTES_MAX)]).lstrip(_BLANKS) in (b"", line_end)
+
+
+def _content_end(buffer: bytearray, start: int, end: int, delimiter: bytes) -> int:
+    """Where the delimiter stands that ends the content.
+
+    It must be followed by a blank, a line end or two dashes (a longer boundary may begin with this one), or
+    by the end of the body. An empty content needs no line end before its delimiter.
+    """
+    dashes = delimiter.lstrip(b"\r\n") if delimiter[:1] in b"\r\n" else delimiter
+    if buffer.startswith(dashes, start, end) and _ends_content(buffer, start + len(dashes), end):
+        return start
+    at = start
+    while (at := buffer.find(delimiter, at, end)) >= 0:
+        behind = at + len(delimiter)
+        if _ends_content(buffer, behind, end):
+            return at
+        at = behind
+    raise MultipartError("unexpected EOF")
+
+
+def _ends_content(buffer: bytearray, behind: int, end: int) -> bool:
+    return behind == end or buffer[behind] in b" \t\r\n" or buffer.startswith(b"--", behind, end)
+
+
+def _read_head(part: Part, buffer: bytearray, start: int, end: int) -> int:
+    """Read the header lines that begin at `start`; tells where the content begins."""
+    at, line = start, b""
+    while True:
+        feed = buffer.find(b"\n", at, min(end, start + HEAD_BYTES_MAX))
+        if feed < 0:
+            raise MultipartError("unexpected EOF" if end - start <= HEAD_BYTES_MAX else "message too large")
+        raw = bytes(buffer[at:feed])
+        if line and raw[:1] in (b" ", b"\t") and raw.strip():
+            line += b" " + raw.strip()
+        else:
+            if line:
+                _take_header(part, line)
+            elif at == start and raw[:1] in (b" ", b"\t"):
+                raise MultipartError(f"malformed MIME header initial line: {_shown(raw)}")
+            line = raw.strip()
+        at = feed + 1
+        if not line:
+            return at
+
+
+def _take_header(part: Part, line: bytes) -> None:
+    name, colon, value = line.partition(b":")
+    if not colon:
+        raise MultipartError(f'malformed MIME header: missing colon: "{_shown(line)}"')
+    if _HEADER_NAME.fullmatch(name) is None:
+        raise MultipartError(f"malformed MIME header line: {_shown(line)}")
+    value = value.strip(_BLANKS)
+    match name.lower():
+        case b"content-disposition":
+            _take_disposition(part, value)
+        case b"content-type":
+            part.mime = part.mime or value
+        case b"content-md5":
+            part.md5 = part.md5 or value
+        case b"content-encoding":
+            part.is_gzip = part.is_gzip or value == b"gzip"
+        case b"content-transfer-encoding":
+            part.is_quoted = value.lower() == b"quoted-printable"
+
+
+def _take_disposition(part: Part, value: bytes) -> None:
+    usual = _NAMED_FILE.fullmatch(value)
+    if usual is not None:
+        part.field_name, sent = usual[1], usual[2]
+    else:
+        try:
+            parsed = media_types.parse(value)
+        except media_types.MediaTypeError:
+            return
+        if parsed.type == "form-data":
+            part.field_name = parsed.parameters.get("name", b"")
+        sent = parsed.parameters.get("filename", b"")
+    part.file_name = last_element(sent) if sent else b""
+
+
+def last_element(path: bytes) -> bytes:
+    """The last element of a path whose elements slashes or backslashes part; `/` if there is none."""
+    if b"\\" in path:
+        path = path.replace(b"\\", b"/")
+    return path.rstrip(b"/").rpartition(b"/")[2] or b"/" if b"/" in path else path
+
+
+def _take_field(form: Form, part: Part, buffer: bytearray) -> None:
+    """Keep the text of a field, copied: the record's fields are written over what is behind the file."""
+    if part.file_name or part.end - part.start > FIELD_BYTES_MAX:
+        return
+    name = part.field_name.decode("latin-1")
+    if name in FIELDS:
+        form.fields.setdefault(name, bytes(buffer[part.start : part.end]).decode("utf-8", "surrogateescape"))
+
+
+def _decode(part: Part, buffer: bytearray) -> None:
+    """Undo quoted-printable where it stands: what it means is never longer than how it is written."""
+    if part.is_quoted:
+        decoded = binascii.a2b_qp(memoryview(buffer)[part.start : part.end])
+        part.end = part.start + len(decoded)
+        buffer[part.start : part.end] = decoded
+
+
+def _shown(line: bytes) -> str:
+    return line[:LINE_BYTES_MAX].decode("utf-8", "surrogateescape")
