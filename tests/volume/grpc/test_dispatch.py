@@ -1,0 +1,236 @@
+"""What holds for every call: decoding, unknown methods, request ids, failures, and who outlives whom."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf.message import Message
+
+from less_sync.volume.engine.errors import NoSpace
+from less_sync.volume.grpc.dispatch import Dispatch
+from less_sync.volume.grpc.errors import TEXT_CHARS_MAX, CallError, quoted
+from less_sync.volume.grpc.protos import volume_server_pb2 as pb
+from less_sync.volume.grpc.row import Maintenance, Row, Send, server_stream, unary
+from less_sync.volume.services import Services
+from tests.volume.grpc.serving import SERVICE, serving
+
+
+async def failure(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), caught.value.details() or ""
+
+
+@asynccontextmanager
+async def dispatching(rows: Sequence[Row]) -> AsyncIterator[tuple[grpc.aio.Channel, Dispatch]]:
+    """A server of these rows alone."""
+    dispatch = Dispatch(cast("Services", None), rows)
+    server = grpc.aio.server(handlers=(dispatch,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel, dispatch
+    finally:
+        await server.stop(None)
+        await dispatch.stop()
+
+
+def get_state(handler: Any) -> Row:
+    return unary("GetState", pb.GetStateRequest, False, Maintenance.SERVED, handler)
+
+
+def compact(handler: Any, *, lasting: bool) -> Row:
+    return server_stream(
+        "VacuumVolumeCompact",
+        pb.VacuumVolumeCompactRequest,
+        False,
+        Maintenance.SERVED,
+        handler,
+        lasting=lasting,
+    )
+
+
+@pytest.mark.parametrize("raw", [b"\xff", b"\x0a\x05ab", b"\x08" + b"\xff" * 11, b"\x0b" * 1_000, bytes(1)])
+async def test_a_request_that_is_no_message_is_internal(tmp_path: Path, raw: bytes) -> None:
+    async with serving(tmp_path) as server:
+        for method in ("VolumeMount", "CopyFile", "BatchDelete"):
+            call = server.channel.stream_stream(SERVICE + method)(iter([raw]))
+            code, text = await failure(anext(aiter(call)))
+            assert code is grpc.StatusCode.INTERNAL
+            assert text.startswith("grpc: error unmarshalling request")
+
+
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [
+        (
+            "/volume_server_pb.VolumeServer/Nothing",
+            "unknown method Nothing for service volume_server_pb.VolumeServer",
+        ),
+        ("/grpc.health.v1.Health/Check", "unknown service grpc.health.v1.Health"),
+        ("/VolumeServer", 'malformed method name: "/VolumeServer"'),
+    ],
+)
+async def test_a_method_that_is_not_there_is_unimplemented(tmp_path: Path, method: str, text: str) -> None:
+    async with serving(tmp_path) as server:
+        call = server.channel.unary_unary(method)(b"")
+        assert await failure(call) == (grpc.StatusCode.UNIMPLEMENTED, text)
+
+
+async def trailers(call: Any) -> dict[str, str]:
+    return {key: value for key, value in await call.trailing_metadata() or () if key == "x-amz-request-id"}
+
+
+async def test_a_unary_call_returns_the_request_id_of_its_client(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        good, bad = (
+            server.channel.unary_unary(SERVICE + method)(b"", metadata=(("x-amz-request-id", "an-id"),))
+            for method in ("GetState", "VolumeMount")
+        )
+        await good
+        await failure(bad)
+        assert await trailers(good) == await trailers(bad) == {"x-amz-request-id": "an-id"}
+
+
+@pytest.mark.parametrize("given", [(), (("x-amz-request-id", ""),), (("x-amz-request-id", "x" * 1_000),)])
+async def test_without_a_request_id_each_call_gets_its_own(tmp_path: Path, given: tuple[Any, ...]) -> None:
+    async with serving(tmp_path) as server:
+        found = set()
+        for _ in range(2):
+            call = server.channel.unary_unary(SERVICE + "GetState")(b"", metadata=given)
+            await call
+            found.add((await trailers(call))["x-amz-request-id"])
+        assert [len(one) for one in found] == [36, 36]
+
+
+async def test_a_stream_has_no_request_id(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        call = server.open(pb.ReadAllNeedlesRequest())
+        assert [message async for message in call] == []
+        assert await trailers(call) == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (CallError("so", grpc.StatusCode.FAILED_PRECONDITION), grpc.StatusCode.FAILED_PRECONDITION, "so"),
+        (NoSpace(), grpc.StatusCode.UNKNOWN, "No more free space left"),
+        (FileNotFoundError(2, "", "/x"), grpc.StatusCode.UNKNOWN, "open /x: no such file or directory"),
+        (OSError(28, "full"), grpc.StatusCode.UNKNOWN, "no space left on device"),
+        (ZeroDivisionError("secret"), grpc.StatusCode.UNKNOWN, "internal error"),
+        (CallError("ä\n\ud800"), grpc.StatusCode.UNKNOWN, "ä\n\\ud800"),
+        (CallError("x" * 100_000), grpc.StatusCode.UNKNOWN, "x" * TEXT_CHARS_MAX),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+async def test_what_fails_a_call_is_told_by_its_text(
+    error: Exception, code: grpc.StatusCode, text: str
+) -> None:
+    async def fail(*_: object) -> Message:
+        raise error
+
+    async with dispatching([get_state(fail), compact(fail, lasting=True)]) as (channel, _):
+        assert await failure(channel.unary_unary(SERVICE + "GetState")(b"")) == (code, text)
+        stream = channel.unary_stream(SERVICE + "VacuumVolumeCompact")(b"")
+        assert await failure(anext(aiter(stream))) == (code, text)
+
+
+async def test_messages_before_a_failure_stand() -> None:
+    async def fail(_services: Services, _request: Message, send: Send) -> None:
+        await send(pb.VacuumVolumeCompactResponse(processed_bytes=1))
+        raise CallError("half")
+
+    async with dispatching([compact(fail, lasting=False)]) as (channel, _):
+        stream = aiter(channel.unary_stream(SERVICE + "VacuumVolumeCompact")(b""))
+        assert pb.VacuumVolumeCompactResponse.FromString(await anext(stream)).processed_bytes == 1
+        assert await failure(anext(stream)) == (grpc.StatusCode.UNKNOWN, "half")
+
+
+async def test_a_unary_call_goes_on_without_its_client() -> None:
+    begun, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work(*_: object) -> Message:
+        begun.set()
+        await may_end.wait()
+        ended.set()
+        return pb.GetStateResponse()
+
+    async with dispatching([get_state(work)]) as (channel, _):
+        call = channel.unary_unary(SERVICE + "GetState")(b"")
+        await begun.wait()
+        call.cancel()
+        assert await call.code() is grpc.StatusCode.CANCELLED
+        await asyncio.sleep(0.05)
+        may_end.set()
+        async with asyncio.timeout(5):
+            await ended.wait()
+
+
+async def test_a_stream_ends_with_its_client() -> None:
+    ended = asyncio.Event()
+
+    async def endless(_services: Services, _request: Message, send: Send) -> None:
+        try:
+            await send(pb.VacuumVolumeCompactResponse())
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with dispatching([compact(endless, lasting=False)]) as (channel, _):
+        call = channel.unary_stream(SERVICE + "VacuumVolumeCompact")(b"")
+        await anext(aiter(call))
+        call.cancel()
+        async with asyncio.timeout(5):
+            await ended.wait()
+
+
+async def test_lasting_work_learns_of_a_client_that_has_gone_when_it_would_tell_something() -> None:
+    go_on: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def work(_services: Services, _request: Message, send: Send) -> None:
+        await send(pb.VacuumVolumeCompactResponse())
+        await go_on
+        try:
+            await send(pb.VacuumVolumeCompactResponse())
+        except CallError as error:
+            outcome.set_result(str(error))
+
+    async with dispatching([compact(work, lasting=True)]) as (channel, _):
+        call = channel.unary_stream(SERVICE + "VacuumVolumeCompact")(b"")
+        await anext(aiter(call))
+        call.cancel()
+        await asyncio.sleep(0.1)
+        go_on.set_result(None)
+        async with asyncio.timeout(5):
+            assert await outcome == "interrupted"
+
+
+async def test_a_stop_cancels_what_outlives_its_client() -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def work(*_: object) -> Message:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    async with dispatching([get_state(work)]) as (channel, dispatch):
+        call = channel.unary_unary(SERVICE + "GetState")(b"")
+        await begun.wait()
+        call.cancel()
+        await call.code()
+        await dispatch.stop()
+        assert cancelled.is_set()
+
+
+def test_text_within_quotes_has_the_escapes_of_existing_servers() -> None:
+    assert quoted('a"\\\n\x01ä\xa0\U0001f600\ue000') == r'"a\"\\\n\x01ä\u00a0😀\ue000"'

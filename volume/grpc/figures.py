@@ -1,0 +1,69 @@
+"""Figures of the machine and of this process; 0 where the system does not tell."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from less_sync.volume.grpc.protos import volume_server_pb2 as pb
+
+DISK_S_MAX: Final = 5.0
+"""A disk that does not answer within that time is told without figures."""
+_KIB: Final = 1024
+
+
+async def disk_statuses(directories: Sequence[str]) -> list[pb.DiskStatus]:
+    """Sizes of the file systems of data directories, in bytes, in their order."""
+    return list(await asyncio.gather(*(_disk_status(directory) for directory in directories)))
+
+
+def memory_status() -> pb.MemStatus:
+    """Bytes of the machine and of this process; its threads and tasks stand for goroutines."""
+    machine, process = dict(_lines("/proc/meminfo")), dict(_lines("/proc/self/status"))
+    total, free = machine.get("MemTotal", 0), machine.get("MemFree", 0)
+    return pb.MemStatus(
+        goroutines=threading.active_count() + len(asyncio.all_tasks()),
+        all=total,
+        used=total - free,
+        free=free,
+        self=process.get("VmRSS", 0),
+        heap=process.get("VmData", 0),
+        stack=process.get("VmStk", 0),
+    )
+
+
+def load_per_cpu() -> float:
+    """Load average of the last minute, divided by the number of CPUs."""
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except OSError:
+        return 0.0
+
+
+async def _disk_status(directory: str) -> pb.DiskStatus:
+    status = pb.DiskStatus(dir=directory)
+    try:
+        found = await asyncio.wait_for(asyncio.to_thread(os.statvfs, directory), DISK_S_MAX)
+    except (OSError, TimeoutError):
+        return status
+    status.all = found.f_blocks * found.f_frsize
+    status.free = found.f_bavail * found.f_frsize
+    status.used = status.all - status.free
+    if status.all:
+        status.percent_free = 100 * status.free / status.all
+        status.percent_used = 100 * status.used / status.all
+    return status
+
+
+def _lines(path: str) -> Iterator[tuple[str, int]]:
+    """Names and bytes of the lines `Name:  123 kB`."""
+    try:
+        text = Path(path).read_text()
+    except OSError:
+        return
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if value.endswith(" kB"):
+            yield name, int(value.removesuffix(" kB")) * _KIB
