@@ -32,6 +32,9 @@ _USUAL: Final = re.compile(
 _HEADER_NAME: Final = re.compile(rb"[!#$%&'*+\-.0-9A-Z^_`a-z|~]+")
 
 
+_CONTROL: Final = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
+
+
 class MultipartError(Exception):
     """The body is no multipart body; the text is what the client is told."""
 
@@ -234,7 +237,7 @@ def _take_header(part: Part, line: bytes) -> None:
     name, colon, value = line.partition(b":")
     if not colon:
         raise MultipartError(f'malformed MIME header: missing colon: "{_shown(line)}"')
-    if _HEADER_NAME.fullmatch(name) is None:
+    if _HEADER_NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
         raise MultipartError(f"malformed MIME header line: {_shown(line)}")
     value = value.strip(_BLANKS)
     match name.lower():

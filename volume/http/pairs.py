@@ -16,9 +16,9 @@ def pairs_of(request: Request) -> bytes:
     Nothing if there are none, or if it would be longer than `PAIRS_BYTES_MAX`: then they are not stored.
     """
     found: dict[bytes, str] = {}
-    for name, value in request.headers:
+    for name, value in request.fields.items():
         if name.startswith(PREFIX):
-            found.setdefault(_canonical(name[len(PREFIX) :]), text(value))
+            found[_canonical(name[len(PREFIX) :])] = text(value)
     if not found:
         return b""
     encoded = to_json({text(name): found[name] for name in sorted(found)})
