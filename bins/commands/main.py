@@ -25,6 +25,7 @@ from less_sync.bins.commands.stats import stats
 from less_sync.bins.commands.token import token
 from less_sync.bins.commands.trash import add_trash
 from less_sync.bins.commands.version import VersionOption
+from less_sync.bins.commands.volume import AsTheyAre, volume
 from less_sync.bins.errors import CommandError, print_error
 from less_sync.client.folder.errors import INTERRUPTED
 
@@ -53,7 +54,7 @@ def main() -> None:
 @app.callback()
 def less_sync(context: typer.Context, _version: VersionOption = False) -> None:
     """Local-first, end-to-end-encrypted sync: the server, and folders kept in sync through it."""
-    if context.invoked_subcommand == "serve":
+    if context.invoked_subcommand in ("serve", "volume"):
         context.ensure_object(Watch).matters = False
 
 
@@ -76,6 +77,9 @@ app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(token)
 app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(doctor)
 app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(stats)
 add_admin(app)
+app.command(
+    epilog=exit_codes(0, 1, 2), cls=AsTheyAre, short_help="Start a volume server, or look at one's directory."
+)(volume)
 add_federation_commands(app)
 add_commands(app)
 add_trash(app)

@@ -77,6 +77,7 @@ def usage(name: str) -> str:
         f"       {name} check|export DIR  (-h behind it says more)",
         "",
         "Starts a volume server. docs/volume.md describes all of it.",
+        "Exit codes: 0 done, 1 failed, 2 wrong usage, or help.",
         "",
     ]
     for flag in FLAGS:

@@ -15,7 +15,7 @@ Kind = Literal["bool", "int", "text", "duration"]
 Origin = Literal["default", "line", "environment", "file"]
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-_INT: Final = re.compile(r"([+-]?)(0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO]?[0-7_]*|[1-9][0-9_]*)\Z", re.ASCII)
+_INT: Final = re.compile(r"([+-]?)(0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO]?[0-7_]+|0|[1-9][0-9_]*)\Z", re.ASCII)
 _INT_MAX: Final = (1 << 63) - 1
 _UNIT_S: Final = {
     "ns": 1e-9,

@@ -9,6 +9,7 @@ import sys
 from typing import Any, Final, TextIO
 
 from less_sync.bins.log_lines import Lines, event_of, json_line, text_line
+from less_sync.bins.supervisor import Ended
 from less_sync.volume.logs import Logger
 
 _LEVELS: Final = {
@@ -41,6 +42,11 @@ def log_loop_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     """Exception handler of an event loop: the loop's own message would show the task and its exception."""
     first_line = str(context.get("message", "")).partition("\n")[0]
     Logger(f"{_OWN}.asyncio").error(first_line, fault=context.get("exception"))
+
+
+def log_ended(ended: Ended) -> None:
+    """For `Supervisor`: say which vital task has ended, and why."""
+    Logger(f"{_OWN}.supervisor").error("a vital task has ended", fault=ended.fault, task=ended.task)
 
 
 class _Handler(logging.Handler):

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import grpc.aio
 
+from less_sync.volume.counters import Counters
 from less_sync.volume.grpc.protos import master_pb2 as pb
 from less_sync.volume.logs import Logger
 from less_sync.volume.master.channels import Channels
@@ -71,6 +72,7 @@ class Heartbeat:
         masters: Masters,
         channels: Channels,
         reported: Reported,
+        counters: Counters,
         *,
         pace: Pace | None = None,
     ) -> None:
@@ -78,12 +80,11 @@ class Heartbeat:
         self._masters: Final = masters
         self._channels: Final = channels
         self._reported: Final = reported
+        self._counters: Final = counters
         self._pace: Final = pace or Pace()
         self._changes: Final[list[Change]] = []
         self._overflown = False
         self._wake: Final = asyncio.Event()
-        self.disconnections = 0
-        """Streams that ended by an error."""
         reported.watch(self._note)
 
     async def run(self) -> None:
@@ -116,7 +117,7 @@ class Heartbeat:
                     await self._left_within(pause_s)
                 case None:
                     duplicates = 0
-                    self.disconnections += 1
+                    self._counters.master_disconnections[address.http] += 1
                     await self._left_within(self._pace.pulse_s)
                 case _Left():
                     return

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from less_sync.volume.counters import Counters
 from less_sync.volume.grpc.protos import master_pb2 as pb
 from less_sync.volume.master.channels import Channels
 from less_sync.volume.master.digest import report_hash
@@ -78,9 +79,9 @@ async def reporting(
         rack="r",
         masters=tuple(one.address for one in masters),
     )
-    channels = Channels()
+    channels, counters = Channels(), Counters()
     own = Masters(options.masters, channels, options.ip, options.port)
-    task = asyncio.create_task(Heartbeat(options, own, channels, told, pace=pace).run())
+    task = asyncio.create_task(Heartbeat(options, own, channels, told, counters, pace=pace).run())
     try:
         yield own, task
     finally:

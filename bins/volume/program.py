@@ -1,0 +1,146 @@
+"""The program `less-sync-volume`, and what `less-sync volume` runs: from the command line to the exit status.
+
+Every import here is paid some hundred times by whoever starts a server for each test, so that nothing is
+imported that is not needed, and what only a running server needs comes after the flags are understood.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from less_sync.bins.errors import CommandError, os_error_text, print_error
+from less_sync.bins.volume.flags import FLAGS, WORD, usage
+from less_sync.bins.volume.go_flags import FlagError, Given, HelpWanted, Parser
+from less_sync.bins.volume.reading import OptionsError, read_options
+
+if TYPE_CHECKING:
+    from less_sync.bins.supervisor import Supervisor
+    from less_sync.volume.options import Options
+
+FAILURE: Final = 1
+USAGE: Final = 2
+OPEN_FILES_MAX: Final = 1 << 20
+
+
+def main() -> NoReturn:
+    """Run the program. Exit status: 0 stopped in order, 1 failure, 2 usage error."""
+    leave(run(sys.argv[1:], Path(sys.argv[0]).name, os.environ))
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once: everything is closed, and what threads still do is of no use to anybody.
+
+    The interpreter would wait for them, and take down every module one by one.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
+def run(arguments: Sequence[str], name: str, environment: Mapping[str, str]) -> int:
+    """Do what the line says, a server until a signal; return the exit status."""
+    try:
+        given = Parser(FLAGS).parse(arguments, environment, word=WORD)
+    except HelpWanted:
+        print(usage(name), end="", file=sys.stderr)
+        return USAGE
+    except FlagError as error:
+        print(error, file=sys.stderr)
+        print(usage(name), end="", file=sys.stderr)
+        return USAGE
+    try:
+        options = read_options(given, environment)
+        return _serve(options, given, environment)
+    except OptionsError as error:
+        print_error(str(error))
+    except CommandError as error:
+        print_error(str(error), error.causes)
+    except OSError as error:
+        print_error(f"the server could not start: {os_error_text(error)}")
+    return FAILURE
+
+
+def _serve(options: "Options", given: Given, environment: Mapping[str, str]) -> int:
+    from less_sync.bins.hangups import hold_hangups
+    from less_sync.bins.volume.logs import configure_logging
+
+    hold_hangups()
+    configure_logging(level=options.log_level, form=options.log_format)
+    _tell_of(options, given)
+    _raise_open_files_limit()
+    import asyncio
+
+    from less_sync.bins.volume.installed import volume_parts
+
+    with volume_parts():
+        import uvloop
+
+    # Not closed: that would wait for threads, which `leave` does not.
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_run(options, environment))
+
+
+async def _run(options: "Options", environment: Mapping[str, str]) -> int:
+    import asyncio
+
+    from less_sync.bins.hangups import take_hangups
+    from less_sync.bins.supervisor import Supervisor
+    from less_sync.bins.volume.installed import volume_parts
+    from less_sync.bins.volume.logs import log_ended, log_loop_fault
+
+    with volume_parts():
+        from less_sync.volume.security.tls import TlsError
+        from less_sync.volume.server import VolumeServer
+
+    asyncio.get_running_loop().set_exception_handler(log_loop_fault)
+    async with Supervisor(log_ended) as vital:
+        try:
+            server = VolumeServer(options, environment, vital)
+        except TlsError as error:
+            raise CommandError(str(error)) from error
+        await server.run(listening_for_signals=take_hangups)
+    if vital.first is not None:
+        raise CommandError(_words(vital))
+    return 0
+
+
+def _words(vital: "Supervisor") -> str:
+    """What an operator reads who did not see the log."""
+    from less_sync.volume.master.heartbeat import DuplicateDirectories
+
+    assert vital.first is not None
+    task, fault = vital.first
+    if isinstance(fault, DuplicateDirectories):
+        return str(fault)
+    return f"the {task} ended unexpectedly, so the server was stopped; the log says where"
+
+
+def _tell_of(options: "Options", given: Given) -> None:
+    """A variable that was meant for something else (`PORT`, `IP`, `DIR`) is seen by this alone."""
+    from less_sync.volume.logs import Logger
+
+    log = Logger(__name__)
+    for flag in FLAGS:
+        if given.origins[flag.name] == "environment":
+            log.info("flag taken from the environment", flag=flag.name, variable=flag.variable)
+    if options.unread:
+        log.info("flags without effect here", flags=",".join(options.unread))
+    if given.rest:
+        log.warning("arguments behind the flags are ignored", count=len(given.rest))
+
+
+def _raise_open_files_limit() -> None:
+    """Every volume is two open files and every connection one; many systems start a process with 1024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(OPEN_FILES_MAX, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    main()

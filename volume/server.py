@@ -1,0 +1,255 @@
+"""One volume server from its start to its stop, both in the order that masters and clients rely upon.
+
+    start   metrics, masters asked, volumes loaded, heartbeat, gRPC, public HTTP, admin HTTP
+    stop    farewell to the master, volumes synced, a pause, HTTP, gRPC, volumes closed
+
+An answer by HTTP therefore means that gRPC answers too. Until a master has answered nothing is listened on.
+"""
+
+import asyncio
+import gc
+import math
+import signal
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Final, Protocol
+
+from less_sync.volume.http.server import HttpServer
+
+from less_sync.volume.counters import Counters
+from less_sync.volume.engine.errors import VolumeError
+from less_sync.volume.engine.store import Store
+from less_sync.volume.grpc.server import GrpcServer
+from less_sync.volume.http.client import OutgoingHttp
+from less_sync.volume.logs import Logger
+from less_sync.volume.master.channels import Channels
+from less_sync.volume.master.heartbeat import Heartbeat
+from less_sync.volume.master.lookup import Lookup
+from less_sync.volume.master.masters import Configuration, Masters
+from less_sync.volume.master.store_reports import StoreReports
+from less_sync.volume.metrics import State, render
+from less_sync.volume.metrics_listener import MetricsListener, push
+from less_sync.volume.options import Options
+from less_sync.volume.security.security import Security
+from less_sync.volume.security.tls import (
+    grpc_channel_credentials,
+    http_server_context,
+    outgoing_http_context,
+)
+from less_sync.volume.services import Services
+
+_log = Logger(__name__)
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+FAREWELL_S_MAX: Final = 3.0
+CARE_INTERVAL_S: Final = 5.0
+LOOK_INTERVAL_S: Final = 30.0
+GC_THRESHOLDS: Final = (100_000, 50, 100)
+
+
+class Vital(Protocol):
+    """Runs tasks without which a server is none; `bins` has the one that ends the server when one ends."""
+
+    @property
+    def ended(self) -> asyncio.Event:
+        """Set once a task has ended unexpectedly."""
+
+    def start(self, name: str, work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
+        """Run one."""
+
+    async def stop(self, task: "asyncio.Task[None]") -> None:
+        """Cancel one, which is expected then, and wait for it."""
+
+    def expect_ends(self) -> None:
+        """The server stops: tasks may return."""
+
+
+class VolumeServer:
+    """Wires the parts, starts and stops them. `run` is its whole life."""
+
+    def __init__(self, options: Options, environment: Mapping[str, str], vital: Vital) -> None:
+        security = Security(options, environment)
+        settings = security.settings
+        channels = Channels(grpc_channel_credentials(settings))
+        masters = Masters(options.masters, channels, options.ip, options.port)
+        self._options: Final = options
+        self._vital: Final = vital
+        self._admin_tls: Final = http_server_context(settings)
+        self.services: Final = Services(
+            options=options,
+            store=Store(options),
+            security=security,
+            masters=masters,
+            lookup=Lookup(masters, channels),
+            channels=channels,
+            counters=Counters(),
+            outgoing=OutgoingHttp(tls=outgoing_http_context(settings), source=options.bind),
+        )
+        self._reports: Final = StoreReports(self.services.store)
+        self._heartbeat: Final = Heartbeat(options, masters, channels, self._reports, self.services.counters)
+        self._http: Final = HttpServer(self.services)
+        self._grpc: Final = GrpcServer(self.services)
+        self._metrics: Final = MetricsListener(self._metrics_page)
+        self._started_s: Final = time.time()
+        self._reporting: asyncio.Task[None] | None = None
+        self._stop_wanted: Final = asyncio.Event()
+        self._reload_wanted: Final = asyncio.Event()
+
+    async def run(self, listening_for_signals: Callable[[], None] = lambda: None) -> None:
+        """Serve until a signal, or until something vital ends.
+
+        Args:
+            listening_for_signals: called once the handlers of signals are there.
+
+        Raises:
+            OSError: an address cannot be had.
+        """
+        with _signals(self._stop_wanted, self._reload_wanted):
+            listening_for_signals()
+            starting = asyncio.create_task(self._start())
+            try:
+                await _first(starting, self._stop_wanted, self._vital.ended)
+                if starting.done():
+                    starting.result()
+                    _settle_heap()
+                    await _first(self._stop_wanted, self._vital.ended)
+            finally:
+                self._vital.expect_ends()
+                await _cancelled(starting)
+                await self._stop()
+
+    async def _start(self) -> None:
+        options, services = self._options, self.services
+        if options.metrics_port:
+            port = await self._metrics.start(options.metrics_ip or options.bind, options.metrics_port)
+            _log.info("metrics are served", port=port)
+        configuration = await services.masters.configuration()
+        await services.store.load()
+        await self._reports.look()
+        self._reporting = self._vital.start("heartbeat", self._heartbeat.run())
+        self._vital.start("care for volumes", self._care())
+        self._vital.start("reload", self._reload_when_wanted())
+        self._start_pushing(configuration)
+        await self._grpc.start()
+        await self._http.start(self._admin_tls)
+        _log.info(
+            "serving",
+            http=f"{options.bind}:{options.port}",
+            grpc_port=options.grpc_port,
+            public_port=options.public_port,
+            volumes=sum(1 for _ in services.store.volumes()),
+            took_ms=round((time.time() - self._started_s) * 1000),
+        )
+
+    def _start_pushing(self, configuration: Configuration) -> None:
+        if configuration.metrics_address and configuration.metrics_interval_s > 0:
+            work = push(
+                self._metrics_page,
+                configuration.metrics_address,
+                configuration.metrics_interval_s,
+                self._options.own_address,
+            )
+            self._vital.start("metrics push", work)
+
+    async def _stop(self) -> None:
+        """Stop whatever runs. A server that has left its master before stops without farewell and pause."""
+        services = self.services
+        _log.info("stopping")
+        if self._reporting is not None and services.masters.heartbeating:
+            services.masters.leave()
+            await asyncio.wait({self._reporting}, timeout=FAREWELL_S_MAX)
+            services.store.stopping = True
+            await services.store.sync()
+            if self._stop_wanted.is_set():  # else it is a failure that is ended here
+                await asyncio.sleep(self._options.pre_stop_s)
+        services.store.stopping = True
+        await self._http.stop()
+        await self._grpc.stop()
+        await services.store.close()
+        await self._metrics.stop()
+        await services.outgoing.close()
+        await services.channels.close()
+        _log.info("stopped")
+
+    async def _reload_when_wanted(self) -> None:
+        """New volumes in the directories, then security. One look at a time; a wish meanwhile is one more."""
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
+            try:
+                await self.services.store.reload()
+            except (OSError, VolumeError) as error:
+                _log.error("volumes cannot be loaded again", fault=error)
+            self.services.security.reload()
+            _log.info("reloaded")
+
+    async def _care(self) -> None:
+        """What is due again and again: expiry, a look at the disks, and syncs if they are wanted."""
+        options, store, loop = self._options, self.services.store, asyncio.get_running_loop()
+        look = loop.time() + LOOK_INTERVAL_S
+        sync = loop.time() + options.sync_interval_s if options.sync_interval_s else math.inf
+        while True:
+            await asyncio.sleep(min(CARE_INTERVAL_S, options.sync_interval_s or CARE_INTERVAL_S))
+            await self._reports.destroy_expired()
+            if loop.time() >= look:
+                look = loop.time() + LOOK_INTERVAL_S
+                await self._reports.look()
+            if loop.time() >= sync:
+                await store.sync()
+                sync = loop.time() + options.sync_interval_s
+
+    def _metrics_page(self) -> str:
+        services, options = self.services, self._options
+        state = State(
+            volumes=self._reports.reports(),
+            disks=self._reports.disk_reports(),
+            directories=[str(one.path) for one in options.directories],
+            upload_bytes=self._http.limits.uploads.bytes,
+            download_bytes=self._http.limits.downloads.bytes,
+            upload_bytes_max=options.upload_bytes_max,
+            download_bytes_max=options.download_bytes_max,
+            started_s=self._started_s,
+            version="4.44",
+            size_limit="30GB" if options.offset_bytes == 4 else "8000GB",
+        )
+        return render(services.counters, state)
+
+
+@contextmanager
+def _signals(stop: asyncio.Event, reload: asyncio.Event) -> Iterator[None]:
+    """While the block runs, signals set the events. A second signal to stop changes nothing."""
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    try:
+        yield
+    finally:
+        for number in (*STOP_SIGNALS, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+
+async def _first(*waited: "asyncio.Event | asyncio.Task[None]") -> None:
+    """Wait until an event is set or a task is done."""
+    waiting = [asyncio.create_task(one.wait()) for one in waited if isinstance(one, asyncio.Event)]
+    try:
+        tasks = [one for one in waited if isinstance(one, asyncio.Task)]
+        await asyncio.wait([*waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _settle_heap() -> None:
+    """Take what the start left behind out of the collector's sight, and let it look seldom at the rest.
+
+    A collection walks every module and class otherwise, and requests make few cycles.
+    """
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
