@@ -15,13 +15,12 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
-from less_sync.volume.http.server import HttpServer
-
 from less_sync.volume.counters import Counters
 from less_sync.volume.engine.errors import VolumeError
 from less_sync.volume.engine.store import Store
 from less_sync.volume.grpc.server import GrpcServer
 from less_sync.volume.http.client import OutgoingHttp
+from less_sync.volume.http.server import HttpServer
 from less_sync.volume.logs import Logger
 from less_sync.volume.master.channels import Channels
 from less_sync.volume.master.heartbeat import Heartbeat

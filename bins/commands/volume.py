@@ -1,6 +1,5 @@
 """The command `volume`: hands its arguments, as they are, to the program that has a parser of its own."""
 
-import os
 from typing import TYPE_CHECKING
 
 import typer
@@ -25,6 +24,6 @@ def volume(context: typer.Context) -> None:
     Takes the flags of `weed volume`; `less-sync volume -h` lists them. `less-sync volume check DIR` and
     `less-sync volume export DIR` look at a directory that no server uses.
     """
-    from less_sync.bins.volume.program import leave, run
+    from less_sync.bins.volume.program import run_and_leave
 
-    leave(run(context.args, "less-sync volume", os.environ))
+    run_and_leave(context.args, "less-sync volume")

@@ -27,10 +27,15 @@ OPEN_FILES_MAX: Final = 1 << 20
 
 def main() -> NoReturn:
     """Run the program. Exit status: 0 stopped in order, 1 failure, 2 usage error."""
-    leave(run(sys.argv[1:], Path(sys.argv[0]).name, os.environ))
+    run_and_leave(sys.argv[1:], Path(sys.argv[0]).name)
 
 
-def leave(status: int) -> NoReturn:
+def run_and_leave(arguments: Sequence[str], name: str) -> NoReturn:
+    """Do what the line says, and end the process; `name` is how this program was called."""
+    _leave(run(arguments, name, os.environ))
+
+
+def _leave(status: int) -> NoReturn:
     """End the process at once: everything is closed, and what threads still do is of no use to anybody.
 
     The interpreter would wait for them, and take down every module one by one.
@@ -79,7 +84,7 @@ def _serve(options: "Options", given: Given, environment: Mapping[str, str]) -> 
     with volume_parts():
         import uvloop
 
-    # Not closed: that would wait for threads, which `leave` does not.
+    # Not closed: that would wait for threads, which `_leave` does not.
     return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_run(options, environment))
 
 

@@ -1,4 +1,4 @@
-"""The messages of a heartbeat, made of reports (docs/volume.md 5)."""
+"""The messages of a heartbeat, made of reports (docs/volume.md 5.2)."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
