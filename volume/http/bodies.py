@@ -38,30 +38,35 @@ class BodyPool:
 
     def small(self) -> bytearray:
         """Room for `SMALL_BYTES` of body and what goes around it; its content is of no meaning."""
-        return self._small.pop() if self._small else bytearray(_length(SMALL_BYTES))
+        return _unused(self._small) or bytearray(_length(SMALL_BYTES))
 
     def medium(self) -> bytearray:
         """The same for `MEDIUM_BYTES`."""
-        return self._medium.pop() if self._medium else bytearray(_length(MEDIUM_BYTES))
+        return _unused(self._medium) or bytearray(_length(MEDIUM_BYTES))
 
     def give(self, buffer: bytearray) -> None:
-        """Take a buffer back that nobody uses any more. One that somebody still looks at is let go."""
+        """Take a buffer back that nobody will use any more."""
         length = len(buffer)
         if length == _length(SMALL_BYTES):
-            kept, kept_max = self._small, SMALL_KEPT_MAX
-        elif length == _length(MEDIUM_BYTES):
-            kept, kept_max = self._medium, MEDIUM_KEPT_MAX
-        else:
-            return
-        if len(kept) >= kept_max:
-            return
+            if len(self._small) < SMALL_KEPT_MAX:
+                self._small.append(buffer)
+        elif length == _length(MEDIUM_BYTES) and len(self._medium) < MEDIUM_KEPT_MAX:
+            self._medium.append(buffer)
+
+
+def _unused(kept: list[bytearray]) -> bytearray | None:
+    """One of the kept buffers; those that somebody still looks at are let go: what they show must stay."""
+    while kept:
+        buffer = kept.pop()
         try:
-            # A buffer of which a view is left refuses to change its length.
+            # A buffer of which a view is left refuses to change its length. That is asked here and not when
+            # it is given back, because a transport that has just filled it looks at it a little longer.
             del buffer[-1:]
             buffer.append(0)
         except BufferError:
-            return
-        kept.append(buffer)
+            continue
+        return buffer
+    return None
 
 
 class Incoming:
@@ -78,7 +83,9 @@ class Incoming:
         self.bytes_max: Final = bytes_max
         self.bytes_received = 0
         self._capacity = 0
-        self.body: Final = Body(bytearray(ROOM_BEFORE_BYTES), ROOM_BEFORE_BYTES, ROOM_BEFORE_BYTES)
+        self.body: Final = Body(
+            bytearray(_length(0)) if not bytes_expected else bytearray(), ROOM_BEFORE_BYTES, ROOM_BEFORE_BYTES
+        )
         if bytes_expected is not None and bytes_expected > bytes_max:
             self._overflow()
 
@@ -118,14 +125,6 @@ class Incoming:
             body.end += len(data)
         self.bytes_received = total
 
-    def complete(self) -> Body:
-        """The body, which has all the room around it from now on."""
-        body = self.body
-        missing = body.end + TAIL_BYTES_MAX - len(body.buffer)
-        if missing > 0:
-            body.buffer.extend(_ZEROS[:missing])
-        return body
-
     def _grow(self, capacity_min: int) -> None:
         """Get room for so many bytes, of which all but one at the most are here."""
         body, expected = self.body, self.bytes_expected
@@ -133,13 +132,13 @@ class Incoming:
         if capacity_min <= SMALL_BYTES and capacity_min == expected:
             body.buffer, self._capacity = self._pool.small(), SMALL_BYTES
         elif capacity_min <= FIRST_BYTES:
-            body.buffer, self._capacity = bytearray(ROOM_BEFORE_BYTES + FIRST_BYTES), FIRST_BYTES
+            body.buffer, self._capacity = bytearray(_length(FIRST_BYTES)), FIRST_BYTES
         elif capacity_min <= MEDIUM_BYTES and (expected is None or expected <= MEDIUM_BYTES):
             body.buffer, self._capacity = self._pool.medium(), MEDIUM_BYTES
         else:
             while self._capacity < capacity_min:
                 body.buffer.extend(_ZEROS)
-                self._capacity = len(body.buffer) - ROOM_BEFORE_BYTES
+                self._capacity = len(body.buffer) - _length(0)
             return
         body.buffer[body.start : body.end] = memoryview(former)[body.start : body.end]
         self._pool.give(former)
@@ -148,5 +147,5 @@ class Incoming:
         body = self.body
         body.too_large = True
         self._pool.give(body.buffer)
-        body.buffer = bytearray(ROOM_BEFORE_BYTES + TAIL_BYTES_MAX)
+        body.buffer = bytearray(_length(0))
         body.end = body.start

@@ -13,7 +13,7 @@ requests, a body as far as it has arrived (`bodies`), and an answer of which it 
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from less_sync.volume.http.bodies import Incoming
 from less_sync.volume.http.chunked import ChunkedBody
@@ -21,7 +21,7 @@ from less_sync.volume.http.handlers import Begun, Finished, Handler
 from less_sync.volume.http.head import HEAD_BYTES_MAX, BadHead, find_end, parse_head, too_long
 from less_sync.volume.http.json_text import json_error
 from less_sync.volume.http.request import Request
-from less_sync.volume.http.response import FilePart, Pieces, Response
+from less_sync.volume.http.response import STREAMED, FilePart, Pieces, Response
 from less_sync.volume.http.sending import let_go, send_file, send_pieces
 from less_sync.volume.http.writing import CONTINUE, encode_head
 from less_sync.volume.logs import Logger
@@ -76,13 +76,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The listener may refuse it."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        peer = transport.get_extra_info("peername")
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        peer = self.transport.get_extra_info("peername")
         self.peer_ip = peer[0] if peer else ""
         # An answer counts as sent when the client's system has it: everything is written at once as far as
         # it can be, and `resume_writing` means that the rest has left too.
-        transport.set_write_buffer_limits(high=0, low=0)
+        self.transport.set_write_buffer_limits(high=0, low=0)
         self._listener.add(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -336,7 +335,7 @@ class Connection(asyncio.BufferedProtocol):
         assert request is not None
         assert handler is not None
         self.state = BUSY
-        request.body = incoming.complete()
+        request.body = incoming.body
         try:
             finished = handler.finish(request)
         except Exception as fault:
@@ -370,23 +369,22 @@ class Connection(asyncio.BufferedProtocol):
             self._over()
             return
         closes = self._closes = self._must_close(request)
+        length = response.content_length()
         try:
-            head = encode_head(request, response, closes=closes)
+            head = encode_head(request, response, length, closes=closes)
         except OSError as fault:  # the first bytes of a file could not be read
             let_go(response)
             self._response = response = self._failed(request, fault)
-            head = encode_head(request, response, closes=closes)
+            length = 0
+            head = encode_head(request, response, length, closes=closes)
         body = response.body
         transport = self.transport
-        if isinstance(body, Pieces):
-            self._send_in_task(send_pieces(self, head, body, chunked=not request.is_http10))
+        if isinstance(body, STREAMED):
+            self._task = asyncio.get_running_loop().create_task(self._stream(request, head, body))
             return
-        if request.method == "HEAD" or not response.content_length():
+        if not length or request.method == "HEAD":
             transport.write(head)
-        elif isinstance(body, FilePart):
-            self._send_in_task(send_file(self, head, body))
-            return
-        elif len(body) <= JOINED_BYTES_MAX:
+        elif length <= JOINED_BYTES_MAX:
             transport.write(b"".join((head, body)))
         else:
             transport.writelines((head, body))
@@ -403,15 +401,13 @@ class Connection(asyncio.BufferedProtocol):
         # A body that nobody asked for: the rest of a short one is thrown away, no more.
         return request.expects_continue or (length is not None and length > SKIPPED_BYTES_MAX)
 
-    def _send_in_task(self, sending: Coroutine[Any, Any, None]) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._send(sending))
-
-    async def _send(self, sending: Coroutine[Any, Any, None]) -> None:
+    async def _stream(self, request: Request, head: bytes, body: FilePart | Pieces) -> None:
         """Send a body that comes piece by piece. One that ends early cuts the connection."""
-        request = self._request
-        assert request is not None
         try:
-            await sending
+            if isinstance(body, FilePart):
+                await send_file(self, head, body)
+            else:
+                await send_pieces(self, head, body, chunked=not request.is_http10)
         except Exception as fault:
             if not self._lost:
                 _log.warning("answer cut short", path=request.path, fault=str(fault) or type(fault).__name__)

@@ -38,6 +38,7 @@ class Pieces:
         self.length: Final = length
 
 
+STREAMED: Final = (FilePart, Pieces)
 Content = Bytes | FilePart | Pieces
 
 
@@ -67,7 +68,7 @@ class Response:
     def content_length(self) -> int | None:
         """Bytes in the body, None if nobody knows."""
         body = self.body
-        return body.length if isinstance(body, FilePart | Pieces) else len(body)
+        return body.length if isinstance(body, STREAMED) else len(body)
 
 
 def plain_text(status: int, text: str, headers: list[Header] | None = None) -> Response:

@@ -32,8 +32,11 @@ async def send_file(client: Client, head: bytes, part: FilePart) -> None:
         OSError: the file could not be read, or is shorter than it was.
         ConnectionResetError: the client is gone.
     """
-    start, left = part.start, part.length
+    start, left = part.start, 0 if client.is_head_only else part.length
     before = head
+    if not left:
+        client.transport.write(head)
+        await client.drained()
     while left:
         piece = part.file.read(start, min(PIECE_BYTES, left))
         if not piece:

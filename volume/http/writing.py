@@ -38,8 +38,8 @@ def date_line(now_ns: int) -> str:
     return _DateLine.line
 
 
-def encode_head(request: Request, response: Response, *, closes: bool) -> bytes:
-    """The head of an answer, empty line included.
+def encode_head(request: Request, response: Response, length: int | None, *, closes: bool) -> bytes:
+    """The head of an answer whose body has `length` bytes (None: nobody knows), empty line included.
 
     Adds what the handler did not say: the length of the body, or that it is chunked; a `Content-Type`
     guessed from the first bytes of a body that has none, is not encoded and does not come in pieces; that the
@@ -62,12 +62,11 @@ def encode_head(request: Request, response: Response, *, closes: bool) -> bytes:
     if request.common:
         lines = f"{request.common}X-Amz-Request-Id: {request.request_id}\r\n{lines}"
     lines += date_line(now_ns)
-    length = response.content_length()
     is_head = request.method == "HEAD"
     if not has_length and status not in _BODYLESS and not (is_head and not length):
         lines += _framing(request, length)
-    if not (has_type or is_head or length == 0 or status in _BODYLESS or isinstance(response.body, Pieces)):
-        lines += f"Content-Type: {sniff(first_bytes(response))}\r\n"
+    if not (has_type or is_head or length == 0 or status in _BODYLESS or length is None):
+        lines += f"Content-Type: {sniff(_first_bytes(response))}\r\n"
     if closes:
         lines += "Connection: close\r\n"
     elif request.is_http10:
@@ -84,7 +83,7 @@ def _framing(request: Request, length: int | None) -> str:
     return "" if request.is_http10 else "Transfer-Encoding: chunked\r\n"
 
 
-def first_bytes(response: Response) -> Bytes:
+def _first_bytes(response: Response) -> Bytes:
     """What the type of a body is guessed from; nothing of one that comes in pieces."""
     body = response.body
     if isinstance(body, FilePart):
