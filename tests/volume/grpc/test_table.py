@@ -5,6 +5,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from less_sync.volume.engine.store import ServerState
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
 from less_sync.volume.grpc.row import Kind, Maintenance
 from less_sync.volume.grpc.table import CALLS
@@ -72,7 +73,7 @@ def test_the_calls_that_are_not_served_yet_are_these() -> None:
 @pytest.mark.parametrize("listed", ["10.9.9.9", "10.0.0.0/8,::1"])
 async def test_a_peer_off_the_white_list_is_refused_before_anything_else(tmp_path: Path, listed: str) -> None:
     async with serving(tmp_path, white_list=tuple(listed.split(","))) as server:
-        server.store.state.maintenance = True
+        await server.store.set_state(ServerState(True, 0))
         for row in CALLS:
             if row.is_guarded:
                 refusal = await server.refused(row.request())
@@ -86,7 +87,7 @@ async def test_a_peer_on_the_white_list_is_let_through(tmp_path: Path) -> None:
 
 async def test_maintenance_refuses_before_any_argument_is_looked_at(tmp_path: Path) -> None:
     async with serving(tmp_path, id="a-server") as server:
-        server.store.state.maintenance = True
+        await server.store.set_state(ServerState(True, 0))
         for row in CALLS:
             if row.maintenance is Maintenance.REFUSED:
                 refusal = await server.refused(row.request())

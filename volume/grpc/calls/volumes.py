@@ -1,12 +1,11 @@
 """Making, mounting, moving, changing and deleting volumes."""
 
-from less_sync.volume.engine.errors import VolumeError
+from less_sync.volume.engine.errors import ConfigureFailed
 from less_sync.volume.engine.volume import Volume
-from less_sync.volume.format.errors import FormatError
 from less_sync.volume.format.placement import parse_placement
 from less_sync.volume.format.ttl import parse_ttl, ttl_number
 from less_sync.volume.grpc.calls.lookup import volume_of
-from less_sync.volume.grpc.errors import CallError, quoted, text_of
+from less_sync.volume.grpc.errors import CallError, quoted
 from less_sync.volume.grpc.maintenance import refuse_in_maintenance
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
 from less_sync.volume.master.masters import Mark
@@ -67,15 +66,12 @@ async def delete_collection(
 
 async def configure(services: Services, request: pb.VolumeConfigureRequest) -> pb.VolumeConfigureResponse:
     """Give a volume another replica placement. Errors are told within a successful answer."""
-    printed = _printed(request)
-    try:
-        parse_placement(request.replication)
-    except FormatError as error:
-        return pb.VolumeConfigureResponse(error=f"volume configure replication {printed}: {error}")
     try:
         await services.store.configure(request.volume_id, request.replication)
-    except (VolumeError, OSError) as error:
-        return pb.VolumeConfigureResponse(error=f"volume configure {printed}: {text_of(error)}")
+    except ConfigureFailed as failed:
+        return pb.VolumeConfigureResponse(
+            error=f"volume configure {failed.step}{_printed(request)}: {failed}"
+        )
     return pb.VolumeConfigureResponse()
 
 
