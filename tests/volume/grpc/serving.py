@@ -72,7 +72,7 @@ class Serving:
         """Make a unary call; the method is told by the kind of the request."""
         method = method or type(request).__name__.removesuffix("Request")
         answer = getattr(pb, f"{method}Response").FromString
-        return await self.channel.unary_unary(SERVICE + method, Message.SerializeToString, answer)(request)
+        return await self.channel.unary_unary(SERVICE + method, _raw, answer)(request)
 
     async def stream(self, request: Message) -> list[Any]:
         """Make a call that streams, and return all that comes."""
@@ -82,12 +82,12 @@ class Serving:
         """Begin a call that streams."""
         method = type(request).__name__.removesuffix("Request")
         answer = getattr(pb, f"{method}Response").FromString
-        return self.channel.unary_stream(SERVICE + method, Message.SerializeToString, answer)(request)
+        return self.channel.unary_stream(SERVICE + method, _raw, answer)(request)
 
     async def refused(self, request: Message) -> tuple[grpc.StatusCode, str]:
         """Code and text of a call that fails, whatever its kind."""
         method = type(request).__name__.removesuffix("Request")
-        call = self.channel.stream_stream(SERVICE + method, Message.SerializeToString)
+        call: Any = self.channel.stream_stream(SERVICE + method, _raw)
         try:
             async for message in call(iter([request])):
                 raise AssertionError(message)
@@ -98,6 +98,10 @@ class Serving:
     async def volume(self, volume_id: int, collection: str = "") -> Volume:
         """A new volume of version 3."""
         return await self.store.allocate(volume_id, collection)
+
+
+def _raw(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
 async def put(volume: Volume, needle_id: int, cookie: int, data: bytes, **fields: Any) -> Needle:

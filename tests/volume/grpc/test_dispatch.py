@@ -20,6 +20,18 @@ from less_sync.volume.services import Services
 from tests.volume.grpc.serving import SERVICE, serving
 
 
+def unary_call(channel: grpc.aio.Channel, method: str, raw: bytes = b"", metadata: Any = None) -> Any:
+    """Begin a call with the bytes as they are; what comes are bytes as well."""
+    call: Any = channel.unary_unary(method)
+    return call(raw, metadata=metadata)
+
+
+def stream_call(channel: grpc.aio.Channel, method: str, raw: bytes = b"") -> Any:
+    """The same, of a call that may answer more than once."""
+    call: Any = channel.stream_stream(method)
+    return call(iter([raw]))
+
+
 async def failure(call: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
@@ -60,7 +72,7 @@ def compact(handler: Any, *, lasting: bool) -> Row:
 async def test_a_request_that_is_no_message_is_internal(tmp_path: Path, raw: bytes) -> None:
     async with serving(tmp_path) as server:
         for method in ("VolumeMount", "CopyFile", "BatchDelete"):
-            call = server.channel.stream_stream(SERVICE + method)(iter([raw]))
+            call = stream_call(server.channel, SERVICE + method, raw)
             code, text = await failure(anext(aiter(call)))
             assert code is grpc.StatusCode.INTERNAL
             assert text.startswith("grpc: error unmarshalling request")
@@ -79,7 +91,7 @@ async def test_a_request_that_is_no_message_is_internal(tmp_path: Path, raw: byt
 )
 async def test_a_method_that_is_not_there_is_unimplemented(tmp_path: Path, method: str, text: str) -> None:
     async with serving(tmp_path) as server:
-        call = server.channel.unary_unary(method)(b"")
+        call = unary_call(server.channel, method)
         assert await failure(call) == (grpc.StatusCode.UNIMPLEMENTED, text)
 
 
@@ -90,7 +102,7 @@ async def trailers(call: Any) -> dict[str, str]:
 async def test_a_unary_call_returns_the_request_id_of_its_client(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         good, bad = (
-            server.channel.unary_unary(SERVICE + method)(b"", metadata=(("x-amz-request-id", "an-id"),))
+            unary_call(server.channel, SERVICE + method, metadata=(("x-amz-request-id", "an-id"),))
             for method in ("GetState", "VolumeMount")
         )
         await good
@@ -103,7 +115,7 @@ async def test_without_a_request_id_each_call_gets_its_own(tmp_path: Path, given
     async with serving(tmp_path) as server:
         found = set()
         for _ in range(2):
-            call = server.channel.unary_unary(SERVICE + "GetState")(b"", metadata=given)
+            call = unary_call(server.channel, SERVICE + "GetState", metadata=given)
             await call
             found.add((await trailers(call))["x-amz-request-id"])
         assert [len(one) for one in found] == [36, 36]
@@ -136,8 +148,8 @@ async def test_what_fails_a_call_is_told_by_its_text(
         raise error
 
     async with dispatching([get_state(fail), compact(fail, lasting=True)]) as (channel, _):
-        assert await failure(channel.unary_unary(SERVICE + "GetState")(b"")) == (code, text)
-        stream = channel.unary_stream(SERVICE + "VacuumVolumeCompact")(b"")
+        assert await failure(unary_call(channel, SERVICE + "GetState")) == (code, text)
+        stream = stream_call(channel, SERVICE + "VacuumVolumeCompact")
         assert await failure(anext(aiter(stream))) == (code, text)
 
 
@@ -147,7 +159,7 @@ async def test_messages_before_a_failure_stand() -> None:
         raise CallError("half")
 
     async with dispatching([compact(fail, lasting=False)]) as (channel, _):
-        stream = aiter(channel.unary_stream(SERVICE + "VacuumVolumeCompact")(b""))
+        stream = aiter(stream_call(channel, SERVICE + "VacuumVolumeCompact"))
         assert pb.VacuumVolumeCompactResponse.FromString(await anext(stream)).processed_bytes == 1
         assert await failure(anext(stream)) == (grpc.StatusCode.UNKNOWN, "half")
 
@@ -162,7 +174,7 @@ async def test_a_unary_call_goes_on_without_its_client() -> None:
         return pb.GetStateResponse()
 
     async with dispatching([get_state(work)]) as (channel, _):
-        call = channel.unary_unary(SERVICE + "GetState")(b"")
+        call = unary_call(channel, SERVICE + "GetState")
         await begun.wait()
         call.cancel()
         assert await call.code() is grpc.StatusCode.CANCELLED
@@ -183,7 +195,7 @@ async def test_a_stream_ends_with_its_client() -> None:
             ended.set()
 
     async with dispatching([compact(endless, lasting=False)]) as (channel, _):
-        call = channel.unary_stream(SERVICE + "VacuumVolumeCompact")(b"")
+        call = stream_call(channel, SERVICE + "VacuumVolumeCompact")
         await anext(aiter(call))
         call.cancel()
         async with asyncio.timeout(5):
@@ -203,7 +215,7 @@ async def test_lasting_work_learns_of_a_client_that_has_gone_when_it_would_tell_
             outcome.set_result(str(error))
 
     async with dispatching([compact(work, lasting=True)]) as (channel, _):
-        call = channel.unary_stream(SERVICE + "VacuumVolumeCompact")(b"")
+        call = stream_call(channel, SERVICE + "VacuumVolumeCompact")
         await anext(aiter(call))
         call.cancel()
         await asyncio.sleep(0.1)
@@ -224,7 +236,7 @@ async def test_a_stop_cancels_what_outlives_its_client() -> None:
         raise AssertionError
 
     async with dispatching([get_state(work)]) as (channel, dispatch):
-        call = channel.unary_unary(SERVICE + "GetState")(b"")
+        call = unary_call(channel, SERVICE + "GetState")
         await begun.wait()
         call.cancel()
         await call.code()
