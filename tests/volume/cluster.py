@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
 import grpc
 from google.protobuf.message import Message
@@ -33,6 +33,7 @@ Kind = Literal["ours", "weed"]
 READY_S_MAX: Final = 30.0
 STOP_S_MAX: Final = 10.0
 CALL_S_MAX: Final = 30.0
+COMMAND_S_MAX: Final = 60.0
 LOOK_EVERY_S: Final = 0.02
 LOG_SHOWN_CHARACTERS: Final = 1_500
 WEED: Final = f"{sysconfig.get_path('scripts')}/weed"
@@ -198,7 +199,7 @@ class VolumeServer(Process):
 
     def _answers(self) -> bool:
         path = "/healthz" if self.kind == "ours" else "/status"
-        return _answers_below_500(self.admin, path)
+        return answers_below_500(self.admin, path)
 
     def _real_command(self) -> list[str]:
         cluster = self._cluster
@@ -238,6 +239,13 @@ class VolumeServer(Process):
         }
         spelled = [word for name, value in named.items() for word in (f"--{name}", str(value))]
         return [OURS, *spelled, *self.flags]
+
+
+class Assigned(NamedTuple):
+    """A new file id, and where its file goes."""
+
+    fid: str
+    url: str
 
 
 class Cluster:
@@ -336,6 +344,12 @@ class Cluster:
             lambda: len(self.places(volume_id)) == count, f"volume {volume_id} in {count} places"
         )
 
+    def assign(self, *, replication: str = "000", collection: str = "", ttl: str = "") -> Assigned:
+        """Ask the master for a file id; it makes volumes as it sees fit."""
+        query = f"replication={replication}&collection={collection}&ttl={ttl}"
+        answer = json.loads(request(self.master, "GET", f"/dir/assign?{query}").body)
+        return Assigned(answer["fid"], answer["url"])
+
     def nodes(self) -> list[str]:
         """The volume servers that the master knows, sorted."""
         topology = json.loads(request(self.master, "GET", "/dir/status").body)["Topology"]
@@ -344,6 +358,26 @@ class Cluster:
 
     def wait_for_nodes(self, count: int) -> None:
         self._master.wait_until(lambda: len(self.nodes()) == count, f"{count} volume servers")
+
+    def weed(self, *arguments: str, given: str = "") -> str:
+        """Run a command of the real `weed` in the cluster's directory and return what it prints."""
+        done = subprocess.run(
+            [WEED, f"-config_dir={self.config}", *arguments],
+            cwd=self.directory,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.directory)},
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S_MAX,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"weed {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def shell(self, *lines: str) -> str:
+        """Give lines to `weed shell`, under its lock, and return what it prints."""
+        return self.weed("shell", f"-master={self.master}", given="\n".join(["lock", *lines, "unlock", ""]))
 
     def _start_master(self) -> None:
         data = self.directory / "master"
@@ -364,7 +398,7 @@ class Cluster:
                 *self._master_flags,
             ]
         )
-        self._master.wait_until(lambda: _answers_below_500(self.master, "/dir/status"), "ready")
+        self._master.wait_until(lambda: answers_below_500(self.master, "/dir/status"), "ready")
 
     def _server(self, number: int, kind: Kind, ports: Ports) -> VolumeServer:
         port = ports.take()
@@ -379,7 +413,8 @@ class Cluster:
             process.stop()
 
 
-def _answers_below_500(address: str, path: str) -> bool:
+def answers_below_500(address: str, path: str) -> bool:
+    """Whether a server is there and does not say that it is unable."""
     try:
         return request(address, "GET", path, timeout_s=1.0).status < 500
     except (OSError, BrokenAnswer):

@@ -79,7 +79,7 @@ class Life:
         fid = self._some_fid()
         before = self.kept.get(fid)
         if before is not None and before.content == b"":
-            # An empty file keeps no cookie through a vacuum of the real server, so that nothing may replace it.
+            # An empty file loses its cookie in a vacuum of the real server: then nothing may replace it.
             return
         kept = self._some_file(fid)
         ttl = self._random.choice(["", "", "5d"])
@@ -90,7 +90,8 @@ class Life:
         answer = self._send(server, f"/{fid}{query}", kept)
         if answer.status == 204:
             # The content is the same: what is new about its name or type is dropped.
-            assert before is not None and before.content == kept.content
+            assert before is not None
+            assert before.content == kept.content
             return
         assert answer.status == 201, (fid, answer)
         self.kept[fid] = kept
@@ -132,7 +133,8 @@ class Life:
         if living:
             fid = self._random.choice(living)
             answer = request(server.admin, "PUT", f"/{fid[:-8]}00000bad", (), b"not the owner")
-            assert answer.status == 500 and b"mismatching cookie" in answer.body, (fid, answer)
+            assert answer.status == 500, (fid, answer)
+            assert b"mismatching cookie" in answer.body, (fid, answer)
 
     def _delete(self, _: Cluster, server: VolumeServer) -> None:
         fid = self._some_fid()
