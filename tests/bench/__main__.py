@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from less_sync.bins.postgres.embedded import EmbeddedPostgres
 from less_sync.migrations import migrate_up
-from tests.bench import usage
+from tests.bench import usage, volume
 from tests.bench.attacks import StalledPulls
 from tests.bench.child import Child, raise_open_files
 from tests.bench.compare import CHECKOUT, SMALL, WORKS, Size, compare, comparison, program_at
@@ -26,6 +26,7 @@ from tests.bench.model import ISSUER, KIB, QUICK, Bench, Pair, Scale
 from tests.bench.report import as_json, table
 from tests.bench.rows import ONCE, ROWS, SHORT_PULL_RECORDS, STALLED_ROWS, measures
 from tests.bench.scraped import LONG, SCRAPED, scraping
+from tests.bench.volume_rows import ROWS as VOLUME_ROWS
 from tests.wire.issuer import AUDIENCE, Issuer, new_issuer, served_key_set
 from tests.wire.process import ServerProcess
 
@@ -44,6 +45,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help=f"compare CPU with and without metrics asked for each second; rows: {', '.join(SCRAPED)}",
     )
+    parser.add_argument("--volume", action="store_true", help="measure the volume server against a real one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here as well")
     parser.add_argument("--quick", action="store_true", help="small and few runs: to see that it works")
     parser.add_argument("--rounds", type=int, help="interleaved runs of each row (5)")
@@ -241,7 +243,12 @@ async def measure(bench: Bench, wanted: set[str], rounds: int) -> dict[str, list
 def main() -> None:
     raise_open_files()
     options = parse(sys.argv[1:])
-    if options.scraped:
+    if options.volume:
+        scale = volume.SMALL if options.quick else volume.Scale()
+        scale = scale._replace(rounds=options.rounds or scale.rounds)
+        wanted = chosen(options.rows, VOLUME_ROWS)
+        asyncio.run(volume.run(options.disk, scale=scale, wanted=wanted, json_file=options.json))
+    elif options.scraped:
         asyncio.run(run_scraped(options))
     else:
         asyncio.run(run_against(options) if options.against else run(options))

@@ -126,6 +126,7 @@ class VolumeServer(Process):
         directories: Sequence[Path],
     ) -> None:
         super().__init__(f"volume{number}", cluster.directory, cluster.variables)
+        self.number = number
         self.kind = kind
         """May be changed while the server is stopped."""
         self.port = port
@@ -196,6 +197,10 @@ class VolumeServer(Process):
         )
         self.call("VacuumVolumeCommit", volume_server_pb2.VacuumVolumeCommitRequest(volume_id=volume_id))
         self.call("VacuumVolumeCleanup", volume_server_pb2.VacuumVolumeCleanupRequest(volume_id=volume_id))
+
+    def delete_volume(self, volume_id: int) -> None:
+        """Delete a volume and its files."""
+        self.call("VolumeDelete", volume_server_pb2.VolumeDeleteRequest(volume_id=volume_id))
 
     def _answers(self) -> bool:
         path = "/healthz" if self.kind == "ours" else "/status"
