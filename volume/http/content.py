@@ -5,7 +5,7 @@ A content that is not sent is released; one that is sent is released by what `pa
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 from less_sync.volume.engine.data_file import FileSlice
 from less_sync.volume.engine.threads import to_the_end
@@ -39,18 +39,20 @@ class Content(Protocol):
         ...
 
 
-class Owned:
-    """An asynchronous iterator that runs `release` when it is closed, even if nobody ever asked it."""
+class Owned(AsyncGenerator[Bytes]):
+    """A generator that runs `release` when it is closed, even if nobody ever asked it for anything."""
 
     def __init__(self, pieces: AsyncGenerator[Bytes], release: Callable[[], Awaitable[None] | None]) -> None:
         self._pieces: Final = pieces
         self._release: Callable[[], Awaitable[None] | None] | None = release
 
-    def __aiter__(self) -> Self:
-        return self
+    async def asend(self, value: None) -> Bytes:
+        """As a generator does."""
+        return await self._pieces.asend(value)
 
-    async def __anext__(self) -> Bytes:
-        return await anext(self._pieces)
+    async def athrow(self, *thrown: Any) -> Bytes:
+        """As a generator does."""
+        return await self._pieces.athrow(*thrown)
 
     async def aclose(self) -> None:
         """Close the pieces and let go of what they need; a second call does nothing."""

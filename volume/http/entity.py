@@ -141,6 +141,7 @@ async def peeked(response: Response) -> Response:
     if is_typed and response.status == 206:
         return response
     pieces = body.pieces
+    assert isinstance(pieces, AsyncGenerator)
     first = bytearray()
     fault: Exception | None = None
     try:
@@ -150,15 +151,15 @@ async def peeked(response: Response) -> Response:
                 break
     except Exception as error:
         if response.status != 206:
-            await _close(pieces)
+            await pieces.aclose()
             raise
         fault = error
     except BaseException:
-        await _close(pieces)
+        await pieces.aclose()
         raise
     if first and not is_typed:
         response.headers.append(("Content-Type", sniff(first)))
-    response.body = Pieces(Owned(_rest(first, pieces, fault), lambda: _close(pieces)), body.length)
+    response.body = Pieces(Owned(_rest(first, pieces, fault), pieces.aclose), body.length)
     return response
 
 
@@ -169,13 +170,11 @@ def _part(status: int, headers: Headers, content: Content, start: int, length: i
     return Response(status, list(headers.items()), content.part(start, length))
 
 
-async def _rest(first: Bytes, pieces: object, fault: Exception | None) -> AsyncGenerator[Bytes]:
+async def _rest(
+    first: Bytes, pieces: AsyncGenerator[Bytes], fault: Exception | None
+) -> AsyncGenerator[Bytes]:
     yield first
     if fault is not None:
         raise fault
-    async for piece in pieces:  # type: ignore[attr-defined]
+    async for piece in pieces:
         yield piece
-
-
-async def _close(pieces: object) -> None:
-    await pieces.aclose()  # type: ignore[attr-defined]

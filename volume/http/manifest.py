@@ -43,10 +43,12 @@ def parse_manifest(data: Bytes) -> Manifest | None:
     if len(data) > MANIFEST_BYTES_MAX:
         return None
     try:
-        told = json.loads(bytes(data), parse_constant=_refuse)
+        told = json.loads(bytes(data).decode("utf-8", "replace"), parse_constant=_refuse)
         if told is None:
             return Manifest("", "", 0, 0, ())
-        entries = told.get("chunks") or []
+        entries = told.get("chunks")
+        if entries is None:
+            entries = []
         if not isinstance(entries, list) or len(entries) > CHUNKS_MAX:
             return None
         chunks = sorted(map(_chunk, entries), key=lambda chunk: chunk.offset)
