@@ -61,6 +61,11 @@ class Process:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_status(self) -> int | None:
+        """Of its last life; negative: the signal that ended it."""
+        return None if self._process is None else self._process.poll()
+
     def start(self, command: Sequence[str]) -> None:
         assert not self.is_running
         with self.log.open("ab") as log:
@@ -85,6 +90,11 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
             return self._process.returncode
+
+    def wait(self) -> int:
+        """Wait until it has ended by itself and return its exit status."""
+        assert self._process is not None
+        return self._process.wait(READY_S_MAX)
 
     def kill(self) -> None:
         """End it as a power cut would, but for what the kernel already has."""
