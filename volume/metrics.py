@@ -12,7 +12,7 @@ from less_sync.volume.counters import SECONDS_BUCKETS, Durations
 
 if TYPE_CHECKING:
     from less_sync.volume.counters import Counters
-    from less_sync.volume.master.reports import DiskReport, VolumeReport
+    from less_sync.volume.engine.reports import DiskReport, VolumeReport
 
 PREFIX: Final = "SeaweedFS_volumeServer_"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

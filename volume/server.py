@@ -12,10 +12,11 @@ import math
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from less_sync.volume.counters import Counters
+from less_sync.volume.engine.disk_space import LOOK_EVERY_S
 from less_sync.volume.engine.errors import VolumeError
 from less_sync.volume.engine.store import Store
 from less_sync.volume.grpc.server import GrpcServer
@@ -26,7 +27,6 @@ from less_sync.volume.master.channels import Channels
 from less_sync.volume.master.heartbeat import Heartbeat
 from less_sync.volume.master.lookup import Lookup
 from less_sync.volume.master.masters import Configuration, Masters
-from less_sync.volume.master.store_reports import StoreReports
 from less_sync.volume.metrics import State, render
 from less_sync.volume.metrics_listener import MetricsListener, push
 from less_sync.volume.options import Options
@@ -37,12 +37,12 @@ from less_sync.volume.security.tls import (
     outgoing_http_context,
 )
 from less_sync.volume.services import Services
+from less_sync.volume.version import NUMBER, server_version
 
 _log = Logger(__name__)
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+ANY_ADDRESS: Final = ("", "0.0.0.0", "::")
 FAREWELL_S_MAX: Final = 3.0
-CARE_INTERVAL_S: Final = 5.0
-LOOK_INTERVAL_S: Final = 30.0
 GC_THRESHOLDS: Final = (100_000, 50, 100)
 
 
@@ -82,10 +82,14 @@ class VolumeServer:
             lookup=Lookup(masters, channels),
             channels=channels,
             counters=Counters(),
-            outgoing=OutgoingHttp(tls=outgoing_http_context(settings), source=options.bind),
+            outgoing=OutgoingHttp(
+                tls=outgoing_http_context(settings),
+                source="" if options.bind in ANY_ADDRESS else options.bind,
+            ),
         )
-        self._reports: Final = StoreReports(self.services.store)
-        self._heartbeat: Final = Heartbeat(options, masters, channels, self._reports, self.services.counters)
+        self._heartbeat: Final = Heartbeat(
+            options, masters, channels, self.services.store, self.services.counters
+        )
         self._http: Final = HttpServer(self.services)
         self._grpc: Final = GrpcServer(self.services)
         self._metrics: Final = MetricsListener(self._metrics_page)
@@ -114,7 +118,7 @@ class VolumeServer:
                     await _first(self._stop_wanted, self._vital.ended)
             finally:
                 self._vital.expect_ends()
-                await _cancelled(starting)
+                await _ended(starting)
                 await self._stop()
 
     async def _start(self) -> None:
@@ -124,7 +128,7 @@ class VolumeServer:
             _log.info("metrics are served", port=port)
         configuration = await services.masters.configuration()
         await services.store.load()
-        await self._reports.look()
+        await services.store.look_at_disks()
         self._reporting = self._vital.start("heartbeat", self._heartbeat.run())
         self._vital.start("care for volumes", self._care())
         self._vital.start("reload", self._reload_when_wanted())
@@ -183,16 +187,15 @@ class VolumeServer:
             _log.info("reloaded")
 
     async def _care(self) -> None:
-        """What is due again and again: expiry, a look at the disks, and syncs if they are wanted."""
+        """What is due again and again: a look at the disks, and syncs if they are wanted."""
         options, store, loop = self._options, self.services.store, asyncio.get_running_loop()
-        look = loop.time() + LOOK_INTERVAL_S
+        look = loop.time() + LOOK_EVERY_S
         sync = loop.time() + options.sync_interval_s if options.sync_interval_s else math.inf
         while True:
-            await asyncio.sleep(min(CARE_INTERVAL_S, options.sync_interval_s or CARE_INTERVAL_S))
-            await self._reports.destroy_expired()
+            await asyncio.sleep(max(0.0, min(look, sync) - loop.time()))
             if loop.time() >= look:
-                look = loop.time() + LOOK_INTERVAL_S
-                await self._reports.look()
+                await store.look_at_disks()
+                look = loop.time() + LOOK_EVERY_S
             if loop.time() >= sync:
                 await store.sync()
                 sync = loop.time() + options.sync_interval_s
@@ -200,16 +203,16 @@ class VolumeServer:
     def _metrics_page(self) -> str:
         services, options = self.services, self._options
         state = State(
-            volumes=self._reports.reports(),
-            disks=self._reports.disk_reports(),
+            volumes=services.store.reports(),
+            disks=services.store.disk_reports(),
             directories=[str(one.path) for one in options.directories],
             upload_bytes=self._http.limits.uploads.bytes,
             download_bytes=self._http.limits.downloads.bytes,
             upload_bytes_max=options.upload_bytes_max,
             download_bytes_max=options.download_bytes_max,
             started_s=self._started_s,
-            version="4.44",
-            size_limit="30GB" if options.offset_bytes == 4 else "8000GB",
+            version=NUMBER,
+            size_limit=server_version(options.offset_bytes).partition(" ")[0],
         )
         return render(services.counters, state)
 
@@ -239,10 +242,10 @@ async def _first(*waited: "asyncio.Event | asyncio.Task[None]") -> None:
             task.cancel()
 
 
-async def _cancelled(task: "asyncio.Task[None]") -> None:
+async def _ended(task: "asyncio.Task[None]") -> None:
+    """Cancel a task unless it is done, and wait; how it ended is asked of the task."""
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait({task})
 
 
 def _settle_heap() -> None:

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from less_sync.volume.counters import Counters
     from less_sync.volume.engine.store import Store
     from less_sync.volume.http.client import OutgoingHttp
-
     from less_sync.volume.master.channels import Channels
     from less_sync.volume.master.lookup import Lookup
     from less_sync.volume.master.masters import Masters

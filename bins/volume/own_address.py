@@ -45,5 +45,5 @@ def _of_routes() -> str:
         except OSError:
             continue
         if own not in ("127.0.0.1", "::1"):
-            return f"[{own}]" if family == socket.AF_INET6 else str(own)
+            return str(own)
     return ""

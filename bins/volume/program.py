@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from less_sync.bins.errors import CommandError, os_error_text, print_error
+from less_sync.bins.errors import CommandError, print_error
 from less_sync.bins.volume.flags import FLAGS, WORD, usage
 from less_sync.bins.volume.go_flags import FlagError, Given, HelpWanted, Parser
 from less_sync.bins.volume.reading import OptionsError, read_options
@@ -65,7 +65,7 @@ def run(arguments: Sequence[str], name: str, environment: Mapping[str, str]) -> 
     except CommandError as error:
         print_error(str(error), error.causes)
     except OSError as error:
-        print_error(f"the server could not start: {os_error_text(error)}")
+        print_error(f"the server could not start: {error.strerror or error}")
     return FAILURE
 
 
@@ -97,6 +97,7 @@ async def _run(options: "Options", environment: Mapping[str, str]) -> int:
     from less_sync.bins.volume.logs import log_ended, log_loop_fault
 
     with volume_parts():
+        from less_sync.volume.engine.errors import VolumeError
         from less_sync.volume.security.tls import TlsError
         from less_sync.volume.server import VolumeServer
 
@@ -104,9 +105,9 @@ async def _run(options: "Options", environment: Mapping[str, str]) -> int:
     async with Supervisor(log_ended) as vital:
         try:
             server = VolumeServer(options, environment, vital)
-        except TlsError as error:
-            raise CommandError(str(error)) from error
-        await server.run(listening_for_signals=take_hangups)
+            await server.run(listening_for_signals=take_hangups)
+        except (TlsError, VolumeError) as error:
+            raise CommandError(f"the server could not start: {error}") from error
     if vital.first is not None:
         raise CommandError(_words(vital))
     return 0

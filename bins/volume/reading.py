@@ -39,8 +39,8 @@ def read_options(given: Given, environment: Mapping[str, str]) -> Options:
     Raises:
         OptionsError: a list has the wrong length, a value is none, or a directory will not do.
     """
-    ip = given.text("ip") or own_address()
-    bind = given.text("ip.bind") or ip
+    ip = _bracketed(given.text("ip") or own_address())
+    bind = (given.text("ip.bind") or ip).strip("[]")
     port = _port(given, "port", 0)
     public_port = _port(given, "port.public", port)
     metrics_port = given.integer("metricsPort")
@@ -97,6 +97,11 @@ def parse_size(text: str) -> int:
     power = unit.removesuffix("b")
     base = 1024 if power.endswith("i") else 1000
     return int(float(number) * base ** _POWERS.index(power.removesuffix("i")))
+
+
+def _bracketed(host: str) -> str:
+    """An IPv6 address in the brackets that a port behind it needs."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _port(given: Given, name: str, unset: int) -> int:

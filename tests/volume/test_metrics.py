@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from less_sync.volume.counters import Counters
-from less_sync.volume.master.reports import DiskReport
+from less_sync.volume.engine.reports import DiskReport
 from less_sync.volume.metrics import PREFIX, State, render
 from less_sync.volume.metrics_listener import CONNECTIONS_MAX, MetricsListener, push
 from tests.volume.master.test_digest import FIRST, SECOND

@@ -6,7 +6,7 @@ from typing import Final
 
 from xxhash import xxh64_intdigest
 
-from less_sync.volume.master.reports import VolumeReport
+from less_sync.volume.engine.reports import VolumeReport
 
 _NUMBERS: Final = struct.Struct("<IQQQQIIIIIB")
 assert _NUMBERS.size == 57

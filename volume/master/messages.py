@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from less_sync.volume.engine.reports import DiskReport, VolumeReport
 from less_sync.volume.grpc.protos import master_pb2 as pb
 from less_sync.volume.master.digest import Digests
-from less_sync.volume.master.reports import Change, DiskReport, VolumeReport
+from less_sync.volume.master.reports import Change
 from less_sync.volume.options import Options
 
 _Place = tuple[int, int]

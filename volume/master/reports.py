@@ -1,48 +1,9 @@
-"""What a heartbeat tells of volumes and disks, and whom it asks."""
+"""What a heartbeat asks of a store, so that it can be tried without one."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-
-class VolumeReport(NamedTuple):
-    """One volume. Equal reports are the same to a master."""
-
-    id: int
-    size: int
-    """Bytes of the data file."""
-    collection: str
-    file_count: int
-    deleted_count: int
-    deleted_bytes: int
-    read_only: bool
-    placement: int
-    version: int
-    ttl: int
-    """As in `format.ttl`."""
-    revision: int
-    modified_s: int
-    """Unix time of the last append."""
-    disk_type: str
-    disk_id: int
-    remote_name: str = ""
-    remote_key: str = ""
-
-
-class DiskReport(NamedTuple):
-    """One data directory."""
-
-    disk_id: int
-    disk_type: str
-    tags: tuple[str, ...]
-    max_volumes: int
-    """As configured, or worked out from the free space; 0 until the master has told the size of volumes."""
-    slots: int
-    """How many volumes it may hold now: on a disk low on space, those it has."""
-    total_bytes: int
-    free_bytes: int
-    uuid: str
-    healthy: bool = True
-    max_file_key: int = 0
+from less_sync.volume.engine.reports import DiskReport, VolumeReport
 
 
 class Change(Protocol):
@@ -75,7 +36,7 @@ class Reported(Protocol):
         """All volumes that a master may know of."""
 
     def disk_reports(self) -> Sequence[DiskReport]:
-        """All data directories, in order. Works out again how many volumes each may hold."""
+        """All data directories, in order, and how many volumes each may hold as things stand now."""
 
     def take_limits(self, volume_bytes_max: int, preallocate: bool) -> bool:
         """Remember what the master said; True if a directory may hold another number of volumes now."""

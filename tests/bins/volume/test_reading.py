@@ -31,6 +31,13 @@ def test_what_is_not_given_follows_from_what_is(directories: list[Path]) -> None
     assert (found.file_bytes_max, found.upload_bytes_max, found.upload_wait_s) == (256 << 20, 0, 60.0)
 
 
+def test_an_address_of_ipv6_has_brackets_where_a_port_follows(directories: list[Path]) -> None:
+    for given in ("::1", "[::1]"):
+        found = options(f"-dir={directories[0]}", f"-ip={given}", "-port=81")
+        assert (found.ip, found.bind, found.own_address) == ("[::1]", "::1", "[::1]:81")
+    assert options(f"-dir={directories[0]}", "-ip=h", "-ip.bind=[::]").bind == "::"
+
+
 def test_an_own_address_is_found_that_is_no_loopback(directories: list[Path]) -> None:
     found = options(f"-dir={directories[0]}")
     assert found.ip

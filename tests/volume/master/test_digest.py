@@ -1,7 +1,7 @@
 """The digest of a server's volumes: the values that existing servers and masters compute."""
 
+from less_sync.volume.engine.reports import VolumeReport
 from less_sync.volume.master.digest import Digests, report_hash
-from less_sync.volume.master.reports import VolumeReport
 
 EMPTY = VolumeReport(0, 0, "", 0, 0, 0, False, 0, 3, 0, 0, 0, "", 0)
 FIRST = EMPTY._replace(id=5, size=8, collection="c", placement=1, ttl=771, modified_s=1795647761)

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import pytest
 
 from less_sync.volume.counters import Counters
+from less_sync.volume.engine.reports import DiskReport, VolumeReport
 from less_sync.volume.grpc.protos import master_pb2 as pb
 from less_sync.volume.master.channels import Channels
 from less_sync.volume.master.digest import report_hash
 from less_sync.volume.master.heartbeat import DuplicateDirectories, Heartbeat, Pace
 from less_sync.volume.master.masters import Masters
-from less_sync.volume.master.reports import Change, DiskReport, VolumeReport
+from less_sync.volume.master.reports import Change
 from less_sync.volume.options import DirectoryOptions, Options
 from tests.volume.master.fake_master import FakeMaster, running
 from tests.volume.master.test_digest import EMPTY
