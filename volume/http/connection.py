@@ -348,14 +348,15 @@ class Connection(asyncio.BufferedProtocol):
         start = at
         at = min(end, at + self._skip_bytes) if chunked is None else chunked.feed(buffer, at, end)
         self._skip_bytes -= at - start
-        if chunked is not None and not chunked.is_done:
-            if self._skip_bytes <= 0:
-                self._close()
-        elif chunked is not None and chunked.error:
+        if chunked is None:
+            is_over = not self._skip_bytes
+        elif chunked.error or self._skip_bytes < 0:
             self._close()
-        elif chunked is not None or self._skip_bytes <= 0:
-            self._chunked = None
-            self.state = HEAD
+            return at
+        else:
+            is_over = chunked.is_done
+        if is_over:
+            self._next()
         return at
 
     # An answer

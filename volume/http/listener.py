@@ -105,6 +105,11 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
 
+    @property
+    def connections(self) -> frozenset[Connection]:
+        """Those that are open now."""
+        return frozenset(self._connections)
+
     def add(self, connection: Connection) -> None:
         """A connection was made; one too many is closed."""
         self._connections.add(connection)

@@ -156,7 +156,8 @@ def parse_query(query: str) -> dict[str, list[str]]:
             continue
         name, _, value = part.encode("utf-8", "surrogateescape").partition(b"=")
         try:
-            found.setdefault(text(unescape(name, plus=True)), []).append(text(unescape(value, plus=True)))
+            key, content = text(unescape(name, plus=True)), text(unescape(value, plus=True))
         except ValueError:
             continue
+        found.setdefault(key, []).append(content)
     return found
