@@ -25,7 +25,7 @@ from less_sync.volume.http.request import Request
 from less_sync.volume.http.upload import MULTIPART_BYTES_MAX
 from less_sync.volume.http.write import WriteHandler
 from less_sync.volume.master.channels import Channels
-from less_sync.volume.master.deletions import delete_at
+from less_sync.volume.http.batch_delete import delete_at
 from less_sync.volume.master.lookup import Lookup
 from less_sync.volume.master.masters import Masters
 from less_sync.volume.options import Address, DirectoryOptions, Options
