@@ -34,6 +34,8 @@ def _worded(text: str, fault: json.JSONDecodeError) -> str:
         return _invalid(text, at + 1, "in string escape code")
     if fault.msg.startswith("Unterminated string"):
         return "unexpected end of JSON input"
+    if fault.msg == "Invalid control character at":
+        return f"invalid character {_sign(text[at])} in string literal"
     return _invalid(text, at, _place(text, fault))
 
 
@@ -47,8 +49,6 @@ def _place(text: str, fault: json.JSONDecodeError) -> str:
             before = _QUOTED.sub("", text[: fault.pos])
             in_array = _open_brackets(before)[-1:] == ["["]
             return "after array element" if in_array else "after object key:value pair"
-        case "Invalid control character at":
-            return "in string literal"
         case "Expecting property name enclosed in double quotes":
             return "looking for beginning of object key string"
     return "looking for beginning of value"

@@ -12,6 +12,7 @@ from less_sync.volume.counters import Counters
 from less_sync.volume.engine.store import Store
 from less_sync.volume.format.fid import parse_needle
 from less_sync.volume.format.needle import Needle
+from less_sync.volume.http.batch_delete import delete_at
 from less_sync.volume.http.bodies import BodyPool
 from less_sync.volume.http.chunk_deletion import ChunkDeletion
 from less_sync.volume.http.client import OutgoingHttp
@@ -25,7 +26,6 @@ from less_sync.volume.http.request import Request
 from less_sync.volume.http.upload import MULTIPART_BYTES_MAX
 from less_sync.volume.http.write import WriteHandler
 from less_sync.volume.master.channels import Channels
-from less_sync.volume.http.batch_delete import delete_at
 from less_sync.volume.master.lookup import Lookup
 from less_sync.volume.master.masters import Masters
 from less_sync.volume.options import Address, DirectoryOptions, Options
