@@ -66,10 +66,10 @@ async def whole(content: Content, bytes_max: int) -> Held:
     Raises:
         TooLargeError: it has more than `bytes_max`.
     """
+    if content.size > bytes_max:
+        raise TooLargeError(f"{content.size} bytes are more than {bytes_max}")
     if isinstance(content, Held):
         return content
-    if content.size > bytes_max:
-        raise TooLargeError(f"{content.size} bytes")
     return Held(b"".join([piece async for piece in content.stream(0, content.size)]))
 
 

@@ -248,10 +248,9 @@ class ReadHandler(Immediate):
 
     async def _in_memory(self, needle: Needle, content: Held | Stored) -> Held:
         """The text of a list, checked; its file is let go of."""
-        if isinstance(content, Held):
-            return content
         try:
-            await verify_stored(needle, content)
+            if isinstance(content, Stored):
+                await verify_stored(needle, content)
             return await whole(content, MANIFEST_BYTES_MAX)
         finally:
             content.release()

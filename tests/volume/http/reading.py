@@ -69,6 +69,8 @@ class Reader:
         self.places = cast(KnownPlaces, services.lookup)
         self.limits = limits
         self.handler = ReadHandler(services, limits, types)
+        self.asked: list[str] = []
+        """Method and path of what other servers asked."""
 
     def request(self, target: str, headers: dict[str, str] | None = None, method: str = "GET") -> Request:
         """The request that a connection would have made of it."""
