@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -189,10 +190,11 @@ def test_metrics_have_a_listener_of_their_own(kind: Kind, tmp_path: Path) -> Non
         assert request(server.admin, "GET", FILE).status == 200
         metrics = request(f"127.0.0.1:{port}", "GET", "/metrics").body.decode()
         for name in ("request_total", "request_seconds_bucket", "volumes", "max_volumes", "resource"):
-            assert f"\nSeaweedFS_volumeServer_{name}{{" in metrics or f"_volumeServer_{name} " in metrics, (
-                name
-            )
-        assert 'SeaweedFS_volumeServer_request_total{code="201",type="PUT"} 1' in metrics
+            assert re.search(rf"^SeaweedFS_volumeServer_{name}[{{ ]", metrics, re.MULTILINE), name
+        (written,) = re.findall(
+            r"^SeaweedFS_volumeServer_request_total\{(.*201.*)\} 1$", metrics, re.MULTILINE
+        )
+        assert sorted(written.split(",")) == ['code="201"', 'type="PUT"']
 
 
 @both
