@@ -48,7 +48,7 @@ class _Page:
 
     def family(self, name: str, kind: str, words: str, samples: Iterable[tuple[Labels, float]]) -> None:
         self._lines.extend((f"# HELP {name} {words}", f"# TYPE {name} {kind}"))
-        self._lines.extend(_sample(name, labels, value) for labels, value in samples)
+        self._lines.extend(_sample(name, tuple(sorted(labels)), value) for labels, value in samples)
 
     def histogram(self, name: str, words: str, label: str, found: Mapping[str, Durations]) -> None:
         self._lines.extend((f"# HELP {name} {words}", f"# TYPE {name} histogram"))

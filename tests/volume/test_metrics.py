@@ -55,8 +55,8 @@ def test_every_line_is_in_the_text_format_and_every_family_has_help_and_type() -
 def test_figures_stand_where_they_belong() -> None:
     lines = set(page().splitlines())
     for expected in (
-        'request_total{type="GET",code="200"} 3',
-        'request_total{type="INVALID",code="400"} 1',
+        'request_total{code="200",type="GET"} 3',
+        'request_total{code="400",type="INVALID"} 1',
         'request_seconds_bucket{type="GET",le="0.0001"} 0',
         'request_seconds_bucket{type="GET",le="0.0002"} 1',
         'request_seconds_bucket{type="GET",le="+Inf"} 2',
