@@ -7,12 +7,11 @@ An answer by HTTP therefore means that gRPC answers too. Until a master has answ
 """
 
 import asyncio
-import gc
 import math
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 from less_sync.volume.counters import Counters
@@ -43,7 +42,6 @@ _log = Logger(__name__)
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 ANY_ADDRESS: Final = ("", "0.0.0.0", "::")
 FAREWELL_S_MAX: Final = 3.0
-GC_THRESHOLDS: Final = (100_000, 50, 100)
 
 
 class Vital(Protocol):
@@ -94,15 +92,21 @@ class VolumeServer:
         self._grpc: Final = GrpcServer(self.services)
         self._metrics: Final = MetricsListener(self._metrics_page)
         self._started_s: Final = time.time()
-        self._reporting: asyncio.Task[None] | None = None
+        self._is_reporting = False
+        self._farewell_said: Final = asyncio.Event()
         self._stop_wanted: Final = asyncio.Event()
         self._reload_wanted: Final = asyncio.Event()
 
-    async def run(self, listening_for_signals: Callable[[], None] = lambda: None) -> None:
+    async def run(
+        self,
+        listening_for_signals: Callable[[], None] = lambda: None,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
         """Serve until a signal, or until something vital ends.
 
         Args:
             listening_for_signals: called once the handlers of signals are there.
+            ready: called once everything listens.
 
         Raises:
             OSError: an address cannot be had.
@@ -114,7 +118,7 @@ class VolumeServer:
                 await _first(starting, self._stop_wanted, self._vital.ended)
                 if starting.done():
                     starting.result()
-                    _settle_heap()
+                    ready()
                     await _first(self._stop_wanted, self._vital.ended)
             finally:
                 self._vital.expect_ends()
@@ -129,7 +133,8 @@ class VolumeServer:
         configuration = await services.masters.configuration()
         await services.store.load()
         await services.store.look_at_disks()
-        self._reporting = self._vital.start("heartbeat", self._heartbeat.run())
+        self._is_reporting = True
+        self._vital.start("heartbeat", self._report())
         self._vital.start("care for volumes", self._care())
         self._vital.start("reload", self._reload_when_wanted())
         self._start_pushing(configuration)
@@ -158,9 +163,10 @@ class VolumeServer:
         """Stop whatever runs. A server that has left its master before stops without farewell and pause."""
         services = self.services
         _log.info("stopping")
-        if self._reporting is not None and services.masters.heartbeating:
+        if self._is_reporting and services.masters.heartbeating:
             services.masters.leave()
-            await asyncio.wait({self._reporting}, timeout=FAREWELL_S_MAX)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._farewell_said.wait(), FAREWELL_S_MAX)
             services.store.stopping = True
             await services.store.sync()
             if self._stop_wanted.is_set():  # else it is a failure that is ended here
@@ -173,6 +179,14 @@ class VolumeServer:
         await services.outgoing.close()
         await services.channels.close()
         _log.info("stopped")
+
+    async def _report(self) -> None:
+        """Report to the masters. A server that was told to leave them serves on, so this goes on as well."""
+        try:
+            await self._heartbeat.run()
+        finally:
+            self._farewell_said.set()
+        await asyncio.Event().wait()
 
     async def _reload_when_wanted(self) -> None:
         """New volumes in the directories, then security. One look at a time; a wish meanwhile is one more."""
@@ -246,12 +260,3 @@ async def _ended(task: "asyncio.Task[None]") -> None:
     """Cancel a task unless it is done, and wait; how it ended is asked of the task."""
     task.cancel()
     await asyncio.wait({task})
-
-
-def _settle_heap() -> None:
-    """Take what the start left behind out of the collector's sight, and let it look seldom at the rest.
-
-    A collection walks every module and class otherwise, and requests make few cycles.
-    """
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
