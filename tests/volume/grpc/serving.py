@@ -23,6 +23,7 @@ from less_sync.volume.security.security import Security
 from less_sync.volume.services import Services
 
 SERVICE = "/volume_server_pb.VolumeServer/"
+LARGE = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 MASTER = "127.0.0.1:9333"
 
 
@@ -107,7 +108,8 @@ def _raw(message: Message) -> bytes:
 async def put(volume: Volume, needle_id: int, cookie: int, data: bytes, **fields: Any) -> Needle:
     """Write a needle into a volume, as an upload would."""
     needle = Needle(needle_id, cookie, data, checksum=crc32c(data), **fields)
-    await volume.write(needle)
+    if volume.try_write(needle) is None:
+        await volume.write(needle)
     return needle
 
 
@@ -134,7 +136,7 @@ async def serving(
     server = GrpcServer(services)
     port = await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=LARGE) as channel:
             yield Serving(services, masters, channel, server, port)
     finally:
         await server.stop()
