@@ -4,6 +4,7 @@ import string
 from typing import Final, NamedTuple
 
 from less_sync.volume.format.errors import FormatError
+from less_sync.volume.format.quoting import quoted
 
 COOKIE_DIGITS: Final = 8
 KEY_DIGITS_MAX: Final = 24
@@ -36,10 +37,10 @@ def parse_number(text: str, largest: int = U64_MAX) -> int:
         FormatError: it is none, or above `largest`; worded as existing servers do.
     """
     if not (text.isascii() and text.isdigit()):
-        raise FormatError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
+        raise FormatError(f"strconv.ParseUint: parsing {quoted(text)}: invalid syntax")
     # Thousands of digits would cost seconds; a number with more than 20 significant ones is too large anyway.
     if len(text.lstrip("0")) > 20 or int(text) > largest:
-        raise FormatError(f'strconv.ParseUint: parsing "{text}": value out of range')
+        raise FormatError(f"strconv.ParseUint: parsing {quoted(text)}: value out of range")
     return int(text)
 
 
@@ -70,7 +71,7 @@ def _hexadecimal(text: str, name: str, described: str) -> int:
     if not _HEX.issuperset(text):
         raise FormatError(
             f"Parse {name} error: {described} {text} format error: "
-            f'strconv.ParseUint: parsing "{text}": invalid syntax'
+            f"strconv.ParseUint: parsing {quoted(text)}: invalid syntax"
         )
     return int(text, 16)
 

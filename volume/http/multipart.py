@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from less_sync.volume.format.quoting import quoted
 from less_sync.volume.http import media_types
 
 HEAD_BYTES_MAX: Final = 1 << 20
 """Of the head of one part."""
 LINE_BYTES_MAX: Final = 5120
 """Of a line before the first part."""
+QUOTED_BYTES_MAX: Final = 1 << 20
+"""Of a part that is sent as quoted-printable, which no program that uploads files does."""
 FIELD_BYTES_MAX: Final = 256
 """Of the text of a field; a longer one is passed over."""
 FIELDS: Final = ("ts", "ttl", "cm")
@@ -29,7 +32,8 @@ _USUAL: Final = re.compile(
     rb"(?:Content-Type: ([^\r\n\t ]*)\r\n)?\r\n"
 )
 """How a body of one file begins that a usual client sends."""
-_HEADER_NAME: Final = re.compile(rb"[!#$%&'*+\-.0-9A-Z^_`a-z|~]+")
+_HEADER_NAME: Final = re.compile(rb"[ !#$%&'*+\-.0-9A-Z^_`a-z|~]+")
+"""Blanks are tolerated in a name, which then names nothing that is known here."""
 
 
 _CONTROL: Final = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
@@ -37,6 +41,14 @@ _CONTROL: Final = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
 
 class MultipartError(Exception):
     """The body is no multipart body; the text is what the client is told."""
+
+
+class _CutOffError(MultipartError):
+    """The content of `part` has no end."""
+
+    def __init__(self, part: "Part") -> None:
+        super().__init__("unexpected EOF")
+        self.part: Final = part
 
 
 @dataclass(slots=True)
@@ -124,8 +136,10 @@ def scan_any(buffer: bytearray, start: int, end: int, boundary: bytes) -> Form:
             if part.file_name and not form.file.file_name:
                 form.file = part
             _take_field(form, part, buffer)
-    except MultipartError:
-        pass
+    except MultipartError as fault:
+        # What is wrong behind the file does not matter; but this part would have been the file.
+        if isinstance(fault, _CutOffError) and fault.part.file_name and not form.file.file_name:
+            raise
     _decode(form.file, buffer)
     return form
 
@@ -142,6 +156,8 @@ def _parts(buffer: bytearray, start: int, end: int, boundary: bytes) -> Iterator
         part = Part()
         part.start = _read_head(part, buffer, at, end)
         part.end = _content_end(buffer, part.start, end, line_end + dashes)
+        if part.end < 0:
+            raise _CutOffError(part)
         yield part
         at = _next_head(buffer, part.end, end, line_end, dashes)
 
@@ -191,7 +207,7 @@ def _is_last(buffer: bytearray, at: int, stop: int, dashes: bytes, line_end: byt
 
 
 def _content_end(buffer: bytearray, start: int, end: int, delimiter: bytes) -> int:
-    """Where the delimiter stands that ends the content.
+    """Where the delimiter stands that ends the content; -1 if none does.
 
     It must be followed by a blank, a line end or two dashes (a longer boundary may begin with this one), or
     by the end of the body. An empty content needs no line end before its delimiter.
@@ -205,7 +221,7 @@ def _content_end(buffer: bytearray, start: int, end: int, delimiter: bytes) -> i
         if _ends_content(buffer, behind, end):
             return at
         at = behind
-    raise MultipartError("unexpected EOF")
+    return -1
 
 
 def _ends_content(buffer: bytearray, behind: int, end: int) -> bool:
@@ -213,44 +229,54 @@ def _ends_content(buffer: bytearray, behind: int, end: int) -> bool:
 
 
 def _read_head(part: Part, buffer: bytearray, start: int, end: int) -> int:
-    """Read the header lines that begin at `start`; tells where the content begins."""
-    at, line = start, b""
-    while True:
+    """Read the header lines that begin at `start`; tells where the content begins.
+
+    A line that begins with a blank goes on with the line before it (RFC 5322 section 2.2.3).
+    """
+    at, header, headers = start, b"", dict[bytes, bytes]()
+    while at < end:
         feed = buffer.find(b"\n", at, min(end, start + HEAD_BYTES_MAX))
-        if feed < 0:
-            raise MultipartError("unexpected EOF" if end - start <= HEAD_BYTES_MAX else "message too large")
-        raw = bytes(buffer[at:feed])
-        if line and raw[:1] in (b" ", b"\t") and raw.strip():
-            line += b" " + raw.strip()
-        else:
-            if line:
-                _take_header(part, line)
-            elif at == start and raw[:1] in (b" ", b"\t"):
-                raise MultipartError(f"malformed MIME header initial line: {_shown(raw)}")
-            line = raw.strip()
-        at = feed + 1
+        if feed < 0 and end - start > HEAD_BYTES_MAX:
+            raise MultipartError("multipart: message too large")
+        line = bytes(buffer[at:feed]).removesuffix(b"\r") if feed >= 0 else bytes(buffer[at:end])
+        at = feed + 1 if feed >= 0 else end
+        if line[:1] in (b" ", b"\t"):
+            if not header:
+                raise MultipartError(f"malformed MIME header initial line: {_quoted(line)}")
+            header += b" " + line.strip(_BLANKS)
+            continue
+        if header:
+            _take_header(headers, header)
         if not line:
+            _describe(part, headers)
             return at
+        if b":" not in line:
+            raise MultipartError(f"malformed MIME header: missing colon: {_quoted(line)}")
+        header = line.strip(_BLANKS)
+    if header:
+        _take_header(headers, header)
+    raise MultipartError("EOF")
 
 
-def _take_header(part: Part, line: bytes) -> None:
-    name, colon, value = line.partition(b":")
-    if not colon:
-        raise MultipartError(f'malformed MIME header: missing colon: "{_shown(line)}"')
-    if _HEADER_NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
-        raise MultipartError(f"malformed MIME header line: {_shown(line)}")
-    value = value.strip(_BLANKS)
-    match name.lower():
-        case b"content-disposition":
-            _take_disposition(part, value)
-        case b"content-type":
-            part.mime = part.mime or value
-        case b"content-md5":
-            part.md5 = part.md5 or value
-        case b"content-encoding":
-            part.is_gzip = part.is_gzip or value == b"gzip"
-        case b"content-transfer-encoding":
-            part.is_quoted = value.lower() == b"quoted-printable"
+def _take_header(headers: dict[bytes, bytes], line: bytes) -> None:
+    name, _, value = line.partition(b":")
+    if _HEADER_NAME.fullmatch(name) is None:
+        raise MultipartError(f"malformed MIME header line: {_quoted(line)}")
+    if _CONTROL.search(value) is not None:
+        # By then existing servers have brought the name into its usual form.
+        usual = name if b" " in name else b"-".join(part.capitalize() for part in name.split(b"-"))
+        raise MultipartError(f"malformed MIME header line: {_quoted(usual + b':' + value)}")
+    headers.setdefault(name.lower(), value.strip(_BLANKS))
+
+
+def _describe(part: Part, headers: dict[bytes, bytes]) -> None:
+    """Read what the headers say of the part; of repeated ones the first counts."""
+    part.mime = headers.get(b"content-type", b"")
+    part.md5 = headers.get(b"content-md5", b"")
+    part.is_gzip = headers.get(b"content-encoding") == b"gzip"
+    part.is_quoted = headers.get(b"content-transfer-encoding", b"").lower() == b"quoted-printable"
+    if b"content-disposition" in headers:
+        _take_disposition(part, headers[b"content-disposition"])
 
 
 def _take_disposition(part: Part, value: bytes) -> None:
@@ -286,11 +312,20 @@ def _take_field(form: Form, part: Part, buffer: bytearray) -> None:
 
 def _decode(part: Part, buffer: bytearray) -> None:
     """Undo quoted-printable where it stands: what it means is never longer than how it is written."""
-    if part.is_quoted:
-        decoded = binascii.a2b_qp(memoryview(buffer)[part.start : part.end])
-        part.end = part.start + len(decoded)
-        buffer[part.start : part.end] = decoded
+    if not part.is_quoted:
+        return
+    if part.end - part.start > QUOTED_BYTES_MAX:
+        raise MultipartError(f"quoted-printable: more than {QUOTED_BYTES_MAX} bytes")
+    lines = bytes(buffer[part.start : part.end]).split(b"\n")
+    # Blanks before a line end were added on the way (RFC 2045 section 6.7, rule 3).
+    trimmed = (
+        line.rstrip(_BLANKS) if not line.endswith(b"\r") else line[:-1].rstrip(_BLANKS) + b"\r"
+        for line in lines
+    )
+    decoded = binascii.a2b_qp(b"\n".join(trimmed))
+    part.end = part.start + len(decoded)
+    buffer[part.start : part.end] = decoded
 
 
-def _shown(line: bytes) -> str:
-    return line[:LINE_BYTES_MAX].decode("utf-8", "surrogateescape")
+def _quoted(line: bytes) -> str:
+    return quoted(line[:LINE_BYTES_MAX].decode("utf-8", "surrogateescape"))

@@ -74,7 +74,7 @@ def is_form(content_type: bytes | None) -> bool:
     Raises:
         ParameterError: the type cannot be read.
     """
-    if content_type is None:
+    if not content_type:
         return False
     try:
         return media_types.parse(content_type).type == FORM_TYPE

@@ -20,6 +20,7 @@ def _part(disposition: str, content: bytes, *more: str) -> bytes:
 
 
 FILE = 'form-data; name="file"; filename="a.txt"'
+FILE_LINE = f"Content-Disposition: {FILE}".encode()
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,28 @@ def test_quoted_printable_is_decoded_in_place() -> None:
     assert _scanned(body)[0] == b"a=bc"
 
 
+def test_blanks_before_a_line_end_are_no_part_of_quoted_printable() -> None:
+    body = _part(FILE, b"a=zz \t\r\nb \nc ", "Content-Transfer-Encoding: quoted-printable") + b"--B--"
+    assert _scanned(body)[0] == b"a=zz\r\nb\nc"
+    with pytest.raises(MultipartError, match="quoted-printable: more than 1048576 bytes"):
+        _scanned(_part(FILE, bytes(1 << 20) + b"x", "Content-Transfer-Encoding: quoted-printable") + b"--B--")
+
+
+def test_of_a_repeated_header_the_first_counts() -> None:
+    body = _part(
+        'form-data; filename="unfinished', b"x", "Content-Type: a/b", FILE_LINE.decode(), "Content-Type: c/d"
+    )
+    assert _scanned(body + b"--B--")[:3] == (b"x", b"", b"a/b")
+
+
+def test_a_name_with_a_blank_in_it_is_tolerated_and_means_nothing() -> None:
+    assert _scanned(b"--B\r\nContent Type: a/b\r\n%b\r\n\r\nx\r\n--B--" % FILE_LINE)[:3] == (
+        b"x",
+        b"a.txt",
+        b"",
+    )
+
+
 def test_a_folded_header_is_one() -> None:
     body = b'--B\r\nContent-Disposition: form-data;\r\n  name="file";\r\n\tfilename="f"\r\n\r\nx\r\n--B--'
     assert _scanned(body)[:2] == (b"x", b"f")
@@ -123,12 +146,15 @@ def test_a_folded_header_is_one() -> None:
         (b"--C\r\n\r\nx\r\n--C--", "multipart: NextPart: EOF"),
         (b"x" * 6000 + b"\n--B\r\n\r\nx\r\n--B--", "multipart: NextPart: bufio: buffer full"),
         (b"--B\r\n\r\nunfinished", "unexpected EOF"),
-        (b"--B\r\nContent-Type: a/b\r\n", "unexpected EOF"),
+        (b"--B\r\n", "EOF"),
+        (b"--B\r\nContent-Type: a/b\r\n", "EOF"),
+        (b"--B\r\nContent-Ty", 'malformed MIME header: missing colon: "Content-Ty"'),
+        (b"--B\r\n\r\nx\r\n--B\r\n%b\r\n\r\nunfinished" % FILE_LINE, "unexpected EOF"),
         (b"--B\r\nno colon\r\n\r\nx\r\n--B--", 'malformed MIME header: missing colon: "no colon"'),
-        (b"--B\r\n: x\r\n\r\nx\r\n--B--", "malformed MIME header line: : x"),
-        (b"--B\r\nA: \x01\r\n\r\nx\r\n--B--", "malformed MIME header line: A: \x01"),
-        (b"--B\r\n A: x\r\n\r\nx\r\n--B--", "malformed MIME header initial line:  A: x\r"),
-        (b"--B\r\nA: " + b"x" * (1 << 20) + b"\r\n\r\nx\r\n--B--", "message too large"),
+        (b"--B\r\n: x\r\n\r\nx\r\n--B--", 'malformed MIME header line: ": x"'),
+        (b'--B\r\na-B: \x01"\xff\r\n\r\nx\r\n--B--', r'malformed MIME header line: "A-B: \x01\"\xff"'),
+        (b"--B\r\n A: x\r\n\r\nx\r\n--B--", 'malformed MIME header initial line: " A: x"'),
+        (b"--B\r\nA: " + b"x" * (1 << 20) + b"\r\n\r\nx\r\n--B--", "multipart: message too large"),
     ],
 )
 def test_a_body_without_a_whole_file_is_refused(body: bytes, error: str) -> None:

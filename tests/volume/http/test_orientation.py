@@ -24,7 +24,7 @@ def _photograph(orientation: int | None, size: tuple[int, int] = (40, 20)) -> by
 
 def _is_red(pixel: object) -> bool:
     assert isinstance(pixel, tuple)
-    return pixel[0] > 200 and pixel[2] < 50
+    return bool(pixel[0] > 200 and pixel[2] < 50)
 
 
 @pytest.mark.parametrize(
