@@ -1,7 +1,7 @@
 """`Range` of a read and the parts of a `multipart/byteranges` answer (RFC 9110 section 14).
 
 Existing servers are more lenient than the RFC in some places and stricter in others; docs/volume.md section
-3 has the table.
+3.4 has the table.
 """
 
 import re
