@@ -13,12 +13,13 @@ requests, a body as far as it has arrived (`bodies`), and an answer of which it 
 
 import asyncio
 from collections.abc import Coroutine
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from less_sync.volume.http.bodies import Incoming
 from less_sync.volume.http.chunked import ChunkedBody
 from less_sync.volume.http.handlers import Begun, Finished, Handler
-from less_sync.volume.http.head import HEAD_BYTES_MAX, BadHead, find_end, parse_head, too_long
+from less_sync.volume.http.head import HEAD_BYTES_MAX, BadHead, HeadReader, find_end, too_long
 from less_sync.volume.http.json_text import json_error
 from less_sync.volume.http.request import Request
 from less_sync.volume.http.response import STREAMED, FilePart, Pieces, Response
@@ -52,6 +53,7 @@ class Connection(asyncio.BufferedProtocol):
         """What the client had still to take when the listener last looked."""
         self.transport: asyncio.Transport
         self.peer_ip = ""
+        self._heads: Final = HeadReader()
         self._pending = bytearray()
         self._searched = 0
         """So much of `_pending` holds no end of a head."""
@@ -207,7 +209,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             if head_end - at > HEAD_BYTES_MAX:
                 raise too_long()
-            request = parse_head(bytes(buffer[at:head_end]))
+            request = self._heads.read(bytes(buffer[at:head_end]))
         except BadHead as bad:
             self._refuse(bad)
             return head_end
@@ -226,6 +228,7 @@ class Connection(asyncio.BufferedProtocol):
     def _start(self, request: Request) -> None:
         listener = self._listener
         self._request = request
+        request.started_ns = perf_counter_ns()
         self.state = BUSY
         if request.unmet_expectation:
             request.keep_alive = False
@@ -369,7 +372,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._lost:
             self._over()
             return
-        closes = self._closes = self._must_close(request)
+        closes = self._closes = (
+            not request.keep_alive
+            or self._listener.is_closing
+            or (request.content_length != 0 and self._incoming is None and _is_long(request))
+        )
         length = response.content_length()
         try:
             head = encode_head(request, response, length, closes=closes)
@@ -391,16 +398,6 @@ class Connection(asyncio.BufferedProtocol):
             transport.writelines((head, body))
         if not transport.get_write_buffer_size():
             self._over()
-
-    def _must_close(self, request: Request) -> bool:
-        """Whether this answer is the last one of the connection."""
-        if not request.keep_alive or self._listener.is_closing:
-            return True
-        length = request.content_length
-        if length == 0 or self._incoming is not None:
-            return False
-        # A body that nobody asked for: the rest of a short one is thrown away, no more.
-        return request.expects_continue or (length is not None and length > SKIPPED_BYTES_MAX)
 
     async def _stream(self, request: Request, head: bytes, body: FilePart | Pieces) -> None:
         """Send a body that comes piece by piece. One that ends early cuts the connection."""
@@ -444,18 +441,19 @@ class Connection(asyncio.BufferedProtocol):
         assert handler is not None
         self._request = self._handler = self._response = self._incoming = None
         if response is not None:
-            let_go(response)
-        self._listener.count(request, response)
+            if response.sent is not None or isinstance(response.body, FilePart):
+                let_go(response)
+            self._listener.count(request, response.status)
         try:
             handler.end(request)
         except Exception as fault:
             _log.error("request not ended", fault=fault, path=request.path)
-        request.body = None
         if incoming is not None:
+            request.body = None
             self._listener.pool.give(incoming.body.buffer)
         if self._lost:
             return
-        is_unread = incoming is None and request.content_length != 0
+        is_unread = request.content_length != 0 and incoming is None
         if self._closes:
             self._close(lingers=is_unread or not request.keep_alive)
         elif is_unread:
@@ -519,3 +517,9 @@ class Connection(asyncio.BufferedProtocol):
     def pending_bytes(self) -> int:
         """What the client has sent that nobody has read."""
         return len(self._pending)
+
+
+def _is_long(request: Request) -> bool:
+    """Whether a body that nobody asked for is worth ending the connection: else its rest is thrown away."""
+    length = request.content_length
+    return request.expects_continue or (length is not None and length > SKIPPED_BYTES_MAX)

@@ -13,6 +13,9 @@ HEAD_BYTES_MAX: Final = (1 << 20) + (4 << 10)
 """Of the request line and the headers."""
 BODY_DIGITS_MAX: Final = 18
 """Of a Content-Length."""
+REMEMBERED_BYTES_MAX: Final = 4 << 10
+"""Of the headers of a connection's last head."""
+_SLASH: Final = 0x2F
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE: Final = re.compile(
@@ -66,53 +69,73 @@ def parse_head(raw: bytes) -> Request:
     Raises:
         BadHead: it is malformed, of another version, or contradicts itself.
     """
-    line = _REQUEST_LINE.match(raw)
-    if line is None:
-        raise bad_request()
-    method, target, minor, other = line.groups()
-    if other is not None:
-        raise BadHead(505, "HTTP Version Not Supported: unsupported protocol version")
-    request = _request(method.decode(), target)
-    at = line.end()
-    if _HEADERS.fullmatch(raw, at) is None:
-        raw, at = _unfolded(raw, at), 0
-    request.set_headers(_HEADER.findall(raw, at))
-    _frame(request, is_http10=minor == b"0")
-    return request
+    return HeadReader().read(raw)
 
 
-def _request(method: str, target: bytes) -> Request:
-    """The request of a line, its target decoded."""
-    path, _, query = target.partition(b"?")
-    if path[:1] != b"/":
-        path = _path_of(method, path)
-    try:
-        return Request(method, target, text(unescape(path)), text(query))
-    except ValueError:
-        raise bad_request() from None
+class HeadReader:
+    """Reads the heads of one connection. Headers that are the same as those before are not read again."""
+
+    __slots__ = ("_block", "_minor", "_model")
+
+    def __init__(self) -> None:
+        self._block = b""
+        self._minor = b""
+        self._model: Request | None = None
+
+    def read(self, raw: bytes) -> Request:
+        """Read a whole head, empty line included.
+
+        Raises:
+            BadHead: it is malformed, of another version, or contradicts itself.
+        """
+        line = _REQUEST_LINE.match(raw)
+        if line is None:
+            raise bad_request()
+        method, target, minor, other = line.groups()
+        if other is not None:
+            raise BadHead(505, "HTTP Version Not Supported: unsupported protocol version")
+        path, _, query = target.partition(b"?")
+        if path[0] != _SLASH:
+            path = _path_of(method, path)
+        if b"%" in path:
+            try:
+                path = unescape(path)
+            except ValueError:
+                raise bad_request() from None
+        request = Request(method.decode(), target, text(path), text(query) if query else "")
+        block = raw[line.end() :]
+        model = self._model
+        if model is not None and block == self._block and minor == self._minor:
+            request.adopt_headers(model)
+            return request
+        request.set_headers(_HEADER.findall(block if _HEADERS.fullmatch(block) else _unfolded(block)))
+        _frame(request, is_http10=minor == b"0")
+        if len(block) <= REMEMBERED_BYTES_MAX:
+            self._block, self._minor = block, minor
+            self._model = model = Request("", b"", "", "")
+            model.adopt_headers(request)
+        return request
 
 
-def _path_of(method: str, target: bytes) -> bytes:
+def _path_of(method: bytes, target: bytes) -> bytes:
     """The path of a target that does not begin with one (RFC 9112 section 3.2)."""
     if scheme := _SCHEME.match(target):
         return target[scheme.end() :] or b"/"
-    if target == b"*" and method == "OPTIONS":
+    if target == b"*" and method == b"OPTIONS":
         return b"*"
-    if method == "CONNECT":
+    if method == b"CONNECT":
         return b""
     raise bad_request()
 
 
-def _unfolded(raw: bytes, at: int) -> bytes:
+def _unfolded(block: bytes) -> bytes:
     """Headers with continued lines joined (RFC 9112 section 5.2).
 
     Raises:
         BadHead: something else is wrong with them.
     """
-    if raw[at : at + 1] in (b" ", b"\t"):
-        raise bad_request()
-    joined = _FOLD.sub(b" ", raw[at:])
-    if _HEADERS.fullmatch(joined) is None:
+    joined = _FOLD.sub(b" ", block)
+    if block[:1] in (b" ", b"\t") or _HEADERS.fullmatch(joined) is None:
         raise bad_request()
     return joined
 

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Final
 
 from less_sync.volume.counters import Counters
@@ -25,6 +26,8 @@ PENDING_BYTES_MAX: Final = 256 << 20
 PENDING_BYTES_SMALL: Final = 4 << 10
 """A connection that holds no more than this is not closed for what others hold."""
 STOP_S_MAX: Final = 30.0
+
+COUNTED: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"))
 
 Route = Callable[[Request], Handler]
 
@@ -126,8 +129,14 @@ class Listener:
         if self._none_left is not None and not self._connections and not self._none_left.done():
             self._none_left.set_result(None)
 
-    def count(self, request: Request, response: Response | None) -> None:
-        """A request is over."""
+    def count(self, request: Request, status: int) -> None:
+        """A request was answered. Methods that strangers make up have one name together."""
+        method = request.method
+        if method not in COUNTED:
+            method = "INVALID"
+        counters = self.counters
+        counters.requests[method, status] += 1
+        counters.request_durations[method].add(perf_counter_ns() - request.started_ns)
 
     def _sweep(self) -> None:
         """Close what is idle. One timer for all connections: one for each would cost every request."""

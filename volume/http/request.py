@@ -1,7 +1,7 @@
 """One request: its head, and its body once it is here."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import getrandbits
 from typing import Final
 
@@ -45,6 +45,8 @@ class Request:
     `content_length` is what the client announced, None for a chunked body, 0 without one.
     """
 
+    fields: Mapping[bytes, bytes]
+    """The first value of each header by its lower-case name."""
     # Defaults of the class, not slots: most requests set few of these, and making one costs half as much.
     peer_ip: str = ""
     is_public: bool = False
@@ -73,8 +75,6 @@ class Request:
         self.target = target
         self.path = path
         self.query = query
-        self.fields: dict[bytes, bytes] = {}
-        """The first value of each header by its lower-case name."""
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header without blanks around it; `name` in lower case."""
@@ -90,9 +90,23 @@ class Request:
     def set_headers(self, lines: list[tuple[bytes, bytes]]) -> None:
         """Give the request its headers, as they came."""
         self._lines = lines
-        fields = self.fields
+        fields: dict[bytes, bytes] = {}
         for name, value in lines:
             fields.setdefault(name.lower(), value.rstrip())
+        self.fields = fields
+
+    def adopt_headers(self, other: "Request") -> None:
+        """Have the headers of another request, and what they say about connection and body."""
+        self.fields = other.fields
+        self._lines = other._lines
+        self.content_length = other.content_length
+        self.keep_alive = other.keep_alive
+        if other.is_http10:
+            self.is_http10 = True
+        if other.expects_continue:
+            self.expects_continue = True
+        if other.unmet_expectation:
+            self.unmet_expectation = True
 
     @property
     def header_count(self) -> int:
@@ -115,10 +129,13 @@ class Request:
 
     @property
     def request_id(self) -> str:
-        """24 upper-case hexadecimal digits, made up here: the time in nanoseconds, and 32 random bits."""
-        if not self._request_id:
-            self._request_id = f"{time.time_ns():016X}{getrandbits(32):08X}"
-        return self._request_id
+        """24 upper-case hexadecimal digits, made up here."""
+        return self._request_id or self.identify(time.time_ns())
+
+    def identify(self, now_ns: int) -> str:
+        """Give the request its id: the time in Unix nanoseconds, and 32 random bits."""
+        self._request_id = found = f"{now_ns:016X}{getrandbits(32):08X}"
+        return found
 
     @property
     def named(self) -> Named:

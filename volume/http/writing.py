@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from less_sync.volume.format.checksums import Bytes
+from less_sync.volume.http.paths import text
 from less_sync.volume.http.request import Request
 from less_sync.volume.http.response import FilePart, Header, Pieces, Response
 from less_sync.volume.http.sniff import SNIFFED_BYTES, sniff
@@ -47,10 +48,11 @@ def encode_head(request: Request, response: Response, length: int | None, *, clo
     """
     status = response.status
     headers = response.headers
+    now_ns = time.time_ns()
     lines = ""
     has_type = has_length = False
     for name, value in headers:
-        shown = value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+        shown = value if isinstance(value, str) else text(value)
         lines += f"{name}: {shown}\r\n"
         if name == "Content-Type" or name == "Content-Encoding":
             has_type = True
@@ -58,15 +60,17 @@ def encode_head(request: Request, response: Response, length: int | None, *, clo
             has_length = True
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         lines = _without_line_ends(headers)
-    now_ns = time.time_ns()
     if request.common:
-        lines = f"{request.common}X-Amz-Request-Id: {request.request_id}\r\n{lines}"
+        request_id = request._request_id or request.identify(now_ns)
+        lines = f"{request.common}X-Amz-Request-Id: {request_id}\r\n{lines}"
     lines += date_line(now_ns)
-    is_head = request.method == "HEAD"
-    if not has_length and status not in _BODYLESS and not (is_head and not length):
+    if length and request.method != "HEAD" and status not in _BODYLESS:
+        if not has_length:
+            lines += f"Content-Length: {length}\r\n"
+        if not has_type:
+            lines += f"Content-Type: {sniff(_first_bytes(response))}\r\n"
+    elif not has_length and status not in _BODYLESS:
         lines += _framing(request, length)
-    if not (has_type or is_head or length == 0 or status in _BODYLESS or length is None):
-        lines += f"Content-Type: {sniff(_first_bytes(response))}\r\n"
     if closes:
         lines += "Connection: close\r\n"
     elif request.is_http10:
@@ -78,9 +82,10 @@ def encode_head(request: Request, response: Response, length: int | None, *, clo
 
 
 def _framing(request: Request, length: int | None) -> str:
-    if length is not None:
-        return f"Content-Length: {length}\r\n"
-    return "" if request.is_http10 else "Transfer-Encoding: chunked\r\n"
+    """How a body ends that is empty, of unknown length, or left out (HEAD)."""
+    if length is None:
+        return "" if request.is_http10 or request.method == "HEAD" else "Transfer-Encoding: chunked\r\n"
+    return f"Content-Length: {length}\r\n" if length or request.method != "HEAD" else ""
 
 
 def _first_bytes(response: Response) -> Bytes:
