@@ -23,7 +23,7 @@ from less_sync.volume.http.head import HEAD_BYTES_MAX, BadHead, HeadReader, find
 from less_sync.volume.http.json_text import json_error
 from less_sync.volume.http.request import Request
 from less_sync.volume.http.response import STREAMED, FilePart, Pieces, Response
-from less_sync.volume.http.sending import let_go, send_file, send_pieces
+from less_sync.volume.http.sending import close_pieces, let_go, send_file, send_pieces
 from less_sync.volume.http.writing import CONTINUE, encode_head
 from less_sync.volume.logs import Logger
 
@@ -370,7 +370,10 @@ class Connection(asyncio.BufferedProtocol):
         assert request is not None
         self._response = response
         if self._lost:
-            self._over()
+            if isinstance(response.body, Pieces):
+                self._task = asyncio.get_running_loop().create_task(self._drop(response.body))
+            else:
+                self._over()
             return
         closes = self._closes = (
             not request.keep_alive
@@ -413,6 +416,15 @@ class Connection(asyncio.BufferedProtocol):
         self._task = None
         self._over()
         self._process_pending()
+
+    async def _drop(self, body: Pieces) -> None:
+        """Nobody is left to send the pieces to."""
+        try:
+            await close_pieces(body)
+        except Exception as fault:
+            _log.error("pieces not closed", fault=fault)
+        self._task = None
+        self._over()
 
     @property
     def is_head_only(self) -> bool:

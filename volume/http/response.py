@@ -28,7 +28,8 @@ class Pieces:
     """A body that comes piece by piece; the next piece is asked for when the one before has left.
 
     `length` is the sum of all pieces, or None if nobody knows: such a body is sent chunked. An iterator that
-    raises, or ends early, cuts the connection. It is closed (`aclose`) when the answer is over.
+    raises, or ends early, cuts the connection. It is closed (by `aclose`, if it has one) when the answer is
+    over, also if nobody ever asked it for a piece.
     """
 
     __slots__ = ("length", "pieces")

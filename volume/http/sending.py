@@ -1,7 +1,6 @@
 """Sending bodies that are not in memory, no faster than the client takes them."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import Final, Protocol
 
 from less_sync.volume.http.response import FilePart, Pieces, Response
@@ -57,7 +56,7 @@ async def send_pieces(client: Client, head: bytes, body: Pieces, *, chunked: boo
     """
     client.transport.write(head)
     if client.is_head_only:
-        await _close(body)
+        await close_pieces(body)
         await client.drained()
         return
     chunked = chunked and body.length is None
@@ -75,7 +74,7 @@ async def send_pieces(client: Client, head: bytes, body: Pieces, *, chunked: boo
                 client.transport.write(piece)
             await client.drained()
     finally:
-        await _close(body)
+        await close_pieces(body)
     if body.length is not None and sent < body.length:
         raise OSError("less came than was promised")
     if chunked:
@@ -83,9 +82,11 @@ async def send_pieces(client: Client, head: bytes, body: Pieces, *, chunked: boo
     await client.drained()
 
 
-async def _close(body: Pieces) -> None:
-    if isinstance(body.pieces, AsyncGenerator):
-        await body.pieces.aclose()
+async def close_pieces(body: Pieces) -> None:
+    """Let go of what makes pieces, if it can be told so, whether or not it was ever asked for one."""
+    close = getattr(body.pieces, "aclose", None)
+    if close is not None:
+        await close()
 
 
 def let_go(response: Response) -> None:

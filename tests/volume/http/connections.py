@@ -1,6 +1,8 @@
 """A listener on loopback whose handler does what a test says, and clients that send and read raw bytes."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -80,6 +82,12 @@ class Client:
         """Everything until the server closes."""
         async with asyncio.timeout(PATIENCE_S):
             return await self.reader.read()
+
+    def reset(self) -> None:
+        """Leave so that the server's system knows that nothing can be sent any more."""
+        own = self.writer.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
     async def close(self) -> None:
         self.writer.close()

@@ -10,6 +10,7 @@ import pytest
 from less_sync.volume.engine.data_file import FileSlice, open_data
 from less_sync.volume.engine.files import Files
 from less_sync.volume.http.connection import PIPELINED_BYTES_MAX, SKIPPED_BYTES_MAX
+from less_sync.volume.http.handlers import Begun
 from less_sync.volume.http.head import HEAD_BYTES_MAX
 from less_sync.volume.http.request import Request
 from less_sync.volume.http.response import FilePart, Pieces, Response
@@ -296,6 +297,44 @@ async def test_pieces_are_sent_with_their_length_or_chunked() -> None:
         assert (await client.answer())[2] == b"abcdef"
         assert (await server.ask(b"GET / HTTP/1.0\r\n\r\n")).endswith(b"\r\n\r\nabcdef")
     assert closed == ["closed"] * 4  # what was never begun has nothing to close
+
+
+class Closable:
+    """Pieces that want to be closed, and are no generator."""
+
+    def __init__(self, closed: list[str]) -> None:
+        self.closed = closed
+
+    def __aiter__(self) -> "Closable":
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.closed.append("closed")
+
+
+async def test_pieces_are_closed_even_if_nobody_takes_them() -> None:
+    closed: list[str] = []
+    release = asyncio.Event()
+
+    def answer(request: Request) -> Begun:
+        response = Response(200, [], Pieces(Closable(closed), None))
+        return later(response, after=release) if request.path == "/slow" else response
+
+    async with serving(Script(answer)) as server:
+        client, leaving = await server.client(), await server.client()
+        client.send(GET + GET.replace(b"GET", b"HEAD"))
+        assert (await client.answer())[2] == b""
+        await client.answer(head=True)
+        leaving.send(GET.replace(b"/a", b"/slow"))
+        await until(lambda: len(server.script.begun) == 3)
+        leaving.reset()
+        await until(lambda: len(server.listener.connections) == 1)
+        release.set()
+        await until(lambda: len(server.script.ended) == 3)
+    assert closed == ["closed"] * 3
 
 
 @pytest.mark.parametrize("pieces", [[b"abc"], [b"abc", b"defg"]])
