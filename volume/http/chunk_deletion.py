@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from less_sync.volume.engine.errors import VolumeError
 from less_sync.volume.format.errors import FormatError
 from less_sync.volume.format.fid import parse_key, parse_volume_id, split_fid
-from less_sync.volume.format.placement import placement_of
+from less_sync.volume.http.replicate import ONE_COPY
 from less_sync.volume.options import GRPC_PORT_ABOVE
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ChunkDeletion:
 
     async def _addresses(self, volume_id: int, volume: "Volume | None", fid: str) -> list[str]:
         """Where a volume is beside here, by gRPC."""
-        if volume is not None and placement_of(volume.placement).copies == 1:
+        if volume is not None and volume.placement == ONE_COPY:
             return []
         # Loading the master's messages takes a third of a start; see `replicate`.
         from less_sync.volume.master.lookup import LookupFailed

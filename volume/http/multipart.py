@@ -26,7 +26,7 @@ FIELDS: Final = ("ts", "ttl", "cm")
 _BLANKS: Final = b" \t"
 _NAMED_FILE: Final = re.compile(rb'form-data; name="([^"\\]*)"; filename="([^"\\]*)"')
 """What nearly all clients send."""
-_PLAIN_BOUNDARY: Final = re.compile(rb"multipart/form-data; boundary=([!#$%&\'*+\-.0-9A-Z^_`a-z{|}~]+)")
+PLAIN_MULTIPART: Final = re.compile(rb"multipart/form-data; boundary=([!#$%&\'*+\-.0-9A-Z^_`a-z{|}~]+)")
 _USUAL: Final = re.compile(
     rb'--([^\r\n]+)\r\nContent-Disposition: form-data; name="[^"\\\r\n]*"; filename="([^"\\\r\n/]+)"\r\n'
     rb"(?:Content-Type: ([^\r\n\t ]*)\r\n)?\r\n"
@@ -81,7 +81,7 @@ def boundary_of(content_type: bytes | None) -> bytes:
     Raises:
         MultipartError: it is no multipart type, or has no boundary.
     """
-    plain = _PLAIN_BOUNDARY.fullmatch(content_type or b"")
+    plain = PLAIN_MULTIPART.fullmatch(content_type or b"")
     if plain is not None:
         return plain[1]
     try:

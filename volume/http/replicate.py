@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "Seaweed-"
 BOUNDARY_BYTES: Final = 30
+ONE_COPY: Final = 0
+"""The placement of a volume that is on one server alone."""
 _DELETED: Final = frozenset({200, 202, 204, 404})
 
 
@@ -51,7 +53,7 @@ class Replication:
 
     def has_copies(self, volume: "Volume | None") -> bool:
         """Whether other servers have to be asked for: one copy of a volume that is here is all there is."""
-        return volume is None or placement_of(volume.placement).copies > 1
+        return volume is None or volume.placement != ONE_COPY
 
     async def places(self, volume_id: int, volume: "Volume | None") -> list["Place"]:
         """Where the other copies of a volume are.

@@ -198,7 +198,7 @@ def make_needle(upload: Upload, *, may_pack: bool, fixes_photographs: bool) -> N
 
 
 def _is_compressible(upload: Upload) -> bool:
-    if not len(upload.data):
+    if not len(upload.data) or (upload.mime == _OCTETS and not upload.name.startswith(b".")):
         return False
     mime = upload.mime.decode("latin-1") or sniff(upload.data)
     return compress.is_compressible(text(upload.name), mime if mime != UNKNOWN else "")
