@@ -58,6 +58,8 @@ def _either(table: tuple[tuple[bytes, str], ...]) -> re.Pattern[bytes]:
 
 _FIRST: Final = _either(_BEFORE_MP4)
 _LATER: Final = _either(_AFTER_MP4)
+_BEGINNINGS: Final = frozenset(b"%\xfe\xff\xef\x00BGR\x89FIOM\x1aotwP\x1f")
+"""First bytes of all signatures that have one; most files begin otherwise, and need no search."""
 
 
 def sniff(data: Bytes) -> str:
@@ -72,14 +74,16 @@ def sniff(data: Bytes) -> str:
             return "text/html; charset=utf-8"
         if stripped.startswith(b"<?xml"):
             return "text/xml; charset=utf-8"
-    found = _FIRST.match(head)
-    if found:
-        return _BEFORE_MP4[(found.lastindex or 0) - 1][1]
-    if head[4:8] == b"ftyp" and _is_mp4(head):
-        return "video/mp4"
-    found = _LATER.match(head)
-    if found:
-        return _AFTER_MP4[(found.lastindex or 0) - 1][1]
+    if (head and head[0] in _BEGINNINGS) or head[34:36] == b"LP":
+        found = _FIRST.match(head)
+        if found:
+            return _BEFORE_MP4[(found.lastindex or 0) - 1][1]
+        # The size of the box comes first, and fits into 512 bytes: its first byte is 0.
+        if head[4:8] == b"ftyp" and _is_mp4(head):
+            return "video/mp4"
+        found = _LATER.match(head)
+        if found:
+            return _AFTER_MP4[(found.lastindex or 0) - 1][1]
     return PLAIN if len(stripped.translate(None, _CONTROL)) == len(stripped) else UNKNOWN
 
 

@@ -106,3 +106,9 @@ def test_every_byte_that_no_text_has_makes_a_file_binary() -> None:
 def test_only_the_first_512_bytes_count() -> None:
     assert sniff(b"a" * 512 + b"\x00") == "text/plain; charset=utf-8"
     assert sniff(b"a" * 511 + b"\x00") == "application/octet-stream"
+
+
+def test_no_signature_begins_with_a_byte_that_is_not_searched_for() -> None:
+    for data, expected in _SIGNATURES:
+        if data and not expected.startswith(("text/", "application/vnd.ms-fontobject")):
+            assert sniff(data) == expected != sniff(bytes((data[0] ^ 0x80,)) + data[1:])
