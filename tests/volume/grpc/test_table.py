@@ -11,6 +11,7 @@ from less_sync.volume.grpc.row import Kind, Maintenance
 from less_sync.volume.grpc.table import CALLS
 from tests.volume.grpc.serving import serving
 
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "volume.md"
 METHODS = pb.DESCRIPTOR.services_by_name["VolumeServer"].methods
 _GUARDED = """
     BatchDelete VacuumVolumeCompact VacuumVolumeCommit VacuumVolumeCleanup DeleteCollection AllocateVolume
@@ -68,6 +69,23 @@ def test_the_calls_that_maintenance_refuses_are_these() -> None:
 
 def test_the_calls_that_are_not_served_yet_are_these() -> None:
     assert {row.name for row in CALLS if row.handler is None} == NOT_SERVED
+
+
+def test_the_page_says_of_every_call_what_the_table_says() -> None:
+    kinds = {Kind.UNARY: "", Kind.SERVER_STREAM: "stream out", Kind.CLIENT_STREAM: "stream in"}
+    refusals = {
+        Maintenance.SERVED: "",
+        Maintenance.REFUSED: "refused",
+        Maintenance.BY_HANDLER: "refused later",
+    }
+    lines = [line.split("|")[1:-1] for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    told = {cells[0].strip(" `"): [cell.strip() for cell in cells[1:]] for cells in lines if len(cells) == 5}
+    for row in CALLS:
+        kind, guarded, maintenance, about = told[row.name]
+        assert kind == kinds[row.kind], row.name
+        assert (guarded == "yes") is row.is_guarded, row.name
+        assert maintenance == refusals[row.maintenance], row.name
+        assert (about == "not yet") is (row.handler is None), row.name
 
 
 @pytest.mark.parametrize("listed", ["10.9.9.9", "10.0.0.0/8,::1"])
