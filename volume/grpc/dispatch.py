@@ -16,11 +16,11 @@ from less_sync.volume.grpc.peers import peer_ip
 from less_sync.volume.grpc.row import Kind, Maintenance, Row
 from less_sync.volume.grpc.tls import AllowedNames
 from less_sync.volume.logs import Logger
+from less_sync.volume.request_id import CURRENT, HEADER
 from less_sync.volume.services import Services
 
 _log = Logger(__name__)
 SERVICE: Final = "volume_server_pb.VolumeServer"
-REQUEST_ID: Final = "x-amz-request-id"
 REQUEST_ID_CHARS_MAX: Final = 256
 """A longer one is replaced."""
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -65,7 +65,8 @@ class Dispatch(grpc.GenericRpcHandler):
 
     def _unary(self, row: Row) -> _Behaviour:
         async def answer(raw: bytes, context: _Context) -> Message:
-            context.set_trailing_metadata(((REQUEST_ID, _request_id(context)),))
+            CURRENT.set(_request_id(context))
+            context.set_trailing_metadata(((HEADER, CURRENT.get()),))
             try:
                 request = _decoded(row, raw)
                 handler = self._admitted(row, context)
@@ -171,7 +172,7 @@ def _refuse_other_names(allowed: AllowedNames, context: _Context) -> None:
 def _request_id(context: _Context) -> str:
     """The first that the client names, or a new one."""
     for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID and value:
+        if key == HEADER and value:
             return str(value) if len(value) <= REQUEST_ID_CHARS_MAX else str(uuid.uuid4())
     return str(uuid.uuid4())
 

@@ -10,6 +10,8 @@ from typing import Any, Final, Protocol
 import grpc
 import grpc.aio
 
+from less_sync.volume.request_id import CURRENT, HEADER
+
 MESSAGE_BYTES_MAX: Final = 1 << 30
 CHANNELS_MAX: Final = 256
 RETIRING_S_MAX: Final = 60.0
@@ -82,7 +84,7 @@ class Channels:
             response_deserializer=answer.FromString,
         )
         try:
-            return await call(request, timeout=timeout_s)
+            return await call(request, timeout=timeout_s, metadata=_metadata())
         except grpc.aio.AioRpcError as error:
             own = timeout_s is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             if error.code() in _DROPPED_AFTER and not own and self._channels.get(address) is channel:
@@ -110,6 +112,12 @@ class Channels:
         task = asyncio.create_task(channel.close(RETIRING_S_MAX))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+
+def _metadata() -> tuple[tuple[str, str], ...]:
+    """The id of the request that the call serves, if it serves one."""
+    current = CURRENT.get()
+    return ((HEADER, current),) if current else ()
 
 
 def go_error_text(error: grpc.aio.AioRpcError) -> str:

@@ -16,6 +16,8 @@ from less_sync.volume.grpc.dispatch import Dispatch
 from less_sync.volume.grpc.errors import TEXT_CHARS_MAX, CallError, quoted
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
 from less_sync.volume.grpc.row import Maintenance, Row, Send, server_stream, unary
+from less_sync.volume.master.channels import Channels
+from less_sync.volume.request_id import CURRENT
 from less_sync.volume.services import Services
 from tests.volume.grpc.serving import SERVICE, serving
 
@@ -39,18 +41,24 @@ async def failure(call: Any) -> tuple[grpc.StatusCode, str]:
 
 
 @asynccontextmanager
-async def dispatching(rows: Sequence[Row]) -> AsyncIterator[tuple[grpc.aio.Channel, Dispatch]]:
-    """A server of these rows alone."""
+async def listening(rows: Sequence[Row]) -> AsyncIterator[tuple[str, Dispatch]]:
+    """A server of these rows alone, and its address."""
     dispatch = Dispatch(cast("Services", None), rows)
     server = grpc.aio.server(handlers=(dispatch,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield channel, dispatch
+        yield f"127.0.0.1:{port}", dispatch
     finally:
         await server.stop(None)
         await dispatch.stop()
+
+
+@asynccontextmanager
+async def dispatching(rows: Sequence[Row]) -> AsyncIterator[tuple[grpc.aio.Channel, Dispatch]]:
+    """The same with a channel to it."""
+    async with listening(rows) as (address, dispatch), grpc.aio.insecure_channel(address) as channel:
+        yield channel, dispatch
 
 
 def get_state(handler: Any) -> Row:
@@ -122,6 +130,30 @@ async def test_without_a_request_id_each_call_gets_its_own(tmp_path: Path, given
             await call
             found.add((await trailers(call))["x-amz-request-id"])
         assert [len(one) for one in found] == [36, 36]
+
+
+async def test_calls_made_meanwhile_carry_the_request_id_and_later_ones_none() -> None:
+    channels = Channels()
+    ids: list[str] = []
+
+    async def note(_services: Services, _request: Message) -> Message:
+        ids.append(CURRENT.get())
+        return pb.GetStateResponse()
+
+    async with listening([get_state(note)]) as (address, _):
+
+        async def ask(*_: object) -> Message:
+            answer: Message = await channels.call(
+                address, f"{SERVICE}GetState", pb.GetStateRequest(), pb.GetStateResponse
+            )
+            return answer
+
+        async with dispatching([get_state(ask)]) as (first, _):
+            await unary_call(first, SERVICE + "GetState", metadata=(("x-amz-request-id", "an-id"),))
+        await ask()
+    await channels.close()
+    assert ids[0] == "an-id"
+    assert len(ids[1]) == 36
 
 
 async def test_a_stream_has_no_request_id(tmp_path: Path) -> None:
