@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from less_sync.volume.engine.disk_space import disk_usage
+from less_sync.volume.engine.location import Location
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
 
 DISK_S_MAX: Final = 5.0
@@ -14,9 +16,9 @@ DISK_S_MAX: Final = 5.0
 _KIB: Final = 1024
 
 
-async def disk_statuses(directories: Sequence[str]) -> list[pb.DiskStatus]:
+async def disk_statuses(locations: Sequence[Location]) -> list[pb.DiskStatus]:
     """Sizes of the file systems of data directories, in bytes, in their order."""
-    return list(await asyncio.gather(*(_disk_status(directory) for directory in directories)))
+    return list(await asyncio.gather(*map(_disk_status, locations)))
 
 
 def memory_status() -> pb.MemStatus:
@@ -42,18 +44,17 @@ def load_per_cpu() -> float:
         return 0.0
 
 
-async def _disk_status(directory: str) -> pb.DiskStatus:
-    status = pb.DiskStatus(dir=directory)
+async def _disk_status(location: Location) -> pb.DiskStatus:
+    status = pb.DiskStatus(dir=str(location.directory.absolute()))
+    if location.is_failed:
+        return status  # a thread that asks a disk that has gone may never come back
     try:
-        found = await asyncio.wait_for(asyncio.to_thread(os.statvfs, directory), DISK_S_MAX)
+        found = await asyncio.wait_for(asyncio.to_thread(disk_usage, location.directory), DISK_S_MAX)
     except (OSError, TimeoutError):
         return status
-    status.all = found.f_blocks * found.f_frsize
-    status.free = found.f_bavail * found.f_frsize
-    status.used = status.all - status.free
-    if status.all:
-        status.percent_free = 100 * status.free / status.all
-        status.percent_used = 100 * status.used / status.all
+    status.all, status.used, status.free = found.all_bytes, found.used_bytes, found.free_bytes
+    status.percent_free = found.free_percent
+    status.percent_used = 100 - found.free_percent if found.all_bytes else 0
     return status
 
 

@@ -51,6 +51,13 @@ async def test_the_status_tells_disks_memory_version_and_place(tmp_path: Path) -
         assert answer.HasField("state")
 
 
+async def test_a_disk_that_has_gone_is_told_without_figures(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        server.store.locations[0].is_failed = True
+        answer = await server.call(pb.VolumeServerStatusRequest())
+        assert list(answer.disk_statuses) == [pb.DiskStatus(dir=str(tmp_path))]
+
+
 async def test_a_ping_without_a_target_is_answered_at_once(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         answer = await server.call(pb.PingRequest())
