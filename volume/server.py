@@ -93,6 +93,7 @@ class VolumeServer:
         self._metrics: Final = MetricsListener(self._metrics_page)
         self._started_s: Final = time.time()
         self._is_reporting = False
+        self._caring: list[asyncio.Task[None]] = []
         self._farewell_said: Final = asyncio.Event()
         self._stop_wanted: Final = asyncio.Event()
         self._reload_wanted: Final = asyncio.Event()
@@ -135,8 +136,10 @@ class VolumeServer:
         await services.store.look_at_disks()
         self._is_reporting = True
         self._vital.start("heartbeat", self._report())
-        self._vital.start("care for volumes", self._care())
-        self._vital.start("reload", self._reload_when_wanted())
+        self._caring = [
+            self._vital.start("care for volumes", self._care()),
+            self._vital.start("reload", self._reload_when_wanted()),
+        ]
         self._start_pushing(configuration)
         await self._grpc.start()
         await self._http.start(self._admin_tls)
@@ -174,6 +177,8 @@ class VolumeServer:
         services.store.stopping = True
         await self._http.stop()
         await self._grpc.stop()
+        for task in self._caring:  # what they began with volumes is over before these are closed
+            await self._vital.stop(task)
         await services.store.close()
         await self._metrics.stop()
         await services.outgoing.close()

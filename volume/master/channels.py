@@ -5,6 +5,7 @@ instead of waiting out the back-off of a dead connection. Streams take a channel
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 import grpc
@@ -47,15 +48,21 @@ class Message(Protocol):
 
 
 class Channels:
-    """Channels by gRPC address (`host:port`), at most `CHANNELS_MAX`: the one unused for longest goes."""
+    """Channels by gRPC address (`host:port`), at most `channels_max`: the one unused for longest goes."""
 
-    def __init__(self, credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(
+        self, credentials: grpc.ChannelCredentials | None = None, *, channels_max: int = CHANNELS_MAX
+    ) -> None:
+        self._channels_max: Final = channels_max
         self._credentials: Final = credentials
         self._channels: Final[dict[str, grpc.aio.Channel]] = {}
         self._retiring: Final[set[asyncio.Task[None]]] = set()
 
     def __len__(self) -> int:
         return len(self._channels)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._channels)
 
     def open(self, address: str) -> grpc.aio.Channel:
         """A fresh channel, which its caller closes: for streams and transfers."""
@@ -103,7 +110,7 @@ class Channels:
     def _shared(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.pop(address, None) or self.open(address)
         self._channels[address] = channel
-        if len(self._channels) > CHANNELS_MAX:
+        if len(self._channels) > self._channels_max:
             self._retire(self._channels.pop(next(iter(self._channels))))
         return channel
 

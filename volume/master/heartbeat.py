@@ -234,6 +234,7 @@ class _Connection:
             if answer.volume_digest_supported:
                 self._digest_is_known = True
             if answer.resend_full_volume_list:
+                _log.debug("master asks for all volumes")
                 self._full_is_due = True
             if answer.leader and (leader := _other(answer.leader, self._masters.current)) is not None:
                 return _Leader(leader)

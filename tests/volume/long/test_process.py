@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import grpc
 import pytest
 
 from less_sync.volume.grpc.protos import master_pb2, volume_server_pb2
@@ -15,6 +17,7 @@ from tests.volume.cluster import OURS, Cluster
 from tests.volume.master.fake_master import FakeMaster, running
 from tests.volume.ports import Ports
 from tests.volume.raw_http import request
+from tests.volume.security.certificates import Authority
 
 WHITE_LIST = '[guard]\nwhite_list = "{}"\n'
 
@@ -194,3 +197,47 @@ def test_the_master_s_vacuum_reclaims_what_was_deleted_and_keeps_the_rest(tmp_pa
                 answer = request(server.admin, "GET", target)
                 assert answer.status == (404 if number < 15 else 200)
                 assert answer.body == (b"" if number < 15 else target.encode() * 5_000)
+
+
+def test_the_real_master_never_asks_for_a_list_that_the_digest_spared(tmp_path: Path) -> None:
+    with Cluster(tmp_path, "ours", flags=["-v=1"]) as cluster:
+        server = cluster.servers[0]
+        for volume_id, collection in ((3, ""), (4, "pictures"), (5, "")):
+            cluster.allocate(volume_id, collection=collection, ttl="3d" if volume_id == 5 else "")
+            assert request(server.admin, "PUT", f"/{volume_id},0100000001", body=b"x").status == 201
+        assert request(server.admin, "DELETE", "/3,0100000001").status == 202
+        server.call("VolumeMarkReadonly", volume_server_pb2.VolumeMarkReadonlyRequest(volume_id=4))
+        server.delete_volume(5)
+
+        time.sleep(16.0)  # three pulses: a message of what changed, and two in which the master compares
+        listed = cluster.shell("volume.list")
+        assert "volume Id:3, Size:96," in listed
+        assert "DeleteCount:1" in listed
+        assert "Collection:pictures" in listed
+        assert "ReadOnly:true" in listed
+        assert "Id:5" not in listed
+        assert "reporting to master" in server.log.read_text()
+        assert "master asks for all volumes" not in server.log.read_text()
+
+
+def test_mutual_tls_between_ours_and_the_real_programs(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    lines = [f'[grpc]\nca = "{authority.path}"']
+    for role in ("volume", "master", "client", "filer", "admin"):
+        made = authority.certify(role)
+        lines.append(f'[grpc.{role}]\ncert = "{made.certificate}"\nkey = "{made.key}"')
+    content = tmp_path / "file.bin"
+    content.write_bytes(bytes(range(256)) * 100)
+    security = "\n".join(lines) + '\nallowed_commonNames = "volume,master,client"\n'
+    with Cluster(tmp_path, "ours", "weed", security=security) as cluster:
+        cluster.wait_for_nodes(2)
+        uploaded = json.loads(
+            cluster.weed("upload", f"-master={cluster.master}", "-replication=001", str(content))
+        )[0]
+        for server in cluster.servers:
+            target = f"/{uploaded['fid']}?proxied=true"
+            assert request(server.admin, "GET", target).body == content.read_bytes()
+        with pytest.raises(grpc.RpcError):  # in plain text
+            cluster.servers[0].call(
+                "VolumeServerStatus", volume_server_pb2.VolumeServerStatusRequest(), timeout_s=3
+            )

@@ -82,6 +82,18 @@ async def test_a_channel_is_kept_while_it_works_and_dropped_after_a_failure() ->
     await channels.close()
 
 
+async def test_only_so_many_channels_are_kept_and_those_used_last() -> None:
+    channels = Channels(channels_max=2)
+    request, answer = pb.GetMasterConfigurationRequest(), pb.GetMasterConfigurationResponse
+    async with running(FakeMaster()) as one, running(FakeMaster()) as two, running(FakeMaster()) as three:
+        for master in (one, two, one, three, one):
+            method = "/master_pb.Seaweed/GetMasterConfiguration"
+            await channels.call(master.address.grpc, method, request, answer)
+        assert set(channels) == {one.address.grpc, three.address.grpc}
+        await channels.close()
+        assert len(channels) == 0
+
+
 async def test_the_error_of_a_call_reads_as_existing_servers_print_it() -> None:
     async with (
         running(FakeMaster(refuses_marks="no such node")) as master,
