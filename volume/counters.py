@@ -1,6 +1,9 @@
 """What the server counts for its metrics: plain integers, which cost a request next to nothing."""
 
+import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 SECONDS_BUCKETS: Final = 24
@@ -50,8 +53,8 @@ class Counters:
         """Replicas that the last replicated operation went to."""
         self.master_disconnections: defaultdict[str, int] = defaultdict(int)
         """By the master's address."""
-        self.vacuums: defaultdict[str, int] = defaultdict(int)
-        """By result (`success`, `failure`)."""
+        self.vacuums: defaultdict[tuple[str, bool], int] = defaultdict(int)
+        """By phase (`compact`, `commit`) and success."""
         self.vacuum_durations: defaultdict[str, Durations] = defaultdict(Durations)
         """By phase (`compact`, `commit`)."""
         self.connections = 0
@@ -60,3 +63,14 @@ class Counters:
         """Closed at once because too many were open."""
         self.heads_refused = 0
         """Requests that were answered 400 or 431 before anybody read them."""
+
+    @contextmanager
+    def vacuuming(self, phase: str) -> Iterator[None]:
+        """Around a phase of a vacuum: count it, its time, and whether it came to its end."""
+        began_ns, done = time.monotonic_ns(), False
+        try:
+            yield
+            done = True
+        finally:
+            self.vacuums[phase, done] += 1
+            self.vacuum_durations[phase].add(time.monotonic_ns() - began_ns)

@@ -4,6 +4,8 @@ Names are those of existing servers, so that their dashboards work. Counts are p
 raise; everything else is looked up when somebody asks.
 """
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -75,12 +77,17 @@ def render(counters: "Counters", state: State) -> str:
     _disks(page, list(state.disks), list(state.directories))
     _failures(page, counters)
     _replication(page, counters)
-    page.family(
-        PREFIX + "vacuuming_count",
-        "counter",
-        "Vacuums by their result.",
-        _by(counters.vacuums, "result"),
-    )
+    for phase in ("compact", "commit"):
+        page.family(
+            f"{PREFIX}vacuuming_{phase}_count",
+            "counter",
+            "Vacuums by whether this phase of them came to its end.",
+            [
+                ((("success", str(done).lower()),), count)
+                for (found, done), count in sorted(counters.vacuums.items())
+                if found == phase
+            ],
+        )
     page.histogram(
         PREFIX + "vacuuming_seconds",
         "How long the phases of vacuums take.",
@@ -94,8 +101,8 @@ def render(counters: "Counters", state: State) -> str:
         ("version", state.version),
         ("commit", ""),
         ("sizelimit", state.size_limit),
-        ("goos", ""),
-        ("goarch", ""),
+        ("goos", sys.platform),
+        ("goarch", os.uname().machine),
     )
     page.family("SeaweedFS_build_info", "gauge", "What this server stands in for.", [(build, 1)])
     return page.text()
@@ -169,6 +176,7 @@ def _disks(page: _Page, disks: list["DiskReport"], directories: list[str]) -> No
             ("all", disk.total_bytes),
             ("used", disk.total_bytes - disk.free_bytes),
             ("free", disk.free_bytes),
+            ("avail", disk.free_bytes),
         )
     ]
     page.family(PREFIX + "resource", "gauge", "Bytes of the disks below the directories.", resources)
@@ -177,7 +185,7 @@ def _disks(page: _Page, disks: list["DiskReport"], directories: list[str]) -> No
         "gauge",
         "1: the disk does not answer.",
         [
-            ((("name", directory), ("type", "disk")), int(not disk.healthy))
+            ((("name", directory), ("type", "error")), int(not disk.healthy))
             for directory, disk in zip(directories, disks, strict=True)
         ],
     )

@@ -24,6 +24,10 @@ def page() -> str:
     counters.master_disconnections['odd"\\\nname'] += 1
     counters.replications["write", "success"] += 4
     counters.read_failures = 5
+    with counters.vacuuming("compact"):
+        pass
+    with suppress(ValueError), counters.vacuuming("compact"):
+        raise ValueError
     state = State(
         volumes=[FIRST, SECOND._replace(read_only=True, deleted_bytes=3)],
         disks=[
@@ -70,10 +74,13 @@ def test_figures_stand_where_they_belong() -> None:
         'total_disk_size{collection="",type="deleted_bytes"} 3',
         "max_volumes 8",
         'resource{name="/a",type="used"} 60',
-        'disk_error_status{name="/b",type="disk"} 1',
+        'disk_error_status{name="/b",type="error"} 1',
         r'master_disconnections{address="odd\"\\\nname"} 1',
         'replication_operations_total{operation="write",result="success"} 4',
         "file_read_failures 5",
+        'vacuuming_compact_count{success="true"} 1',
+        'vacuuming_compact_count{success="false"} 1',
+        'vacuuming_seconds_count{type="compact"} 2',
         "start_time_seconds 1.5",
     ):
         assert PREFIX + expected in lines

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from less_sync.volume.counters import Counters
 from less_sync.volume.engine.store import Store
 from less_sync.volume.engine.volume import Volume
 from less_sync.volume.format.checksums import crc32c
@@ -130,7 +131,7 @@ async def serving(
         cast("Any", masters),
         lookup=absent,
         channels=absent,
-        counters=absent,
+        counters=Counters(),
         outgoing=absent,
     )
     server = GrpcServer(services)

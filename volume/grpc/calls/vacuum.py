@@ -24,12 +24,13 @@ async def compact(services: Services, request: pb.VacuumVolumeCompactRequest, se
             pb.VacuumVolumeCompactResponse(processed_bytes=processed_bytes, load_avg_1m=load_per_cpu())
         )
 
-    await vacuum.compact(
-        volume,
-        preallocate=max(request.preallocate, 0),
-        bytes_per_s=services.options.compaction_bytes_per_s,
-        progress=report,
-    )
+    with services.counters.vacuuming("compact"):
+        await vacuum.compact(
+            volume,
+            preallocate=max(request.preallocate, 0),
+            bytes_per_s=services.options.compaction_bytes_per_s,
+            progress=report,
+        )
 
 
 async def commit(services: Services, request: pb.VacuumVolumeCommitRequest) -> pb.VacuumVolumeCommitResponse:
@@ -38,7 +39,8 @@ async def commit(services: Services, request: pb.VacuumVolumeCommitRequest) -> p
         text = f"volume id {request.volume_id} skips compact because volume is stopping"
         raise CallError(text)
     volume = volume_of(services, request.volume_id, "volume id {} is not found during commit compact")
-    done = await vacuum.commit(volume)
+    with services.counters.vacuuming("commit"):
+        done = await vacuum.commit(volume)
     return pb.VacuumVolumeCommitResponse(is_read_only=done.was_read_only, volume_size=done.data_bytes)
 
 
