@@ -158,7 +158,7 @@ async def test_a_dead_copy_fails_the_write_and_keeps_ours(pair: Pair) -> None:
 
 
 async def test_what_a_copy_is_sent_is_what_existing_servers_send(pair: Pair) -> None:
-    async with listening(_json(201, b'{"size":1}')) as (port, heard):
+    async with listening(_json(200, b'{"size":1}')) as (port, heard):
         pair.master.places["3"][1].url = f"127.0.0.1:{port}"
         headers = [("Content-Type", "x/y"), ("Seaweed-Foo", "bar"), ("Authorization", "BEARER abc")]
         headers += [
