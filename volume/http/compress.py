@@ -7,7 +7,9 @@ from typing import Final
 from less_sync.volume.format.checksums import Bytes
 
 LOOP_BYTES_MAX: Final = 64 << 10
-"""Data up to this length is compressed or unpacked where it is; what is longer belongs into a thread."""
+"""Data up to this length is compressed where it is, in some 0.7 ms; what is longer belongs into a thread."""
+LOOP_PACKED_BYTES_MAX: Final = 4 << 10
+"""The same of what is unpacked: a thousand times as much may be in it."""
 UNPACKED_BYTES_MAX: Final = 1 << 30
 """A stream that unpacks to more counts as one that cannot be unpacked."""
 MEMBERS_MAX: Final = 1000

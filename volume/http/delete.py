@@ -17,7 +17,7 @@ from less_sync.volume.format.fid import parse_needle, parse_volume_id
 from less_sync.volume.format.needle import GZIP, MANIFEST, Needle, verify
 from less_sync.volume.http.access import token_of
 from less_sync.volume.http.chunk_deletion import ChunkDeletion, ChunkError
-from less_sync.volume.http.compress import LOOP_BYTES_MAX, UnpackError, unpack
+from less_sync.volume.http.compress import LOOP_BYTES_MAX, LOOP_PACKED_BYTES_MAX, UnpackError, unpack
 from less_sync.volume.http.go_json import json_fault
 from less_sync.volume.http.handlers import Begun, Immediate
 from less_sync.volume.http.json_text import json_error, json_response
@@ -78,7 +78,7 @@ class DeleteHandler(Immediate):
             data = await _manifest_data(volume, needle)
         except (VolumeError, DamagedNeedleError, OSError):
             return json_response(request, 404, {"size": 0})
-        if len(data) > LOOP_BYTES_MAX:
+        if len(data) > (LOOP_PACKED_BYTES_MAX if needle.flags & GZIP else LOOP_BYTES_MAX):
             manifest = await asyncio.to_thread(_load, data, needle)
         else:
             manifest = _load(data, needle)

@@ -13,7 +13,7 @@ CONTINUATIONS_MAX: Final = 100
 _TOKEN: Final = rb"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+"
 _TYPE: Final = re.compile(rb"%b(?:/%b)?" % (_TOKEN, _TOKEN))
 _PARAMETER: Final = re.compile(
-    rb'\s*;\s*(%b)\s*=\s*(?:(%b)|"((?:[^"\\\r\n]|\\[^\r\n])*)")' % (_TOKEN, _TOKEN)
+    rb'\s*;\s*(%b)\s*=\s*(?:(%b)|"((?:[^"\\\r\n]++|\\[^\r\n])*+)")' % (_TOKEN, _TOKEN)
 )
 _NEEDLESSLY_QUOTED: Final = re.compile(rb'\\([()<>@,;:\\"/\[\]?=])')
 """A backslash counts only before a character that a token may not have: old browsers send whole Windows paths
@@ -44,7 +44,10 @@ def parse(value: bytes) -> MediaType:
     plain: dict[str, bytes] = {}
     extended: dict[str, dict[str, bytes]] = {}
     at = len(base)
-    while (found := _PARAMETER.match(value, at)) is not None:
+    for _ in range(PARAMETERS_MAX):
+        found = _PARAMETER.match(value, at)
+        if found is None:
+            break
         at = found.end()
         name = found[1].decode("ascii").lower()
         content = found[2] if found[2] is not None else _NEEDLESSLY_QUOTED.sub(rb"\1", found[3])
@@ -52,8 +55,6 @@ def parse(value: bytes) -> MediaType:
         known = extended.setdefault(stem, {}) if star else plain
         if known.setdefault(name, content) != content:
             raise MediaTypeError("mime: duplicate parameter name")
-        if len(plain) + len(extended) > PARAMETERS_MAX:
-            raise MediaTypeError("mime: invalid media parameter")
     if value[at:].strip() not in (b"", b";"):
         raise MediaTypeError("mime: invalid media parameter")
     for stem, pieces in extended.items():

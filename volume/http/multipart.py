@@ -13,8 +13,10 @@ from typing import Final
 from less_sync.volume.format.quoting import quoted
 from less_sync.volume.http import media_types
 
-HEAD_BYTES_MAX: Final = 1 << 20
+HEAD_BYTES_MAX: Final = 64 << 10
 """Of the head of one part."""
+STEPS_MAX: Final = 20_000
+"""Lines, parts and lookalikes of the boundary that are looked at in a body: some 30 ms of the event loop."""
 LINE_BYTES_MAX: Final = 5120
 """Of a line before the first part."""
 QUOTED_BYTES_MAX: Final = 1 << 20
@@ -39,8 +41,30 @@ _HEADER_NAME: Final = re.compile(rb"[ !#$%&'*+\-.0-9A-Z^_`a-z|~]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
 
 
+_TOO_LARGE: Final = "multipart: message too large"
+
+
 class MultipartError(Exception):
     """The body is no multipart body; the text is what the client is told."""
+
+
+class _TooMuchError(MultipartError):
+    """What is behind cannot be looked at any more."""
+
+
+class _Steps:
+    """Counts what is looked at. A body of nothing but boundaries would keep the event loop for minutes."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = STEPS_MAX
+
+    def take(self) -> None:
+        """Raise at one too many."""
+        self._left -= 1
+        if self._left < 0:
+            raise _TooMuchError(_TOO_LARGE)
 
 
 class _CutOffError(MultipartError):
@@ -137,8 +161,12 @@ def scan_any(buffer: bytearray, start: int, end: int, boundary: bytes) -> Form:
                 form.file = part
             _take_field(form, part, buffer)
     except MultipartError as fault:
-        # What is wrong behind the file does not matter; but this part would have been the file.
-        if isinstance(fault, _CutOffError) and fault.part.file_name and not form.file.file_name:
+        # What is wrong behind the file does not matter. But the part that is cut off may have been the file,
+        # and so may one that was not looked at.
+        is_lost = isinstance(fault, _TooMuchError) or (
+            isinstance(fault, _CutOffError) and fault.part.file_name
+        )
+        if is_lost and not form.file.file_name:
             raise
     _decode(form.file, buffer)
     return form
@@ -150,22 +178,23 @@ def _parts(buffer: bytearray, start: int, end: int, boundary: bytes) -> Iterator
     Raises:
         MultipartError: at the first thing that is none.
     """
-    dashes = b"--" + boundary
-    line_end, at = _preamble(buffer, start, end, dashes)
+    dashes, steps = b"--" + boundary, _Steps()
+    line_end, at = _preamble(buffer, start, end, dashes, steps)
     while at >= 0:
         part = Part()
-        part.start = _read_head(part, buffer, at, end)
-        part.end = _content_end(buffer, part.start, end, line_end + dashes)
+        part.start = _read_head(part, buffer, at, end, steps)
+        part.end = _content_end(buffer, part.start, end, line_end + dashes, steps)
         if part.end < 0:
             raise _CutOffError(part)
         yield part
         at = _next_head(buffer, part.end, end, line_end, dashes)
 
 
-def _preamble(buffer: bytearray, start: int, end: int, dashes: bytes) -> tuple[bytes, int]:
+def _preamble(buffer: bytearray, start: int, end: int, dashes: bytes, steps: _Steps) -> tuple[bytes, int]:
     """Skip what is before the first boundary; tells how lines end, and where the first head begins."""
     at = start
     while at < end:
+        steps.take()
         feed = buffer.find(b"\n", at, min(end, at + LINE_BYTES_MAX))
         if feed < 0:
             if end - at > LINE_BYTES_MAX:
@@ -206,7 +235,7 @@ def _is_last(buffer: bytearray, at: int, stop: int, dashes: bytes, line_end: byt
     return bytes(buffer[behind : min(stop, behind + LINE_BYTES_MAX)]).lstrip(_BLANKS) in (b"", line_end)
 
 
-def _content_end(buffer: bytearray, start: int, end: int, delimiter: bytes) -> int:
+def _content_end(buffer: bytearray, start: int, end: int, delimiter: bytes, steps: _Steps) -> int:
     """Where the delimiter stands that ends the content; -1 if none does.
 
     It must be followed by a blank, a line end or two dashes (a longer boundary may begin with this one), or
@@ -220,6 +249,7 @@ def _content_end(buffer: bytearray, start: int, end: int, delimiter: bytes) -> i
         behind = at + len(delimiter)
         if _ends_content(buffer, behind, end):
             return at
+        steps.take()
         at = behind
     return -1
 
@@ -228,16 +258,17 @@ def _ends_content(buffer: bytearray, behind: int, end: int) -> bool:
     return behind == end or buffer[behind] in b" \t\r\n" or buffer.startswith(b"--", behind, end)
 
 
-def _read_head(part: Part, buffer: bytearray, start: int, end: int) -> int:
+def _read_head(part: Part, buffer: bytearray, start: int, end: int, steps: _Steps) -> int:
     """Read the header lines that begin at `start`; tells where the content begins.
 
     A line that begins with a blank goes on with the line before it (RFC 5322 section 2.2.3).
     """
     at, header, headers = start, b"", dict[bytes, bytes]()
     while at < end:
+        steps.take()
         feed = buffer.find(b"\n", at, min(end, start + HEAD_BYTES_MAX))
         if feed < 0 and end - start > HEAD_BYTES_MAX:
-            raise MultipartError("multipart: message too large")
+            raise MultipartError(_TOO_LARGE)
         line = bytes(buffer[at:feed]).removesuffix(b"\r") if feed >= 0 else bytes(buffer[at:end])
         at = feed + 1 if feed >= 0 else end
         if line[:1] in (b" ", b"\t"):

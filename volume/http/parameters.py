@@ -16,6 +16,7 @@ FORM_BYTES_MAX: Final = 10 << 20
 """Of a form-encoded body."""
 TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 TYPES_KEPT_MAX: Final = 256
+TYPE_KEPT_BYTES_MAX: Final = 256
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 
@@ -79,7 +80,7 @@ def is_form(content_type: bytes | None) -> bool:
     """
     if not content_type or PLAIN_MULTIPART.fullmatch(content_type) is not None:
         return False
-    told = _told(content_type)
+    told = (_told if len(content_type) <= TYPE_KEPT_BYTES_MAX else _told.__wrapped__)(content_type)
     if isinstance(told, str):
         raise ParameterError(told)
     return told

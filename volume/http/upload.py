@@ -149,9 +149,11 @@ def _type_of(name: bytes, types: Types) -> bytes:
 def is_long_work(upload: Upload, *, may_pack: bool, fixes_photographs: bool) -> bool:
     """Whether `make_needle` belongs into a thread."""
     length = len(upload.data)
+    if upload.is_gzip and length > compress.LOOP_PACKED_BYTES_MAX:
+        return True
     if length <= compress.LOOP_BYTES_MAX and not fixes_photographs:
         return False
-    if upload.is_gzip or (may_pack and _is_compressible(upload)):
+    if may_pack and _is_compressible(upload):
         return True
     if fixes_photographs and is_photograph(upload.name, upload.mime):
         return True

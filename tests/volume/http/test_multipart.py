@@ -154,13 +154,33 @@ def test_a_folded_header_is_one() -> None:
         (b"--B\r\n: x\r\n\r\nx\r\n--B--", 'malformed MIME header line: ": x"'),
         (b'--B\r\na-B: \x01"\xff\r\n\r\nx\r\n--B--', r'malformed MIME header line: "A-B: \x01\"\xff"'),
         (b"--B\r\n A: x\r\n\r\nx\r\n--B--", 'malformed MIME header initial line: " A: x"'),
-        (b"--B\r\nA: " + b"x" * (1 << 20) + b"\r\n\r\nx\r\n--B--", "multipart: message too large"),
+        (b"--B\r\nA: " + b"x" * (64 << 10) + b"\r\n\r\nx\r\n--B--", "multipart: message too large"),
     ],
 )
 def test_a_body_without_a_whole_file_is_refused(body: bytes, error: str) -> None:
     with pytest.raises(MultipartError) as refused:
         _scanned(body)
     assert str(refused.value) == error
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\n" * 100_000 + b"--B\r\n\r\nx\r\n--B--",
+        b"--B\r\n\r\n" * 100_000 + b"--B--",
+        b"--B\r\n\r\n" + b"\r\n--Bx" * 100_000 + b"\r\n--B--",
+        b"".join([b"--B\r\n", b"A:\r\n" * 1000, b"\r\n\r\n"]) * 100 + b"--B--",
+    ],
+    ids=["lines", "parts", "lookalikes", "headers"],
+)
+def test_a_body_of_nothing_but_work_is_given_up(body: bytes) -> None:
+    with pytest.raises(MultipartError, match="multipart: message too large"):
+        _scanned(body + _part(FILE, b"x"))
+
+
+def test_work_behind_the_file_is_given_up_and_the_file_kept() -> None:
+    body = _part(FILE, b"data") + b"--B\r\n\r\n" * 100_000 + b"--B--"
+    assert _scanned(body)[:2] == (b"data", b"a.txt")
 
 
 @pytest.mark.parametrize(
