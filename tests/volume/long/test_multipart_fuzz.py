@@ -27,7 +27,8 @@ def test_a_scan_stays_within_the_body_and_both_ways_agree() -> None:
         except MultipartError as refused:
             outcomes[str(refused).partition('"')[0]] += 1
             continue
-        assert (buffer[:ROOM], buffer[-ROOM:]) == (b"<" * ROOM, b">" * ROOM)
+        assert buffer.startswith(b"<" * ROOM)
+        assert buffer.endswith(b">" * ROOM)
         assert ROOM <= form.file.start <= form.file.end <= ROOM + len(body), body
         long = scan_any(bytearray(buffer), *at)
         long.file.field_name = form.file.field_name
