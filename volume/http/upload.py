@@ -26,8 +26,6 @@ from less_sync.volume.http.paths import raw_bytes, text
 from less_sync.volume.http.request import Body, Request
 from less_sync.volume.http.sniff import UNKNOWN, sniff
 
-MULTIPART_BYTES_MAX: Final = 1 << 20
-"""What a multipart body may have beside its file: the listener takes bodies up to the file limit and this."""
 LOOP_HASHED_BYTES_MAX: Final = 256 << 10
 LOOP_SUMMED_BYTES_MAX: Final = 4 << 20
 """Longer data gets its MD5 or its checksum in a thread."""

@@ -23,7 +23,7 @@ from less_sync.volume.http.listener import Listener
 from less_sync.volume.http.mime import Types
 from less_sync.volume.http.replicate import Replication
 from less_sync.volume.http.request import Request
-from less_sync.volume.http.upload import MULTIPART_BYTES_MAX
+from less_sync.volume.http.server import AROUND_FILE_BYTES
 from less_sync.volume.http.write import WriteHandler
 from less_sync.volume.master.channels import Channels
 from less_sync.volume.master.lookup import Lookup
@@ -112,7 +112,7 @@ async def serving(
         route,
         counters,
         BodyPool(),
-        body_bytes_max=options.file_bytes_max + MULTIPART_BYTES_MAX,
+        body_bytes_max=options.file_bytes_max + AROUND_FILE_BYTES,
         idle_s=30,
     )
     port = await listener.start("127.0.0.1", 0)
