@@ -14,14 +14,14 @@ from less_sync.volume.engine.errors import NeedleNotFound, VolumeError
 from less_sync.volume.engine.reading import LARGE_BYTES
 from less_sync.volume.format.errors import FormatError
 from less_sync.volume.format.fid import parse_needle, parse_volume_id
-from less_sync.volume.format.needle import GZIP, MANIFEST, Needle
+from less_sync.volume.format.needle import GZIP, HAS_PAIRS, MANIFEST, Needle
 from less_sync.volume.http.access import token_of
 from less_sync.volume.http.chunks import TOO_DEEP, ChunkError, Expanded, depth_of
 from less_sync.volume.http.conditions import http_date, not_modified
 from less_sync.volume.http.content import Content, Held, Stored, abandon
 from less_sync.volume.http.decompress import TooLongError, inflate_at_once, inflated, is_gzip
 from less_sync.volume.http.elsewhere import answer_elsewhere
-from less_sync.volume.http.entity import Headers, describe, first_headers, peeked, respond
+from less_sync.volume.http.entity import Headers, describe, first_headers, peeked, respond, usual_lines
 from less_sync.volume.http.handlers import Immediate
 from less_sync.volume.http.images import IMAGE_BYTES_MAX, Images, ImagesBusyError, Wanted, wanted
 from less_sync.volume.http.json_text import json_error
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _USUAL_PATH: Final = re.compile(r"/([0-9]{1,9}),([0-9a-fA-F]{1,16})([0-9a-fA-F]{8})", re.ASCII)
 """`/3,01637037d6`, which nearly all reads ask for."""
+_UNUSUAL: Final = GZIP | MANIFEST | HAS_PAIRS
 _log: Final = Logger(__name__)
 
 Place = tuple[int, int, int, str, str]
@@ -129,6 +130,11 @@ class ReadHandler(Immediate):
             content.release()
             modified = needle.last_modified
             return Response(304, [("Last-Modified", http_date(modified))] if modified else None)
+        if is_whole and size and not (request.query or name or needle.flags & _UNUSUAL):
+            # All but the longest of such files are in memory.
+            lines = usual_lines(needle, self._types) if isinstance(content, Held) else ""
+            if lines:
+                return self._send_at_once(needle, lines, size)
         headers = first_headers(needle)
         if needle.flags & MANIFEST and request.param("cm") != "false":
             return self._counted(self._expand(request, needle, content, headers, name, ending), size)
@@ -255,6 +261,12 @@ class ReadHandler(Immediate):
             return await whole(content, MANIFEST_BYTES_MAX)
         finally:
             content.release()
+
+    def _send_at_once(self, needle: Needle, lines: str, size: int) -> Response:
+        response = Response(200, body=needle.data, sent=partial(self._downloads.subtract, size))
+        response.lines = lines
+        self._downloads.add(size)
+        return response
 
     def _counted(self, answer: Begun, size: int) -> Begun:
         """Count `size` bytes as being sent until the answer is."""

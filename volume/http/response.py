@@ -52,7 +52,7 @@ class Response:
     connection is lost before that.
     """
 
-    __slots__ = ("body", "headers", "sent", "status")
+    __slots__ = ("body", "headers", "lines", "sent", "status")
 
     def __init__(
         self,
@@ -63,6 +63,8 @@ class Response:
     ) -> None:
         self.status = status
         self.headers: list[Header] = [] if headers is None else headers
+        self.lines = ""
+        """All header lines, length and type among them, if the handler has them ready; then no `headers`."""
         self.body: Content = body
         self.sent = sent
 

@@ -47,8 +47,26 @@ def encode_head(request: Request, response: Response, length: int | None, *, clo
     connection ends.
     """
     status = response.status
-    headers = response.headers
     now_ns = time.time_ns()
+    lines = response.lines or _lines(request, response, length)
+    if request.common:
+        request_id = request._request_id or request.identify(now_ns)
+        lines = f"{request.common}X-Amz-Request-Id: {request_id}\r\n{lines}"
+    lines += date_line(now_ns)
+    if closes:
+        lines += "Connection: close\r\n"
+    elif request.is_http10:
+        lines += "Connection: keep-alive\r\n"
+    line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} status code {status}\r\n"
+    if request.is_http10:
+        line = "HTTP/1.0" + line[8:]
+    return f"{line}{lines}\r\n".encode("utf-8", "surrogateescape")
+
+
+def _lines(request: Request, response: Response, length: int | None) -> str:
+    """What the handler says, then length and type as far as it does not."""
+    headers = response.headers
+    status = response.status
     lines = ""
     has_type = has_length = False
     for name, value in headers:
@@ -60,10 +78,6 @@ def encode_head(request: Request, response: Response, length: int | None, *, clo
             has_length = True
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         lines = _without_line_ends(headers)
-    if request.common:
-        request_id = request._request_id or request.identify(now_ns)
-        lines = f"{request.common}X-Amz-Request-Id: {request_id}\r\n{lines}"
-    lines += date_line(now_ns)
     if length and request.method != "HEAD" and status not in _BODYLESS:
         if not has_length:
             lines += f"Content-Length: {length}\r\n"
@@ -71,14 +85,7 @@ def encode_head(request: Request, response: Response, length: int | None, *, clo
             lines += f"Content-Type: {sniff(_first_bytes(response))}\r\n"
     elif not has_length and status not in _BODYLESS:
         lines += _framing(request, length)
-    if closes:
-        lines += "Connection: close\r\n"
-    elif request.is_http10:
-        lines += "Connection: keep-alive\r\n"
-    line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} status code {status}\r\n"
-    if request.is_http10:
-        line = "HTTP/1.0" + line[8:]
-    return f"{line}{lines}\r\n".encode("utf-8", "surrogateescape")
+    return lines
 
 
 def _framing(request: Request, length: int | None) -> str:

@@ -52,6 +52,19 @@ async def test_a_short_file_is_answered_at_once_with_these_headers_and_counted(s
     }
 
 
+@pytest.mark.parametrize("name", [b"", b"a.txt", b"a b.js", b"b\xc3\xa4h", b"\xff\n", b"5,0100000001"])
+@pytest.mark.parametrize(
+    "mime", [b"", b"a/b", b"application/octet-stream", b"text/x\r\nevil: 1", b"\xff/\xfe"]
+)
+async def test_a_usual_read_says_what_any_other_would(server: Reader, name: bytes, mime: bytes) -> None:
+    for id_, (data, last_modified) in enumerate([(_TEXT, 0), (b"<html>", 1), (b"\0", 2**40 - 1)], 1):
+        path = await _put(server, id_, data, name=name, mime=mime, last_modified=last_modified)
+        usual = await server.get(path)
+        other = await server.get(f"{path}?no=thing")
+        assert (usual.status, usual.headers, usual.body) == (200, other.headers, other.body)
+        assert "evil" not in usual.headers
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
