@@ -5,7 +5,7 @@ A content that is not sent is released; one that is sent is released by what `pa
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 from less_sync.volume.engine.data_file import FileSlice
 from less_sync.volume.engine.threads import to_the_end
@@ -42,9 +42,6 @@ class Content(Protocol):
 class Owned(AsyncGenerator[Bytes]):
     """A generator that runs `release` when it is closed, even if nobody ever asked it for anything."""
 
-    _closing: ClassVar[set[asyncio.Task[None]]] = set()
-    """Tasks of `abandon`; nobody else refers to them."""
-
     def __init__(self, pieces: AsyncGenerator[Bytes], release: Callable[[], Awaitable[None] | None]) -> None:
         self._pieces: Final = pieces
         self._release: Callable[[], Awaitable[None] | None] | None = release
@@ -65,13 +62,6 @@ class Owned(AsyncGenerator[Bytes]):
         finally:
             if release is not None and (released := release()) is not None:
                 await released
-
-    def abandon(self) -> None:
-        """Close it soon, unless it is closed: the client had left before there was an answer to send."""
-        if self._release is not None:
-            task = asyncio.get_running_loop().create_task(self.aclose())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
 
 
 class Held:
@@ -150,12 +140,6 @@ def several(content: Content, ranges: Sequence[ByteRange], framed: Multipart) ->
 def streamed(content: Content, start: int, length: int) -> Pieces:
     """A body of pieces, which releases `content`."""
     return Pieces(Owned(content.stream(start, length), _releaser(content)), length)
-
-
-def abandon(body: Body) -> None:
-    """Let go of pieces that nobody has closed."""
-    if isinstance(body, Pieces) and isinstance(body.pieces, Owned):
-        body.pieces.abandon()
 
 
 def _releaser(content: Content) -> Callable[[], None]:

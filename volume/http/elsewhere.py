@@ -2,13 +2,12 @@
 
 import random
 from collections.abc import Sequence
-from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote_plus
 
 from less_sync.volume.http.client import Incoming, OutgoingError
-from less_sync.volume.http.content import Owned, abandon
+from less_sync.volume.http.content import Owned
 from less_sync.volume.http.paths import escape_path, raw_bytes
 from less_sync.volume.http.request import Request
 from less_sync.volume.http.response import Header, Pieces, Response
@@ -102,8 +101,7 @@ async def _passed_on(request: Request, incoming: Incoming) -> Response:
         if told is not None:
             headers.append(("Content-Length", told))
         return Response(incoming.status, headers)
-    body = Pieces(Owned(incoming.pieces(), incoming.close), length)
-    return Response(incoming.status, headers, body, partial(abandon, body))
+    return Response(incoming.status, headers, Pieces(Owned(incoming.pieces(), incoming.close), length))
 
 
 def _redirect(request: Request, base: str) -> Response:

@@ -18,7 +18,7 @@ from less_sync.volume.format.needle import GZIP, HAS_PAIRS, MANIFEST, Needle
 from less_sync.volume.http.access import token_of
 from less_sync.volume.http.chunks import TOO_DEEP, ChunkError, Expanded, depth_of
 from less_sync.volume.http.conditions import http_date, not_modified
-from less_sync.volume.http.content import Content, Held, Stored, abandon
+from less_sync.volume.http.content import Content, Held, Stored
 from less_sync.volume.http.decompress import TooLongError, inflate_at_once, inflated, is_gzip
 from less_sync.volume.http.elsewhere import answer_elsewhere
 from less_sync.volume.http.entity import Headers, describe, first_headers, peeked, respond, usual_lines
@@ -30,13 +30,12 @@ from less_sync.volume.http.manifest import DEPTH_MAX, MANIFEST_BYTES_MAX, parse_
 from less_sync.volume.http.mime import Types, extension
 from less_sync.volume.http.paths import text
 from less_sync.volume.http.request import Request
-from less_sync.volume.http.response import Content as Body
 from less_sync.volume.http.response import Response, plain_text
 from less_sync.volume.logs import Logger
 
 if TYPE_CHECKING:
     from less_sync.volume.engine.volume import Volume
-    from less_sync.volume.http.limits import InFlight, Limits
+    from less_sync.volume.http.limits import Limits
     from less_sync.volume.services import Services
 
 _USUAL_PATH: Final = re.compile(r"/([0-9]{1,9}),([0-9a-fA-F]{1,16})([0-9a-fA-F]{8})", re.ASCII)
@@ -286,7 +285,7 @@ class ReadHandler(Immediate):
         except BaseException:
             downloads.subtract(size)
             raise
-        response.sent = partial(_over, downloads, size, response.body)
+        response.sent = partial(downloads.subtract, size)
         return response
 
     def _damaged(self, request: Request, fault: Exception) -> Response:
@@ -294,11 +293,6 @@ class ReadHandler(Immediate):
         self._counters.read_failures += 1
         _log.error("a file could not be read", path=request.path, fault=fault)
         return Response(500)
-
-
-def _over(downloads: "InFlight", size: int, body: Body) -> None:
-    downloads.subtract(size)
-    abandon(body)
 
 
 def _place(request: Request) -> Place | None:

@@ -352,15 +352,6 @@ class TestCompressed:
         assert open_holders([volume]) == [0]
         response.sent()
 
-    async def test_a_client_that_left_before_the_answer_lets_go_of_it_too(self, server: Reader) -> None:
-        path = await _put(server, 1, gzip.compress(_LONG, 0), flags=GZIP)
-        response = await server.begin(path)
-        response.sent()
-        await asyncio.sleep(0)
-        volume = server.store.volume(5)
-        assert volume is not None
-        assert (open_holders([volume]), server.limits.downloads.bytes) == ([0], 0)
-
 
 class TestPictures:
     """What is changed while it is read."""
