@@ -14,7 +14,7 @@ from less_sync.volume.format.needle import GZIP, MANIFEST
 from less_sync.volume.http.client import OutgoingError
 from less_sync.volume.http.content import Content, Stored, streamed
 from less_sync.volume.http.decompress import TooLongError, inflated, is_gzip
-from less_sync.volume.http.loading import TooLargeError, load, verify_stored, whole
+from less_sync.volume.http.loading import HELD_LEAST_BYTES, TooLargeError, load, verify_stored, whole
 from less_sync.volume.http.manifest import DEPTH_MAX, MANIFEST_BYTES_MAX, Chunk, Manifest, parse_manifest
 from less_sync.volume.http.paths import escape_path
 from less_sync.volume.http.request import Request
@@ -122,7 +122,7 @@ class Expanded:
         content: Content | None = None
         try:
             size = volume.record_size(id_)
-            needle, stored = load(volume, id_, size, whole=True)
+            needle, stored = load(volume, id_, size, HELD_LEAST_BYTES)
             content = stored
             if size and needle.cookie != cookie:
                 raise _Refused(404)

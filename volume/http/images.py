@@ -17,13 +17,13 @@ from less_sync.volume.logs import Logger
 if TYPE_CHECKING:
     from PIL import Image
 
-PIXELS_MAX: Final = 40_000_000
-"""Of a stored picture and of what becomes of it: about 160 MiB in memory."""
+PIXELS_MAX: Final = 25_000_000
+"""Of a stored picture, of what becomes of it and of what lies between: each is up to 100 MB in memory."""
 IMAGE_BYTES_MAX: Final = 64 << 20
 """A longer file is no picture here."""
 AT_ONCE_MAX: Final = 2
 WAITING_MAX: Final = 64
-"""Reads beyond these two are refused."""
+"""Reads beyond these are refused."""
 _JPEG_QUALITY: Final = 75
 _READ: Final = ("PNG", "JPEG", "GIF", "WEBP", "BMP")
 _WRITTEN: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".gif": "GIF", ".webp": "PNG"}
@@ -33,7 +33,7 @@ Box = tuple[int, int, int, int]
 
 
 class ImagesBusyError(Exception):
-    """Too many pictures wait already."""
+    """Too many pictures wait already, or nobody waits for this one any more."""
 
 
 class Wanted(NamedTuple):
@@ -68,11 +68,11 @@ class Images:
         self._turns: Final = asyncio.Semaphore(AT_ONCE_MAX)
         self._waiting = 0
 
-    async def change(self, data: Bytes, asked: Wanted) -> Bytes:
+    async def change(self, request: Request, data: Bytes, asked: Wanted) -> Bytes:
         """The changed picture, or `data` itself.
 
         Raises:
-            ImagesBusyError: `WAITING_MAX` wait already.
+            ImagesBusyError: `WAITING_MAX` wait already, or the client has left while it waited.
         """
         if self._waiting >= WAITING_MAX:
             raise ImagesBusyError
@@ -82,6 +82,8 @@ class Images:
         finally:
             self._waiting -= 1
         try:
+            if request.gone:
+                raise ImagesBusyError
             return await to_the_end(asyncio.to_thread(change, data, asked))
         finally:
             self._turns.release()
@@ -130,7 +132,8 @@ def _resized(picture: "Image.Image", asked: Wanted) -> "Image.Image | None":
     # Half a pixel is rounded up, and nothing vanishes.
     width = width or max(1, math.floor(height * picture.width / picture.height + 0.5))
     height = height or max(1, math.floor(width * picture.height / picture.width + 0.5))
-    if width * height > PIXELS_MAX:
+    # Pillow first changes the width of all rows, so that between both steps a picture may be far larger.
+    if width * max(height, math.ceil(box[3] - box[1])) > PIXELS_MAX:
         return picture
     from PIL import Image
 

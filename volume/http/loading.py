@@ -4,7 +4,6 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from less_sync.volume.engine.errors import DamagedRecord
-from less_sync.volume.engine.reading import LARGE_BYTES
 from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.format.checksums import crc32c
 from less_sync.volume.format.errors import DamagedNeedleError
@@ -17,6 +16,10 @@ if TYPE_CHECKING:
 HELD_RECORD_BYTES_MAX: Final = (4 << 20) + (64 << 10)
 """A record up to this, 4 MiB of data and what is around it, is read into memory if all of it is wanted.
 That, its checksum included, takes the event loop less time than a thread would cost."""
+HELD_TOTAL_BYTES_MAX: Final = 128 << 20
+"""While more is being sent than this, only records up to `HELD_LEAST_BYTES` are read into memory: many slow
+clients would else hold a body each."""
+HELD_LEAST_BYTES: Final = 64 << 10
 
 
 class TooLargeError(Exception):
@@ -27,19 +30,19 @@ def load(
     volume: "Volume",
     id: int,  # noqa: A002
     size: int,
+    held_bytes_max: int,
     *,
-    whole: bool,
     deleted: bool = False,
 ) -> tuple[Needle, Held | Stored]:
-    """Read a needle whose record has a body of `size` bytes.
+    """Read a needle whose record has a body of `size` bytes; into memory if those are not too many.
 
-    If `whole`, all of the data is wanted. What is in memory has been checked; of what is in the file nothing
-    has (`verify_stored`), and it must be released.
+    What is in memory has been checked; of what is in the file nothing has (`verify_stored`), and it must be
+    released.
 
     Raises:
         NeedleNotFound, DamagedRecord, OSError: as `Volume.read`.
     """
-    if size <= LARGE_BYTES or (whole and size <= HELD_RECORD_BYTES_MAX):
+    if size <= held_bytes_max:
         needle = volume.read(id, deleted=deleted)
         return needle, Held(needle.data)
     needle, file = volume.read_around(id, deleted=deleted)

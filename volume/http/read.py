@@ -25,7 +25,15 @@ from less_sync.volume.http.entity import Headers, describe, first_headers, peeke
 from less_sync.volume.http.handlers import Immediate
 from less_sync.volume.http.images import IMAGE_BYTES_MAX, Images, ImagesBusyError, Wanted, wanted
 from less_sync.volume.http.json_text import json_error
-from less_sync.volume.http.loading import TooLargeError, load, verify_stored, whole
+from less_sync.volume.http.loading import (
+    HELD_LEAST_BYTES,
+    HELD_RECORD_BYTES_MAX,
+    HELD_TOTAL_BYTES_MAX,
+    TooLargeError,
+    load,
+    verify_stored,
+    whole,
+)
 from less_sync.volume.http.manifest import DEPTH_MAX, MANIFEST_BYTES_MAX, parse_manifest
 from less_sync.volume.http.mime import Types, extension
 from less_sync.volume.http.paths import text
@@ -109,7 +117,10 @@ class ReadHandler(Immediate):
         try:
             size = volume.record_size(id_, deleted=deleted)
             is_whole = request.method == "GET" and b"range" not in request.fields
-            needle, content = load(volume, id_, size, whole=is_whole, deleted=deleted)
+            held_bytes_max = HELD_RECORD_BYTES_MAX if is_whole else LARGE_BYTES
+            if self._downloads.bytes > HELD_TOTAL_BYTES_MAX:
+                held_bytes_max = HELD_LEAST_BYTES
+            needle, content = load(volume, id_, size, held_bytes_max, deleted=deleted)
         except NeedleNotFound:
             self._counters.handlers["errorGetNotFound"] += 1
             return Response(404)
@@ -190,7 +201,7 @@ class ReadHandler(Immediate):
                 content = Held(b"")  # `inflated` takes what is stored over, whether it succeeds or not.
                 content = await inflated(stored)
             if asked is not None:
-                content = await self._changed(content, asked)
+                content = await self._changed(request, content, asked)
         except (VolumeError, OSError, TooLongError) as fault:
             content.release()
             return self._damaged(request, fault)
@@ -203,12 +214,12 @@ class ReadHandler(Immediate):
         part_type = describe(request, headers, name, text(needle.mime), self._types)
         return await peeked(respond(request, headers, content, part_type))
 
-    async def _changed(self, content: Content, asked: Wanted) -> Content:
+    async def _changed(self, request: Request, content: Content, asked: Wanted) -> Content:
         """A changed picture in the place of `content`, which is released if it is not returned."""
         if content.size > IMAGE_BYTES_MAX:
             return content
         held = await whole(content, IMAGE_BYTES_MAX)
-        changed = Held(await self._images.change(held.data, asked))
+        changed = Held(await self._images.change(request, held.data, asked))
         content.release()
         return changed
 
@@ -244,7 +255,7 @@ class ReadHandler(Immediate):
             chunks: Content = Expanded(self._services, manifest, depth_of(request))
             asked = wanted(request, extension(name))
             if asked is not None:
-                chunks = await self._changed(chunks, asked)
+                chunks = await self._changed(request, chunks, asked)
             return await peeked(respond(request, headers, chunks, part_type))
         except ChunkError as fault:
             headers.pop("Content-Type", None)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from less_sync.volume.format.needle import GZIP
 from less_sync.volume.http.decompress import HELD_BYTES_MAX
-from less_sync.volume.http.loading import HELD_RECORD_BYTES_MAX
+from less_sync.volume.http.loading import HELD_LEAST_BYTES, HELD_RECORD_BYTES_MAX, HELD_TOTAL_BYTES_MAX
+from less_sync.volume.http.response import FilePart
 from tests.volume.http.reading import Reader, open_holders, reader
 
 _DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -441,3 +442,17 @@ class TestLimit:
                 assert server.begin(path, {}, "HEAD").sent is None
                 assert server.begin(path, {"if-modified-since": _DATE}).sent is None
             assert server.limits.downloads.bytes == 0
+
+    async def test_while_much_is_being_sent_less_is_held_in_memory(self, tmp_path: Path) -> None:
+        async with reader(tmp_path) as server:
+            await server.store.allocate(5)
+            data = _LONG[: HELD_LEAST_BYTES + 1]
+            path = await _put(server, 1, data)
+            short = await _put(server, 2, _TEXT)
+            server.limits.downloads.add(HELD_TOTAL_BYTES_MAX)
+            assert isinstance(server.begin(path).body, bytes | memoryview)
+            response = await server.begin(path)
+            assert isinstance(response.body, FilePart)
+            assert response.body.file.read(0, response.body.length) == data
+            response.body.file.release()
+            assert server.begin(short).body == _TEXT
