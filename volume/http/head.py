@@ -15,7 +15,6 @@ BODY_DIGITS_MAX: Final = 18
 """Of a Content-Length."""
 REMEMBERED_BYTES_MAX: Final = 4 << 10
 """Of the headers of a connection's last head."""
-_SLASH: Final = 0x2F
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE: Final = re.compile(
@@ -95,7 +94,7 @@ class HeadReader:
         if other is not None:
             raise BadHead(505, "HTTP Version Not Supported: unsupported protocol version")
         path, _, query = target.partition(b"?")
-        if path[0] != _SLASH:
+        if not path.startswith(b"/"):
             path = _path_of(method, path)
         if b"%" in path:
             try:

@@ -47,6 +47,7 @@ def test_the_end_of_a_head_is_found(raw: bytes, end: int) -> None:
         b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n",
         b"G@T / HTTP/1.1\r\nHost: h\r\n\r\n",
         b"GET x HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET ?a=b HTTP/1.1\r\nHost: h\r\n\r\n",
         b"GET * HTTP/1.1\r\nHost: h\r\n\r\n",
         b"GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n",
         b"GET /%4 HTTP/1.1\r\nHost: h\r\n\r\n",

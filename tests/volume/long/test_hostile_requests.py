@@ -1,0 +1,137 @@
+"""Hundreds of thousands of requests that nobody would send: nothing fails, grows or stays behind."""
+
+import asyncio
+import logging
+import resource
+import socket
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from less_sync.volume.counters import Counters
+from less_sync.volume.engine.errors import NeedleNotFound
+from less_sync.volume.engine.store import Store
+from less_sync.volume.engine.volume import Volume
+from less_sync.volume.http.client import OutgoingHttp
+from less_sync.volume.http.server import HttpServer
+from less_sync.volume.master.channels import Channels
+from less_sync.volume.master.lookup import Lookup
+from less_sync.volume.master.masters import Masters
+from less_sync.volume.options import DirectoryOptions, Options
+from less_sync.volume.security.security import Security
+from less_sync.volume.services import Services
+from tests.volume.http.mutations import mutants, recorded_requests
+from tests.volume.master.fake_master import NOWHERE
+from tests.volume.ports import Ports
+
+PARTS = 8
+COUNT = 200_000 // PARTS
+AT_ONCE = 16
+BATCH = 1_000
+WARM_UP = 8_000
+GROWTH_BYTES_MAX = 48 << 20
+ANSWER_S_MAX = 30.0
+VOLUME_IDS = (3, 5, 7)
+PAGE_BYTES = resource.getpagesize()
+
+
+async def services_in(directory: Path, port: int) -> Services:
+    options = Options(
+        (DirectoryOptions(directory),),
+        port=port,
+        public_port=port,
+        read_mode="local",
+        file_bytes_max=1 << 20,
+        idle_timeout_s=5.0,
+    )
+    channels = Channels()
+    masters = Masters((NOWHERE,), channels, "127.0.0.1", port, current=NOWHERE)
+    store = Store(options)
+    await store.load()
+    for volume_id in VOLUME_IDS:
+        await store.allocate(volume_id)
+    security = Security(options, {})
+    lookup = Lookup(masters, channels)
+    return Services(options, store, security, masters, lookup, channels, Counters(), OutgoingHttp())
+
+
+async def send(port: int, requests: list[bytes], random: Random) -> None:
+    """Send each on a connection of its own, in one or several pieces; read to the end of the answer."""
+    loop = asyncio.get_running_loop()
+    for request in requests:
+        with socket.socket() as client:
+            client.setblocking(False)
+            answer = b""
+            try:
+                async with asyncio.timeout(ANSWER_S_MAX):
+                    await loop.sock_connect(client, ("127.0.0.1", port))
+                    at = 0
+                    while at < len(request) and random.randrange(8) == 0:
+                        piece = random.randrange(1, 200)
+                        await loop.sock_sendall(client, request[at : at + piece])
+                        await asyncio.sleep(0)
+                        at += piece
+                    await loop.sock_sendall(client, request[at:])
+                    if random.randrange(50) == 0:
+                        continue  # some do not wait for an answer
+                    client.shutdown(socket.SHUT_WR)
+                    while more := await loop.sock_recv(client, 1 << 20):
+                        answer = answer or more
+            except (ConnectionResetError, BrokenPipeError):
+                pass  # a long body that nobody reads may end so
+            except TimeoutError:
+                raise AssertionError(f"no end of the answer to {request!r}") from None
+            assert not answer or answer.startswith(b"HTTP/1."), (request, answer)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+def live_needles(volume: Volume) -> int:
+    """How many needles there are; each is read, its checksum compared."""
+    found = 0
+    for id_ in {needle.id for _, needle in volume.scan()}:
+        with suppress(NeedleNotFound):
+            volume.read(id_)
+            found += 1
+    return found
+
+
+@pytest.mark.parametrize("seed", range(20_261, 20_261 + PARTS))
+async def test_mutated_requests_do_no_harm(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, seed: int
+) -> None:
+    caplog.set_level(logging.ERROR)
+    with Ports() as ports:
+        port = ports.take()
+        services = await services_in(tmp_path, port)
+        server = HttpServer(services)
+        await server.start()
+        rss_after_warm_up = 0
+        stream = mutants(seed, COUNT, recorded_requests())
+        random = Random(seed)
+        done = 0
+        while batch := list(islice(stream, BATCH)):
+            await asyncio.gather(*(send(port, batch[lane::AT_ONCE], random) for lane in range(AT_ONCE)))
+            done += len(batch)
+            assert [record.getMessage() for record in caplog.records] == []
+            if done == WARM_UP:
+                rss_after_warm_up = resident_bytes()
+        growth = resident_bytes() - rss_after_warm_up
+        assert done == COUNT
+        await server.stop()
+        counters = services.counters
+        assert server.limits.uploads.bytes == server.limits.downloads.bytes == 0
+        assert counters.connections == 0
+        assert sum(counters.requests.values()) > COUNT // 4
+        assert set(counters.running.values()) <= {0}
+        assert growth <= GROWTH_BYTES_MAX
+        # What was written meanwhile reads as it was written: every checksum is right.
+        assert sum(map(live_needles, services.store.volumes())) > 100
+        await services.outgoing.close()
+        await services.channels.close()
+        await services.store.close()
