@@ -146,6 +146,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._drained.set_result(None)
         elif self._response is not None and self._task is None:
             self._over()
+            self._process_pending()
 
     # Input
 
@@ -480,16 +481,14 @@ class Connection(asyncio.BufferedProtocol):
         self.state = HEAD
         if self._listener.is_closing:
             self._close(lingers=False)
-        elif not self._is_processing:
-            self._look_at_end()
 
     def _look_at_end(self) -> None:
-        """If the client sends no more, what is not whole by now never will be."""
+        """All that is here was read. If the client sends no more, what is not whole never will be."""
         if not self._ended or self._lost:
             return
         if self.state in (BODY, CHUNKED):
             self._body_broken("unexpected EOF")
-        elif self.state in (HEAD, SKIP) and not self._pending:
+        elif self.state in (HEAD, SKIP):
             self.transport.close()
 
     def _close(self, *, lingers: bool = True) -> None:

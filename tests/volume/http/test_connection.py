@@ -151,6 +151,26 @@ async def test_a_client_that_has_said_all_is_still_answered() -> None:
         assert (await client.rest()).count(b"GET /a 0 ") == 2
 
 
+async def test_what_is_not_whole_when_a_client_ends_behind_a_slow_request_ends_the_connection() -> None:
+    release = asyncio.Event()
+    async with serving(Script(lambda request: later(echo(request), after=release))) as server:
+        client = await server.client()
+        client.send(put(1, "/slow") + b"x" + b"GET /unfinished")
+        client.writer.write_eof()
+        await until(lambda: server.script.begun == ["/slow"])
+        await asyncio.sleep(0.02)
+        release.set()
+        assert (await client.rest()).count(b"HTTP/1.1") == 1
+
+
+async def test_requests_behind_an_answer_that_the_client_takes_slowly_are_answered() -> None:
+    async with serving(Script(lambda _: Response(200, [], bytes(16 * MIB)))) as server:
+        client = await server.client()
+        client.send(GET * 3)
+        for _ in range(3):
+            assert len((await client.answer())[2]) == 16 * MIB
+
+
 async def test_a_body_is_asked_for_when_it_is_wanted() -> None:
     async with serving() as server:
         client = await server.client()

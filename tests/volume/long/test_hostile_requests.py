@@ -131,7 +131,7 @@ async def test_mutated_requests_do_no_harm(
         assert set(counters.running.values()) <= {0}
         assert growth <= GROWTH_BYTES_MAX
         # What was written meanwhile reads as it was written: every checksum is right.
-        assert sum(map(live_needles, services.store.volumes())) > 100
+        assert sum(map(live_needles, services.store.volumes())) > 30
         await services.outgoing.close()
         await services.channels.close()
         await services.store.close()
