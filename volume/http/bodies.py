@@ -23,8 +23,9 @@ MEDIUM_KEPT_MAX: Final = 8
 _ZEROS: Final = memoryview(bytes(STEP_BYTES))
 
 
-def _length(capacity: int) -> int:
-    return ROOM_BEFORE_BYTES + capacity + TAIL_BYTES_MAX
+AROUND_BYTES: Final = ROOM_BEFORE_BYTES + TAIL_BYTES_MAX
+_SMALL_LENGTH: Final = SMALL_BYTES + AROUND_BYTES
+_MEDIUM_LENGTH: Final = MEDIUM_BYTES + AROUND_BYTES
 
 
 class BodyPool:
@@ -38,19 +39,19 @@ class BodyPool:
 
     def small(self) -> bytearray:
         """Room for `SMALL_BYTES` of body and what goes around it; its content is of no meaning."""
-        return _unused(self._small) or bytearray(_length(SMALL_BYTES))
+        return _unused(self._small) or bytearray(_SMALL_LENGTH)
 
     def medium(self) -> bytearray:
         """The same for `MEDIUM_BYTES`."""
-        return _unused(self._medium) or bytearray(_length(MEDIUM_BYTES))
+        return _unused(self._medium) or bytearray(_MEDIUM_LENGTH)
 
     def give(self, buffer: bytearray) -> None:
         """Take a buffer back that nobody will use any more."""
         length = len(buffer)
-        if length == _length(SMALL_BYTES):
+        if length == _SMALL_LENGTH:
             if len(self._small) < SMALL_KEPT_MAX:
                 self._small.append(buffer)
-        elif length == _length(MEDIUM_BYTES) and len(self._medium) < MEDIUM_KEPT_MAX:
+        elif length == _MEDIUM_LENGTH and len(self._medium) < MEDIUM_KEPT_MAX:
             self._medium.append(buffer)
 
 
@@ -83,9 +84,8 @@ class Incoming:
         self.bytes_max: Final = bytes_max
         self.bytes_received = 0
         self._capacity = 0
-        self.body: Final = Body(
-            bytearray(_length(0)) if not bytes_expected else bytearray(), ROOM_BEFORE_BYTES, ROOM_BEFORE_BYTES
-        )
+        buffer = bytearray() if bytes_expected else bytearray(AROUND_BYTES)
+        self.body: Final = Body(buffer, ROOM_BEFORE_BYTES, ROOM_BEFORE_BYTES)
         if bytes_expected is not None and bytes_expected > bytes_max:
             self._overflow()
 
@@ -132,20 +132,21 @@ class Incoming:
         if capacity_min <= SMALL_BYTES and capacity_min == expected:
             body.buffer, self._capacity = self._pool.small(), SMALL_BYTES
         elif capacity_min <= FIRST_BYTES:
-            body.buffer, self._capacity = bytearray(_length(FIRST_BYTES)), FIRST_BYTES
+            body.buffer, self._capacity = bytearray(FIRST_BYTES + AROUND_BYTES), FIRST_BYTES
         elif capacity_min <= MEDIUM_BYTES and (expected is None or expected <= MEDIUM_BYTES):
             body.buffer, self._capacity = self._pool.medium(), MEDIUM_BYTES
         else:
             while self._capacity < capacity_min:
                 body.buffer.extend(_ZEROS)
-                self._capacity = len(body.buffer) - _length(0)
+                self._capacity = len(body.buffer) - AROUND_BYTES
             return
-        body.buffer[body.start : body.end] = memoryview(former)[body.start : body.end]
-        self._pool.give(former)
+        if body.end > body.start:
+            body.buffer[body.start : body.end] = memoryview(former)[body.start : body.end]
+            self._pool.give(former)
 
     def _overflow(self) -> None:
         body = self.body
         body.too_large = True
         self._pool.give(body.buffer)
-        body.buffer = bytearray(_length(0))
+        body.buffer = bytearray(AROUND_BYTES)
         body.end = body.start
