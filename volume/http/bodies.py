@@ -17,57 +17,75 @@ SMALL_BYTES: Final = 128 << 10
 MEDIUM_BYTES: Final = 1 << 20
 STEP_BYTES: Final = 1 << 20
 """By how much a larger body grows."""
-SMALL_KEPT_MAX: Final = 32
-MEDIUM_KEPT_MAX: Final = 8
+KEPT_MAX: Final = 64
+"""Buffers of each size that wait for use; those that none comes for are freed within seconds."""
 
 _ZEROS: Final = memoryview(bytes(STEP_BYTES))
 
 
 AROUND_BYTES: Final = ROOM_BEFORE_BYTES + TAIL_BYTES_MAX
-_SMALL_LENGTH: Final = SMALL_BYTES + AROUND_BYTES
-_MEDIUM_LENGTH: Final = MEDIUM_BYTES + AROUND_BYTES
 
 
 class BodyPool:
     """Buffers of two sizes that wait for the next body. Belongs to the event loop."""
 
-    __slots__ = ("_medium", "_small")
+    __slots__ = ("medium", "small")
 
     def __init__(self) -> None:
-        self._small: list[bytearray] = []
-        self._medium: list[bytearray] = []
-
-    def small(self) -> bytearray:
-        """Room for `SMALL_BYTES` of body and what goes around it; its content is of no meaning."""
-        return _unused(self._small) or bytearray(_SMALL_LENGTH)
-
-    def medium(self) -> bytearray:
-        """The same for `MEDIUM_BYTES`."""
-        return _unused(self._medium) or bytearray(_MEDIUM_LENGTH)
+        self.small: Final = Buffers(SMALL_BYTES)
+        self.medium: Final = Buffers(MEDIUM_BYTES)
 
     def give(self, buffer: bytearray) -> None:
         """Take a buffer back that nobody will use any more."""
         length = len(buffer)
-        if length == _SMALL_LENGTH:
-            if len(self._small) < SMALL_KEPT_MAX:
-                self._small.append(buffer)
-        elif length == _MEDIUM_LENGTH and len(self._medium) < MEDIUM_KEPT_MAX:
-            self._medium.append(buffer)
+        if length == self.small.length:
+            self.small.give(buffer)
+        elif length == self.medium.length:
+            self.medium.give(buffer)
+
+    def trim(self) -> None:
+        """Free what nobody has needed since the last call."""
+        self.small.trim()
+        self.medium.trim()
 
 
-def _unused(kept: list[bytearray]) -> bytearray | None:
-    """One of the kept buffers; those that somebody still looks at are let go: what they show must stay."""
-    while kept:
-        buffer = kept.pop()
-        try:
-            # A buffer of which a view is left refuses to change its length. That is asked here and not when
-            # it is given back, because a transport that has just filled it looks at it a little longer.
-            del buffer[-1:]
-            buffer.append(0)
-        except BufferError:
-            continue
-        return buffer
-    return None
+class Buffers:
+    """Buffers of one size: `capacity` bytes of body and room for what goes around it."""
+
+    __slots__ = ("_kept", "_unneeded", "length")
+
+    def __init__(self, capacity: int) -> None:
+        self.length: Final = capacity + AROUND_BYTES
+        self._kept: list[bytearray] = []
+        self._unneeded = 0
+        """So many have lain here all the time since the last `trim`."""
+
+    def take(self) -> bytearray:
+        """One that nobody looks at; its content is of no meaning."""
+        kept = self._kept
+        while kept:
+            buffer = kept.pop()
+            self._unneeded = min(self._unneeded, len(kept))
+            try:
+                # A buffer of which a view is left refuses to change its length, and is let go: what the view
+                # shows must stay. That is asked here and not when it is given back, because a transport that
+                # has just filled it looks at it a little longer.
+                del buffer[-1:]
+                buffer.append(0)
+            except BufferError:
+                continue
+            return buffer
+        return bytearray(self.length)
+
+    def give(self, buffer: bytearray) -> None:
+        """Keep it for the next body, if there are not too many."""
+        if len(self._kept) < KEPT_MAX:
+            self._kept.append(buffer)
+
+    def trim(self) -> None:
+        """Free those that were not needed since the last call."""
+        del self._kept[: self._unneeded]
+        self._unneeded = len(self._kept)
 
 
 class Incoming:
@@ -129,12 +147,12 @@ class Incoming:
         """Get room for so many bytes, of which all but one at the most are here."""
         body, expected = self.body, self.bytes_expected
         former = body.buffer
-        if capacity_min <= SMALL_BYTES and capacity_min == expected:
-            body.buffer, self._capacity = self._pool.small(), SMALL_BYTES
-        elif capacity_min <= FIRST_BYTES:
+        if capacity_min <= FIRST_BYTES and capacity_min != expected:
             body.buffer, self._capacity = bytearray(FIRST_BYTES + AROUND_BYTES), FIRST_BYTES
+        elif capacity_min <= SMALL_BYTES and (expected is None or expected <= SMALL_BYTES):
+            body.buffer, self._capacity = self._pool.small.take(), SMALL_BYTES
         elif capacity_min <= MEDIUM_BYTES and (expected is None or expected <= MEDIUM_BYTES):
-            body.buffer, self._capacity = self._pool.medium(), MEDIUM_BYTES
+            body.buffer, self._capacity = self._pool.medium.take(), MEDIUM_BYTES
         else:
             while self._capacity < capacity_min:
                 body.buffer.extend(_ZEROS)

@@ -141,6 +141,7 @@ class Listener:
     def _sweep(self) -> None:
         """Close what is idle. One timer for all connections: one for each would cost every request."""
         self.tick += 1
+        self.pool.trim()
         pending = 0
         for connection in self._connections:
             pending += connection.pending_bytes
