@@ -19,9 +19,9 @@ with output shows what the command in the background of that terminal has printe
 
 Output is the same when it differs only in what differs each time:
 
-- ids (UUIDs, DIDs, CIDs and first digits of them, keys of servers and their names, times in names of files
-  and folders, ports that a system hands out): one of the page stands for one of the run, in the whole page
-  and in commands too;
+- ids (UUIDs, DIDs, CIDs and first digits of them, ids of files in volumes, keys of servers and their names,
+  times in names of files and folders, ports that a system hands out): one of the page stands for one of the
+  run, in the whole page and in commands too;
 - times, milliseconds, free space, numbers of processes, open connections and migrations, the size of a
   database and where its socket is, which may be any;
 - the order of `pulled` lines that follow each other, which is that of record ids;
@@ -67,6 +67,7 @@ _VARIABLE: Final = re.compile(
                   | (?<= "postgres"[ ]at[ ] )
                     (?: /home/alice/less-sync/looked-after/socket | /\S+/less-sync-[0-9a-f]{16} )
                     (?= :5432, ) )
+    | (?P<fid>     \b \d+ , [0-9a-f]{9,24} \b )
     | (?P<stamp>   \b \d{8}T\d{6}Z \b )
     | (?P<time>    \b \d{4}-\d\d-\d\d [ T] \d\d:\d\d (?: :\d\d )? )
     """,
