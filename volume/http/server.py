@@ -18,12 +18,14 @@ from less_sync.volume.http.read import ReadHandler
 from less_sync.volume.http.replicate import Replication
 from less_sync.volume.http.status import HealthHandler, StatusHandler
 from less_sync.volume.http.ui import PageHandler
-from less_sync.volume.http.upload import MULTIPART_BYTES_MAX
 from less_sync.volume.http.write import WriteHandler
 from less_sync.volume.version import server_version
 
 if TYPE_CHECKING:
     from less_sync.volume.services import Services
+
+AROUND_FILE_BYTES: Final = 1 << 20
+"""What a body may have around the file in it: the framing of a multipart body and its other parts."""
 
 
 class HttpServer:
@@ -84,7 +86,7 @@ class HttpServer:
             dispatch.route,
             self._counters,
             self._pool,
-            body_bytes_max=self._options.file_bytes_max + MULTIPART_BYTES_MAX,
+            body_bytes_max=self._options.file_bytes_max + AROUND_FILE_BYTES,
             idle_s=self._options.idle_timeout_s,
             is_public=is_public,
         )
