@@ -18,6 +18,7 @@ from less_sync.volume.http.read import ReadHandler
 from less_sync.volume.http.replicate import Replication
 from less_sync.volume.http.status import HealthHandler, StatusHandler
 from less_sync.volume.http.ui import PageHandler
+from less_sync.volume.http.usual import UsualReads
 from less_sync.volume.http.write import WriteHandler
 from less_sync.volume.version import server_version
 
@@ -55,7 +56,8 @@ class HttpServer:
         if services.security.ui_allowed:
             pages["/ui/index.html"] = PageHandler(services)
         name = f"SeaweedFS Volume {server_version(options.offset_bytes)}"
-        reads: dict[str, Handler] = {"GET": read, "HEAD": read}
+        usual = UsualReads(read, services, self.limits.downloads, types)
+        reads: dict[str, Handler] = {"GET": usual, "HEAD": read}
         self._admin: Final = self._listener(
             Dispatch(name, pages, {**reads, "POST": write, "PUT": write, "DELETE": delete})
         )

@@ -13,24 +13,18 @@ from typing import TYPE_CHECKING, Final
 from less_sync.volume.engine.reading import LARGE_BYTES
 from less_sync.volume.format.checksums import crc32c
 from less_sync.volume.format.needle import (
-    GZIP,
+    CHECKSUM_BYTES,
     HAS_LAST_MODIFIED,
     HAS_MIME,
     HAS_NAME,
-    HAS_PAIRS,
-    HAS_TTL,
     HEAD_BYTES,
     HEADER,
     HEADER_BYTES,
-    MANIFEST,
+    Needle,
 )
-from less_sync.volume.http.conditions import http_date
-from less_sync.volume.http.disposition import content_disposition
-from less_sync.volume.http.entity import stored_type
+from less_sync.volume.http.entity import usual_lines
 from less_sync.volume.http.handlers import Begun, Handler, Immediate
-from less_sync.volume.http.paths import text
 from less_sync.volume.http.response import Response
-from less_sync.volume.http.sniff import SNIFFED_BYTES, sniff
 
 if TYPE_CHECKING:
     from less_sync.volume.http.limits import InFlight
@@ -39,8 +33,9 @@ if TYPE_CHECKING:
     from less_sync.volume.services import Services
 
 _USUAL_PATH: Final = re.compile(r"/([0-9]{1,9}),([0-9a-fA-F]{1,16})([0-9a-fA-F]{8})", re.ASCII)
-_UNUSUAL_FLAGS: Final = GZIP | MANIFEST | HAS_PAIRS | HAS_TTL | 0x40
+_USUAL_FLAGS: Final = HAS_NAME | HAS_MIME | HAS_LAST_MODIFIED
 _UNUSUAL_FIELDS: Final = frozenset((b"range", b"if-modified-since", b"if-none-match"))
+LAST_MODIFIED_BYTES: Final = 5
 _COPIED_BYTES_MAX: Final = 16 << 10
 """Up to here a copy of the data costs less than a view of it."""
 
@@ -76,53 +71,49 @@ class UsualReads(Immediate):
         size = entry[1]
         try:
             record = volume.read_blob(*entry)
-        except OSError:
+            if record[:HEADER_BYTES] != HEADER.pack(int(cookie, 16), id_, size):
+                return None
+            needle = _usual_needle(record, HEADER_BYTES + size)
+        except (OSError, IndexError):  # the disk, or a damaged length that leads behind the record
             return None
-        if record[:HEADER_BYTES] != HEADER.pack(int(cookie, 16), id_, size):
+        lines = usual_lines(needle, self._types) if needle is not None else ""
+        if needle is None or not lines:
             return None
-        try:
-            return self._answer(record, HEADER_BYTES + size)
-        except IndexError:  # a length of a damaged field leads behind the record
-            return None
-
-    def _answer(self, record: bytes, end: int) -> Response | None:
-        """The answer of a record whose body ends at `end`, unless there is anything unusual about it."""
-        data_end = HEAD_BYTES + int.from_bytes(record[HEADER_BYTES:HEAD_BYTES], "big")
-        checksum = int.from_bytes(record[end : end + 4], "big")
-        if not HEAD_BYTES < data_end < end <= len(record) - 4:
-            return None
-        if data_end <= _COPIED_BYTES_MAX:
-            data: bytes | memoryview = record[HEAD_BYTES:data_end]
-        else:
-            data = memoryview(record)[HEAD_BYTES:data_end]
-        flags = record[data_end]
-        if flags & _UNUSUAL_FLAGS or crc32c(data) != checksum:
-            return None
-        at = data_end + 1
-        name = mime = ""
-        if flags & HAS_NAME:
-            at, name_at = at + 1 + record[at], at + 1
-            name = text(record[name_at:at])
-        if flags & HAS_MIME:
-            at, mime_at = at + 1 + record[at], at + 1
-            mime = stored_type(text(record[mime_at:at]))
-        lines = f'Etag: "{checksum:08x}"\r\n'
-        if flags & HAS_LAST_MODIFIED:
-            at, time_at = at + 5, at
-            if modified := int.from_bytes(record[time_at:at], "big"):
-                lines += f"Last-Modified: {http_date(modified)}\r\n"
-        media_type = mime or (self._types.of_name(name) if name else "")
-        if at != end or not (media_type.isascii() and media_type.isprintable()):
-            return None
-        if media_type:
-            lines += f"Content-Type: {media_type}\r\n"
-        lines += "Accept-Ranges: bytes\r\n"
-        if name:
-            lines += f"Content-Disposition: {content_disposition(name)}\r\n"
-        if not media_type:
-            lines += f"Content-Type: {sniff(data[:SNIFFED_BYTES])}\r\n"
-        size = end - HEADER_BYTES
         self._downloads.add(size)
-        response = Response(200, None, data, partial(self._downloads.subtract, size))
+        response = Response(200, None, needle.data, partial(self._downloads.subtract, size))
         response.lines = lines
         return response
+
+
+def _usual_needle(record: bytes, end: int) -> Needle | None:
+    """The needle of a record whose body ends at `end`, unless there is anything unusual about it.
+
+    Raises:
+        IndexError: a length leads behind the record.
+    """
+    data_end = HEAD_BYTES + int.from_bytes(record[HEADER_BYTES:HEAD_BYTES], "big")
+    checksum = int.from_bytes(record[end : end + CHECKSUM_BYTES], "big")
+    if not HEAD_BYTES < data_end < end <= len(record) - CHECKSUM_BYTES:
+        return None
+    if data_end <= _COPIED_BYTES_MAX:
+        data: bytes | memoryview = record[HEAD_BYTES:data_end]
+    else:
+        data = memoryview(record)[HEAD_BYTES:data_end]
+    flags = record[data_end]
+    if flags & ~_USUAL_FLAGS or crc32c(data) != checksum:
+        return None
+    at = data_end + 1
+    name = mime = b""
+    modified = 0
+    if flags & HAS_NAME:
+        at, name_at = at + 1 + record[at], at + 1
+        name = record[name_at:at]
+    if flags & HAS_MIME:
+        at, mime_at = at + 1 + record[at], at + 1
+        mime = record[mime_at:at]
+    if flags & HAS_LAST_MODIFIED:
+        at, time_at = at + LAST_MODIFIED_BYTES, at
+        modified = int.from_bytes(record[time_at:at], "big")
+    if at != end:
+        return None
+    return Needle(0, 0, data, flags, name, mime, modified, checksum=checksum)
