@@ -13,7 +13,6 @@ requests, a body as far as it has arrived (`bodies`), and an answer of which it 
 
 import asyncio
 from collections.abc import Coroutine
-from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from less_sync.volume.http.bodies import Incoming
@@ -229,7 +228,7 @@ class Connection(asyncio.BufferedProtocol):
     def _start(self, request: Request) -> None:
         listener = self._listener
         self._request = request
-        request.started_ns = perf_counter_ns()
+        listener.count_in(request)
         self.state = BUSY
         if request.unmet_expectation:
             request.keep_alive = False
@@ -453,10 +452,9 @@ class Connection(asyncio.BufferedProtocol):
         assert request is not None
         assert handler is not None
         self._request = self._handler = self._response = self._incoming = None
-        if response is not None:
-            if response.sent is not None or isinstance(response.body, FilePart):
-                let_go(response)
-            self._listener.count(request, response.status)
+        if response is not None and (response.sent is not None or isinstance(response.body, FilePart)):
+            let_go(response)
+        self._listener.count_out(request, response)
         try:
             handler.end(request)
         except Exception as fault:

@@ -129,14 +129,20 @@ class Listener:
         if self._none_left is not None and not self._connections and not self._none_left.done():
             self._none_left.set_result(None)
 
-    def count(self, request: Request, status: int) -> None:
-        """A request was answered. Methods that strangers make up have one name together."""
-        method = request.method
-        if method not in COUNTED:
-            method = "INVALID"
+    def count_in(self, request: Request) -> None:
+        """A request begins. Methods that strangers make up have one name together."""
+        request.counted_as = method = request.method if request.method in COUNTED else "INVALID"
+        self.counters.running[method] += 1
+        request.started_ns = perf_counter_ns()
+
+    def count_out(self, request: Request, response: Response | None) -> None:
+        """It is over; without a response if nobody was left to be answered."""
+        method = request.counted_as
         counters = self.counters
-        counters.requests[method, status] += 1
-        counters.request_durations[method].add(perf_counter_ns() - request.started_ns)
+        counters.running[method] -= 1
+        if response is not None:
+            counters.requests[method, response.status] += 1
+            counters.request_durations[method].add(perf_counter_ns() - request.started_ns)
 
     def _sweep(self) -> None:
         """Close what is idle. One timer for all connections: one for each would cost every request."""

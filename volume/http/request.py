@@ -64,6 +64,7 @@ class Request:
     on_gone: Callable[[], None] | None = None
     """Called when `gone` becomes true."""
     started_ns: int = 0
+    counted_as: str = ""
     _lines: list[tuple[bytes, bytes]]
     _headers: list[tuple[bytes, bytes]] | None = None
     _params: dict[str, list[str]] | None = None

@@ -147,6 +147,7 @@ async def serving(
         await listener.stop(PATIENCE_S)
     assert sorted(script.begun) == sorted(script.ended)
     assert counters.connections == 0
+    assert set(counters.running.values()) <= {0}
 
 
 async def until(condition: Callable[[], bool]) -> None:
