@@ -74,7 +74,8 @@ class _Player:
             collection=volume.get("collection", ""),
             replication=volume.get("replication", "000"),
             ttl=volume.get("ttl", ""),
-            wait=volume.get("wait", 0),
+            # Lists of chunks are read by way of the master: it has to know every volume.
+            wait=volume.get("wait", 1),
         )
 
     def play(self, step: Mapping[str, Any]) -> list[str]:
