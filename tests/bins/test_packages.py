@@ -83,7 +83,9 @@ def test_a_wheel_holds_every_file_of_every_room(wheel: Path) -> None:
     tracked = {f"less_sync/{name}" for name in listed.stdout.split() if (ROOT / name).exists()}
     tracked |= {"less_sync/__init__.py", "less_sync/py.typed"}
     assert {name for name in contents(wheel) if name.startswith("less_sync/")} == tracked
-    assert {Path(name).suffix for name in tracked} == {".py", ".sql", ".json", ".typed"}
+    code = {".py", ".sql", ".json", ".typed"}
+    pages_and_messages = {".html", ".ico", ".png", ".proto", ".pyi"}
+    assert {Path(name).suffix for name in tracked} == code | pages_and_messages
 
 
 def test_an_sdist_makes_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
