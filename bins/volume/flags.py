@@ -1,4 +1,4 @@
-"""All flags of the volume server: those of existing servers with their defaults, and two of ours."""
+"""All flags of the volume server: those of existing servers with their defaults, and three of ours."""
 
 from typing import Final
 
@@ -47,6 +47,7 @@ FLAGS: Final = (
     Flag("images.fix.orientation", "bool", "false", "turn uploaded JPEGs as their EXIF data says"),
     Flag("idleTimeout", "int", "30", "seconds after which a silent HTTP connection is closed"),
     Flag("preStopSeconds", "int", "10", "seconds between the farewell to the master and the stop"),
+    Flag("sync.every", "duration", "0s", "time between flushes of what was written; 0 is none (ours)"),
     Flag("compactionMBps", "int", "0", "most MiB a second of a vacuum; 0 is no limit"),
     Flag("maintenanceMBps", "int", "0", "most MiB a second of copies between servers; 0 is no limit"),
     Flag("metricsPort", "int", "0", "port of the metrics listener; 0 is none"),

@@ -68,6 +68,7 @@ def read_options(given: Given, environment: Mapping[str, str]) -> Options:
         fix_orientation=given.boolean("images.fix.orientation"),
         idle_timeout_s=float(given.integer("idleTimeout")),
         pre_stop_s=max(0.0, float(given.integer("preStopSeconds"))),
+        sync_interval_s=max(0.0, given.seconds("sync.every")),
         compaction_bytes_per_s=given.integer("compactionMBps") * MIB,
         maintenance_bytes_per_s=given.integer("maintenanceMBps") * MIB,
         metrics_port=metrics_port,

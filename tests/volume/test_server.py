@@ -91,7 +91,7 @@ async def allocate(options: Options, volume_id: int) -> None:
 async def test_a_server_reports_serves_and_says_farewell(tmp_path: Path) -> None:
     with Ports() as ports:
         async with running(FakeMaster()) as master:
-            options = options_of(ports, tmp_path, master)
+            options = replace(options_of(ports, tmp_path, master), sync_interval_s=0.01)
             async with served(options) as (server, task):
                 await ready(options.port)
                 first = await master.next()
@@ -104,6 +104,9 @@ async def test_a_server_reports_serves_and_says_farewell(tmp_path: Path) -> None
                 assert (
                     await status_of(options.port, b"PUT /3,0100000001 HTTP/1.1\r\nContent-Length: 0") == 201
                 )
+                volume = server.services.store.volume(3)
+                assert volume is not None
+                await until(lambda: not volume.is_dirty)
                 assert 'request_total{code="201",type="PUT"} 1' in server._metrics_page()
                 os.kill(os.getpid(), signal.SIGINT)
                 last = await master.next(lambda message: not message.new_volumes and message.ip != "")

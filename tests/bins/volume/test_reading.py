@@ -29,6 +29,8 @@ def test_what_is_not_given_follows_from_what_is(directories: list[Path]) -> None
     assert found.masters == (Address("localhost", 9333, 19333),)
     assert found.directories == (DirectoryOptions(directories[0], 8, "", (), 0, 1.0),)
     assert (found.file_bytes_max, found.upload_bytes_max, found.upload_wait_s) == (256 << 20, 0, 60.0)
+    assert found.sync_interval_s == 0.0
+    assert options(f"-dir={directories[0]}", "-sync.every=1m30s").sync_interval_s == 90.0
 
 
 def test_an_address_of_ipv6_has_brackets_where_a_port_follows(directories: list[Path]) -> None:
