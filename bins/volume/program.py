@@ -50,15 +50,22 @@ def _leave(status: int) -> NoReturn:
 def run(arguments: Sequence[str], name: str, environment: Mapping[str, str]) -> int:
     """Do what the line says, a server until a signal; return the exit status."""
     words = arguments[1:] if arguments[:1] == [WORD] else arguments
-    if words[:1] == ["check"]:
-        from less_sync.bins.volume.check_work import check_volumes
-
-        return check_volumes(words[1:])
-    if words[:1] == ["export"]:
-        from less_sync.bins.volume.export_work import export_volumes
-
-        return export_volumes(words[1:])
+    if words[:1] in (["check"], ["export"]):
+        return _look_at_directory(words)
     return _run_server(arguments, name, environment)
+
+
+def _look_at_directory(words: Sequence[str]) -> int:
+    from less_sync.bins.volume.installed import volume_parts
+
+    try:
+        with volume_parts():
+            from less_sync.bins.volume.check_work import check_volumes
+            from less_sync.bins.volume.export_work import export_volumes
+    except CommandError as error:
+        print_error(str(error), error.causes)
+        return FAILURE
+    return check_volumes(words[1:]) if words[0] == "check" else export_volumes(words[1:])
 
 
 def _run_server(arguments: Sequence[str], name: str, environment: Mapping[str, str]) -> int:

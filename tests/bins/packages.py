@@ -41,10 +41,10 @@ def build(kind: str, source: Path, to: Path) -> Path:
     return to / done.stdout.splitlines()[-1]
 
 
-def link_requirements(to: Path) -> Path:
-    """A directory like the `site-packages` after `pip install less-sync`: what it requires, and no extra."""
+def link_requirements(to: Path, *extras: str) -> Path:
+    """A directory like the `site-packages` after `pip install less-sync[EXTRAS]`: what that requires."""
     to.mkdir()
-    for name in _closure():
+    for name in _closure(extras):
         files = importlib.metadata.files(name) or []
         for top in {file.parts[0] for file in files} - {"..", "__pycache__", "bin"}:
             link = to / top
@@ -53,10 +53,10 @@ def link_requirements(to: Path) -> Path:
     return to
 
 
-def _closure() -> set[str]:
-    """The names of everything that the base requirements bring."""
+def _closure(extras: tuple[str, ...]) -> set[str]:
+    """The names of everything that the base requirements and those of the extras bring."""
     found: set[str] = set()
-    waiting = [("less-sync", "")]
+    waiting = [("less-sync", extra) for extra in ("", *extras)]
     while waiting:
         name, extra = waiting.pop()
         for line in importlib.metadata.requires(name) or []:

@@ -15,6 +15,15 @@ from less_sync.auth import Permission, delegate, encode_did_key
 from tests.bins.packages import ROOT, TIMEOUT_S, Installed, build, copy_tracked, link_requirements
 
 SENTENCE = "needs the server's parts: pip install 'less-sync[server]'"
+VOLUME_SENTENCE = "Error: the volume server needs its parts: pip install 'less-sync[volume]'\n"
+IMPORT_VOLUME = """
+import pkgutil, importlib, less_sync.volume, less_sync.bins.volume
+rooms = (less_sync.volume, less_sync.bins.volume)
+names = [found.name for room in rooms for found in pkgutil.walk_packages(room.__path__, room.__name__ + ".")]
+for name in (*names, "PIL.Image", "httpcore"):
+    importlib.import_module(name)
+print(len(names))
+"""
 TEXT_FOR_LINK = "less_sync/auth is a text file where a symbolic link belongs: "
 
 
@@ -171,6 +180,26 @@ def test_without_the_server_s_libraries_its_commands_say_what_is_missing(
 ) -> None:
     done = client_only.command(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {who} {SENTENCE}\n")
+
+
+@pytest.mark.parametrize("words", [("-dir=.", "-ip=127.0.0.1"), ("check", "."), ("export", ".")])
+def test_without_the_volume_server_s_libraries_its_command_says_what_is_missing(
+    client_only: Installed, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = client_only.command("volume", *words, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, VOLUME_SENTENCE)
+
+
+def test_the_extra_volume_brings_all_that_the_volume_server_imports_and_nothing_of_the_other_server(
+    unpacked: Path, tmp_path: Path
+) -> None:
+    installed = Installed((unpacked, link_requirements(tmp_path / "site", "volume")))
+    done = installed.run("-c", IMPORT_VOLUME, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 100
+    assert installed.command("volume", "-h", cwd=tmp_path).stderr.startswith("Usage: less-sync volume ")
+    refused = installed.command("serve", cwd=tmp_path)
+    assert refused.stderr == f"Error: less-sync serve {SENTENCE}\n"
 
 
 def test_a_checkout_whose_links_are_text_files_says_so(tmp_path: Path) -> None:
