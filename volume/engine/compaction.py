@@ -236,6 +236,8 @@ class Batch:
     offset: int = 0
     """Of the last record in the old file."""
     copied_bytes: int = 0
+    body_bytes: int = 0
+    """Sum of the sizes of all live rows, whatever became of their records."""
     dropped: int = 0
     expired: int = 0
     is_last: bool = False
@@ -265,6 +267,7 @@ class Compaction:
                 batch.is_last = True
                 break
             batch.offset = row.offset
+            batch.body_bytes += row.size
             self._copy(row, batch, now_ns)
             if batch.copied_bytes >= BATCH_BYTES:
                 break

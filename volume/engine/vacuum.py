@@ -67,6 +67,13 @@ class CommitResult(NamedTuple):
     data_bytes: int
 
 
+class _Begin(NamedTuple):
+    """What a compaction has to find: the length of the index, and the sum of the sizes of what is live."""
+
+    index_bytes: int
+    live_bytes: int
+
+
 def garbage_ratio(volume: Volume) -> float:
     """How much of what was ever written is overwritten or deleted, from 0 to 1."""
     needles = volume.needles
@@ -94,7 +101,7 @@ async def compact(
 
     Raises:
         VolumeClosed: it is.
-        VolumeError: too little space is free, or `progress` raised.
+        VolumeError: too little space is free, the index was changed from outside, or `progress` raised.
         OSError: the disk failed; the new files are removed.
     """
     if volume.is_closed:
@@ -111,9 +118,13 @@ async def compact(
         await _in_thread(_require_space, volume, preallocate)
         await _in_thread(settle, volume.files, paths)
         async with volume.turn:
-            index_bytes = row_count(index.end, volume.offset_bytes) * volume.row_bytes
+            begin = _Begin(
+                row_count(index.end, volume.offset_bytes) * volume.row_bytes,
+                volume.needles.content_bytes - volume.needles.deleted_bytes,
+            )
+        await _in_thread(_require_rows, volume, index, begin.index_bytes)
         await _in_thread(_sync, data, index)
-        found = await _copy(volume, paths, data, index, index_bytes, preallocate, bytes_per_s, progress)
+        found = await _copy(volume, paths, data, index, begin, preallocate, bytes_per_s, progress)
         volume.compacted = found
     except BaseException:
         await _in_thread(_remove_quietly, volume.files, paths)
@@ -174,14 +185,14 @@ async def _copy(
     paths: VacuumPaths,
     data: DataFile,
     index: DataFile,
-    index_bytes: int,
+    begin: _Begin,
     preallocate: int,
     bytes_per_s: int,
     progress: Progress | None,
 ) -> Compacted:
     files, width = volume.files, volume.offset_bytes
     superblock = _next_superblock(volume)
-    rows = await _in_thread(read_up_to, files, index.fd, index_bytes, 0)
+    rows = await _in_thread(read_up_to, files, index.fd, begin.index_bytes, 0)
     opened: list[NewFiles] = []
     try:
         # Kept by the thread and not by this task, which may be cancelled while the thread opens them.
@@ -192,11 +203,12 @@ async def _copy(
         )
         del rows
         pace = Pace(bytes_per_s)
-        reported = dropped = expired = 0
+        reported = dropped = expired = body_bytes = 0
         while True:
             if volume.is_closed:
                 raise VolumeClosed(f"volume {volume.id} is closed")
             batch = await _in_thread(compaction.step, volume.clock())
+            body_bytes += batch.body_bytes
             dropped += batch.dropped
             expired += batch.expired
             if batch.is_last:
@@ -205,13 +217,19 @@ async def _copy(
                 reported = batch.offset
                 await _report(progress, reported)
             await asyncio.sleep(pace.pause_s(batch.copied_bytes))
+        if body_bytes < begin.live_bytes:
+            # As in `_require_rows`: the index is not the one that was written.
+            raise VolumeError(
+                f"volume {volume.id} unexpected new data size: {body_bytes} "
+                f"does not match size of content minus deleted: {begin.live_bytes}"
+            )
         await _in_thread(new.sync)
         await _in_thread(_sync_names, files, paths)
         if dropped:
             _log.warning("damaged needles left behind by a vacuum", volume=volume.id, needles=dropped)
         if expired:
             _log.info("expired needles left behind by a vacuum", volume=volume.id, needles=expired)
-        return Compacted(index_bytes, volume.revision, row_count(new.index_end, width))
+        return Compacted(begin.index_bytes, volume.revision, row_count(new.index_end, width))
     finally:
         for one in opened:
             await _in_thread(one.close)
@@ -300,6 +318,7 @@ def _next_superblock(volume: Volume) -> Superblock:
 
 def _pass(volume: Volume, new: NewFiles, seen: Compacted, end: int) -> None:
     """Catch up with the rows up to `end`. In a thread."""
+    _require_rows(volume, volume.index, end)
     old = OldRecords(volume.files, volume.data.fd, volume.version, volume.offset_bytes)
     seen.deletions += catch_up(volume.files, volume.index.fd, old, new, seen.index_bytes, end)
     seen.index_bytes = end
@@ -350,6 +369,14 @@ def _require_space(volume: Volume, preallocate: int) -> None:
         raise VolumeError(
             f"insufficient free space for compaction: need {needed} bytes (volume: {volume.data_bytes}, "
             f"index: {volume.index_bytes}), but only {free} bytes available"
+        )
+
+
+def _require_rows(volume: Volume, index: DataFile, written_bytes: int) -> None:
+    """Refuse an index that was cut from outside: what it no longer names would be gone for good."""
+    if index.size() < written_bytes:
+        raise VolumeError(
+            f"index of volume {volume.id} has {index.size()} bytes, but {written_bytes} were written"
         )
 
 

@@ -171,6 +171,27 @@ async def test_of_two_at_once_the_second_does_nothing(tmp_path: Path) -> None:
     await volume.close()
 
 
+async def test_an_index_that_was_changed_from_outside_takes_no_needle_with_it(tmp_path: Path) -> None:
+    volume = new_volume(tmp_path)
+    expected = fill(volume)
+    whole = volume.index_path.read_bytes()
+    shorter, other = whole[: -ROW_BYTES[4]], whole[: ROW_BYTES[4]] * (len(whole) // ROW_BYTES[4])
+    cut = rf"index of volume 7 has {len(shorter)} bytes, but {len(whole)} were written"
+    unexpected = r"volume 7 unexpected new data size: \d+ does not match size of content minus deleted: \d+"
+    for content, refused in ((shorter, cut), (other, unexpected)):
+        volume.index_path.write_bytes(content)
+        with pytest.raises(VolumeError, match=refused):
+            await vacuum.compact(volume)
+    volume.index_path.write_bytes(whole)
+    await vacuum.compact(volume)
+    volume.index_path.write_bytes(shorter)
+    with pytest.raises(VolumeError, match=cut):
+        await vacuum.commit(volume)
+    assert contents(volume, IDS) == expected
+    assert names_in(tmp_path) == ["7.dat", "7.idx"]
+    await volume.close()
+
+
 async def test_a_server_that_stops_commits_nothing(tmp_path: Path) -> None:
     volume = new_volume(tmp_path)
     await vacuum.compact(volume)
