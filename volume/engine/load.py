@@ -19,10 +19,11 @@ from less_sync.volume.engine.memory import LARGE_BYTES, return_memory
 from less_sync.volume.engine.needle_map import NeedleMap
 from less_sync.volume.engine.recovery import VolumePaths, recover
 from less_sync.volume.engine.volume_state import Clock, Loaded
+from less_sync.volume.engine.walk import read_up_to
 from less_sync.volume.engine.width import choose_width
 from less_sync.volume.format.errors import FormatError, SuperblockError
 from less_sync.volume.format.placement import parse_placement
-from less_sync.volume.format.rows import ROW_BYTES
+from less_sync.volume.format.rows import ALIGNMENT, ROW_BYTES
 from less_sync.volume.format.superblock import SUPERBLOCK_BYTES, Superblock, decode_superblock
 from less_sync.volume.format.volume_info import VolumeInfo
 from less_sync.volume.logs import Logger
@@ -78,7 +79,7 @@ class Loader:
             raise VolumeNotLoaded(f"its data lies in {_backend(info)}, which is not configured")
         if not place.data.exists():
             raise VolumeNotLoaded("it has no data file")
-        superblock = self._superblock(place)
+        superblock = read_superblock(self.files, place.data)
         paths = VolumePaths(place.data, place.index)
         stated = info.bytes_offset if info is not None else 0
         version = superblock.version
@@ -99,19 +100,6 @@ class Loader:
             loaded.close()
             raise
         return loaded
-
-    def _superblock(self, place: VolumeFiles) -> Superblock:
-        fd = self.files.open(place.data, os.O_RDONLY)
-        try:
-            head = self.files.pread(fd, SUPERBLOCK_BYTES_MAX, 0)
-        finally:
-            self.files.close(fd)
-        if len(head) < SUPERBLOCK_BYTES:
-            raise VolumeNotLoaded(f"volume {place.data.name} not initialized")
-        try:
-            return decode_superblock(head)
-        except SuperblockError as error:
-            raise VolumeNotLoaded(str(error)) from None
 
     def _mend(self, paths: VolumePaths, superblock: Superblock, width: int) -> str:
         """Bring the files in step; why the volume should take no writes, or nothing."""
@@ -177,6 +165,30 @@ class Loader:
             save_volume_info(self.files, place.info, loaded.info, ttl=loaded.superblock.ttl, now_s=now_s)
         except (OSError, VolumeError) as error:
             _log.warning("volume info not written", volume=place.base, reason=str(error))
+
+
+def read_superblock(files: Files, path: Path) -> Superblock:
+    """The superblock of a data file whose records an index can point at.
+
+    Raises:
+        VolumeNotLoaded: there is none, or the volume is of another kind.
+        OSError: the disk failed.
+    """
+    fd = files.open(path, os.O_RDONLY)
+    try:
+        head = read_up_to(files, fd, SUPERBLOCK_BYTES_MAX, 0)
+    finally:
+        files.close(fd)
+    if len(head) < SUPERBLOCK_BYTES:
+        raise VolumeNotLoaded(f"volume {path.name} not initialized")
+    try:
+        superblock = decode_superblock(head)
+    except SuperblockError as error:
+        raise VolumeNotLoaded(str(error)) from None
+    if superblock.end % ALIGNMENT:
+        # Existing servers serve no volume with an extra part; this one could be served for none of its rows.
+        raise VolumeNotLoaded(f"its records begin at {superblock.end}, where no row can point at")
+    return superblock
 
 
 def _backend(info: VolumeInfo) -> str:

@@ -17,15 +17,15 @@ from less_sync.volume.engine.files import Files
 from less_sync.volume.engine.index_head import missing_head_rows
 from less_sync.volume.engine.index_walk import walk_index
 from less_sync.volume.engine.info_file import read_volume_info
-from less_sync.volume.engine.load import SUPERBLOCK_BYTES_MAX
+from less_sync.volume.engine.load import read_superblock
 from less_sync.volume.engine.recovery import Repair, VolumePaths, plan_repair
 from less_sync.volume.engine.swap import VacuumPaths
 from less_sync.volume.engine.walk import read_up_to
 from less_sync.volume.engine.width import choose_width
-from less_sync.volume.format.errors import FormatError, SuperblockError
+from less_sync.volume.format.errors import FormatError
 from less_sync.volume.format.names import parse_base_name
 from less_sync.volume.format.rows import ALIGNMENT, Row, encode_row
-from less_sync.volume.format.superblock import SUPERBLOCK_BYTES, Superblock, decode_superblock
+from less_sync.volume.format.superblock import Superblock
 from less_sync.volume.format.volume_info import VolumeInfo
 
 LOOKS_MAX: Final = 5
@@ -139,7 +139,7 @@ def _look_once(
         raise VolumeNotLoaded("its data lies in a remote store")
     if not paths.data.exists():
         raise VolumeNotLoaded("it has no data file")
-    superblock = _superblock(files, paths.data)
+    superblock = read_superblock(files, paths.data)
     version, start = superblock.version, superblock.end
     width = choose_width(files, paths, version=version, stated=info.bytes_offset, configured=configured_width)
     repair = plan_repair(files, paths, version=version, width=width, start=start)
@@ -166,20 +166,6 @@ def _state(paths: VolumePaths) -> list[tuple[int, int]]:
     """Which files they are, and how long."""
     found = [path.stat() for path in (paths.data, paths.index) if path.exists()]
     return [(one.st_ino, one.st_size) for one in found]
-
-
-def _superblock(files: Files, path: Path) -> Superblock:
-    fd = files.open(path, os.O_RDONLY)
-    try:
-        head = files.pread(fd, SUPERBLOCK_BYTES_MAX, 0)
-    finally:
-        files.close(fd)
-    if len(head) < SUPERBLOCK_BYTES:
-        raise VolumeNotLoaded(f"its data file has {len(head)} bytes, not even a head")
-    try:
-        return decode_superblock(head)
-    except SuperblockError as error:
-        raise VolumeNotLoaded(str(error)) from None
 
 
 def is_base(name: str) -> bool:

@@ -165,10 +165,6 @@ def _plan(files: Files, data: int, index: int | None, *, version: int, width: in
     index_bytes = -1 if index is None else files.size(index)
     data_bytes = files.size(data)
     whole_rows = max(0, index_bytes) // ROW_BYTES[width]
-    if start % ALIGNMENT:
-        doubt = f"the records begin at {start}, where no row can point at"
-        end = max(0, index_bytes)
-        return Repair(width, index_bytes, end, 0, b"", 0, 0, data_bytes, data_bytes, doubt)
     kept_rows, furthest = whole_rows, 0
     if index is not None:
         kept_rows -= _rows_without_record(files, index, whole_rows, width, version, data_bytes)

@@ -1,7 +1,8 @@
 """The first 8 bytes of a data file.
 
 Layout, big-endian: version u8, replica placement u8, TTL u16 (count, unit), compaction revision u16, length
-of what follows u16; then that many bytes, which nobody writes today and which are kept as they are.
+of what follows u16; then that many bytes, which nobody writes today and which are kept as they are. In
+version 1 records follow at once, whatever the length says.
 """
 
 import struct
@@ -29,8 +30,8 @@ class Superblock:
 
     @property
     def end(self) -> int:
-        """Where the first record begins. Version 1 has nothing behind the 8 bytes."""
-        return SUPERBLOCK_BYTES + (0 if self.version == 1 else len(self.extra))
+        """Where the first record begins."""
+        return SUPERBLOCK_BYTES + len(self.extra)
 
     def encode(self) -> bytes:
         """The bytes on disk.
@@ -57,6 +58,8 @@ def decode_superblock(head: bytes) -> Superblock:
     version, placement, ttl, revision, extra_bytes = _HEAD.unpack_from(head)
     if version not in VERSIONS:
         raise SuperblockError(f"unsupported version {version}")
+    if version == 1:
+        extra_bytes = 0
     extra = bytes(head[SUPERBLOCK_BYTES : SUPERBLOCK_BYTES + extra_bytes])
     if len(extra) < extra_bytes:
         raise SuperblockError(f"super block ends after {len(extra)} of {extra_bytes} extra bytes")

@@ -229,14 +229,6 @@ def test_extra_bytes_of_the_superblock_are_no_record(tmp_path: Path) -> None:
     assert repair.needles_found == 1
 
 
-def test_a_volume_whose_records_no_row_can_point_at_is_left_alone(tmp_path: Path) -> None:
-    directory = copy_volume("superblock_extra", tmp_path)
-    paths = VolumePaths(directory / "31.dat", directory / "31.idx")
-    repair = recover(Files(), paths, version=3, width=4, start=12, now_s=1)
-    assert "records begin at 12" in repair.doubt
-    assert not repair.changes_anything
-
-
 class _Failing(Files):
     """Fails at one of the operations that change something."""
 
