@@ -139,7 +139,10 @@ class DurableWrites:
             needle = request.needle
             try:
                 volume.require_room(pending_bytes + request.record_bytes)
-                known = volume.prepare(needle, check_cookie=request.check_cookie, pending=pending)
+                is_unchanged = await volume.compare_large(needle, pending)
+                known = volume.prepare(
+                    needle, check_cookie=request.check_cookie, pending=pending, is_unchanged=is_unchanged
+                )
                 if known is not None:
                     group.unchanged.append((request, known))
                     continue

@@ -125,7 +125,8 @@ class Volume(WritableVolume):
             self.index.close()
 
     async def _write(self, needle: Needle, check_cookie: bool) -> Written:
-        written = self.prepare(needle, check_cookie=check_cookie)
+        is_unchanged = await self.compare_large(needle)
+        written = self.prepare(needle, check_cookie=check_cookie, is_unchanged=is_unchanged)
         if written is None:
             if len(needle.data) > THREAD_BYTES:
                 offset = await asyncio.to_thread(self.append_needle, needle)
@@ -135,11 +136,11 @@ class Volume(WritableVolume):
         return written
 
     async def _write_blob(self, id: int, size: int, blob: Bytes) -> Written:  # noqa: A002
-        prepared = self.prepare_blob(id, size, blob)
+        prepared = self.prepare_blob(id, size, blob, await self.compare_large_blob(id, blob))
         if isinstance(prepared, Written):
             return prepared
         needle, record = prepared
-        if len(record) > THREAD_BYTES:
+        if len(blob) > THREAD_BYTES:
             offset = await asyncio.to_thread(self.append_record, record)
         else:
             offset = self.append_record(record)

@@ -6,9 +6,11 @@ And what cannot be written whole is cut off again, so that only a crash between 
 without a row, which the next load finds.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from less_sync.volume.engine.data_file import DataFile
 from less_sync.volume.engine.errors import (
     CookieMismatch,
     DamagedRecord,
@@ -20,10 +22,11 @@ from less_sync.volume.engine.errors import (
 )
 from less_sync.volume.engine.reading import ReadableVolume
 from less_sync.volume.engine.records import record_pieces
-from less_sync.volume.format.checksums import Bytes
+from less_sync.volume.format.checksums import Bytes, masked
 from less_sync.volume.format.errors import DamagedNeedleError
 from less_sync.volume.format.needle import (
     CHECKSUM_BYTES,
+    DATA_LENGTH_BYTES,
     HAS_TTL,
     HEADER,
     HEADER_BYTES,
@@ -37,6 +40,8 @@ from less_sync.volume.format.rows import OFFSETS_BYTES, TOMBSTONE_SIZE, encode_r
 
 THREAD_BYTES: Final = 256 << 10
 """Data above this is written in a thread."""
+COMPARED_BYTES: Final = 1 << 20
+"""At once, of what is written anew and what is there already."""
 DATA_BYTES_MAX: Final = (1 << 31) - 1 - TAIL_BYTES_MAX
 """The size in a row is signed, and the fields behind the data count in it."""
 _NOTHING: Final[Mapping[int, tuple[int, int]]] = {}
@@ -60,11 +65,13 @@ class WritableVolume(ReadableVolume):
         *,
         check_cookie: bool,
         pending: Mapping[int, tuple[int, int]] = _NOTHING,
+        is_unchanged: bool | None = None,
     ) -> Written | None:
         """Everything that is decided before a byte is written.
 
         Args:
             pending: offset and size of records that are in the file but not yet in the map.
+            is_unchanged: what `compare_large` has found; None: the data is small and is compared here.
 
         Returns:
             Where the same content lies already, or None: it is to be written.
@@ -79,19 +86,29 @@ class WritableVolume(ReadableVolume):
             needle.flags |= HAS_TTL
         entry = pending.get(needle.id) or self.needles.get(needle.id)
         if entry is not None:
-            if not self.ttl and entry[1] > 0 and self._is_unchanged(needle, *entry):
+            if is_unchanged is None and not self.ttl:
+                is_unchanged = self._is_unchanged(needle, *entry)
+            if is_unchanged and not self.ttl:
                 return Written(*entry, unchanged=True)
             self._compare_cookie(needle, entry[0], check_cookie=check_cookie)
         if len(needle.data) > DATA_BYTES_MAX:
             raise VolumeError(f"needle {needle.id} of {len(needle.data)} bytes is too large for a record")
-        reach = OFFSETS_BYTES[self.offset_bytes]
-        if self.data.end >= reach and len(needle.data):
-            raise VolumeSizeExceeded(
-                f"append to volume {self.id} size 0 actualSize 0: "
-                f"Volume Size {self.data.end} Exceeded {reach}"
-            )
+        if len(needle.data):
+            self._require_reach()
         needle.append_at_ns = self.next_append_ns()
         return None
+
+    async def compare_large(
+        self, needle: Needle, pending: Mapping[int, tuple[int, int]] = _NOTHING
+    ) -> bool | None:
+        """Whether a large needle lies there already; None of a small one. In a thread, under the turn."""
+        if len(needle.data) <= THREAD_BYTES:
+            return None
+        entry = pending.get(needle.id) or self.needles.get(needle.id)
+        if entry is None:
+            return False
+        start = self._candidate(needle, *entry)
+        return start is not None and await asyncio.to_thread(_same_data, self.data, start, needle.data)
 
     def require_writable(self) -> None:
         """Refuse if nothing may be written.
@@ -183,11 +200,25 @@ class WritableVolume(ReadableVolume):
         self.is_dirty = True
         return self.needles.delete(id)
 
-    def prepare_blob(self, id: int, size: int, blob: Bytes) -> tuple[Needle, bytearray] | Written:  # noqa: A002
+    async def compare_large_blob(self, id: int, blob: Bytes) -> bool | None:  # noqa: A002
+        """For `prepare_blob`, as `compare_large`."""
+        needle = self._of_blob(id, blob) if len(blob) > THREAD_BYTES else None
+        return None if needle is None else await self.compare_large(needle)
+
+    def prepare_blob(
+        self,
+        id: int,  # noqa: A002
+        size: int,
+        blob: Bytes,
+        is_unchanged: bool | None,
+    ) -> tuple[Needle, Sequence[Bytes]] | Written:
         """The record to write for one that another server has: the same with a new append time.
 
+        Args:
+            is_unchanged: what `compare_large_blob` has found.
+
         Returns:
-            A needle to publish and the record, or where the same content lies already.
+            A needle to publish and the pieces of the record, or where the same content lies already.
 
         Raises:
             ReadOnlyVolume, VolumeClosed: as they say.
@@ -200,9 +231,13 @@ class WritableVolume(ReadableVolume):
         if found_size != size or size < 0:
             raise VolumeError(f"needle {id} size {size} does not match its blob header size {found_size}")
         self.require_room(len(blob))
+        if size:
+            self._require_reach()
         entry = self.needles.get(id)
-        if entry is not None and entry[1] == size > 0 and self._is_same_blob(entry[0], size, blob):
-            return Written(*entry, unchanged=True)
+        if entry is not None and entry[1] == size:
+            known = self._of_blob(id, blob) if is_unchanged is None else None
+            if is_unchanged or (known is not None and self._is_unchanged(known, *entry)):
+                return Written(*entry, unchanged=True)
         length = record_length(size, self.version)
         if len(blob) < length:
             raise VolumeError(f"needle blob buffer too small: need {length} bytes, have {len(blob)}")
@@ -210,15 +245,16 @@ class WritableVolume(ReadableVolume):
             # Behind it no record would begin at a multiple of 8, or a scan would find what is none.
             raise VolumeError(f"needle {id} blob of {len(blob)} bytes is longer than its record of {length}")
         needle = Needle(id, cookie, size=size, append_at_ns=self.next_append_ns())
-        record = bytearray(blob)
-        if self.version == 3:
-            at = HEADER_BYTES + max(size, 0) + CHECKSUM_BYTES
-            record[at : at + TIMESTAMP_BYTES] = needle.append_at_ns.to_bytes(TIMESTAMP_BYTES, "big")
-        return needle, record
+        if self.version != 3:
+            return needle, (blob,)
+        view, at = memoryview(blob), HEADER_BYTES + size + CHECKSUM_BYTES
+        time = needle.append_at_ns.to_bytes(TIMESTAMP_BYTES, "big")
+        pieces = (view[:at], time, view[at + TIMESTAMP_BYTES :])
+        return needle, pieces if length > THREAD_BYTES else (b"".join(pieces),)
 
-    def append_record(self, record: Bytes) -> int:
+    def append_record(self, pieces: Sequence[Bytes]) -> int:
         """Write a whole record at the end of the data file; as `append_needle`."""
-        return self._append((record,), len(record))
+        return self._append(pieces, sum(map(len, pieces)))
 
     def require_room(self, record_bytes: int) -> None:
         """Refuse what would bring the content above what an index can point at.
@@ -230,6 +266,15 @@ class WritableVolume(ReadableVolume):
         if self.content_bytes + record_bytes > reach:
             raise VolumeSizeExceeded(
                 f"volume size limit {reach} exceeded! current size is {self.content_bytes}"
+            )
+
+    def _require_reach(self) -> None:
+        """Refuse data behind what a row can point at; what begins before it may end there."""
+        reach = OFFSETS_BYTES[self.offset_bytes]
+        if self.data.end >= reach:
+            raise VolumeSizeExceeded(
+                f"append to volume {self.id} size 0 actualSize 0: "
+                f"Volume Size {self.data.end} Exceeded {reach}"
             )
 
     def _append(self, pieces: Sequence[Bytes], data_bytes: int) -> int:
@@ -244,18 +289,32 @@ class WritableVolume(ReadableVolume):
             self.notice_torn_files()
 
     def _is_unchanged(self, needle: Needle, offset: int, size: int) -> bool:
-        try:
-            old = self.read_at(offset, size)
-        except (DamagedRecord, OSError):
-            return False
-        return old.cookie == needle.cookie and old.checksum == needle.checksum and old.data == needle.data
+        """Whether the same content lies there, intact; for small data."""
+        start = self._candidate(needle, offset, size)
+        return start is not None and _same_data(self.data, start, needle.data)
 
-    def _is_same_blob(self, offset: int, size: int, blob: Bytes) -> bool:
+    def _candidate(self, needle: Needle, offset: int, size: int) -> int | None:
+        """Where the data of an entry lies, if cookie, length and checksum are those of the needle."""
+        # Most of what is overwritten has another length, and nothing of it needs to be read.
+        fields_max = size - DATA_LENGTH_BYTES - len(needle.data)
+        if size <= 0 or not len(needle.data) or not -DATA_LENGTH_BYTES <= fields_max <= TAIL_BYTES_MAX:
+            return None
+        try:
+            old, start, length = self._around(offset, size)
+        except (DamagedRecord, OSError):
+            return None
+        same_sum = needle.checksum == old.checksum or masked(needle.checksum) == old.checksum
+        is_same = same_sum and old.cookie == needle.cookie and length == len(needle.data)
+        return start if is_same else None
+
+    def _of_blob(self, id: int, blob: Bytes) -> Needle | None:  # noqa: A002
+        """The needle of a record from elsewhere, unchecked; None if it is damaged."""
         try:
             needle = decode(blob, self.version, check=False)
         except DamagedNeedleError:
-            return False
-        return self._is_unchanged(needle, offset, size)
+            return None
+        needle.id = id
+        return needle
 
     def _compare_cookie(self, needle: Needle, offset: int, *, check_cookie: bool) -> None:
         try:
@@ -274,3 +333,16 @@ class WritableVolume(ReadableVolume):
             needle.cookie = old
         elif needle.cookie != old:
             raise CookieMismatch(f"mismatching cookie {needle.cookie:x}")
+
+
+def _same_data(file: DataFile, start: int, data: Bytes) -> bool:
+    """Whether `data` stands there. Compared as bytes: views are compared thirty times as slowly."""
+    view = memoryview(data)
+    try:
+        return all(
+            file.read(start + at, len(piece)) == bytes(piece)
+            for at in range(0, len(view), COMPARED_BYTES)
+            if (piece := view[at : at + COMPARED_BYTES])
+        )
+    except OSError:
+        return False

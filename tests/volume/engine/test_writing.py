@@ -1,6 +1,7 @@
 """Writing, overwriting and deleting needles, and what is on the disk afterwards."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from less_sync.volume.engine.errors import (
     VolumeError,
     VolumeSizeExceeded,
 )
+from less_sync.volume.engine.files import Files
 from less_sync.volume.engine.reading import LARGE_BYTES
 from less_sync.volume.engine.writing import THREAD_BYTES, Written
 from less_sync.volume.format.checksums import crc32c
@@ -193,6 +195,9 @@ async def test_below_the_reach_of_an_index_a_record_is_taken_and_at_it_only_a_de
         text = f"append to volume 1 size 0 actualSize 0: Volume Size {volume.data_bytes} Exceeded {reach}"
         with pytest.raises(VolumeSizeExceeded, match=f"^{text}$"):
             volume.try_write(needle(2))
+        blob = encode(other := needle(2), 3)
+        with pytest.raises(VolumeSizeExceeded, match=f"^{text}$"):
+            await volume.write_blob(2, other.size, blob)
         assert bytes(volume.read(1).data) == b"x" * 40
         end = volume.data_bytes
         assert volume.try_delete(1, 7) == last.size
@@ -257,6 +262,38 @@ async def test_large_data_is_written_and_read_around_outside_of_the_loop(tmp_pat
         assert (found.checksum, found.last_modified, piece.length) == (crc32c(data), NOW_S, len(data))
         assert await asyncio.to_thread(piece.read, LARGE_BYTES, 100) == b"z"
         piece.release()
+
+
+class _LoopReads(Files):
+    """How much of the data file was read at once on the thread that made this."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._loop = threading.get_ident()
+
+    def pread(self, fd: int, length: int, offset: int) -> bytes:
+        if threading.get_ident() == self._loop:
+            self.most = max(self.most, length)
+        return super().pread(fd, length, offset)
+
+
+async def test_large_data_is_compared_with_what_is_there_outside_of_the_loop(tmp_path: Path) -> None:
+    files, data = _LoopReads(), b"z" * (2 * LARGE_BYTES + 1)
+    async with open_volume(tmp_path, files=files) as volume:
+        await volume.write(needle(1, data))
+        assert (await volume.write(needle(1, data))).unchanged
+        assert (await volume.write(needle(1, data), durable=True)).unchanged
+        size = volume.record_size(1)
+        blob = volume.read_blob(8, size)
+        files.most = 0
+        assert (await volume.write_blob(1, size, blob)).unchanged
+        same_sum = needle(1, data[:-1] + b"y", checksum=crc32c(data))
+        assert not (await volume.write(same_sum)).unchanged
+        assert not (await volume.write(needle(1, data))).unchanged
+        assert volume.try_write(needle(1, b"small")) is not None
+        assert not (await volume.write_blob(1, size, blob)).unchanged
+        assert files.most < THREAD_BYTES
+        assert bytes(volume.read(1).data) == data
 
 
 @pytest.mark.parametrize("length", [10, THREAD_BYTES + 1])
