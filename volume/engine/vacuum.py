@@ -28,6 +28,7 @@ from less_sync.volume.engine.data_file import DataFile
 from less_sync.volume.engine.errors import VolumeClosed, VolumeError
 from less_sync.volume.engine.files import Files
 from less_sync.volume.engine.index_walk import walk_index
+from less_sync.volume.engine.memory import LARGE_BYTES, return_memory
 from less_sync.volume.engine.needle_map import NeedleMap
 from less_sync.volume.engine.pace import Pace
 from less_sync.volume.engine.swap import (
@@ -133,6 +134,7 @@ async def compact(
         volume.is_compacting = False
         data.release()
         index.release()
+    await _return_memory(volume)
 
 
 async def commit(volume: Volume, *, stopping: bool = False) -> CommitResult:
@@ -157,6 +159,7 @@ async def commit(volume: Volume, *, stopping: bool = False) -> CommitResult:
             await to_the_end(_commit(volume))
         finally:
             volume.is_compacting = False
+        await _return_memory(volume)
     return CommitResult(was_read_only, volume.data_bytes)
 
 
@@ -244,8 +247,13 @@ async def _commit(volume: Volume) -> None:
         new = await _in_thread(_open_new, volume, paths)
         try:
             await _catch_up_beside_writers(volume, new, seen)
-            async with volume.turn:
-                await _swap_in(volume, paths, new, seen)
+            # Whoever lets go last of a file that was replaced waits until its blocks are free: a thread.
+            old = await _in_thread(volume.files.open, paths.data, os.O_RDONLY)
+            try:
+                async with volume.turn:
+                    await _swap_in(volume, paths, new, seen)
+            finally:
+                await _in_thread(volume.files.close, old)
         finally:
             await _in_thread(new.close)
     except (SwapUnfinished, SwapUndecided):
@@ -342,6 +350,12 @@ def _last_pass(
         data.close()
         raise
     return data, index, NeedleMap(volume.offset_bytes, walked.settled, walked.counters)
+
+
+async def _return_memory(volume: Volume) -> None:
+    """Give back what sorting a large index took."""
+    if volume.index_bytes >= LARGE_BYTES:
+        await _in_thread(return_memory)
 
 
 async def _report(progress: Progress, offset: int) -> None:

@@ -1,6 +1,8 @@
 """Vacuum: what is live stays, whatever is written meanwhile, and whatever fails."""
 
 import asyncio
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -191,6 +193,32 @@ async def test_an_index_that_was_changed_from_outside_takes_no_needle_with_it(tm
         await vacuum.commit(volume)
     assert contents(volume, IDS) == expected
     assert names_in(tmp_path) == ["7.dat", "7.idx"]
+    await volume.close()
+
+
+class _Closings(Files):
+    """Which thread closed files that nobody can open any more, by inode."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+
+    def close(self, fd: int) -> None:
+        status = os.fstat(fd)
+        if not status.st_nlink:
+            self.seen.append((status.st_ino, threading.get_ident()))
+        super().close(fd)
+
+
+async def test_the_event_loop_is_not_the_last_to_let_go_of_the_old_file(tmp_path: Path) -> None:
+    files = _Closings()
+    volume = new_volume(tmp_path, files=files)
+    fill(volume)
+    old = (tmp_path / "7.dat").stat().st_ino
+    await vacuum.compact(volume)
+    await vacuum.commit(volume)
+    threads = [thread for inode, thread in files.seen if inode == old]
+    assert len(threads) == 2
+    assert threads[1] != threading.get_ident()
     await volume.close()
 
 
