@@ -160,27 +160,29 @@ class LoadedVolumes:
     async def unmount_alone(self, id: int) -> None:  # noqa: A002
         """Close and forget every copy of a volume; see `Store.unmount`."""
         for volume in self.copies(id):
-            await volume.no_compaction.wait()
+            while volume.is_compacting:
+                await volume.no_compaction.wait()
             await self.close_one(volume)
             self._forget(volume)
 
-    async def destroy_alone(self, volume: Volume) -> None:
+    async def destroy_alone(self, volume: Volume, *, only_empty: bool = False) -> None:
         """Close a volume and remove its files.
 
         Raises:
+            VolumeNotEmpty: something is stored in it, and `only_empty` is set.
             VolumeError: it is being compacted.
             OSError: the disk refused.
         """
         if volume.is_compacting:
             raise VolumeError(f"volume {volume.id} is compacting")
-        await self.close_one(volume)
+        await self.close_one(volume, only_empty=only_empty)
         self._forget(volume)
         await to_the_end(asyncio.to_thread(volume.location.remove, self.files, volume.base))
 
-    async def close_one(self, volume: Volume) -> None:
-        """Flush and close; a flush that fails is logged."""
+    async def close_one(self, volume: Volume, *, only_empty: bool = False) -> None:
+        """Flush and close; a flush that fails is logged. Raises `VolumeNotEmpty` as `Volume.close`."""
         try:
-            await volume.close()
+            await volume.close(only_empty=only_empty)
         except OSError as error:
             _log.error("volume not flushed before it was closed", volume=volume.id, fault=error)
 

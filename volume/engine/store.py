@@ -29,7 +29,7 @@ from less_sync.volume.engine.volume_state import Clock
 from less_sync.volume.format.errors import FormatError
 from less_sync.volume.format.names import base_name
 from less_sync.volume.format.placement import parse_placement
-from less_sync.volume.format.superblock import SUPERBLOCK_BYTES, Superblock
+from less_sync.volume.format.superblock import Superblock
 from less_sync.volume.logs import Logger
 from less_sync.volume.options import Options
 
@@ -182,10 +182,10 @@ class Store(LoadedVolumes):
                 raise VolumeNotFound(f"delete volume {id} not found on disk")
             faults: list[str] = []
             for volume in copies:
-                if only_empty and (volume.data_bytes > SUPERBLOCK_BYTES or volume.content_bytes):
-                    raise VolumeNotEmpty(f"DeleteVolume {id}: volume not empty")
                 try:
-                    await self.destroy_alone(volume)
+                    await self.destroy_alone(volume, only_empty=only_empty)
+                except VolumeNotEmpty as error:
+                    raise VolumeNotEmpty(f"DeleteVolume {id}: {error}") from None
                 except (VolumeError, OSError) as error:
                     faults.append(str(error))
             if faults:
@@ -247,10 +247,12 @@ class Store(LoadedVolumes):
             persist: until it is marked writable; otherwise until the next load.
 
         Raises:
+            VolumeClosed: it is.
             VolumeError: the `.vif` may not be written; the mark is set nevertheless.
             OSError: the disk refused; the mark is set nevertheless.
         """
         async with volume.turn:
+            volume.require_open()  # The `.vif` may be that of another volume by now, or of none.
             volume.no_write_or_delete = not can_delete
             volume.no_write_can_delete = can_delete or volume.is_remote
             if persist:
@@ -262,10 +264,12 @@ class Store(LoadedVolumes):
         """Let a volume take writes again, unless its data lies in a remote store; ends a quarantine.
 
         Raises:
+            VolumeClosed: it is.
             VolumeError: the `.vif` may not be written; the volume takes writes nevertheless.
             OSError: the disk refused; the volume takes writes nevertheless.
         """
         async with volume.turn:
+            volume.require_open()
             for file in (volume.data, volume.index):
                 if file.is_torn:
                     file.cut(file.end)

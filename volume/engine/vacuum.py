@@ -6,7 +6,8 @@ renamed, so that the change is one assignment on the event loop: there is no mom
 from. Whatever fails before the renames leaves the old files as they are; what fails behind them leaves the
 new ones, which hold the same.
 
-Concurrency: `is_compacting` keeps a second vacuum, an unmount and a deletion away. `commit` holds the turn
+Concurrency: `is_compacting` keeps a second vacuum, an unmount and a deletion away, and none begins once
+somebody waits to close the volume. `commit` holds the turn
 for its last pass, so nothing is written that it does not see. Crashes: see `engine.swap`.
 """
 
@@ -105,8 +106,7 @@ async def compact(
         VolumeError: too little space is free, the index was changed from outside, or `progress` raised.
         OSError: the disk failed; the new files are removed.
     """
-    if volume.is_closed:
-        raise VolumeClosed(f"volume {volume.id} is closed")
+    _require_staying(volume)
     if volume.is_compacting:
         return
     if volume.is_remote:
@@ -150,8 +150,7 @@ async def commit(volume: Volume, *, stopping: bool = False) -> CommitResult:
     """
     if stopping:
         raise VolumeError(f"volume id {volume.id} skips compact because volume is stopping")
-    if volume.is_closed:
-        raise VolumeClosed(f"volume {volume.id} is closed")
+    _require_staying(volume)
     was_read_only = volume.read_only
     if not volume.is_compacting:
         volume.is_compacting = True
@@ -167,9 +166,11 @@ async def cleanup(volume: Volume) -> None:
     """Remove what a compaction that is not to be committed has left.
 
     Raises:
+        VolumeClosed: it is.
         VolumeError: a compaction is under way, or a commit has been decided.
         OSError: the disk refused.
     """
+    _require_staying(volume)
     paths = _paths(volume)
     if volume.is_compacting:
         raise VolumeError(f"volume {volume.id} is compacting")
@@ -181,6 +182,12 @@ async def cleanup(volume: Volume) -> None:
         await _in_thread(remove_new_files, volume.files, paths)
     finally:
         volume.is_compacting = False
+
+
+def _require_staying(volume: Volume) -> None:
+    """Begin nothing with a volume that is about to be closed."""
+    if volume.is_closing:
+        raise VolumeClosed(f"volume {volume.id} is closed")
 
 
 async def _copy(
@@ -208,8 +215,7 @@ async def _copy(
         pace = Pace(bytes_per_s)
         reported = dropped = expired = body_bytes = 0
         while True:
-            if volume.is_closed:
-                raise VolumeClosed(f"volume {volume.id} is closed")
+            volume.require_open()
             batch = await _in_thread(compaction.step, volume.clock())
             body_bytes += batch.body_bytes
             dropped += batch.dropped
@@ -275,8 +281,7 @@ async def _catch_up_beside_writers(volume: Volume, new: NewFiles, seen: Compacte
 
 async def _swap_in(volume: Volume, paths: VacuumPaths, new: NewFiles, seen: Compacted) -> None:
     """The last pass and the change; under the turn."""
-    if volume.is_closed:
-        raise VolumeClosed(f"volume {volume.id} is closed")
+    volume.require_open()
     if volume.revision != seen.revision:
         raise VolumeError(
             f"current old dat file's compact revision {volume.revision} "

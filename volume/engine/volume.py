@@ -5,6 +5,7 @@ from typing import Final
 
 from less_sync.volume.engine.data_file import DataFile
 from less_sync.volume.engine.durable import DurableWrites
+from less_sync.volume.engine.errors import VolumeNotEmpty
 from less_sync.volume.engine.memory import return_memory
 from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.engine.writing import THREAD_BYTES, WritableVolume, Written
@@ -67,10 +68,10 @@ class Volume(WritableVolume):
         """Write that a needle is gone; the cookie is not compared. `checksum` is what its last record said.
 
         Returns:
-            The size it had; 0 when there was none, or the volume is closed.
+            The size it had; 0 when there was none.
 
         Raises:
-            ReadOnlyVolume: the volume takes no deletions.
+            ReadOnlyVolume, VolumeClosed: the volume takes no deletions.
             VolumeBusy: too many wait.
             WriteFailed: the disk refused; nothing is deleted.
         """
@@ -103,14 +104,21 @@ class Volume(WritableVolume):
             data.release()
             index.release()
 
-    async def close(self) -> None:
+    async def close(self, *, only_empty: bool = False) -> None:
         """Flush and close, when it is this caller's turn. Who still holds the volume finds it closed.
 
         Raises:
+            VolumeNotEmpty: something is stored, and `only_empty` is set.
             OSError: it is closed, but not certain what is on the disk.
         """
-        async with self.turn:
-            await to_the_end(self._close())
+        self.closers += 1
+        try:
+            async with self.turn:
+                if only_empty and not self.is_empty:
+                    raise VolumeNotEmpty
+                await to_the_end(self._close())
+        finally:
+            self.closers -= 1
 
     async def _close(self) -> None:
         if self.is_closed:

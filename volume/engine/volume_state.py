@@ -79,6 +79,8 @@ class VolumeState:
         self.compacted: Compacted | None = None
         """What the last compaction has seen, until it is committed or cleaned up."""
         self.is_closed = False
+        self.closers = 0
+        """Who waits to close it."""
         self.is_dirty = False
         """Whether anything was written since the last flush."""
         self.io_faults = 0
@@ -108,6 +110,20 @@ class VolumeState:
             self.no_compaction.clear()
         else:
             self.no_compaction.set()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it is closed, or somebody waits to close it: no vacuum may begin.
+
+        One that did would go on beside the vacuum of a volume that is mounted from the same files, and both
+        would write into the same new ones.
+        """
+        return self.is_closed or self.closers > 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written to it."""
+        return self.data.end <= self.superblock.end and not self.needles.content_bytes
 
     @property
     def version(self) -> int:

@@ -116,8 +116,7 @@ class WritableVolume(ReadableVolume):
         Raises:
             VolumeClosed, ReadOnlyVolume: as they say.
         """
-        if self.is_closed:
-            raise VolumeClosed(f"volume {self.id} is closed")
+        self.require_open()
         if self.read_only:
             raise ReadOnlyVolume(f"volume {self.id} is read only")
 
@@ -179,10 +178,9 @@ class WritableVolume(ReadableVolume):
         """Write a tombstone and its row. The size of what is gone; 0 if nothing was there.
 
         Raises:
-            ReadOnlyVolume, WriteFailed: as they say.
+            VolumeClosed, ReadOnlyVolume, WriteFailed: as they say.
         """
-        if self.is_closed:
-            return 0
+        self.require_open()
         if self.no_write_or_delete:
             raise ReadOnlyVolume(f"volume {self.id} is read only")
         entry = self.needles.get(id)
@@ -267,6 +265,15 @@ class WritableVolume(ReadableVolume):
             raise VolumeSizeExceeded(
                 f"volume size limit {reach} exceeded! current size is {self.content_bytes}"
             )
+
+    def require_open(self) -> None:
+        """Refuse if it was closed meanwhile.
+
+        Raises:
+            VolumeClosed: it was.
+        """
+        if self.is_closed:
+            raise VolumeClosed(f"volume {self.id} is closed")
 
     def _require_reach(self) -> None:
         """Refuse data behind what a row can point at; what begins before it may end there."""

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from less_sync.volume.engine import vacuum
 from less_sync.volume.engine.errors import (
     ConfigureFailed,
     NoSpace,
     ReadOnlyVolume,
     StateMismatch,
+    VolumeClosed,
     VolumeError,
     VolumeExists,
     VolumeNotEmpty,
@@ -148,6 +150,52 @@ async def test_a_compaction_holds_unmounting_up_and_deleting_off(tmp_path: Path)
         volume.is_compacting = False
         await unmounting
         assert store.volume(1) is None
+
+
+async def test_what_waits_behind_the_end_of_a_volume_is_refused(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as store:
+        volume = await store.allocate(1)
+        volume.try_write(needle(1))
+        async with volume.turn:
+            unmounting = asyncio.create_task(store.unmount(1))
+            await asyncio.sleep(0)
+            late = [
+                asyncio.create_task(work)
+                for work in (volume.delete(1, 7), volume.write(needle(2)), store.mark_writable(volume))
+            ]
+            for begin in (vacuum.compact, vacuum.commit, vacuum.cleanup):
+                with pytest.raises(VolumeClosed, match=r"^volume 1 is closed$"):
+                    await begin(volume)
+        await unmounting
+        assert [type(error) for error in await asyncio.gather(*late, return_exceptions=True)] == [
+            VolumeClosed
+        ] * 3
+        again = await store.mount(1)
+        assert bytes(again.read(1).data) == b"data"
+        async with again.turn:
+            deleting = asyncio.create_task(store.delete_volume(1))
+            await asyncio.sleep(0)
+            marking = asyncio.create_task(store.mark_read_only(again, persist=True))
+            await asyncio.sleep(0)
+        await deleting
+        with pytest.raises(VolumeClosed):
+            await marking
+        assert _names(tmp_path) == ["vol_dir.uuid"]
+
+
+async def test_what_is_written_before_the_end_of_an_empty_volume_keeps_it(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as store:
+        volume = await store.allocate(1)
+        async with volume.turn:
+            writing = asyncio.create_task(volume.write(needle(1)))
+            await asyncio.sleep(0)
+            deleting = asyncio.create_task(store.delete_volume(1, only_empty=True))
+            await asyncio.sleep(0)
+        await writing
+        with pytest.raises(VolumeNotEmpty, match=r"^DeleteVolume 1: volume not empty$"):
+            await deleting
+        assert bytes(volume.read(1).data) == b"data"
+        await vacuum.compact(volume)
 
 
 async def test_a_deleted_volume_leaves_no_file(tmp_path: Path) -> None:
