@@ -33,7 +33,7 @@ def check_last_record(files: Files, data: DataFile, index: DataFile, *, version:
     row = last_in_data(files, index.fd, index.end, width, version, data.end)
     if row is None:
         return _PASSED
-    offset = _place(data, row, width)
+    offset = _place(data, row, version, width)
     if offset is None:
         return Verdict("the last row of the index points at no record of its size", 0)
     end = offset + record_length(row.size, version)
@@ -46,10 +46,12 @@ def check_last_record(files: Files, data: DataFile, index: DataFile, *, version:
     return _PASSED if needle.id == row.id else Verdict(f"the last record is of needle {needle.id:x}", 0)
 
 
-def _place(data: DataFile, row: Row, width: int) -> int | None:
-    """Where the record of a row lies; one wrap further on if it is not where the row says."""
+def _place(data: DataFile, row: Row, version: int, width: int) -> int | None:
+    """Where the record of a row lies; one wrap further on if that ends the file, or it is not there."""
     size = max(row.size, 0)
-    for offset in (row.offset, row.offset + OFFSETS_BYTES[width]):
+    near, far = row.offset, row.offset + OFFSETS_BYTES[width]
+    ends_file = far + record_length(size, version) == data.end
+    for offset in (far, near) if ends_file else (near, far):
         header = data.read(offset, HEADER_BYTES)
         if len(header) == HEADER_BYTES:
             _, id_, found_size = HEADER.unpack(header)

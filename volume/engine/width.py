@@ -83,7 +83,11 @@ def last_in_data(files: Files, index: int, end: int, width: int, version: int, d
     """
     last = max(0, end - ROW_BYTES[width])
     for row in rows_between(files, index, end, width, last):
-        if row.offset and row.offset + record_length(row.size, version) == data_bytes:
+        # What was deleted from a full volume lies beyond the reach of its row.
+        ends = {
+            row.offset + beyond + record_length(row.size, version) for beyond in (0, OFFSETS_BYTES[width])
+        }
+        if row.offset and data_bytes in ends:
             return row
     highest = max(rows_between(files, index, end, width), key=lambda row: row.offset, default=None)
     return highest if highest is not None and highest.offset else None

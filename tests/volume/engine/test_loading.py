@@ -7,13 +7,13 @@ from uuid import UUID
 
 import pytest
 
-from less_sync.volume.engine.errors import VolumeNotLoaded
+from less_sync.volume.engine.errors import VolumeNotLoaded, VolumeSizeExceeded
 from less_sync.volume.engine.files import Files
 from less_sync.volume.engine.load import Loader, VolumeFiles
-from less_sync.volume.format.rows import encode_row
+from less_sync.volume.format.rows import OFFSETS_BYTES, encode_row
 from less_sync.volume.format.superblock import Superblock
 from less_sync.volume.format.volume_info import decode_volume_info
-from tests.volume.engine.making import Clock, needle, open_store
+from tests.volume.engine.making import Clock, needle, open_store, rows
 from tests.volume.volume_files import copy_volume
 
 
@@ -168,6 +168,24 @@ async def test_a_volume_goes_on_after_the_last_append_time_of_its_file(tmp_path:
         assert volume.last_append_ns == late
         volume.try_write(needle(2))
         assert volume.read(2).append_at_ns == late + 1
+
+
+async def test_a_full_volume_takes_deletions_after_a_start_as_before(tmp_path: Path) -> None:
+    for begin in range(3):
+        async with open_store(tmp_path) as store:
+            volume = store.volume(1) or await store.allocate(1)
+            assert not volume.read_only
+            if not begin:
+                for id_ in range(1, 5):
+                    volume.try_write(needle(id_))
+                volume.data.end = OFFSETS_BYTES[4] - 8
+                volume.try_write(needle(9, b"last"))
+            with pytest.raises(VolumeSizeExceeded):
+                volume.try_write(needle(8))
+            assert volume.try_delete(begin + 1, 7)
+            assert volume.try_write(needle(10 + begin, b"")) is not None
+            assert [bytes(volume.read(id_).data) for id_ in (4, 9)] == [b"data", b"last"]
+            assert len(rows(volume)) == 5 + 2 * (begin + 1)
 
 
 async def test_a_superblock_with_more_behind_it_is_served(tmp_path: Path) -> None:
