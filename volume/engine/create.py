@@ -1,7 +1,9 @@
 """Makes the files of a new volume. Blocking: run it in a thread."""
 
 import os
+from pathlib import Path
 
+from less_sync.volume.engine.errors import VolumeNotLoaded
 from less_sync.volume.engine.files import write_all
 from less_sync.volume.engine.info_file import save_volume_info
 from less_sync.volume.engine.load import Loader, VolumeFiles
@@ -24,19 +26,29 @@ def create_volume(loader: Loader, place: VolumeFiles, superblock: Superblock, *,
 
     Raises:
         SuperblockError: no records can be written in that version.
-        VolumeNotLoaded: the files that are there cannot be served.
+        VolumeNotLoaded: the files that are there cannot be served, or new ones not be checked.
         OSError: the disk refused.
     """
     content = superblock.encode()
-    is_there = place.data.exists() and place.data.stat().st_size > 0
-    if not is_there:
-        try:
-            _create(loader, place, superblock, content, preallocate)
-        except BaseException:
-            for path in (place.data, place.index, place.info):
-                loader.files.remove(path)
-            raise
-    return loader.load(place)
+    if _is_there(place.data):
+        return loader.load(place)
+    made = [path for path in (place.data, place.index, place.info) if not _is_there(path)]
+    try:
+        _create(loader, place, superblock, content, preallocate)
+        loaded = loader.load(place)
+        if loaded.no_write_or_delete:
+            loaded.close()
+            raise VolumeNotLoaded(f"volume {place.data.name} is new, but cannot be checked")
+        return loaded
+    except BaseException:
+        # The next start would serve what the master was told does not exist.
+        for path in made:
+            loader.files.remove(path)
+        raise
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def _create(

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from less_sync.volume.format.checksums import Bytes
@@ -71,13 +72,18 @@ class Files:
     def replace_text(self, path: Path, content: bytes, mode: int = MODE_NEW) -> None:
         """Write a small file so that a crash leaves the old one or the new one, never a mixture."""
         temporary = path.with_name(path.name + ".tmp")
-        fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         try:
-            write_all(self, fd, (content,), 0)
-            self.sync(fd)
-        finally:
-            self.close(fd)
-        self.rename(temporary, path)
+            fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            try:
+                write_all(self, fd, (content,), 0)
+                self.sync(fd)
+            finally:
+                self.close(fd)
+            self.rename(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                self.remove(temporary)
+            raise
         self.sync_directory(path.parent)
 
 

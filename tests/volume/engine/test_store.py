@@ -17,6 +17,7 @@ from less_sync.volume.engine.errors import (
     VolumeExists,
     VolumeNotEmpty,
     VolumeNotFound,
+    VolumeNotLoaded,
 )
 from less_sync.volume.engine.files import Files
 from less_sync.volume.engine.store import ServerState, Store, VolumeChange
@@ -24,6 +25,7 @@ from less_sync.volume.format.superblock import decode_superblock
 from less_sync.volume.format.volume_info import decode_volume_info
 from less_sync.volume.options import DirectoryOptions, Options
 from tests.volume.engine.making import NOW_S, Clock, FailingFiles, needle, open_store, rows
+from tests.volume.engine.open_volumes import FailingFiles as FailingSteps
 
 DAY = 1 << 8 | 3
 
@@ -65,14 +67,20 @@ async def test_a_version_that_nobody_knows_leaves_nothing_behind(tmp_path: Path,
         assert _names(tmp_path) == ["vol_dir.uuid"]
 
 
-async def test_an_allocation_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    files = FailingFiles()
+async def test_an_allocation_that_fails_at_any_step_leaves_nothing_behind(tmp_path: Path) -> None:
+    files = FailingSteps()
     async with open_store(tmp_path, files=files) as store:
-        files.faults.append(("sync", ".idx", errno.ENOSPC))
-        with pytest.raises(OSError, match=r"the disk failed"):
-            await store.allocate(1)
-        assert _names(tmp_path) == ["vol_dir.uuid"]
-        await store.allocate(1)
+        failed = 0
+        while True:
+            files.arm(failed + 1)
+            try:
+                await store.allocate(1)
+            except (OSError, VolumeNotLoaded):
+                failed += 1
+                assert _names(tmp_path) == ["vol_dir.uuid"], files.steps[-1]
+            else:
+                break
+        assert failed > 20
 
 
 async def test_files_of_an_unloaded_volume_are_adopted(tmp_path: Path) -> None:
