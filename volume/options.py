@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 GRPC_PORT_ABOVE: Final = 10_000
 """The gRPC port of a server of which only the HTTP port is told."""
+PORT_MAX: Final = 65_535
 MIB: Final = 1 << 20
 
 
@@ -31,11 +32,15 @@ def parse_address(text: str) -> Address:
     """Read `host:port` or `host:port.grpcPort`.
 
     Raises:
-        ValueError: there is no port in it.
+        ValueError: there is no port in it, or none that exists.
     """
     host, _, ports = text.rpartition(":")
-    port, _, grpc_port = ports.partition(".")
-    return Address(host, int(port), int(grpc_port) if grpc_port else int(port) + GRPC_PORT_ABOVE)
+    port_text, _, grpc_text = ports.partition(".")
+    port = int(port_text)
+    grpc_port = int(grpc_text) if grpc_text else port + GRPC_PORT_ABOVE
+    if not 0 < port <= PORT_MAX or (grpc_text and not 0 < grpc_port <= PORT_MAX):
+        raise ValueError(f"no port: {ports}")
+    return Address(host, port, grpc_port)
 
 
 @dataclass(frozen=True, slots=True)

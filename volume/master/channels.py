@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from less_sync.volume.request_id import CURRENT, HEADER
 
@@ -34,6 +35,8 @@ _DROPPED_AFTER: Final = frozenset(
         grpc.StatusCode.DEADLINE_EXCEEDED,
     }
 )
+_INTERNAL: Final = grpc.StatusCode.INTERNAL
+_NO_METADATA: Final = grpc.aio.Metadata()
 _GO_NAMES: Final = {
     code: "OK" if code is grpc.StatusCode.OK else "".join(word.capitalize() for word in code.name.split("_"))
     for code in grpc.StatusCode
@@ -85,13 +88,9 @@ class Channels:
             grpc.aio.AioRpcError: it failed; an unreachable server fails it at once.
         """
         channel = self._shared(address)
-        call = channel.unary_unary(
-            method,
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=answer.FromString,
-        )
+        call = channel.unary_unary(method, request_serializer=type(request).SerializeToString)
         try:
-            return await call(request, timeout=timeout_s, metadata=_metadata())
+            return decoded(answer, await call(request, timeout=timeout_s, metadata=_metadata()))
         except grpc.aio.AioRpcError as error:
             own = timeout_s is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             if error.code() in _DROPPED_AFTER and not own and self._channels.get(address) is channel:
@@ -119,6 +118,19 @@ class Channels:
         task = asyncio.create_task(channel.close(RETIRING_S_MAX))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+
+def decoded(answer: type[Any], raw: bytes) -> Any:
+    """The message in `raw`. Decoding is ours, because grpcio gives None for what it cannot decode.
+
+    Raises:
+        grpc.aio.AioRpcError: that is no such message.
+    """
+    try:
+        return answer.FromString(raw)
+    except DecodeError:
+        text = "grpc: failed to unmarshal the received message"
+        raise grpc.aio.AioRpcError(_INTERNAL, _NO_METADATA, _NO_METADATA, details=text) from None
 
 
 def _metadata() -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ import grpc.aio
 from less_sync.volume.counters import Counters
 from less_sync.volume.grpc.protos import master_pb2 as pb
 from less_sync.volume.logs import Logger
-from less_sync.volume.master.channels import Channels
+from less_sync.volume.master.channels import Channels, decoded
 from less_sync.volume.master.masters import SERVICE, Masters
 from less_sync.volume.master.messages import HeartbeatMessages, runs_of_one_kind
 from less_sync.volume.master.reports import Change, Reported
@@ -128,7 +128,6 @@ class Heartbeat:
         stream = channel.stream_stream(
             SERVICE + "SendHeartbeat",
             request_serializer=pb.Heartbeat.SerializeToString,
-            response_deserializer=pb.HeartbeatResponse.FromString,
         )()
         try:
             _log.info("reporting to master", master=address.http)
@@ -225,7 +224,8 @@ class _Connection:
 
     async def _read(self) -> _End | None:
         """Obey the master; the result says why the stream has to end, None that the master ended it."""
-        while (answer := await self._stream.read()) is not grpc.aio.EOF:
+        while (raw := await self._stream.read()) is not grpc.aio.EOF:
+            answer = decoded(pb.HeartbeatResponse, raw)
             if answer.duplicated_uuids:
                 return _Duplicates()
             if self._reported.take_limits(answer.volume_size_limit, answer.preallocate):

@@ -1,5 +1,6 @@
 """Where volumes are, as the current master tells; good answers are kept for ten minutes."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -8,6 +9,7 @@ import grpc.aio
 
 from less_sync.volume.grpc.protos import master_pb2 as pb
 from less_sync.volume.master.channels import go_error_text
+from less_sync.volume.options import PORT_MAX, parse_address
 
 if TYPE_CHECKING:
     from less_sync.volume.master.channels import Channels
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 KEPT_S: Final = 600.0
 VOLUMES_MAX: Final = 10_000
 TIMEOUT_S: Final = 10.0
+_PLAIN: Final = re.compile(r"[^\s\x00-\x1f\x7f]+\Z")
 
 
 class Place(NamedTuple):
@@ -84,4 +87,15 @@ class Lookup:
             for entry in answer.volume_id_locations
             if not entry.error
             for one in entry.locations
+            if _is_place(one)
         ]
+
+
+def _is_place(place: pb.Location) -> bool:
+    """Whether others may rely on it: a host and ports, and nothing that would end a line of a head."""
+    if not (_PLAIN.match(place.url) and _PLAIN.match(place.public_url or place.url)):
+        return False
+    try:
+        return bool(parse_address(f"{place.url}.{place.grpc_port or PORT_MAX}").host)
+    except ValueError:
+        return False

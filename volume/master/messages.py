@@ -9,6 +9,8 @@ from less_sync.volume.master.digest import Digests
 from less_sync.volume.master.reports import Change
 from less_sync.volume.options import Options
 
+_COUNT_MAX: Final = (1 << 32) - 1
+"""A master that names a tiny size for volumes makes room for more than the protocol can say."""
 _Place = tuple[int, int]
 """Volume and disk."""
 
@@ -112,12 +114,18 @@ def _add_disks(message: pb.Heartbeat, disks: Sequence[DiskReport]) -> None:
         message.max_file_key = max(message.max_file_key, disk.max_file_key)
         message.location_uuids.append(disk.uuid)
         message.disk_tags.append(
-            pb.DiskTag(disk_id=disk.disk_id, tags=disk.tags, type=kind, max_volume_count=disk.max_volumes)
+            pb.DiskTag(
+                disk_id=disk.disk_id,
+                tags=disk.tags,
+                type=kind,
+                max_volume_count=min(disk.max_volumes, _COUNT_MAX),
+            )
         )
         message.disk_total_bytes[kind] += disk.total_bytes
         message.disk_free_bytes[kind] += disk.free_bytes
         if disk.healthy:
-            message.max_volume_counts[kind] += disk.slots
+            slots = message.max_volume_counts[kind] + disk.slots
+            message.max_volume_counts[kind] = min(slots, _COUNT_MAX)
 
 
 def _volume(report: VolumeReport) -> pb.VolumeInformationMessage:

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from less_sync.volume.grpc.protos import master_pb2 as pb
 from less_sync.volume.options import Address
@@ -20,7 +21,7 @@ SETTINGS = pb.HeartbeatResponse(volume_size_limit=32 << 20, volume_digest_suppor
 class FakeMaster:
     """`greeting` answers the first message of each stream; `say` puts further answers on the running one."""
 
-    greeting: pb.HeartbeatResponse = field(default_factory=lambda: SETTINGS)
+    greeting: pb.HeartbeatResponse | bytes = field(default_factory=lambda: SETTINGS)
     ends_after_greeting: bool = False
     heard: "asyncio.Queue[pb.Heartbeat | None]" = field(default_factory=asyncio.Queue)
     """None: the stream ended."""
@@ -30,6 +31,8 @@ class FakeMaster:
     marked: list[pb.VolumeMarkReadonlyRequest] = field(default_factory=list)
     refuses_marks: str = ""
     leader: str = ""
+    configuration_raw: bytes | None = None
+    """Sent instead of a configuration."""
     address: Address = NOWHERE
     _say: "asyncio.Queue[pb.HeartbeatResponse | None]" = field(default_factory=asyncio.Queue)
 
@@ -45,7 +48,7 @@ class FakeMaster:
             if wanted(message):
                 return message
 
-    async def heartbeats(self, stream: Any, _context: Any) -> AsyncIterator[pb.HeartbeatResponse]:
+    async def heartbeats(self, stream: Any, _context: Any) -> AsyncIterator[pb.HeartbeatResponse | bytes]:
         self.streams += 1
         self._say = asyncio.Queue()
         reading = asyncio.create_task(self._read(stream))
@@ -64,7 +67,9 @@ class FakeMaster:
             self.heard.put_nowait(None)
             self.say(None)
 
-    async def configuration(self, _request: Any, _context: Any) -> pb.GetMasterConfigurationResponse:
+    async def configuration(self, _request: Any, _context: Any) -> pb.GetMasterConfigurationResponse | bytes:
+        if self.configuration_raw is not None:
+            return self.configuration_raw
         return pb.GetMasterConfigurationResponse(leader=self.leader, metrics_interval_seconds=15)
 
     async def look_up(self, request: pb.LookupVolumeRequest, _context: Any) -> pb.LookupVolumeResponse:
@@ -89,6 +94,10 @@ class FakeMaster:
         return pb.PingResponse(start_time_ns=7)
 
 
+def _serialized(answer: Message | bytes) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+
 @asynccontextmanager
 async def running(
     master: FakeMaster, credentials: grpc.ServerCredentials | None = None
@@ -98,12 +107,12 @@ async def running(
     unary = grpc.unary_unary_rpc_method_handler
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "SendHeartbeat": grpc.stream_stream_rpc_method_handler(
-            master.heartbeats, pb.Heartbeat.FromString, pb.HeartbeatResponse.SerializeToString
+            master.heartbeats, pb.Heartbeat.FromString, _serialized
         ),
         "GetMasterConfiguration": unary(
             master.configuration,
             pb.GetMasterConfigurationRequest.FromString,
-            pb.GetMasterConfigurationResponse.SerializeToString,
+            _serialized,
         ),
         "LookupVolume": unary(
             master.look_up, pb.LookupVolumeRequest.FromString, pb.LookupVolumeResponse.SerializeToString

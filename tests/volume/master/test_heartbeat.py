@@ -16,6 +16,7 @@ from less_sync.volume.master.channels import Channels
 from less_sync.volume.master.digest import report_hash
 from less_sync.volume.master.heartbeat import DuplicateDirectories, Heartbeat, Pace
 from less_sync.volume.master.masters import Masters
+from less_sync.volume.master.messages import HeartbeatMessages
 from less_sync.volume.master.reports import Change
 from less_sync.volume.options import DirectoryOptions, Options
 from tests.volume.master.fake_master import FakeMaster, running
@@ -203,6 +204,23 @@ async def test_limits_that_change_what_a_disk_may_hold_are_answered_at_once() ->
         await master.next(is_volumes)
         await master.next(is_volumes)
         assert told.limits == [(32 << 20, False)]
+
+
+async def test_a_master_that_sends_no_message_is_left_for_the_next_one() -> None:
+    liar = FakeMaster(greeting=b"\xff\xff")
+    async with (
+        running(liar),
+        running(FakeMaster()) as master,
+        reporting(Told([ONE]), liar, master, pace=QUICK),
+    ):
+        assert [one.id for one in (await master.next()).volumes] == [1]
+        assert liar.streams == 1
+
+
+def test_no_more_volumes_are_offered_than_the_protocol_can_say() -> None:
+    disks = [DiskReport(number, "", (), 1 << 40, 1 << 40, 1, 1, "u") for number in range(2)]
+    message = HeartbeatMessages(Options(directories=())).volumes([], disks, full=True)
+    assert message.max_volume_counts == {"": (1 << 32) - 1}
 
 
 async def test_a_leader_is_followed() -> None:

@@ -62,6 +62,24 @@ async def test_a_master_that_cannot_be_asked_is_a_failed_lookup() -> None:
             await lookup.find(7)
 
 
+async def test_places_that_nobody_can_be_sent_to_are_left_out() -> None:
+    good = pb.Location(url="127.0.0.1:80", public_url="[::1]:81", grpc_port=9)
+    bad = [
+        ("", ""),
+        ("host", ""),
+        (":80", ""),
+        ("h:99999", ""),
+        ("h:80.9", ""),
+        ("h i:80", ""),
+        ("h:80", "p\r\nX: y"),
+    ]
+    places = [good, *(pb.Location(url=url, public_url=public) for url, public in bad)]
+    places.append(pb.Location(url="h:80", grpc_port=70_000))
+    async with running(FakeMaster(places={"7": places})) as master, masters_of(master.address) as masters:
+        lookup = Lookup(masters, masters.channels)
+        assert await lookup.find(7) == [Place("127.0.0.1:80", "[::1]:81", 9)]
+
+
 async def test_a_channel_is_kept_while_it_works_and_dropped_after_a_failure() -> None:
     channels = Channels()
     request, answer = pb.GetMasterConfigurationRequest(), pb.GetMasterConfigurationResponse
@@ -78,6 +96,11 @@ async def test_a_channel_is_kept_while_it_works_and_dropped_after_a_failure() ->
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await channels.call(first.address.grpc, method, request, answer)
     assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert len(channels) == 0
+    async with running(FakeMaster(configuration_raw=b"\xff")) as liar:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await channels.call(liar.address.grpc, method, request, answer)
+    assert failed.value.code() is grpc.StatusCode.INTERNAL
     assert len(channels) == 0
     await channels.close()
 
