@@ -142,7 +142,7 @@ class Parser:
         self._given.rest = rest
         self._environment(environment)
         if path := self._given.values["options"]:
-            self._file(Path(path).expanduser())
+            self._file(Path(path))
         return self._given
 
     def _line(self, arguments: Sequence[str]) -> list[str]:
@@ -183,9 +183,9 @@ class Parser:
     def _file(self, path: Path) -> None:
         """Lines `name=value`, `name value` or `name:value`; `#` comments; unknown names are ignored."""
         try:
-            with path.open(encoding="utf-8") as file:
+            with path.expanduser().open(encoding="utf-8") as file:
                 text = file.read(OPTIONS_BYTES_MAX)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # the last one: no such home
             raise FlagError(f"options file {path}: {getattr(error, 'strerror', None) or error}") from error
         set_before = {name for name, origin in self._given.origins.items() if origin != "default"}
         for line in map(str.strip, text.splitlines()):

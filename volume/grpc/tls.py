@@ -12,6 +12,7 @@ import grpc
 
 from less_sync.volume.logs import Logger
 from less_sync.volume.security.settings import SecuritySettings
+from less_sync.volume.security.tls import TlsError, grpc_files
 
 _log = Logger(__name__)
 _NAMES: Final = ("grpc.ca", "grpc.volume.cert", "grpc.volume.key")
@@ -44,7 +45,7 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
     The files are read again when they have changed; while they cannot be read the former ones stay.
 
     Raises:
-        OSError: a file cannot be read at the start.
+        TlsError: a file cannot be used at the start.
     """
     authority, certificate, key = (settings.path(name) for name in _NAMES)
     if certificate is None or key is None:
@@ -54,16 +55,16 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
 
 class _Files:
     def __init__(self, authority: Path | None, certificate: Path, key: Path) -> None:
-        self._paths: Final = [path for path in (authority, certificate, key) if path is not None]
-        self._has_authority: Final = authority is not None
-        self._stamps = self._stamped()
+        self._paths: Final = (authority, certificate, key)
+        self._stamps: list[tuple[int, int]] | None = None
+        """Of the files last used; None: the first handshake looks at them once more."""
 
     def credentials(self) -> grpc.ServerCredentials:
         # The stubs do not know that the fetcher may return None.
         return grpc.dynamic_ssl_server_credentials(
             self._read(),
             self._changed,  # type: ignore[arg-type]
-            require_client_authentication=self._has_authority,
+            require_client_authentication=self._paths[0] is not None,
         )
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
@@ -73,17 +74,16 @@ class _Files:
             if stamps == self._stamps:
                 return None
             found = self._read()
-        except OSError as error:
+        except (OSError, TlsError) as error:
             _log.warning("certificates cannot be read again", kind=type(error).__name__)
             return None
         self._stamps = stamps
         return found
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
-        *authority, certificate, key = (path.read_bytes() for path in self._paths)
-        return grpc.ssl_server_certificate_configuration(
-            [(key, certificate)], root_certificates=authority[0] if authority else None
-        )
+        authority, certificate, key = grpc_files(*self._paths)
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=authority)
 
     def _stamped(self) -> list[tuple[int, int]]:
-        return [(found.st_mtime_ns, found.st_ino) for found in map(Path.stat, self._paths)]
+        found = [path.stat() for path in self._paths if path is not None]
+        return [(one.st_mtime_ns, one.st_ino) for one in found]

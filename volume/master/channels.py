@@ -88,7 +88,9 @@ class Channels:
             grpc.aio.AioRpcError: it failed; an unreachable server fails it at once.
         """
         channel = self._shared(address)
-        call = channel.unary_unary(method, request_serializer=type(request).SerializeToString)
+        call: grpc.aio.UnaryUnaryMultiCallable[Any, bytes] = channel.unary_unary(
+            method, request_serializer=type(request).SerializeToString
+        )
         try:
             return decoded(answer, await call(request, timeout=timeout_s, metadata=_metadata()))
         except grpc.aio.AioRpcError as error:

@@ -125,7 +125,7 @@ class Heartbeat:
     async def _report_to(self, address: Address) -> _End | None:
         """Report over one stream to its end; None: it broke."""
         channel = self._channels.open(address.grpc)
-        stream = channel.stream_stream(
+        stream: Any = channel.stream_stream(
             SERVICE + "SendHeartbeat",
             request_serializer=pb.Heartbeat.SerializeToString,
         )()

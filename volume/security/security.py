@@ -59,7 +59,7 @@ class Security:
         return self._white_list.lists(ip)
 
     def _tokens(self, former: Tokens | None, name: str) -> Tokens | None:
-        key = self.settings.text(name).encode()
+        key = self.settings.text(name).encode(errors="surrogateescape")
         if former is not None and former.key == key:
             return former
         return Tokens(key, self._clock) if key else None

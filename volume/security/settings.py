@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _log = Logger(__name__)
 FILE_NAME: Final = "security.toml"
+FILE_BYTES_MAX: Final = 1 << 20
 _SYSTEM_PLACES: Final = (Path("/usr/local/etc/seaweedfs"), Path("/etc/seaweedfs"))
 _TRUE: Final = frozenset({"1", "t", "true"})
 
@@ -31,11 +32,13 @@ class SecuritySettings:
         if path is None:
             return
         try:
-            read = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            with path.open("rb") as file:
+                read = tomllib.loads(file.read(FILE_BYTES_MAX).decode())
+            found = dict(_flat(read))
+        except (OSError, ValueError, RecursionError) as error:
             _log.warning("security file cannot be read", path=str(path), kind=type(error).__name__)
             return
-        self._kept.update(_flat(read))
+        self._kept.update(found)
 
     def text(self, key: str) -> str:
         """The value of a key; empty if nothing sets it."""
@@ -49,7 +52,10 @@ class SecuritySettings:
     def path(self, key: str) -> Path | None:
         """The file that a key names."""
         text = self.text(key)
-        return Path(text).expanduser() if text else None
+        home = self._environment.get("HOME")
+        if home and text.startswith("~/"):
+            text = home + text[1:]
+        return Path(text) if text else None
 
     def _place(self) -> Path | None:
         if self._options.security_file is not None:

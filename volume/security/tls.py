@@ -66,7 +66,7 @@ def grpc_channel_credentials(settings: SecuritySettings) -> grpc.ChannelCredenti
     """What gRPC speaks to masters and peers; None where not all of certificate, key and authority are set.
 
     Raises:
-        TlsError: a file cannot be read.
+        TlsError: a file cannot be used.
     """
     certificate, key = settings.path("grpc.volume.client_cert"), settings.path("grpc.volume.client_key")
     if certificate is None or key is None:
@@ -74,31 +74,43 @@ def grpc_channel_credentials(settings: SecuritySettings) -> grpc.ChannelCredenti
     authority = settings.path("grpc.ca")
     if certificate is None or key is None or authority is None:
         return None
+    authority_pem, certificate_pem, key_pem = grpc_files(authority, certificate, key)
+    return grpc.ssl_channel_credentials(authority_pem, key_pem, certificate_pem)
+
+
+def grpc_files(authority: Path | None, certificate: Path, key: Path) -> tuple[bytes | None, bytes, bytes]:
+    """What the files hold. grpcio would fail every handshake over what is none of it, and not say why.
+
+    Raises:
+        TlsError: a file cannot be read, is no certificate or no key, or the two do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _load_own(context, certificate, key, "grpc.volume")
+    if authority is not None:
+        _load_authority(context, authority, "grpc.ca")
     try:
-        return grpc.ssl_channel_credentials(
-            authority.read_bytes(), key.read_bytes(), certificate.read_bytes()
-        )
+        return authority.read_bytes() if authority else None, certificate.read_bytes(), key.read_bytes()
     except OSError as error:
-        raise TlsError(f"grpc.ca, grpc.volume.cert or .key: {error.filename}: {error.strerror}") from error
+        raise TlsError(f"{error.filename}: {_reason(error)}") from error
 
 
 def _load_own(context: ssl.SSLContext, certificate: Path, key: Path, what: str) -> None:
     try:
-        context.load_cert_chain(certificate, key)
+        # Without a password at hand a key that is locked would be asked for at the terminal.
+        context.load_cert_chain(certificate, key, password="")
     except (OSError, ssl.SSLError) as error:
-        raise TlsError(f"{what}.cert or .key: {_reason(error)}") from error
+        raise TlsError(f"{what}.cert or .key: {certificate}, {key}: {_reason(error)}") from error
 
 
 def _load_authority(context: ssl.SSLContext, authority: Path, what: str) -> None:
     try:
         context.load_verify_locations(authority)
     except (OSError, ssl.SSLError) as error:
-        raise TlsError(f"{what}: {_reason(error)}") from error
+        raise TlsError(f"{what}: {authority}: {_reason(error)}") from error
 
 
 def _reason(error: OSError) -> str:
-    reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
-    return f"{error.filename}: {reason}" if error.filename else str(reason)
+    return str(getattr(error, "reason", None) or error.strerror or type(error).__name__)
 
 
 def _set_bounds(context: ssl.SSLContext, settings: SecuritySettings) -> None:

@@ -160,6 +160,8 @@ def test_a_file_of_options_comes_after_the_line_and_the_environment(tmp_path: Pa
     path.write_text("idleTimeout=soon\n")
     with pytest.raises(FlagError, match='invalid value "soon" for configuration variable idleTimeout'):
         parsed(OPTIONS=str(path))
+    with pytest.raises(FlagError, match=r"options file ~nobody-here/x: "):
+        parsed("-options=~nobody-here/x")
     with pytest.raises(FlagError, match=r"options file .*: No such file or directory"):
         parsed(f"-options={tmp_path}/absent")
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
+from less_sync.volume.security.tls import TlsError
 from tests.volume.grpc.serving import SERVICE, Serving, put, serving
 
 MIB = 1 << 20
@@ -181,6 +182,6 @@ async def test_files_that_are_not_there_end_the_start(tmp_path: Path) -> None:
     authority = Authority()
     environment = settings(tmp_path, authority, authority.issue("server"))
     (tmp_path / "GRPC_CA").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(TlsError, match=r"^grpc\.ca: .*GRPC_CA: No such file or directory"):
         async with serving(tmp_path, environment):
             raise AssertionError

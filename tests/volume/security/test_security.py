@@ -182,7 +182,7 @@ def test_reading_again_exchanges_keys_and_list_and_keeps_what_is_gone(tmp_path: 
     assert found.listed("10.0.0.2")
     assert not found.listed("10.0.0.3")
     assert not found.ui_allowed
-    for broken in (b"[jwt", b"\xff\xfe", b""):
+    for broken in (b"[jwt", b"\xff\xfe", b"a = " + b"[" * 20_000, b""):
         (tmp_path / "security.toml").write_bytes(broken)
         found.reload()
     (tmp_path / "security.toml").unlink()
@@ -203,6 +203,16 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     )
     assert not found.listed("10.0.0.9")
     assert found.ui_allowed
+
+
+def test_a_key_may_be_any_bytes_and_a_home_that_is_not_known_is_left_as_it_stands(tmp_path: Path) -> None:
+    environment = {"WEED_JWT_SIGNING_KEY": "\udcff", "WEED_GRPC_CA": "~/ca", "WEED_HTTPS_CLIENT_CA": "~x/ca"}
+    found = security(tmp_path, None, environment)
+    assert found.wants_token(True)
+    assert found.settings.path("grpc.ca") == Path("~/ca")
+    environment["HOME"] = "/h"
+    assert found.settings.path("grpc.ca") == Path("/h/ca")
+    assert found.settings.path("https.client.ca") == Path("~x/ca")
 
 
 def test_the_flag_s_white_list_and_the_file_s_are_one(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import grpc.aio
 import pytest
 
 from less_sync.volume.grpc.protos import master_pb2 as pb
+from less_sync.volume.grpc.tls import server_credentials
 from less_sync.volume.master.channels import Channels
 from less_sync.volume.options import DirectoryOptions, Options
 from less_sync.volume.security.settings import SecuritySettings
@@ -184,12 +185,21 @@ def test_nothing_set_is_plain_and_something_wrong_is_an_error(tmp_path: Path) ->
     ):
         with pytest.raises(TlsError, match=re.escape(words)):
             http_server_context(settings_of(tmp_path, **values))
-    with pytest.raises(TlsError, match=r"^grpc\.ca, grpc\.volume\.cert or \.key: "):
-        grpc_channel_credentials(
-            settings_of(
-                tmp_path,
-                grpc__ca=absent,
-                grpc__volume__client_cert=ours.certificate,
-                grpc__volume__client_key=ours.key,
-            )
-        )
+    (tmp_path / "words").write_text("words")
+    for values, words in (
+        ({"grpc__ca": absent}, "grpc.ca: "),
+        ({"grpc__ca": tmp_path / "words"}, "grpc.ca: "),
+        ({"grpc__volume__cert": tmp_path / "words"}, "grpc.volume.cert or .key: "),
+        (
+            {"grpc__volume__key": Authority(_made(tmp_path / "o")).certify("volume").key},
+            "grpc.volume.cert or",
+        ),
+    ):
+        whole = {
+            "grpc__ca": ours.certificate,
+            "grpc__volume__cert": ours.certificate,
+            "grpc__volume__key": ours.key,
+        }
+        for credentials in (grpc_channel_credentials, server_credentials):
+            with pytest.raises(TlsError, match=re.escape(words)):
+                credentials(settings_of(tmp_path, **whole | values))
