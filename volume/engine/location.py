@@ -88,7 +88,8 @@ class Location:
                 continue
             try:
                 collection, id_ = parse_base_name(path.stem)
-            except FormatError:
+                path.stem.encode()  # a collection is text, which the master is told of
+            except (FormatError, UnicodeEncodeError):
                 _log.warning("not the name of a volume", file=path.name)
                 continue
             if base_name(collection, id_) != path.stem:

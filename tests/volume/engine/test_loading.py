@@ -59,6 +59,8 @@ async def test_what_is_no_volume_is_passed_over(tmp_path: Path) -> None:
     await _make(tmp_path, (1, ""))
     for name in ("x.idx", "_.vif", "c_x.idx", "007.idx", "18446744073709551616.vif", "4.vif"):
         (tmp_path / name).write_bytes(b"")
+    (tmp_path / "c\udcff_8.idx").write_bytes(b"")  # a volume but for its name, which is no text
+    (tmp_path / "c\udcff_8.dat").write_bytes((tmp_path / "1.dat").read_bytes())
     (tmp_path / "5.idx").mkdir()
     (tmp_path / "6.vif").symlink_to(tmp_path / "nowhere")
     before = sorted(tmp_path.iterdir())
