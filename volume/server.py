@@ -10,8 +10,8 @@ import asyncio
 import math
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Final, Protocol
 
 from less_sync.volume.counters import Counters
@@ -112,19 +112,19 @@ class VolumeServer:
         Raises:
             OSError: an address cannot be had.
         """
-        with _signals(self._stop_wanted, self._reload_wanted):
-            listening_for_signals()
-            starting = asyncio.create_task(self._start())
-            try:
-                await _first(starting, self._stop_wanted, self._vital.ended)
-                if starting.done():
-                    starting.result()
-                    ready()
-                    await _first(self._stop_wanted, self._vital.ended)
-            finally:
-                self._vital.expect_ends()
-                await _ended(starting)
-                await self._stop()
+        _obey_signals(self._stop_wanted, self._reload_wanted)
+        listening_for_signals()
+        starting = asyncio.create_task(self._start())
+        try:
+            await _first(starting, self._stop_wanted, self._vital.ended)
+            if starting.done():
+                starting.result()
+                ready()
+                await _first(self._stop_wanted, self._vital.ended)
+        finally:
+            self._vital.expect_ends()
+            await _ended(starting)
+            await self._stop()
 
     async def _start(self) -> None:
         options, services = self._options, self.services
@@ -236,18 +236,16 @@ class VolumeServer:
         return render(services.counters, state)
 
 
-@contextmanager
-def _signals(stop: asyncio.Event, reload: asyncio.Event) -> Iterator[None]:
-    """While the block runs, signals set the events. A second signal to stop changes nothing."""
+def _obey_signals(stop: asyncio.Event, reload: asyncio.Event) -> None:
+    """From now on signals set the events. A second signal to stop changes nothing.
+
+    The loop gives them back only when it is closed: one that comes at the very end would kill the process
+    otherwise, which would look like a failure.
+    """
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
-    try:
-        yield
-    finally:
-        for number in (*STOP_SIGNALS, signal.SIGHUP):
-            loop.remove_signal_handler(number)
 
 
 async def _first(*waited: "asyncio.Event | asyncio.Task[None]") -> None:

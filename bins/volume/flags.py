@@ -45,7 +45,7 @@ FLAGS: Final = (
     _ignored("hasSlowRead", "bool", "true", "no read holds up a write here"),
     Flag("readBufferSizeMB", "int", "4", "largest piece of a file read at once, in MiB"),
     Flag("images.fix.orientation", "bool", "false", "turn uploaded JPEGs as their EXIF data says"),
-    Flag("idleTimeout", "int", "30", "seconds after which a silent HTTP connection is closed"),
+    Flag("idleTimeout", "int", "30", "seconds after which a silent HTTP connection is closed; 0 is never"),
     Flag("preStopSeconds", "int", "10", "seconds between the farewell to the master and the stop"),
     Flag("sync.every", "duration", "0s", "time between flushes of what was written; 0 is none (ours)"),
     Flag("compactionMBps", "int", "0", "most MiB a second of a vacuum; 0 is no limit"),

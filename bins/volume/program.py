@@ -5,6 +5,7 @@ imported that is not needed, and what only a running server needs comes after th
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ FAILURE: Final = 1
 USAGE: Final = 2
 GC_THRESHOLDS: Final = (100_000, 50, 100)
 OPEN_FILES_MAX: Final = 1 << 20
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
 def main() -> NoReturn:
@@ -33,7 +35,22 @@ def main() -> NoReturn:
 
 def run_and_leave(arguments: Sequence[str], name: str) -> NoReturn:
     """Do what the line says, and end the process; `name` is how this program was called."""
+    _fill_standard_streams()
     _leave(run(arguments, name, os.environ))
+
+
+def _fill_standard_streams() -> None:
+    """Open what the caller closed: the next file opened, a volume's, would take its number otherwise.
+
+    Whatever any library writes to standard error would then go into that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115  # for the life of the process
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _leave(status: int) -> NoReturn:
@@ -94,6 +111,8 @@ def _serve(options: "Options", given: Given, environment: Mapping[str, str]) -> 
     from less_sync.bins.hangups import hold_hangups
     from less_sync.bins.volume.logs import configure_logging
 
+    for number in STOP_SIGNALS:
+        signal.signal(number, _leave_at_once)
     hold_hangups()
     configure_logging(level=options.log_level, form=options.log_format)
     _tell_of(options, given)
@@ -132,6 +151,11 @@ async def _run(options: "Options", environment: Mapping[str, str]) -> int:
     if vital.first is not None:
         raise CommandError(_words(vital))
     return 0
+
+
+def _leave_at_once(_number: int, _frame: object) -> None:
+    """A signal to stop while nothing is open yet; the server takes over as soon as it can be told."""
+    os._exit(0)
 
 
 def _settle_heap() -> None:

@@ -1,5 +1,6 @@
 """Flags to `Options`: lists for each directory, sizes with units, addresses, and the look at directories."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from less_sync.bins.volume.own_address import own_address
 from less_sync.volume.options import (
     GRPC_PORT_ABOVE,
     MIB,
+    PORT_MAX,
     Address,
     DirectoryOptions,
     Options,
@@ -20,7 +22,8 @@ from less_sync.volume.options import (
 _SIZE: Final = re.compile(r"([0-9][0-9.,]*)\s*([a-z]*)\Z", re.IGNORECASE)
 _POWERS: Final = ("", "k", "m", "g", "t", "p", "e")
 _LOG_LEVELS: Final = ("off", "error", "warn", "info", "debug", "trace")
-_PORT_MAX: Final = 65_535
+_TOLD: Final = ("ip", "id", "publicUrl", "master", "mserver", "disk", "tags", "dataCenter", "rack")
+NEVER_S: Final = 1e9
 DIRECTORIES_MAX: Final = 256
 
 
@@ -43,7 +46,7 @@ def read_options(given: Given, environment: Mapping[str, str]) -> Options:
     bind = (given.text("ip.bind") or ip).strip("[]")
     port = _port(given, "port", 0)
     public_port = _port(given, "port.public", port)
-    metrics_port = given.integer("metricsPort")
+    _refuse_bytes(given)
     return Options(
         directories=_directories(given, environment),
         index_directory=_index_directory(given, environment),
@@ -66,12 +69,12 @@ def read_options(given: Given, environment: Mapping[str, str]) -> Options:
         download_wait_s=given.seconds("inflightDownloadDataTimeout"),
         read_buffer_bytes=max(1, given.integer("readBufferSizeMB")) * MIB,
         fix_orientation=given.boolean("images.fix.orientation"),
-        idle_timeout_s=float(given.integer("idleTimeout")),
-        pre_stop_s=max(0.0, float(given.integer("preStopSeconds"))),
+        idle_timeout_s=_idle_s(given.integer("idleTimeout")),
+        pre_stop_s=min(max(0.0, float(given.integer("preStopSeconds"))), NEVER_S),
         sync_interval_s=max(0.0, given.seconds("sync.every")),
         compaction_bytes_per_s=given.integer("compactionMBps") * MIB,
         maintenance_bytes_per_s=given.integer("maintenanceMBps") * MIB,
-        metrics_port=metrics_port,
+        metrics_port=_port(given, "metricsPort", 0, or_none=True),
         metrics_ip=given.text("metricsIp") or bind,
         allow_untrusted_remotes=given.boolean("volume.allowUntrustedRemoteEndpoints"),
         offset_bytes=_offset_bytes(given),
@@ -97,7 +100,10 @@ def parse_size(text: str) -> int:
     number, unit = match[1].replace(",", ""), match[2].lower()
     power = unit.removesuffix("b")
     base = 1024 if power.endswith("i") else 1000
-    return int(float(number) * base ** _POWERS.index(power.removesuffix("i")))
+    size = float(number) * base ** _POWERS.index(power.removesuffix("i"))
+    if not math.isfinite(size):
+        raise ValueError(f"no size: {text}")
+    return int(size)
 
 
 def _bracketed(host: str) -> str:
@@ -105,11 +111,29 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
-def _port(given: Given, name: str, unset: int) -> int:
+def _port(given: Given, name: str, unset: int, *, or_none: bool = False) -> int:
     port = given.integer(name) or unset
-    if not 0 < port <= _PORT_MAX:
+    if not (or_none and port == 0) and not 0 < port <= PORT_MAX:
         raise OptionsError(f"-{name}: no port: {port}")
     return port
+
+
+def _idle_s(seconds: int) -> float:
+    """0 and less are no limit, as at existing servers."""
+    return float(min(seconds, NEVER_S)) if seconds > 0 else NEVER_S
+
+
+def _refuse_bytes(given: Given) -> None:
+    """Only paths may be no UTF-8: everything else is told to others in messages, which are text.
+
+    Raises:
+        OptionsError: another value is none.
+    """
+    for name in _TOLD:
+        try:
+            given.text(name).encode()
+        except UnicodeEncodeError as error:
+            raise OptionsError(f"-{name}: no UTF-8: {given.text(name)!a}") from error
 
 
 def _offset_bytes(given: Given) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from less_sync.bins.volume.flags import FLAGS, WORD
 from less_sync.bins.volume.go_flags import Parser
-from less_sync.bins.volume.reading import OptionsError, parse_size, read_options
+from less_sync.bins.volume.reading import NEVER_S, OptionsError, parse_size, read_options
 from less_sync.volume.options import Address, DirectoryOptions, Options
 
 
@@ -105,6 +105,11 @@ def test_several_masters_and_the_old_name_that_wins(directories: list[Path]) -> 
         (["-dir={a}", "-port=70000"], "-port: no port: 70000"),
         (["-dir={a}", "-port=60000"], "-port.grpc: no port: 70000"),
         (["-dir={a}", "-port.public=-1"], "-port.public: no port: -1"),
+        (["-dir={a}", "-metricsPort=70000"], "-metricsPort: no port: 70000"),
+        (["-dir={a}", "-metricsPort=-1"], "-metricsPort: no port: -1"),
+        (["-dir={a}", "-master=a:70000"], "-master: no address: a:70000"),
+        (["-dir={a}", "-master=a:1.70000"], "-master: no address: a:1.70000"),
+        (["-dir={a}", "-rack=r\udcff"], "-rack: no UTF-8: 'r\\udcff'"),
         (["-dir={a}", "-master=a"], "-master: no address: a"),
         (["-dir={a}", "-master=,"], "-master: none is given"),
         (["-dir={a}", "-index.offsetBytes=6"], "-index.offsetBytes: 4 or 5, not 6"),
@@ -124,6 +129,13 @@ def test_a_directory_whose_owner_may_not_write_will_not_do(directories: list[Pat
         options(f"-dir={directories[0]}")
 
 
+def test_no_limit_is_none_and_a_wait_without_end_may_be_asked_for(directories: list[Path]) -> None:
+    where = f"-dir={directories[0]}"
+    idle = [options(where, f"-idleTimeout={seconds}").idle_timeout_s for seconds in (7, 0, -1, 1 << 62)]
+    assert idle == [7.0, NEVER_S, NEVER_S, NEVER_S]
+    assert options(where, f"-preStopSeconds={1 << 62}").pre_stop_s == NEVER_S
+
+
 def test_sizes_have_units_of_both_kinds() -> None:
     texts = ("7", "7B", "1KiB", "1kb", "1.5 GiB", "2T", "3Mi", "1,000")
     assert [parse_size(text) for text in texts] == [
@@ -136,7 +148,7 @@ def test_sizes_have_units_of_both_kinds() -> None:
         3 << 20,
         1000,
     ]
-    for text in ("", "GiB", "-1", "1.2.3", "1XiB"):
+    for text in ("", "GiB", "-1", "1.2.3", "1XiB", "9" * 400):
         with pytest.raises(ValueError, match=r"no size|could not convert|not in tuple"):
             parse_size(text)
 

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -40,6 +43,40 @@ def test_without_a_master_it_listens_on_nothing_and_still_stops(tmp_path: Path) 
             assert not _listens(server.grpc_port)
             server.send_signal(number)
             assert server.wait() == 0
+
+
+def _without_streams(tmp_path: Path) -> "subprocess.Popen[bytes]":
+    """The program, started with all three streams closed, on its way to a master that is not there."""
+    flags = (f"-dir={tmp_path}", "-ip=127.0.0.1", "-port=20001", "-master=127.0.0.1:1")
+    return subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", OURS, *flags])
+
+
+def _wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def _holds_hang_ups(pid: int) -> bool:
+    return re.search(r"SigBlk:\s+0*1\n", Path(f"/proc/{pid}/status").read_text()) is not None
+
+
+def test_a_signal_while_it_is_starting_ends_it_in_order(tmp_path: Path) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        process = _without_streams(tmp_path)
+        _wait_for(partial(_holds_hang_ups, process.pid))
+        process.send_signal(number)  # the loop is not even imported
+        assert process.wait(30) == 0
+
+
+def test_streams_that_are_closed_do_not_leave_their_numbers_to_files(tmp_path: Path) -> None:
+    process = _without_streams(tmp_path)
+    descriptors = Path(f"/proc/{process.pid}/fd")
+    _wait_for(lambda: len(list(descriptors.iterdir())) > 8)
+    assert {(descriptors / str(number)).readlink() for number in range(3)} == {Path("/dev/null")}
+    process.terminate()
+    assert process.wait(30) == 0
 
 
 def test_a_further_signal_during_the_stop_changes_nothing(tmp_path: Path) -> None:
