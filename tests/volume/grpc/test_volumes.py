@@ -28,6 +28,8 @@ REFUSED = [
     (allocation(12, replication="1-1", ttl="x"), "unknown replication type: 1-1"),
     (allocation(12, ttl="ad"), 'strconv.Atoi: parsing "a": invalid syntax'),
     (allocation(12, disk_type="ssd"), "No more free space left"),
+    (allocation(12, collection="../c"), 'invalid collection "../c"'),
+    (allocation(12, collection="c\0"), 'invalid collection "c\\x00"'),
     (pb.AllocateVolumeRequest(volume_id=12), "volume super block version 0 is not supported"),
     (pb.AllocateVolumeRequest(volume_id=12, version=9), "volume super block version 9 is not supported"),
 ]
@@ -37,7 +39,7 @@ async def test_what_cannot_be_allocated_leaves_no_file(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         for request, wanted in REFUSED:
             assert await text(server, request) == wanted
-            assert not list(tmp_path.glob("12.*"))
+            assert not [*tmp_path.glob("*12.*"), *tmp_path.parent.glob("*_12.*")]
 
 
 async def test_a_volume_lives_from_its_allocation_to_its_deletion(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from less_sync.volume.format.names import base_name
 from less_sync.volume.format.placement import placement_text
 from less_sync.volume.format.ttl import ttl_text
 from less_sync.volume.format.volume_info import VolumeInfo
-from less_sync.volume.grpc.calls.lookup import volume_of
+from less_sync.volume.grpc.calls.lookup import refuse_escaping_collection, volume_of
 from less_sync.volume.grpc.errors import CallError, quoted, system_text
 from less_sync.volume.grpc.limits import FRAME_BYTES
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
@@ -88,8 +88,7 @@ def refuse_escapes(ext: str, collection: str) -> None:
     name = ext[1:]
     if ext[:1] != "." or not (name.isascii() and name.isalnum()):
         raise CallError(f"invalid file extension {quoted(ext)}")
-    if collection in {".", ".."} or "/" in collection or "\\" in collection:
-        raise CallError(f"invalid collection {quoted(collection)}")
+    refuse_escaping_collection(collection)
 
 
 async def _volume_path(services: Services, request: pb.CopyFileRequest) -> Path:

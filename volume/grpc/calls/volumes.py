@@ -4,7 +4,7 @@ from less_sync.volume.engine.errors import ConfigureFailed
 from less_sync.volume.engine.volume import Volume
 from less_sync.volume.format.placement import parse_placement
 from less_sync.volume.format.ttl import parse_ttl, ttl_number
-from less_sync.volume.grpc.calls.lookup import volume_of
+from less_sync.volume.grpc.calls.lookup import refuse_escaping_collection, volume_of
 from less_sync.volume.grpc.errors import CallError, quoted
 from less_sync.volume.grpc.maintenance import refuse_in_maintenance
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
@@ -16,6 +16,7 @@ _MARKED = "volume {} not found"
 
 async def allocate(services: Services, request: pb.AllocateVolumeRequest) -> pb.AllocateVolumeResponse:
     """Make an empty volume in the directory of its disk type that has the fewest."""
+    refuse_escaping_collection(request.collection)
     await services.store.allocate(
         request.volume_id,
         request.collection,
