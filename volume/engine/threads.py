@@ -20,8 +20,13 @@ async def to_the_end(work: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
             await asyncio.wait((future,))
         except asyncio.CancelledError as error:
             cancelled = error
-    if cancelled is None:
-        return future.result()
-    if not future.cancelled():
-        future.exception()  # Nobody else will look at it.
-    raise cancelled
+    try:
+        if cancelled is None:
+            return future.result()
+        if not future.cancelled():
+            future.exception()  # Nobody else will look at it.
+        raise cancelled
+    finally:
+        # An exception holds this frame, and these hold the exception: buffers of callers would stay with them
+        # until the collector comes, and that is seldom.
+        del work, future, cancelled

@@ -67,12 +67,15 @@ class Dispatch(grpc.GenericRpcHandler):
         async def answer(raw: bytes, context: _Context) -> Message:
             CURRENT.set(_request_id(context))
             context.set_trailing_metadata(((HEADER, CURRENT.get()),))
+            request: Message | None = None
             try:
                 request = _decoded(row, raw)
                 handler = self._admitted(row, context)
                 return await self._to_the_end(row, handler(self._services, request))  # type: ignore[no-any-return]
             except Exception as error:
                 status = status_of(error, row.name)
+            # grpcio keeps the exception that aborts a call for a while, and that keeps this frame.
+            del raw, request
             return await _abort(context, *status)
 
         return answer
@@ -84,8 +87,13 @@ class Dispatch(grpc.GenericRpcHandler):
             async def send(message: Message) -> None:
                 if has_gone:
                     raise CallError("interrupted")
-                await context.write(message)
+                try:
+                    await context.write(message)
+                except grpc.aio.InternalError:  # the client has gone, and grpcio has not told us yet
+                    raise CallError("interrupted") from None
 
+            request: Message | None = None
+            work: Coroutine[Any, Any, Any] | None = None
             try:
                 request = _decoded(row, raw)
                 work = self._admitted(row, context)(self._services, request, send)
@@ -97,6 +105,7 @@ class Dispatch(grpc.GenericRpcHandler):
                 status = status_of(error, row.name)
             else:
                 return
+            del raw, request, work  # as above
             await _abort(context, *status)
 
         return answer
@@ -145,7 +154,12 @@ class Dispatch(grpc.GenericRpcHandler):
         task = asyncio.ensure_future(work)
         self._running.add(task)
         task.add_done_callback(ended)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        finally:
+            # An exception holds this frame and the task the exception: with the request, which may be huge,
+            # they would stay until the collector comes, and that is seldom.
+            del task
 
 
 def _serialized(message: Message) -> bytes:

@@ -1,10 +1,13 @@
 """What holds for every call: decoding, unknown methods, request ids, failures, and who outlives whom."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import grpc
 import grpc.aio
@@ -12,6 +15,7 @@ import pytest
 from google.protobuf.message import Message
 
 from less_sync.volume.engine.errors import NoSpace
+from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.grpc.dispatch import Dispatch
 from less_sync.volume.grpc.errors import TEXT_CHARS_MAX, CallError, quoted
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
@@ -74,6 +78,39 @@ def compact(handler: Any, *, lasting: bool) -> Row:
         handler,
         lasting=lasting,
     )
+
+
+class Large:
+    """Stands for a request that holds much memory, which a real message does not let us watch."""
+
+    held: ClassVar[list["weakref.ref[Large]"]] = []
+
+    @classmethod
+    def FromString(cls, _raw: bytes) -> "Large":
+        large = cls()
+        cls.held.append(weakref.ref(large))
+        return large
+
+
+async def test_a_call_that_fails_leaves_nothing_for_the_collector() -> None:
+    async def fail(_services: Services, request: Large, *_: object) -> None:
+        async def work() -> None:
+            raise CallError(f"with {request}")
+
+        await to_the_end(work())
+
+    rows = [get_state(fail), compact(fail, lasting=True), compact(fail, lasting=False)]
+    gc.disable()
+    try:
+        for row in rows:
+            async with dispatching([replace(row, request=cast("type[Message]", Large))]) as (channel, _):
+                await failure(anext(aiter(stream_call(channel, SERVICE + row.name))))
+                async with asyncio.timeout(5):
+                    while Large.held[-1]() is not None:  # noqa: ASYNC110, grpcio lets go after the answer
+                        await asyncio.sleep(0.001)
+        assert len(Large.held) == 3
+    finally:
+        gc.enable()
 
 
 NO_MESSAGES = (b"\xff", b"\x0a\x05ab", b"\x08" + b"\xff" * 11, b"\x0b" * 1_000, bytes(1))
