@@ -3,17 +3,16 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from less_sync.volume.engine.errors import VolumeError
 from less_sync.volume.format.errors import FormatError
 from less_sync.volume.format.fid import parse_key, parse_volume_id, split_fid
+from less_sync.volume.http.batch_delete import delete_at
 from less_sync.volume.http.replicate import ONE_COPY
-from less_sync.volume.options import GRPC_PORT_ABOVE
 
 if TYPE_CHECKING:
     from less_sync.volume.engine.volume import Volume
-    from less_sync.volume.master.lookup import Place
     from less_sync.volume.services import Services
 
 UNBROKEN: Final = 64
@@ -22,14 +21,6 @@ UNBROKEN: Final = 64
 
 class ChunkError(Exception):
     """A chunk could not be deleted; the text names it."""
-
-
-class DeleteElsewhere(Protocol):
-    """Deletes files on another server, whatever their cookies are."""
-
-    async def __call__(self, address: str, fids: Sequence[str]) -> list[str]:
-        """One text for each file of `fids` at the gRPC `address`: why it is not deleted, or nothing."""
-        ...
 
 
 class _Chunk(NamedTuple):
@@ -42,9 +33,8 @@ class _Chunk(NamedTuple):
 class ChunkDeletion:
     """Deletes chunks. One that is gone already is as good as deleted."""
 
-    def __init__(self, services: "Services", delete_elsewhere: DeleteElsewhere) -> None:
+    def __init__(self, services: "Services") -> None:
         self._services: Final = services
-        self._delete_elsewhere: Final = delete_elsewhere
 
     async def delete(self, fids: Sequence[str]) -> None:
         """Delete all of them. Nothing is deleted unless all can be read as file ids and are found.
@@ -79,7 +69,7 @@ class ChunkDeletion:
         if volume is None and not places:
             raise ChunkError(f"chunk delete {fid}: volume id {volume_id} not found")
         own = self._services.options.own_address
-        return [_grpc_address(place) for place in places if place.url != own]
+        return [place.grpc_address for place in places if place.url != own]
 
     async def _delete_here(self, chunks: Sequence[_Chunk]) -> None:
         for count, chunk in enumerate(chunks, start=1):
@@ -94,7 +84,7 @@ class ChunkDeletion:
                 await asyncio.sleep(0)
 
     async def _delete_at(self, address: str, fids: Sequence[str]) -> str:
-        failures = await self._delete_elsewhere(address, fids)
+        failures = await delete_at(self._services.channels, address, fids)
         for fid, failure in zip(fids, failures, strict=True):
             if failure:
                 return f"chunk delete {fid}: {failure}"
@@ -114,8 +104,3 @@ def _by_volume(fids: Sequence[str]) -> dict[int, list[_Chunk]]:
         except FormatError as fault:
             raise ChunkError(f"chunk delete {fid}: {fault}") from fault
     return grouped
-
-
-def _grpc_address(place: "Place") -> str:
-    host, _, port = place.url.rpartition(":")
-    return f"{host}:{place.grpc_port or int(port) + GRPC_PORT_ABOVE}"

@@ -2,10 +2,8 @@
 
 import asyncio
 import ssl
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from less_sync.volume.http.batch_delete import delete_at
 from less_sync.volume.http.bodies import BodyPool
 from less_sync.volume.http.chunk_deletion import ChunkDeletion
 from less_sync.volume.http.delete import DeleteHandler
@@ -45,8 +43,7 @@ class HttpServer:
         replication = Replication(services, types)
         read = ReadHandler(services, self.limits, types)
         write = WriteHandler(services, self.limits.uploads, types, replication)
-        chunks = ChunkDeletion(services, partial(delete_at, services.channels))
-        delete = DeleteHandler(services, replication, chunks)
+        delete = DeleteHandler(services, replication, ChunkDeletion(services))
         health = HealthHandler(services)
         pages: dict[str, Handler] = {
             "/status": StatusHandler(services),

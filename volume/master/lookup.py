@@ -30,6 +30,11 @@ class Place(NamedTuple):
     grpc_port: int
     """0: as far above the HTTP port as usual."""
 
+    @property
+    def grpc_address(self) -> str:
+        """`host:port` of its gRPC listener."""
+        return parse_address(f"{self.url}.{self.grpc_port}" if self.grpc_port else self.url).grpc
+
 
 class LookupFailed(Exception):
     """The master could not be asked; the text is what clients are told."""

@@ -12,7 +12,6 @@ from less_sync.volume.counters import Counters
 from less_sync.volume.engine.store import Store
 from less_sync.volume.format.fid import parse_needle
 from less_sync.volume.format.needle import Needle
-from less_sync.volume.http.batch_delete import delete_at
 from less_sync.volume.http.bodies import BodyPool
 from less_sync.volume.http.chunk_deletion import ChunkDeletion
 from less_sync.volume.http.client import OutgoingHttp
@@ -136,11 +135,7 @@ async def serving(
     replication = Replication(services, TYPES)
     writes = WriteHandler(services, uploads, TYPES, replication)
     handlers["POST"] = handlers["PUT"] = writes
-
-    async def delete_elsewhere(address: str, fids: Sequence[str]) -> list[str]:
-        return await delete_at(channels, address, fids)
-
-    handlers["DELETE"] = DeleteHandler(services, replication, ChunkDeletion(services, delete_elsewhere))
+    handlers["DELETE"] = DeleteHandler(services, replication, ChunkDeletion(services))
     try:
         yield Server(port, services, writes, uploads)
     finally:

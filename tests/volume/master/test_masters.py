@@ -12,7 +12,6 @@ from less_sync.volume.grpc.protos import master_pb2 as pb
 from less_sync.volume.master.channels import Channels, go_error_text
 from less_sync.volume.master.lookup import KEPT_S, Lookup, LookupFailed, Place
 from less_sync.volume.master.masters import Mark, MasterFailed, Masters
-from less_sync.volume.master.peers import grpc_address
 from less_sync.volume.options import Address
 from tests.volume.master.fake_master import NOWHERE, FakeMaster, running
 
@@ -186,5 +185,5 @@ async def test_only_known_masters_are_pinged_by_name_and_one_that_is_away_is_an_
 
 
 def test_a_place_s_grpc_address_is_the_told_port_or_the_usual_one() -> None:
-    assert grpc_address(Place("h:8080", "h:8080", 0)) == "h:18080"
-    assert grpc_address(Place("h:8080", "h:8080", 99)) == "h:99"
+    assert Place("h:8080", "h:8080", 0).grpc_address == "h:18080"
+    assert Place("h:8080", "h:8080", 99).grpc_address == "h:99"
