@@ -13,9 +13,6 @@ from less_sync.volume.master.masters import MasterFailed
 _log = Logger(__name__)
 TEXT_CHARS_MAX: Final = 4_096
 """Of an error: it travels in the trailers, and many clients refuse those above 8 KiB."""
-_ESCAPES: Final = {'"': '\\"', "\\": "\\\\"} | dict(
-    zip("\a\b\f\n\r\t\v", (r"\a", r"\b", r"\f", r"\n", r"\r", r"\t", r"\v"), strict=True)
-)
 
 
 class CallError(Exception):
@@ -50,17 +47,3 @@ def system_text(error: OSError) -> str:
     """A fault of the operating system as existing servers word it: `open /x: no such file or directory`."""
     reason = (os.strerror(error.errno) if error.errno else str(error) or "i/o error").lower()
     return f"open {error.filename}: {reason}" if error.filename is not None else reason
-
-
-def quoted(text: str) -> str:
-    """In double quotes, with the escapes of Go."""
-    return '"' + "".join(_escaped(character) for character in text) + '"'
-
-
-def _escaped(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    if character.isprintable():
-        return character
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

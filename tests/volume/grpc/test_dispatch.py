@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from less_sync.volume.engine.errors import NoSpace
 from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.grpc.dispatch import Dispatch
-from less_sync.volume.grpc.errors import TEXT_CHARS_MAX, CallError, quoted
+from less_sync.volume.grpc.errors import TEXT_CHARS_MAX, CallError
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
 from less_sync.volume.grpc.row import Maintenance, Row, Send, server_stream, unary
 from less_sync.volume.master.channels import Channels
@@ -314,7 +314,3 @@ async def test_a_stop_cancels_what_outlives_its_client() -> None:
         await call.code()
         await dispatch.stop()
         assert cancelled.is_set()
-
-
-def test_text_within_quotes_has_the_escapes_of_existing_servers() -> None:
-    assert quoted('a"\\\n\x01ä\xa0\U0001f600\ue000') == r'"a\"\\\n\x01ä\u00a0😀\ue000"'

@@ -9,10 +9,11 @@ from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.engine.volume import Volume
 from less_sync.volume.format.names import base_name
 from less_sync.volume.format.placement import placement_text
+from less_sync.volume.format.quoting import quoted
 from less_sync.volume.format.ttl import ttl_text
 from less_sync.volume.format.volume_info import VolumeInfo
 from less_sync.volume.grpc.calls.lookup import refuse_escaping_collection, volume_of
-from less_sync.volume.grpc.errors import CallError, quoted, system_text
+from less_sync.volume.grpc.errors import CallError, system_text
 from less_sync.volume.grpc.limits import FRAME_BYTES
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
 from less_sync.volume.grpc.row import Send

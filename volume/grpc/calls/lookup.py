@@ -1,7 +1,8 @@
 """Volumes by their number, as the calls look them up, and which collections files may be named after."""
 
 from less_sync.volume.engine.volume import Volume
-from less_sync.volume.grpc.errors import CallError, quoted
+from less_sync.volume.format.quoting import quoted
+from less_sync.volume.grpc.errors import CallError
 from less_sync.volume.services import Services
 
 

@@ -3,9 +3,10 @@
 from less_sync.volume.engine.errors import ConfigureFailed
 from less_sync.volume.engine.volume import Volume
 from less_sync.volume.format.placement import parse_placement
+from less_sync.volume.format.quoting import quoted
 from less_sync.volume.format.ttl import parse_ttl, ttl_number
 from less_sync.volume.grpc.calls.lookup import refuse_escaping_collection, volume_of
-from less_sync.volume.grpc.errors import CallError, quoted
+from less_sync.volume.grpc.errors import CallError
 from less_sync.volume.grpc.maintenance import refuse_in_maintenance
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
 from less_sync.volume.master.masters import Mark
