@@ -2,6 +2,7 @@
 
 A disk that has gone may let `statvfs` hang for ever. So each look has a thread of its own that nobody waits
 for longer than `LOOK_S_MAX`, and while one hangs no other is begun: at most one thread a directory is lost.
+Whoever wants to know in between, a status page for one, takes part in the look that is under way.
 """
 
 import asyncio
@@ -86,7 +87,16 @@ class _Disk:
         self.usage: DiskUsage | None = None
         self.faults = 0
         self.successes = 0
-        self.looking = False
+        self.look: _Look | None = None
+        """The one under way."""
+
+
+class _Look(NamedTuple):
+    """A fault is a result here: several may wait for it, and each needs an exception of its own."""
+
+    found: asyncio.Future[DiskUsage | OSError]
+    until_s: float
+    """By the loop's clock."""
 
 
 class DiskWatch:
@@ -101,11 +111,19 @@ class DiskWatch:
         """What the last look that did not fail has found."""
         return self._disks[location.disk_id].usage
 
-    async def run(self) -> None:
-        """Look at all of them every `LOOK_EVERY_S`, until cancelled."""
-        while True:
-            await self.look_at_all()
-            await asyncio.sleep(LOOK_EVERY_S)
+    async def ask(self, location: Location) -> DiskUsage:
+        """Look in a thread, for a bounded time, without judging the disk by it.
+
+        Raises:
+            OSError: the disk failed, or it takes too long (`TimeoutError`).
+        """
+        disk = self._disks[location.disk_id]
+        look = disk.look = disk.look or self._begin(disk)
+        async with asyncio.timeout_at(look.until_s):
+            found = await asyncio.shield(look.found)
+        if isinstance(found, OSError):
+            raise OSError(found.errno, found.strerror, found.filename) from found
+        return found
 
     async def look_at_all(self) -> None:
         """Look once at each, at all of them at once; takes up to `LOOK_S_MAX`."""
@@ -113,23 +131,16 @@ class DiskWatch:
 
     async def _look_at(self, disk: _Disk) -> None:
         try:
-            usage = await self._ask(disk)
+            usage = await self.ask(disk.location)
         except OSError as error:
             self._failed(disk, str(error) or type(error).__name__)
         else:
             self._found(disk, usage)
 
-    async def _ask(self, disk: _Disk) -> DiskUsage:
-        """Look in a thread, for a bounded time.
-
-        Raises:
-            OSError: the disk failed, or it takes too long (`TimeoutError`).
-        """
-        if disk.looking:
-            raise TimeoutError("the last look has not come back")
+    def _begin(self, disk: _Disk) -> _Look:
+        """Start the thread of a look."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[DiskUsage] = loop.create_future()
-        disk.looking = True
+        begun = _Look(loop.create_future(), loop.time() + LOOK_S_MAX)
 
         def look() -> None:
             found: DiskUsage | OSError
@@ -137,24 +148,17 @@ class DiskWatch:
                 found = self._look(disk.location.directory)
             except OSError as error:
                 found = error
-            finally:
-                disk.looking = False
             try:
                 loop.call_soon_threadsafe(tell, found)
             except RuntimeError:
                 return  # The loop has ended meanwhile; nobody wants to know any more.
 
         def tell(found: DiskUsage | OSError) -> None:
-            if answer.done():
-                return
-            if isinstance(found, OSError):
-                answer.set_exception(found)
-            else:
-                answer.set_result(found)
+            disk.look = None
+            begun.found.set_result(found)
 
         threading.Thread(target=look, name="disk-space", daemon=True).start()
-        async with asyncio.timeout(LOOK_S_MAX):
-            return await answer
+        return begun
 
     def _found(self, disk: _Disk, usage: DiskUsage) -> None:
         location, disk.usage = disk.location, usage

@@ -7,18 +7,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from less_sync.volume.engine.disk_space import disk_usage
+from less_sync.volume.engine.disk_space import DiskWatch
 from less_sync.volume.engine.location import Location
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
 
-DISK_S_MAX: Final = 5.0
-"""A disk that does not answer within that time is told without figures."""
 _KIB: Final = 1024
 
 
-async def disk_statuses(locations: Sequence[Location]) -> list[pb.DiskStatus]:
-    """Sizes of the file systems of data directories, in bytes, in their order."""
-    return list(await asyncio.gather(*map(_disk_status, locations)))
+async def disk_statuses(disks: DiskWatch, locations: Sequence[Location]) -> list[pb.DiskStatus]:
+    """Sizes of the file systems of data directories, in bytes, in their order; none of one that fails."""
+    return list(await asyncio.gather(*(_disk_status(disks, location) for location in locations)))
 
 
 def memory_status() -> pb.MemStatus:
@@ -44,13 +42,11 @@ def load_per_cpu() -> float:
         return 0.0
 
 
-async def _disk_status(location: Location) -> pb.DiskStatus:
+async def _disk_status(disks: DiskWatch, location: Location) -> pb.DiskStatus:
     status = pb.DiskStatus(dir=str(location.directory.absolute()))
-    if location.is_failed:
-        return status  # a thread that asks a disk that has gone may never come back
     try:
-        found = await asyncio.wait_for(asyncio.to_thread(disk_usage, location.directory), DISK_S_MAX)
-    except (OSError, TimeoutError):
+        found = await disks.ask(location)
+    except OSError:
         return status
     status.all, status.used, status.free = found.all_bytes, found.used_bytes, found.free_bytes
     status.percent_free = found.free_percent

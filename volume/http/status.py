@@ -1,9 +1,7 @@
 """`/status`, `/healthz` and `/readyz` (docs/volume.md, section 3.8)."""
 
 import asyncio
-import os
 import struct
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from less_sync.volume.format.placement import placement_of
@@ -14,11 +12,11 @@ from less_sync.volume.http.response import Response
 from less_sync.volume.version import version_text
 
 if TYPE_CHECKING:
+    from less_sync.volume.engine.disk_space import DiskWatch
+    from less_sync.volume.engine.location import Location
     from less_sync.volume.engine.volume import Volume
     from less_sync.volume.services import Services
 
-DISK_S_MAX: Final = 5.0
-"""A disk that does not answer within that time is told with an error instead of figures."""
 _F32: Final = struct.Struct("f")
 _F32_DIGITS_MAX: Final = 9
 
@@ -63,27 +61,26 @@ def sorted_volumes(services: "Services") -> list["Volume"]:
 
 async def disk_statuses(services: "Services") -> list[dict[str, object]]:
     """Sizes of the file systems of the data directories, in bytes, in their order."""
-    directories = [(one.directory.absolute(), one.disk_type) for one in services.store.locations]
-    return list(await asyncio.gather(*(_disk(path, disk_type) for path, disk_type in directories)))
+    store = services.store
+    return list(await asyncio.gather(*(_disk(store.disks, location) for location in store.locations)))
 
 
-async def _disk(path: Path, disk_type: str) -> dict[str, object]:
-    status: dict[str, object] = {"dir": str(path)}
+async def _disk(disks: "DiskWatch", location: "Location") -> dict[str, object]:
+    status: dict[str, object] = {"dir": str(location.directory.absolute())}
     error = ""
     try:
-        found = await asyncio.wait_for(asyncio.to_thread(os.statvfs, path), DISK_S_MAX)
-    except (OSError, TimeoutError) as fault:
+        found = await disks.ask(location)
+    except OSError as fault:
         error = str(fault) or "the disk does not answer"
     else:
-        size = found.f_blocks * found.f_frsize
-        free = found.f_bavail * found.f_frsize
-        figures: dict[str, int | float] = {"all": size, "used": size - free, "free": free}
+        size, used, free = found.all_bytes, found.used_bytes, found.free_bytes
+        figures: dict[str, int | float] = {"all": size, "used": used, "free": free}
         if size:
             figures["percent_free"] = shortest_f32(100 * free / size)
-            figures["percent_used"] = shortest_f32(100 * (size - free) / size)
+            figures["percent_used"] = shortest_f32(100 * used / size)
         status |= {name: value for name, value in figures.items() if value}
-    status |= {name: value for name, value in (("disk_type", disk_type), ("error", error)) if value}
-    return status
+    told = (("disk_type", location.disk_type), ("error", error))
+    return status | {name: value for name, value in told if value}
 
 
 def shortest_f32(value: float) -> int | float:

@@ -128,8 +128,29 @@ async def test_a_disk_that_hangs_costs_one_thread_and_half_a_second_a_look(
     disk.hangs.clear()
     for _ in range(FAULTS_MAX):
         await asyncio.wait_for(watch.look_at_all(), 5)
+    for _ in range(100):  # status pages
+        with pytest.raises(TimeoutError):
+            await watch.ask(location)
     assert (disk.looks, location.is_failed) == (1, True)
     disk.hangs.set()
     while disk.looks < FAULTS_MAX + 1:
         await watch.look_at_all()
     assert not location.is_failed
+
+
+async def test_who_asks_takes_part_in_the_look_under_way_and_has_its_fault_for_itself(
+    tmp_path: Path, disk: _Disk
+) -> None:
+    location = Location(DirectoryOptions(tmp_path), None, 0)
+    watch = DiskWatch([location], disk)
+    disk.fault = OSError(5, "gone")
+    disk.hangs.clear()
+    asking = [asyncio.create_task(watch.ask(location)) for _ in range(3)]
+    await asyncio.sleep(0)
+    disk.hangs.set()
+    faults = await asyncio.gather(*asking, return_exceptions=True)
+    assert [str(fault) for fault in faults] == ["[Errno 5] gone"] * 3
+    assert len({id(fault) for fault in faults}) == 3
+    assert disk.looks == 1
+    disk.fault = None
+    assert await watch.ask(location) == disk.usage

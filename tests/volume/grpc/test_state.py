@@ -1,5 +1,6 @@
 """State, status, ping and leave."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -53,7 +54,7 @@ async def test_the_status_tells_disks_memory_version_and_place(tmp_path: Path) -
 
 async def test_a_disk_that_has_gone_is_told_without_figures(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
-        server.store.locations[0].is_failed = True
+        shutil.rmtree(tmp_path)
         answer = await server.call(pb.VolumeServerStatusRequest())
         assert list(answer.disk_statuses) == [pb.DiskStatus(dir=str(tmp_path))]
 

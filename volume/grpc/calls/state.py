@@ -30,7 +30,7 @@ async def server_status(
     """Disks, memory, version, place and state."""
     options = services.options
     return pb.VolumeServerStatusResponse(
-        disk_statuses=await disk_statuses(services.store.locations),
+        disk_statuses=await disk_statuses(services.store.disks, services.store.locations),
         memory_status=memory_status(),
         version=version_text(options.offset_bytes),
         data_center=options.data_centre,
