@@ -11,7 +11,7 @@ from less_sync.volume.engine.errors import NeedleDeleted
 from less_sync.volume.grpc.protos import master_pb2 as pb
 from tests.volume.grpc.serving import put
 from tests.volume.grpc.serving import serving as serving_grpc
-from tests.volume.http.write_server import Server, serving
+from tests.volume.http.whole_server import Server, serving
 from tests.volume.master.fake_master import FakeMaster, running
 
 pytestmark = pytest.mark.anyio

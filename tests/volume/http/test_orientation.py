@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from less_sync.volume.http.orientation import is_photograph, upright
-from tests.volume.http.write_server import serving
+from tests.volume.http.whole_server import serving
 
 
 def _photograph(orientation: int | None, size: tuple[int, int] = (40, 20)) -> bytes:

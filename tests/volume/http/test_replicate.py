@@ -11,7 +11,7 @@ import pytest
 
 from less_sync.volume.format.ttl import parse_ttl
 from less_sync.volume.grpc.protos import master_pb2 as pb
-from tests.volume.http.write_server import Server, serving
+from tests.volume.http.whole_server import Server, serving
 from tests.volume.master.fake_master import FakeMaster, running
 
 pytestmark = pytest.mark.anyio

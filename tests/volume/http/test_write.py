@@ -11,7 +11,8 @@ import pytest
 
 from less_sync.volume.format.needle import GZIP, HAS_MIME, HAS_NAME, MANIFEST
 from less_sync.volume.format.ttl import parse_ttl
-from tests.volume.http.write_server import Server, serving, until
+from tests.volume.http.connections import until
+from tests.volume.http.whole_server import Server, serving
 
 pytestmark = pytest.mark.anyio
 FID = "3,01637037d6"

@@ -11,21 +11,10 @@ from random import Random
 
 import pytest
 
-from less_sync.volume.counters import Counters
 from less_sync.volume.engine.errors import NeedleNotFound
-from less_sync.volume.engine.store import Store
 from less_sync.volume.engine.volume import Volume
-from less_sync.volume.http.client import OutgoingHttp
-from less_sync.volume.http.server import HttpServer
-from less_sync.volume.master.channels import Channels
-from less_sync.volume.master.lookup import Lookup
-from less_sync.volume.master.masters import Masters
-from less_sync.volume.options import DirectoryOptions, Options
-from less_sync.volume.security.security import Security
-from less_sync.volume.services import Services
 from tests.volume.http.mutations import mutants, recorded_requests
-from tests.volume.master.fake_master import NOWHERE
-from tests.volume.ports import Ports
+from tests.volume.http.whole_server import serving
 
 PARTS = 8
 COUNT = 200_000 // PARTS
@@ -42,26 +31,6 @@ PAGE_BYTES = resource.getpagesize()
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """As the server runs: asyncio's debug mode would take four fifths of the time."""
     return "asyncio", {"use_uvloop": True}
-
-
-async def services_in(directory: Path, port: int) -> Services:
-    options = Options(
-        (DirectoryOptions(directory),),
-        port=port,
-        public_port=port,
-        read_mode="local",
-        file_bytes_max=1 << 20,
-        idle_timeout_s=5.0,
-    )
-    channels = Channels()
-    masters = Masters((NOWHERE,), channels, "127.0.0.1", port, current=NOWHERE)
-    store = Store(options)
-    await store.load()
-    for volume_id in VOLUME_IDS:
-        await store.allocate(volume_id)
-    security = Security(options, {})
-    lookup = Lookup(masters, channels)
-    return Services(options, store, security, masters, lookup, channels, Counters(), OutgoingHttp())
 
 
 async def send(port: int, requests: list[bytes], random: Random) -> None:
@@ -112,32 +81,29 @@ async def test_mutated_requests_do_no_harm(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, seed: int
 ) -> None:
     caplog.set_level(logging.ERROR)
-    with Ports() as ports:
-        port = ports.take()
-        services = await services_in(tmp_path, port)
-        server = HttpServer(services)
-        await server.start()
+    async with serving(tmp_path, read_mode="local", file_bytes_max=1 << 20, idle_timeout_s=5.0) as server:
+        services = server.services
+        for volume_id in VOLUME_IDS:
+            await server.store.allocate(volume_id)
         rss_after_warm_up = 0
         stream = mutants(seed, COUNT, recorded_requests())
         random = Random(seed)
         done = 0
         while batch := list(islice(stream, BATCH)):
-            await asyncio.gather(*(send(port, batch[lane::AT_ONCE], random) for lane in range(AT_ONCE)))
+            lanes = (send(server.port, batch[lane::AT_ONCE], random) for lane in range(AT_ONCE))
+            await asyncio.gather(*lanes)
             done += len(batch)
             assert [record.getMessage() for record in caplog.records] == []
             if done == WARM_UP:
                 rss_after_warm_up = resident_bytes()
         growth = resident_bytes() - rss_after_warm_up
         assert done == COUNT
-        await server.stop()
-        counters = services.counters
-        assert server.limits.uploads.bytes == server.limits.downloads.bytes == 0
+        await server.http.stop()
+        counters, limits = services.counters, server.http.limits
+        assert limits.uploads.bytes == limits.downloads.bytes == 0
         assert counters.connections == 0
         assert sum(counters.requests.values()) > COUNT // 4
         assert set(counters.running.values()) <= {0}
         assert growth <= GROWTH_BYTES_MAX
         # What was written meanwhile reads as it was written: every checksum is right.
-        assert sum(map(live_needles, services.store.volumes())) > 30
-        await services.outgoing.close()
-        await services.channels.close()
-        await services.store.close()
+        assert sum(map(live_needles, server.store.volumes())) > 30
