@@ -14,7 +14,8 @@ from less_sync.volume.http.chunks import TOO_DEEP
 from less_sync.volume.http.manifest import DEPTH_MAX, MANIFEST_BYTES_MAX
 from less_sync.volume.master.lookup import Place
 from tests.volume.http.reading import Answer, Reader, open_holders
-from tests.volume.http.serving import free_port, listening, place
+from tests.volume.http.serving import listening, place
+from tests.volume.ports import Ports
 
 _LONG = bytes(range(256)) * 20_000
 HERE, THERE = 5, 6
@@ -168,9 +169,10 @@ async def test_what_fails_at_once_is_an_error_and_what_fails_later_a_cut(
     path = await _list(here, 4, [("77,0100000001", 0, 4)])
     assert _failure(await here.get(path)) == (500, "no master\n", False)
     here.places.fault = ""
-    dead = f"127.0.0.1:{free_port()}"
-    here.places.places[77] = [Place(dead, dead, 0)]
-    status, text, _ = _failure(await here.get(path))
+    with Ports() as ports:
+        dead = f"127.0.0.1:{ports.take()}"
+        here.places.places[77] = [Place(dead, dead, 0)]
+        status, text, _ = _failure(await here.get(path))
     assert (status, "refused" in text) == (500, True)
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from less_sync.volume.master.lookup import Place
 from tests.volume.http.reading import Reader, open_holders, reader
-from tests.volume.http.serving import free_port, listening, place
+from tests.volume.http.serving import listening, place
+from tests.volume.ports import Ports
 
 _LONG = bytes(range(256)) * 20_000
 _PATH = "/3,0100000001"
@@ -129,13 +130,14 @@ async def test_a_volume_that_nobody_has_is_missing(tmp_path: Path, there: Reader
 
 
 async def test_a_server_that_does_not_answer_is_forgotten(tmp_path: Path, there: Reader) -> None:
-    async with _asking(tmp_path, there) as here:
-        dead = f"127.0.0.1:{free_port()}"
-        here.places.places[3] = [Place(dead, dead, 0)]
-        answer = await here.get(_PATH)
-        assert (answer.status, answer.body) == (500, b"")
-        assert here.places.forgotten == [3]
-        assert here.services.counters.handlers["failedReadProxyRequest"] == 1
+    with Ports() as ports:
+        dead = f"127.0.0.1:{ports.take()}"
+        async with _asking(tmp_path, there) as here:
+            here.places.places[3] = [Place(dead, dead, 0)]
+            answer = await here.get(_PATH)
+            assert (answer.status, answer.body) == (500, b"")
+            assert here.places.forgotten == [3]
+            assert here.services.counters.handlers["failedReadProxyRequest"] == 1
 
 
 async def test_over_the_limit_a_replica_answers_unless_the_request_came_from_one(

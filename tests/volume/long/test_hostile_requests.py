@@ -27,12 +27,6 @@ VOLUME_IDS = (3, 5, 7)
 PAGE_BYTES = resource.getpagesize()
 
 
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """As the server runs: asyncio's debug mode would take four fifths of the time."""
-    return "asyncio", {"use_uvloop": True}
-
-
 async def send(port: int, requests: list[bytes], random: Random) -> None:
     """Send each on a connection of its own, in one or several pieces; read to the end of the answer."""
     loop = asyncio.get_running_loop()

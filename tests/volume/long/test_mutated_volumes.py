@@ -90,12 +90,6 @@ MUTATIONS: Final[tuple[Callable[[random.Random, bytearray], None], ...]] = (
 )
 
 
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """As the server runs: asyncio's debug mode would take four fifths of the time."""
-    return "asyncio", {"use_uvloop": True}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
     directory = tmp_path_factory.mktemp("whole")
