@@ -20,21 +20,22 @@ WAITERS_MAX: Final = 4_096
 class Turn:
     """A lock that hands itself over in order and can be asked without waiting. For one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, waiters_max: int = WAITERS_MAX) -> None:
         self.held = False
+        self._waiters_max: Final = waiters_max
         self._waiters: Final = deque[asyncio.Future[None]]()
 
     async def __aenter__(self) -> None:
         """Wait for the turn.
 
         Raises:
-            VolumeBusy: `WAITERS_MAX` wait already.
+            VolumeBusy: `waiters_max` wait already.
         """
         if not self.held:
             self.held = True
             return
-        if len(self._waiters) >= WAITERS_MAX:
-            raise VolumeBusy(f"{WAITERS_MAX} writers wait already")
+        if len(self._waiters) >= self._waiters_max:
+            raise VolumeBusy(f"{self._waiters_max} writers wait already")
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:

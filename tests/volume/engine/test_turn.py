@@ -9,7 +9,7 @@ from less_sync.volume.engine.data_file import DataFile, FileSlice
 from less_sync.volume.engine.errors import VolumeBusy
 from less_sync.volume.engine.files import Files
 from less_sync.volume.engine.threads import to_the_end
-from less_sync.volume.engine.turn import WAITERS_MAX, Turn
+from less_sync.volume.engine.turn import Turn
 
 
 async def test_the_turn_goes_round_in_order_and_is_never_free_while_somebody_waits() -> None:
@@ -47,14 +47,14 @@ async def test_whoever_is_cancelled_with_the_turn_in_hand_passes_it_on() -> None
 
 
 async def test_only_so_many_may_wait() -> None:
-    turn = Turn()
+    turn = Turn(waiters_max=3)
 
     async def take() -> None:
         async with turn:
             pass
 
     async with turn:
-        takers = [asyncio.create_task(take()) for _ in range(WAITERS_MAX)]
+        takers = [asyncio.create_task(take()) for _ in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(VolumeBusy):
             await take()

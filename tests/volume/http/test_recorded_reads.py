@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ _RECORDED_AT_NS = int(datetime(2026, 11, 25, 23, tzinfo=UTC).timestamp()) * 10**
 _NAMES = [name for name in INDEX if not name.startswith("ec_") and name != "crash/vif_bo5"]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", _NAMES)
+# A volume that is loaded reads the same whatever the width of its rows: each is played in one of them.
+@pytest.mark.parametrize(("name", "width"), list(zip(_NAMES, cycle(WIDTHS), strict=False)))
 async def test_a_recorded_volume_reads_as_recorded(name: str, width: int, tmp_path: Path) -> None:
     vector: dict[str, Any] = INDEX[name]
     recovered: dict[str, int] = vector.get("recovered", {}).get("status", {})
