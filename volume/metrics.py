@@ -118,6 +118,15 @@ def _requests(page: _Page, counters: "Counters") -> None:
     page.family(PREFIX + "handler_total", "counter", "What befell requests.", _by(counters.handlers, "type"))
     page.family(PREFIX + "in_flight_requests", "gauge", "Requests under way.", _by(counters.running, "type"))
     page.family(PREFIX + "connections", "gauge", "Open HTTP connections.", [((), counters.connections)])
+    for name, words, value in (
+        (
+            "connections_refused",
+            "HTTP connections closed because too many were open.",
+            counters.connections_refused,
+        ),
+        ("heads_refused", "Requests whose head was refused.", counters.heads_refused),
+    ):
+        page.family(PREFIX + name, "counter", words, [((), value)])
 
 
 def _flows(page: _Page, state: State) -> None:

@@ -24,6 +24,8 @@ def page() -> str:
     counters.master_disconnections['odd"\\\nname'] += 1
     counters.replications["write", "success"] += 4
     counters.read_failures = 5
+    counters.connections_refused = 6
+    counters.heads_refused = 7
     with counters.vacuuming("compact"):
         pass
     with suppress(ValueError), counters.vacuuming("compact"):
@@ -78,6 +80,8 @@ def test_figures_stand_where_they_belong() -> None:
         r'master_disconnections{address="odd\"\\\nname"} 1',
         'replication_operations_total{operation="write",result="success"} 4',
         "file_read_failures 5",
+        "connections_refused 6",
+        "heads_refused 7",
         'vacuuming_compact_count{success="true"} 1',
         'vacuuming_compact_count{success="false"} 1',
         'vacuuming_seconds_count{type="compact"} 2',

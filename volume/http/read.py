@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from less_sync.volume.engine.errors import NeedleNotFound, VolumeError
+from less_sync.volume.engine.errors import DamagedRecord, NeedleNotFound, VolumeError
 from less_sync.volume.engine.reading import LARGE_BYTES
 from less_sync.volume.format.errors import FormatError
 from less_sync.volume.format.fid import parse_needle, parse_volume_id
@@ -302,6 +302,7 @@ class ReadHandler(Immediate):
     def _damaged(self, request: Request, fault: Exception) -> Response:
         self._counters.handlers["errorGetInternal"] += 1
         self._counters.read_failures += 1
+        self._counters.read_invalid_needles += isinstance(fault, DamagedRecord)
         _log.error("a file could not be read", path=request.path, fault=fault)
         return Response(500)
 

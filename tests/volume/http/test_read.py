@@ -180,6 +180,8 @@ async def test_a_file_in_memory_is_not_sent_with_a_wrong_byte(server: Reader, si
     content[90] ^= 1
     volume.data.path.write_bytes(content)
     assert (await server.get(path)).status == 500
+    counters = server.services.counters
+    assert counters.read_failures == counters.read_invalid_needles == 1
 
 
 async def test_a_file_that_was_cut_off_is_never_answered_with_200(server: Reader) -> None:
