@@ -5,7 +5,6 @@ may take longer is a coroutine: long files, whose checksum is compared in a thre
 what has to be inflated or is a picture to change, lists of chunks, and volumes of other servers.
 """
 
-import re
 from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -14,14 +13,14 @@ from less_sync.volume.engine.errors import DamagedRecord, NeedleNotFound, Volume
 from less_sync.volume.engine.reading import LARGE_BYTES
 from less_sync.volume.format.errors import FormatError
 from less_sync.volume.format.fid import parse_needle, parse_volume_id
-from less_sync.volume.format.needle import GZIP, HAS_PAIRS, MANIFEST, Needle
+from less_sync.volume.format.needle import GZIP, MANIFEST, Needle
 from less_sync.volume.http.access import token_of
 from less_sync.volume.http.chunks import TOO_DEEP, ChunkError, Expanded, depth_of
 from less_sync.volume.http.conditions import http_date, not_modified
 from less_sync.volume.http.content import Content, Held, Stored
 from less_sync.volume.http.decompress import TooLongError, inflate_at_once, inflated, is_gzip
 from less_sync.volume.http.elsewhere import answer_elsewhere
-from less_sync.volume.http.entity import Headers, describe, first_headers, peeked, respond, usual_lines
+from less_sync.volume.http.entity import Headers, describe, first_headers, peeked, respond
 from less_sync.volume.http.handlers import Immediate
 from less_sync.volume.http.images import IMAGE_BYTES_MAX, Images, ImagesBusyError, Wanted, wanted
 from less_sync.volume.http.json_text import json_error
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
     from less_sync.volume.http.limits import Limits
     from less_sync.volume.services import Services
 
-_USUAL_PATH: Final = re.compile(r"/([0-9]{1,9}),([0-9a-fA-F]{1,16})([0-9a-fA-F]{8})", re.ASCII)
-"""`/3,01637037d6`, which nearly all reads ask for."""
-_UNUSUAL: Final = GZIP | MANIFEST | HAS_PAIRS
 _log: Final = Logger(__name__)
 
 Place = tuple[int, int, int, str, str]
@@ -140,11 +136,6 @@ class ReadHandler(Immediate):
             content.release()
             modified = needle.last_modified
             return Response(304, [("Last-Modified", http_date(modified))] if modified else None)
-        if is_whole and size and not (request.query or name or needle.flags & _UNUSUAL):
-            # All but the longest of such files are in memory.
-            lines = usual_lines(needle, self._types) if isinstance(content, Held) else ""
-            if lines:
-                return self._send_at_once(needle, lines, size)
         headers = first_headers(needle)
         if needle.flags & MANIFEST and request.param("cm") != "false":
             return self._counted(self._expand(request, needle, content, headers, name, ending), size)
@@ -272,12 +263,6 @@ class ReadHandler(Immediate):
         finally:
             content.release()
 
-    def _send_at_once(self, needle: Needle, lines: str, size: int) -> Response:
-        response = Response(200, body=needle.data, sent=partial(self._downloads.subtract, size))
-        response.lines = lines
-        self._downloads.add(size)
-        return response
-
     def _counted(self, answer: Begun, size: int) -> Begun:
         """Count `size` bytes as being sent until the answer is."""
         downloads = self._downloads
@@ -309,9 +294,6 @@ class ReadHandler(Immediate):
 
 def _place(request: Request) -> Place | None:
     """What the path names, None if it names nothing."""
-    usual = _USUAL_PATH.fullmatch(request.path)
-    if usual is not None:
-        return int(usual[1]), int(usual[2], 16), int(usual[3], 16), "", ""
     try:
         id_, cookie = parse_needle(request.fid_text)
         return parse_volume_id(request.vid_text), id_, cookie, request.filename, request.extension

@@ -5,7 +5,6 @@ import gzip
 import inspect
 import io
 from collections.abc import AsyncIterator
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -52,18 +51,6 @@ async def test_a_short_file_is_answered_at_once_with_these_headers_and_counted(s
         "etag": '"42d3119e"',
         "last-modified": _DATE,
     }
-
-
-async def test_a_usual_read_says_what_any_other_would(server: Reader) -> None:
-    names = (b"", b"a.txt", b"a b.js", b"b\xc3\xa4h", b"\xff\n", b"5,0100000001")
-    mimes = (b"", b"a/b", b"application/octet-stream", b"text/x\r\nevil: 1", b"\xff/\xfe")
-    contents = ((_TEXT, 0), (b"<html>", 1), (b"\0", 2**40 - 1))
-    for id_, (name, mime, (data, last_modified)) in enumerate(product(names, mimes, contents), 1):
-        path = await _put(server, id_, data, name=name, mime=mime, last_modified=last_modified)
-        usual = await server.get(path)
-        other = await server.get(f"{path}?no=thing")
-        assert (usual.status, usual.headers, usual.body) == (200, other.headers, other.body)
-        assert "evil" not in usual.headers
 
 
 async def test_what_a_path_names_decides_the_status(server: Reader) -> None:
