@@ -30,7 +30,7 @@ class Clock:
         return self.now_ns
 
 
-class FailingFiles(Files):
+class FailingSteps(Files):
     """Fails once, at the step number `at` of those that change something; counts from `arm` on."""
 
     def __init__(self) -> None:
@@ -176,7 +176,7 @@ def fill(volume: Volume) -> dict[int, bytes]:
 
 
 def raise_at(*names: str) -> Callable[[str], None]:
-    """For `FailingFiles.before`: these operations fail."""
+    """For `FailingSteps.before`: these operations fail."""
 
     def look(name: str) -> None:
         if name in names:

@@ -25,7 +25,7 @@ from less_sync.volume.format.superblock import decode_superblock
 from less_sync.volume.format.volume_info import decode_volume_info
 from less_sync.volume.options import DirectoryOptions, Options
 from tests.volume.engine.making import NOW_S, Clock, FailingFiles, needle, open_store, rows
-from tests.volume.engine.open_volumes import FailingFiles as FailingSteps
+from tests.volume.engine.open_volumes import FailingSteps
 
 DAY = 1 << 8 | 3
 

@@ -9,7 +9,7 @@ from less_sync.volume.engine.recovery import VolumePaths
 from less_sync.volume.engine.swap import finish_or_roll_back
 from less_sync.volume.format.superblock import decode_superblock
 from tests.volume.engine.open_volumes import (
-    FailingFiles,
+    FailingSteps,
     names_in,
     raise_at,
 )
@@ -48,7 +48,7 @@ def test_an_index_elsewhere_is_renamed_before_the_marker_goes(tmp_path: Path) ->
     elsewhere.mkdir()
     for suffix in (".idx", ".cpx"):
         (source / f"10{suffix}").rename(elsewhere / f"10{suffix}")
-    files = FailingFiles()
+    files = FailingSteps()
     files.before = raise_at("sync directory")
     with pytest.raises(OSError, match="injected"):
         finish_or_roll_back(files, source, elsewhere, "10")

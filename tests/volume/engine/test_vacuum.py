@@ -23,7 +23,7 @@ from less_sync.volume.format.ttl import parse_ttl
 from tests.volume.engine.open_volumes import (
     COOKIE,
     Clock,
-    FailingFiles,
+    FailingSteps,
     contents,
     fill,
     names_in,
@@ -415,7 +415,7 @@ async def _compact_and_commit(volume: Volume) -> None:
 
 
 async def test_an_unfinished_swap_is_finished_by_the_next_vacuum(tmp_path: Path) -> None:
-    files = FailingFiles()
+    files = FailingSteps()
     volume = new_volume(tmp_path, files=files)
     expected = fill(volume)
     await vacuum.compact(volume)
@@ -439,7 +439,7 @@ async def test_an_unfinished_swap_is_finished_by_the_next_vacuum(tmp_path: Path)
 
 
 async def test_a_marker_that_cannot_be_taken_back_ends_writing(tmp_path: Path) -> None:
-    files = FailingFiles()
+    files = FailingSteps()
     volume = new_volume(tmp_path, files=files)
     expected = fill(volume)
     await vacuum.compact(volume)

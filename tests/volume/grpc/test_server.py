@@ -1,22 +1,18 @@
 """The listener: ports, TLS, message sizes, stopping."""
 
 import asyncio
-import datetime
-import ipaddress
+import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
 from less_sync.volume.security.tls import TlsError
 from tests.volume.grpc.serving import SERVICE, Serving, put, serving
+from tests.volume.security.certificates import Authority, Certified
 
 MIB = 1 << 20
 
@@ -71,59 +67,28 @@ async def test_a_stop_lets_nobody_wait_who_has_nothing_to_wait_for(tmp_path: Pat
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-class Issued(NamedTuple):
-    key: bytes
-    certificate: bytes
+def two_authorities(directory: Path) -> list[Authority]:
+    """Each with a folder for its certificates, whose names are the same."""
+    folders = [directory / "one", directory / "other"]
+    for folder in folders:
+        folder.mkdir()
+    return [Authority(folder) for folder in folders]
 
 
-class Authority:
-    """Signs certificates for names."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
-        self.certificate = self._sign("authority", self._key.public_key(), is_authority=True)
-
-    def issue(self, name: str) -> Issued:
-        key = ec.generate_private_key(ec.SECP256R1())
-        raw = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return Issued(raw, self._sign(name, key.public_key(), is_authority=False))
-
-    def _sign(self, name: str, key: Any, *, is_authority: bool) -> bytes:
-        now = datetime.datetime.now(datetime.UTC)
-        hosts = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
-        )
-        signed = builder.sign(self._key, hashes.SHA256())
-        return signed.public_bytes(serialization.Encoding.PEM)
-
-
-def settings(directory: Path, authority: Authority, server: Issued) -> dict[str, str]:
+def settings(directory: Path, authority: Authority, server: Certified) -> dict[str, str]:
     """Files of a server, and the variables that name them."""
-    contents = {"GRPC_CA": authority.certificate, "GRPC_VOLUME_CERT": server.certificate}
-    contents["GRPC_VOLUME_KEY"] = server.key
-    for name, content in contents.items():
-        (directory / name).write_bytes(content)
-    return {f"WEED_{name}": str(directory / name) for name in contents}
+    files = {"GRPC_CA": authority.path, "GRPC_VOLUME_CERT": server.certificate, "GRPC_VOLUME_KEY": server.key}
+    for name, path in files.items():
+        shutil.copy(path, directory / name)
+    return {f"WEED_{name}": str(directory / name) for name in files}
 
 
-async def state_by_tls(server: Serving, authority: Authority, client: Issued | None) -> grpc.StatusCode:
+async def state_by_tls(server: Serving, authority: Authority, client: Certified | None) -> grpc.StatusCode:
     """The code of a call over TLS."""
     credentials = grpc.ssl_channel_credentials(
-        authority.certificate,
-        client.key if client else None,
-        client.certificate if client else None,
+        authority.path.read_bytes(),
+        client.key.read_bytes() if client else None,
+        client.certificate.read_bytes() if client else None,
     )
     async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials) as channel:
         call: Any = channel.unary_unary(SERVICE + "GetState")
@@ -136,12 +101,14 @@ async def state_by_tls(server: Serving, authority: Authority, client: Issued | N
 
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 async def test_only_certificates_of_the_authority_open_the_door(tmp_path: Path) -> None:
-    authority, stranger = Authority(), Authority()
-    environment = settings(tmp_path, authority, authority.issue("server"))
+    authority, stranger = two_authorities(tmp_path)
+    environment = settings(tmp_path, authority, authority.certify("server"))
     async with serving(tmp_path, environment) as server:
-        assert await state_by_tls(server, authority, authority.issue("anyone")) is grpc.StatusCode.OK
+        assert await state_by_tls(server, authority, authority.certify("anyone")) is grpc.StatusCode.OK
         assert await state_by_tls(server, authority, None) is grpc.StatusCode.UNAVAILABLE
-        assert await state_by_tls(server, authority, stranger.issue("anyone")) is grpc.StatusCode.UNAVAILABLE
+        assert (
+            await state_by_tls(server, authority, stranger.certify("anyone")) is grpc.StatusCode.UNAVAILABLE
+        )
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await server.call(pb.GetStateRequest())
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -158,29 +125,29 @@ async def test_only_certificates_of_the_authority_open_the_door(tmp_path: Path) 
     ],
 )
 async def test_of_these_only_listed_names_may_call(tmp_path: Path, name: str, code: grpc.StatusCode) -> None:
-    authority = Authority()
-    environment = settings(tmp_path, authority, authority.issue("server"))
+    authority = Authority(tmp_path)
+    environment = settings(tmp_path, authority, authority.certify("server"))
     environment["WEED_GRPC_VOLUME_ALLOWED_COMMONNAMES"] = "master, filer"
     environment["WEED_GRPC_ALLOWED_WILDCARD_DOMAIN"] = ".example.org"
     async with serving(tmp_path, environment) as server:
-        assert await state_by_tls(server, authority, authority.issue(name or "x")) is code
+        assert await state_by_tls(server, authority, authority.certify(name or "x")) is code
 
 
 async def test_new_certificates_are_taken_without_a_restart(tmp_path: Path) -> None:
-    former, later = Authority(), Authority()
-    environment = settings(tmp_path, former, former.issue("server"))
+    former, later = two_authorities(tmp_path)
+    environment = settings(tmp_path, former, former.certify("server"))
     async with serving(tmp_path, environment) as server:
-        assert await state_by_tls(server, former, former.issue("a")) is grpc.StatusCode.OK
-        settings(tmp_path, later, later.issue("server"))
-        assert await state_by_tls(server, later, later.issue("a")) is grpc.StatusCode.OK
-        assert await state_by_tls(server, former, former.issue("a")) is grpc.StatusCode.UNAVAILABLE
+        assert await state_by_tls(server, former, former.certify("a")) is grpc.StatusCode.OK
+        settings(tmp_path, later, later.certify("server"))
+        assert await state_by_tls(server, later, later.certify("a")) is grpc.StatusCode.OK
+        assert await state_by_tls(server, former, former.certify("a")) is grpc.StatusCode.UNAVAILABLE
         (tmp_path / "GRPC_VOLUME_KEY").unlink()
-        assert await state_by_tls(server, later, later.issue("a")) is grpc.StatusCode.OK
+        assert await state_by_tls(server, later, later.certify("a")) is grpc.StatusCode.OK
 
 
 async def test_files_that_are_not_there_end_the_start(tmp_path: Path) -> None:
-    authority = Authority()
-    environment = settings(tmp_path, authority, authority.issue("server"))
+    authority = Authority(tmp_path)
+    environment = settings(tmp_path, authority, authority.certify("server"))
     (tmp_path / "GRPC_CA").unlink()
     with pytest.raises(TlsError, match=r"^grpc\.ca: .*GRPC_CA: No such file or directory"):
         async with serving(tmp_path, environment):

@@ -1,6 +1,5 @@
 """Tens of thousands of messages that nobody would send."""
 
-import asyncio
 import os
 from pathlib import Path
 from random import Random
@@ -8,6 +7,7 @@ from random import Random
 import pytest
 
 from less_sync.volume.grpc.protos import volume_server_pb2 as pb
+from tests.bench.usage import resident_bytes
 from tests.volume.grpc.hostile import send
 from tests.volume.grpc.serving import put, serving
 
@@ -16,13 +16,8 @@ MESSAGES_PER_CALL = 20
 GROWTH_BYTES_MAX = 64 << 20
 
 
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_no_message_breaks_a_server_or_makes_it_grow(tmp_path: Path, seed: int) -> None:
-    asyncio.get_running_loop().set_debug(False)
     random, before = Random(seed), 0
     async with serving(tmp_path) as server:
         for round_ in range(ROUNDS):
@@ -34,8 +29,8 @@ async def test_no_message_breaks_a_server_or_makes_it_grow(tmp_path: Path, seed:
             state.maintenance = False
             await server.call(pb.SetStateRequest(state=state))
             if round_ == 1:
-                before = resident_bytes()
-        assert resident_bytes() - before < GROWTH_BYTES_MAX
+                before = resident_bytes(os.getpid())
+        assert resident_bytes(os.getpid()) - before < GROWTH_BYTES_MAX
         open_files = len(os.listdir("/proc/self/fd"))
         volumes = list(server.store.volumes())
         assert open_files < 2 * len(volumes) + 64

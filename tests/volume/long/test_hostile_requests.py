@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import resource
+import os
 import socket
 from contextlib import suppress
 from itertools import islice
@@ -13,6 +13,7 @@ import pytest
 
 from less_sync.volume.engine.errors import NeedleNotFound
 from less_sync.volume.engine.volume import Volume
+from tests.bench.usage import resident_bytes
 from tests.volume.http.mutations import mutants, recorded_requests
 from tests.volume.http.whole_server import serving
 
@@ -24,7 +25,6 @@ WARM_UP = 8_000
 GROWTH_BYTES_MAX = 48 << 20
 ANSWER_S_MAX = 30.0
 VOLUME_IDS = (3, 5, 7)
-PAGE_BYTES = resource.getpagesize()
 
 
 async def send(port: int, requests: list[bytes], random: Random) -> None:
@@ -56,10 +56,6 @@ async def send(port: int, requests: list[bytes], random: Random) -> None:
             assert not answer or answer.startswith(b"HTTP/1."), (request, answer)
 
 
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
-
-
 def live_needles(volume: Volume) -> int:
     """How many needles there are; each is read, its checksum compared."""
     found = 0
@@ -89,8 +85,8 @@ async def test_mutated_requests_do_no_harm(
             done += len(batch)
             assert [record.getMessage() for record in caplog.records] == []
             if done == WARM_UP:
-                rss_after_warm_up = resident_bytes()
-        growth = resident_bytes() - rss_after_warm_up
+                rss_after_warm_up = resident_bytes(os.getpid())
+        growth = resident_bytes(os.getpid()) - rss_after_warm_up
         assert done == COUNT
         await server.http.stop()
         counters, limits = services.counters, server.http.limits

@@ -10,7 +10,7 @@ from less_sync.volume.engine.swap import SwapUnfinished, finish_or_roll_back
 from less_sync.volume.engine.volume import Volume
 from tests.volume.engine.open_volumes import (
     COOKIE,
-    FailingFiles,
+    FailingSteps,
     contents,
     fill,
     names_in,
@@ -33,7 +33,7 @@ async def test_a_volume_serves_all_it_has_whatever_operation_of_a_vacuum_fails(t
         at += 1
         directory = tmp_path / str(at)
         directory.mkdir()
-        files = FailingFiles()
+        files = FailingSteps()
         volume = new_volume(directory, files=files)
         expected = fill(volume)
         files.arm(at)

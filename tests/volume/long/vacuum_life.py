@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from less_sync.volume.engine import vacuum
-from tests.volume.engine.open_volumes import COOKIE, FailingFiles, new_volume, put
+from tests.volume.engine.open_volumes import COOKIE, FailingSteps, new_volume, put
 
 OPERATIONS_MAX: Final = 1_000
 
@@ -24,7 +24,7 @@ def content(id_: int, round_: int) -> bytes:
     return b"round %d of needle %d " % (round_, id_) * id_
 
 
-class _Deadly(FailingFiles):
+class _Deadly(FailingSteps):
     """Kills the process before an operation."""
 
     def __init__(self) -> None:
