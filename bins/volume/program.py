@@ -73,7 +73,7 @@ def run(arguments: Sequence[str], name: str, environment: Mapping[str, str]) -> 
 
 
 def _look_at_directory(words: Sequence[str]) -> int:
-    from less_sync.bins.volume.installed import volume_parts
+    from less_sync.bins.installed import volume_parts
 
     try:
         with volume_parts():
@@ -119,7 +119,7 @@ def _serve(options: "Options", given: Given, environment: Mapping[str, str]) -> 
     _raise_open_files_limit()
     import asyncio
 
-    from less_sync.bins.volume.installed import volume_parts
+    from less_sync.bins.installed import volume_parts
 
     with volume_parts():
         import uvloop
@@ -132,8 +132,8 @@ async def _run(options: "Options", environment: Mapping[str, str]) -> int:
     import asyncio
 
     from less_sync.bins.hangups import take_hangups
+    from less_sync.bins.installed import volume_parts
     from less_sync.bins.supervisor import Supervisor
-    from less_sync.bins.volume.installed import volume_parts
     from less_sync.bins.volume.logs import log_ended, log_loop_fault
 
     with volume_parts():

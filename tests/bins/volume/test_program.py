@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from less_sync.bins.errors import CommandError
+from less_sync.bins.installed import volume_parts
 from less_sync.bins.supervisor import Ended
-from less_sync.bins.volume.installed import volume_parts
 from less_sync.bins.volume.logs import configure_logging, log_ended
 from less_sync.bins.volume.program import run
 from less_sync.volume.logs import Logger
