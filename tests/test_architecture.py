@@ -141,7 +141,7 @@ def test_the_folders_of_bins_stand_on_each_other_in_one_direction() -> None:
         ("sync/x.py", "from less_sync import bins"),
         ("sync/x.py", "from less_sync.client.kept_key import kept_key"),
         ("volume/x.py", "from less_sync.storage import Space"),
-        ("sync/x.py", "from less_sync.volume.format.fid import FileId"),
+        ("sync/x.py", "from less_sync.volume.format.fid import needle_text"),
         ("client/x.py", "from less_sync.bins.dev import DevIssuer"),
         ("client/x.py", "from less_sync.sync.services import Services"),
         ("sync/x.py", "def f():\n    from less_sync.storage.postgres.pool import PostgresPool"),

@@ -1,7 +1,7 @@
 """Reads every byte of the volumes in a directory, and says what is wrong (docs/volume.md 8)."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -9,7 +9,7 @@ from typing import Final
 from less_sync.volume.engine.compaction import OldRecords
 from less_sync.volume.engine.errors import DamagedRecord, VolumeNotLoaded
 from less_sync.volume.engine.files import Files
-from less_sync.volume.engine.offline import PAUSE_S, OfflineVolume, bases_in, is_base, look_at
+from less_sync.volume.engine.offline import PAUSE_S, Advance, OfflineVolume, bases_in, is_base, look_at
 from less_sync.volume.engine.swap import VacuumPaths
 from less_sync.volume.engine.walk import walk
 from less_sync.volume.format.errors import FormatError
@@ -19,8 +19,6 @@ from less_sync.volume.format.volume_info import decode_volume_info
 
 DAMAGED_NAMED_MAX: Final = 20
 """Needles of one volume that are named; the others are counted."""
-Advance = Callable[[int], None]
-"""Told how many more bytes were read."""
 
 
 @dataclass(slots=True)

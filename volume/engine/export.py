@@ -12,7 +12,7 @@ from typing import IO, Final
 from less_sync.volume.engine.errors import DamagedRecord, VolumeNotLoaded
 from less_sync.volume.engine.expiry import is_expired
 from less_sync.volume.engine.files import Files
-from less_sync.volume.engine.offline import PAUSE_S, OfflineVolume, bases_in, look_at
+from less_sync.volume.engine.offline import PAUSE_S, Advance, OfflineVolume, bases_in, look_at
 from less_sync.volume.engine.walk import WINDOW_BYTES, read_up_to
 from less_sync.volume.format.fid import needle_text
 from less_sync.volume.format.needle import GZIP, Needle, record_length
@@ -24,7 +24,6 @@ UNPACKED_BYTES_MAX: Final = 4 << 30
 _BAD_CHARACTERS: Final = frozenset('/\\:*?"<>|\x7f')
 _SECOND_NS: Final = 1_000_000_000
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
-Advance = Callable[[int], None]
 
 
 @dataclass(slots=True)

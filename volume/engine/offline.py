@@ -6,7 +6,7 @@ taken for damage, because rows are read before the records that they point at.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,8 @@ LOOKS_MAX: Final = 5
 """At files that change while they are looked at."""
 PAUSE_S: Final = 0.2
 """Before the next look."""
+Advance = Callable[[int], None]
+"""Told how many more bytes of the data files are done."""
 
 
 @dataclass(frozen=True, slots=True)

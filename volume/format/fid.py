@@ -1,7 +1,7 @@
 """File ids: `3,01637037d6` is volume 3, needle 0x01, cookie 0x637037d6."""
 
 import string
-from typing import Final, NamedTuple
+from typing import Final
 
 from less_sync.volume.format.errors import FormatError
 from less_sync.volume.format.quoting import quoted
@@ -11,17 +11,6 @@ KEY_DIGITS_MAX: Final = 24
 U32_MAX: Final = 2**32 - 1
 U64_MAX: Final = 2**64 - 1
 _HEX: Final = frozenset(string.hexdigits)
-
-
-class FileId(NamedTuple):
-    """Where a needle is and the number that whoever asks for it has to know."""
-
-    volume: int
-    id: int
-    cookie: int
-
-    def __str__(self) -> str:
-        return f"{self.volume},{needle_text(self.id, self.cookie)}"
 
 
 def needle_text(id: int, cookie: int) -> str:  # noqa: A002

@@ -103,13 +103,6 @@ def unpadded_length(size: int, version: int) -> int:
     return HEADER_BYTES + max(size, 0) + trailer_bytes(version)
 
 
-def body_size(needle: Needle, version: int) -> int:
-    """Length of the body that a needle will have."""
-    if version == 1:
-        return len(needle.data)
-    return DATA_LENGTH_BYTES + len(needle.data) + len(_fields(needle)) if len(needle.data) else 0
-
-
 def frame(needle: Needle, version: int) -> tuple[bytes, bytes]:
     """What stands before and behind the data in the record of a needle, whose `size` this sets.
 

@@ -4,7 +4,8 @@ import string
 from typing import Final
 from urllib.parse import quote
 
-_TRUE: Final = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+from less_sync.volume.http.parameters import TRUE
+
 _MARKS: Final = "!#$&+-.^_`{|}~"
 _TOKEN: Final = frozenset(string.ascii_letters + string.digits + _MARKS + "%'*")
 _PRINTABLE: Final = frozenset(map(chr, (0x09, *range(0x20, 0x7F))))
@@ -16,7 +17,7 @@ def content_disposition(name: str, download: str = "") -> str:
     Args:
         download: query parameter `dl`; when it says true the file is an attachment, else shown inline.
     """
-    kind = "attachment" if download in _TRUE else "inline"
+    kind = "attachment" if download in TRUE else "inline"
     if _TOKEN.issuperset(name):
         return f"{kind}; filename={name}"
     if _PRINTABLE.issuperset(name):
