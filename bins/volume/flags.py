@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from less_sync.bins.volume.go_flags import Flag
+from less_sync.bins.volume.go_flags import Flag, Kind
 
 WORD: Final = "volume"
 
 
-def _ignored(name: str, kind: str, default: str, meaning: str, *, top: bool = False) -> Flag:
-    return Flag(name, kind, default, meaning, top=top, ignored=True)  # type: ignore[arg-type]  # spelled in the table below alone
+def _ignored(name: str, kind: Kind, default: str, meaning: str, *, top: bool = False) -> Flag:
+    return Flag(name, kind, default, meaning, top=top, ignored=True)
 
 
 FLAGS: Final = (

@@ -1,7 +1,7 @@
 """What the table says of one call, and how a row is written so that request and handler belong together."""
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -31,8 +31,8 @@ class Maintenance(enum.Enum):
 Send = Callable[[Message], Awaitable[None]]
 """Sends one message of a stream; waits while the client takes none."""
 _Request = TypeVar("_Request", bound=Message)
-Unary = Callable[[Services, _Request], Awaitable[Message]]
-ServerStream = Callable[[Services, _Request, Send], Awaitable[None]]
+Unary = Callable[[Services, _Request], Coroutine[Any, Any, Message]]
+ServerStream = Callable[[Services, _Request, Send], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Row:
     is_guarded: bool
     """Only peers on the white list may call it."""
     maintenance: Maintenance
-    handler: Callable[..., Awaitable[Any]] | None
+    handler: Callable[..., Coroutine[Any, Any, Any]] | None
     is_lasting: bool
     """Whether the work goes on to its end without its client."""
 

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -35,10 +36,10 @@ async def servers(tmp_path: Path) -> AsyncIterator[tuple[Reader, Reader]]:
         assert not any(open_holders([*here.store.volumes(), *there.store.volumes()]))
 
 
-async def _put(server: Reader, volume_id: int, id: int, data: bytes, **fields: object) -> str:
+async def _put(server: Reader, volume_id: int, id: int, data: bytes, **fields: Any) -> str:
     volume = server.store.volume(volume_id)
     assert volume is not None
-    path = await server.put(volume, id, data, **fields)  # type: ignore[arg-type]
+    path = await server.put(volume, id, data, **fields)
     return path[1:]
 
 

@@ -39,8 +39,7 @@ async def test_the_size_of_the_record_is_told_and_the_second_time_nothing(server
     assert (answer.status, answer.body) == (202, b'{"size":%d}' % size)
     answer = await server.ask("DELETE", f"/{FID}?ts=7")
     assert (answer.status, answer.body) == (404, b'{"size":0}')
-    volume = server.store.volume(3)
-    assert volume is not None
+    volume = server.volume()
     assert bytes(volume.read(1, deleted=True).data) == b"hello"
 
 
@@ -79,8 +78,7 @@ async def test_a_large_file_is_deleted_without_reading_its_data(server: Server) 
 
 async def test_a_volume_that_takes_no_deletions_says_so(server: Server) -> None:
     await server.ask("PUT", f"/{FID}", b"hello", BINARY)
-    volume = server.store.volume(3)
-    assert volume is not None
+    volume = server.volume()
     volume.no_write_or_delete = True
     answer = await server.ask("DELETE", f"/{FID}")
     assert (answer.status, answer.json) == (500, {"error": "Deletion Failed: volume 3 is read only"})

@@ -6,6 +6,7 @@ import inspect
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -31,10 +32,10 @@ async def server(tmp_path: Path) -> AsyncIterator[Reader]:
         assert not any(open_holders(list(one.store.volumes())))
 
 
-async def _put(server: Reader, id: int, data: bytes, **fields: object) -> str:
+async def _put(server: Reader, id: int, data: bytes, **fields: Any) -> str:
     volume = server.store.volume(5)
     assert volume is not None
-    return await server.put(volume, id, data, **fields)  # type: ignore[arg-type]
+    return await server.put(volume, id, data, **fields)
 
 
 async def test_a_short_file_is_answered_at_once_with_these_headers_and_counted(server: Reader) -> None:

@@ -141,7 +141,7 @@ async def test_what_is_wrong_is_told(
 ) -> None:
     answer = await server.ask(method, target, b"oops", headers)
     assert (answer.status, answer.json) == (status, {"error": error})
-    assert server.store.volume(3).content_bytes == 0  # type: ignore[union-attr]
+    assert server.volume().content_bytes == 0
 
 
 async def test_a_file_of_exactly_the_limit_passes_in_either_form(server: Server) -> None:
@@ -206,8 +206,7 @@ async def test_a_durable_write_is_answered_like_any_other(server: Server) -> Non
 
 
 async def test_a_write_waits_for_its_turn(server: Server) -> None:
-    volume = server.store.volume(3)
-    assert volume is not None
+    volume = server.volume()
     async with volume.turn:
         asking = asyncio.create_task(server.ask("PUT", f"/{FID}", b"hello", BINARY))
         done, _ = await asyncio.wait([asking], timeout=0.05)
@@ -216,8 +215,7 @@ async def test_a_write_waits_for_its_turn(server: Server) -> None:
 
 
 async def test_a_client_that_leaves_does_not_cancel_its_write(server: Server) -> None:
-    volume = server.store.volume(3)
-    assert volume is not None
+    volume = server.volume()
     async with volume.turn:
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(f"PUT /{FID} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello".encode())
@@ -236,8 +234,7 @@ async def test_a_write_to_a_volume_that_nobody_has_is_refused(server: Server) ->
 
 
 async def test_a_volume_that_is_read_only_says_so(server: Server) -> None:
-    volume = server.store.volume(3)
-    assert volume is not None
+    volume = server.volume()
     volume.no_write_or_delete = True
     answer = await server.ask("PUT", f"/{FID}", b"x", BINARY)
     assert answer.json == {"error": "failed to write to local disk: volume 3 is read only"}

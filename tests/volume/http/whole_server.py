@@ -10,6 +10,7 @@ from typing import Any
 
 from less_sync.volume.counters import Counters
 from less_sync.volume.engine.store import Store
+from less_sync.volume.engine.volume import Volume
 from less_sync.volume.format.fid import parse_needle
 from less_sync.volume.format.needle import Needle
 from less_sync.volume.http.client import OutgoingHttp
@@ -71,12 +72,16 @@ class Server:
         writer.close()
         return Answer(answer.status, dict(answer.headers), answer.body)
 
+    def volume(self, volume_id: int = 3) -> Volume:
+        """One that is there."""
+        volume = self.store.volume(volume_id)
+        assert volume is not None
+        return volume
+
     def stored(self, fid: str) -> Needle:
         """What the store has for `3,01637037d6`."""
         vid, needle = fid.split(",")
-        volume = self.store.volume(int(vid))
-        assert volume is not None
-        return volume.read(parse_needle(needle)[0])
+        return self.volume(int(vid)).read(parse_needle(needle)[0])
 
 
 @asynccontextmanager
