@@ -1,4 +1,4 @@
-"""A read handler over a real store, asked without sockets."""
+"""Read handlers over real stores, asked without sockets, or behind listeners when they ask each other."""
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -12,8 +12,12 @@ from less_sync.volume.engine.store import Store
 from less_sync.volume.engine.volume import Volume
 from less_sync.volume.format.checksums import crc32c
 from less_sync.volume.format.needle import HAS_LAST_MODIFIED, HAS_MIME, HAS_NAME, HAS_PAIRS, Needle
+from less_sync.volume.http.bodies import BodyPool
 from less_sync.volume.http.client import OutgoingHttp
+from less_sync.volume.http.dispatch import Dispatch
+from less_sync.volume.http.handlers import Handler
 from less_sync.volume.http.limits import InFlight, Limits
+from less_sync.volume.http.listener import Listener
 from less_sync.volume.http.mime import Types
 from less_sync.volume.http.paths import text, unescape
 from less_sync.volume.http.read import ReadHandler
@@ -24,6 +28,7 @@ from less_sync.volume.master.lookup import LookupFailed, Place
 from less_sync.volume.options import DirectoryOptions, Options
 from less_sync.volume.security.security import Security
 from less_sync.volume.services import Services
+from tests.volume.ports import Ports
 
 AT = 1_700_000_000
 """`Tue, 14 Nov 2023 22:13:20 GMT`"""
@@ -169,6 +174,38 @@ async def reader(
     finally:
         await outgoing.close()
         await store.close()
+
+
+def place(server: Reader) -> Place:
+    """Where a server listens."""
+    url = server.services.options.own_address
+    return Place(url, url, 0)
+
+
+@asynccontextmanager
+async def listening(directory: Path, *, read_mode: str = "proxy") -> AsyncIterator[Reader]:
+    """A reader that listens on the port of its options."""
+    with Ports() as ports:
+        port = ports.take()
+        async with reader(directory, read_mode=read_mode, port=port) as server, _listener(server):
+            yield server
+
+
+@asynccontextmanager
+async def _listener(server: Reader) -> AsyncIterator[None]:
+    dispatch = Dispatch("SeaweedFS Volume test", {}, dict.fromkeys(("GET", "HEAD"), server.handler))
+
+    def route(request: Request) -> Handler:
+        server.asked.append(f"{request.method} {request.path}")
+        return dispatch.route(request)
+
+    listener = Listener(route, server.services.counters, BodyPool(), body_bytes_max=1 << 20, idle_s=30.0)
+    await listener.start("127.0.0.1", server.services.options.port)
+    try:
+        yield
+    finally:
+        await server.services.outgoing.close()
+        await listener.stop(1.0)
 
 
 async def _received(response: Response, *, is_head: bool) -> tuple[bytes, bool]:

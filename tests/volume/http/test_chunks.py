@@ -14,8 +14,7 @@ from less_sync.volume.format.needle import GZIP, MANIFEST
 from less_sync.volume.http.chunks import TOO_DEEP
 from less_sync.volume.http.manifest import DEPTH_MAX, MANIFEST_BYTES_MAX
 from less_sync.volume.master.lookup import Place
-from tests.volume.http.reading import Answer, Reader, open_holders
-from tests.volume.http.serving import listening, place
+from tests.volume.http.reading import Answer, Reader, listening, open_holders, place
 from tests.volume.ports import Ports
 
 _LONG = bytes(range(256)) * 20_000

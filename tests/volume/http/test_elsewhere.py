@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from less_sync.volume.master.lookup import Place
-from tests.volume.http.reading import Reader, open_holders, reader
-from tests.volume.http.serving import listening, place
+from tests.volume.http.reading import Reader, listening, open_holders, place, reader
 from tests.volume.ports import Ports
 
 _LONG = bytes(range(256)) * 20_000
