@@ -24,6 +24,8 @@ from less_sync.volume.format.rows import ALIGNMENT
 
 HEADER: Final = struct.Struct(">IQi")
 HEADER_BYTES: Final = HEADER.size
+HEAD: Final = struct.Struct(">IQiI")
+"""The header and the length of the data, with which the bodies of versions 2 and 3 begin."""
 CHECKSUM_BYTES: Final = 4
 TIMESTAMP_BYTES: Final = 8
 DATA_LENGTH_BYTES: Final = 4

@@ -23,6 +23,7 @@ from less_sync.volume.http.json_text import json_error
 from less_sync.volume.http.request import Request
 from less_sync.volume.http.response import STREAMED, FilePart, Pieces, Response
 from less_sync.volume.http.sending import close_pieces, let_go, send_file, send_pieces
+from less_sync.volume.http.usual_heads import NOTHING
 from less_sync.volume.http.writing import CONTINUE, encode_head
 from less_sync.volume.logs import Logger
 
@@ -44,7 +45,7 @@ class Connection(asyncio.BufferedProtocol):
     """A client's connection to a `Listener`, which it belongs to from the first byte to the last."""
 
     def __init__(self, listener: "Listener") -> None:
-        self._listener: Final = listener
+        self.listener: Final = listener
         self.state = HEAD
         self.seen = listener.tick
         """The listener's tick when bytes last moved."""
@@ -52,7 +53,9 @@ class Connection(asyncio.BufferedProtocol):
         """What the client had still to take when the listener last looked."""
         self.transport: asyncio.Transport
         self.peer_ip = ""
-        self._heads: Final = HeadReader()
+        self.heads: Final = HeadReader()
+        self.known = NOTHING
+        """What the last head says of the next (`usual`)."""
         self._pending = bytearray()
         self._searched = 0
         """So much of `_pending` holds no end of a head."""
@@ -83,7 +86,7 @@ class Connection(asyncio.BufferedProtocol):
         # An answer counts as sent when the client's system has it: everything is written at once as far as
         # it can be, and `resume_writing` means that the rest has left too.
         self.transport.set_write_buffer_limits(high=0, low=0)
-        self._listener.add(self)
+        self.listener.add(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """A body's own buffer while one arrives, else one that all connections share."""
@@ -92,23 +95,26 @@ class Connection(asyncio.BufferedProtocol):
             room = self._incoming.room()
             if room is not None:
                 return room
-        return self._listener.scratch_view
+        return self.listener.scratch_view
 
     def buffer_updated(self, count: int) -> None:
         """Bytes are where `get_buffer` said."""
         state = self.state
         if state == CLOSING:
             return
-        self.seen = self._listener.tick
+        self.seen = self.listener.tick
         if state == BODY:
             self._take_body(count)
         elif state == HEAD and not self._pending:
-            scratch = self._listener.scratch
+            listener = self.listener
+            scratch, usual = listener.scratch, listener.usual
+            if usual is not None and not listener.is_closing and usual.answer(self, scratch, count):
+                return
             at = self._process(scratch, 0, count)
             if at < count and self.state != CLOSING:
-                self._keep(self._listener.scratch_view[at:count])
+                self._keep(self.listener.scratch_view[at:count])
         else:
-            self._keep(self._listener.scratch_view[:count])
+            self._keep(self.listener.scratch_view[:count])
             self._process_pending()
 
     def eof_received(self) -> bool:
@@ -126,7 +132,7 @@ class Connection(asyncio.BufferedProtocol):
         """Whatever was under way is over, or will be when its coroutine ends."""
         self._lost = self._ended = True
         self._pending.clear()
-        self._listener.remove(self)
+        self.listener.remove(self)
         if self._drained is not None and not self._drained.done():
             self._drained.set_exception(ConnectionResetError("the client closed the connection"))
             self._drained.exception()  # whoever waits gets it; nobody else has to
@@ -139,7 +145,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         """Everything written so far has left."""
-        self.seen = self._listener.tick
+        self.seen = self.listener.tick
         if self._drained is not None:
             if not self._drained.done():
                 self._drained.set_result(None)
@@ -209,24 +215,24 @@ class Connection(asyncio.BufferedProtocol):
         try:
             if head_end - at > HEAD_BYTES_MAX:
                 raise too_long()
-            request = self._heads.read(bytes(buffer[at:head_end]))
+            request = self.heads.read(bytes(buffer[at:head_end]))
         except BadHead as bad:
             self._refuse(bad)
             return head_end
         request.peer_ip = self.peer_ip
-        request.is_public = self._listener.is_public
+        request.is_public = self.listener.is_public
         self._start(request)
         return head_end
 
     def _refuse(self, bad: BadHead) -> None:
-        self._listener.counters.heads_refused += 1
+        self.listener.counters.heads_refused += 1
         self.transport.write(bad.encode())
         self._close()
 
     # A request
 
     def _start(self, request: Request) -> None:
-        listener = self._listener
+        listener = self.listener
         self._request = request
         listener.count_in(request)
         self.state = BUSY
@@ -279,7 +285,7 @@ class Connection(asyncio.BufferedProtocol):
             request.expects_continue = False
             self.transport.write(CONTINUE)
         length = request.content_length
-        incoming = self._incoming = Incoming(self._listener.pool, length, self._listener.body_bytes_max)
+        incoming = self._incoming = Incoming(self.listener.pool, length, self.listener.body_bytes_max)
         if length is None:
             self._chunked = ChunkedBody(incoming)
             self.state = CHUNKED
@@ -296,7 +302,7 @@ class Connection(asyncio.BufferedProtocol):
         assert incoming is not None
         missing = incoming.bytes_missing
         if count > missing:  # only of a body that is thrown away
-            self._keep(self._listener.scratch_view[missing:count])
+            self._keep(self.listener.scratch_view[missing:count])
             count = missing
         incoming.advance(count)
         if incoming.bytes_received == incoming.bytes_expected:
@@ -377,7 +383,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         closes = self._closes = (
             not request.keep_alive
-            or self._listener.is_closing
+            or self.listener.is_closing
             or (request.content_length != 0 and self._incoming is None and _is_long(request))
         )
         length = response.content_length()
@@ -401,6 +407,14 @@ class Connection(asyncio.BufferedProtocol):
             transport.writelines((head, body))
         if not transport.get_write_buffer_size():
             self._over()
+
+    def wait_until_sent(self, request: Request, response: Response, started_ns: int) -> None:
+        """An answer was written of which the client has not taken all: till then its request is not over."""
+        self._request, self._response, self._handler = request, response, self.listener.refusals
+        self._closes = False
+        self.listener.count_in(request)
+        request.started_ns = started_ns
+        self.state = BUSY
 
     async def _stream(self, request: Request, head: bytes, body: FilePart | Pieces) -> None:
         """Send a body that comes piece by piece. One that ends early cuts the connection."""
@@ -454,14 +468,14 @@ class Connection(asyncio.BufferedProtocol):
         self._request = self._handler = self._response = self._incoming = None
         if response is not None and (response.sent is not None or isinstance(response.body, FilePart)):
             let_go(response)
-        self._listener.count_out(request, response)
+        self.listener.count_out(request, response)
         try:
             handler.end(request)
         except Exception as fault:
             _log.error("request not ended", fault=fault, path=request.path)
         if incoming is not None:
             request.body = None
-            self._listener.pool.give(incoming.body.buffer)
+            self.listener.pool.give(incoming.body.buffer)
         if self._lost:
             return
         is_unread = request.content_length != 0 and incoming is None
@@ -477,7 +491,7 @@ class Connection(asyncio.BufferedProtocol):
     def _next(self) -> None:
         self._chunked = None
         self.state = HEAD
-        if self._listener.is_closing:
+        if self.listener.is_closing:
             self._close(lingers=False)
 
     def _look_at_end(self) -> None:
@@ -496,7 +510,7 @@ class Connection(asyncio.BufferedProtocol):
         connection `lingers` until the client closes it too, or the listener finds that it took too long.
         """
         self.state = CLOSING
-        self.closing_tick = self._listener.tick
+        self.closing_tick = self.listener.tick
         self._pending.clear()
         if lingers and not self._ended and self.transport.can_write_eof():
             self.transport.write_eof()

@@ -15,6 +15,11 @@ _METHODS_HERE: Final = "PUT, POST, GET, DELETE, OPTIONS"
 _METHODS_PUBLIC: Final = "GET, OPTIONS"
 
 
+def server_line(server: str) -> str:
+    """The header line that all answers have in common."""
+    return f"Server: {server}\r\n"
+
+
 class OptionsHandler(Immediate):
     """Says which methods there are."""
 
@@ -46,7 +51,7 @@ class Dispatch:
     """
 
     def __init__(self, server: str, pages: Mapping[str, Handler], methods: Mapping[str, Handler]) -> None:
-        self._server: Final = f"Server: {server}\r\n"
+        self._server: Final = server_line(server)
         self._server_cors: Final = f"{_CORS}{self._server}"
         self._pages: Final = dict(pages)
         self._methods: Final = {**methods, "OPTIONS": OptionsHandler()}

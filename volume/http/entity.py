@@ -95,21 +95,23 @@ def describe(request: Request, headers: Headers, name: str, mime: str, types: Ty
     return type_
 
 
-def usual_lines(needle: Needle, types: Types) -> str:
+def usual_lines(  # values and not a needle: making one costs a usual read a twentieth of its time
+    stored_name: bytes, mime: bytes, modified: int, checksum: int, data: Bytes, types: Types
+) -> str:
     """Header lines of a whole file in memory that has no pairs, for a request without query and name.
 
     They say what `first_headers` and `describe` say, with length and type, and cost a third of that: most
     reads are of this kind. Empty if a value may not stand in a header.
     """
-    name = text(needle.name)
-    type_ = stored_type(text(needle.mime)) or (types.of_name(name) if name else "") or sniff(needle.data)
+    name = text(stored_name)
+    type_ = stored_type(text(mime)) or (types.of_name(name) if name else "") or sniff(data)
     if not type_.isprintable():
         return ""
     named = f"Content-Disposition: {content_disposition(name)}\r\n" if name else ""
-    modified = f"Last-Modified: {http_date(needle.last_modified)}\r\n" if needle.last_modified else ""
+    changed = f"Last-Modified: {http_date(modified)}\r\n" if modified else ""
     return (
-        f"Accept-Ranges: bytes\r\n{named}Content-Length: {len(needle.data)}\r\nContent-Type: {type_}\r\n"
-        f'Etag: "{needle.checksum:08x}"\r\n{modified}'
+        f"Accept-Ranges: bytes\r\n{named}Content-Length: {len(data)}\r\nContent-Type: {type_}\r\n"
+        f'Etag: "{checksum:08x}"\r\n{changed}'
     )
 
 

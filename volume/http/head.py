@@ -74,12 +74,14 @@ def parse_head(raw: bytes) -> Request:
 class HeadReader:
     """Reads the heads of one connection. Headers that are the same as those before are not read again."""
 
-    __slots__ = ("_block", "_minor", "_model")
+    __slots__ = ("_minor", "block", "model")
 
     def __init__(self) -> None:
-        self._block = b""
+        self.block = b""
+        """The headers that were read last, with their line ends and the empty line."""
+        self.model: Request | None = None
+        """A request with these headers."""
         self._minor = b""
-        self._model: Request | None = None
 
     def read(self, raw: bytes) -> Request:
         """Read a whole head, empty line included.
@@ -103,15 +105,15 @@ class HeadReader:
                 raise bad_request() from None
         request = Request(method.decode(), target, text(path), text(query) if query else "")
         block = raw[line.end() :]
-        model = self._model
-        if model is not None and block == self._block and minor == self._minor:
+        model = self.model
+        if model is not None and block == self.block and minor == self._minor:
             request.adopt_headers(model)
             return request
         request.set_headers(_HEADER.findall(block if _HEADERS.fullmatch(block) else _unfolded(block)))
         _frame(request, is_http10=minor == b"0")
         if len(block) <= REMEMBERED_BYTES_MAX:
-            self._block, self._minor = block, minor
-            self._model = model = Request("", b"", "", "")
+            self.block, self._minor = block, minor
+            self.model = model = Request("", b"", "", "")
             model.adopt_headers(request)
         return request
 

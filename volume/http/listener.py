@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from less_sync.volume.counters import Counters
 from less_sync.volume.http.bodies import BodyPool
@@ -12,6 +12,9 @@ from less_sync.volume.http.connection import CLOSING, Connection
 from less_sync.volume.http.handlers import Handler, Immediate
 from less_sync.volume.http.request import Request
 from less_sync.volume.http.response import Response
+
+if TYPE_CHECKING:
+    from less_sync.volume.http.usual import Usual
 
 BACKLOG: Final = 2048
 CONNECTIONS_MAX: Final = 16_384
@@ -44,7 +47,7 @@ class Listener:
     """Accepts connections and answers their requests by what `route` chooses.
 
     `body_bytes_max` bounds what is kept of a body. A connection on which no byte moved for `idle_s` seconds
-    is closed; one whose request is being worked on is not idle.
+    is closed; one whose request is being worked on is not idle. `usual` is asked before `route`.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Listener:
         idle_s: float,
         is_public: bool = False,
         connections_max: int = CONNECTIONS_MAX,
+        usual: "Usual | None" = None,
     ) -> None:
         self.route: Final = route
         self.counters: Final = counters
@@ -64,6 +68,7 @@ class Listener:
         self.body_bytes_max: Final = body_bytes_max
         self.is_public: Final = is_public
         self.refusals: Final = Refusals()
+        self.usual: Final = usual
         self.scratch: Final = bytearray(SCRATCH_BYTES)
         self.scratch_view: Final = memoryview(self.scratch)
         self.is_closing = False
@@ -138,11 +143,14 @@ class Listener:
     def count_out(self, request: Request, response: Response | None) -> None:
         """It is over; without a response if nobody was left to be answered."""
         method = request.counted_as
-        counters = self.counters
-        counters.running[method] -= 1
+        self.counters.running[method] -= 1
         if response is not None:
-            counters.requests[method, response.status] += 1
-            counters.request_durations[method].add(perf_counter_ns() - request.started_ns)
+            self.count(method, response.status, perf_counter_ns() - request.started_ns)
+
+    def count(self, method: str, status: int, took_ns: int) -> None:
+        """A request was answered."""
+        self.counters.requests[method, status] += 1
+        self.counters.request_durations[method].add(took_ns)
 
     def _sweep(self) -> None:
         """Close what is idle. One timer for all connections: one for each would cost every request."""

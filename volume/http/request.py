@@ -134,8 +134,8 @@ class Request:
         return self._request_id or self.identify(time.time_ns())
 
     def identify(self, now_ns: int) -> str:
-        """Give the request its id: the time in Unix nanoseconds, and 32 random bits."""
-        self._request_id = found = f"{now_ns:016X}{getrandbits(32):08X}"
+        """Give the request its id."""
+        self._request_id = found = new_request_id(now_ns)
         return found
 
     @property
@@ -164,6 +164,11 @@ class Request:
     def extension(self) -> str:
         """With its dot."""
         return self.named.extension
+
+
+def new_request_id(now_ns: int) -> str:
+    """24 upper-case hexadecimal digits: the time in Unix nanoseconds, and 32 random bits."""
+    return f"{now_ns:016X}{getrandbits(32):08X}"
 
 
 def parse_query(query: str) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from less_sync.volume.http.bodies import BodyPool
 from less_sync.volume.http.chunk_deletion import ChunkDeletion
 from less_sync.volume.http.delete import DeleteHandler
-from less_sync.volume.http.dispatch import Dispatch
+from less_sync.volume.http.dispatch import Dispatch, server_line
 from less_sync.volume.http.handlers import Handler
 from less_sync.volume.http.limits import InFlight, Limits
 from less_sync.volume.http.listener import Listener
@@ -16,7 +16,9 @@ from less_sync.volume.http.read import ReadHandler
 from less_sync.volume.http.replicate import Replication
 from less_sync.volume.http.status import HealthHandler, StatusHandler
 from less_sync.volume.http.ui import PageHandler
-from less_sync.volume.http.usual import UsualReads
+from less_sync.volume.http.usual import Usual
+from less_sync.volume.http.usual_reads import UsualReads
+from less_sync.volume.http.usual_writes import UsualWrites
 from less_sync.volume.http.write import WriteHandler
 from less_sync.volume.version import server_version
 
@@ -53,13 +55,19 @@ class HttpServer:
         if services.security.ui_allowed:
             pages["/ui/index.html"] = PageHandler(services)
         name = f"SeaweedFS Volume {server_version(options.offset_bytes)}"
-        usual = UsualReads(read, services, self.limits.downloads, types)
-        reads: dict[str, Handler] = {"GET": usual, "HEAD": read}
+        usual_reads = UsualReads(services, self.limits.downloads, types)
+        usual_writes = UsualWrites(services, self.limits.uploads, replication)
+        reads: dict[str, Handler] = {"GET": read, "HEAD": read}
         self._admin: Final = self._listener(
-            Dispatch(name, pages, {**reads, "POST": write, "PUT": write, "DELETE": delete})
+            Dispatch(name, pages, {**reads, "POST": write, "PUT": write, "DELETE": delete}),
+            Usual(server_line(name), self.limits, usual_reads, usual_writes),
         )
         self._public: Final = (
-            self._listener(Dispatch(name, {}, reads), is_public=True)
+            self._listener(
+                Dispatch(name, {}, reads),
+                Usual(server_line(name), self.limits, usual_reads),
+                is_public=True,
+            )
             if options.public_port != options.port
             else None
         )
@@ -80,7 +88,7 @@ class HttpServer:
         listeners = [one for one in (self._public, self._admin) if one is not None]
         await asyncio.gather(*(one.stop() for one in listeners))
 
-    def _listener(self, dispatch: Dispatch, *, is_public: bool = False) -> Listener:
+    def _listener(self, dispatch: Dispatch, usual: Usual, *, is_public: bool = False) -> Listener:
         return Listener(
             dispatch.route,
             self._counters,
@@ -88,4 +96,5 @@ class HttpServer:
             body_bytes_max=self._options.file_bytes_max + AROUND_FILE_BYTES,
             idle_s=self._options.idle_timeout_s,
             is_public=is_public,
+            usual=usual,
         )

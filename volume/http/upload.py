@@ -198,10 +198,15 @@ def make_needle(upload: Upload, *, may_pack: bool, fixes_photographs: bool) -> N
 
 
 def _is_compressible(upload: Upload) -> bool:
-    if not len(upload.data) or (upload.mime == _OCTETS and not upload.name.startswith(b".")):
+    return is_compressible(upload.name, upload.mime, upload.data)
+
+
+def is_compressible(name: bytes, mime: bytes, data: Bytes) -> bool:
+    """Whether a file of this name and type is worth the attempt to compress it."""
+    if not len(data) or (mime == _OCTETS and not name.startswith(b".")):
         return False
-    mime = upload.mime.decode("latin-1") or sniff(upload.data)
-    return compress.is_compressible(text(upload.name), mime if mime != UNKNOWN else "")
+    told = mime.decode("latin-1") or sniff(data)
+    return compress.is_compressible(text(name), told if told != UNKNOWN else "")
 
 
 def _measure_packed(upload: Upload) -> None:

@@ -1,119 +1,137 @@
-"""The read that nearly all reads are, in one go (docs/volume.md, section 3.4).
+"""The requests that nearly all are, each in one go (docs/volume.md, section 3.9).
 
-A short file of a volume that is here, by `/vid,fid`, whole, without conditions, parameters and tokens: the
-general way through `read`, `entity` and the engine takes several times as long for it. Whatever is out of the
-ordinary, a fault included, is left to that way, which begins from the start and decides alone. A test holds
-the answers of both against each other.
+A read or a write of a short file by `/vid,fid`, without parameters and tokens, on a connection that stays:
+the general way, through a request, a handler and a response, takes several times as long for it. What is here
+looks at the bytes as they lie in the buffer, and either answers them or leaves everything as it was; whatever
+is out of the ordinary, a fault included, is left to the general way, which begins from the start and decides
+alone. A test holds the answers of both against each other, and what they leave in the files.
+
+Safe because: all of it happens between two turns of the event loop, and a file is stored by the same step of
+the engine as in the general way, which is the last thing that may fail.
 """
 
 import re
+import time
 from functools import partial
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
-from less_sync.volume.engine.reading import LARGE_BYTES
-from less_sync.volume.format.checksums import crc32c
-from less_sync.volume.format.needle import (
-    CHECKSUM_BYTES,
-    HAS_LAST_MODIFIED,
-    HAS_MIME,
-    HAS_NAME,
-    HEAD_BYTES,
-    HEADER,
-    HEADER_BYTES,
-    Needle,
-)
-from less_sync.volume.http.entity import usual_lines
-from less_sync.volume.http.handlers import Begun, Handler, Immediate
+from less_sync.volume.http.request import Request, new_request_id
 from less_sync.volume.http.response import Response
+from less_sync.volume.http.usual_heads import Known
+from less_sync.volume.http.writing import STATUS_LINES, joined_head
+from less_sync.volume.logs import Logger
 
 if TYPE_CHECKING:
-    from less_sync.volume.http.limits import InFlight
-    from less_sync.volume.http.mime import Types
-    from less_sync.volume.http.request import Request
-    from less_sync.volume.services import Services
+    from less_sync.volume.http.connection import Connection
+    from less_sync.volume.http.limits import InFlight, Limits
+    from less_sync.volume.http.usual_reads import UsualReads
+    from less_sync.volume.http.usual_writes import UsualWrites
 
-_USUAL_PATH: Final = re.compile(r"/([0-9]{1,9}),([0-9a-fA-F]{1,16})([0-9a-fA-F]{8})", re.ASCII)
-_USUAL_FLAGS: Final = HAS_NAME | HAS_MIME | HAS_LAST_MODIFIED
-_UNUSUAL_FIELDS: Final = frozenset((b"range", b"if-modified-since", b"if-none-match"))
-LAST_MODIFIED_BYTES: Final = 5
-_COPIED_BYTES_MAX: Final = 16 << 10
-"""Up to here a copy of the data costs less than a view of it."""
+_LINE: Final = re.compile(rb"(GET|PUT) /(([0-9]{1,9}),([0-9a-fA-F]{1,16})([0-9a-fA-F]{8})) HTTP/1\.1\r\n")
+_LENGTH_DIGITS_MAX: Final = 9
+_log: Final = Logger(__name__)
 
 
-class UsualReads(Immediate):
-    """Answers usual reads, and has `reads` answer the others."""
+class Usual:
+    """Answers usual requests of the connections of one listener.
 
-    def __init__(self, reads: Handler, services: "Services", downloads: "InFlight", types: "Types") -> None:
-        self._reads: Final = reads
-        self._volume: Final = services.store.volume
-        self._wants_token: Final = services.security.wants_token
-        self._downloads: Final = downloads
-        self._types: Final = types
-
-    def begin(self, request: "Request") -> Begun:
-        """The answer, at once if the read is a usual one."""
-        if request.query or self._downloads.is_over or self._wants_token(False):
-            return self._reads.begin(request)
-        return self._usual(request) or self._reads.begin(request)
-
-    def _usual(self, request: "Request") -> Response | None:
-        named = _USUAL_PATH.fullmatch(request.path)
-        if named is None or not _UNUSUAL_FIELDS.isdisjoint(request.fields):
-            return None
-        vid, key, cookie = named.groups()
-        volume = self._volume(int(vid))
-        if volume is None or volume.is_closed or volume.version == 1:
-            return None
-        id_ = int(key, 16)
-        entry = volume.needles.get(id_)
-        if entry is None or not entry[0] or not 0 < entry[1] <= LARGE_BYTES:
-            return None
-        size = entry[1]
-        try:
-            record = volume.read_blob(*entry)
-            if record[:HEADER_BYTES] != HEADER.pack(int(cookie, 16), id_, size):
-                return None
-            needle = _usual_needle(record, HEADER_BYTES + size)
-        except (OSError, IndexError):  # the disk, or a damaged length that leads behind the record
-            return None
-        lines = usual_lines(needle, self._types) if needle is not None else ""
-        if needle is None or not lines:
-            return None
-        self._downloads.add(size)
-        response = Response(200, None, needle.data, partial(self._downloads.subtract, size))
-        response.lines = lines
-        return response
-
-
-def _usual_needle(record: bytes, end: int) -> Needle | None:
-    """The needle of a record whose body ends at `end`, unless there is anything unusual about it.
-
-    Raises:
-        IndexError: a length leads behind the record.
+    Args:
+        common: header lines that all answers have.
+        writes: None on a listener that only reads.
     """
-    data_end = HEAD_BYTES + int.from_bytes(record[HEADER_BYTES:HEAD_BYTES], "big")
-    checksum = int.from_bytes(record[end : end + CHECKSUM_BYTES], "big")
-    if not HEAD_BYTES < data_end < end <= len(record) - CHECKSUM_BYTES:
-        return None
-    if data_end <= _COPIED_BYTES_MAX:
-        data: bytes | memoryview = record[HEAD_BYTES:data_end]
-    else:
-        data = memoryview(record)[HEAD_BYTES:data_end]
-    flags = record[data_end]
-    if flags & ~_USUAL_FLAGS or crc32c(data) != checksum:
-        return None
-    at = data_end + 1
-    name = mime = b""
-    modified = 0
-    if flags & HAS_NAME:
-        at, name_at = at + 1 + record[at], at + 1
-        name = record[name_at:at]
-    if flags & HAS_MIME:
-        at, mime_at = at + 1 + record[at], at + 1
-        mime = record[mime_at:at]
-    if flags & HAS_LAST_MODIFIED:
-        at, time_at = at + LAST_MODIFIED_BYTES, at
-        modified = int.from_bytes(record[time_at:at], "big")
-    if at != end:
-        return None
-    return Needle(0, 0, data, flags, name, mime, modified, checksum=checksum)
+
+    def __init__(
+        self, common: str, limits: "Limits", reads: "UsualReads", writes: "UsualWrites | None" = None
+    ) -> None:
+        self._read_head: Final = f"{STATUS_LINES[200]}{common}"
+        self._write_head: Final = f"{STATUS_LINES[201]}{common}"
+        self._limits: Final = limits
+        self._reads: Final = reads
+        self._writes: Final = writes
+
+    def answer(self, connection: "Connection", buffer: bytearray, count: int) -> bool:
+        """Whether `buffer[:count]` was one usual request and nothing else, and is answered."""
+        line = _LINE.match(buffer, 0, count)
+        if line is None:
+            return False
+        known, heads = connection.known, connection.heads
+        if known.block is not heads.block:
+            known = connection.known = Known(heads.block, heads.model)
+        try:
+            if line[1] == b"GET":
+                return self._read(connection, line, known, buffer, count)
+            return self._write(connection, line, known, buffer, count)
+        except Exception as fault:
+            _log.error("usual request failed", fault=fault, fid=line[2].decode())
+            return False
+
+    def _read(
+        self, connection: "Connection", line: re.Match[bytes], known: Known, buffer: bytearray, count: int
+    ) -> bool:
+        block, at = known.read, line.end()
+        if not block or at + len(block) != count or not buffer.startswith(block, at):
+            return False
+        started_ns = perf_counter_ns()
+        _, _, vid, key, cookie = line.groups()
+        found = self._reads.find(int(vid), int(key, 16), int(cookie, 16))
+        if found is None:
+            return False
+        lines, data, size = found
+        head = self._joined(self._read_head, lines)
+        self._send(connection, b"".join((head, data)), "GET", 200, started_ns, self._limits.downloads, size)
+        return True
+
+    def _write(
+        self, connection: "Connection", line: re.Match[bytes], known: Known, buffer: bytearray, count: int
+    ) -> bool:
+        at = line.end()
+        if self._writes is None or not known.before or not buffer.startswith(known.before, at):
+            return False
+        started_ns = perf_counter_ns()
+        at += len(known.before)
+        stop = buffer.find(b"\r", at, at + _LENGTH_DIGITS_MAX + 1)
+        digits = buffer[at:stop] if stop >= 0 else b""
+        if not digits.isdigit() or not buffer.startswith(known.after, stop):
+            return False
+        start, length = stop + len(known.after), int(digits)
+        if not length or start + length != count:
+            return False
+        with memoryview(buffer) as view:
+            data = bytes(view[start:count])
+        _, name, vid, key, cookie = line.groups()
+        stored = self._writes.store(
+            connection.peer_ip, int(vid), int(key, 16), int(cookie, 16), name, known.mime, data
+        )
+        if stored is None:
+            return False
+        lines, body = stored
+        head = self._joined(self._write_head, lines)
+        self._send(connection, b"".join((head, body)), "PUT", 201, started_ns, self._limits.uploads, length)
+        return True
+
+    def _joined(self, begin: str, lines: str) -> bytes:
+        now_ns = time.time_ns()
+        return joined_head(begin, new_request_id(now_ns), lines, now_ns)
+
+    def _send(
+        self,
+        connection: "Connection",
+        answer: bytes,
+        method: str,
+        status: int,
+        started_ns: int,
+        in_flight: "InFlight",
+        held_bytes: int,
+    ) -> None:
+        """Send an answer. If the client does not take all of it now, it goes on in the general way."""
+        transport = connection.transport
+        transport.write(answer)
+        if not transport.get_write_buffer_size():
+            connection.listener.count(method, status, perf_counter_ns() - started_ns)
+            return
+        in_flight.add(held_bytes)
+        request = Request(method, b"", "", "")
+        connection.wait_until_sent(
+            request, Response(status, sent=partial(in_flight.subtract, held_bytes)), started_ns
+        )

@@ -14,7 +14,7 @@ from less_sync.volume.http.sniff import SNIFFED_BYTES, sniff
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLIENT_CLOSED: Final = 499
 """For a client that is gone, which will not read it."""
-_STATUS_LINES: Final = {
+STATUS_LINES: Final = {
     **{status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus},
     416: "HTTP/1.1 416 Requested Range Not Satisfiable\r\n",
     CLIENT_CLOSED: "HTTP/1.1 499 status code 499\r\n",
@@ -49,18 +49,23 @@ def encode_head(request: Request, response: Response, length: int | None, *, clo
     status = response.status
     now_ns = time.time_ns()
     lines = response.lines or _lines(request, response, length)
-    if request.common:
-        request_id = request._request_id or request.identify(now_ns)
-        lines = f"{request.common}X-Amz-Request-Id: {request_id}\r\n{lines}"
-    lines += date_line(now_ns)
     if closes:
         lines += "Connection: close\r\n"
     elif request.is_http10:
         lines += "Connection: keep-alive\r\n"
-    line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} status code {status}\r\n"
+    line = STATUS_LINES.get(status) or f"HTTP/1.1 {status} status code {status}\r\n"
     if request.is_http10:
         line = "HTTP/1.0" + line[8:]
-    return f"{line}{lines}\r\n".encode("utf-8", "surrogateescape")
+    if request.common:
+        request_id = request._request_id or request.identify(now_ns)
+        return joined_head(f"{line}{request.common}", request_id, lines, now_ns)
+    return f"{line}{lines}{date_line(now_ns)}\r\n".encode("utf-8", "surrogateescape")
+
+
+def joined_head(begin: str, request_id: str, lines: str, now_ns: int) -> bytes:
+    """The head of an answer from its status line and the lines common to all, and from its own lines."""
+    head = f"{begin}X-Amz-Request-Id: {request_id}\r\n{lines}{date_line(now_ns)}\r\n"
+    return head.encode("utf-8", "surrogateescape")
 
 
 def _lines(request: Request, response: Response, length: int | None) -> str:
