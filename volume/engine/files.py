@@ -99,7 +99,7 @@ def write_all(files: Files, fd: int, pieces: Sequence[Bytes], offset: int) -> in
     for piece in pieces:
         written = files.pwrite(fd, piece, offset)
         offset += written
-        if written < len(piece):
+        if written != len(piece):
             rest = memoryview(piece)[written:]
             while rest:
                 written = files.pwrite(fd, rest, offset)

@@ -84,7 +84,8 @@ class NeedleMap:
     ) -> None:
         self.width: Final = width
         self.counters: Final = counters or Counters()
-        self._reach: Final = OFFSETS_BYTES[width]
+        self.reach: Final = OFFSETS_BYTES[width]
+        """How far offsets of this width reach, in bytes."""
         self._settled = settled or Settled.empty()
         self._merge_after = _merge_after(self._settled)
         self._recent: dict[int, int] = {}
@@ -130,7 +131,7 @@ class NeedleMap:
     def put(self, id: int, offset: int, size: int) -> None:  # noqa: A002
         """A needle was written. With 4-byte offsets `offset` counts modulo 32 GiB, as in the index."""
         old = self.get(id)
-        self._recent[id] = pack(offset % self._reach, size)
+        self._recent[id] = pack(offset % self.reach, size)
         counters = self.counters
         counters.file_count += 1
         counters.content_bytes += size

@@ -92,7 +92,7 @@ class ReadableVolume(VolumeState):
         Raises:
             OSError: the disk failed, or the volume is closed.
         """
-        return self._pread(offset, record_length(size, self.version))
+        return self._pread(offset, record_length(size, self.superblock.version))
 
     def scan(self, offset: int | None = None) -> Iterator[tuple[int, Needle]]:
         """Offset and needle of every record in the order of the file; checksums as stored, not compared.

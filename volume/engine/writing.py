@@ -81,14 +81,15 @@ class WritableVolume(ReadableVolume):
             VolumeError: the cookie of what is there cannot be read.
         """
         self.require_writable()
-        if self.ttl and not needle.flags & HAS_TTL:
-            needle.ttl = self.ttl
+        ttl, needles = self.superblock.ttl, self.needles
+        if ttl and not needle.flags & HAS_TTL:
+            needle.ttl = ttl
             needle.flags |= HAS_TTL
-        entry = pending.get(needle.id) or self.needles.get(needle.id)
+        entry = pending.get(needle.id) or needles.get(needle.id)
         if entry is not None:
-            if is_unchanged is None and not self.ttl:
+            if is_unchanged is None and not ttl:
                 is_unchanged = self._is_unchanged(needle, *entry)
-            if is_unchanged and not self.ttl:
+            if is_unchanged and not ttl:
                 return Written(*entry, unchanged=True)
             self._compare_cookie(needle, entry[0], check_cookie=check_cookie)
         if len(needle.data) > DATA_BYTES_MAX:
@@ -122,8 +123,11 @@ class WritableVolume(ReadableVolume):
 
     def next_append_ns(self) -> int:
         """A time for the next record: later than that of every other, whatever the clock does."""
-        self.last_append_ns = max(self.clock(), self.last_append_ns + 1)
-        return self.last_append_ns
+        now_ns = self.clock()
+        if now_ns <= self.last_append_ns:
+            now_ns = self.last_append_ns + 1
+        self.last_append_ns = now_ns
+        return now_ns
 
     def append_needle(self, needle: Needle) -> int:
         """Write the record of a needle at the end of the data file. In a thread only under the turn.
@@ -134,7 +138,7 @@ class WritableVolume(ReadableVolume):
         Raises:
             WriteFailed: the disk refused; the file ends where it did.
         """
-        return self._append(record_pieces(needle, self.version, THREAD_BYTES), len(needle.data))
+        return self._append(record_pieces(needle, self.superblock.version, THREAD_BYTES), len(needle.data))
 
     def publish(self, needle: Needle, offset: int) -> Written:
         """Write the row of a record that lies at `offset`, and let readers find it.
@@ -142,7 +146,7 @@ class WritableVolume(ReadableVolume):
         Raises:
             WriteFailed: the disk refused; the record is cut off as well.
         """
-        row = encode_row(needle.id, offset, needle.size, self.offset_bytes)
+        row = encode_row(needle.id, offset, needle.size, self.needles.width)
         try:
             self.index.append((row,))
         except OSError as error:
@@ -156,10 +160,12 @@ class WritableVolume(ReadableVolume):
 
     def show(self, needle: Needle, offset: int) -> Written:
         """Let readers find a needle whose record and row are written."""
-        self.needles.put(needle.id, offset, needle.size)
-        self.last_modified = max(self.last_modified, needle.last_modified)
+        size = needle.size
+        self.needles.put(needle.id, offset, size)
+        if needle.last_modified > self.last_modified:
+            self.last_modified = needle.last_modified
         self.modified_at_s = needle.append_at_ns // _SECOND_NS
-        return Written(offset, needle.size, unchanged=False)
+        return Written(offset, size, unchanged=False)
 
     def take_back(self, data_end: int, index_end: int) -> None:
         """Cut both files back. If the disk refuses even that, the volume takes no more writes."""
@@ -277,7 +283,7 @@ class WritableVolume(ReadableVolume):
 
     def _require_reach(self) -> None:
         """Refuse data behind what a row can point at; what begins before it may end there."""
-        reach = OFFSETS_BYTES[self.offset_bytes]
+        reach = self.needles.reach
         if self.data.end >= reach:
             raise VolumeSizeExceeded(
                 f"append to volume {self.id} size 0 actualSize 0: "

@@ -58,6 +58,12 @@ TAIL_BYTES_MAX: Final = (
 _U32: Final = struct.Struct(">I")
 _U64: Final = struct.Struct(">Q")
 _U16: Final = struct.Struct(">H")
+_TRAILER: Final = struct.Struct(">IQI4x")
+"""Of version 3: checksum, append time, and the eight bytes of which the padding is the first."""
+_EMPTY_BYTES: Final = HEADER_BYTES + CHECKSUM_BYTES
+_EMPTY_BYTES_3: Final = _EMPTY_BYTES + TIMESTAMP_BYTES
+"""Of a record without a body, without the padding."""
+_USUAL_FLAGS: Final = HAS_NAME | HAS_MIME | HAS_LAST_MODIFIED
 _LOW_40_BITS: Final = (1 << 40) - 1
 
 
@@ -96,7 +102,9 @@ def trailer_bytes(version: int) -> int:
 
 def record_length(size: int, version: int) -> int:
     """Length of a record whose body has `size` bytes, padding included; a negative size counts as 0."""
-    unpadded = HEADER_BYTES + max(size, 0) + trailer_bytes(version)
+    unpadded = _EMPTY_BYTES_3 if version == 3 else _EMPTY_BYTES
+    if size > 0:
+        unpadded += size
     return unpadded + ALIGNMENT - unpadded % ALIGNMENT
 
 
@@ -111,21 +119,20 @@ def frame(needle: Needle, version: int) -> tuple[bytes, bytes]:
     The padding is what existing servers leave in it, so that records are the same byte for byte.
     """
     fields = b""
-    if version == 1:
-        needle.size = len(needle.data)
-        head = HEADER.pack(needle.cookie, needle.id, needle.size)
-    elif len(needle.data):
-        fields = _fields(needle)
-        needle.size = DATA_LENGTH_BYTES + len(needle.data) + len(fields)
-        head = HEADER.pack(needle.cookie, needle.id, needle.size) + _U32.pack(len(needle.data))
+    size = data_bytes = len(needle.data)
+    if version == 1 or not data_bytes:
+        head = HEADER.pack(needle.cookie, needle.id, size)
     else:
-        needle.size = 0
-        head = HEADER.pack(needle.cookie, needle.id, 0)
-    tail = fields + _U32.pack(needle.checksum)
+        fields = _fields(needle)
+        size += DATA_LENGTH_BYTES + len(fields)
+        head = HEAD.pack(needle.cookie, needle.id, size, data_bytes)
+    needle.size = size
+    end = len(head) + data_bytes + len(fields)
     if version == 3:
-        tail += _U64.pack(needle.append_at_ns)
-    padding_bytes = ALIGNMENT - (len(head) + len(needle.data) + len(tail)) % ALIGNMENT
-    return head, tail + _padding(needle, version)[:padding_bytes]
+        trailer = _TRAILER.pack(needle.checksum, needle.append_at_ns, size)
+    else:
+        trailer = _U32.pack(needle.checksum) + _padding(needle, version)
+    return head, fields + trailer[: record_length(size, version) - end]
 
 
 def encode(needle: Needle, version: int) -> bytes:
@@ -199,6 +206,10 @@ def verify(needle: Needle, computed: int) -> None:
 def _fields(needle: Needle) -> bytes:
     """Flags and the fields that they name."""
     flags = needle.flags
+    if flags == _USUAL_FLAGS:  # of nearly all; three times as fast
+        name, mime = needle.name, needle.mime
+        modified = (needle.last_modified & _LOW_40_BITS).to_bytes(5, "big")
+        return b"%c%c%b%c%b%b" % (flags, len(name), name, len(mime), mime, modified)
     parts = [bytes((flags,))]
     if flags & HAS_NAME:
         parts += (bytes((len(needle.name),)), needle.name)
@@ -214,9 +225,10 @@ def _fields(needle: Needle) -> bytes:
 
 
 def _padding(needle: Needle, version: int) -> bytes:
-    """Eight bytes, of which a record takes the first: what a buffer of existing encoders happens to hold."""
-    if version == 3:
-        return _U32.pack(needle.size) + bytes(4)
+    """Eight bytes, of which a record takes the first: what a buffer of existing encoders happens to hold.
+
+    In version 3 that is the size and zeros (`_TRAILER`).
+    """
     if version == 1:
         return _U64.pack(needle.id)
     has_time = needle.size > 0 and needle.flags & HAS_LAST_MODIFIED

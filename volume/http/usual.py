@@ -97,8 +97,7 @@ class Usual:
         start, length = stop + len(known.after), int(digits)
         if not length or start + length != count:
             return False
-        with memoryview(buffer) as view:
-            data = bytes(view[start:count])
+        data = bytes(buffer[start:count])
         _, name, vid, key, cookie = line.groups()
         stored = self._writes.store(
             connection.peer_ip, int(vid), int(key, 16), int(cookie, 16), name, known.mime, data

@@ -1,11 +1,12 @@
 """A usual write: a short file, as it is, into a volume that is on this server alone (see `usual`)."""
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from less_sync.volume.engine.errors import VolumeError
 from less_sync.volume.format.checksums import crc32c
 from less_sync.volume.format.needle import HAS_LAST_MODIFIED, HAS_MIME, HAS_NAME, TEXT_BYTES_MAX, Needle
-from less_sync.volume.http.parameters import ParameterError, is_form
+from less_sync.volume.http.parameters import TYPES_KEPT_MAX, ParameterError, is_form
 from less_sync.volume.http.upload import is_compressible
 from less_sync.volume.http.write import is_plain, stored_answer
 
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from less_sync.volume.services import Services
 
 _FLAGS: Final = HAS_NAME | HAS_MIME | HAS_LAST_MODIFIED
+
+
+@lru_cache(TYPES_KEPT_MAX)
+def is_kept_as_it_is(mime: bytes) -> bool:
+    """Whether a file of this type is stored as it comes, whatever its data, and the answer can tell it."""
+    if len(mime) > TEXT_BYTES_MAX or not is_plain(b"", mime):
+        return False
+    try:
+        return not is_form(mime) and not is_compressible(b"", mime, b"x")
+    except ParameterError:
+        return False
 
 
 class UsualWrites:
@@ -39,19 +51,17 @@ class UsualWrites:
         security = self._security
         if self._uploads.is_over or security.wants_token(True) or not security.listed(peer_ip):
             return None
-        if not is_plain(name, mime):
+        if self._fixes_photographs or len(data) > self._file_bytes_max:
             return None
-        if self._fixes_photographs or len(mime) > TEXT_BYTES_MAX or len(data) > self._file_bytes_max:
+        if not (is_kept_as_it_is(mime) if mime else not is_compressible(name, mime, data)):
             return None
         volume = self._volume(volume_id)
         if volume is None or self._has_copies(volume):
             return None
         try:
-            if is_form(mime) or is_compressible(name, mime, data):
-                return None
             needle = Needle(key, cookie, data, _FLAGS, name, mime, int(self._clock()), checksum=crc32c(data))
             written = volume.try_write(needle)
-        except (ParameterError, VolumeError, OSError):
+        except (VolumeError, OSError):
             return None
         if written is None or written.unchanged:
             return None
