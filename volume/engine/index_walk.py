@@ -1,7 +1,8 @@
 """What an index says, worked out once when it is loaded: the newest entry of each id, and the counters.
 
-Two ways with one result: plain Python for small indexes, and numpy for large ones, because its import alone
-costs a tenth of a second. A test holds them against each other.
+Three ways with one result: plain Python for small indexes; columns for large ones of volumes that only ever
+got new files in the order of their ids; numpy for other large ones, because its import costs a tenth of a
+second and 12 MiB. A test holds them against each other.
 
 Forward, as existing servers count a volume that they load for writing: a live row counts as a file and its
 size as content; a live row over a live one, and every deletion, counts as deleted, with the size of what was
@@ -12,6 +13,7 @@ and a row of an id that a later row has too, counts as deleted.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from less_sync.volume.engine.columns import Columns, ascend, furthest_end
 from less_sync.volume.engine.needle_map import Counters, Settled, pack
 from less_sync.volume.format.needle import record_length, unpadded_length
 from less_sync.volume.format.rows import ALIGNMENT, ROW_BYTES, TOMBSTONE_SIZE, Row, decode_rows
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 NUMPY_ROWS_MIN: Final = 50_000
 """From here on numpy is faster although it has to be imported."""
+WINDOW_ROWS: Final = 65_536
+"""So many are looked at in one go: what is short of a few milliseconds lets others run between."""
 
 
 @dataclass(slots=True)
@@ -35,9 +39,9 @@ class Walked:
 
 def walk_index(rows: bytes, width: int, version: int, *, backward: bool) -> Walked:
     """Read whole rows; a part of one at the end is passed over. `backward` says how to count (above)."""
-    if len(rows) >= NUMPY_ROWS_MIN * ROW_BYTES[width]:
-        return walk_large(rows, width, version, backward=backward)
-    return walk_small(rows, width, version, backward=backward)
+    if len(rows) < NUMPY_ROWS_MIN * ROW_BYTES[width]:
+        return walk_small(rows, width, version, backward=backward)
+    return walk_ascending(rows, width, version) or walk_large(rows, width, version, backward=backward)
 
 
 def walk_small(rows: bytes, width: int, version: int, *, backward: bool) -> Walked:
@@ -87,6 +91,31 @@ def _count_backward(counters: Counters, rows: list[Row]) -> None:
         if row.id in seen or row.is_deletion:
             counters.deleted_count += 1
         seen.add(row.id)
+
+
+def walk_ascending(rows: bytes, width: int, version: int) -> Walked | None:
+    """By columns, a window at a time; None of an index with a deletion, an empty file or an id out of order.
+
+    Both ways of counting find the same in such an index.
+    """
+    settled, counters = Settled.empty(), Counters()
+    furthest, window_bytes = 0, WINDOW_ROWS * ROW_BYTES[width]
+    whole = len(rows) - len(rows) % ROW_BYTES[width]
+    for start in range(0, whole, window_bytes):
+        columns = Columns(rows[start : min(whole, start + window_bytes)], width)
+        ids, sizes, units = columns.ids(), columns.sizes(), columns.units()
+        if settled.ids and settled.ids[-1] >= ids[0]:
+            return None
+        if not (units[0] and min(sizes) > 0 and ascend(ids) and ascend(units)):
+            return None
+        settled.ids.extend(ids)
+        settled.values.extend(columns.values())
+        settled.high.extend(columns.high())
+        counters.content_bytes += sum(sizes)
+        furthest = max(furthest, furthest_end(units, sizes))
+    counters.file_count, counters.max_key = len(settled.ids), settled.ids[-1]
+    # Offsets are multiples of 8, so that the padding can be added once, behind the furthest body.
+    return Walked(settled, counters, record_length(furthest, version))
 
 
 def walk_large(rows: bytes, width: int, version: int, *, backward: bool) -> Walked:

@@ -1,15 +1,13 @@
 """Reads an index from its file, in pieces, because ten million rows are 160 MB."""
 
 from collections.abc import Iterator
-from typing import Final
 
+from less_sync.volume.engine.columns import Columns, ascend, furthest_end
 from less_sync.volume.engine.files import Files
-from less_sync.volume.engine.index_walk import NUMPY_ROWS_MIN
+from less_sync.volume.engine.index_walk import NUMPY_ROWS_MIN, WINDOW_ROWS
 from less_sync.volume.engine.walk import read_up_to
 from less_sync.volume.format.needle import HEADER_BYTES, trailer_bytes
 from less_sync.volume.format.rows import ALIGNMENT, ROW_BYTES, Row, decode_rows
-
-WINDOW_ROWS: Final = 65_536
 
 
 def row_windows(files: Files, fd: int, end: int, width: int, start: int = 0) -> Iterator[bytes]:
@@ -33,24 +31,23 @@ def unpadded_end_max(files: Files, fd: int, end: int, width: int, version: int) 
     """Where the last record ends that a row before `end` points at, without its padding; 0 without any."""
     furthest = 0
     for rows in row_windows(files, fd, end, width):
-        if end < NUMPY_ROWS_MIN * ROW_BYTES[width]:
-            found = max(
-                (row.offset + max(row.size, 0) for row in decode_rows(rows, width) if row.offset), default=0
-            )
-        else:
-            found = _body_end_max(rows, width)
-        furthest = max(furthest, found)
+        furthest = max(
+            furthest, _body_end_max(rows, width, is_large=end >= NUMPY_ROWS_MIN * ROW_BYTES[width])
+        )
     return furthest + HEADER_BYTES + trailer_bytes(version) if furthest else 0
 
 
-def _body_end_max(rows: bytes, width: int) -> int:
-    """The largest sum of offset and size, by numpy."""
+def _body_end_max(rows: bytes, width: int, *, is_large: bool) -> int:
+    """The largest sum of offset and size, of a large index with deletions by numpy."""
+    whole = Columns(rows[: len(rows) // ROW_BYTES[width] * ROW_BYTES[width]], width)
+    units, sizes = whole.units(), whole.sizes()
+    if units[0] and min(sizes) >= 0 and ascend(units):
+        return furthest_end(units, sizes)
+    if not is_large:
+        found = (row.offset + max(row.size, 0) for row in decode_rows(rows, width) if row.offset)
+        return max(found, default=0)
     import numpy as np
 
-    columns = [("id", ">u8"), ("units", ">u4"), *([("high", "u1")] if width == 5 else []), ("size", ">i4")]
-    table = np.frombuffer(rows, np.dtype(columns), len(rows) // ROW_BYTES[width])
-    units = table["units"].astype(np.int64)
-    if width == 5:
-        units += table["high"].astype(np.int64) << 32
-    ends = units * ALIGNMENT + np.maximum(table["size"].astype(np.int64), 0)
-    return int(np.max(ends[units > 0], initial=0))
+    places = np.frombuffer(units, np.uint64).astype(np.int64)
+    ends = places * ALIGNMENT + np.maximum(np.frombuffer(sizes, np.int32), 0)
+    return int(np.max(ends[places > 0], initial=0))

@@ -4,9 +4,16 @@ import random
 
 import pytest
 
-from less_sync.volume.engine.index_walk import Walked, walk_index, walk_large, walk_small
+from less_sync.volume.engine.index_walk import (
+    WINDOW_ROWS,
+    Walked,
+    walk_ascending,
+    walk_index,
+    walk_large,
+    walk_small,
+)
 from less_sync.volume.engine.needle_map import MERGE_AFTER, Counters, NeedleMap, Settled
-from less_sync.volume.format.rows import OFFSETS_BYTES, encode_row
+from less_sync.volume.format.rows import OFFSETS_BYTES, ROW_BYTES, encode_row
 
 IDS = (0, 1, 2, 3, 2**32, 2**64 - 1)
 SIZES = (-1, -1, 0, 5, 1000, -7)
@@ -34,6 +41,32 @@ def test_both_ways_of_reading_an_index_find_the_same(width: int, backward: bool)
         rows = _rows(chance, count, width)
         expected = walk_small(rows, width, 3, backward=backward)
         assert walk_large(rows, width, 3, backward=backward) == expected
+
+
+@pytest.mark.parametrize("width", [4, 5])
+def test_an_index_of_new_files_alone_needs_no_numpy(width: int) -> None:
+    chance, reach = random.Random(13), OFFSETS_BYTES[width] // 8
+    count = WINDOW_ROWS + 3
+    ids, units = (sorted(chance.sample(range(1, limit), count)) for limit in (1 << 63, reach))
+    rows = b"".join(
+        encode_row(id_ * 2, unit * 8, chance.choice((1, 5, 1 << 30)), width)
+        for id_, unit in zip(ids, units, strict=True)
+    )
+    found = walk_ascending(rows + b"part of a row", width, 3)
+    assert found == walk_large(rows, width, 3, backward=False)
+    assert found == walk_large(rows, width, 3, backward=True)
+    few = rows[: 40 * ROW_BYTES[width]]
+    for version in (1, 2, 3):
+        assert walk_ascending(few, width, version) == walk_small(few, width, version, backward=False)
+    last = rows[-ROW_BYTES[width] :]
+    top_id, top = (1 << 64) - 1, 8 * (reach - 1)
+    assert walk_ascending(rows + encode_row(top_id, top, 5, width), width, 3) is not None
+    for odd in (top_id, top, -1), (top_id, top, 0), (top_id, 0, 5), (3, top, 5), (top_id, 8, 5):
+        assert walk_ascending(rows + encode_row(*odd, width), width, 3) is None
+    assert walk_ascending(rows + last, width, 3) is None
+    window_end = WINDOW_ROWS * ROW_BYTES[width]
+    swapped = rows[window_end:] + rows[:window_end]
+    assert walk_ascending(swapped, width, 3) is None
 
 
 def test_an_index_is_counted_forward_and_backward_as_existing_servers_do() -> None:
