@@ -9,6 +9,7 @@ _HEADS: Final = (
     b'Content-Disposition: form-data; name="file"; filename="a.txt"',
     b'Content-Disposition: form-data; name="file"; filename="C:\\dir\\b.jpg"',
     b"Content-Disposition: form-data; name=file; filename*=utf-8''K%C3%A4se.png",
+    b"Content-Disposition: form-data; filename=d.bin; name=file",
     b'Content-Disposition: form-data; name="ts"',
     b'Content-Disposition: form-data; name="note"',
     b'Content-Disposition: form-data;\r\n name="file";\r\n\tfilename=c',
@@ -18,6 +19,7 @@ _HEADS: Final = (
 _MORE: Final = (
     b"",
     b"\r\nContent-Type: text/plain",
+    b"\r\nContent-Type: x/y\r\nIdempotency-Key: http://h:1/3,01?ts=1",
     b"\r\nContent-Type: application/octet-stream",
     b"\r\nContent-Type: x/y; z=1",
     b"\r\nContent-Transfer-Encoding: binary",

@@ -56,7 +56,7 @@ class HttpServer:
             pages["/ui/index.html"] = PageHandler(services)
         name = f"SeaweedFS Volume {server_version(options.offset_bytes)}"
         usual_reads = UsualReads(services, self.limits.downloads, types)
-        usual_writes = UsualWrites(services, self.limits.uploads, replication)
+        usual_writes = UsualWrites(services, self.limits.uploads, replication, types)
         reads: dict[str, Handler] = {"GET": read, "HEAD": read}
         self._admin: Final = self._listener(
             Dispatch(name, pages, {**reads, "POST": write, "PUT": write, "DELETE": delete}),

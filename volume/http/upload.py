@@ -125,13 +125,13 @@ def _read_multipart(
         raise UploadError(str(fault)) from fault
     part = form.file
     parameters = parameters_of(values, form.fields)
-    mime = b"" if parameters.is_manifest else _mime_of_part(part, types)
+    mime = b"" if parameters.is_manifest else mime_of_part(part, types)
     data = memoryview(body.buffer)[part.start : part.end]
     upload = Upload(data, body.buffer, part.start, part.file_name, mime, part.is_gzip, part.md5)
     return upload, parameters
 
 
-def _mime_of_part(part: multipart.Part, types: Types) -> bytes:
+def mime_of_part(part: multipart.Part, types: Types) -> bytes:
     """The part's type, unless it says nothing or what the name says: then what the name says."""
     known = _type_of(part.file_name, types)
     if part.mime and part.mime not in (_OCTETS, known):

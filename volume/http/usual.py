@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from less_sync.volume.http.usual_reads import UsualReads
     from less_sync.volume.http.usual_writes import UsualWrites
 
-_LINE: Final = re.compile(rb"(GET|PUT) /(([0-9]{1,9}),([0-9a-fA-F]{1,16})([0-9a-fA-F]{8})) HTTP/1\.1\r\n")
-_LENGTH_DIGITS_MAX: Final = 9
+_LINE: Final = re.compile(
+    rb"(GET|PUT|POST) /(([0-9]{1,9}),([0-9a-fA-F]{1,16})([0-9a-fA-F]{8}))"
+    rb"(?:\?ts=([0-9]{1,10}))? HTTP/1\.1\r\n"
+)
 _log: Final = Logger(__name__)
 
 
@@ -73,7 +75,9 @@ class Usual:
         if not block or at + len(block) != count or not buffer.startswith(block, at):
             return False
         started_ns = perf_counter_ns()
-        _, _, vid, key, cookie = line.groups()
+        _, _, vid, key, cookie, seconds = line.groups()
+        if seconds is not None:
+            return False
         found = self._reads.find(int(vid), int(key, 16), int(cookie, 16))
         if found is None:
             return False
@@ -85,28 +89,25 @@ class Usual:
     def _write(
         self, connection: "Connection", line: re.Match[bytes], known: Known, buffer: bytearray, count: int
     ) -> bool:
-        at = line.end()
-        if self._writes is None or not known.before or not buffer.startswith(known.before, at):
-            return False
         started_ns = perf_counter_ns()
-        at += len(known.before)
-        stop = buffer.find(b"\r", at, at + _LENGTH_DIGITS_MAX + 1)
-        digits = buffer[at:stop] if stop >= 0 else b""
-        if not digits.isdigit() or not buffer.startswith(known.after, stop):
+        start, length, boundary = known.measure(buffer, line.end())
+        if not length or start + length != count or self._writes is None:
             return False
-        start, length = stop + len(known.after), int(digits)
-        if not length or start + length != count:
+        method, name, vid, key, cookie, seconds = line.groups()
+        if method == b"PUT" or (known.mime and b"form-data" not in known.mime):
+            mime, data = known.mime, bytes(buffer[start:count])
+        elif not boundary or (file := self._writes.file_in(buffer, start, count, boundary)) is None:
             return False
-        data = bytes(buffer[start:count])
-        _, name, vid, key, cookie = line.groups()
+        else:
+            name, mime, data = file
         stored = self._writes.store(
-            connection.peer_ip, int(vid), int(key, 16), int(cookie, 16), name, known.mime, data
+            connection.peer_ip, int(vid), int(key, 16), int(cookie, 16), name, mime, data, int(seconds or 0)
         )
         if stored is None:
             return False
         lines, body = stored
-        head = self._joined(self._write_head, lines)
-        self._send(connection, b"".join((head, body)), "PUT", 201, started_ns, self._limits.uploads, length)
+        answer = b"".join((self._joined(self._write_head, lines), body))
+        self._send(connection, answer, method.decode(), 201, started_ns, self._limits.uploads, length)
         return True
 
     def _joined(self, begin: str, lines: str) -> bytes:

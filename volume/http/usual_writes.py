@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final
 from less_sync.volume.engine.errors import VolumeError
 from less_sync.volume.format.checksums import crc32c
 from less_sync.volume.format.needle import HAS_LAST_MODIFIED, HAS_MIME, HAS_NAME, TEXT_BYTES_MAX, Needle
-from less_sync.volume.http.parameters import TYPES_KEPT_MAX, ParameterError, is_form
-from less_sync.volume.http.upload import is_compressible
+from less_sync.volume.http.multipart import scan_usual
+from less_sync.volume.http.parameters import TYPES_KEPT_MAX
+from less_sync.volume.http.upload import is_compressible, mime_of_part
 from less_sync.volume.http.write import is_plain, stored_answer
 
 if TYPE_CHECKING:
     from less_sync.volume.http.limits import InFlight
+    from less_sync.volume.http.mime import Types
     from less_sync.volume.http.replicate import Replication
     from less_sync.volume.services import Services
 
@@ -19,20 +21,23 @@ _FLAGS: Final = HAS_NAME | HAS_MIME | HAS_LAST_MODIFIED
 
 
 @lru_cache(TYPES_KEPT_MAX)
-def is_kept_as_it_is(mime: bytes) -> bool:
-    """Whether a file of this type is stored as it comes, whatever its data, and the answer can tell it."""
+def is_usual(mime: bytes) -> bool:
+    """Whether the answer can tell the type as it is, and files of it are stored as they come.
+
+    A file without a type, or with a name that is nothing but an extension, may be compressed all the same.
+    """
     if len(mime) > TEXT_BYTES_MAX or not is_plain(b"", mime):
         return False
-    try:
-        return not is_form(mime) and not is_compressible(b"", mime, b"x")
-    except ParameterError:
-        return False
+    return not mime or not is_compressible(b"", mime, b"x")
 
 
 class UsualWrites:
     """Stores short files whose bytes are here, where nothing has to be waited for."""
 
-    def __init__(self, services: "Services", uploads: "InFlight", replication: "Replication") -> None:
+    def __init__(
+        self, services: "Services", uploads: "InFlight", replication: "Replication", types: "Types"
+    ) -> None:
+        self._types: Final = types
         self._volume: Final = services.store.volume
         self._security: Final = services.security
         self._clock: Final = services.clock
@@ -41,25 +46,47 @@ class UsualWrites:
         self._fixes_photographs: Final = services.options.fix_orientation
         self._file_bytes_max: Final = services.options.file_bytes_max
 
+    def file_in(
+        self, buffer: bytearray, start: int, end: int, boundary: bytes
+    ) -> tuple[bytes, bytes, bytes] | None:
+        """Name, type and data of the file in a body of the usual form."""
+        form = scan_usual(buffer, start, end, boundary)
+        if form is None:
+            return None
+        part = form.file
+        return part.file_name, mime_of_part(part, self._types), bytes(buffer[part.start : part.end])
+
     def store(
-        self, peer_ip: str, volume_id: int, key: int, cookie: int, name: bytes, mime: bytes, data: bytes
+        self,
+        peer_ip: str,
+        volume_id: int,
+        key: int,
+        cookie: int,
+        name: bytes,
+        mime: bytes,
+        data: bytes,
+        modified_s: int,
     ) -> tuple[str, bytes] | None:
-        """Header lines and body of the answer to a file that is stored now.
+        """Header lines and body of the answer to a file that is stored now; `modified_s` 0 is now.
 
         None: nothing was changed, and the general way has to answer.
         """
         security = self._security
         if self._uploads.is_over or security.wants_token(True) or not security.listed(peer_ip):
             return None
-        if self._fixes_photographs or len(data) > self._file_bytes_max:
+        if self._fixes_photographs or not 0 < len(data) <= self._file_bytes_max:
             return None
-        if not (is_kept_as_it_is(mime) if mime else not is_compressible(name, mime, data)):
+        if not (is_usual(mime) and is_plain(name, b"")) or len(name) > TEXT_BYTES_MAX:
+            return None
+        if (not mime or name.startswith(b".")) and is_compressible(name, mime, data):
             return None
         volume = self._volume(volume_id)
         if volume is None or self._has_copies(volume):
             return None
         try:
-            needle = Needle(key, cookie, data, _FLAGS, name, mime, int(self._clock()), checksum=crc32c(data))
+            needle = Needle(
+                key, cookie, data, _FLAGS, name, mime, modified_s or int(self._clock()), checksum=crc32c(data)
+            )
             written = volume.try_write(needle)
         except (VolumeError, OSError):
             return None

@@ -66,7 +66,16 @@ HEADERS = (
     *("Expect: 100-continue", "X-Folded: a\r\n b", "Accept-Encoding: gzip", "User-Agent: u"),
 )
 TYPES = ("", "application/x-bench", "image/jpeg", "text/plain", "application/octet-stream", "a b", 'x/"y"')
-LENGTHS = ("Content-Length: {}", "content-length:{}", "Content-Length:  {} ")
+LENGTHS = ("Content-Length: {length}", "content-length:{length}", "Content-Length:  {length} ")
+BOUNDARIES = ("B", "4bdc373d068a9c02fb", "b:c", '"q"')
+PARTS = (
+    'Content-Disposition: form-data; name="file"; filename="a.bin"',
+    "Content-Disposition: form-data; filename=a.txt; name=file\r\nIdempotency-Key: http://h/3,1",
+    "Content-Disposition: form-data; filename=b; name=file\r\nContent-Type: x/y\r\nIdempotency-Key: k",
+    'Content-Disposition: form-data; name="file"; filename=".svg"\r\nContent-Type: x/y',
+    'Content-Disposition: form-data; name="file"; filename="a"\r\nContent-Encoding: gzip',
+    'Content-Disposition: form-data; name="ts"',
+)
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -172,7 +181,7 @@ async def serving(directory: Path, *, is_short: bool) -> AsyncIterator[Side]:
         server_line("s"),
         limits,
         UsualReads(services, limits.downloads, types),
-        UsualWrites(services, limits.uploads, replication),
+        UsualWrites(services, limits.uploads, replication, types),
     )
     dispatch = Dispatch("s", {}, {"GET": read, "HEAD": read, "POST": write, "PUT": write})
     listener = Listener(
@@ -277,22 +286,34 @@ async def test_no_damage_to_a_record_is_served(both: Both) -> None:
     assert both.answered > 0
 
 
+def form(random: Random, boundary: str, content: bytes) -> bytes:
+    """A body of one file, mostly."""
+    shown, part = boundary.strip('"').encode(), random.choice(PARTS).encode()
+    more = b"--%b\r\n%b\r\n\r\nx\r\n" % (shown, part) if random.random() < 0.1 else b""
+    body = b"%b--%b\r\n%b\r\n\r\n%b\r\n--%b--\r\n" % (more, shown, part, content, shown)
+    return body[:-3] if random.random() < 0.05 else body
+
+
 def requests(random: Random, runs: int) -> Iterator[bytes]:
     """Runs of reads or writes with the same headers, as clients send them; many are unusual in some way."""
     for _ in range(runs):
-        method = random.choice(("GET", "PUT", "PUT", "POST"))
-        headers = random.sample(HEADERS, 1) if random.random() < 0.3 else []
+        method = random.choice(("GET", "PUT", "POST"))
+        headers = random.sample(HEADERS, 1) if random.random() < 0.2 else []
         mime = random.choice(TYPES[:2] if random.random() < 0.7 else (*TYPES, FORM))
+        has_form = method == "POST" and random.random() < 0.7
         if method != "GET":
-            headers += [f"Content-Type: {mime}"] if mime else []
-            headers.insert(random.randrange(len(headers) + 1), random.choice(LENGTHS))
-        for _ in range(random.randrange(1, 9)):
+            mime = "multipart/form-data; boundary={boundary}" if has_form else mime
+            headers.insert(0 if random.random() < 0.2 else len(headers), f"Content-Type: {mime}")
+            headers.insert(random.choice((0, 0, len(headers))), random.choice(LENGTHS))
+        for _ in range(random.randrange(1, 12)):
             fid = f"{random.choice((ONE_COPY, ONE_COPY, OLD, 9))},{random.randrange(1, 60):x}{COOKIE:08x}"
-            odd = (f"{fid}.txt", f"{fid}_1", f"{fid}?a=b", f"{fid}?ts=5", f"{fid[:-1]}7", "3,0", f"{fid}/n")
-            path = random.choice(odd) if random.random() < 0.1 else fid
+            odd = (f"{fid}.txt", f"{fid}_1", f"{fid}?a=b", f"{fid}?ts=0", f"{fid[:-1]}7", "3,0", f"{fid}/n")
+            path = random.choice(odd) if random.random() < 0.1 else random.choice((fid, f"{fid}?ts=5", fid))
             body = random.choice((b"", *CONTENTS, b"long text " * 500, random.randbytes(200)))
+            boundary = random.choice((BOUNDARIES[0], *BOUNDARIES))
+            body = b"" if method == "GET" else form(random, boundary, body) if has_form else body
             head = "\r\n".join([f"{method} /{path} HTTP/1.1", "Host: h", *headers, "", ""])
-            yield (head.replace("{}", str(len(body))).encode() + body) if method != "GET" else head.encode()
+            yield head.format(length=len(body), boundary=boundary).encode() + body
 
 
 async def test_many_requests_leave_the_same_answers_and_the_same_files(both: Both) -> None:
