@@ -32,11 +32,13 @@ _TOKEN: Final = rb"[!#$%&\'*+\-.0-9A-Z^_`a-z{|}~]+"
 PLAIN_BOUNDARY: Final = re.compile(_TOKEN)
 PLAIN_MULTIPART: Final = re.compile(rb"multipart/form-data; boundary=(" + _TOKEN + rb")")
 _USUAL: Final = re.compile(
-    rb"--([^\r\n]+)\r\nContent-Disposition: form-data; "
-    rb'(?:name="[^"\\\r\n]*"; filename="([^"\\\r\n/]+)"|filename=(' + _TOKEN + rb"); name=file)\r\n"
-    rb"(?:Content-Type: ([^\r\n\t ]*)\r\n)?(?:Idempotency-Key: [!-~]*\r\n)?\r\n"
+    rb"--([^\r\n]{1,100})\r\nContent-Disposition: form-data; "
+    rb'(?:name="[^"\\\x00-\x08\n-\x1f\x7f]{0,255}"; filename="([^"\\/\x00-\x08\n-\x1f\x7f]{1,255})"'
+    rb"|filename=([!#$%&'*+\-.0-9A-Z^_`a-z{|}~]{1,255}); name=file)\r\n"
+    rb"(?:Content-Type: ([^\x00-\x20\x7f]{0,255})\r\n)?(?:Idempotency-Key: [!-~]{0,4000}\r\n)?\r\n"
 )
-"""How a body of one file begins that a usual client sends, browsers first, then the tools of SeaweedFS."""
+"""How a body of one file begins that a usual client sends, browsers first, then SeaweedFS's own tools.
+Bounded, because bodies are long."""
 _HEADER_NAME: Final = re.compile(rb"[ !#$%&'*+\-.0-9A-Z^_`a-z|~]+")
 """Blanks are tolerated in a name, which then names nothing that is known here."""
 

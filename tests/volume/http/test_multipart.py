@@ -27,6 +27,7 @@ def _part(disposition: str, content: bytes, *more: str) -> bytes:
 
 
 FILE = 'form-data; name="file"; filename="a.txt"'
+TAB = 'form-data; name="f/i\tle"; filename="a\t.txt"'
 FILE_LINE = f"Content-Disposition: {FILE}".encode()
 
 
@@ -222,12 +223,15 @@ def test_a_type_without_boundary_is_refused(content_type: bytes | None, error: s
 @pytest.mark.parametrize("more", [(), ("Content-Type: a/b",), ("content-type:a/b",), ("Idempotency-Key: k",)])
 @pytest.mark.parametrize("content", [b"", b"data", b"--B--", b"\r\n--Bx", b"--B", b"\r\n--B--\r\n"])
 def test_the_short_way_tells_what_the_long_one_tells(content: bytes, more: tuple[str, ...]) -> None:
-    for sent in (FILE, "form-data; filename=a.txt; name=file", "form-data; filename=a%62'*; name=file"):
+    for sent in (FILE, "form-data; filename=a.txt; name=file", "form-data; filename=a%62'*; name=file", TAB):
         body = _part(sent, content, *more) + b"--B--\r\n"
         buffer = bytearray(ROOM) + body + bytes(ROOM)
         at = (buffer, ROOM, ROOM + len(body), b"B")
         short, long = scan(*at), scan_any(*at)
         long.file.field_name = short.file.field_name
         assert short == long
+    for odd in (FILE.replace("a.", "a\x1f."), FILE.replace("le", "\x7f")):
+        body = _part(odd, content, *more) + b"--B--\r\n"
+        assert scan_usual(bytearray(body), 0, len(body), b"B") is None
     is_usual = content == b"data" and "e:a" not in str(more)
     assert scan_usual(*at) is not None or not is_usual
