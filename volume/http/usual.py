@@ -16,6 +16,7 @@ from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
+from less_sync.volume.format.checksums import cut
 from less_sync.volume.http.request import Request, new_request_id
 from less_sync.volume.http.response import Response
 from less_sync.volume.http.usual_heads import Known
@@ -95,7 +96,7 @@ class Usual:
             return False
         method, name, vid, key, cookie, seconds = line.groups()
         if method == b"PUT" or (known.mime and b"form-data" not in known.mime):
-            mime, data = known.mime, bytes(buffer[start:count])
+            mime, data = known.mime, cut(buffer, start, count)
         elif not boundary or (file := self._writes.file_in(buffer, start, count, boundary)) is None:
             return False
         else:

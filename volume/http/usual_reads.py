@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from less_sync.volume.engine.reading import LARGE_BYTES
-from less_sync.volume.format.checksums import Bytes, crc32c
+from less_sync.volume.format.checksums import Bytes, crc32c, cut
 from less_sync.volume.format.needle import (
     CHECKSUM_BYTES,
     HAS_LAST_MODIFIED,
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _USUAL_FLAGS: Final = HAS_NAME | HAS_MIME | HAS_LAST_MODIFIED
 _LAST_MODIFIED_BYTES: Final = 5
-_COPIED_BYTES_MAX: Final = 16 << 10
-"""Up to here a copy of the data costs less than a view of it."""
 
 
 class UsualReads:
@@ -68,11 +66,7 @@ def _described(record: bytes, data_bytes: int, end: int, types: "Types") -> tupl
     data_end = HEAD_BYTES + data_bytes
     if not HEAD_BYTES < data_end < end <= len(record) - CHECKSUM_BYTES:
         return None
-    data: Bytes
-    if data_bytes <= _COPIED_BYTES_MAX:
-        data = record[HEAD_BYTES:data_end]
-    else:
-        data = memoryview(record)[HEAD_BYTES:data_end]
+    data = cut(record, HEAD_BYTES, data_end)
     checksum = crc32c(data)
     flags = record[data_end]
     if flags & ~_USUAL_FLAGS or int.from_bytes(record[end : end + CHECKSUM_BYTES], "big") != checksum:

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from less_sync.volume.engine.errors import VolumeError
-from less_sync.volume.format.checksums import crc32c
+from less_sync.volume.format.checksums import Bytes, crc32c, cut
 from less_sync.volume.format.needle import HAS_LAST_MODIFIED, HAS_MIME, HAS_NAME, TEXT_BYTES_MAX, Needle
 from less_sync.volume.http.multipart import scan_usual
 from less_sync.volume.http.parameters import TYPES_KEPT_MAX
@@ -48,13 +48,13 @@ class UsualWrites:
 
     def file_in(
         self, buffer: bytearray, start: int, end: int, boundary: bytes
-    ) -> tuple[bytes, bytes, bytes] | None:
+    ) -> tuple[bytes, bytes, Bytes] | None:
         """Name, type and data of the file in a body of the usual form."""
         form = scan_usual(buffer, start, end, boundary)
         if form is None:
             return None
         part = form.file
-        return part.file_name, mime_of_part(part, self._types), bytes(buffer[part.start : part.end])
+        return part.file_name, mime_of_part(part, self._types), cut(buffer, part.start, part.end)
 
     def store(
         self,
@@ -64,7 +64,7 @@ class UsualWrites:
         cookie: int,
         name: bytes,
         mime: bytes,
-        data: bytes,
+        data: Bytes,
         modified_s: int,
     ) -> tuple[str, bytes] | None:
         """Header lines and body of the answer to a file that is stored now; `modified_s` 0 is now.
