@@ -12,6 +12,7 @@ requests, a body as far as it has arrived (`bodies`), and an answer of which it 
 """
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -37,6 +38,7 @@ SKIPPED_BYTES_MAX: Final = 256 << 10
 JOINED_BYTES_MAX: Final = 32 << 10
 """Up to here head and body are sent as one piece."""
 HEAD, BODY, CHUNKED, BUSY, SKIP, CLOSING = range(6)
+_LINE_ENDS: Final = re.compile(rb"[\r\n]*")
 
 _log = Logger(__name__)
 
@@ -85,7 +87,10 @@ class Connection(asyncio.BufferedProtocol):
         self.peer_ip = peer[0] if peer else ""
         # An answer counts as sent when the client's system has it: everything is written at once as far as
         # it can be, and `resume_writing` means that the rest has left too.
-        self.transport.set_write_buffer_limits(high=0, low=0)
+        # Over TLS a bound of 0 would be reached by nothing at all, so that pauses and their ends would come
+        # without anything written.
+        is_tls = self.transport.get_extra_info("sslcontext") is not None
+        self.transport.set_write_buffer_limits(high=1 if is_tls else 0, low=0)
         self.listener.add(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -203,7 +208,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read_head(self, buffer: bytearray, at: int, end: int) -> int:
         if buffer[at] in b"\r\n":  # after a body some clients send a line end too much
-            return at + 1
+            return _LINE_ENDS.match(buffer, at, end).end()  # type: ignore[union-attr]  # it matches nothing too
         head_end = find_end(buffer, max(at, self._searched - 3), end)
         self._searched = 0
         if head_end < 0:
@@ -405,7 +410,7 @@ class Connection(asyncio.BufferedProtocol):
             transport.write(b"".join((head, body)))
         else:
             transport.writelines((head, body))
-        if not transport.get_write_buffer_size():
+        if self._response is response and not transport.get_write_buffer_size():
             self._over()
 
     def wait_until_sent(self, request: Request, response: Response, started_ns: int) -> None:

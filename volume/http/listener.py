@@ -75,6 +75,7 @@ class Listener:
         self.tick = 0
         """Grows with every sweep; a clock that costs a connection nothing to read."""
         self._connections_max: Final = connections_max
+        self._idle_s: Final = idle_s
         self._tick_s: Final = min(TICK_S_MAX, idle_s / 4) or TICK_S_MAX
         self._idle_ticks: Final = round(idle_s / self._tick_s)
         self._linger_ticks: Final = round(LINGER_S_MAX / self._tick_s)
@@ -91,7 +92,13 @@ class Listener:
         """
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: Connection(self), host, port, ssl=tls, backlog=BACKLOG, reuse_address=True
+            lambda: Connection(self),
+            host,
+            port,
+            ssl=tls,
+            ssl_handshake_timeout=self._idle_s if tls is not None else None,
+            backlog=BACKLOG,
+            reuse_address=True,
         )
         self._timer = loop.call_later(self._tick_s, self._sweep)
         bound: int = self._server.sockets[0].getsockname()[1]

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -127,6 +128,7 @@ async def serving(
     body_bytes_max: int = 64 * MIB,
     idle_s: float = 30.0,
     connections_max: int = 100,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Server]:
     """A listener for the time of a test. Every request must have been ended when it is over."""
     script = script or Script()
@@ -139,7 +141,7 @@ async def serving(
         idle_s=idle_s,
         connections_max=connections_max,
     )
-    server = Server(script, listener, await listener.start("127.0.0.1", 0))
+    server = Server(script, listener, await listener.start("127.0.0.1", 0, tls))
     try:
         yield server
     finally:
