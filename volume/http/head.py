@@ -11,6 +11,10 @@ from less_sync.volume.http.request import Request
 
 HEAD_BYTES_MAX: Final = (1 << 20) + (4 << 10)
 """Of the request line and the headers."""
+HEADERS_MAX: Final = 2_000
+"""To take 250,000 apart, which is what fits into a head, would hold up everybody for 0.2 s."""
+TARGET_BYTES_MAX: Final = 64 << 10
+"""The same of a mebibyte of percent signs."""
 BODY_DIGITS_MAX: Final = 18
 """Of a Content-Length."""
 REMEMBERED_BYTES_MAX: Final = 4 << 10
@@ -24,7 +28,9 @@ _REQUEST_LINE: Final = re.compile(
 _VALUE: Final = rb"[^\x00-\x08\x0a-\x1f\x7f]*"
 _HEADERS: Final = re.compile(rb"(?:" + _TOKEN + rb":" + _VALUE + rb"\r?\n)*\r?\n")
 _HEADER: Final = re.compile(rb"(" + _TOKEN + rb"):[ \t]*(" + _VALUE + rb")\r?\n")
-_FOLD: Final = re.compile(rb"[ \t]*\r?\n[ \t]+")
+# Blanks are taken from the first of them on and never given back: a mebibyte of them would else be searched
+# again from each of them.
+_FOLD: Final = re.compile(rb"(?<![ \t])[ \t]*+\r?\n[ \t]+")
 _SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://[^/?]*")
 
 
@@ -44,7 +50,7 @@ class BadHead(Exception):
 
 
 def too_long() -> BadHead:
-    """The answer to a head beyond `HEAD_BYTES_MAX`."""
+    """The answer to a head beyond `HEAD_BYTES_MAX` or `HEADERS_MAX`."""
     return BadHead(431, "Request Header Fields Too Large")
 
 
@@ -95,6 +101,8 @@ class HeadReader:
         method, target, minor, other = line.groups()
         if other is not None:
             raise BadHead(505, "HTTP Version Not Supported: unsupported protocol version")
+        if len(target) > TARGET_BYTES_MAX:
+            raise BadHead(414, "Request URI Too Long")
         path, _, query = target.partition(b"?")
         if not path.startswith(b"/"):
             path = _path_of(method, path)
@@ -109,6 +117,8 @@ class HeadReader:
         if model is not None and block == self.block and minor == self._minor:
             request.adopt_headers(model)
             return request
+        if block.count(b"\n") > HEADERS_MAX:
+            raise too_long()
         request.set_headers(_HEADER.findall(block if _HEADERS.fullmatch(block) else _unfolded(block)))
         _frame(request, is_http10=minor == b"0")
         if len(block) <= REMEMBERED_BYTES_MAX:
@@ -165,7 +175,10 @@ def _frame(request: Request, *, is_http10: bool) -> None:
 def _measure_body(request: Request) -> None:
     encoding = request.fields.get(b"transfer-encoding")
     length = request.fields.get(b"content-length")
-    if encoding is not None and not request.is_http10:
+    if encoding is not None and request.is_http10:
+        # That version knows no codings; somebody in between may, and see another end of the body.
+        request.keep_alive = False
+    elif encoding is not None:
         if encoding.lower() != b"chunked":
             raise BadHead(501, "Not Implemented", "Unsupported transfer encoding")
         request.content_length = None

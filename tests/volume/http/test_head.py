@@ -83,6 +83,10 @@ def test_what_is_no_head_is_400_and_nothing_else(raw: bytes) -> None:
         (head("GET / HTTP/1.1", "Host: a", "Host: b"), 400, "Bad Request: too many Host headers"),
         (head("GET / HTTP/2.0", "Host: a"), 505, "HTTP Version Not Supported: unsupported protocol version"),
         (head("GET / HTTP/1.1", "Host: a", "Transfer-Encoding: gzip, chunked"), 501, "Not Implemented"),
+        (head(f"GET /{'%41' * 22_000} HTTP/1.1", "Host: a"), 414, "Request URI Too Long"),
+        (head("GET / HTTP/1.1", "Host: a", *["a:"] * 2_000), 431, "Request Header Fields Too Large"),
+        # Searching again from every blank would take hours.
+        (head("GET / HTTP/1.1", "Host: a", f"X: {' ' * (1 << 20)}x\0"), 400, "Bad Request"),
     ],
 )
 def test_other_refusals_tell_why(raw: bytes, status: int, reason: str) -> None:
@@ -99,6 +103,7 @@ def test_other_refusals_tell_why(raw: bytes, status: int, reason: str) -> None:
         ("GET / HTTP/1.0", [], False),
         ("GET / HTTP/1.0", ["Connection: Keep-Alive"], True),
         ("PUT / HTTP/1.1", ["Host: h", "Transfer-Encoding: chunked", "Content-Length: 5"], False),
+        ("PUT / HTTP/1.0", ["Connection: keep-alive", "Transfer-Encoding: chunked"], False),
     ],
 )
 def test_a_connection_is_kept_or_not(line: str, headers: list[str], *, keeps: bool) -> None:
