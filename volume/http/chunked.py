@@ -1,4 +1,8 @@
-"""The chunked coding of request bodies (RFC 9112 section 7.1), as far as existing servers read it."""
+"""The chunked coding of request bodies (RFC 9112 section 7.1), as far as existing servers read it.
+
+Lines end with CR LF and hold no other CR: whoever stands before this server may take a bare one for the end
+of a line where it is none here, or the reverse, and then both see different requests.
+"""
 
 import re
 from typing import Final
@@ -11,6 +15,8 @@ TRAILERS_BYTES_MAX: Final = 64 << 10
 LENGTH_DIGITS_MAX: Final = 15
 
 _LENGTH: Final = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;.*)?", re.DOTALL)
+_MALFORMED: Final = "malformed chunked encoding"
+_LONG_TRAILER: Final = "http: suspiciously long trailer after chunked body"
 _LINE, _DATA, _DATA_END, _TRAILERS = range(4)
 
 
@@ -51,24 +57,35 @@ class ChunkedBody:
         piece_end = end if line_end < 0 else line_end + 1
         self._line += buffer[at:piece_end]
         if len(self._line) > LINE_BYTES_MAX:
-            self._fail("header line too long" if self._state == _LINE else "malformed chunked encoding")
+            too_long = {_LINE: "header line too long", _TRAILERS: _LONG_TRAILER}
+            self._fail(too_long.get(self._state, _MALFORMED))
         elif line_end >= 0:
-            line, self._line = self._line.rstrip(b"\r\n"), b""
+            line, self._line = self._line, b""
             self._take_line(line)
         return piece_end
 
     def _take_line(self, line: bytes) -> None:
+        content = line[:-2]
         if self._state == _DATA_END:
-            if line:
-                self._fail("malformed chunked encoding")
+            if line != b"\r\n":
+                self._fail(_MALFORMED)
             self._state = _LINE
-        elif self._state == _TRAILERS:
-            self._trailers_bytes += len(line)
-            self.is_done = not line
-            if self._trailers_bytes > TRAILERS_BYTES_MAX:
-                self._fail("malformed chunked encoding")
+        elif not line.endswith(b"\r\n"):
+            self._fail("chunked line ends with bare LF")
+        elif b"\r" in content:
+            self._fail("invalid CR in chunked line")
+        elif self._state == _LINE:
+            self._take_length(content)
         else:
-            self._take_length(line)
+            self._take_trailer(content)
+
+    def _take_trailer(self, line: bytes) -> None:
+        self._trailers_bytes += len(line)
+        self.is_done = not line
+        if line and b":" not in line:
+            self._fail(_MALFORMED)
+        elif self._trailers_bytes > TRAILERS_BYTES_MAX:
+            self._fail(_LONG_TRAILER)
 
     def _take_length(self, line: bytes) -> None:
         found = _LENGTH.fullmatch(line.rstrip(b" \t"))
