@@ -13,6 +13,8 @@ LINE_BYTES_MAX: Final = 4096
 """Of a chunk's length with its extensions, and of a trailer."""
 TRAILERS_BYTES_MAX: Final = 64 << 10
 LENGTH_DIGITS_MAX: Final = 15
+FED_LINES_MAX: Final = 1000
+"""Lines that are read at once; each costs some microseconds, and a chunk may have a single byte."""
 
 _LENGTH: Final = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;.*)?", re.DOTALL)
 _MALFORMED: Final = "malformed chunked encoding"
@@ -38,8 +40,9 @@ class ChunkedBody:
         self._trailers_bytes = 0
 
     def feed(self, buffer: bytearray, at: int, end: int) -> int:
-        """Read from `buffer[at:end]` and say where what is left begins."""
-        while at < end and not self.is_done:
+        """Read from `buffer[at:end]` and say where what is left begins: `FED_LINES_MAX` are read at once."""
+        lines_left = FED_LINES_MAX
+        while at < end and not self.is_done and lines_left:
             if self._state == _DATA:
                 count = min(self._left, end - at)
                 if self.incoming is not None:
@@ -50,6 +53,7 @@ class ChunkedBody:
                     self._state = _DATA_END
             else:
                 at = self._feed_line(buffer, at, end)
+                lines_left -= 1
         return at
 
     def _feed_line(self, buffer: bytearray, at: int, end: int) -> int:

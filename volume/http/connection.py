@@ -37,6 +37,8 @@ SKIPPED_BYTES_MAX: Final = 256 << 10
 """Of a body that nobody read, for the connection to be kept."""
 JOINED_BYTES_MAX: Final = 32 << 10
 """Up to here head and body are sent as one piece."""
+TURN_REQUESTS_MAX: Final = 32
+"""Of one connection that are answered before others have their turn."""
 HEAD, BODY, CHUNKED, BUSY, SKIP, CLOSING = range(6)
 _LINE_ENDS: Final = re.compile(rb"[\r\n]*")
 
@@ -62,6 +64,8 @@ class Connection(asyncio.BufferedProtocol):
         self._searched = 0
         """So much of `_pending` holds no end of a head."""
         self._is_processing = False
+        self._is_resting = False
+        """Its turn is over; it goes on with what is pending in the next one."""
         self._reading = True
         self._ended = False
         """The client has closed its side."""
@@ -125,13 +129,15 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """The client sends no more. What it asked for is still answered."""
         self._ended = True
-        if self.state in (BODY, CHUNKED):
+        if self._is_resting:
+            pass  # what is pending comes first
+        elif self.state in (BODY, CHUNKED):
             self._body_broken("unexpected EOF")
         elif self.state == BUSY:
             self._tell_gone()
         else:
             self.transport.close()
-        return self.state == BUSY
+        return self.state == BUSY or self._is_resting
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Whatever was under way is over, or will be when its coroutine ends."""
@@ -163,12 +169,13 @@ class Connection(asyncio.BufferedProtocol):
     def _keep(self, data: memoryview) -> None:
         """Put bytes behind those that wait; too many and the connection is not read for now."""
         self._pending += data
-        if self.state == BUSY and len(self._pending) > PIPELINED_BYTES_MAX and self._reading:
+        waits = self.state == BUSY or self._is_resting
+        if waits and len(self._pending) > PIPELINED_BYTES_MAX and self._reading:
             self._reading = False
             self.transport.pause_reading()
 
     def _process_pending(self) -> None:
-        if self._is_processing:
+        if self._is_processing or self._is_resting:
             return
         used = self._process(self._pending, 0, len(self._pending))
         if used:
@@ -177,15 +184,34 @@ class Connection(asyncio.BufferedProtocol):
         if not self._reading and len(self._pending) <= PIPELINED_BYTES_MAX and not self._lost:
             self._reading = True
             self.transport.resume_reading()
-        self._look_at_end()
+        if not self._is_resting:
+            self._look_at_end()
+
+    def _rest(self) -> None:
+        """Let others have their turn before what is pending is read on.
+
+        The system hands over 4 MiB at once. So many tiny requests or chunks would keep everybody else waiting
+        for seconds.
+        """
+        self._is_resting = True
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_resting = False
+        self._process_pending()
 
     def _process(self, buffer: bytearray, at: int, end: int) -> int:
         """Read what can be read of `buffer[at:end]` now, and say where the rest begins."""
         self._is_processing = True
+        heads_left = TURN_REQUESTS_MAX
         try:
             while at < end:
                 state = self.state
                 if state == HEAD:
+                    if not heads_left:
+                        self._rest()
+                        break
+                    heads_left -= 1
                     start = at
                     at = self._read_head(buffer, at, end)
                     if at == start and self.state == HEAD:
@@ -194,8 +220,14 @@ class Connection(asyncio.BufferedProtocol):
                     assert self._chunked is not None
                     at = self._chunked.feed(buffer, at, end)
                     self._look_at_chunks()
+                    if at < end and self.state == CHUNKED:
+                        self._rest()
+                        break
                 elif state == SKIP:
                     at = self._skip(buffer, at, end)
+                    if at < end and self.state == SKIP:
+                        self._rest()
+                        break
                 elif state == BODY:
                     at = self._copy_body(buffer, at, end)
                 elif state == CLOSING:
