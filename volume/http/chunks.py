@@ -1,5 +1,6 @@
 """The chunks of a file, read one behind the other: here where their volume is here, else by HTTP."""
 
+import asyncio
 import random
 from bisect import bisect_right
 from collections.abc import AsyncGenerator
@@ -14,8 +15,10 @@ from less_sync.volume.format.needle import GZIP, MANIFEST
 from less_sync.volume.http.client import OutgoingError
 from less_sync.volume.http.content import Content, Stored, streamed
 from less_sync.volume.http.decompress import TooLongError, inflated, is_gzip
+from less_sync.volume.http.heavy import HeavyWork
+from less_sync.volume.http.limits import InFlight
 from less_sync.volume.http.loading import HELD_LEAST_BYTES, TooLargeError, load, verify_stored, whole
-from less_sync.volume.http.manifest import DEPTH_MAX, MANIFEST_BYTES_MAX, Chunk, Manifest, parse_manifest
+from less_sync.volume.http.manifest import DEPTH_MAX, MANIFEST_BYTES_MAX, Chunk, Manifest, load_manifest
 from less_sync.volume.http.paths import escape_path
 from less_sync.volume.http.request import Request
 from less_sync.volume.http.response import Content as Body
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from less_sync.volume.services import Services
 
 TOO_DEEP: Final = "chunk manifests lie too deep in each other"
+CHUNK_COSTS_BYTES: Final = 256
+"""Of memory, for an entry of a list."""
 DEPTH_HEADER: Final = b"x-chunk-depth"
 """How many lists lie around what is asked for: servers tell each other, so that a ring of lists ends."""
 
@@ -45,13 +50,26 @@ def depth_of(request: Request) -> int:
 class Expanded:
     """The file that a list of chunks stands for. Nothing of it is read before it is asked for."""
 
-    __slots__ = ("_chunks", "_depth", "_services", "size")
+    __slots__ = ("_chunks", "_depth", "_held_bytes", "_made", "_request", "_services", "_work", "size")
 
-    def __init__(self, services: "Services", manifest: Manifest, depth: int) -> None:
+    def __init__(
+        self,
+        services: "Services",
+        manifest: Manifest,
+        depth: int,
+        work: HeavyWork,
+        request: Request,
+        made: InFlight,
+    ) -> None:
         self._services: Final = services
         self._chunks: Final = manifest.chunks
         self._depth: Final = depth
+        self._work: Final = work
+        self._request: Final = request
+        self._made: Final = made
         self.size: Final = manifest.size
+        self._held_bytes = CHUNK_COSTS_BYTES * len(self._chunks)
+        made.add(self._held_bytes)
 
     def part(self, start: int, length: int) -> Body:
         """Pieces."""
@@ -77,9 +95,13 @@ class Expanded:
                     if length <= 0:
                         return
             skipped = 0
+            # Short chunks that are here would follow each other without a pause.
+            await asyncio.sleep(0)
 
     def release(self) -> None:
-        """Nothing is held."""
+        """The list is let go of; a second call does nothing."""
+        self._made.subtract(self._held_bytes)
+        self._held_bytes = 0
 
     async def _read(self, chunk: Chunk, skipped: int) -> AsyncGenerator[Bytes]:
         vid, comma, fid = chunk.fid.partition(",")
@@ -130,7 +152,7 @@ class Expanded:
                 await verify_stored(needle, stored)
             if needle.flags & GZIP and is_gzip(stored.first(2)):
                 content = None
-                content = await inflated(stored)
+                content = await inflated(stored, self._work, self._request, held_bytes_max=HELD_LEAST_BYTES)
             if needle.flags & MANIFEST:
                 return await self._expanded(content)
         except NeedleNotFound:
@@ -145,13 +167,13 @@ class Expanded:
 
     async def _expanded(self, content: Content) -> Content:
         """A chunk that is a list again."""
-        manifest = parse_manifest((await whole(content, MANIFEST_BYTES_MAX)).data)
+        manifest = await load_manifest((await whole(content, MANIFEST_BYTES_MAX)).data)
         if manifest is None:
             return content
         if self._depth >= DEPTH_MAX:
             raise _Refused(500)
         content.release()
-        return Expanded(self._services, manifest, self._depth + 1)
+        return Expanded(self._services, manifest, self._depth + 1, self._work, self._request, self._made)
 
     async def _read_elsewhere(self, volume_id: int, fid: str, skipped: int) -> AsyncGenerator[Bytes]:
         outgoing = self._services.outgoing

@@ -14,8 +14,8 @@ from less_sync.volume.http.ranges import ByteRange, Multipart
 from less_sync.volume.http.response import Content as Body
 from less_sync.volume.http.response import FilePart, Pieces
 
-PIECE_BYTES: Final = 1 << 20
-"""What is read from a file at once, in a thread."""
+PIECE_BYTES: Final = 256 << 10
+"""What is read from a file at once, in a thread, and lies in memory for a client that takes it slowly."""
 
 
 class Content(Protocol):

@@ -8,7 +8,7 @@ from typing import Final
 from less_sync.volume.format.checksums import Bytes
 from less_sync.volume.format.needle import Needle
 from less_sync.volume.http.conditions import http_date
-from less_sync.volume.http.content import Content, Owned, several
+from less_sync.volume.http.content import Content, Held, Owned, Stored, several
 from less_sync.volume.http.disposition import content_disposition
 from less_sync.volume.http.mime import Types
 from less_sync.volume.http.paths import text
@@ -16,6 +16,9 @@ from less_sync.volume.http.ranges import InvalidRangeError, fits, multipart, par
 from less_sync.volume.http.request import Request
 from less_sync.volume.http.response import Header, Pieces, Response, plain_text
 from less_sync.volume.http.sniff import SNIFFED_BYTES, sniff
+
+MADE_RANGES_MAX: Final = 16
+"""Ranges of what is inflated or collected while it is sent: each of them begins from the start."""
 
 Headers = dict[str, str]
 """By the name in the form in which it is sent."""
@@ -129,6 +132,8 @@ def respond(request: Request, headers: Headers, content: Content, part_type: str
         return _part(200, headers, content, 0, size)
     try:
         ranges = parse_ranges(text(asked), size)
+        if len(ranges) > MADE_RANGES_MAX and not isinstance(content, Held | Stored):
+            raise InvalidRangeError("invalid range")
     except InvalidRangeError as error:
         content.release()
         kept: list[Header] = [

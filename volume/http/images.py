@@ -4,12 +4,10 @@ Whatever cannot be done leaves the stored bytes as they are: data that is no pic
 picture, more pixels than `PIXELS_MAX`. Pillow is imported in a thread at the first picture.
 """
 
-import asyncio
 import io
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.format.checksums import Bytes
 from less_sync.volume.http.request import Request
 from less_sync.volume.logs import Logger
@@ -21,19 +19,12 @@ PIXELS_MAX: Final = 25_000_000
 """Of a stored picture, of what becomes of it and of what lies between: each is up to 100 MB in memory."""
 IMAGE_BYTES_MAX: Final = 64 << 20
 """A longer file is no picture here."""
-AT_ONCE_MAX: Final = 2
-WAITING_MAX: Final = 64
-"""Reads beyond these are refused."""
 _JPEG_QUALITY: Final = 75
 _READ: Final = ("PNG", "JPEG", "GIF", "WEBP", "BMP")
 _WRITTEN: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".gif": "GIF", ".webp": "PNG"}
 _LOG: Final = Logger(__name__)
 
 Box = tuple[int, int, int, int]
-
-
-class ImagesBusyError(Exception):
-    """Too many pictures wait already, or nobody waits for this one any more."""
 
 
 class Wanted(NamedTuple):
@@ -61,36 +52,8 @@ def wanted(request: Request, extension: str) -> Wanted | None:
     return Wanted(format_, crop, resize, width, height, request.param("mode")) if crop or resize else None
 
 
-class Images:
-    """Changes pictures in threads, `AT_ONCE_MAX` at once."""
-
-    def __init__(self) -> None:
-        self._turns: Final = asyncio.Semaphore(AT_ONCE_MAX)
-        self._waiting = 0
-
-    async def change(self, request: Request, data: Bytes, asked: Wanted) -> Bytes:
-        """The changed picture, or `data` itself.
-
-        Raises:
-            ImagesBusyError: `WAITING_MAX` wait already, or the client has left while it waited.
-        """
-        if self._waiting >= WAITING_MAX:
-            raise ImagesBusyError
-        self._waiting += 1
-        try:
-            await self._turns.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            if request.gone:
-                raise ImagesBusyError
-            return await to_the_end(asyncio.to_thread(change, data, asked))
-        finally:
-            self._turns.release()
-
-
 def change(data: Bytes, asked: Wanted) -> Bytes:
-    """The same without waiting, in the calling thread."""
+    """The changed picture, or `data` itself. Takes milliseconds to seconds; belongs into a thread."""
     from PIL import Image
 
     try:

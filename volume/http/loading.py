@@ -8,7 +8,7 @@ from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.format.checksums import crc32c
 from less_sync.volume.format.errors import DamagedNeedleError
 from less_sync.volume.format.needle import Needle, verify
-from less_sync.volume.http.content import PIECE_BYTES, Content, Held, Stored
+from less_sync.volume.http.content import Content, Held, Stored
 
 if TYPE_CHECKING:
     from less_sync.volume.engine.volume import Volume
@@ -20,6 +20,8 @@ HELD_TOTAL_BYTES_MAX: Final = 128 << 20
 """While more is being sent than this, only records up to `HELD_LEAST_BYTES` are read into memory: many slow
 clients would else hold a body each."""
 HELD_LEAST_BYTES: Final = 64 << 10
+_SUMMED_BYTES: Final = 1 << 20
+"""What is read at once for a checksum."""
 
 
 class TooLargeError(Exception):
@@ -79,7 +81,7 @@ async def whole(content: Content, bytes_max: int) -> Held:
 def _checksum(content: Stored) -> int:
     computed = at = 0
     while at < content.size:
-        piece = content.file.read(at, PIECE_BYTES)
+        piece = content.file.read(at, _SUMMED_BYTES)
         if not piece:
             raise DamagedRecord("EOF")
         computed = crc32c(piece, computed)

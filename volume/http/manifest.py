@@ -7,13 +7,17 @@
 A list may come from anybody who may write, so that its length, its depth and its numbers are bounded.
 """
 
+import asyncio
 import json
 from typing import Final, NamedTuple
 
+from less_sync.volume.engine.threads import to_the_end
 from less_sync.volume.format.checksums import Bytes
 
 MANIFEST_BYTES_MAX: Final = 4 << 20
 """Some 60,000 chunks. Reading the JSON holds up the event loop for some 50 ms then."""
+LOOP_BYTES_MAX: Final = 16 << 10
+"""Read on the event loop, in some 0.5 ms."""
 CHUNKS_MAX: Final = 100_000
 DEPTH_MAX: Final = 4
 """Lists in which chunks are lists again; without a bound a list of itself would never end."""
@@ -36,6 +40,13 @@ class Manifest(NamedTuple):
     told_size: int
     size: int
     chunks: tuple[Chunk, ...]
+
+
+async def load_manifest(data: Bytes) -> Manifest | None:
+    """The same in a thread, if it is long."""
+    if len(data) <= LOOP_BYTES_MAX:
+        return parse_manifest(data)
+    return await to_the_end(asyncio.to_thread(parse_manifest, data))
 
 
 def parse_manifest(data: Bytes) -> Manifest | None:

@@ -5,12 +5,16 @@ may take longer is a coroutine: long files, whose checksum is compared in a thre
 what has to be inflated or is a picture to change, lists of chunks, and volumes of other servers.
 """
 
+import asyncio
 from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from less_sync.volume.engine.errors import DamagedRecord, NeedleNotFound, VolumeError
+from less_sync.volume.engine.memory import return_memory
 from less_sync.volume.engine.reading import LARGE_BYTES
+from less_sync.volume.engine.threads import to_the_end
+from less_sync.volume.format.checksums import Bytes
 from less_sync.volume.format.errors import FormatError
 from less_sync.volume.format.fid import parse_needle, parse_volume_id
 from less_sync.volume.format.needle import GZIP, MANIFEST, Needle
@@ -18,12 +22,20 @@ from less_sync.volume.http.access import token_of
 from less_sync.volume.http.chunks import TOO_DEEP, ChunkError, Expanded, depth_of
 from less_sync.volume.http.conditions import http_date, not_modified
 from less_sync.volume.http.content import Content, Held, Stored
-from less_sync.volume.http.decompress import TooLongError, inflate_at_once, inflated, is_gzip
+from less_sync.volume.http.decompress import (
+    HELD_BYTES_MAX,
+    TooLongError,
+    inflate_at_once,
+    inflated,
+    is_gzip,
+)
 from less_sync.volume.http.elsewhere import answer_elsewhere
 from less_sync.volume.http.entity import Headers, describe, first_headers, peeked, respond
 from less_sync.volume.http.handlers import Immediate
-from less_sync.volume.http.images import IMAGE_BYTES_MAX, Images, ImagesBusyError, Wanted, wanted
+from less_sync.volume.http.heavy import BusyError, HeavyWork
+from less_sync.volume.http.images import IMAGE_BYTES_MAX, Wanted, change, wanted
 from less_sync.volume.http.json_text import json_error
+from less_sync.volume.http.limits import InFlight
 from less_sync.volume.http.loading import (
     HELD_LEAST_BYTES,
     HELD_RECORD_BYTES_MAX,
@@ -33,11 +45,11 @@ from less_sync.volume.http.loading import (
     verify_stored,
     whole,
 )
-from less_sync.volume.http.manifest import DEPTH_MAX, MANIFEST_BYTES_MAX, parse_manifest
+from less_sync.volume.http.manifest import DEPTH_MAX, MANIFEST_BYTES_MAX, load_manifest
 from less_sync.volume.http.mime import Types, extension
 from less_sync.volume.http.paths import text
 from less_sync.volume.http.request import Request
-from less_sync.volume.http.response import Response, plain_text
+from less_sync.volume.http.response import STREAMED, Response, plain_text
 from less_sync.volume.logs import Logger
 
 if TYPE_CHECKING:
@@ -45,6 +57,10 @@ if TYPE_CHECKING:
     from less_sync.volume.http.limits import Limits
     from less_sync.volume.services import Services
 
+MADE_BYTES_MAX: Final = 128 << 20
+"""While answers hold more, texts are inflated while they are sent; pictures and long lists are refused."""
+LIST_BYTES_SMALL: Final = 16 << 10
+"""A list of chunks that is never refused."""
 _log: Final = Logger(__name__)
 
 Place = tuple[int, int, int, str, str]
@@ -62,7 +78,10 @@ class ReadHandler(Immediate):
         self._counters: Final = services.counters
         self._downloads: Final = limits.downloads
         self._types: Final = types or Types()
-        self._images: Final = Images()
+        self._pictures: Final = HeavyWork()
+        self._inflating: Final = HeavyWork()
+        self.made: Final = InFlight(MADE_BYTES_MAX, 0)
+        """What answers hold in memory that is not the record: inflated texts, pictures, lists."""
 
     def begin(self, request: Request) -> Begun:
         """The answer, or a coroutine that makes it."""
@@ -190,13 +209,14 @@ class ReadHandler(Immediate):
                 await verify_stored(needle, stored)
             if is_deflated:
                 content = Held(b"")  # `inflated` takes what is stored over, whether it succeeds or not.
-                content = await inflated(stored)
+                held_bytes_max = 0 if self.made.is_over else HELD_BYTES_MAX
+                content = await inflated(stored, self._inflating, request, held_bytes_max=held_bytes_max)
             if asked is not None:
                 content = await self._changed(request, content, asked)
         except (VolumeError, OSError, TooLongError) as fault:
             content.release()
             return self._damaged(request, fault)
-        except ImagesBusyError:
+        except BusyError:
             content.release()
             return Response(503)
         except BaseException:
@@ -209,8 +229,11 @@ class ReadHandler(Immediate):
         """A changed picture in the place of `content`, which is released if it is not returned."""
         if content.size > IMAGE_BYTES_MAX:
             return content
-        held = await whole(content, IMAGE_BYTES_MAX)
-        changed = Held(await self._images.change(request, held.data, asked))
+        if self.made.is_over:
+            raise BusyError
+        async with self._pictures.turn(request):
+            held = await whole(content, IMAGE_BYTES_MAX)
+            changed = Held(await to_the_end(asyncio.to_thread(_change, held.data, asked)))
         content.release()
         return changed
 
@@ -228,12 +251,17 @@ class ReadHandler(Immediate):
             held = await self._in_memory(needle, content)
             listed = held
             if needle.flags & GZIP and is_gzip(held.first(2)):
-                listed = await whole(await inflated(held), MANIFEST_BYTES_MAX)
+                inside = await inflated(held, self._inflating, request, bytes_max=MANIFEST_BYTES_MAX)
+                listed = await whole(inside, MANIFEST_BYTES_MAX)
         except (TooLargeError, TooLongError) as fault:
             return plain_text(500, f"chunk manifest: {fault}")
         except (VolumeError, OSError) as fault:
             return self._damaged(request, fault)
-        manifest = parse_manifest(listed.data)
+        except BusyError:
+            return Response(503)
+        if self.made.is_over and listed.size > LIST_BYTES_SMALL:
+            return Response(503)
+        manifest = await load_manifest(listed.data)
         if manifest is None:
             answer = self._serve(request, needle, held, headers, name, ending)
             return answer if isinstance(answer, Response) else await answer
@@ -242,17 +270,22 @@ class ReadHandler(Immediate):
         headers["X-File-Store"] = "chunked"
         name = name or manifest.name
         part_type = describe(request, headers, name, manifest.mime, self._types)
+        depth = depth_of(request)
+        expanded = Expanded(self._services, manifest, depth, self._inflating, request, self.made)
         try:
-            chunks: Content = Expanded(self._services, manifest, depth_of(request))
             asked = wanted(request, extension(name))
-            if asked is not None:
-                chunks = await self._changed(request, chunks, asked)
+            chunks = expanded if asked is None else await self._changed(request, expanded, asked)
             return await peeked(respond(request, headers, chunks, part_type))
         except ChunkError as fault:
+            expanded.release()
             headers.pop("Content-Type", None)
             return plain_text(500, str(fault), list(headers.items()))
-        except ImagesBusyError:
+        except BusyError:
+            expanded.release()
             return Response(503)
+        except BaseException:
+            expanded.release()
+            raise
 
     async def _in_memory(self, needle: Needle, content: Held | Stored) -> Held:
         """The text of a list, checked; its file is let go of."""
@@ -281,8 +314,14 @@ class ReadHandler(Immediate):
         except BaseException:
             downloads.subtract(size)
             raise
-        response.sent = partial(downloads.subtract, size)
+        made = 0 if isinstance(response.body, STREAMED) else len(response.body)
+        self.made.add(made)
+        response.sent = partial(self._sent, size, made)
         return response
+
+    def _sent(self, size: int, made: int) -> None:
+        self._downloads.subtract(size)
+        self.made.subtract(made)
 
     def _damaged(self, request: Request, fault: Exception) -> Response:
         self._counters.handlers["errorGetInternal"] += 1
@@ -290,6 +329,13 @@ class ReadHandler(Immediate):
         self._counters.read_invalid_needles += isinstance(fault, DamagedRecord)
         _log.error("a file could not be read", path=request.path, fault=fault)
         return Response(500)
+
+
+def _change(data: Bytes, asked: Wanted) -> Bytes:
+    try:
+        return change(data, asked)
+    finally:
+        return_memory()
 
 
 def _place(request: Request) -> Place | None:

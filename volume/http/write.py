@@ -11,6 +11,7 @@ is stored here is also written to its copies.
 
 import asyncio
 import re
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from less_sync.volume.engine.errors import VolumeError
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 _PLAIN: Final = re.compile(rb"[ !#-%\'-;=?-\[\]-~]*")
 """Texts that JSON holds as they are."""
+UNPACKED_AT_ONCE_MAX: Final = 2
+"""A gigabyte may be in each, which takes a thread seconds; the others are there for everybody."""
 _U32: Final = 0xFFFFFFFF
 _JSON_LINES: Final = "".join(f"{name}: {value!s}\r\n" for name, value in JSON_HEADERS)
 
@@ -71,6 +74,7 @@ class WriteHandler:
         self._replication: Final = replication
         self._file_bytes_max: Final = services.options.file_bytes_max
         self._fixes_photographs: Final = services.options.fix_orientation
+        self._unpacking: Final = asyncio.Semaphore(UNPACKED_AT_ONCE_MAX)
         self._uncounted: Final[set[Request]] = set()
         """Requests that wait at the limit, or waited in vain: their lengths are not in `uploads`."""
 
@@ -162,12 +166,13 @@ class WriteHandler:
 
     async def _make_later(self, request: Request, upload: Upload, parameters: Parameters) -> Response:
         try:
-            needle = await asyncio.to_thread(
-                make_needle,
-                upload,
-                may_pack=not parameters.is_replica,
-                fixes_photographs=self._fixes_photographs,
-            )
+            async with self._unpacking if upload.is_gzip else nullcontext():
+                needle = await asyncio.to_thread(
+                    make_needle,
+                    upload,
+                    may_pack=not parameters.is_replica,
+                    fixes_photographs=self._fixes_photographs,
+                )
         except UploadError as fault:
             return json_error(request, 400, str(fault))
         stored = self._store_needle(request, upload, parameters, needle)

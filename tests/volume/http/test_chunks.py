@@ -1,5 +1,6 @@
 """Files that are stored in chunks: here, on another server, in each other."""
 
+import asyncio
 import gzip
 import io
 import json
@@ -33,6 +34,19 @@ async def servers(tmp_path: Path) -> AsyncIterator[tuple[Reader, Reader]]:
         there.places.places[HERE] = [place(here)]
         yield here, there
         assert not any(open_holders([*here.store.volumes(), *there.store.volumes()]))
+
+
+async def test_short_chunks_do_not_keep_others_waiting(servers: tuple[Reader, Reader]) -> None:
+    here, _ = servers
+    chunk = await _put(here, HERE, 1, b"x")
+    path = await _list(here, 2, [(chunk, at, 1) for at in range(300)])
+    reading = asyncio.create_task(here.get(path))
+    turns = 0
+    while not reading.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (await reading).body == b"x" * 300
+    assert turns >= 300
 
 
 async def _put(server: Reader, volume_id: int, id: int, data: bytes, **fields: Any) -> str:

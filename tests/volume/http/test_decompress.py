@@ -1,5 +1,6 @@
 """Gzip streams that are sent inflated."""
 
+import asyncio
 import gzip
 import random
 import tracemalloc
@@ -10,6 +11,7 @@ from less_sync.volume.http.content import Held
 from less_sync.volume.http.decompress import (
     AT_ONCE_BYTES_MAX,
     HELD_BYTES_MAX,
+    SLICE_BYTES,
     STORED_AT_ONCE_BYTES_MAX,
     Inflated,
     Measured,
@@ -20,9 +22,13 @@ from less_sync.volume.http.decompress import (
     is_gzip,
     measure,
 )
+from less_sync.volume.http.heavy import BusyError, HeavyWork
+from less_sync.volume.http.request import Request
+from tests.volume.http.connections import until
 
 _TEXT = random.Random(3).randbytes(100_000) + bytes(700_000) + random.Random(4).randbytes(50_000)
 _PLENTY = 1 << 30
+ASKED = Request("GET", b"", "/", "")
 
 
 def _measure(stored: bytes, held: int = _PLENTY, most: int = _PLENTY) -> Measured:
@@ -99,7 +105,7 @@ def test_what_is_short_is_inflated_at_once() -> None:
 
 async def test_what_is_long_is_inflated_while_it_is_sent() -> None:
     text = bytes(HELD_BYTES_MAX) + _TEXT
-    content = await inflated(Held(gzip.compress(text)))
+    content = await inflated(Held(gzip.compress(text)), HeavyWork(), ASKED)
     assert isinstance(content, Inflated)
     assert content.size == len(text)
     for start, length in ((0, len(text)), (len(text) - 10, 10), (HELD_BYTES_MAX + 5, 300_000), (7, 0)):
@@ -108,6 +114,25 @@ async def test_what_is_long_is_inflated_while_it_is_sent() -> None:
 
 
 async def test_what_is_neither_is_kept() -> None:
-    content = await inflated(Held(gzip.compress(_TEXT)))
+    content = await inflated(Held(gzip.compress(_TEXT)), HeavyWork(), ASKED)
     assert isinstance(content, Held)
     assert content.data == _TEXT
+
+
+async def test_what_is_very_long_waits_for_its_turn_and_what_is_not_does_not() -> None:
+    work = HeavyWork()
+    async with work.turn(ASKED), work.turn(ASKED):
+        long = asyncio.create_task(inflated(Held(gzip.compress(bytes(SLICE_BYTES + 1), 1)), work, ASKED))
+        await until(lambda: work.waiting == 1)
+        assert (await inflated(Held(gzip.compress(_TEXT)), work, ASKED)).size == len(_TEXT)
+    assert (await long).size == SLICE_BYTES + 1
+
+
+async def test_nothing_long_is_inflated_for_a_client_that_is_gone() -> None:
+    gone, stored = Request("GET", b"", "/", ""), Held(gzip.compress(bytes(SLICE_BYTES + 1), 1))
+    content = await inflated(stored, HeavyWork(), gone)
+    gone.gone = True
+    with pytest.raises(BusyError):
+        await anext(content.stream(SLICE_BYTES + 1, 1))
+    with pytest.raises(BusyError):
+        await inflated(stored, HeavyWork(), gone)

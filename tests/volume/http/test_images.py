@@ -1,6 +1,5 @@
 """Pictures that are changed while they are read."""
 
-import asyncio
 import io
 import struct
 import zlib
@@ -9,11 +8,7 @@ import pytest
 from PIL import Image
 
 from less_sync.volume.http.images import (
-    AT_ONCE_MAX,
     PIXELS_MAX,
-    WAITING_MAX,
-    Images,
-    ImagesBusyError,
     Wanted,
     change,
     wanted,
@@ -181,37 +176,9 @@ def test_a_picture_is_not_made_huge_between_two_steps() -> None:
     assert change(data, asked) is data
 
 
-async def test_a_picture_that_nobody_waits_for_is_not_changed() -> None:
-    asked = _asked("width=20")
-    assert asked is not None
-    gone = Request("GET", b"", "/", "")
-    gone.gone = True
-    with pytest.raises(ImagesBusyError):
-        await Images().change(gone, _picture(60, 40), asked)
-
-
 def test_a_picture_is_not_enlarged_without_end() -> None:
     data = _picture(60, 40)
     for query in ("width=1000000000&height=1", "width=1&height=999999999&mode=fill"):
         asked = _asked(query)
         assert asked is not None
         assert change(data, asked) is data
-
-
-async def test_only_so_many_pictures_wait() -> None:
-    images = Images()
-    request = Request("GET", b"", "/", "")
-    asked = _asked("width=20")
-    assert asked is not None
-    data = _picture(60, 40)
-    tasks = [
-        asyncio.ensure_future(images.change(request, data, asked))
-        for _ in range(AT_ONCE_MAX + WAITING_MAX + 1)
-    ]
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    refused = [result for result in results if isinstance(result, ImagesBusyError)]
-    assert (len(refused), sum(isinstance(result, bytes) for result in results)) == (
-        1,
-        AT_ONCE_MAX + WAITING_MAX,
-    )
-    assert await images.change(request, data, asked) == results[0]

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import inspect
 import io
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from less_sync.volume.format.needle import GZIP
+from less_sync.volume.format.needle import GZIP, MANIFEST
 from less_sync.volume.http.decompress import HELD_BYTES_MAX
+from less_sync.volume.http.entity import MADE_RANGES_MAX
 from less_sync.volume.http.loading import HELD_LEAST_BYTES, HELD_RECORD_BYTES_MAX, HELD_TOTAL_BYTES_MAX
-from less_sync.volume.http.response import FilePart
+from less_sync.volume.http.read import MADE_BYTES_MAX
+from less_sync.volume.http.response import FilePart, Pieces
+from less_sync.volume.http.sending import close_pieces
 from tests.volume.http.reading import Reader, open_holders, reader
 
 _DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -327,6 +331,12 @@ class TestCompressed:
         as_stored = await server.get(path, {"accept-encoding": "gzip"})
         assert gzip.decompress(as_stored.body) == text
 
+    async def test_ranges_that_are_inflated_one_by_one_are_few(self, server: Reader) -> None:
+        path = await _put(server, 1, gzip.compress(_LONG + _TEXT, 1), flags=GZIP)
+        for count, status in ((MADE_RANGES_MAX, 206), (MADE_RANGES_MAX + 1, 416)):
+            answer = await server.get(path, {"range": "bytes=" + ",".join(["-1"] * count)})
+            assert answer.status == status
+
     async def test_a_client_that_leaves_lets_go_of_the_file(self, server: Reader) -> None:
         path = await _put(server, 1, gzip.compress(_LONG, 0), flags=GZIP)
         response = await server.begin(path)
@@ -378,6 +388,29 @@ class TestPictures:
         assert len(changed.body) < 2000
         head = await server.head("/5,0100000001.png?width=20")
         assert head.headers["content-length"] == str(len(data))
+
+
+async def test_while_answers_hold_much_more_than_records_little_is_added(server: Reader) -> None:
+    """Many slow clients of things that are made when they are read would fill the memory."""
+    written = io.BytesIO()
+    Image.new("RGB", (60, 40)).save(written, "PNG")
+    picture = await _put(server, 1, written.getvalue(), name=b"a.png")
+    text = await _put(server, 2, gzip.compress(_TEXT * 30_000), flags=GZIP)
+    chunks = [{"fid": "5,0700000001", "offset": 0, "size": 0}] * 2_000
+    listed = await _put(server, 3, json.dumps({"chunks": chunks}).encode(), flags=MANIFEST)
+    held = await server.begin(text)
+    assert server.handler.made.bytes == len(held.body) == len(_TEXT * 30_000)
+    held.sent()
+    server.handler.made.add(MADE_BYTES_MAX + 1)
+    assert (await server.get(f"{picture}?width=20")).status == 503
+    assert (await server.get(listed)).status == 503
+    streamed = await server.begin(text)
+    assert isinstance(streamed.body, Pieces)
+    await close_pieces(streamed.body)
+    streamed.sent()
+    server.handler.made.subtract(MADE_BYTES_MAX + 1)
+    assert [(await server.get(path)).status for path in (f"{picture}?width=20", listed)] == [200, 200]
+    assert server.handler.made.bytes == 0
 
 
 async def test_a_token_is_asked_for_before_the_path_is_read(tmp_path: Path) -> None:
