@@ -198,13 +198,11 @@ async def inflated(
     """
     measuring = Measuring(_reader(stored), stored.size, held_bytes_max, bytes_max)
     try:
-        found = await to_the_end(asyncio.to_thread(measuring.go_on, SLICE_BYTES))
+        found = await to_the_end(asyncio.to_thread(_go_on, measuring, request))
         if found is None:
             async with work.turn(request):
                 while found is None:
-                    if request.gone:
-                        raise BusyError
-                    found = await to_the_end(asyncio.to_thread(measuring.go_on, SLICE_BYTES))
+                    found = await to_the_end(asyncio.to_thread(_go_on, measuring, request))
     except BaseException:
         stored.release()
         raise
@@ -219,6 +217,12 @@ def _reader(stored: Held | Stored) -> Read:
         return stored.file.read
     view = memoryview(stored.data)
     return lambda start, length: view[start : start + length]
+
+
+def _go_on(measuring: Measuring, request: Request) -> Measured | None:
+    if request.gone:  # perhaps since it waits for a thread
+        raise BusyError
+    return measuring.go_on(SLICE_BYTES)
 
 
 def _skip(pieces: Iterator[bytes], count: int) -> int:
