@@ -1,7 +1,8 @@
 """Buffers that request bodies are received into, so that a record is completed around them without a copy.
 
 A body takes memory as its bytes arrive, not as they are announced: a client that announces much and sends
-nothing holds `FIRST_BYTES`. Buffers of usual sizes are used again, which saves clearing them.
+nothing holds `FIRST_BYTES`, one that sends a little more `SMALL_BYTES`: a new buffer is cleared, and so takes
+all its memory at once. Buffers of usual sizes are used again, which saves clearing them.
 """
 
 from typing import Final
@@ -149,9 +150,9 @@ class Incoming:
         former = body.buffer
         if capacity_min <= FIRST_BYTES and capacity_min != expected:
             body.buffer, self._capacity = bytearray(FIRST_BYTES + AROUND_BYTES), FIRST_BYTES
-        elif capacity_min <= SMALL_BYTES and (expected is None or expected <= SMALL_BYTES):
+        elif capacity_min <= SMALL_BYTES:
             body.buffer, self._capacity = self._pool.small.take(), SMALL_BYTES
-        elif capacity_min <= MEDIUM_BYTES and (expected is None or expected <= MEDIUM_BYTES):
+        elif capacity_min <= MEDIUM_BYTES:
             body.buffer, self._capacity = self._pool.medium.take(), MEDIUM_BYTES
         else:
             while self._capacity < capacity_min:

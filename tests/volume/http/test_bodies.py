@@ -42,8 +42,13 @@ def test_a_body_takes_memory_as_it_arrives() -> None:
     assert len(announced.body.buffer) == 0
     announced.add(b"x")
     assert len(announced.body.buffer) == FIRST_BYTES + AROUND_BYTES
-    announced.add(bytes(FIRST_BYTES))
-    assert len(announced.body.buffer) <= FIRST_BYTES + MEDIUM_BYTES + AROUND_BYTES
+    for arrived, taken in (
+        (FIRST_BYTES, SMALL_BYTES),
+        (SMALL_BYTES, MEDIUM_BYTES),
+        (MEDIUM_BYTES, 2 * MEDIUM_BYTES),
+    ):
+        announced.add(bytes(arrived + 1 - announced.bytes_received))
+        assert len(announced.body.buffer) == taken + AROUND_BYTES
     whole = Incoming(BodyPool(), SMALL_BYTES, MEDIUM_BYTES)
     whole.add(bytes(SMALL_BYTES))
     assert len(whole.body.buffer) == SMALL_BYTES + AROUND_BYTES
