@@ -27,6 +27,7 @@ ANSWER_BYTES_MAX: Final = 1 << 20
 """Of an answer that is read whole."""
 REDIRECTS_MAX: Final = 10
 _PIECE_BYTES: Final = 256 << 10
+_SECRETS: Final = frozenset({b"authorization", b"cookie", b"cookie2", b"www-authenticate"})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -115,7 +116,11 @@ class OutgoingHttp:
             if incoming.status not in _REDIRECTS or location is None:
                 return incoming
             await incoming.close()
+            former = place
             place, target = _redirected(place, target, location)
+            if _split(place, self.scheme)[0] != _split(former, self.scheme)[0]:
+                # What a client has to show to one host is none of another's business.
+                headers = [header for header in headers if header[0].lower() not in _SECRETS]
         raise OutgoingError(f"stopped after {REDIRECTS_MAX} redirects")
 
     async def post(self, place: str, target: str, headers: Headers, parts: Sequence[Bytes]) -> Answer:
@@ -214,8 +219,15 @@ def _split(place: str, scheme: str) -> tuple[str, int]:
 
 
 def _redirected(place: str, target: str, location: bytes) -> tuple[str, str]:
-    """Where a `Location` points to. The scheme is always ours: servers of one cluster speak the same."""
-    url = urlsplit(urljoin(f"http://{place}{target}", location.decode("latin-1")))
+    """Where a `Location` points to. The scheme is always ours: servers of one cluster speak the same.
+
+    Raises:
+        OutgoingError: to nothing.
+    """
+    try:
+        url = urlsplit(urljoin(f"http://{place}{target}", location.decode("latin-1")))
+    except ValueError as fault:
+        raise OutgoingError("failed to parse Location header") from fault
     return url.netloc or place, url._replace(scheme="", netloc="", fragment="").geturl() or "/"
 
 

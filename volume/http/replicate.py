@@ -208,6 +208,8 @@ def _refuse_failure(answer: "Answer", url: str) -> None:
         return
     try:
         told = json.loads(answer.body)
+    except RecursionError as fault:
+        raise ReplicationError(f"unmarshal {url}: exceeded max depth") from fault
     except ValueError as fault:
         why = str(fault) if answer.body else "unexpected end of JSON input"
         raise ReplicationError(f"unmarshal {url}: {why}") from fault
@@ -219,7 +221,7 @@ def _refuse_failure(answer: "Answer", url: str) -> None:
 def _error_in(answer: "Answer") -> str:
     try:
         told = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     error = told.get("error") if isinstance(told, dict) else ""
     return error if isinstance(error, str) else ""

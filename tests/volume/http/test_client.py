@@ -108,6 +108,29 @@ async def test_redirects_are_followed_up_to_a_bound(outgoing: OutgoingHttp) -> N
     assert len(other.heard) == 12
 
 
+async def test_a_redirect_to_another_host_is_followed_without_what_opens_the_first(
+    outgoing: OutgoingHttp,
+) -> None:
+    headers = [(b"authorization", b"Bearer t"), (b"Cookie", b"AT=t"), (b"Range", b"bytes=0-")]
+
+    def answer(target: str, count: int) -> bytes:
+        if target == "/there":
+            return OK
+        there = b"://[" if target == "/nowhere" else b"%b/there" % target[1:].encode()
+        return b"HTTP/1.1 302 Found\r\nLocation: http%b\r\nContent-Length: 0\r\n\r\n" % there
+
+    async with peer(answer) as other:
+        port = other.place.rpartition(":")[2]
+        for host in ("127.0.0.1", "localhost"):
+            incoming = await outgoing.get_stream(other.place, f"/://{host}:{port}", headers)
+            assert await incoming.read() == b"hello"
+            await incoming.close()
+        with pytest.raises(OutgoingError, match="failed to parse Location header"):
+            await outgoing.get_stream(other.place, "/nowhere", headers)
+    told = [b"Bearer t" in head and b"AT=t" in head for head in other.heard]
+    assert (told, all(b"bytes=0-" in head for head in other.heard)) == ([True, True, True, False, True], True)
+
+
 async def test_a_kept_connection_that_has_ended_is_replaced(outgoing: OutgoingHttp) -> None:
     async with peer(lambda target, count: b"" if count == 1 else OK) as other:
         for _ in range(2):

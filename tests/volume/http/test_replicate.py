@@ -193,6 +193,7 @@ async def test_what_a_copy_is_sent_is_what_existing_servers_send(pair: Pair) -> 
         (401, b"", "unmarshal {url}: unexpected end of JSON input"),
         (500, b"{}", "unmarshalled error {url}: status 500"),
         (200, b"[]", "unmarshalled error {url}: no object"),
+        (200, b"[" * 100_000, "unmarshal {url}: exceeded max depth"),
     ],
 )
 async def test_a_copy_that_refuses_is_quoted(pair: Pair, status: int, body: bytes, why: str) -> None:
