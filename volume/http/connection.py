@@ -311,7 +311,7 @@ class Connection(asyncio.BufferedProtocol):
         self._process_pending()
 
     def _failed(self, request: Request, fault: Exception) -> Response:
-        _log.error("request failed", fault=fault, method=request.method, path=request.path)
+        _log.error("request failed", fault=fault, method=request.method, file=request.shown)
         return Response(500)
 
     def _read_body(self) -> None:
@@ -462,7 +462,7 @@ class Connection(asyncio.BufferedProtocol):
                 await send_pieces(self, head, body, chunked=not request.is_http10)
         except Exception as fault:
             if not self._lost:
-                _log.warning("answer cut short", path=request.path, fault=str(fault) or type(fault).__name__)
+                _log.warning("answer cut short", file=request.shown, fault=str(fault) or type(fault).__name__)
                 self.transport.abort()
         self._task = None
         self._over()
@@ -509,7 +509,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             handler.end(request)
         except Exception as fault:
-            _log.error("request not ended", fault=fault, path=request.path)
+            _log.error("request not ended", fault=fault, file=request.shown)
         if incoming is not None:
             request.body = None
             self.listener.pool.give(incoming.body.buffer)

@@ -327,7 +327,7 @@ class ReadHandler(Immediate):
         self._counters.handlers["errorGetInternal"] += 1
         self._counters.read_failures += 1
         self._counters.read_invalid_needles += isinstance(fault, DamagedRecord)
-        _log.error("a file could not be read", path=request.path, fault=fault)
+        _log.error("a file could not be read", file=request.shown, fault=fault)
         return Response(500)
 
 

@@ -7,6 +7,9 @@ from typing import Final
 
 from less_sync.volume.http.paths import NOTHING, Named, split_path, text, unescape
 
+SHOWN_MAX: Final = 20
+"""Characters of what a client wrote that a log shows."""
+COOKIE_DIGITS: Final = 8
 QUERY_PARAMETERS_MAX: Final = 10_000
 """Further ones are not looked at."""
 
@@ -144,6 +147,11 @@ class Request:
         if self._named is None:
             self._named = split_path(self.path) if self.path else NOTHING
         return self._named
+
+    @property
+    def shown(self) -> str:
+        """What it is about, for a log: volume and needle, without the cookie, which opens the file."""
+        return f"{self.vid_text[:SHOWN_MAX]},{self.fid_text[:-COOKIE_DIGITS][:SHOWN_MAX]}"
 
     @property
     def vid_text(self) -> str:
