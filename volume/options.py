@@ -86,18 +86,15 @@ class Options:
     download_bytes_max: int = 0
     upload_wait_s: float = 60.0
     download_wait_s: float = 60.0
-    read_buffer_bytes: int = 4 * MIB
     fix_orientation: bool = False
     idle_timeout_s: float = 30.0
     pre_stop_s: float = 10.0
     compaction_bytes_per_s: int = 0
     """0 is no limit."""
-    maintenance_bytes_per_s: int = 0
     metrics_port: int = 0
     """0 is no listener."""
     metrics_ip: str = ""
     """Empty: `bind`."""
-    allow_untrusted_remotes: bool = False
     offset_bytes: int = 4
     """Width of offsets in the index of new volumes, 4 or 5."""
     sync_interval_s: float = 0.0

@@ -36,10 +36,10 @@ from less_sync.volume.security.tls import (
     outgoing_http_context,
 )
 from less_sync.volume.services import Services
+from less_sync.volume.signals import STOP_SIGNALS
 from less_sync.volume.version import NUMBER, server_version
 
 _log = Logger(__name__)
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 ANY_ADDRESS: Final = ("", "0.0.0.0", "::")
 FAREWELL_S_MAX: Final = 3.0
 

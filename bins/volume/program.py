@@ -25,7 +25,6 @@ FAILURE: Final = 1
 USAGE: Final = 2
 GC_THRESHOLDS: Final = (100_000, 50, 100)
 OPEN_FILES_MAX: Final = 1 << 20
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
 def main() -> NoReturn:
@@ -110,6 +109,7 @@ def _run_server(arguments: Sequence[str], name: str, environment: Mapping[str, s
 def _serve(options: "Options", given: Given, environment: Mapping[str, str]) -> int:
     from less_sync.bins.hangups import hold_hangups
     from less_sync.bins.volume.logs import configure_logging
+    from less_sync.volume.signals import STOP_SIGNALS
 
     for number in STOP_SIGNALS:
         signal.signal(number, _leave_at_once)

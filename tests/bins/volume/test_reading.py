@@ -162,5 +162,5 @@ def test_levels_and_form_of_the_log_come_from_the_flag_and_the_environment(direc
 
 
 def test_flags_without_effect_are_told(directories: list[Path]) -> None:
-    found = options(f"-dir={directories[0]}", "-index=leveldb", "-pprof", "-logtostderr")
-    assert found.unread == ("index", "pprof", "logtostderr")
+    found = options(f"-dir={directories[0]}", "-index=leveldb", "-maintenanceMBps=5", "-pprof")
+    assert found.unread == ("index", "maintenanceMBps", "pprof")
