@@ -43,6 +43,7 @@ class Pace:
     pulses_for_shards: int = 17
     before_leader_s: float = 3.0
     after_duplicates_s: tuple[float, ...] = (2.0, 4.0, 8.0)
+    send_s_max: float = SEND_S_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,9 @@ class _Connection:
         except _BROKEN:
             # A master says why and ends the stream: our message may meet the end before we read the reason.
             await asyncio.wait({reading}, timeout=REASON_S_MAX)
-            if reading.done() and reading.exception() is None and reading.result() is not None:
+            # A message that takes too long cancels the call, and so the reading.
+            was_read = reading.done() and not reading.cancelled() and reading.exception() is None
+            if was_read and reading.result() is not None:
                 return reading.result()
             raise
         finally:
@@ -266,7 +269,7 @@ class _Connection:
         await asyncio.wait({reading}, timeout=HEARD_S_MAX)
 
     async def _send(self, message: pb.Heartbeat) -> None:
-        async with asyncio.timeout(SEND_S_MAX):
+        async with asyncio.timeout(self._heartbeat._pace.send_s_max):
             await self._stream.write(message)
 
 

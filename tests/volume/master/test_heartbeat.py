@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -256,6 +256,21 @@ async def test_a_stream_that_breaks_is_opened_anew_with_a_full_list() -> None:
         while await master.heard.get() is not None:
             pass
         assert [one.id for one in (await master.next()).volumes] == [1]
+
+
+async def test_a_master_that_takes_nothing_is_given_up_and_tried_again() -> None:
+    class Deaf(FakeMaster):
+        async def _read(self, stream: object) -> None:
+            await asyncio.Event().wait()
+
+    # It knows no digests, so that every message is a full list.
+    deaf = Deaf(pb.HeartbeatResponse())
+    many = Told([ONE._replace(id=id_, collection="c" * 1000) for id_ in range(1_000)])
+    async with running(deaf), reporting(many, deaf, pace=replace(QUICK, send_s_max=0.1)) as (_, task):
+        async with asyncio.timeout(10):
+            while deaf.streams < 2:  # noqa: ASYNC110, the master has nobody to tell
+                await asyncio.sleep(0.01)
+        assert not task.done()
 
 
 async def test_leaving_says_farewell_and_ends_the_stream_and_the_task() -> None:
