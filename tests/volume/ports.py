@@ -19,13 +19,13 @@ class Ports:
     """Pairs of free ports (HTTP, gRPC = HTTP + 10,000), below those that the kernel gives to clients.
 
     A port between two lives of a server is free for everybody; a locked file per port keeps other tests of
-    this machine away from it.
+    this user away from it.
     """
 
     def __init__(self) -> None:
         self._held: list[int] = []
         self._random = Random(os.urandom(8))
-        self._directory = Path(tempfile.gettempdir(), "less-sync-test-ports")
+        self._directory = Path(tempfile.gettempdir(), f"less-sync-test-ports-{os.getuid()}")
 
     def __enter__(self) -> Self:
         self._directory.mkdir(exist_ok=True)
