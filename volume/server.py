@@ -133,7 +133,6 @@ class VolumeServer:
             _log.info("metrics are served", port=port)
         configuration = await services.masters.configuration()
         await services.store.load()
-        await services.store.look_at_disks()
         self._is_reporting = True
         self._vital.start("heartbeat", self._report())
         self._caring = [
