@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 # Two stamps: a server alone needs none of the tools of the tests.
 SERVER_READY := $(VENV)/.server
 DEV_READY := $(VENV)/.dev
+# What the JavaScript client is tested with; the client itself needs nothing.
+JS_READY := clients/js/node_modules/.ready
 INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check \
 	--root-user-action=ignore --constraint constraints.txt --editable
 
@@ -23,7 +25,7 @@ LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/t
 	tests/storage/test_pulls_long.py tests/integration/test_kill.py tests/test_examples.py \
 	tests/sync/http/test_openapi.py tests/test_transcripts.py tests/federation/long \
 	tests/bins/test_embedded_faults.py tests/bins/test_packages.py tests/bins/admin/test_stops.py \
-	tests/bins/test_admin.py tests/deploy tests/bins/backup/long tests/volume/long \
+	tests/bins/test_admin.py tests/js/long tests/deploy tests/bins/backup/long tests/volume/long \
 	$(addprefix tests/bins/restore/test_,$(addsuffix .py,killed upgrade_data restore_faults restore_s3)) \
 	$(addprefix tests/client/folder/test_,$(addsuffix .py,replica processes large_processes large_resumed large_refused large_shared)) \
 	$(addprefix tests/client/sharing/test_,$(addsuffix .py,life entering rotation_files rotation_attacks))
@@ -34,7 +36,7 @@ LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/t
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
-install: $(DEV_READY) ## make .venv with the server, its commands and the test tools
+install: $(DEV_READY) $(JS_READY) ## make .venv with the server, its commands and the test tools
 
 $(SERVER_READY): pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) '.[server]'
@@ -43,6 +45,11 @@ $(SERVER_READY): pyproject.toml constraints.txt | $(BIN)/python
 $(DEV_READY): pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) '.[dev]'
 	touch $(SERVER_READY) $@
+
+# Node comes from a wheel. Install scripts are not run: none of the packages needs one here.
+$(JS_READY): clients/js/package.json clients/js/package-lock.json | $(DEV_READY)
+	$(BIN)/python -m tests.node ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
 
 # `--without-pip` and the outer pip: works where Debian keeps ensurepip in a package of its own.
 $(BIN)/python: | links
@@ -58,17 +65,18 @@ serve: $(SERVER_READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for o
 	@$(BIN)/less-sync serve $(ARGS)
 
 # Compiled files are kept whatever the surroundings say: tests start many interpreters.
-test: $(DEV_READY) ## run all tests but the long ones against a real Postgres (ARGS='-k push' to choose of all)
+test: $(DEV_READY) $(JS_READY) ## run all tests but the long ones against a real Postgres (ARGS='-k push' to choose of all)
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest \
 		$(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE) $(LONG:%=--ignore=%))
 
-long: $(DEV_READY) ## run the long tests: histories, pages, the bench in small, other servers, the HTTP description
+long: $(DEV_READY) $(JS_READY) ## run the long tests: histories, pages, the bench in small, other servers, the HTTP description
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(WORKERS) $(LONG)
 
-lint: $(DEV_READY) ## format check, lint, strict types
+lint: $(DEV_READY) $(JS_READY) ## format check, lint, strict types of Python and JavaScript
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.node exec -- tsc --noEmit -p .
 
 format: $(DEV_READY) ## reformat and fix what can be fixed
 	$(BIN)/ruff format .
@@ -92,4 +100,4 @@ bench: $(DEV_READY) ## measure against bare Postgres and bare sockets, print one
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 clean: ## remove .venv and caches (not the data directory)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info clients/js/node_modules

@@ -22,9 +22,10 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
 BINS_MAY_IMPORT: Final[dict[str, set[str]]] = {
     "postgres": set(),
     "settings": {"postgres"},
+    "pages": set(),
     "profiler": {"settings"},
     "backup": {"settings", "postgres"},
-    "admin": {"settings", "backup"},
+    "admin": {"settings", "backup", "pages"},
     "doctor": {"settings", "postgres", "backup", "admin"},
     "volume": set(),
     "commands": {"settings", "postgres", "backup", "doctor", "volume"},

@@ -220,7 +220,10 @@ def test_numbers_in_the_text_are_those_of_the_limits() -> None:
 
 # References to sections. A comment may break a line between the page and the number.
 
-NUMBERED = ("protocol", "tokens", "storage", "operations", "files", "federation", "volume", "volume-format")
+NUMBERED = (
+    *("protocol", "tokens", "storage", "operations", "files", "federation", "volume", "volume-format"),
+    *("encryption", "ucan"),
+)
 """Pages whose sections are cited, by comments and by other pages."""
 HEADING = re.compile(r"^(?:##|###) +(.*)$", re.MULTILINE)
 NUMBER = re.compile(r"(\d+)\. |(\d+)\.(\d+) ")

@@ -1,0 +1,2 @@
+/** Encrypted spaces in the browser and in Node, kept in step by a less-sync server. */
+export {};

@@ -1,0 +1,1 @@
+"""The JavaScript client, run by Node against a real server."""

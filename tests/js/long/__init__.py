@@ -1,0 +1,1 @@
+"""What takes long of it: both clients together, kills, half-open connections."""
