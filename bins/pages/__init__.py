@@ -1,1 +1,1 @@
-"""Pages that the server shows in a browser: what a dev server answers at its address, and the operator's console."""
+"""Pages that the server shows in a browser: what a dev server answers at its address, and the console."""
