@@ -1,0 +1,292 @@
+/**
+ * CBOR (RFC 8949), as much of it as frames and records need: integers, byte strings, texts, arrays, maps with
+ * text keys, booleans and null. Lengths are definite. Everything else is refused, in both directions.
+ */
+
+import { text } from "./bytes.js";
+
+/** @typedef {import("./bytes.js").Bytes} Bytes */
+
+/** Deeper values are refused, in both directions. */
+export const DEPTH_MAX = 32;
+
+const [UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, SIMPLE] = [0, 1, 2, 3, 4, 5, 7];
+const encoder = new TextEncoder();
+
+/** What is no CBOR of this kind, or no value that has one. */
+export class CborError extends Error {
+  /** @param {string} message */
+  constructor(message) {
+    super(message);
+    this.name = "CborError";
+  }
+}
+
+/**
+ * Spell a value, integers and lengths as short as they can be.
+ *
+ * Members of plain objects keep their order, but for names such as `"1"`, which JavaScript puts first; those
+ * that are undefined are left out. Integers may be numbers or bigints.
+ *
+ * @param {unknown} value
+ * @returns {Bytes}
+ * @throws {CborError} a fraction, a lone surrogate, an integer beyond 64 bits, a number that is no safe
+ *   integer, an object of a class, undefined anywhere but in an object, or more than 32 levels.
+ */
+export function encode(value) {
+  const writer = new Writer();
+  write(writer, value, 0);
+  return writer.taken();
+}
+
+/**
+ * Read one value. Objects have no prototype. Integers beyond 2^53 - 1 are bigints, byte strings are copies.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {unknown}
+ * @throws {CborError} bytes behind the value or too few, tags, floats, indefinite lengths, other keys than
+ *   text, a key that stands twice, text that is not UTF-8, or more than 32 levels.
+ */
+export function decode(bytes) {
+  const reader = new Reader(bytes);
+  const value = read(reader, 0);
+  if (reader.at !== bytes.length) throw new CborError("bytes behind the value");
+  return value;
+}
+
+/** Bytes that grow. */
+class Writer {
+  #bytes = new Uint8Array(256);
+  #size = 0;
+
+  /**
+   * Make room for more bytes and return where they begin.
+   *
+   * @param {number} more
+   */
+  #room(more) {
+    const at = this.#size;
+    this.#size += more;
+    if (this.#size > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(this.#size, 2 * this.#bytes.length));
+      larger.set(this.#bytes);
+      this.#bytes = larger;
+    }
+    return at;
+  }
+
+  /** @param {Uint8Array} bytes */
+  put(bytes) {
+    const at = this.#room(bytes.length);
+    this.#bytes.set(bytes, at);
+  }
+
+  /**
+   * @param {number} major
+   * @param {number | bigint} argument 0 or more, below 2^64.
+   */
+  head(major, argument) {
+    const size = argument < 24 ? 0 : argument < 256 ? 1 : argument < 65536 ? 2 : argument < 2 ** 32 ? 4 : 8;
+    const low = { 0: Number(argument), 1: 24, 2: 25, 4: 26, 8: 27 }[size];
+    const at = this.#room(1 + size);
+    const view = new DataView(this.#bytes.buffer);
+    view.setUint8(at, (major << 5) | low);
+    if (size === 1) view.setUint8(at + 1, Number(argument));
+    if (size === 2) view.setUint16(at + 1, Number(argument));
+    if (size === 4) view.setUint32(at + 1, Number(argument));
+    if (size === 8) view.setBigUint64(at + 1, BigInt(argument));
+  }
+
+  /** @returns {Bytes} */
+  taken() {
+    return this.#bytes.slice(0, this.#size);
+  }
+}
+
+/**
+ * @param {Writer} writer
+ * @param {unknown} value
+ * @param {number} depth
+ */
+function write(writer, value, depth) {
+  if (depth > DEPTH_MAX) throw new CborError("nested too deep");
+  if (typeof value === "string") writeText(writer, value);
+  else if (typeof value === "number" || typeof value === "bigint") writeInteger(writer, value);
+  else if (value instanceof Uint8Array) {
+    writer.head(BYTES, value.length);
+    writer.put(value);
+  } else if (Array.isArray(value)) {
+    writer.head(ARRAY, value.length);
+    for (const item of value) write(writer, item, depth + 1);
+  } else if (isPlain(value)) {
+    const members = Object.entries(value).filter(([, member]) => member !== undefined);
+    writer.head(MAP, members.length);
+    for (const [key, member] of members) {
+      writeText(writer, key);
+      write(writer, member, depth + 1);
+    }
+  } else writer.head(SIMPLE, simple(value));
+}
+
+/**
+ * @param {unknown} value
+ * @returns {value is Record<string, unknown>}
+ */
+function isPlain(value) {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
+}
+
+/**
+ * @param {unknown} value
+ * @returns {number}
+ */
+function simple(value) {
+  if (value === null) return 22;
+  if (typeof value === "boolean") return value ? 21 : 20;
+  throw new CborError(`no CBOR for a value of type ${typeof value}`);
+}
+
+/**
+ * @param {Writer} writer
+ * @param {string} value
+ */
+function writeText(writer, value) {
+  // TextEncoder would write U+FFFD instead, and two different names could become one.
+  if (/\p{Surrogate}/u.test(value)) throw new CborError("a text with a lone surrogate");
+  const bytes = encoder.encode(value);
+  writer.head(TEXT, bytes.length);
+  writer.put(bytes);
+}
+
+/**
+ * @param {Writer} writer
+ * @param {number | bigint} value
+ */
+function writeInteger(writer, value) {
+  if (typeof value === "number" && !Number.isSafeInteger(value)) throw new CborError("not a safe integer");
+  const negative = value < 0;
+  const argument = !negative ? value : typeof value === "bigint" ? -1n - value : -1 - value;
+  if (argument >= 2n ** 64n) throw new CborError("an integer of more than 64 bits");
+  writer.head(negative ? NEGATIVE : UNSIGNED, argument);
+}
+
+/** Bytes that are read from the front. */
+class Reader {
+  /** @param {Uint8Array} bytes */
+  constructor(bytes) {
+    this.at = 0;
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  /**
+   * Pass over so many bytes and return where they began.
+   *
+   * @param {number} size
+   */
+  pass(size) {
+    const at = this.at;
+    if (size > this.bytes.length - at) throw new CborError("cut short");
+    this.at += size;
+    return at;
+  }
+
+  /**
+   * The argument of a head (RFC 8949, 3).
+   *
+   * @param {number} low
+   * @returns {number | bigint}
+   */
+  argument(low) {
+    if (low < 24) return low;
+    if (low === 24) return this.view.getUint8(this.pass(1));
+    if (low === 25) return this.view.getUint16(this.pass(2));
+    if (low === 26) return this.view.getUint32(this.pass(4));
+    if (low !== 27) throw new CborError("an indefinite length");
+    const large = this.view.getBigUint64(this.pass(8));
+    return large <= Number.MAX_SAFE_INTEGER ? Number(large) : large;
+  }
+}
+
+/**
+ * @param {Reader} reader
+ * @param {number} depth
+ * @returns {unknown}
+ */
+function read(reader, depth) {
+  if (depth > DEPTH_MAX) throw new CborError("nested too deep");
+  const head = reader.view.getUint8(reader.pass(1));
+  const major = head >> 5;
+  if (major === SIMPLE) return readSimple(head & 31);
+  const argument = reader.argument(head & 31);
+  if (major === UNSIGNED) return argument;
+  if (major === NEGATIVE) {
+    const value = -1n - BigInt(argument);
+    return value >= Number.MIN_SAFE_INTEGER ? Number(value) : value;
+  }
+  // Each item of an array takes a byte at least: a length that lies is refused before memory is asked for.
+  const rest = reader.bytes.length - reader.at;
+  if (typeof argument === "bigint" || argument > rest) throw new CborError("cut short");
+  if (major === BYTES) {
+    const at = reader.pass(argument);
+    return reader.bytes.slice(at, at + argument);
+  }
+  if (major === TEXT) return readText(reader, argument);
+  if (major === ARRAY) return readArray(reader, argument, depth);
+  if (major === MAP) return readMap(reader, argument, depth);
+  throw new CborError("a tag");
+}
+
+/**
+ * @param {number} low
+ * @returns {boolean | null}
+ */
+function readSimple(low) {
+  if (low === 20 || low === 21) return low === 21;
+  if (low === 22) return null;
+  throw new CborError("a float, or another simple value");
+}
+
+/**
+ * @param {Reader} reader
+ * @param {number} size
+ * @returns {string}
+ */
+function readText(reader, size) {
+  const at = reader.pass(size);
+  try {
+    return text(reader.bytes.subarray(at, at + size));
+  } catch {
+    throw new CborError("a text that is not UTF-8");
+  }
+}
+
+/**
+ * @param {Reader} reader
+ * @param {number} size
+ * @param {number} depth
+ */
+function readArray(reader, size, depth) {
+  const items = [];
+  for (let count = 0; count < size; count++) items.push(read(reader, depth + 1));
+  return items;
+}
+
+/**
+ * @param {Reader} reader
+ * @param {number} size
+ * @param {number} depth
+ */
+function readMap(reader, size, depth) {
+  /** @type {Record<string, unknown>} */
+  const members = Object.create(null);
+  for (let count = 0; count < size; count++) {
+    const key = read(reader, depth + 1);
+    if (typeof key !== "string") throw new CborError("a key that is no text");
+    if (key in members) throw new CborError("a key that stands twice");
+    members[key] = read(reader, depth + 1);
+  }
+  return members;
+}
