@@ -30,11 +30,14 @@ LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/t
 	$(addprefix tests/client/folder/test_,$(addsuffix .py,replica processes large_processes large_resumed large_refused large_shared)) \
 	$(addprefix tests/client/sharing/test_,$(addsuffix .py,life entering rotation_files rotation_attacks))
 
+# What needs a Chromium, which comes from the system's packages.
+BROWSER := tests/browser
+
 .DEFAULT_GOAL := help
-.PHONY: help install links serve test long lint format protos transcripts simulate bench clean
+.PHONY: help install links serve test long test-browser lint format types protos transcripts simulate bench clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 install: $(DEV_READY) $(JS_READY) ## make .venv with the server, its commands and the test tools
 
@@ -67,10 +70,14 @@ serve: $(SERVER_READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for o
 # Compiled files are kept whatever the surroundings say: tests start many interpreters.
 test: $(DEV_READY) $(JS_READY) ## run all tests but the long ones against a real Postgres (ARGS='-k push' to choose of all)
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest \
-		$(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE) $(LONG:%=--ignore=%))
+		$(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE) $(LONG:%=--ignore=%) --ignore=$(BROWSER))
 
 long: $(DEV_READY) $(JS_READY) ## run the long tests: histories, pages, the bench in small, other servers, the HTTP description
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(WORKERS) $(LONG)
+
+test-browser: $(DEV_READY) $(JS_READY) ## run the tests in a real Chromium, which Debian's root gets installed (ARGS='-k console')
+	@$(BIN)/python -m tests.browser.chromium
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(if $(ARGS),$(BROWSER) $(ARGS),--numprocesses=2 $(BROWSER))
 
 lint: $(DEV_READY) $(JS_READY) ## format check, lint, strict types of Python and JavaScript
 	$(BIN)/ruff format --check .
@@ -81,6 +88,11 @@ lint: $(DEV_READY) $(JS_READY) ## format check, lint, strict types of Python and
 format: $(DEV_READY) ## reformat and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# From the JSDoc of the modules. Removed first: the declarations of a module that is gone go with it.
+types: $(DEV_READY) $(JS_READY) ## write clients/js/types anew from clients/js/src
+	rm -rf clients/js/types
+	$(BIN)/python -m tests.node exec -- tsc -p .
 
 # The folder that imports are spelled from: the modules import each other by the names that all use.
 protos: $(DEV_READY) ## write the modules of the gRPC messages anew from volume/grpc/protos/*.proto
@@ -100,4 +112,4 @@ bench: $(DEV_READY) ## measure against bare Postgres and bare sockets, print one
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 clean: ## remove .venv and caches (not the data directory)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info clients/js/node_modules
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build artefacts *.egg-info clients/js/node_modules

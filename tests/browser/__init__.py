@@ -1,0 +1,1 @@
+"""What a person sees: the client and the pages in a real Chromium (`make test-browser`)."""
