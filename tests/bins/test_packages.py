@@ -24,6 +24,7 @@ for name in (*names, "PIL.Image", "httpcore"):
     importlib.import_module(name)
 print(len(names))
 """
+CLIENT_SOURCE = ROOT / "clients" / "js" / "src"
 TEXT_FOR_LINK = "less_sync/auth is a text file where a symbolic link belongs: "
 
 
@@ -72,6 +73,14 @@ def contents(wheel: Path) -> dict[str, int]:
         return {one.filename: one.CRC for one in opened.infolist() if not one.filename.endswith("RECORD")}
 
 
+def known_files(folder: Path, *names: str) -> set[str]:
+    """The files that git knows below a folder, or below some names in it; a link is none."""
+    listed = subprocess.run(
+        ["git", "ls-files", *names], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return {name for name in listed.stdout.split() if (folder / name).is_file()}
+
+
 def make(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     """Run make as from a shell, though the tests themselves may have been started by make."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
@@ -88,13 +97,21 @@ def test_a_wheel_holds_one_package_and_its_description(wheel: Path) -> None:
 
 def test_a_wheel_holds_every_file_of_every_room(wheel: Path) -> None:
     rooms = [path.name for path in (ROOT / "less_sync").iterdir() if path.is_symlink()]
-    listed = subprocess.run(["git", "ls-files", *rooms], cwd=ROOT, capture_output=True, text=True, check=True)
-    tracked = {f"less_sync/{name}" for name in listed.stdout.split() if (ROOT / name).exists()}
+    tracked = {f"less_sync/{name}" for name in known_files(ROOT, *rooms)}
+    tracked |= {f"less_sync/bins/pages/client/{name}" for name in known_files(CLIENT_SOURCE)}
     tracked |= {"less_sync/__init__.py", "less_sync/py.typed"}
     assert {name for name in contents(wheel) if name.startswith("less_sync/")} == tracked
     code = {".py", ".sql", ".json", ".typed"}
-    pages_and_messages = {".html", ".ico", ".png", ".proto", ".pyi"}
-    assert {Path(name).suffix for name in tracked} == code | pages_and_messages
+    pages_and_messages = {".html", ".css", ".js", ".ico", ".png", ".proto", ".pyi"}
+    assert {Path(name).suffix for name in tracked} <= code | pages_and_messages
+
+
+def test_a_wheel_holds_the_modules_of_the_javascript_client_themselves_where_a_checkout_has_a_link(
+    wheel: Path,
+) -> None:
+    with ZipFile(wheel) as opened:
+        for name in known_files(CLIENT_SOURCE):
+            assert opened.read(f"less_sync/bins/pages/client/{name}") == (CLIENT_SOURCE / name).read_bytes()
 
 
 def test_an_sdist_makes_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
