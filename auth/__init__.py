@@ -10,6 +10,7 @@ from less_sync.auth.addresses import is_public_address
 from less_sync.auth.config import parse_audiences, parse_trusted_issuers
 from less_sync.auth.delegation import delegate
 from less_sync.auth.did_key import DidKey, decode_did_key, encode_did_key
+from less_sync.auth.discovery import DISCOVERY_BYTES_MAX, DiscoveryRefused, parse_discovery
 from less_sync.auth.encoding import (
     b64url_decode,
     b64url_encode,
@@ -91,8 +92,17 @@ from less_sync.auth.http_signature import (
     sign_request,
     verify_request,
 )
-from less_sync.auth.identity import PERSONAL_SPACE_ROOTS, Identity, derive_mailbox_id, personal_space_id
-from less_sync.auth.jwks import JWKS_BYTES_MAX, JwksPolicy, KeyCache, KeyDecision, Keys, parse_jwk, parse_jwks
+from less_sync.auth.identity import (
+    PERSONAL_SPACE_ROOTS,
+    Identity,
+    derive_mailbox_id,
+    personal_space_id,
+    server_mailbox_id,
+)
+from less_sync.auth.issuer_keys import IssuerKey, parse_jwk
+from less_sync.auth.issuers import DEFAULT_ALGORITHMS, Grant, Issuer, TrustedIssuers, normalize_issuer
+from less_sync.auth.issuers_file import ISSUERS_FILE_BYTES_MAX, IssuersFileError, parse_issuers_file
+from less_sync.auth.jwks import JWKS_BYTES_MAX, JwksPolicy, KeyCache, KeyDecision, Keys, parse_jwks
 from less_sync.auth.peer_keys import (
     PEER_JWKS_BYTES_MAX,
     PeerKeyCache,
@@ -115,11 +125,11 @@ from less_sync.auth.peers import (
 from less_sync.auth.permission import Permission
 from less_sync.auth.server_names import ServerName, parse_peer_domain, parse_server_name
 from less_sync.auth.session_token import SESSION_KEY_BYTES, SESSION_NONCE_BYTES, SessionClaims, SessionTokens
+from less_sync.auth.signatures import ALGORITHMS
 from less_sync.auth.tokens import (
     TOKEN_CHARS_MAX,
     TokenPolicy,
     UnverifiedToken,
-    normalize_issuer,
     parse_token,
     verify_token,
 )
@@ -136,8 +146,12 @@ from less_sync.auth.ucan import (
 )
 
 __all__ = [
+    "ALGORITHMS",
     "CHAIN_LINKS_MAX",
+    "DEFAULT_ALGORITHMS",
+    "DISCOVERY_BYTES_MAX",
     "FST_LIFE_S_MAX",
+    "ISSUERS_FILE_BYTES_MAX",
     "JWKS_BYTES_MAX",
     "LEAF_TAG_BYTES",
     "LEAF_TAG_PREFIX",
@@ -156,12 +170,14 @@ __all__ = [
     "ChainTooDeep",
     "DidKey",
     "DidKeyError",
+    "DiscoveryRefused",
     "ExpiredFst",
     "ExpiredToken",
     "FederationTrust",
     "FstClaims",
     "FstError",
     "FstKeys",
+    "Grant",
     "Identity",
     "IdentityMismatch",
     "InputTooLong",
@@ -176,6 +192,9 @@ __all__ = [
     "InvalidToken",
     "InvalidUcan",
     "InvalidVarint",
+    "Issuer",
+    "IssuerKey",
+    "IssuersFileError",
     "JwksPolicy",
     "KeyCache",
     "KeyDecision",
@@ -209,6 +228,7 @@ __all__ = [
     "TokenCheck",
     "TokenError",
     "TokenPolicy",
+    "TrustedIssuers",
     "Ucan",
     "UcanCache",
     "UcanChain",
@@ -244,7 +264,9 @@ __all__ = [
     "normalize_issuer",
     "parse_audiences",
     "parse_chain",
+    "parse_discovery",
     "parse_federation_trust",
+    "parse_issuers_file",
     "parse_json_object",
     "parse_jwk",
     "parse_jwks",
@@ -259,6 +281,7 @@ __all__ = [
     "peer_identity",
     "personal_space_id",
     "read_signature",
+    "server_mailbox_id",
     "sign_request",
     "split_key_id",
     "trusted_peer",

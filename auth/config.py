@@ -5,7 +5,7 @@ from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
 from less_sync.auth.encoding import split_white_space
-from less_sync.auth.tokens import normalize_issuer
+from less_sync.auth.issuers import normalize_issuer
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _AUTHORITY: Final = re.compile(r"[/\\]*([^/\\?#]*)")
@@ -44,7 +44,7 @@ def parse_audiences(text: str | None) -> tuple[str, ...]:
 
 
 def _check_http_url(what: str, raw: str) -> None:
-    reason = _url_fault(raw)
+    reason = url_fault(raw)
     if reason:
         raise ValueError(f'invalid {what} URL "{_without_secrets(raw)}": {reason}')
 
@@ -56,7 +56,7 @@ def _without_secrets(raw: str) -> str:
     return _PASSWORD.sub(r"\1***", before) + at + path + mark + _QUERY_VALUE.sub("=***", query)
 
 
-def _url_fault(raw: str) -> str | None:
+def url_fault(raw: str) -> str | None:
     """Why a text is no absolute http or https URL by WHATWG rules, or None.
 
     Any number of slashes, even none, may follow the scheme.

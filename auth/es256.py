@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from less_sync.auth.encoding import b64url_decode, b64url_encode
 from less_sync.auth.errors import MalformedText
+from less_sync.auth.issuer_keys import IssuerKey
 
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """The order n of the group; r and s are 1 to n-1."""
@@ -39,8 +40,14 @@ class Es256Signature:
             raise MalformedText
         return cls(r, s)
 
-    def verifies(self, key: EllipticCurvePublicKey, signing_input: bytes) -> bool:
+    def fits(self, key: IssuerKey) -> bool:
+        """Whether the key is one of this algorithm."""
+        return isinstance(key, EllipticCurvePublicKey) and key.curve.name == "secp256r1"
+
+    def verifies(self, key: IssuerKey, signing_input: bytes) -> bool:
         """Whether `key` made this signature over the first two segments and the dot between them."""
+        if not isinstance(key, EllipticCurvePublicKey):
+            return False
         try:
             key.verify(encode_dss_signature(self.r, self.s), signing_input, _ECDSA_SHA256)
         except InvalidSignature:

@@ -1,6 +1,8 @@
 """The validated caller, and the identifiers derived from it."""
 
+import hmac
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
@@ -34,6 +36,9 @@ class Identity:
     """The token's `jti`."""
     personal_space: UUID | None = field(default=None, repr=False)
     """`personal_space_id` as a UUID value, or None when the claim is no UUID text."""
+    derived: bool = field(default=False, repr=False)
+    """Personal space and mailbox were computed here, not claimed (docs/tokens.md 2.5). Then `did` is empty
+    until one is proven."""
 
     @property
     def mailbox(self) -> str:
@@ -49,6 +54,21 @@ def personal_space_id(root: UUID, issuer: str, user_id: str, client_id: str) -> 
         issuer: exactly as in the token's `iss`, not normalised.
     """
     return uuid5(root, f"{issuer}\x00{user_id}\x00{client_id}")
+
+
+def server_mailbox_id(key: bytes, issuer: str, user_id: str) -> str:
+    """The mailbox of a derived identity (docs/tokens.md 2.5): 64 hex digits.
+
+    HMAC-SHA-256 of `less-sync-mailbox-v1 NUL issuer NUL user_id`. What stands before the issuer keeps it
+    apart from the names that the table of limits gives to persons under the same key: whoever reads that
+    table learns no mailbox.
+
+    Args:
+        key: `IDENTITY_HASH_KEY`.
+        issuer: exactly as in the token's `iss`, as for the personal space.
+    """
+    message = f"less-sync-mailbox-v1\x00{issuer}\x00{user_id}".encode()
+    return hmac.digest(key, message, sha256).hex()
 
 
 _MAILBOX_NAMES: Final = {

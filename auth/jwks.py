@@ -16,16 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    SECP256R1,
-    EllipticCurvePublicKey,
-    EllipticCurvePublicNumbers,
-)
-
-from less_sync.auth.encoding import b64url_decode, parse_json_object, text_of
+from less_sync.auth.encoding import parse_json_object
 from less_sync.auth.errors import MalformedText
+from less_sync.auth.issuer_keys import IssuerKey, parse_jwk
+from less_sync.auth.issuers import DEFAULT_ALGORITHMS
 
 JWKS_BYTES_MAX: Final = 1_048_576
 """A key set document may have this many decoded bytes and no more."""
@@ -34,38 +30,15 @@ KEYS_MAX: Final = 256
 """Keys used of one set; the rest are ignored."""
 
 _ENTRIES_MAX: Final = 4 * KEYS_MAX
-_COORDINATE_BYTES: Final = 32
 
-Keys = Mapping[str, EllipticCurvePublicKey]
+Keys = Mapping[str, IssuerKey]
 """Key id to key."""
 
 
-def parse_jwk(entry: object) -> tuple[str, EllipticCurvePublicKey] | None:
-    """The key id and key of one entry, or None when it is not usable (docs/tokens.md 4.4).
+def parse_jwks(document: bytes, algorithms: frozenset[str] = DEFAULT_ALGORITHMS) -> Keys:
+    """Read a key set for these algorithms; entries that are not usable are skipped.
 
-    Usable: `kty` EC, `crv` P-256, `kid` a string, `x` and `y` base64url of at most 32 bytes that
-    name a point of the curve (leading zeros may be missing), `use` absent or `sig`, `alg` absent or `ES256`.
-    """
-    if not isinstance(entry, dict) or entry.get("kty") != "EC" or entry.get("crv") != "P-256":
-        return None
-    if entry.get("use", "sig") != "sig" or entry.get("alg", "ES256") != "ES256":
-        return None
-    try:
-        point = EllipticCurvePublicNumbers(_coordinate(entry, "x"), _coordinate(entry, "y"), SECP256R1())
-        return text_of(entry.get("kid")), point.public_key()
-    except (MalformedText, ValueError):
-        return None
-
-
-def _coordinate(entry: dict[str, Any], name: str) -> int:
-    data = b64url_decode(text_of(entry.get(name)))
-    if len(data) > _COORDINATE_BYTES:
-        raise MalformedText
-    return int.from_bytes(data, "big")
-
-
-def parse_jwks(document: bytes) -> Keys:
-    """Read a key set; entries that are not usable are skipped, the last entry of a key id wins.
+    The last entry of a key id wins.
 
     Raises:
         MalformedText: larger than `JWKS_BYTES_MAX`, or no object with an array `keys`.
@@ -75,9 +48,9 @@ def parse_jwks(document: bytes) -> Keys:
     entries = parse_json_object(document).get("keys")
     if not isinstance(entries, list):
         raise MalformedText
-    keys: dict[str, EllipticCurvePublicKey] = {}
+    keys: dict[str, IssuerKey] = {}
     for entry in entries[:_ENTRIES_MAX]:
-        parsed = parse_jwk(entry)
+        parsed = parse_jwk(entry, algorithms)
         if parsed is not None and (len(keys) < KEYS_MAX or parsed[0] in keys):
             keys[parsed[0]] = parsed[1]
     return MappingProxyType(keys)
@@ -140,7 +113,7 @@ class KeyCache:
         """Count one fetch against the bucket."""
         return replace(self, forced=self._spent(policy, now_s) + 1, forced_at_s=now_s)
 
-    def usable_key(self, kid: str, policy: JwksPolicy, now_s: float) -> EllipticCurvePublicKey | None:
+    def usable_key(self, kid: str, policy: JwksPolicy, now_s: float) -> IssuerKey | None:
         """The cached key, unless the set has reached the stale limit."""
         if self.fetched_at_s is None or now_s - self.fetched_at_s > policy.stale_max_s:
             return None

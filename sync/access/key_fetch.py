@@ -7,26 +7,32 @@ does not take the others' fetch with it. Everything here runs on one event loop.
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import httpx
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from less_sync.auth import (
+    DEFAULT_ALGORITHMS,
+    DISCOVERY_BYTES_MAX,
     JWKS_BYTES_MAX,
     AuthError,
+    DiscoveryRefused,
     InvalidToken,
+    Issuer,
+    IssuerKey,
     JwksPolicy,
     KeyCache,
     KeyDecision,
     Keys,
     KeysUnavailable,
     TokenCheck,
+    TrustedIssuers,
     UntrustedIssuer,
+    parse_discovery,
     parse_jwks,
 )
 
@@ -51,20 +57,25 @@ class KeySource(Protocol):
     """Where an `Authenticator` finds the keys of trusted issuers."""
 
     @property
-    def issuers(self) -> frozenset[str]:
-        """The trusted issuers, normalised."""
+    def issuers(self) -> TrustedIssuers:
+        """The trusted issuers and their rules."""
         ...
 
-    def cached_key(self, issuer: str, kid: str) -> EllipticCurvePublicKey | None:
+    def cached_key(self, issuer: str, kid: str) -> IssuerKey | None:
         """The key, if it can be used without waiting for anything."""
         ...
 
-    async def key(self, issuer: str, kid: str) -> EllipticCurvePublicKey:
+    async def key(self, issuer: str, kid: str) -> IssuerKey:
         """The key. Raises InvalidToken when there is none, KeysUnavailable when that cannot be known now."""
         ...
 
-    def trust(self, issuers: Mapping[str, str]) -> None:
-        """Exchange the trusted issuers, all at once: normalised issuer to the URL of its key set."""
+    def trust(self, issuers: Mapping[str, str], ruled: Iterable[Issuer] = ()) -> None:
+        """Exchange the trusted issuers, all at once.
+
+        Args:
+            issuers: normalised issuer to the URL of its key set.
+            ruled: those that have rules of their own; none of them is in `issuers`.
+        """
         ...
 
     @property
@@ -90,9 +101,27 @@ class FetchRefused(Exception):
     """A key set answered in a way that is not accepted."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeySetPlace:
+    """Where an issuer's key set is, and which of its keys are used."""
+
+    url: str
+    """Of the key set; of the discovery document where that names it."""
+    algorithms: frozenset[str] = DEFAULT_ALGORITHMS
+    discovers: str = ""
+    """The issuer whose discovery document is at `url`; empty: the key set itself is."""
+
+    @classmethod
+    def of(cls, issuer: Issuer) -> Self:
+        """That of an issuer with rules."""
+        if issuer.keys_url is None:
+            return cls(issuer.discovery_url, issuer.algorithms, issuer.url)
+        return cls(issuer.keys_url, issuer.algorithms)
+
+
 @dataclass(slots=True)
 class _Issuer:
-    jwks_url: str
+    place: KeySetPlace
     cache: KeyCache = field(default_factory=KeyCache)
     fetch: asyncio.Task[None] | None = None
     begun: int = 0
@@ -114,6 +143,7 @@ class KeyFetcher:
 
     Args:
         issuers: normalised issuer to the URL of its key set, as `parse_trusted_issuers` returns.
+        ruled: issuers that have rules of their own; none of them is in `issuers`.
         injected: normalised issuer to keys that are simply known and never fetched (the dev issuer).
         client: used instead of an own one, and not closed here.
         clock: monotonic seconds.
@@ -124,6 +154,7 @@ class KeyFetcher:
         self,
         issuers: Mapping[str, str],
         *,
+        ruled: Iterable[Issuer] = (),
         injected: Mapping[str, Keys] | None = None,
         policy: JwksPolicy | None = None,
         client: httpx.AsyncClient | None = None,
@@ -131,7 +162,8 @@ class KeyFetcher:
         timeout_s: float = FETCH_TIMEOUT_S,
         wait_s: float = WAIT_S,
     ) -> None:
-        self._fetched = {issuer: _Issuer(url) for issuer, url in issuers.items()}
+        ruled = tuple(ruled)
+        self._fetched = {issuer: _Issuer(place) for issuer, place in key_set_places(issuers, ruled).items()}
         self._dropped: set[asyncio.Task[None]] = set()
         """Fetches of issuers that are trusted no more, cancelled and perhaps not yet ended."""
         self._injected = dict(injected or {})
@@ -143,20 +175,21 @@ class KeyFetcher:
         self._wait_s = wait_s
         self._closed = False
         self.fetches = dict.fromkeys(OUTCOMES, 0)
-        self.issuers = frozenset(self._fetched) | frozenset(self._injected)
+        self.issuers = TrustedIssuers.of([*issuers, *self._injected], ruled)
 
-    def trust(self, issuers: Mapping[str, str]) -> None:
+    def trust(self, issuers: Mapping[str, str], ruled: Iterable[Issuer] = ()) -> None:
         """Exchange the issuers whose keys are fetched, without waiting; injected ones stay.
 
-        The keys of an issuer that stays with the same URL stay too. Those of a new one are fetched behind.
-        Who waits for a key of one that is gone hears UntrustedIssuer.
+        The keys of an issuer that stays with the same URL and algorithms stay too. Those of a new one are
+        fetched behind. Who waits for a key of one that is gone hears UntrustedIssuer.
         """
+        ruled = tuple(ruled)
         former, self._fetched = self._fetched, {}
-        for issuer, url in issuers.items():
+        for issuer, place in key_set_places(issuers, ruled).items():
             entry = former.get(issuer)
-            kept = entry is not None and entry.jwks_url == url
-            self._fetched[issuer] = former.pop(issuer) if kept else _Issuer(url)
-        self.issuers = frozenset(self._fetched) | frozenset(self._injected)
+            kept = entry is not None and entry.place == place
+            self._fetched[issuer] = former.pop(issuer) if kept else _Issuer(place)
+        self.issuers = TrustedIssuers.of([*issuers, *self._injected], ruled)
         self._dropped = {fetch for fetch in self._dropped if not fetch.done()}
         for entry in former.values():
             entry.under_way.set()  # who waits for a fetch to begin looks again
@@ -172,7 +205,7 @@ class KeyFetcher:
         """For each issuer whose keys are fetched, how many attempts have failed since the last good one."""
         return {issuer: entry.cache.failures for issuer, entry in self._fetched.items()}
 
-    def cached_key(self, issuer: str, kid: str) -> EllipticCurvePublicKey | None:
+    def cached_key(self, issuer: str, kid: str) -> IssuerKey | None:
         """The key, if no fetch need be awaited; starts a refresh behind when one is due."""
         if issuer in self._injected:
             return self._injected[issuer].get(kid)
@@ -189,7 +222,7 @@ class KeyFetcher:
             case _:
                 return None
 
-    async def key(self, issuer: str, kid: str) -> EllipticCurvePublicKey:
+    async def key(self, issuer: str, kid: str) -> IssuerKey:
         """The key `kid` of the issuer's set, fetched first if need be: 10 s at most.
 
         Raises:
@@ -231,7 +264,7 @@ class KeyFetcher:
         if self._owns_client and self._client is not None:
             await self._client.aclose()
 
-    async def _key_of_who_is_trusted(self, issuer: str, kid: str) -> EllipticCurvePublicKey:
+    async def _key_of_who_is_trusted(self, issuer: str, kid: str) -> IssuerKey:
         """The key, asked for anew when the issuer was exchanged meanwhile, and refused when it is gone."""
         while True:
             entry = self._fetched.get(issuer)
@@ -243,7 +276,7 @@ class KeyFetcher:
                 if self._fetched.get(issuer) is entry:
                     raise
 
-    async def _decided_key(self, issuer: str, entry: _Issuer, kid: str) -> EllipticCurvePublicKey:
+    async def _decided_key(self, issuer: str, entry: _Issuer, kid: str) -> IssuerKey:
         """The key, or the verdict of a fetch that began after this call.
 
         What a fetch that began before brings may still be the key; that it does not bring it says nothing,
@@ -271,7 +304,7 @@ class KeyFetcher:
             if placed:
                 entry.waiting -= 1
 
-    def _settled_key(self, entry: _Issuer, kid: str) -> EllipticCurvePublicKey:
+    def _settled_key(self, entry: _Issuer, kid: str) -> IssuerKey:
         key = entry.cache.usable_key(kid, self._policy, self._clock())
         if key is not None:
             return key
@@ -324,7 +357,7 @@ class KeyFetcher:
 
     async def _refresh(self, issuer: str, entry: _Issuer) -> None:
         try:
-            keys = await self._fetch_keys(entry.jwks_url)
+            keys = await self._fetch_keys(entry.place)
         except asyncio.CancelledError:
             # Closing: whoever waits is told "not now", never "bad token".
             entry.cache = entry.cache.after_failure(self._clock())
@@ -347,17 +380,23 @@ class KeyFetcher:
             if not self._closed:
                 entry.under_way.clear()
 
-    async def _fetch_keys(self, url: str) -> Keys:
+    async def _fetch_keys(self, place: KeySetPlace) -> Keys:
         if self._client is None:
             self._client = httpx.AsyncClient()
-        return await fetch_key_set(self._client, url, timeout_s=self._timeout_s)
+        return await fetch_key_set(self._client, place, timeout_s=self._timeout_s)
+
+
+def key_set_places(issuers: Mapping[str, str], ruled: Iterable[Issuer]) -> dict[str, KeySetPlace]:
+    """Where the key set of each is, by normalised issuer; the arguments are those of `KeyFetcher`."""
+    places = {issuer: KeySetPlace(url) for issuer, url in issuers.items()}
+    return places | {issuer.url: KeySetPlace.of(issuer) for issuer in ruled}
 
 
 def _outcome(error: Exception) -> str:
     """By which word a failure is counted."""
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return "timeout"
-    if isinstance(error, FetchRefused):
+    if isinstance(error, FetchRefused | DiscoveryRefused):
         return "refused"
     return "unreachable" if isinstance(error, httpx.TransportError) else "malformed"
 
@@ -367,21 +406,29 @@ async def _finished(fetch: asyncio.Task[None]) -> None:
     await asyncio.wait((fetch,))
 
 
-async def fetch_key_set(client: httpx.AsyncClient, url: str, *, timeout_s: float = FETCH_TIMEOUT_S) -> Keys:
-    """Fetch one key set, now.
+async def fetch_key_set(
+    client: httpx.AsyncClient, place: KeySetPlace, *, timeout_s: float = FETCH_TIMEOUT_S
+) -> Keys:
+    """Fetch one key set, now, and before it the document that names it where one does.
 
     Raises:
-        TimeoutError: it did not come whole within `timeout_s`.
+        TimeoutError: it did not come whole within `timeout_s`, both documents together.
         FetchRefused: it was answered in a way that is not accepted.
-        MalformedText: it is no key set.
+        DiscoveryRefused: the discovery document says what is not accepted.
+        MalformedText: it is no key set, or no discovery document.
         httpx.HTTPError: nobody answered, or not by HTTP.
     """
     async with asyncio.timeout(timeout_s):
-        return parse_jwks(await _get(client, url, timeout_s=timeout_s))
+        url = place.url
+        if place.discovers:
+            document = await _get(client, url, timeout_s=timeout_s, bytes_max=DISCOVERY_BYTES_MAX)
+            url = parse_discovery(document, place.discovers)
+        document = await _get(client, url, timeout_s=timeout_s, bytes_max=JWKS_BYTES_MAX)
+        return parse_jwks(document, place.algorithms)
 
 
-async def _get(client: httpx.AsyncClient, url: str, *, timeout_s: float) -> bytes:
-    """The body of a key set, redirects followed by hand: five at most, and none from https to http."""
+async def _get(client: httpx.AsyncClient, url: str, *, timeout_s: float, bytes_max: int) -> bytes:
+    """The body of a document, redirects followed by hand: five at most, and none from https to http."""
     # Uncompressed is asked for; some servers compress all the same.
     headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
     request = client.build_request("GET", url, headers=headers, timeout=timeout_s)
@@ -393,7 +440,7 @@ async def _get(client: httpx.AsyncClient, url: str, *, timeout_s: float) -> byte
                 if response.status_code != httpx.codes.OK:
                     raise FetchRefused(f"status {response.status_code}")
                 encoding = response.headers.get("Content-Encoding", "")
-                return await read_bounded(response.aiter_raw(), encoding, bytes_max=JWKS_BYTES_MAX)
+                return await read_bounded(response.aiter_raw(), encoding, bytes_max=bytes_max)
         finally:
             await response.aclose()
         if request.url.scheme == "https" and following.url.scheme != "https":

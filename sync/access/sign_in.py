@@ -2,12 +2,10 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
-
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from less_sync.auth import (
     TOKEN_CHARS_MAX,
@@ -15,6 +13,8 @@ from less_sync.auth import (
     ExpiredToken,
     Identity,
     InvalidToken,
+    Issuer,
+    IssuerKey,
     KeysUnavailable,
     MissingToken,
     TokenCheck,
@@ -148,7 +148,7 @@ class Authenticator:
         """Log that a token was refused, and by which check; for checks made elsewhere too."""
         self._refusals.note(check)
 
-    def _verified(self, digest: bytes, token: UnverifiedToken, key: EllipticCurvePublicKey) -> Identity:
+    def _verified(self, digest: bytes, token: UnverifiedToken, key: IssuerKey) -> Identity:
         identity = verify_token(token, key, policy=self._policy, now=self._now())
         if identity.personal_space is not None and is_canary(identity.personal_space):
             # Whatever an issuer claims, the space in which a server watches itself is nobody's.
@@ -156,7 +156,7 @@ class Authenticator:
         self._remember(digest, identity)
         return identity
 
-    def trust(self, issuers: Mapping[str, str], audiences: Set[str]) -> None:
+    def trust(self, issuers: Mapping[str, str], audiences: Set[str], ruled: Iterable[Issuer] = ()) -> None:
         """Exchange whose tokens are accepted and for whom they must be meant, in one step.
 
         What was verified under the former ones is forgotten. Who has signed in already stays signed in; the
@@ -164,9 +164,10 @@ class Authenticator:
 
         Args:
             issuers: normalised issuer to the URL of its key set; the keys of new ones are fetched behind.
-            audiences: empty: they are not checked.
+            audiences: empty: they are not checked, but for issuers that have rules about it.
+            ruled: issuers that have rules of their own; none of them is in `issuers`.
         """
-        self._keys.trust(issuers)
+        self._keys.trust(issuers, ruled)
         self._policy = replace(self._policy, audiences=frozenset(audiences))
         self._remembered.clear()
 

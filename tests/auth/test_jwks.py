@@ -39,6 +39,7 @@ def test_entry_of_the_vectors_is_used_or_skipped_as_stated(case: dict[str, Any])
     parsed = parse_jwk(case["jwk"])
     assert (parsed is not None) is (case["expect"] == "ok")
     if parsed is not None:
+        assert isinstance(parsed[1], ec.EllipticCurvePublicKey)
         numbers = parsed[1].public_numbers()
         assert parsed[0] == case["jwk"]["kid"]
         assert numbers.x == int.from_bytes(b64url_decode(case["jwk"]["x"]), "big")

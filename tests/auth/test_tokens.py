@@ -24,6 +24,7 @@ from less_sync.auth import (
     TokenCheck,
     TokenError,
     TokenPolicy,
+    TrustedIssuers,
     UntrustedIssuer,
     b64url_decode,
     b64url_encode,
@@ -55,7 +56,7 @@ def identify(
     now: float = NOW,
 ) -> Identity:
     known = {ISSUER.url: ISSUER.keys} if keys is None else keys
-    unverified = parse_token(token, known)
+    unverified = parse_token(token, TrustedIssuers.of(known))
     key = known[unverified.issuer].get(unverified.kid)
     if key is None:
         raise InvalidToken(TokenCheck.KEY)
@@ -422,7 +423,7 @@ def test_no_text_raises_anything_but_auth_errors(text: str) -> None:
 
 def test_errors_and_reprs_show_nothing_of_the_token() -> None:
     token = ISSUER.mint(sub="secret-user")
-    unverified = parse_token(token, {ISSUER.url})
+    unverified = parse_token(token, TrustedIssuers.of([ISSUER.url]))
     assert repr(unverified) == f"UnverifiedToken(issuer={ISSUER.url!r})"
     stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
     with pytest.raises(InvalidToken) as caught:

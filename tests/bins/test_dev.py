@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from less_sync.auth import TokenPolicy, parse_jwks, parse_token, verify_token
+from less_sync.auth import TokenPolicy, TrustedIssuers, parse_jwks, parse_token, verify_token
 from less_sync.bins.dev import (
     DEV_CLIENT_ID,
     DEV_ISSUER,
@@ -46,7 +46,7 @@ def test_the_server_accepts_a_minted_token_and_reads_every_claim(tmp_path: Path)
     issuer = DevIssuer(tmp_path)
     token = issuer.mint("alice", now=NOW)
     keys = parse_jwks(json.dumps(issuer.jwks()).encode())
-    parsed = parse_token(token, {issuer.issuer})
+    parsed = parse_token(token, TrustedIssuers.of([issuer.issuer]))
     policy = TokenPolicy(audiences=frozenset({"less-sync"}), personal_space_check="derive")
     identity = verify_token(parsed, keys[parsed.kid], policy=policy, now=NOW_S)
 

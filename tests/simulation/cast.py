@@ -15,6 +15,7 @@ from tests.simulation.system import (
     KID,
     Authenticator,
     Issuer,
+    IssuerKey,
     KeyFetcher,
     Permission,
     claims,
@@ -114,7 +115,7 @@ class LateKeys(KeyFetcher):
     def cached_key(self, issuer: str, kid: str) -> None:
         """Nothing is at hand."""
 
-    async def key(self, issuer: str, kid: str) -> ec.EllipticCurvePublicKey:
+    async def key(self, issuer: str, kid: str) -> IssuerKey:
         await self._wait()
         key = super().cached_key(issuer, kid)
         assert key is not None

@@ -2,7 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from less_sync.auth import Identity, Permission, delegate, encode_did_key, parse_ucan, personal_space_id
+from less_sync.auth import (
+    Identity,
+    IssuerKey,
+    Permission,
+    delegate,
+    encode_did_key,
+    parse_ucan,
+    personal_space_id,
+)
 from less_sync.bins.services import build_services
 from less_sync.storage import (
     BlobError,
@@ -90,6 +98,7 @@ __all__ = [
     "FileStore",
     "Identity",
     "Issuer",
+    "IssuerKey",
     "KeyFetcher",
     "Lane",
     "Limits",

@@ -22,7 +22,7 @@ async def look(answer: bytes | None, *, timeout_s: float = 5.0) -> Finding:
 
 async def test_a_key_set_is_counted() -> None:
     found = await look(http(KEYS, date_s=0))
-    assert (found.state, found.found.startswith("1 usable keys, fetched in ")) == (OK, True)
+    assert (found.state, found.found.startswith("1 usable keys for ES256, fetched in ")) == (OK, True)
 
 
 @pytest.mark.parametrize(

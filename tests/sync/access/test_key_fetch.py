@@ -81,7 +81,7 @@ async def test_request_asks_for_anything_uncompressed(server: JwksServer, fetche
 
 
 async def test_issuer_that_is_not_configured_is_untrusted(fetcher: KeyFetcher) -> None:
-    assert fetcher.issuers == {ISSUER.url}
+    assert fetcher.issuers.plain == {ISSUER.url}
     assert fetcher.cached_key("https://other.example.com", "1") is None
     with pytest.raises(UntrustedIssuer):
         await fetcher.key("https://other.example.com", "1")
@@ -544,7 +544,7 @@ async def test_closing_tells_waiters_that_keys_are_unavailable_now(server: JwksS
 
 async def test_injected_keys_are_known_and_never_fetched() -> None:
     fetcher = KeyFetcher({}, injected={ISSUER.url: ISSUER.keys})
-    assert fetcher.issuers == {ISSUER.url}
+    assert fetcher.issuers.plain == {ISSUER.url}
     assert await fetcher.key(ISSUER.url, "1") is fetcher.cached_key(ISSUER.url, "1")
     assert fetcher.cached_key(ISSUER.url, "2") is None
     with pytest.raises(InvalidToken):

@@ -1,25 +1,27 @@
 """From token text to identity, what is remembered, and how refusals are told (docs/tokens.md 3.4 and 3.5)."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from less_sync.auth import (
     PERSONAL_SPACE_ROOTS,
     AuthError,
     ExpiredToken,
     InvalidToken,
+    IssuerKey,
     KeysUnavailable,
     MissingToken,
     TokenCheck,
     TokenPolicy,
+    TrustedIssuers,
     UcanExpired,
     UntrustedIssuer,
     parse_jwk,
     personal_space_id,
 )
+from less_sync.auth import Issuer as Rules
 from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import AUTH_FAILURES, Authenticator, auth_failure
 from tests.auth.minting import NOW, Issuer
@@ -41,7 +43,7 @@ class CountedKeys:
     """Keys at hand, and how often they were asked for."""
 
     def __init__(self, issuer: Issuer) -> None:
-        self.issuers = frozenset([issuer.url])
+        self.issuers = TrustedIssuers.of([issuer.url])
         self.fetches: dict[str, int] = {}
         self.failures: dict[str, int] = {}
         self.asked = 0
@@ -49,16 +51,16 @@ class CountedKeys:
         self.prefetched = False
         self._keys = issuer.keys
 
-    def cached_key(self, _issuer: str, kid: str) -> EllipticCurvePublicKey | None:
+    def cached_key(self, _issuer: str, kid: str) -> IssuerKey | None:
         self.asked += 1
         return self._keys.get(kid)
 
-    async def key(self, _issuer: str, kid: str) -> EllipticCurvePublicKey:
+    async def key(self, _issuer: str, kid: str) -> IssuerKey:
         self.asked += 1
         return self._keys[kid]
 
-    def trust(self, issuers: Mapping[str, str]) -> None:
-        self.issuers = frozenset(issuers)
+    def trust(self, issuers: Mapping[str, str], ruled: Iterable[Rules] = ()) -> None:
+        self.issuers = TrustedIssuers.of(issuers, ruled)
 
     async def prefetch(self) -> None:
         self.prefetched = True
