@@ -10,6 +10,12 @@ from less_sync.auth.addresses import is_public_address
 from less_sync.auth.config import parse_audiences, parse_trusted_issuers
 from less_sync.auth.delegation import delegate
 from less_sync.auth.did_key import DidKey, decode_did_key, encode_did_key
+from less_sync.auth.did_proof import (
+    DID_PROOF_CHARS_MAX,
+    DID_PROOF_TYPE,
+    make_did_proof,
+    verify_did_proof,
+)
 from less_sync.auth.discovery import DISCOVERY_BYTES_MAX, DiscoveryRefused, parse_discovery
 from less_sync.auth.encoding import (
     b64url_decode,
@@ -149,6 +155,8 @@ __all__ = [
     "ALGORITHMS",
     "CHAIN_LINKS_MAX",
     "DEFAULT_ALGORITHMS",
+    "DID_PROOF_CHARS_MAX",
+    "DID_PROOF_TYPE",
     "DISCOVERY_BYTES_MAX",
     "FST_LIFE_S_MAX",
     "ISSUERS_FILE_BYTES_MAX",
@@ -261,6 +269,7 @@ __all__ = [
     "is_public_address",
     "key_id_domain",
     "key_id_server",
+    "make_did_proof",
     "normalize_issuer",
     "parse_audiences",
     "parse_chain",
@@ -286,6 +295,7 @@ __all__ = [
     "split_key_id",
     "trusted_peer",
     "ucan_cid",
+    "verify_did_proof",
     "verify_request",
     "verify_token",
 ]

@@ -4,12 +4,11 @@ import json
 from typing import Final
 from uuid import UUID
 
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from less_sync.auth.did_key import encode_did_key
 from less_sync.auth.encoding import b64url_encode
+from less_sync.auth.es256 import sign_es256
 from less_sync.auth.permission import Permission
 from less_sync.auth.ucan import parse_ucan
 
@@ -54,5 +53,4 @@ def delegate(
     }
     payload = b64url_encode(json.dumps(claims, separators=(",", ":")).encode())
     signing_input = f"{_HEADER}.{payload}"
-    r, s = decode_dss_signature(key.sign(signing_input.encode("ascii"), ECDSA(SHA256())))
-    return f"{signing_input}.{b64url_encode(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+    return f"{signing_input}.{sign_es256(key, signing_input)}"

@@ -87,6 +87,15 @@ class TokenCheck(StrEnum):
     NUL = "NUL in sub or client id"
     PERSONAL_SPACE = "personal space of somebody else"
     SCOPE = "missing scope"
+    PROOF_LENGTH = "did proof too long"
+    PROOF_FORM = "unreadable did proof"
+    PROOF_ALGORITHM = "algorithm of did proof is not ES256"
+    PROOF_TYPE = "typ of did proof is another"
+    PROOF_EXTENSION = "critical extension in did proof"
+    PROOF_TOKEN = "did proof for another token"
+    PROOF_KEY = "did proof of no P-256 did:key"
+    PROOF_SIGNATURE = "bad signature of did proof"
+    PROOF_EXPIRED = "expired did proof"
 
 
 class TokenError(AuthError):

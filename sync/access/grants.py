@@ -303,6 +303,10 @@ async def read_each(spaces: SpaceStore, accesses: Sequence[Access]) -> list[Read
     return readable
 
 
+SCOPES: Final = ("sync", "files")
+"""What a token can grant here (docs/tokens.md 2.2)."""
+
+
 def has_scope(identity: Identity, scope: str) -> bool:
     """True when the token grants exactly this scope."""
     return scope in granted_scopes(identity.scope)

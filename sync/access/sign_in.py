@@ -23,6 +23,7 @@ from less_sync.auth import (
     UntrustedIssuer,
     UnverifiedToken,
     parse_token,
+    verify_did_proof,
     verify_token,
 )
 from less_sync.sync.access.key_fetch import KeySource
@@ -100,37 +101,46 @@ class Authenticator:
         """Where the keys of issuers come from."""
         return self._keys
 
-    def identify_cached(self, token: str) -> Identity | None:
+    def identify_cached(self, token: str, did_proof: str = "") -> Identity | None:
         """The holder of a token, if that can be said without waiting; None when its key must be awaited.
 
         A remembered token costs one hash; another one a verification, if its key is at hand.
+
+        Args:
+            did_proof: shows which device presents the token; only looked at where identities are derived
+                (docs/tokens.md 11).
 
         Raises:
             TokenError: it is refused, as `identify` would.
         """
         digest = _digest(token)
-        identity = self._recall(digest)
-        if identity is not None:
-            return identity
         try:
-            unverified = parse_token(token, self._keys.issuers)
-            key = self._keys.cached_key(unverified.issuer, unverified.kid)
-            return None if key is None else self._verified(digest, unverified, key)
+            identity = self._recall(digest)
+            if identity is None:
+                unverified = parse_token(token, self._keys.issuers)
+                key = self._keys.cached_key(unverified.issuer, unverified.kid)
+                if key is None:
+                    return None
+                identity = self._verified(digest, unverified, key)
+            return self._with_did(identity, token, did_proof)
         except TokenError as error:
             self.refused(error.check)
             raise
 
-    async def identify(self, token: str) -> Identity:
+    async def identify(self, token: str, did_proof: str = "") -> Identity:
         """The holder of a token; awaits the issuer's key set when the key is not at hand, 10 s at most.
+
+        Args:
+            did_proof: as for `identify_cached`.
 
         Raises:
             MissingToken: the text is empty.
-            InvalidToken: malformed, forged, or with wrong claims.
+            InvalidToken: malformed, forged, or with wrong claims; or such a proof.
             KeysUnavailable: the issuer's key set cannot be had now.
             ExpiredToken: `exp` has passed.
             UntrustedIssuer: `iss` is not configured.
         """
-        identity = self.identify_cached(token)
+        identity = self.identify_cached(token, did_proof)
         if identity is not None:
             return identity
         try:
@@ -139,7 +149,8 @@ class Authenticator:
             # Claims unfold to twenty times their text: while the key is awaited only that is kept.
             del unverified
             key = await self._keys.key(issuer, kid)
-            return self._verified(_digest(token), parse_token(token, self._keys.issuers), key)
+            identity = self._verified(_digest(token), parse_token(token, self._keys.issuers), key)
+            return self._with_did(identity, token, did_proof)
         except TokenError as error:
             self.refused(error.check)
             raise
@@ -155,6 +166,15 @@ class Authenticator:
             identity = replace(identity, personal_space=None)
         self._remember(digest, identity)
         return identity
+
+    def _with_did(self, identity: Identity, token: str, did_proof: str) -> Identity:
+        """The same identity with the DID that is proven beside its token.
+
+        What is remembered of a token has none: each connection and each request is of its own device.
+        """
+        if not did_proof or not identity.derived:
+            return identity
+        return replace(identity, did=verify_did_proof(did_proof, token, self._now()))
 
     def trust(self, issuers: Mapping[str, str], audiences: Set[str], ruled: Iterable[Issuer] = ()) -> None:
         """Exchange whose tokens are accepted and for whom they must be meant, in one step.

@@ -12,7 +12,7 @@ COMMON_HEADERS: Final = (
     ("Access-Control-Allow-Methods", "GET, PUT, HEAD, POST, OPTIONS"),
     (
         "Access-Control-Allow-Headers",
-        "Content-Type, Content-Length, Authorization, X-UCAN, X-Wrapped-DEK, X-Record-ID",
+        "Content-Type, Content-Length, Authorization, X-UCAN, X-Wrapped-DEK, X-Record-ID, X-DID-Proof",
     ),
     ("Access-Control-Expose-Headers", "X-Wrapped-DEK"),
     ("Access-Control-Max-Age", "86400"),

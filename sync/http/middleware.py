@@ -209,7 +209,8 @@ class Authentication:
         if not _PRINTABLE.match(authorization) or authorization[:7].lower() != "bearer ":
             return error_response(401, "invalid authorization header format")
         try:
-            identity = await self._authenticator.identify(authorization[7:])
+            did_proof = headers.get("x-did-proof", "")
+            identity = await self._authenticator.identify(authorization[7:], did_proof)
         except AuthError as error:
             failure = auth_failure(error)
             retry = {"Retry-After": str(RETRY_AFTER_S)} if failure.http_status == 503 else None

@@ -79,6 +79,7 @@ class Authenticate(Message, frozen=True):
     """The first message was well-formed: validate its token, then call `authenticated()` or `close()`."""
 
     token: str
+    did_proof: str = ""
 
 
 Event = Authenticate | Request | Notification
@@ -113,9 +114,9 @@ class Connection:
             if self._state is State.OPEN:
                 return decode_frame(data, self._bounds)
             if self._state is State.AWAITING_AUTH:
-                token = decode_auth(data, depth_max=self._bounds.depth)
+                shown = decode_auth(data, depth_max=self._bounds.depth)
                 self._step(Step.AUTH)
-                return Authenticate(token)
+                return Authenticate(shown.token, shown.did_proof)
         except RemoteProtocolError as error:
             self.close(error.close)
             raise

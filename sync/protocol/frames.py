@@ -213,8 +213,8 @@ def decode_frame(data: bytes, bounds: FrameBounds = DEFAULT_BOUNDS) -> Request |
     return None
 
 
-def decode_auth(data: bytes, *, depth_max: int = DEPTH_MAX) -> str:
-    """Return the token of the first message (docs/protocol.md 2.2).
+def decode_auth(data: bytes, *, depth_max: int = DEPTH_MAX) -> AuthParams:
+    """Return the token of the first message, and what came beside it (docs/protocol.md 2.2).
 
     Read by the scanner alone: its caller is a stranger, so the items looked at are few whatever the size.
 
@@ -225,7 +225,7 @@ def decode_auth(data: bytes, *, depth_max: int = DEPTH_MAX) -> str:
         raise RemoteProtocolError(EMPTY_AUTH)
     try:
         frame = scan_frame(data, depth_max=depth_max, items_max=AUTH_ITEMS_MAX)
-        token = decode_params(AuthParams, frame.get("params")).token
+        shown = decode_params(AuthParams, frame.get("params"))
     except (MalformedCbor, ParamsError):
         raise RemoteProtocolError(INVALID_AUTH) from None
     kind = frame.get("type")
@@ -234,9 +234,9 @@ def decode_auth(data: bytes, *, depth_max: int = DEPTH_MAX) -> str:
         raise RemoteProtocolError(INVALID_AUTH)
     if kind != NOTIFICATION or method != "auth":
         raise RemoteProtocolError(FIRST_FRAME_NOT_AUTH)
-    if not token:
+    if not shown.token:
         raise RemoteProtocolError(EMPTY_TOKEN)
-    return token
+    return shown
 
 
 def decode_server_frame(

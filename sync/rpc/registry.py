@@ -37,6 +37,8 @@ METHODS: Final = table(
     #        wire name            params                    who may call     handler
     rpc(     "token.refresh",     m.TokenRefreshParams,     SIGNED_IN,       tokens.refresh,
              label="token refresh"),
+    rpc(     "session.info",      m.SessionInfoParams,      SIGNED_IN,       tokens.info,
+             label="session info"),
     rpc(     "space.create",      m.SpaceCreateParams,      SIGNED_IN,       spaces.create,
              label="space create", writes=True),
     rpc(     "subscribe",         m.SubscribeParams,        EACH_SPACE_READ, subscriptions.subscribe,

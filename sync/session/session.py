@@ -229,9 +229,9 @@ class Session:
 
     # The handshake.
 
-    def _authenticate(self, token: str) -> None:
+    def _authenticate(self, shown: Authenticate) -> None:
         try:
-            identity = self._services.authenticator.identify_cached(token)
+            identity = self._services.authenticator.identify_cached(shown.token, shown.did_proof)
         except AuthError as error:
             self.close(auth_failure(error).close)
             return
@@ -239,7 +239,7 @@ class Session:
             self._admit_identity(identity)
         else:
             self._restart_handshake_timer()
-            self._start(lambda: self._identify(token))
+            self._start(lambda: self._identify(shown))
 
     def _restart_handshake_timer(self) -> None:
         """From the first message on, the rest of the time for the whole handshake bounds key fetches.
@@ -252,9 +252,9 @@ class Session:
         rest_s = max(0.0, limits.handshake_timeout_s - limits.auth_timeout_s)
         self._handshake_timer = self._loop.call_later(rest_s, self.close, codes.AUTH_UNAVAILABLE)
 
-    async def _identify(self, token: str) -> None:
+    async def _identify(self, shown: Authenticate) -> None:
         try:
-            identity = await self._services.authenticator.identify(token)
+            identity = await self._services.authenticator.identify(shown.token, shown.did_proof)
         except AuthError as error:
             self.close(auth_failure(error).close)
         else:
@@ -403,7 +403,7 @@ class Session:
         except RemoteProtocolError as error:
             return error.close
         if isinstance(event, Authenticate):
-            self._authenticate(event.token)
+            self._authenticate(event)
             return None
         return event
 

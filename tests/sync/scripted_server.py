@@ -34,7 +34,7 @@ class Peer:
 
     async def token(self) -> str:
         """Read the first frame."""
-        return decode_auth(await self.receive())
+        return decode_auth(await self.receive()).token
 
     async def request(self, method: str) -> Request:
         """Read the next request, which must be of this method."""

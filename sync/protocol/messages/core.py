@@ -8,7 +8,10 @@ from less_sync.sync.protocol.messages.base import I32, I64, Params, Result
 
 
 class AuthParams(Params, frozen=True):
+    """`did_proof` shows which device presents the token (docs/tokens.md 11)."""
+
     token: str
+    did_proof: str = ""
 
 
 # subscribe (docs/protocol.md 7.3)
@@ -173,12 +176,37 @@ class ChunkedResult(Result, frozen=True):
 
 
 class TokenRefreshParams(Params, frozen=True):
+    """`did_proof` belongs to the new token, as in `auth`."""
+
     token: str
+    did_proof: str = ""
 
 
 class TokenRefreshResult(Result, frozen=True):
     ok: bool
     error: str = ""
+
+
+# session.info (docs/protocol.md 7.17)
+
+
+class SessionInfoParams(Params, frozen=True):
+    pass
+
+
+class SessionInfo(Result, frozen=True):
+    """Who the server takes this connection for. All fields are always written.
+
+    `space` is the personal space or empty, `mailbox` where invitations are read, `did` whom UCANs must have
+    been given to or empty, `scopes` those of `sync` and `files` that are granted, `expires_at` the token's
+    `exp` in Unix seconds, 0 without one.
+    """
+
+    space: str
+    mailbox: str
+    did: str
+    scopes: list[str]
+    expires_at: I64
 
 
 # space.create (docs/protocol.md 7.2)

@@ -24,7 +24,7 @@ EXPECTED_HEADERS = {
     "access-control-allow-origin": "*",
     "access-control-allow-methods": "GET, PUT, HEAD, POST, OPTIONS",
     "access-control-allow-headers": (
-        "Content-Type, Content-Length, Authorization, X-UCAN, X-Wrapped-DEK, X-Record-ID"
+        "Content-Type, Content-Length, Authorization, X-UCAN, X-Wrapped-DEK, X-Record-ID, X-DID-Proof"
     ),
     "access-control-expose-headers": "X-Wrapped-DEK",
     "access-control-max-age": "86400",

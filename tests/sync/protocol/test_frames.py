@@ -40,7 +40,7 @@ from less_sync.sync.protocol.frames import (
     encode_request,
     encode_response,
 )
-from less_sync.sync.protocol.messages import Empty, PushResult
+from less_sync.sync.protocol.messages import AuthParams, Empty, PushResult
 from less_sync.sync.protocol.scanner import DEPTH_MAX, REFUSED
 from tests.sync.protocol.cbor_examples import anything, nested
 
@@ -194,7 +194,18 @@ def test_a_first_message_that_is_no_auth_closes_with_its_reason(data: bytes, clo
 def test_an_auth_frame_gives_its_token() -> None:
     token = "t" * 5000
     for extra in ({}, {"id": 7}, {"x": CBORTag(0, {1: 2})}):
-        assert decode_auth(dumps({**AUTH, **extra, "params": {"token": token, "y": 1.5}}) + b"\xff") == token
+        shown = decode_auth(dumps({**AUTH, **extra, "params": {"token": token, "y": 1.5}}) + b"\xff")
+        assert shown == AuthParams(token, did_proof="")
+
+
+def test_an_auth_frame_may_bring_a_did_proof() -> None:
+    for proof in ("", "p" * 4096):
+        data = dumps({**AUTH, "params": {"token": "t", "did_proof": proof}})
+        assert decode_auth(data) == AuthParams("t", proof)
+    assert decode_auth(dumps({**AUTH, "params": {"token": "t", "did_proof": None}})) == AuthParams("t", "")
+    with pytest.raises(RemoteProtocolError) as caught:
+        decode_auth(dumps({**AUTH, "params": {"token": "t", "did_proof": b"p"}}))
+    assert caught.value.close == INVALID_AUTH
 
 
 @given(anything)
