@@ -8,6 +8,7 @@ for the same reason.
 import asyncio
 import logging
 import sys
+from collections import deque
 from typing import Any, Final, TextIO
 
 import structlog
@@ -15,7 +16,21 @@ import structlog
 from less_sync.bins.log_lines import EventDict, Lines, event_of, json_line, text_line
 
 _LEVELS: Final = {"trace": 0, "debug": 10, "info": 20, "warn": 30, "error": 40, "off": 50}
+WARNINGS_KEPT: Final = 50
+_GRAVE: Final = frozenset({"warn", "error"})
 _NAMES: Final = {"warning": "warn", "critical": "error", "exception": "error"}
+
+
+class Logging:
+    """How this process logs now, and what it has warned of. One per process, as structlog's setting is."""
+
+    def __init__(self) -> None:
+        self.level = "off"
+        self.warnings: deque[EventDict] = deque(maxlen=WARNINGS_KEPT)
+        """The last events of level `warn` and above, oldest first, as they are written."""
+
+
+in_force: Final = Logging()
 
 
 def configure_logging(*, level: str, form: str, stream: TextIO | None = None) -> None:
@@ -51,6 +66,7 @@ def set_log_level(level: str) -> None:
     structlog's filters are classes whose suppressed methods do nothing at all, and a logger keeps the class
     that it was first used with. So our class takes over the methods of the filter that is wanted.
     """
+    in_force.level = level
     wanted = structlog.make_filtering_bound_logger(_LEVELS[level])
     for name, method in vars(wanted).items():
         if not name.startswith("__"):
@@ -93,4 +109,7 @@ def _order_and_clean(_logger: Any, method: str, event: EventDict) -> EventDict:
     elif isinstance(fault, tuple):
         fault = fault[1]
     level = _NAMES.get(method, method)
-    return event_of(level, message, fault if isinstance(fault, BaseException) else None, event)
+    told = event_of(level, message, fault if isinstance(fault, BaseException) else None, event)
+    if level in _GRAVE:
+        in_force.warnings.append(dict(told))  # the line that is made of it consumes it
+    return told

@@ -6,8 +6,7 @@ from typing import Final
 
 import structlog
 
-from less_sync.bins.logs import set_log_level
-from less_sync.bins.services import VERBOSE_LEVELS
+from less_sync.bins.services import log_at
 from less_sync.bins.settings.config import ConfigError, Settings
 from less_sync.bins.settings.shown import in_force
 from less_sync.sync.services import Services
@@ -91,8 +90,7 @@ class Reloading:
         if {"TRUSTED_ISSUERS", "AUDIENCES"} & set(changed):
             self._services.authenticator.trust(new.trusted_issuers, new.token_policy.audiences)
         if "LOG_LEVEL" in changed:
-            set_log_level(new.log.level)
-            self._services.metrics.be_verbose(new.log.level in VERBOSE_LEVELS)
+            log_at(self._services, new.log.level)
         for warning in self._settings.warnings():
             if warning not in old.warnings():
                 _log.warning(warning)

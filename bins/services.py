@@ -16,6 +16,7 @@ from less_sync.bins.dev import DevIssuer, dev_identity_hash_key
 from less_sync.bins.errors import CommandError
 from less_sync.bins.federation import Federation, open_federation
 from less_sync.bins.file_storage import open_blobs
+from less_sync.bins.logs import set_log_level
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
@@ -53,6 +54,12 @@ VERBOSE_LEVELS: Final = frozenset({"debug", "trace"})
 CLOSE_TIMEOUT_S: Final = 1.0
 """For what follows the grace period: lanes and pool, which have nothing left to do by then."""
 _log = structlog.get_logger(__name__)
+
+
+def log_at(services: Services, level: str) -> None:
+    """Log from now on what is at least as grave as `level`, and every request where that is asked for."""
+    set_log_level(level)
+    services.metrics.be_verbose(level in VERBOSE_LEVELS)
 
 
 class Opened(NamedTuple):

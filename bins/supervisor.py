@@ -55,6 +55,11 @@ class Supervisor:
         for work in self._work.values():
             work.close()
 
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The names of the tasks that run, in the order of their start."""
+        return tuple(task.get_name() for task in self._work)
+
     def start(self, name: str, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run `work` as a vital task. `name` is for the log and for the operator: `push lanes`."""
         task = self._group.create_task(self._watched(name, work), name=name)

@@ -4,7 +4,6 @@ Each task survives its own errors, says so in the log, and goes on.
 """
 
 import asyncio
-import random
 from typing import Final
 
 import structlog
@@ -36,17 +35,20 @@ async def run_background(
         if services.files is not None:
             tasks.create_task(_tidy(services.files), name="tidying of staged contents")
             if orphan_sweep_s is not None:
-                sweeping = _sweep_orphans(services.files, orphan_sweep_s, services.chance)
+                sweeping = _sweep_orphans(services, services.files, orphan_sweep_s)
                 tasks.create_task(sweeping, name="orphan sweep")
 
 
 async def _sweep_presence(services: Services) -> None:
     while True:
         await asyncio.sleep(services.limits.presence_sweep_s)
+        failed = True
         try:
             sweep(services)
+            failed = False
         except Exception:
             log.exception("presence sweep failed")
+        services.metrics.chore_ended("presence sweep", failed=failed)
 
 
 def sweep(services: Services) -> int:
@@ -71,12 +73,15 @@ def sweep(services: Services) -> int:
 async def _maintain(services: Services, interval_s: float) -> None:
     await asyncio.sleep(min(FIRST_MAINTENANCE_S, interval_s))
     while True:
+        failed = True
         try:
             await maintain(services)
+            failed = False
         except StorageError as error:
             log.error("maintenance failed", error=str(error))
         except Exception:
             log.exception("maintenance failed")
+        services.metrics.chore_ended("maintenance", failed=failed)
         await asyncio.sleep(interval_s * services.chance.uniform(1 - JITTER, 1 + JITTER))
 
 
@@ -91,15 +96,18 @@ async def _tidy(files: SpaceFiles) -> None:
             log.info("staged contents tidied", count=removed)
 
 
-async def _sweep_orphans(files: SpaceFiles, interval_s: float, chance: random.Random) -> None:
+async def _sweep_orphans(services: Services, files: SpaceFiles, interval_s: float) -> None:
     while True:
-        await asyncio.sleep(interval_s * chance.uniform(1 - JITTER, 1 + JITTER))
+        await asyncio.sleep(interval_s * services.chance.uniform(1 - JITTER, 1 + JITTER))
+        failed = True
         try:
             await sweep_orphans(files.store, files.blobs, files.removals)
+            failed = False
         except StorageError as error:
             log.error("orphan sweep failed", error=str(error))
         except Exception:
             log.exception("orphan sweep failed")
+        services.metrics.chore_ended("orphan sweep", failed=failed)
 
 
 async def maintain(services: Services) -> None:

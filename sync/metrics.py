@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from less_sync.storage import Histogram
+from less_sync.sync.growth import Growth
 from less_sync.sync.protocol.codes import Close, CloseCode, ErrorCode
 
 SLOW_S: Final = 1.0
@@ -90,6 +91,19 @@ class FileCounts:
         self.size_bytes += size_bytes
 
 
+class ChoreCounts:
+    """A periodic task of the server's own."""
+
+    __slots__ = ("ended_s", "failures", "runs")
+
+    def __init__(self) -> None:
+        self.runs = 0
+        """Those that came to their end, failed ones too."""
+        self.failures = 0
+        self.ended_s = 0.0
+        """When the last one ended: monotonic seconds."""
+
+
 class Recorder:
     """Takes note of what happened since the process started.
 
@@ -107,10 +121,12 @@ class Recorder:
         "_measures",
         "_suppressed",
         "_verbose",
+        "chores",
         "closes",
         "connections",
         "files_in",
         "files_out",
+        "growth",
         "http",
         "methods",
         "notifications_dropped",
@@ -141,6 +157,10 @@ class Recorder:
         """Rows sent in answers to `pull`, from the database of this server."""
         self.files_in = FileCounts()
         self.files_out = FileCounts()
+        self.chores: dict[str, ChoreCounts] = {}
+        """By name; those that have run since the start."""
+        self.growth: Growth | None = None
+        """Which spaces are written to; None while nobody looks."""
 
     def be_verbose(self, verbose: bool) -> None:
         """Whether every request has a line from now on."""
@@ -212,6 +232,13 @@ class Recorder:
         elif close is not None:
             _count(self.refusals, close.reason.replace(" ", "_"))
         _count(self.closes, HUNG_UP if close is None else str(int(close.code)))
+
+    def chore_ended(self, name: str, *, failed: bool) -> None:
+        """A periodic task has done its work once, or could not."""
+        counts = self.chores.setdefault(name, ChoreCounts())
+        counts.runs += 1
+        counts.failures += failed
+        counts.ended_s = self._clock()
 
     @property
     def slow_consumers(self) -> int:

@@ -3,7 +3,7 @@
 Any page in any browser on this machine can send requests to loopback, so loopback alone proves nothing about
 who acts. What such a page cannot do is to know the token, to send it to another origin without being asked
 first (there is no answer to that question here), or to use this server's own `Host`: a name that was made to
-stand for 127.0.0.1 stays in `Host` as it is.
+stand for 127.0.0.1 stays in `Host` as it is. Of pages only the console acts, whose `Origin` is that `Host`.
 """
 
 import hmac
@@ -66,9 +66,11 @@ class Access:
             headers: of the request, names in lower case.
             local: where its connection arrived.
         """
-        if headers.get("host", "").lower() not in self._hosts(local):
+        host = headers.get("host", "").lower()
+        if host not in self._hosts(local):
             return Refused(403, "the Host of an action must be this listener's own address")
-        if "origin" in headers or headers.get("sec-fetch-site") in _OTHER_SITES:
+        own_page = headers.get("origin", "").lower() in ("", f"http://{host}")
+        if not own_page or headers.get("sec-fetch-site") in _OTHER_SITES:
             return Refused(403, "pages of other sites may not act here")
         return self._without_token(headers)
 

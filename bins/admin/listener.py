@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 import structlog
 
 from less_sync.bins.admin.access import Access, kept_node_id, kept_token
+from less_sync.bins.admin.console import Console
 from less_sync.bins.admin.metrics import Exposition
 from less_sync.bins.admin.readiness import Readiness
 from less_sync.bins.admin.routes import AdminApp
@@ -15,11 +16,13 @@ from less_sync.bins.admin.watchdog import Watchdog
 from less_sync.bins.errors import CommandError
 from less_sync.bins.http_server import SteppedServer
 from less_sync.bins.listening import bound_address, open_listeners
+from less_sync.bins.own_spaces import OWN_SPACES
+from less_sync.bins.services import log_at
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
-from less_sync.storage import PostgresPool, PushLanes
+from less_sync.storage import PostgresPool, PostgresSurveys, PushLanes
 from less_sync.sync.canary import canary_space
 from less_sync.sync.http.http1 import HttpProtocol
 from less_sync.sync.http.shared_bytes import SharedBytes
@@ -31,6 +34,8 @@ KEEP_ALIVE_S: Final = 30
 DISCARD_S: Final = 2.0
 """For what answers leave unread of bodies: nobody has a reason to send one."""
 WRITE_STALL_S: Final = 5.0
+SURVEY_S: Final = 20.0
+"""For the search for the largest spaces."""
 FINISH_S: Final = 1.0
 """How long an answer that is under way may take when the server stops."""
 
@@ -137,10 +142,14 @@ async def open_admin(
     metrics = Exposition(
         services, pool=pool, lanes=lanes, delivery=watchdog.delivery, data_dir=settings.data_dir
     )
-    app = AdminApp(services, access, readiness, metrics)
+    console = Console(
+        services, metrics, readiness, PostgresSurveys(pool, left_out=OWN_SPACES, question_s=SURVEY_S), vital
+    )
+    app = AdminApp(services, access, readiness, metrics, console, partial(log_at, services))
     server = SteppedServer("admin listener", app, http=_protocol(), keep_alive_s=KEEP_ALIVE_S)
     await server.start(listeners, partial(vital.start, "admin listener"))
     stack.push_async_callback(server.finish, FINISH_S)
+    stack.push_async_callback(console.aclose)  # before that: its answers do not end by themselves
     stack.push_async_callback(vital.stop, vital.start("delivery watchdog", watchdog.run()))
     _log.info("admin listener open", address=str(server.address))
     return AdminListener(server, readiness, watchdog)

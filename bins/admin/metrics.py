@@ -48,6 +48,10 @@ class Exposition:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Server(services, pool, lanes, delivery, data_dir))
 
+    def families(self) -> Iterable[Metric]:
+        """The families as they stand now."""
+        return self._registry.collect()
+
     def text(self) -> bytes:
         """The families in Prometheus' text format; at most `AGE_S_MAX` old."""
         now_s = self._clock()

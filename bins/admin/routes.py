@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -10,15 +11,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from less_sync.bins.admin.access import Access, Refused
+from less_sync.bins.admin.console import Console
 from less_sync.bins.admin.metrics import CONTENT_TYPE, Exposition
 from less_sync.bins.admin.readiness import Readiness, Status
-from less_sync.bins.settings.parts import ListenAddress
+from less_sync.bins.pages.assets import assets_in
+from less_sync.bins.settings.parts import LOG_LEVELS, ListenAddress
 from less_sync.sync.services import Services
 from less_sync.sync.session.open_sessions import Doors
 
 READING: Final = frozenset({"GET", "HEAD"})
 REFUSED_LINE_EVERY_S: Final = 60.0
 
+_PAGE: Final = {"index.html": "/"}
+"""Files of the console that have another path than `/console/NAME`."""
 _STATES: Final = {Doors.OPEN: "serving", Doors.DRAINING: "draining", Doors.STOPPING: "stopping"}
 _log = structlog.get_logger(__name__)
 
@@ -26,19 +31,38 @@ Handler = Callable[[], Awaitable[Response]]
 
 
 class AdminApp:
-    """The ASGI application of the listener. No request's body is read."""
+    """The ASGI application of the listener. No request's body is read.
 
-    def __init__(self, services: Services, access: Access, readiness: Readiness, metrics: Exposition) -> None:
+    Args:
+        set_level: lets the log tell from now on what is at least as grave.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        access: Access,
+        readiness: Readiness,
+        metrics: Exposition,
+        console: Console,
+        set_level: Callable[[str], None],
+    ) -> None:
         self._services = services
         self._access = access
         self._readiness = readiness
         self._metrics = metrics
+        self._console = console
+        self._set_level = set_level
+        self._page: Final = {
+            _PAGE.get(path, f"/console/{path}"): it for path, it in assets_in("console").items()
+        }
         self._quiet_until_s = 0.0
         self._routes: Final[dict[str, dict[str, Handler]]] = {
             "/metrics": _readable(self._show_metrics),
             "/healthz": _readable(self._say_alive),
             "/readyz": _readable(self._say_ready),
             "/drain": {"POST": self._drain, "DELETE": self._take_drain_back},
+            "/events": {"GET": self._show_events},
+            **{f"/log-level/{level}": {"POST": partial(self._log_at, level)} for level in LOG_LEVELS},
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,10 +72,15 @@ class AdminApp:
         except Exception:  # what is wrong with one answer is nothing to the others
             _log.exception("an answer of the admin listener failed")
             response = _refusal(Refused(500, "internal error"))
-        response.headers["cache-control"] = "no-store"
+        response.headers.setdefault("cache-control", "no-store")
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
+        # The page holds nothing but what anybody can read in this program, and a browser that opens it
+        # cannot send the token yet. What it shows comes by the routes.
+        asset = self._page.get(request.scope["path"])
+        if asset is not None and request.method in READING:
+            return asset.response(request)
         if (refused := self._access.reading(request.headers)) is not None:
             return _refusal(refused)
         methods = self._routes.get(request.scope["path"])
@@ -87,6 +116,15 @@ class AdminApp:
         report = await self._readiness.report()
         # Degraded too: who is sent to a server that does not deliver sees nothing of what others write.
         return JSONResponse(report.body, status_code=200 if report.status is Status.READY else 503)
+
+    async def _show_events(self) -> Response:
+        response = self._console.response()
+        return _refusal(Refused(503, "too many consoles are open")) if response is None else response
+
+    async def _log_at(self, level: str) -> Response:
+        self._set_level(level)
+        _log.warning("the log level was changed by an operator", level=level)
+        return JSONResponse({"log_level": level})
 
     async def _drain(self) -> Response:
         sessions, limits = self._services.sessions, self._services.limits

@@ -191,6 +191,12 @@ class PostgresSurveys:
             ]
             return Survey(percent, values, dict(own), tables, by_bytes, by_records)
 
+    async def heaviest(self, *, top: int) -> Sequence[Weight]:
+        """The spaces with most bytes; by a sample where a table is large."""
+        async with self._looking() as con:
+            percent = self._percent(await self._sizes(con), exact=False)
+            return await self._heaviest(con, percent, Order.BYTES, ids=IdRange(*ALL_IDS), limit=top, offset=0)
+
     async def _heaviest(
         self,
         con: "PooledConnection",

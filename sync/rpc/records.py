@@ -195,6 +195,8 @@ class PushInFlight:
             elif self.invalid is not None:
                 self.answer(self.invalid)
             else:
+                if (growth := self.call.services.metrics.growth) is not None:
+                    growth.add(self.space, len(self.params.changes), self.payload_bytes)
                 if self.params.changes and self.call.services.broker.listened_to(self.space):
                     change = self._change(outcome)
                 self.answer(None, outcome.cursor)

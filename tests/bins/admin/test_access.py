@@ -77,7 +77,9 @@ def test_an_action_needs_the_token_and_the_own_host(host: str) -> None:
         {"host": "127.0.0.1.evil.example:9100"},
         {"host": "[::1]:9100"},
         {"host": ""},
-        {"origin": "http://127.0.0.1:9100"},
+        {"origin": "http://127.0.0.1:9101"},
+        {"origin": "http://localhost:9100"},
+        {"origin": "https://127.0.0.1:9100"},
         {"origin": "null"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
@@ -87,6 +89,16 @@ def test_a_page_of_another_site_may_not_act_even_if_it_knew_the_token(changes: d
     refused = OPEN.acting(WITH_TOKEN | changes, LOCAL)
     assert refused is not None
     assert refused.status == 403
+
+
+def test_the_own_page_may_act() -> None:
+    assert OPEN.acting(WITH_TOKEN | {"origin": "http://127.0.0.1:9100"}, LOCAL) is None
+    at_localhost = {
+        "host": "localhost:9100",
+        "origin": "http://localhost:9100",
+        "sec-fetch-site": "same-origin",
+    }
+    assert OPEN.acting(WITH_TOKEN | at_localhost, LOCAL) is None
 
 
 @pytest.mark.parametrize(
