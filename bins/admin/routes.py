@@ -123,7 +123,7 @@ class AdminApp:
 
     async def _log_at(self, level: str) -> Response:
         self._set_level(level)
-        _log.warning("the log level was changed by an operator", level=level)
+        _log.warning("the log level was changed by an operator", to=level)
         return JSONResponse({"log_level": level})
 
     async def _drain(self) -> Response:

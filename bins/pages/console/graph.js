@@ -18,12 +18,13 @@ function drawn(name, attributes) {
  */
 export function graph(place, lines, shown) {
   const known = lines.flatMap((line) => line.values).filter((value) => value !== null && isFinite(value));
-  const top = Math.max(...known.map(Number), 0) || 1;
+  const highest = Math.max(...known.map(Number), 0);
+  const top = highest || 1;
   const said = lines.map((line) => {
     const last = line.values.at(-1);
     return `${line.name}: ${last === null || last === undefined ? "none" : shown(last)}`;
   });
-  const label = `${said.join(", ")}; highest ${shown(top)}, over ${lines[0]?.values.length ?? 0} s`;
+  const label = `${said.join(", ")}; highest ${shown(highest)}, over ${lines[0]?.values.length ?? 0} s`;
   const svg = drawn("svg", {
     viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label,
   });
@@ -41,7 +42,7 @@ export function graph(place, lines, shown) {
     key.textContent = line.name;
     caption.append(key);
   });
-  caption.append(`highest ${shown(top)}`);
+  caption.append(`highest ${shown(highest)}`);
   figure.append(svg, caption);
   place.replaceChildren(figure);
 }
