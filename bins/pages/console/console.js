@@ -279,7 +279,7 @@ follow(() => token, {
         (/** @type {SubmitEvent} */ event) => {
           event.preventDefault();
           token = at("reading-token").value;
-          at("token").value ||= token;
+          at("token").value = token;
           tried(undefined);
         },
         { once: true },
