@@ -3,6 +3,7 @@
 import ast
 import importlib
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +61,12 @@ def _name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
+def _imported(path: Path) -> list[tuple[str, list[str]]]:
+    """What a module imports, as `_imports` tells it."""
+    return _imports(path.read_text())
+
+
 def _imports(source: str) -> list[tuple[str, list[str]]]:
     """(module, imported names) of every absolute import; a plain `import x` has no names."""
     nodes = list(ast.walk(ast.parse(source)))
@@ -95,11 +102,11 @@ def _exports(module: Path) -> set[str]:
     return set()
 
 
-def _faults(place: str, source: str) -> list[str]:
+def _faults(place: str, imported: list[tuple[str, list[str]]]) -> list[str]:
     """What the imports of one module do that they may not."""
     room = place.split("/")[0]
     found: list[str] = []
-    for module, names in _imports(source):
+    for module, names in imported:
         other = _room_of(module)
         if other is None:
             continue
@@ -117,16 +124,20 @@ def _faults(place: str, source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_module_imports_what_its_room_may(path: Path) -> None:
-    assert _faults(_name(path), path.read_text()) == []
+# One test for each rule and not for each module: a test costs more than what is looked at in it.
+
+
+def test_modules_import_what_their_rooms_may() -> None:
+    assert [
+        f"{_name(path)}: {fault}" for path in MODULES for fault in _faults(_name(path), _imported(path))
+    ] == []
 
 
 def test_the_folders_of_bins_stand_on_each_other_in_one_direction() -> None:
     folders = {path.parent.name for path in (ROOT / "bins").glob("*/__init__.py")}
     assert folders == BINS_MAY_IMPORT.keys()
     for path in (ROOT / "bins").rglob("*.py"):
-        modules = {module for module, _ in _imports(path.read_text()) if module.startswith("less_sync.bins.")}
+        modules = {module for module, _ in _imported(path) if module.startswith("less_sync.bins.")}
         found = {module.split(".")[2] for module in modules} & folders
         own = path.parent.name
         assert found <= (
@@ -152,7 +163,7 @@ def test_the_folders_of_bins_stand_on_each_other_in_one_direction() -> None:
     ],
 )
 def test_a_forbidden_import_is_found(place: str, source: str) -> None:
-    assert len(_faults(place, source)) == 1
+    assert len(_faults(place, _imports(source))) == 1
 
 
 @pytest.mark.parametrize("room", sorted(MAY_IMPORT))
@@ -169,21 +180,27 @@ def test_each_room_has_its_link_and_no_link_leads_elsewhere() -> None:
     assert all(not (ROOT / "less_sync" / room).readlink().is_absolute() for room in MAY_IMPORT)
 
 
-@pytest.mark.parametrize("path", PURE, ids=_name)
-def test_pure_module_has_no_loop_socket_or_clock(path: Path) -> None:
-    modules = {module.split(".")[0] for module, _ in _imports(path.read_text())}
-    assert not modules & EFFECTS
+def test_pure_modules_have_no_loop_socket_or_clock() -> None:
+    assert [
+        f"{_name(path)}: {module}"
+        for path in PURE
+        for module, _ in _imported(path)
+        if module.split(".")[0] in EFFECTS
+    ] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_only_the_socket_and_the_server_know_uvicorn(path: Path) -> None:
-    knows = any(module.split(".")[0] == "uvicorn" for module, _ in _imports(path.read_text()))
-    assert not knows or _name(path) in KNOW_UVICORN
+def test_only_the_socket_and_the_server_know_uvicorn() -> None:
+    assert [
+        _name(path)
+        for path in MODULES
+        if any(module.split(".")[0] == "uvicorn" for module, _ in _imported(path))
+        and _name(path) not in KNOW_UVICORN
+    ] == []
 
 
 def test_the_client_library_stands_on_the_protocol_and_on_grants_alone() -> None:
     parts = sorted((ROOT / "sync" / "client").glob("*.py"))
-    modules = {module for part in parts for module, _ in _imports(part.read_text())}
+    modules = {module for part in parts for module, _ in _imported(part)}
     of_ours = {module for module in modules if module.split(".")[0] == "less_sync"}
     assert of_ours
     assert all(module.startswith((*CLIENT_MAY_IMPORT, "less_sync.auth")) for module in of_ours)

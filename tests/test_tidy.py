@@ -1,18 +1,27 @@
 """Sizes and habits that a reviewer should not have to check by hand."""
 
 import ast
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("auth", "storage", "migrations", "sync", "federation", "client", "volume", "bins", "tests")
 GENERATED = set((ROOT / "volume" / "grpc" / "protos").glob("*_pb2.py"))
 MODULES = sorted({path for room in ROOMS for path in (ROOT / room).rglob("*.py")} - GENERATED)
+SCRIPTS = sorted(
+    path
+    for folder in ("clients/js/src", "clients/js/tests", "bins/pages", "examples")
+    for path in (ROOT / folder).rglob("*js")
+    if path.is_file()
+)
+"""JavaScript."""
 DEPLOYED = ("Dockerfile*", "compose.yaml", "deploy/*", "deploy/*/*")
 TEXTS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "*.toml", "*.txt", "Makefile", ".ci/*", *DEPLOYED)
+    for pattern in (
+        *("*.md", "docs/*.md", "*.toml", "*.txt", "Makefile", ".ci/*", *DEPLOYED),
+        *("clients/js/*.md", "clients/js/*.json", "examples/*/*"),
+    )
     for path in ROOT.glob(pattern)
     if path.is_file()
 )
@@ -33,38 +42,55 @@ def _code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (function.end_lineno or 0) - function.lineno + 1 - hidden
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_modules_and_functions_stay_small(path: Path) -> None:
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def _unfinished(path: Path) -> list[str]:
     source = path.read_text()
-    assert len(source.splitlines()) <= MODULE_LINES_MAX
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert _code_lines(node) <= FUNCTION_LINES_MAX, node.name
+    return [f"{_name(path)}: {word}" for word in UNFINISHED if word in source]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_nothing_is_left_unfinished_or_skipped(path: Path) -> None:
-    source = path.read_text()
-    assert not [word for word in UNFINISHED if word in source]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Attribute):
-            assert node.attr not in {"skip", "skipif", "xfail", "importorskip"}
+# One test for each rule and not for each module: a test costs more than what is looked at in it.
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.parts[-2] != "tests"], ids=_name)
-def test_public_modules_classes_and_functions_say_what_they_do(path: Path) -> None:
-    if path.relative_to(ROOT).parts[0] == "tests" or path.stat().st_size == 0:
-        return
-    tree = ast.parse(path.read_text())
-    assert ast.get_docstring(tree), "module docstring"
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), node.name
+def test_modules_and_functions_stay_small() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in (*MODULES, *SCRIPTS)}
+    assert [f"{_name(path)}: {lines}" for path, lines in lengths.items() if lines > MODULE_LINES_MAX] == []
+    assert [
+        f"{_name(path)}: {node.name}"
+        for path in MODULES
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _code_lines(node) > FUNCTION_LINES_MAX
+    ] == []
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=_name)
-def test_texts_name_no_machine(path: Path) -> None:
-    text = path.read_text()
-    assert not [
-        word for word in ("/wor" + "k/", "/ro" + "ot/", "pypi" + ".org", "python" + "hosted") if word in text
+def test_nothing_is_left_unfinished_or_skipped() -> None:
+    assert [found for path in (*MODULES, *SCRIPTS) for found in _unfinished(path)] == []
+    assert [
+        f"{_name(path)}: {node.attr}"
+        for path in MODULES
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in {"skip", "skipif", "xfail", "importorskip"}
+    ] == []
+
+
+def test_public_modules_and_functions_say_what_they_do() -> None:
+    documented = [
+        path for path in MODULES if path.relative_to(ROOT).parts[0] != "tests" and path.stat().st_size
     ]
+    assert [_name(path) for path in documented if not ast.get_docstring(_tree(path))] == []
+    assert [
+        f"{_name(path)}: {node.name}"
+        for path in documented
+        for node in _tree(path).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ] == []
+
+
+def test_texts_name_no_machine() -> None:
+    words = ("/wor" + "k/", "/ro" + "ot/", "pypi" + ".org", "python" + "hosted", "registry.npm" + "js")
+    assert [f"{_name(path)}: {word}" for path in TEXTS for word in words if word in path.read_text()] == []
