@@ -1,0 +1,51 @@
+/** Listeners of named events. */
+
+/**
+ * @template {Record<string, any[]>} E the events, and what their listeners are called with.
+ */
+export class Emitter {
+  /** @type {Map<keyof E, Set<(...values: any[]) => unknown>>} */
+  #listeners = new Map();
+
+  /**
+   * Call `listener` at each event of this name, in the order in which listeners were added.
+   *
+   * @template {keyof E} N
+   * @param {N} name
+   * @param {(...values: E[N]) => unknown} listener what it throws, or rejects with, goes to the console.
+   * @returns {() => void} to listen no more; may be called again.
+   */
+  on(name, listener) {
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners);
+    // A wrapper of its own for each call: one function may listen twice, and be taken away once.
+    const entry = (/** @type {E[N]} */ ...values) => listener(...values);
+    listeners.add(entry);
+    return () => {
+      listeners.delete(entry);
+    };
+  }
+
+  /**
+   * Tell all who listen now. A listener that fails keeps nobody else from hearing of it.
+   *
+   * @template {keyof E} N
+   * @param {N} name
+   * @param {E[N]} values
+   */
+  emit(name, ...values) {
+    for (const listener of [...(this.#listeners.get(name) ?? [])]) {
+      try {
+        const result = listener(...values);
+        if (result instanceof Promise) result.catch(report);
+      } catch (error) {
+        report(error);
+      }
+    }
+  }
+}
+
+/** @param {unknown} error */
+function report(error) {
+  console.error("less-sync: a listener failed", error);
+}

@@ -1,0 +1,111 @@
+/** A pull that goes on where it broke (docs/protocol.md 7.5 and 13.3). */
+
+import { AccessLost, NotThisProtocol, ServerUnavailable } from "./errors.js";
+import { CHUNKS, shaped } from "./shapes.js";
+
+/** @typedef {import("./shapes.js").PullEvent} PullEvent */
+/** @typedef {Exclude<PullEvent, {kind: "begin" | "commit"}>} PullEntry */
+
+/** A push has at most 100000 changes, and each may take files with it; no server has more at one cursor. */
+const ENTRIES_PER_CURSOR_MAX = 1_000_000;
+
+/**
+ * Yield what changed in a space after `since`, as `SyncClient.pull` describes it.
+ *
+ * @param {import("./keeper.js").Keeper} keeper
+ * @param {import("./limits.js").Limits} limits
+ * @param {string} space
+ * @param {number} since
+ * @param {string | undefined} ucan
+ * @returns {AsyncGenerator<PullEvent, void, void>}
+ */
+export async function* pulled(keeper, limits, space, since, ucan) {
+  const seen = new Seen(since);
+  for (let failures = 0; ; ) {
+    const before = seen.entries;
+    try {
+      yield* pulledOnce(await keeper.ready("pull"), space, seen, ucan);
+      return;
+    } catch (error) {
+      if (!(error instanceof ServerUnavailable)) throw error;
+      failures = seen.entries === before ? failures + 1 : 0;
+      if (failures > limits.pullResumptions || keeper.state === "offline") throw error;
+    }
+  }
+}
+
+/**
+ * @param {import("./connection.js").Connection} connection
+ * @param {string} space
+ * @param {Seen} seen
+ * @param {string | undefined} ucan
+ * @returns {AsyncGenerator<PullEvent, void, void>}
+ */
+async function* pulledOnce(connection, space, seen, ucan) {
+  let begun = false;
+  let committed = false;
+  let entries = 0;
+  const params = { spaces: [{ id: space, since: seen.since, ucan }] };
+  for await (const chunk of connection.stream("pull", params)) {
+    const event = eventOf(chunk);
+    if (event?.kind === "begin") begun = true;
+    else if (event?.kind === "commit") {
+      const { count } = event;
+      if (count !== entries) throw new NotThisProtocol(`pull: ${entries} entries came, not ${count}`);
+      committed = true;
+    } else {
+      entries += 1;
+      if (event === undefined || !seen.isNew(event)) continue;
+    }
+    yield event;
+  }
+  if (!begun) throw new AccessLost("the server does not show this space");
+  if (!committed) throw new NotThisProtocol("pull: it ended without a commit");
+}
+
+/**
+ * @param {import("./chunks.js").Chunk} chunk
+ * @returns {PullEvent | undefined} undefined: of a kind that is new.
+ */
+function eventOf({ name, data }) {
+  const shape = Object.hasOwn(CHUNKS, name) && name.startsWith("pull.") ? CHUNKS[name] : undefined;
+  return shape && { kind: name.slice("pull.".length), ...shaped(data, shape, name) };
+}
+
+/**
+ * How far a pull has come, so that a second one goes on where the first broke.
+ *
+ * Entries come by ascending cursor and several may share one, so the next request asks again for the last
+ * cursor seen, and what was seen of it is left out. A `since` of 0 would hide tombstones: -1 does not.
+ */
+class Seen {
+  entries = 0;
+  #cursor;
+  /** @type {Set<string>} */
+  #atCursor = new Set();
+
+  /** @param {number} since */
+  constructor(since) {
+    this.since = this.#cursor = since;
+  }
+
+  /**
+   * Note one entry; false for one that was seen before the connection broke.
+   *
+   * @param {PullEntry} event
+   * @throws {NotThisProtocol} no server orders them so.
+   */
+  isNew(event) {
+    if (event.cursor !== this.#cursor) {
+      this.#cursor = event.cursor;
+      this.#atCursor.clear();
+      this.since = event.cursor > 1 ? event.cursor - 1 : -1;
+    }
+    const key = event.kind === "membership" ? event.kind : `${event.kind} ${event.id}`;
+    if (this.#atCursor.has(key)) return false;
+    this.#atCursor.add(key);
+    if (this.#atCursor.size > ENTRIES_PER_CURSOR_MAX) throw new NotThisProtocol("pull: a cursor without end");
+    this.entries += 1;
+    return true;
+  }
+}
