@@ -6,13 +6,19 @@
 export class Emitter {
   /** @type {Map<keyof E, Set<(...values: any[]) => unknown>>} */
   #listeners = new Map();
+  #report;
+
+  /** @param {(error: unknown) => void} [report] is told of what listeners throw, or reject with. */
+  constructor(report = (error) => console.error("less-sync: a listener failed", error)) {
+    this.#report = report;
+  }
 
   /**
    * Call `listener` at each event of this name, in the order in which listeners were added.
    *
    * @template {keyof E} N
    * @param {N} name
-   * @param {(...values: E[N]) => unknown} listener what it throws, or rejects with, goes to the console.
+   * @param {(...values: E[N]) => unknown} listener
    * @returns {() => void} to listen no more; may be called again.
    */
   on(name, listener) {
@@ -37,15 +43,10 @@ export class Emitter {
     for (const listener of [...(this.#listeners.get(name) ?? [])]) {
       try {
         const result = listener(...values);
-        if (result instanceof Promise) result.catch(report);
+        if (result instanceof Promise) result.catch(this.#report);
       } catch (error) {
-        report(error);
+        this.#report(error);
       }
     }
   }
-}
-
-/** @param {unknown} error */
-function report(error) {
-  console.error("less-sync: a listener failed", error);
 }
