@@ -16,7 +16,7 @@ import hashlib
 import hmac
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -49,6 +49,9 @@ _EPOCH = struct.Struct(">I")
 _INFO: Final = b"less-sync/folder/v1/"
 _DEK_PLAIN_BYTES: Final = 32
 
+Random = Callable[[int], bytes]
+"""Gives so many bytes that nobody can guess."""
+
 
 class Undecryptable(Exception):
     """The record was made with another key, altered, or moved from another id or space."""
@@ -68,10 +71,15 @@ def content_bytes_max(path: str) -> int:
 
 
 class RecordCipher:
-    """Seals and opens the records of one space with one key file."""
+    """Seals and opens the records of one space with one key file.
 
-    def __init__(self, key: FolderKey, space: UUID) -> None:
+    Args:
+        random: where keys and IVs come from; another one than the system's is for test vectors alone.
+    """
+
+    def __init__(self, key: FolderKey, space: UUID, *, random: Random = os.urandom) -> None:
         self._key = key
+        self._random = random
         self._space = str(space).encode("ascii")
         self._id_key = self._derive(b"record-id", key)
         self._keks: dict[int, bytes] = {}
@@ -83,14 +91,15 @@ class RecordCipher:
 
     def seal(self, record: UUID, file: PlainFile, *, epoch: int) -> SealedFile:
         """Encrypt a file, or that it was deleted, under a fresh key, wrapped for `epoch` (1 to 2^31-1)."""
-        return self._seal(record, encode_file(file), epoch)
+        return self.seal_plain(record, encode_file(file), epoch)
 
     def seal_content(self, record: UUID, content: PlainContent, *, epoch: int) -> SealedFile:
         """Encrypt a content record likewise."""
-        return self._seal(record, encode_content(content), epoch)
+        return self.seal_plain(record, encode_content(content), epoch)
 
-    def _seal(self, record: UUID, plaintext: bytes, epoch: int) -> SealedFile:
-        dek, iv = os.urandom(_DEK_PLAIN_BYTES), os.urandom(_IV_BYTES)
+    def seal_plain(self, record: UUID, plaintext: bytes, epoch: int) -> SealedFile:
+        """Encrypt a plaintext of `plaintext.py` likewise."""
+        dek, iv = self._random(_DEK_PLAIN_BYTES), self._random(_IV_BYTES)
         ciphertext = AESGCM(dek).encrypt(iv, plaintext, self._associated(record))
         return SealedFile(bytes((ENVELOPE_VERSION,)) + iv + ciphertext, self.wrap(dek, epoch=epoch))
 
@@ -150,7 +159,7 @@ class RecordCipher:
         Raises:
             Undecryptable: the key of the epoch is not known.
         """
-        return self.wrap(os.urandom(_DEK_PLAIN_BYTES), epoch=epoch)
+        return self.wrap(self._random(_DEK_PLAIN_BYTES), epoch=epoch)
 
     def _associated(self, record: UUID) -> bytes:
         return self._space + b"\x00" + str(record).encode("ascii")
@@ -179,8 +188,8 @@ class SharedCipher(RecordCipher):
     path keeps its id.
     """
 
-    def __init__(self, keys: Mapping[int, FolderKey], space: UUID) -> None:
-        super().__init__(keys[min(keys)], space)
+    def __init__(self, keys: Mapping[int, FolderKey], space: UUID, *, random: Random = os.urandom) -> None:
+        super().__init__(keys[min(keys)], space, random=random)
         self._by_epoch = dict(keys)
 
     def learn(self, keys: Mapping[int, FolderKey]) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 import typer
 
+from less_sync.auth import MalformedText, b64url_decode
 from less_sync.client.durable import DISK, Disk, create, locked_directory, make_directories, replace
 from less_sync.client.folder.errors import UsageProblem
 
@@ -60,8 +61,8 @@ def parse_key(text: str) -> FolderKey:
     if not line.startswith(PREFIX):
         raise UsageProblem("this is not a key file of less-sync", f"its one line starts with {PREFIX}")
     try:
-        checked = base64.b64decode(line.removeprefix(PREFIX), altchars=b"-_", validate=True)
-    except ValueError:
+        checked = b64url_decode(line.removeprefix(PREFIX))
+    except MalformedText:
         checked = b""
     secret, check = checked[:KEY_BYTES], checked[KEY_BYTES:]
     if len(secret) != KEY_BYTES or check != hashlib.sha256(secret).digest()[:_CHECK_BYTES]:

@@ -12,7 +12,7 @@ the UCAN beside them, so that nobody can slip other keys under a genuine UCAN.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -28,9 +28,11 @@ from less_sync.auth import (
     Permission,
     Ucan,
     UcanError,
+    b64url_decode,
     check_chain,
     decode_did_key,
     parse_chain,
+    parse_json_object,
     parse_ucan,
 )
 from less_sync.client.folder.errors import UsageProblem
@@ -79,6 +81,10 @@ class Bundle:
     """The domain of the space's home server; empty: the server that is asked, as in older bundles."""
 
 
+Seal = Callable[[str, bytes], str]
+"""Encrypts for the owner of a DID."""
+
+
 def seal_for(did: str, plaintext: bytes) -> str:
     """Encrypt for the owner of a DID: a compact JWE with ECDH-ES and A256GCM.
 
@@ -107,11 +113,26 @@ def sign(payload: bytes, key: EllipticCurvePrivateKey, *, kind: str) -> str:
 def verified(text: str, did: str, *, kind: str) -> bytes | None:
     """The payload of a JWS of this kind that the owner of `did` signed; None for any other text."""
     try:
+        _check_form(text, kind)
         key = ECKey.import_key(decode_did_key(did).key)
-        signed = jws.deserialize_compact(text, key, algorithms=list(_JWS_ALGORITHMS))
-        return signed.payload if signed.protected.get("typ") == kind else None
+        return jws.deserialize_compact(text, key, algorithms=list(_JWS_ALGORITHMS)).payload
     except (*_BROKEN, AuthError):
         return None
+
+
+def _check_form(text: str, kind: str) -> None:
+    """Refuse what another implementation might read otherwise (docs/encryption.md 6).
+
+    Strict base64url in all three segments, and a header of `alg` and `typ`, each once, and nothing else: the
+    library passes over a name that stands twice, and has rules of its own for further ones. Whether an entry
+    of a log counts must not depend on who reads it.
+
+    Raises:
+        ValueError, AuthError: it is not of this form.
+    """
+    header, _, _ = (b64url_decode(segment) for segment in text.split("."))
+    if parse_json_object(header) != {"alg": "ES256", "typ": kind}:
+        raise ValueError("not a header of this kind")
 
 
 def unverified(text: str) -> bytes | None:
@@ -122,8 +143,11 @@ def unverified(text: str) -> bytes | None:
         return None
 
 
-def make_bundle(ucan: str, shared: SharedSpace, author: Person) -> str:
+def make_bundle(ucan: str, shared: SharedSpace, author: Person, *, seal: Seal = seal_for) -> str:
     """Bundle a UCAN the author has just issued with what the author knows of its space, for its audience.
+
+    Args:
+        seal: another one than `seal_for` is for test vectors alone.
 
     Raises:
         UsageProblem: the audience is no P-256 `did:key`.
@@ -132,7 +156,7 @@ def make_bundle(ucan: str, shared: SharedSpace, author: Person) -> str:
     assert token.issuer == author.did, "only the issuer of a UCAN can bundle it"
     assert token.resource == f"space:{shared.space}", "a UCAN goes with the keys of its own space"
     inner = _Inner(shared.space, token.cid, shared.keys, shared.log, shared.home)
-    outer = _Outer(ucan, seal_for(token.audience or "", msgspec.json.encode(inner)))
+    outer = _Outer(ucan, seal(token.audience or "", msgspec.json.encode(inner)))
     return PREFIX + sign(msgspec.json.encode(outer), author.key, kind=_KIND)
 
 

@@ -12,7 +12,7 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -21,8 +21,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from less_sync.auth import AuthError, parse_json_object
+from less_sync.client.folder.crypto import Random
 from less_sync.client.folder.errors import UsageProblem
-from less_sync.client.sharing.bundle import open_sealed, seal_for, sign, unverified, verified
+from less_sync.client.sharing.bundle import Seal, open_sealed, seal_for, sign, unverified, verified
 from less_sync.client.sharing.person import Person
 
 MEMBER: Final = "member"
@@ -40,17 +42,21 @@ _IV_BYTES: Final = 12
 _KEY_BYTES: Final = 32
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""A number that every language's JSON holds exactly."""
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an author signs. Which of the last fields are set depends on `kind`."""
 
-    v: int = 1
+    v: Count = 1
     """Version 1 has neither `after` nor `check`, and left itself out: a missing `v` means it."""
     kind: str
     space: UUID
     author: str
     proof: str
     """The author's own UCAN."""
-    at: int
+    at: Count
     """Unix seconds, by the author's clock."""
     after: str = ""
     """Hex digest of the whole log before it (`next_digest`)."""
@@ -58,7 +64,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`member`: the UCAN of who was let in."""
     cids: tuple[str, ...] = ()
     """`removed`: CIDs that were revoked; nobody is a member by a chain through them."""
-    epoch: int = 0
+    epoch: Count = 0
     """`epoch`: the epoch whose key this is; `removed`: the one the space was in."""
     keys: dict[str, str] = {}  # msgspec copies it for every instance
     """`epoch`: a JWE of the key for each member's DID."""
@@ -80,11 +86,13 @@ def next_digest(digest: bytes, entry_hash: bytes) -> bytes:
     return hashlib.sha256(digest + entry_hash).digest()
 
 
-def seal_entry(entry: Entry, person: Person, keys: Mapping[int, bytes]) -> bytes:
+def seal_entry(
+    entry: Entry, person: Person, keys: Mapping[int, bytes], *, random: Random = os.urandom
+) -> bytes:
     """Sign an entry and encrypt it under the newest key, for the members alone."""
     epoch = max(keys)
     signed = sign(msgspec.json.encode(entry), person.key, kind=_TYP)
-    iv = os.urandom(_IV_BYTES)
+    iv = random(_IV_BYTES)
     space = str(entry.space).encode()
     return (
         _HEAD.pack(_VERSION, epoch) + iv + AESGCM(_log_key(keys[epoch])).encrypt(iv, signed.encode(), space)
@@ -104,20 +112,31 @@ def open_entry(payload: bytes, space: UUID, keys: Mapping[int, bytes]) -> Entry 
         signed = cipher.decrypt(payload[_HEAD.size : body], payload[body:], str(space).encode()).decode(
             "ascii"
         )
-        entry = msgspec.json.decode(unverified(signed) or b"", type=Entry)
-    except (InvalidTag, UnicodeError, msgspec.MsgspecError):
+        entry = _read(unverified(signed) or b"")
+    except (InvalidTag, UnicodeError, msgspec.MsgspecError, AuthError):
         return None
     genuine = entry.v in (1, PLACED) and verified(signed, entry.author, kind=_TYP) is not None
     return entry if genuine else None
 
 
-def sealed_keys(space: UUID, epoch: int, key: bytes, dids: Sequence[str]) -> dict[str, str]:
+def _read(data: bytes) -> Entry:
+    """Read the JSON of an entry in one way alone: who else reads the log has to find the same in it.
+
+    Raises:
+        AuthError, MsgspecError: a name stands twice, a number has a sign, dot or exponent, or another shape.
+    """
+    return msgspec.convert(parse_json_object(data), Entry)
+
+
+def sealed_keys(
+    space: UUID, epoch: int, key: bytes, dids: Sequence[str], *, seal: Seal = seal_for
+) -> dict[str, str]:
     """The key of an epoch for each member, as an `epoch` entry carries it. What is no P-256 DID gets none."""
     text = msgspec.json.encode(_SealedKey(space, epoch, key))
     sealed = {}
     for did in dids:
         with suppress(UsageProblem):
-            sealed[did] = seal_for(did, text)
+            sealed[did] = seal(did, text)
     return sealed
 
 

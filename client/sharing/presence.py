@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from less_sync.client.folder.crypto import Random
 from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace
 from less_sync.client.folder.subscribing import subscribed
@@ -68,9 +69,11 @@ class Shown(msgspec.Struct, frozen=True):
         return "Shown()"
 
 
-def seal_shown(shown: Shown, person: Person, space: UUID, keys: Mapping[int, bytes]) -> bytes:
+def seal_shown(
+    shown: Shown, person: Person, space: UUID, keys: Mapping[int, bytes], *, random: Random = os.urandom
+) -> bytes:
     """Sign and encrypt under the newest key."""
-    epoch, iv = max(keys), os.urandom(_IV_BYTES)
+    epoch, iv = max(keys), random(_IV_BYTES)
     signed = sign(msgspec.json.encode(shown), person.key, kind=_TYP).encode()
     sealed = AESGCM(_key(keys[epoch])).encrypt(iv, signed, str(space).encode())
     return _HEAD.pack(_VERSION, epoch) + iv + sealed

@@ -63,7 +63,7 @@ export function decodeDid(did) {
   if (known) return known;
   if (!did.startsWith(PREFIX) || did.length === PREFIX.length) throw refused("missing_prefix");
   const encoded = did.slice(PREFIX.length);
-  if (utf8(encoded).length > BYTES_MAX) throw refused("too_long");
+  if (utf8(encoded).length > BYTES_MAX) throw refused("input_too_long");
   const compressed = pointBytes(base58(encoded));
   return decoded.set(did, decompress(compressed));
 }
@@ -78,7 +78,7 @@ function base58(text) {
   let number = 0n;
   for (const one of text) {
     const digit = ALPHABET.indexOf(one);
-    if (digit < 0) throw refused("base58");
+    if (digit < 0) throw refused("base58_decode");
     number = number * 58n + BigInt(digit);
   }
   const zeros = text.length - text.replace(/^1+/, "").length;
@@ -90,14 +90,14 @@ function base58(text) {
 function pointBytes(bytes) {
   if (!equal(bytes.subarray(0, 2), MULTICODEC)) throw refused(foreignCode(bytes));
   const point = bytes.subarray(2);
-  if (point.length !== POINT_BYTES) throw refused("point_length");
+  if (point.length !== POINT_BYTES) throw refused("wrong_point_length");
   return point;
 }
 
 /** What is wrong with the multicodec of something else than a P-256 key. @param {Uint8Array} bytes */
 function foreignCode(bytes) {
   const end = bytes.subarray(0, 10).findIndex((byte) => byte < 0x80);
-  return end < 0 || (end > 0 && bytes[end] === 0) ? "varint" : "multicodec";
+  return end < 0 || (end > 0 && bytes[end] === 0) ? "invalid_varint" : "wrong_multicodec";
 }
 
 /**
@@ -109,11 +109,11 @@ function decompress(compressed) {
   const x = compressed.slice(1);
   const number = BigInt(`0x${hex(x)}`);
   // 05 would be a compact form that no client writes: one key, one DID.
-  if ((sign !== 2 && sign !== 3) || number >= P) throw refused("point");
+  if ((sign !== 2 && sign !== 3) || number >= P) throw refused("invalid_point");
   const square = (((number * number - 3n) % P) * number + B) % P;
   const positive = (square + P) % P;
   let root = power(positive, (P + 1n) / 4n);
-  if ((root * root) % P !== positive) throw refused("point");
+  if ((root * root) % P !== positive) throw refused("invalid_point");
   // y = 0 has no odd twin, but no point of this curve has it: its order is odd.
   if (Number(root & 1n) !== sign - 2) root = P - root;
   const y = fromHex(root.toString(16).padStart(64, "0"));

@@ -56,8 +56,9 @@ export async function signCompact(device, header, payload) {
 export async function verifyJws(text, did, typ) {
   try {
     const parts = splitJws(text);
-    if (parts.header.typ !== typ || !(await signedBy(did, parts))) return null;
-    return parts.payload;
+    // `alg` and `typ` and nothing else: who reads `kid` or `jku` elsewhere would read another text.
+    if (parts.header.typ !== typ || Object.keys(parts.header).length !== 2) return null;
+    return (await signedBy(did, parts)) ? parts.payload : null;
   } catch {
     return null; // whatever is wrong with it, it is none of ours
   }

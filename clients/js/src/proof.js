@@ -4,7 +4,8 @@ import { b64url, sha256, utf8 } from "./bytes.js";
 import { signJws } from "./jose.js";
 
 const TYP = "less-sync-did-proof";
-const LIFETIME_S = 300;
+/** A proof is worth nothing without its token, which ends earlier: a day bears with clocks that are wrong. */
+const LIFETIME_S = 86_400;
 
 /**
  * A fresh proof for a token: the parameter `did_proof` of `auth` and `token.refresh`, and the header
