@@ -32,6 +32,8 @@ from less_sync.client.folder.stream import HEADER_BYTES, PartCipher, PartPlace, 
 from less_sync.client.sharing.bundle import (
     open_bundle,
     open_sealed,
+    seal_for,
+    sign,
     unverified,
     verified,
 )
@@ -234,3 +236,12 @@ def test_entries_of_a_log_are_read_in_one_way_alone() -> None:
     }
     assert [name for name, counts in read.items() if counts] == ["right"]
     assert len(read) > 20
+
+
+def test_what_is_too_large_for_a_text_that_all_clients_read_is_refused() -> None:
+    alice, bob = person("alice"), person("bob")
+    for size_bytes, is_read in ((96_000, True), (96_001, False)):
+        text = sign(bytes(size_bytes), alice.key, kind="less-sync-vector")
+        assert (verified(text, alice.did, kind="less-sync-vector") is not None) is is_read
+    for size_bytes, is_read in ((49_152, True), (49_153, False)):
+        assert (open_sealed(seal_for(bob.did, bytes(size_bytes)), bob) is not None) is is_read

@@ -6,6 +6,7 @@
 import { b64url, concat, fromB64url, randomBytes, sha256, u32be, utf8 } from "./bytes.js";
 import { Bounded } from "./bounded.js";
 import { decodeDid } from "./did.js";
+import { Refused } from "./errors.js";
 import { agreeOnce, verifier } from "./keys.js";
 import { parseJsonObject } from "./json.js";
 import { gcmKey, gcmOpen, gcmSeal } from "./webcrypto.js";
@@ -15,8 +16,14 @@ import { gcmKey, gcmOpen, gcmSeal } from "./webcrypto.js";
 const ENC = "A256GCM";
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
-/** Longer texts are refused unread: what fits into a mailbox. */
-export const JOSE_CHARS_MAX = 131_072;
+/** Longer texts are refused unread. */
+const CHARS_MAX = 131_072;
+/** More is neither signed nor verified: all clients have to agree what counts. */
+export const SIGNED_BYTES_MAX = 96_000;
+/** More is neither sealed nor opened. */
+export const SEALED_BYTES_MAX = 49_152;
+const JWS_HEADER_CHARS_MAX = 512;
+const JWE_HEADER_CHARS_MAX = 1024;
 const SIGNATURE_BYTES = 64;
 
 /** @type {Bounded<string, Promise<(signature: Uint8Array, bytes: Uint8Array) => Promise<boolean>>>} */
@@ -29,8 +36,10 @@ const verifiers = new Bounded(256);
  * @param {string} typ what kind of statement this is
  * @param {Uint8Array} payload
  * @returns {Promise<string>} a compact JWS
+ * @throws {Refused} `too_large`: more than `SIGNED_BYTES_MAX`
  */
-export function signJws(device, typ, payload) {
+export async function signJws(device, typ, payload) {
+  if (payload.length > SIGNED_BYTES_MAX) throw new Refused("too_large", "too large to be signed");
   return signCompact(device, { alg: "ES256", typ }, payload);
 }
 
@@ -58,6 +67,8 @@ export async function verifyJws(text, did, typ) {
     const parts = splitJws(text);
     // `alg` and `typ` and nothing else: who reads `kid` or `jku` elsewhere would read another text.
     if (parts.header.typ !== typ || Object.keys(parts.header).length !== 2) return null;
+    const headerChars = parts.input.indexOf(".");
+    if (parts.payload.length > SIGNED_BYTES_MAX || headerChars > JWS_HEADER_CHARS_MAX) return null;
     return (await signedBy(did, parts)) ? parts.payload : null;
   } catch {
     return null; // whatever is wrong with it, it is none of ours
@@ -94,7 +105,7 @@ export function unverifiedPayload(text) {
  * @throws {Error} it is none
  */
 export function splitJws(text) {
-  const segments = text.length > JOSE_CHARS_MAX ? [] : text.split(".");
+  const segments = text.length > CHARS_MAX ? [] : text.split(".");
   if (segments.length !== 3) throw new SyntaxError("not three segments");
   const [head = "", body = "", tail = ""] = segments;
   const header = parseJsonObject(fromB64url(head));
@@ -137,8 +148,10 @@ export function isText(value) {
  * @param {Uint8Array} plain
  * @returns {Promise<string>} a compact JWE
  * @throws {DidRefused} no P-256 `did:key`
+ * @throws {Refused} `too_large`: more than `SEALED_BYTES_MAX`
  */
 export async function sealFor(did, plain) {
+  if (plain.length > SEALED_BYTES_MAX) throw new Refused("too_large", "too large to be sealed");
   const { x, y, secret } = await agreeOnce(decodeDid(did).point);
   const epk = { crv: "P-256", kty: "EC", x, y };
   const header = b64url(utf8(JSON.stringify({ alg: "ECDH-ES", enc: ENC, epk })));
@@ -158,16 +171,18 @@ export async function sealFor(did, plain) {
  */
 export async function openSealed(text, device) {
   try {
-    const segments = text.length > JOSE_CHARS_MAX ? [] : text.split(".");
+    const segments = text.length > CHARS_MAX ? [] : text.split(".");
     const [head = "", wrapped, iv = "", body = "", tag = ""] = segments;
-    if (segments.length !== 5 || wrapped !== "") return null;
+    const ciphertext = fromB64url(body);
+    const small = ciphertext.length <= SEALED_BYTES_MAX && head.length <= JWE_HEADER_CHARS_MAX;
+    if (segments.length !== 5 || wrapped !== "" || !small) return null;
     const header = parseJsonObject(fromB64url(head));
     const secret = await device.agree(sendersPoint(header));
     const key = await contentKey(secret, party(header.apu), party(header.apv));
     const nonce = fromB64url(iv);
     const mark = fromB64url(tag);
     if (nonce.length !== IV_BYTES || mark.length !== TAG_BYTES) return null;
-    return await gcmOpen(key, nonce, concat(fromB64url(body), mark), utf8(head));
+    return await gcmOpen(key, nonce, concat(ciphertext, mark), utf8(head));
   } catch {
     return null;
   }

@@ -5,7 +5,9 @@ import { test } from "node:test";
 import { b64, fromHex, hex, sha256, text, utf8 } from "../src/bytes.js";
 import { decodeDid, encodeDid } from "../src/did.js";
 import { Undecryptable } from "../src/errors.js";
-import { openSealed, unverifiedPayload, verifyJws } from "../src/jose.js";
+import {
+  openSealed, SEALED_BYTES_MAX, sealFor, signCompact, SIGNED_BYTES_MAX, signJws, unverifiedPayload, verifyJws,
+} from "../src/jose.js";
 import { keyFingerprint, keyText, parseKeyText } from "../src/key_text.js";
 import { CHUNK_BYTES, openPart, sealedSize, sealPart } from "../src/parts.js";
 import { decodePlain, encodeContent, encodeFile } from "../src/plaintext.js";
@@ -174,6 +176,18 @@ eachHalf("what somebody shows opens, and a DID is proven", async ({ presence, di
   const claims = json(await verifyJws(proof.text, people[proof.by].did, "less-sync-did-proof"));
   const ath = b64(await sha256(utf8(proof.token))).replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
   assert.deepEqual(claims, { iss: people[proof.by].did, ath, exp: proof.exp });
+});
+
+test("what is too large for all to read is refused by who makes and who reads it", async () => {
+  const typ = "less-sync-vector";
+  const { alice, bob } = people;
+  assert.ok(await verifyJws(await signJws(alice, typ, new Uint8Array(SIGNED_BYTES_MAX)), alice.did, typ));
+  const tooLarge = { name: "Refused", code: "too_large" };
+  await assert.rejects(signJws(alice, typ, new Uint8Array(SIGNED_BYTES_MAX + 1)), tooLarge);
+  const signed = await signCompact(alice, { alg: "ES256", typ }, new Uint8Array(SIGNED_BYTES_MAX + 1));
+  assert.equal(await verifyJws(signed, alice.did, typ), null);
+  assert.ok(await openSealed(await sealFor(bob.did, new Uint8Array(SEALED_BYTES_MAX)), bob));
+  await assert.rejects(sealFor(bob.did, new Uint8Array(SEALED_BYTES_MAX + 1)), tooLarge);
 });
 
 test("damaged key texts and foreign DIDs are refused by the check that Python names", async () => {
