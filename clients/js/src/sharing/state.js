@@ -3,7 +3,9 @@
  *
  * @module
  */
-import { fromB64, b64 } from "../bytes.js";
+import { b64, fromB64 } from "../bytes.js";
+import { Refused } from "../errors.js";
+import { SpaceKeys } from "../space_keys.js";
 import { parseUcan } from "../ucan.js";
 
 /**
@@ -12,7 +14,7 @@ import { parseUcan } from "../ucan.js";
  * @typedef {object} Delegation
  * @property {string} did
  * @property {string} cid
- * @property {"read" | "write" | "admin"} permission
+ * @property {Permission} permission
  * @property {number} expires_at Unix seconds.
  * @property {boolean} [revoked]
  */
@@ -61,6 +63,8 @@ import { parseUcan } from "../ucan.js";
  * @property {() => number} now Unix seconds, perhaps with a fraction.
  * @property {() => Promise<SharedState | null>} load
  * @property {(fn: (state: SharedState | null) => SharedState) => Promise<SharedState>} change
+ * @property {boolean} [presence] Whether the client subscribes the space with presence: asking where it stands, and
+ *   that is done by subscribing, leaves it at that.
  * @property {(former: SharedState) => Promise<void>} [keep] Keeps access that is about to be replaced, in case
  *   it is wanted again.
  */
@@ -70,3 +74,133 @@ export const EPOCH_KEYS_MAX = 4096;
 
 /** Tokens that one state may note as handed out. */
 export const DELEGATIONS_MAX = 10_000;
+
+/**
+ * What a UCAN says about its holder.
+ *
+ * @typedef {object} Grant
+ * @property {string} ucan
+ * @property {string} cid
+ * @property {string} audience The holder's DID.
+ * @property {Permission} permission
+ * @property {number} expiresAt Unix seconds.
+ * @property {string} space
+ */
+
+/** @typedef {import("../ucan.js").Permission} Permission */
+
+/**
+ * Read what a UCAN grants.
+ *
+ * @param {string} ucan
+ * @returns {Promise<Grant>}
+ * @throws {LessSyncError} It cannot be read, or grants nothing this version knows.
+ */
+export async function grantOf(ucan) {
+  const { cid, audience, permission, expiresAt, resource } = await parseUcan(ucan);
+  if (!permission) throw new Refused("unknown_permission", "the token grants nothing this version knows");
+  const space = resource.replace(/^space:/, "");
+  return { ucan, cid, audience: audience ?? "", permission, expiresAt, space };
+}
+
+/**
+ * The key of an epoch, if it is known.
+ *
+ * @param {Pick<SharedState, "keys">} state
+ * @param {number} epoch
+ * @returns {Uint8Array | undefined}
+ */
+export function keyOf({ keys }, epoch) {
+  const text = Object.hasOwn(keys, epoch) ? keys[epoch] : undefined;
+  return text === undefined ? undefined : fromB64(text);
+}
+
+/**
+ * The epochs whose keys are known, ascending.
+ *
+ * @param {Pick<SharedState, "keys">} state
+ * @returns {number[]}
+ */
+export function epochsOf({ keys }) {
+  return Object.keys(keys).map(Number).sort((a, b) => a - b);
+}
+
+/**
+ * The keys of a state as those who seal and open records take them.
+ *
+ * @param {SharedState} state
+ * @returns {SpaceKeys}
+ */
+export function spaceKeysOf(state) {
+  return SpaceKeys.shared(keyMap(state), state.space);
+}
+
+/**
+ * The keys of a state by epoch.
+ *
+ * @param {Pick<SharedState, "keys">} state
+ * @returns {Map<number, Uint8Array>}
+ */
+export function keyMap({ keys }) {
+  return new Map(Object.entries(keys).map(([epoch, key]) => [Number(epoch), fromB64(key)]));
+}
+
+/**
+ * Keys as a state holds them.
+ *
+ * @param {Iterable<[number, Uint8Array]>} keys
+ * @returns {Record<string, string>}
+ */
+export function keptKeys(keys) {
+  return Object.fromEntries([...keys].map(([epoch, key]) => [String(epoch), b64(key)]));
+}
+
+/**
+ * The same state with more keys; those already known stay.
+ *
+ * @param {SharedState} state
+ * @param {Record<string, string>} keys
+ * @returns {SharedState}
+ */
+export function withKeys(state, keys) {
+  return { ...state, keys: { ...keys, ...state.keys } };
+}
+
+/**
+ * The place in the log that is further on.
+ *
+ * @param {LogPlace} [one]
+ * @param {LogPlace} [other]
+ * @returns {LogPlace}
+ */
+export function further(one = {}, other = {}) {
+  return (other.entries ?? 0) > (one.entries ?? 0) ? other : one;
+}
+
+/**
+ * A state that is there.
+ *
+ * @param {SharedState | null} state
+ * @returns {SharedState}
+ * @throws {Refused} `not_shared`: it is not, or no longer, that of a shared space.
+ */
+export function present(state) {
+  if (state === null) throw new Refused("not_shared", "nothing is kept here of this shared space");
+  return state;
+}
+
+/**
+ * What is kept of the space, whose token must be ours.
+ *
+ * @param {Ctx} ctx
+ * @returns {Promise<{state: SharedState, grant: Grant}>}
+ * @throws {Refused} `not_shared`, or `another_person`.
+ */
+export async function bound(ctx) {
+  const state = present(await ctx.load());
+  const grant = await grantOf(state.ucan);
+  if (grant.audience !== ctx.device.did) {
+    throw new Refused("another_person", "this space was joined by somebody else than the owner of this device's key");
+  }
+  return { state, grant };
+}
