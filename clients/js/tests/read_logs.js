@@ -1,6 +1,6 @@
 /**
- * Reads membership logs for a test in Python that compares what both clients make of them: a log as JSON in each
- * line of the input, what was read of it in each line of the output.
+ * Reads membership logs for a test in Python that compares what both clients make of them: a log as JSON in
+ * each line of the input, what was read of it in each line of the output.
  */
 import { createInterface } from "node:readline";
 import { b64, fromB64, hex } from "../src/bytes.js";

@@ -5,7 +5,8 @@
  *                                its payload is the JSON
  *     {"ucan": ..., "jwe": ...}  the UCAN, and for its audience alone
  *     compact JWE, ECDH-ES and A256GCM, to the P-256 key of the audience's DID: the JSON
- *     {"space": ..., "cid": the UCAN's, "keys": {epoch: base64 of 32 bytes}, "log": how far its author read it,
+ *     {"space": ..., "cid": the UCAN's, "keys": {epoch: base64 of 32 bytes},
+ *      "log": how far its author read it,
  *      "home": the domain of the space's home server, empty where that is not said}
  *
  * A JWE alone says nothing about its author: the signature does, and the space and CID inside tie the keys to
@@ -49,7 +50,8 @@ const DOMAIN = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:\d{1,5})?$/;
  * @param {import("./state.js").SharedState} state
  * @param {import("../keys.js").DeviceKey} device
  * @returns {Promise<string>}
- * @throws {Refused} `not_ours`: somebody else issued the UCAN, or it is for another space. `bundle_too_large`.
+ * @throws {Refused} `not_ours`: somebody else issued the UCAN, or it is for another space.
+ *   `bundle_too_large`.
  */
 export async function makeBundle(ucan, state, device) {
   const { cid, issuer, resource, audience } = await parseUcan(ucan);
@@ -59,8 +61,8 @@ export async function makeBundle(ucan, state, device) {
   const { space, keys, log = {}, home = "" } = state;
   const jwe = await sealFor(audience ?? "", json({ space, cid, keys, log, ...(home && { home }) }));
   const text = PREFIX + (await signJws(device, TYP, json({ ucan, jwe })));
-  if (text.length > BUNDLE_CHARS_MAX) throw new Refused("bundle_too_large", "the space has too many keys for a bundle");
-  return text;
+  if (text.length <= BUNDLE_CHARS_MAX) return text;
+  throw new Refused("bundle_too_large", "the space has too many keys for a bundle");
 }
 
 /** @param {unknown} value */
@@ -96,8 +98,8 @@ export async function bundledUcan(text) {
  * @param {import("../keys.js").DeviceKey} device
  * @param {number} now Unix seconds.
  * @returns {Promise<Bundle>}
- * @throws {Refused} `not_for_us`: it was made for another DID. `bundle_damaged`: not a bundle, altered, or its
- *   parts do not belong together. `bundle_unusable`: its token has ended, or its chain is broken.
+ * @throws {Refused} `not_for_us`: it was made for another DID. `bundle_damaged`: not a bundle, altered, or
+ *   its parts do not belong together. `bundle_unusable`: its token has ended, or its chain is broken.
  */
 export async function openBundle(text, device, now) {
   const { ucan, jwe, token } = await outerOf(text);

@@ -45,14 +45,15 @@ export async function join(ctx, text, options = {}) {
 /**
  * Take over the access in an opened bundle.
  *
- * Without `force`, access that there is already is replaced only by what comes from the same root key and gives the
- * same person as much for as long, or anything when it has ended.
+ * Without `force`, access that there is already is replaced only by what comes from the same root key and
+ * gives the same person as much for as long, or anything when it has ended.
  *
  * @param {Ctx} ctx
  * @param {Bundle} bundle
  * @param {{force?: boolean}} [options]
  * @returns {Promise<SharedState>}
- * @throws {Refused} `another_space`, `another_person`, `another_root` or `access_is_better`: nothing was changed.
+ * @throws {Refused} `another_space`, `another_person`, `another_root` or `access_is_better`: nothing was
+ *   changed.
  */
 export async function enter(ctx, bundle, { force = false } = {}) {
   const { space, ucan, keys, log, home } = bundle;
@@ -60,7 +61,7 @@ export async function enter(ctx, bundle, { force = false } = {}) {
   const joined = { v: 1, space, ucan, keys, ...(log.entries && { log }), ...(home && { home }) };
   return replaced(ctx, ucan, async (former) => {
     if (former === null) return () => joined;
-    if (former.space !== space) throw new Refused("another_space", "this is the state of another shared space");
+    if (former.space !== space) throw anotherSpace();
     if (!force) await checkBetter(former.ucan, ucan, ctx.now());
     const given = await grantOf(former.ucan);
     return (now) => {
@@ -71,8 +72,13 @@ export async function enter(ctx, bundle, { force = false } = {}) {
   });
 }
 
+function anotherSpace() {
+  return new Refused("another_space", "this is the state of another shared space");
+}
+
 /**
- * Replace the access that is kept. What it is replaced by is decided for the token that is kept at that moment.
+ * Replace the access that is kept. What it is replaced by is decided for the token that is kept at that
+ * moment.
  *
  * @param {Ctx} ctx
  * @param {string} ucan The new one.
@@ -149,11 +155,13 @@ export async function recover(ctx, root, { known = [] } = {}) {
   const current = await ctx.load();
   const all = [...(current ? [current] : []), ...known];
   const [first] = all;
-  if (!first) throw new Refused("no_keys", "no keys of the space are kept here, and a root key opens nothing");
+  if (!first) throw new Refused("no_keys", "no keys of the space are kept, and a root key opens nothing");
   const same = all.filter((one) => one.space === first.space);
   const roots = await Promise.all(same.map((one) => rootOf(one.ucan)));
   const own = decodeDid(root.did).compressed;
-  if (!roots.some((one) => equal(one, own))) throw new Refused("another_root", "this is not the root key of the space");
+  if (!roots.some((one) => equal(one, own))) {
+    throw new Refused("another_root", "this is not the root key of the space");
+  }
   const ucan = await rootGrant(ctx, root, first.space);
   const state = await replaced(ctx, ucan, async (former) => recovering(ctx, former ?? first, same, ucan));
   return { state, told: await toldMembers(ctx, state) };
@@ -171,7 +179,8 @@ async function recovering(ctx, former, known, ucan) {
   const audiences = await Promise.all(known.map(async (one) => (await grantOf(one.ucan)).audience));
   const ours = known.filter((_, index) => audiences[index] === ctx.device.did);
   return (now) => {
-    const made = known.reduce((state, one) => withKeys(state, one.keys), ofPerson(ctx, given, now ?? former, ucan));
+    const own = ofPerson(ctx, given, now ?? former, ucan);
+    const made = known.reduce((state, one) => withKeys(state, one.keys), own);
     const delegated = [made, ...ours].map((one) => one.delegated ?? []).find((notes) => notes.length);
     return delegated ? { ...made, delegated } : made;
   };

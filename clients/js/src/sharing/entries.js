@@ -3,7 +3,7 @@
  *
  * The server orders the entries and checks their hashes; what is in them it cannot read:
  *
- *     payload   01 | epoch u32 big-endian | IV 12 | AES-256-GCM ciphertext and tag, associated data = space id
+ *     payload   01 | epoch u32 big-endian | IV 12 | AES-256-GCM ciphertext and tag, with the space id
  *     key       HKDF-SHA256 of the epoch's space key, info `less-sync/space/v1/log`
  *     plaintext compact JWS, ES256, `typ` less-sync-member, signed by the author's DID: the JSON of an Entry
  *
@@ -128,7 +128,8 @@ function entryIn(plain) {
   const epoch = countIn(object, "epoch", 0);
   const space = uuidOf(named);
   const keys = sealedIn(sealed);
-  if ((v !== 1 && v !== PLACED) || at === null || epoch === null || space === null || keys === null) return null;
+  if (v !== 1 && v !== PLACED) return null;
+  if (at === null || epoch === null || space === null || keys === null) return null;
   if (!Array.isArray(cids) || !cids.every((cid) => typeof cid === "string")) return null;
   return { ...texts, v, at, epoch, space, cids, keys };
 }
@@ -182,7 +183,8 @@ export async function keyCheck(key) {
 export async function openedKey(entry, device) {
   const sealed = entry.keys.get(device.did) ?? "";
   const object = isPlainJwe(sealed) ? objectIn(await openSealed(sealed, device)) : null;
-  if (!object || uuidOf(object.members.space) !== entry.space || countIn(object, "epoch") !== entry.epoch) return null;
+  if (!object || uuidOf(object.members.space) !== entry.space) return null;
+  if (countIn(object, "epoch") !== entry.epoch) return null;
   const key = keyIn(object.members.key);
   if (key === null) return null;
   return entry.v < PLACED || entry.check === (await keyCheck(key)) ? key : null;

@@ -3,15 +3,16 @@
  *
  * An entry counts if
  *
- * - its signature is right, and it stands where its author put it: it signs a digest of the whole log before it,
- *   so nobody can add, move or drop a row under it. Entries of version 1 do not; they count until the first
- *   entry that does;
- * - the UCAN its author shows allows it (`member` wants write, `removed` and `epoch` want admin), no link of it
- *   was revoked by an entry before, and none had expired at the latest time that a counted entry of somebody
- *   who is still in had given until then.
+ * - its signature is right, and it stands where its author put it: it signs a digest of the whole log before
+ *   it, so nobody can add, move or drop a row under it. Entries of version 1 do not; they count until the
+ *   first entry that does;
+ * - the UCAN its author shows allows it (`member` wants write, `removed` and `epoch` want admin), no link of
+ *   it was revoked by an entry before, and none had expired at the latest time that a counted entry of
+ *   somebody who is still in had given until then.
  *
- * The reader's clock decides nothing, so all who read the same log come to the same end (docs/sharing.md, "The
- * membership log", says why each rule is there). `client/sharing/log.py` is the same reader for the command line.
+ * The reader's clock decides nothing, so all who read the same log come to the same end (docs/sharing.md,
+ * "The membership log", says why each rule is there). `client/sharing/log.py` is the same reader for the
+ * command line.
  *
  * @module
  */
@@ -121,7 +122,7 @@ export class Reader {
   #words = [];
   #placed = false;
   #clockS = 0;
-  /** @type {Map<number, Uint8Array>} Of voided epochs too: what was written under them is still to be opened. */
+  /** Of voided epochs too: what is under them is still to be opened. @type {Map<number, Uint8Array>} */
   #found = new Map();
   #state;
   #device;
@@ -161,8 +162,8 @@ export class Reader {
    * @param {import("../calls.js").MemberEntry[]} entries
    * @param {number} version
    * @returns {Promise<MemberLog>}
-   * @throws {Refused} `log_broken` or `log_not_continued`: its hashes do not chain, or it does not continue what was read before:
-   *   the server, or somebody on the way, changed it.
+   * @throws {Refused} `log_broken` or `log_not_continued`: its hashes do not chain, or it does not continue
+   *   what was read before: the server, or somebody on the way, changed it.
    */
   async read(entries, version) {
     const { log } = this;
@@ -368,6 +369,6 @@ function notContinued(shown) {
   return new Refused(
     "log_not_continued",
     `the server shows ${shown} that does not continue the one that was read before`
-      + ": it holds back or changed who is a member; if it was restored from a backup, join again with `force`",
+      + ": it holds back or changed who is a member; if it was restored from a backup, join with `force`",
   );
 }

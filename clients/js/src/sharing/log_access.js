@@ -27,34 +27,36 @@ export const APPEND_ATTEMPTS = 8;
  */
 
 /**
- * A space as the server sees it: its epoch, and the one whose rewrap is pending.
+ * A space as the server sees it: its epoch, the one whose rewrap is pending, and who is there.
  *
  * @typedef {object} Standing
  * @property {number} epoch
  * @property {number | null} pending
+ * @property {import("../shapes.js").Peer[]} peers Who is present.
  */
 
 /**
  * Ask the server in which epoch the space is, and hear of it from then on.
  *
- * @param {Pick<Ctx, "client" | "now" | "presence">} ctx
+ * @param {Pick<Ctx, "client" | "now">} ctx
  * @param {string} ucan
  * @returns {Promise<Standing>}
- * @throws {AccessLost} The space does not let us in (any more). Only this answer is believed about it: any other
- *   `forbidden` can be for want of a permission, or a passing fault.
+ * @throws {AccessLost} The space does not let us in (any more). Only this answer is believed about it: any
+ *   other `forbidden` can be for want of a permission, or a passing fault.
  * @throws {RequestFailed} Any other refusal.
  */
 export async function standing(ctx, ucan) {
   const { space, expiresAt } = await grantOf(ucan);
-  const entry = { id: space, since: 0, ucan, presence: ctx.presence ?? false };
-  const { spaces, errors } = await ctx.client.subscribe([entry]);
+  // With presence, as an app subscribes: this answer is about the client's one subscription of the space.
+  const { spaces, errors } = await ctx.client.subscribe([{ id: space, ucan, presence: true }]);
   for (const { error } of errors) {
     if (error !== "forbidden") throw new RequestFailed(error, "the server does not show the space");
     throw new AccessLost(ctx.now() > expiresAt ? "your access has ended" : "your access was revoked");
   }
   const [found] = spaces;
-  if (!found || spaces.length !== 1) throw new Refused("odd_answer", "the server's answer is not about this space");
-  return { epoch: Math.max(1, found.key_generation), pending: found.rewrap_epoch ?? null };
+  if (!found || spaces.length !== 1) throw new Refused("odd_answer", "the answer is not about this space");
+  const { key_generation, rewrap_epoch = null, peers = [] } = found;
+  return { epoch: Math.max(1, key_generation), pending: rewrap_epoch, peers };
 }
 
 /**
@@ -143,7 +145,8 @@ async function appended(ctx, entry, state, log) {
 }
 
 /**
- * The newest key that everybody has: not of an epoch that has not begun, nor of the one that an entry is about.
+ * The newest key that everybody has: not of an epoch that has not begun, nor of the one that an entry is
+ * about.
  *
  * @param {Entry} entry
  * @param {SharedState} state
@@ -159,7 +162,7 @@ function sealing(entry, state, log) {
 function notBelieved() {
   return new Refused(
     "not_believed",
-    "the members would not believe this: by their log your token is revoked or has ended, so ask for another bundle",
+    "the members would not believe this: by their log your token is revoked or has ended",
   );
 }
 
@@ -196,15 +199,17 @@ export async function noteMember(ctx, ucan) {
 /**
  * For `appendEntry`: note that these CIDs were revoked, unless that is known.
  *
- * They must have been revoked at the server before: the epoch that it names then is one that nobody of them can
- * go beyond.
+ * They must have been revoked at the server before: the epoch that it names then is one that nobody of them
+ * can go beyond.
  *
  * @param {Ctx} ctx
  * @param {string[]} cids
  * @returns {Make}
  */
 export function removalOf(ctx, cids) {
-  return (log, state) => (cids.every((cid) => log.revoked.has(cid)) ? null : removedBy(ctx, state, log, cids));
+  return (log, state) => {
+    return cids.every((cid) => log.revoked.has(cid)) ? null : removedBy(ctx, state, log, cids);
+  };
 }
 
 /**
@@ -245,4 +250,14 @@ export async function fetchKey(ctx, epoch) {
  */
 export function keyMissing(why) {
   return new Refused("key_missing", `${why}: ask a member of the space for another bundle`);
+}
+
+/**
+ * Whether a server refused because only the home of the space does this.
+ *
+ * @param {unknown} error
+ * @returns {boolean}
+ */
+export function isElsewhere(error) {
+  return error instanceof RequestFailed && error.detail === "space is hosted on another server";
 }

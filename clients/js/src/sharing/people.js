@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { Refused, RequestFailed } from "../errors.js";
 import { BUNDLE_CHARS_MAX, makeBundle, openBundle } from "./bundle.js";
 import { enter } from "./entering.js";
-import { noteMember, readLog, standing } from "./log_access.js";
+import { isElsewhere, noteMember, readLog, standing } from "./log_access.js";
 import { delegated, withdraw } from "./spaces.js";
 import { bound, grantOf } from "./state.js";
 
@@ -34,8 +33,8 @@ export const MAILBOX_MAX = 1000;
  * Tell who is in the space, by its log and by the tokens made here.
  *
  * @param {Ctx} ctx
- * @returns {Promise<{members: Person[], passedOver: number}>} `passedOver`: entries of the log that are unreadable, or
- *   that nobody allowed wrote.
+ * @returns {Promise<{members: Person[], passedOver: number}>} `passedOver`: entries of the log that are
+ *   unreadable, or that nobody allowed wrote.
  * @throws {AccessLost} The space does not let us in any more.
  * @throws {Refused} `log_broken` or `log_not_continued`.
  */
@@ -58,8 +57,8 @@ export async function members(ctx) {
 /**
  * Note a new member in the log and leave the bundle in their mailbox.
  *
- * The log entry comes first, and on top of all that was read: whoever rotates the keys after it gives the new one
- * to the invitee too, and every key from before it is in the bundle.
+ * The log entry comes first, and on top of all that was read: whoever rotates the keys after it gives the new
+ * one to the invitee too, and every key from before it is in the bundle.
  *
  * @param {Ctx} ctx
  * @param {import("./spaces.js").Invitee & {mailbox: string}} invitee `mailbox`: the id of theirs.
@@ -83,7 +82,7 @@ async function noted(ctx, ucan) {
     return await noteMember(ctx, ucan);
   } catch (error) {
     // Only the home of a space takes entries, so nobody was given this token.
-    if (error instanceof RequestFailed && error.detail === "space is hosted on another server") await withdraw(ctx, ucan);
+    if (isElsewhere(error)) await withdraw(ctx, ucan);
     throw error;
   }
 }

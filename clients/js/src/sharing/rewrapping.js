@@ -1,8 +1,8 @@
 /**
  * The longest step of a rotation: every wrapped key of a space, of records and of files, is wrapped anew.
  *
- * What has the epoch already is left alone, so a rewrap that was interrupted goes on where it stopped. The contents
- * stay as they are.
+ * What has the epoch already is left alone, so a rewrap that was interrupted goes on where it stopped. The
+ * contents stay as they are.
  *
  * @module
  */
@@ -25,8 +25,8 @@ export class FilesLeft extends Refused {
   constructor(epoch, files) {
     super(
       "files_left",
-      `the space is in epoch ${epoch} with a new key, but ${files} files have their former one still: the token lacks`
-        + " the scope `files`, so let an administrator whose token has it rotate",
+      `the space has a new key (epoch ${epoch}), but ${files} files have their former one still: the token`
+        + " lacks the scope `files`, so let an administrator whose token has it rotate",
     );
     this.epoch = epoch;
     this.files = files;
@@ -70,7 +70,8 @@ export class Rewrapper {
    */
   async run() {
     const { space, ucan } = this.#state;
-    await this.#rewrap(this.#client.deksGet(space, { ucan }), (deks) => this.#client.deksRewrap(space, deks, { ucan }));
+    const records = this.#client.deksGet(space, { ucan });
+    await this.#rewrap(records, (deks) => this.#client.deksRewrap(space, deks, { ucan }));
     try {
       // The server takes files under older keys also now, so what has come meanwhile is looked at too.
       for (let listing = 0; listing < LISTINGS_MAX; listing++) {

@@ -7,9 +7,9 @@
  *     revoke their UCANs ─▶ `removed` entries ─▶ `epoch` entry n+1, with the key for each who stays
  *     ─▶ epoch.begin n+1, older keys refused ─▶ rewrap every DEK (`rewrapping.js`) ─▶ epoch.complete
  *
- * A rotation that somebody else left half done is completed first. If its key went to, or came from, somebody who
- * is to be removed, another one follows. A key for an epoch that has not begun, by somebody who is out, is voided
- * and replaced; one for an epoch that has begun, which we were not given, is passed through.
+ * A rotation that somebody else left half done is completed first. If its key went to, or came from, somebody
+ * who is to be removed, another one follows. A key for an epoch that has not begun, by somebody who is out,
+ * is voided and replaced; one for an epoch that has begun, which we were not given, is passed through.
  *
  * @module
  */
@@ -17,7 +17,8 @@ import { randomBytes } from "../bytes.js";
 import { Refused, RequestFailed } from "../errors.js";
 import { covers, ucanCid } from "../ucan.js";
 import { EPOCH, PLACED, keyCheck, sealedKeys } from "./entries.js";
-import { appendEntry, entryBy, keyMissing, readLog, removalOf, removedBy, standing } from "./log_access.js";
+import { appendEntry, entryBy, isElsewhere, keyMissing, readLog } from "./log_access.js";
+import { removalOf, removedBy, standing } from "./log_access.js";
 import { Rewrapper } from "./rewrapping.js";
 import { checkDid, markedRevoked } from "./spaces.js";
 import { bound, keyOf, present } from "./state.js";
@@ -38,7 +39,8 @@ const KEY_BYTES = 32;
  *
  * @typedef {object} Rotated
  * @property {number} epoch The space's.
- * @property {string[]} undecryptable Ids of records and files that nobody here can open: they keep their keys.
+ * @property {string[]} undecryptable Ids of records and files that nobody here can open: they keep their
+ *   keys.
  */
 
 /**
@@ -49,9 +51,9 @@ const KEY_BYTES = 32;
  * @param {string[]} [options.remove] DIDs.
  * @param {(name: string) => void | Promise<void>} [options.onStep] Told before each change of the server.
  * @returns {Promise<Rotated>}
- * @throws {Refused} `not_allowed`, `bad_did`, `remove_oneself`: nothing was changed. `key_missing`: a key was not
- *   given to us. `rotation_busy`: others rotate at the same time. `files_left` (`FilesLeft`): the new key is in
- *   use; what is left to do takes a token with the scope `files`.
+ * @throws {Refused} `not_allowed`, `bad_did`, `remove_oneself`: nothing was changed. `key_missing`: a key was
+ *   not given to us. `rotation_busy`: others rotate at the same time. `files_left` (`FilesLeft`): the new key
+ *   is in use; what is left to do takes a token with the scope `files`.
  * @throws {LessSyncError} The server refuses, or is gone: run it again.
  */
 export async function rotate(ctx, { remove = [], onStep = () => {} } = {}) {
@@ -70,11 +72,6 @@ export async function rotate(ctx, { remove = [], onStep = () => {} } = {}) {
     if (isElsewhere(error)) await ctx.change((now) => ({ ...present(now), rotation: state.rotation }));
     throw error;
   }
-}
-
-/** @param {unknown} error */
-function isElsewhere(error) {
-  return error instanceof RequestFailed && error.detail === "space is hosted on another server";
 }
 
 /** One rotation, from wherever it stands to its end. */
@@ -169,7 +166,7 @@ class Rotator {
     const { log, state } = await this.#handedOut(epoch, gone);
     if (!isFoul(log, epoch, gone)) checkKey(epoch, log, state);
     await this.#step("begin");
-    // If somebody else was faster, the answer is an epoch_conflict, and theirs is completed in the next round.
+    // If somebody was faster the answer is an epoch_conflict, and theirs is completed in the next round.
     await this.#ctx.client.epochBegin(state.space, epoch, { set_min_key_generation: true, ucan: state.ucan });
   }
 
@@ -187,7 +184,8 @@ class Rotator {
     const next = async (log, state) => {
       const former = log.epochs.get(epoch);
       const now = this.#ctx.now();
-      if (former && voided.has(former.proof)) return null; // it stands nonetheless, and will be passed through
+      // What was voided and stands nonetheless has begun, and will be passed through.
+      if (former && voided.has(former.proof)) return null;
       if (former && epoch > log.epoch && (await log.isSpent(former, now))) {
         voided.add(former.proof);
         return removedBy(this.#ctx, state, log, [await ucanCid(former.proof)]);

@@ -3,7 +3,8 @@
  *
  *     01 | epoch u32 big-endian | IV 12 | AES-256-GCM ciphertext and tag, associated data = space id
  *
- * Entries of the log and what is shown to others differ in the `info` their keys are derived with, and in `typ`.
+ * Entries of the log and what is shown to others differ in the `info` their keys are derived with, and in
+ * `typ`.
  *
  * @module
  */

@@ -37,7 +37,9 @@ export function objectIn(data) {
  * @returns {Record<Name, string> | null}
  */
 export function textsIn({ members }, defaults) {
-  const found = Object.entries(defaults).map(([name, otherwise]) => [name, name in members ? members[name] : otherwise]);
+  const found = Object.entries(defaults).map(([name, otherwise]) => {
+    return [name, name in members ? members[name] : otherwise];
+  });
   return found.every(([, value]) => typeof value === "string") ? Object.fromEntries(found) : null;
 }
 
@@ -111,8 +113,9 @@ export function isPlainJwe(sealed) {
   const { epk, ...rest } = objectIn(header)?.members ?? {};
   const { x, y, ...kind } = Object(epk);
   const lengths = [wrapped, iv, tag, bytesIn(x), bytesIn(y)].map((one) => one?.length);
-  const plain = hasOnly(rest, { alg: "ECDH-ES", enc: "A256GCM" }) && hasOnly(kind, { kty: "EC", crv: "P-256" });
-  return plain && more === undefined && String(lengths) === "0,12,16,32,32";
+  const known = hasOnly(rest, { alg: "ECDH-ES", enc: "A256GCM" });
+  const plain = hasOnly(kind, { kty: "EC", crv: "P-256" }) && String(lengths) === "0,12,16,32,32";
+  return known && plain && more === undefined;
 }
 
 /**

@@ -31,7 +31,8 @@ const KEY_BYTES = 32;
  * @typedef {object} Invitee
  * @property {string} did
  * @property {Permission} [permission] `write` unless given.
- * @property {number} [expiresAt] Unix seconds; 90 days from now unless given, and never after our own token ends.
+ * @property {number} [expiresAt] Unix seconds; 90 days from now unless given, and never after our own token
+ *   ends.
  */
 
 /**
@@ -50,11 +51,12 @@ export function rootGrant(ctx, root, space) {
 /**
  * Make a shared space on the server and keep its state. Nothing of the root key is sent but its public half.
  *
- * If it breaks off before the state is kept, the server has a space that nobody can use; begin with another id.
+ * If it breaks off before the state is kept, the server has a space that nobody can use; begin with another
+ * id.
  *
  * @param {Ctx} ctx Of a space of which nothing is kept yet.
- * @param {{space?: string, root?: DeviceKey}} [options] `root`: keep it before you call this if you want to be able
- *   to `recover`; without one the root key is thrown away at the end.
+ * @param {{space?: string, root?: DeviceKey}} [options] `root`: keep it before you call this if you want to
+ *   be able to `recover`; without one the root key is thrown away at the end.
  * @returns {Promise<SharedState>}
  * @throws {Refused} `shared_already`: there is a state.
  */
@@ -99,7 +101,7 @@ export async function delegated(ctx, { did, permission = "write", expiresAt }) {
   checkDid(did);
   const { grant } = await bound(ctx);
   if (!covers(grant.permission, permission)) {
-    throw new Refused("not_allowed", `you cannot pass on ${permission}: your own access is ${grant.permission}`);
+    throw new Refused("not_allowed", `you cannot pass on ${permission}: you have ${grant.permission}`);
   }
   const wanted = Math.floor(expiresAt ?? ctx.now() + INVITED_LIFE_S);
   const ucan = await delegate(grant.ucan, ctx.device, { to: did, permission, expiresAt: wanted });
@@ -107,7 +109,7 @@ export async function delegated(ctx, { did, permission = "write", expiresAt }) {
   await ctx.change((now) => {
     const state = present(now);
     const former = state.delegated ?? [];
-    if (former.length >= DELEGATIONS_MAX) throw new Refused("too_many_tokens", "too many tokens were handed out");
+    if (former.length >= DELEGATIONS_MAX) throw new Refused("too_many_tokens", "too many were handed out");
     return { ...state, delegated: [...former, { did, cid, permission, expires_at: until }] };
   });
   return ucan;
@@ -141,8 +143,8 @@ export async function withdraw(ctx, ucan) {
 }
 
 /**
- * Take back every token that was handed out from here to a person. They are cut off at once, and so is everybody
- * they let in; `rotate` with `remove` also keeps what is written from then on unreadable to them.
+ * Take back every token that was handed out from here to a person. They are cut off at once, and so is
+ * everybody they let in; `rotate` with `remove` also keeps what is written from then on unreadable to them.
  *
  * @param {Ctx} ctx
  * @param {string} did
@@ -151,8 +153,9 @@ export async function withdraw(ctx, ucan) {
  */
 export async function revoke(ctx, did) {
   const { state } = await bound(ctx);
-  const cids = (state.delegated ?? []).filter((note) => note.did === did && !note.revoked).map((note) => note.cid);
-  if (!cids.length) throw new Refused("nothing_to_revoke", "no token for that DID was made here that is good still");
+  const good = (state.delegated ?? []).filter((note) => note.did === did && !note.revoked);
+  const cids = good.map((note) => note.cid);
+  if (!cids.length) throw new Refused("nothing_to_revoke", "no good token for that DID was made here");
   await revokeTokens(ctx, cids);
   return cids;
 }
@@ -190,5 +193,6 @@ async function cidOf(text) {
  */
 export function markedRevoked(state, which) {
   if (!state.delegated?.some(which)) return state;
-  return { ...state, delegated: state.delegated.map((note) => (which(note) ? { ...note, revoked: true } : note)) };
+  const delegated = state.delegated.map((note) => (which(note) ? { ...note, revoked: true } : note));
+  return { ...state, delegated };
 }

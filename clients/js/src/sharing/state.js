@@ -54,8 +54,9 @@ import { parseUcan } from "../ucan.js";
  * What every function about sharing is given.
  *
  * `change` reads, changes and writes the state of one space in one step that nothing else comes between: it
- * calls `fn` with the state as it is now (null: none yet) and resolves to what `fn` returned once that is kept
- * for good. `fn` is synchronous and may throw: then nothing is changed and `change` rejects with its error.
+ * calls `fn` with the state as it is now (null: none yet) and resolves to what `fn` returned once that is
+ * kept for good. `fn` is synchronous and may throw: then nothing is changed and `change` rejects with its
+ * error.
  *
  * @typedef {object} Ctx
  * @property {import("../sync_client.js").SyncClient} client
@@ -63,10 +64,8 @@ import { parseUcan } from "../ucan.js";
  * @property {() => number} now Unix seconds, perhaps with a fraction.
  * @property {() => Promise<SharedState | null>} load
  * @property {(fn: (state: SharedState | null) => SharedState) => Promise<SharedState>} change
- * @property {boolean} [presence] Whether the client subscribes the space with presence: asking where it stands, and
- *   that is done by subscribing, leaves it at that.
- * @property {(former: SharedState) => Promise<void>} [keep] Keeps access that is about to be replaced, in case
- *   it is wanted again.
+ * @property {(former: SharedState) => Promise<void>} [keep] Keeps access that is about to be replaced, in
+ *   case it is wanted again.
  */
 
 /** Epochs whose keys one state may hold. */
@@ -200,7 +199,7 @@ export async function bound(ctx) {
   const state = present(await ctx.load());
   const grant = await grantOf(state.ucan);
   if (grant.audience !== ctx.device.did) {
-    throw new Refused("another_person", "this space was joined by somebody else than the owner of this device's key");
+    throw new Refused("another_person", "this space was joined by somebody else than this device's owner");
   }
   return { state, grant };
 }
