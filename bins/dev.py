@@ -1,8 +1,8 @@
 """Dev mode's own token issuer, so that a server works on a bare machine before anybody set up accounts.
 
 Everything lies below `dev/` in the data directory, in files of mode 0600: the issuer's key, one key per user
-(behind the token's `did`), and the random identity hash key. The first process that needs one makes it for
-good. Whoever can read this directory is everybody to this server.
+(behind the token's `did`), the random identity hash key, and the start page's secret. The first process that
+needs one makes it for good. Whoever can read this directory is everybody to this server.
 """
 
 import hashlib
@@ -144,6 +144,21 @@ def dev_identity_hash_key(data_dir: Path) -> bytes:
     if not re.fullmatch(rb"[0-9a-fA-F]{64}", text):
         raise KeyFileError(f"{path} does not hold 64 hexadecimal digits; remove it to get a new key")
     return bytes.fromhex(text.decode())
+
+
+def dev_start_secret(data_dir: Path) -> str:
+    """What the start page has to show before it may sign somebody in: 43 characters of base64url.
+
+    Kept in the data directory, so that a page that is open goes on working when the server was restarted.
+
+    Raises:
+        KeyFileError: the file cannot be written, read or understood.
+    """
+    path = data_dir / "dev" / "start-secret"
+    text = kept(path, lambda: secrets.token_urlsafe(32).encode() + b"\n").strip()
+    if not re.fullmatch(rb"[0-9A-Za-z_-]{43}", text):
+        raise KeyFileError(f"{path} does not hold 43 characters of base64url; remove it to get a new secret")
+    return text.decode()
 
 
 def _checked_user(user: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Final
 
 import uvicorn
@@ -15,6 +15,7 @@ from less_sync.bins.federation import Federation
 from less_sync.bins.listening import bound_address
 from less_sync.sync.http.app import create_app
 from less_sync.sync.http.http1 import KEEP_ALIVE_S, HttpProtocol, http_protocol
+from less_sync.sync.http.routing import RawRoute
 from less_sync.sync.http.socket import ClientSocket, Route, websocket_protocol
 from less_sync.sync.services import Services
 
@@ -106,7 +107,12 @@ class HttpServer(SteppedServer):
     """The public one, which stops in the order of docs/operations.md 2.2."""
 
     def __init__(
-        self, services: Services, federation: Federation | None = None, *, expose_etag: bool = False
+        self,
+        services: Services,
+        federation: Federation | None = None,
+        *,
+        expose_etag: bool = False,
+        pages: Sequence[RawRoute] = (),
     ) -> None:
         self._services = services
         super().__init__(
@@ -115,6 +121,7 @@ class HttpServer(SteppedServer):
                 services,
                 expose_etag=expose_etag,
                 federation=None if federation is None else federation.routes,
+                pages=pages,
             ),
             http=http_protocol(services),
             sockets=websocket_protocol(services, None if federation is None else federation.sockets),

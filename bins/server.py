@@ -22,7 +22,7 @@ from less_sync.bins.admin.listener import AdminListener, open_admin
 from less_sync.bins.errors import CommandError
 from less_sync.bins.hangups import has_terminal, hold_hangups, take_hangups
 from less_sync.bins.http_server import HttpServer
-from less_sync.bins.listening import open_listeners
+from less_sync.bins.listening import bound_address, open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.embedded import EmbeddedPostgresError
 from less_sync.bins.postgres.keeper import OwnPostgres
@@ -32,7 +32,9 @@ from less_sync.bins.reload import Reloading
 from less_sync.bins.services import Opened, beside, fetch_issuer_keys, open_services
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
+from less_sync.bins.start_page import StartPage
 from less_sync.bins.supervisor import Ended, Supervisor
+from less_sync.client.kept_key import KeyFileError
 from less_sync.sync.background import run_background
 
 OPEN_FILES_MAX: Final = 1 << 20
@@ -243,13 +245,27 @@ async def _start(
     # Before the public port: if this one is taken, no client has come yet. And behind all that a stop closes
     # after its sessions, so that it goes on telling until then.
     admin = await open_admin(settings, services, stack, vital, pool=opened.pool, lanes=opened.lanes)
-    server = HttpServer(services, federation, expose_etag=settings.cors_expose_etag)
-    await server.start(open_listeners(settings.listen), partial(vital.start, "HTTP server"))
+    start_page = _start_page(settings.data_dir) if settings.dev else None
+    listeners = open_listeners(settings.listen)
+    server = HttpServer(
+        services,
+        federation,
+        expose_etag=settings.cors_expose_etag,
+        pages=() if start_page is None else start_page.routes(map(bound_address, listeners)),
+    )
+    await server.start(listeners, partial(vital.start, "HTTP server"))
     _log.info("server listening", address=str(server.address))
     if admin is not None:
         admin.public_port_is_open()
     await stack.enter_async_context(beside(fetch_issuer_keys(services)))
     return Started(server, admin)
+
+
+def _start_page(data_dir: Path) -> StartPage:
+    try:
+        return StartPage(data_dir)
+    except KeyFileError as error:
+        raise CommandError(str(error)) from error
 
 
 async def _own_database(data_dir: Path, stack: AsyncExitStack, vital: Supervisor) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -29,6 +29,7 @@ from less_sync.sync.access.sign_in import Authenticator
 from less_sync.sync.files.space_files import FILE_BYTES_MAX
 from less_sync.sync.http.app import FederationRoutes, create_app
 from less_sync.sync.http.http1 import http_protocol
+from less_sync.sync.http.routing import RawRoute
 from less_sync.sync.http.socket import ClientSocket, Route, websocket_protocol
 from less_sync.sync.limits import Limits
 from less_sync.sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
@@ -296,11 +297,12 @@ async def live_server(
     blobs: BlobStore | None = None,
     file_bytes_max: int = FILE_BYTES_MAX,
     federation: FederationRoutes | Callable[[Services], FederationRoutes] | None = None,
+    pages: Sequence[RawRoute] = (),
 ) -> AsyncIterator[Live]:
     """Serve `database_url` (migrated) on a loopback port until the block ends.
 
     Without `blobs` there is no file storage, without `federation` no route about other servers, without
-    `routes` no WebSocket but that of clients.
+    `routes` no WebSocket but that of clients, without `pages` nothing to look at.
     """
     issuer = new_issuer()
     keys = KeyFetcher({}, injected={ISSUER: {KID: issuer.key.public_key()}})
@@ -317,7 +319,11 @@ async def live_server(
         file_bytes_max=file_bytes_max,
     )
     config = uvicorn.Config(
-        create_app(services, federation=federation(services) if callable(federation) else federation),
+        create_app(
+            services,
+            federation=federation(services) if callable(federation) else federation,
+            pages=pages,
+        ),
         host="127.0.0.1",
         port=0,
         http=http_protocol(services),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from less_sync.bins.commands.setting_options import settings_or_exit, takes_settings
+from less_sync.bins.dev import dev_start_secret
 from less_sync.bins.hangups import hold_hangups
 from less_sync.bins.installed import server_parts
 
@@ -40,6 +41,8 @@ def _print_banner(settings: "Settings", address: "ListenAddress") -> None:
         lines.append(f"data directory: {Path(settings.data_dir).absolute()}")
     if settings.dev:
         lines[0] += " in dev mode: for this machine and tokens minted here"
+        # A browser sends nobody what follows the #. The server has kept it before it listened.
+        lines.append(f"start page:     http://{address}/#{dev_start_secret(settings.data_dir)}")
         # The variable may be set in this terminal alone, so only the built-in default goes without saying.
         where = [] if settings.data_dir == Path("data") else ["--data-dir", str(settings.data_dir)]
         lines.append(f"mint a token:   {shlex.join([*_own_name(), 'token', '--user', 'alice', *where])}")

@@ -20,7 +20,14 @@ from less_sync.sync.http.headers import common_headers
 from less_sync.sync.http.health import HealthProbe
 from less_sync.sync.http.middleware import Authentication, CommonHeaders, RequestLog, refusal_response
 from less_sync.sync.http.paths import FILE_PATH, PathTemplate
-from less_sync.sync.http.routing import Methods, RawRoute, guards_itself, methods_allowed, template_of
+from less_sync.sync.http.routing import (
+    Methods,
+    RawRoute,
+    guards_itself,
+    is_same_origin,
+    methods_allowed,
+    template_of,
+)
 from less_sync.sync.http.upgrade import ALLOW, CANNOT_UPGRADE, Refusal, UpgradeRequest, refusal
 from less_sync.sync.services import Services
 
@@ -39,9 +46,17 @@ class FederationRoutes(Protocol):
 
 
 def create_app(
-    services: Services, *, expose_etag: bool = False, federation: FederationRoutes | None = None
+    services: Services,
+    *,
+    expose_etag: bool = False,
+    federation: FederationRoutes | None = None,
+    pages: Sequence[RawRoute] = (),
 ) -> Starlette:
-    """The ASGI application for every request that is not upgraded to a WebSocket."""
+    """The ASGI application for every request that is not upgraded to a WebSocket.
+
+    Args:
+        pages: what a browser is shown here, beside the protocol.
+    """
     probe = HealthProbe(lambda: services.spaces.ping())
 
     async def health(_request: Request) -> Response:
@@ -58,6 +73,7 @@ def create_app(
         # Where peers are accepted, the socket serves what passes the checks.
         RawRoute(PathTemplate("/api/v1/federation/ws"), NotUpgraded(services, otherwise=Refusal(404))),
         *(ALONE if federation is None else federation.routes),
+        *pages,
     ]
     if services.files is not None:
         routes.append(RawRoute(FILE_PATH, FileEndpoint(services, services.files)))
@@ -69,6 +85,7 @@ def create_app(
                 CommonHeaders,
                 headers=common_headers(expose_etag=expose_etag),
                 allowed=partial(methods_allowed, routes),
+                same_origin=partial(is_same_origin, routes),
             ),
             Middleware(
                 Authentication,

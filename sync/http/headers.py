@@ -18,7 +18,8 @@ COMMON_HEADERS: Final = (
     ("Access-Control-Max-Age", "86400"),
 )
 """Name and value, exactly as sent, whether or not a request has an `Origin` (docs/operations.md 4.2)."""
-
+CROSS_ORIGIN: Final = "access-control-"
+"""How the names of those begin that let scripts of other origins read an answer."""
 
 _COMMON_LINES: Final = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS)
 

@@ -19,6 +19,7 @@ from less_sync.auth import AuthError
 from less_sync.storage import StorageError
 from less_sync.sync.access.sign_in import Authenticator, auth_failure
 from less_sync.sync.forwarding import HomeFault
+from less_sync.sync.http.headers import CROSS_ORIGIN
 from less_sync.sync.http.paths import FILE_PATH, PEER_FILE_PATH
 from less_sync.sync.http.upgrade import Refusal
 from less_sync.sync.metrics import OTHER, Recorder
@@ -113,6 +114,7 @@ class CommonHeaders:
 
     Args:
         allowed: what `Allow` says of a raw path; None if there is no such path.
+        same_origin: whether the answers of a raw path, that to OPTIONS included, are for our own pages alone.
     """
 
     def __init__(
@@ -121,10 +123,13 @@ class CommonHeaders:
         *,
         headers: list[tuple[bytes, bytes]],
         allowed: Callable[[bytes], str | None],
+        same_origin: Callable[[bytes], bool] = lambda _path: False,
     ) -> None:
         self._app = app
         self._headers = headers
+        self._headers_at_home = [pair for pair in headers if not pair[0].startswith(CROSS_ORIGIN.encode())]
         self._allowed = allowed
+        self._same_origin = same_origin
         self._names = frozenset(name for name, _ in headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,13 +137,14 @@ class CommonHeaders:
             await self._app(scope, receive, send)
             return
         started = False
+        headers = self._headers_at_home if self._same_origin(scope["raw_path"]) else self._headers
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
                 own = [pair for pair in message.get("headers", ()) if pair[0].lower() not in self._names]
-                message = {**message, "headers": own + self._headers}
+                message = {**message, "headers": own + headers}
             await send(message)
 
         if scope["method"] == "OPTIONS":

@@ -29,11 +29,20 @@ class RawRoute(BaseRoute):
 
     Args:
         guards_itself: the endpoint finds out who asks; bearer tokens have no meaning there.
+        same_origin: no answer says that scripts of other origins may read it, and none may ask with headers.
     """
 
-    def __init__(self, template: PathTemplate, endpoint: Endpoint, *, guards_itself: bool = False) -> None:
+    def __init__(
+        self,
+        template: PathTemplate,
+        endpoint: Endpoint,
+        *,
+        guards_itself: bool = False,
+        same_origin: bool = False,
+    ) -> None:
         self.path = template.text
         self.guards_itself = guards_itself
+        self.same_origin = same_origin
         self.allow = endpoint.allow
         self.matches_path = template.match
         self._endpoint = endpoint
@@ -67,6 +76,11 @@ def template_of(routes: Sequence[RawRoute], raw_path: bytes) -> str | None:
 def guards_itself(routes: Sequence[RawRoute], raw_path: bytes) -> bool:
     """Whether a path is of a route that finds out itself who asks."""
     return any(route.guards_itself and route.matches_path(raw_path) is not None for route in routes)
+
+
+def is_same_origin(routes: Sequence[RawRoute], raw_path: bytes) -> bool:
+    """Whether a path is of a route whose answers are for pages of this server alone."""
+    return any(route.same_origin and route.matches_path(raw_path) is not None for route in routes)
 
 
 class Methods:

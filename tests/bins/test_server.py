@@ -14,7 +14,7 @@ import cbor2
 import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 
-from less_sync.bins.dev import DevIssuer, dev_personal_space_id
+from less_sync.bins.dev import DevIssuer, dev_personal_space_id, dev_start_secret
 from less_sync.bins.errors import CommandError
 from less_sync.bins.postgres.reach import migrate_when_reachable
 from less_sync.bins.server import serve
@@ -108,6 +108,10 @@ async def test_a_bare_start_shows_address_data_directory_and_a_command_that_mint
         headers = f"Authorization: Bearer {token}\r\n"
         assert (await fetch(running.port, "GET", "/nowhere", headers)).status == 404
         assert (await health(running)).body == b'{"status":"healthy"}'
+        secret = dev_start_secret(data_dir)
+        assert running.output.count(f"start page:     http://127.0.0.1:{running.port}/#{secret}") == 1
+        assert sum(secret in line for line in running.output) == 1
+        assert (await fetch(running.port, "GET", "/")).status == 403  # for the Host that it is asked by
 
 
 async def test_sigterm_closes_sessions_with_1001_and_ends_with_status_0(tmp_path: Path) -> None:
