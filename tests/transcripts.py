@@ -20,8 +20,8 @@ with output shows what the command in the background of that terminal has printe
 Output is the same when it differs only in what differs each time:
 
 - ids (UUIDs, DIDs, CIDs and first digits of them, ids of files in volumes, keys of servers and their names,
-  times in names of files and folders, ports that a system hands out): one of the page stands for one of the
-  run, in the whole page and in commands too;
+  secrets of start pages, times in names of files and folders, ports that a system hands out): one of the page
+  stands for one of the run, in the whole page and in commands too;
 - times, milliseconds, free space, numbers of processes, open connections and migrations, the size of a
   database and where its socket is, which may be any;
 - the order of `pulled` lines that follow each other, which is that of record ids;
@@ -58,6 +58,7 @@ _VARIABLE: Final = re.compile(
     | (?P<digits>  \b [0-9a-f]{8} \b )
     | (?P<key_id>  (?<= \# ) fed-\d+-\d+ (?= = ) )
     | (?P<key>     (?<= = ) [0-9A-Za-z_-]{43} (?= $ ) )
+    | (?P<secret>  (?<= /\# ) [0-9A-Za-z_-]{43} (?= $ ) )
     | (?P<copy>    (?<= \(conflict[ ] ) \d{4}-\d\d-\d\d[ ]\d{6} (?= \) ) )
     | (?P<port>    (?<= ://127\.0\.0\.1: ) [3-6]\d{4} \b )
     | (?P<measure> \b [0-9][0-9.]* (?= [ ]ms\b | [ ]open[ ]now\b ) | \b [0-9.]+ [ ] [KMGTP]iB (?= [ ]free\b )
