@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import stat
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from tests.live import Live, live_server
 from tests.sync.raw_http import Response, connected
 from tests.wire.client import Closed, open_socket
 
+PAGES = Path(__file__).resolve().parents[2] / "bins" / "pages"
 HERE = "127.0.0.1:5379"
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 DID = encode_did_key(generate_private_key(SECP256R1()).public_key())
@@ -152,6 +154,26 @@ async def test_the_page_and_its_files_are_there_for_this_server_s_own_names_alon
     for host in ("evil.example:5379", "127.0.0.1", "[::1]:5379", "localhost"):
         for path in PATHS:
             assert (await asked(live, "GET", path, {"Host": host})).status == 403, (host, path)
+
+
+async def test_the_page_is_made_of_files_of_this_server_alone(live: Live) -> None:
+    page = (await asked(live, "GET", "/", {"Host": HERE})).body.decode()
+    assert re.findall(r"<script[^>]*>[^<]|<style|\sstyle=|\son[a-z]+=", page) == []
+    linked = re.findall(r"(?:src|href)=\"([^\"]*)\"", page)
+    assert linked == ["data:,", "/start/style.css", "/start/start.js"]
+    named = [PAGES / "start" / name for name in ("index.html", "style.css")]
+    scripts = sorted((PAGES / "start").glob("*.js"))
+    for path in [*named, *scripts]:
+        response = await asked(live, "GET", f"/start/{path.name}", {"Host": HERE})
+        assert (response.status, response.body) == (200, path.read_bytes())
+        assert not re.search(r"https?:(?!//\$\{)", path.read_text()), path
+
+
+def test_the_app_that_the_page_shows_has_forty_lines_and_is_what_runs() -> None:
+    start = (PAGES / "start" / "start.js").read_text()
+    assert len((PAGES / "start" / "todo.js").read_text().splitlines()) <= 40
+    assert 'import { openTodo } from "./todo.js";' in start
+    assert 'element("code").textContent = await (await fetch("/start/todo.js")).text();' in start
 
 
 async def test_what_is_no_file_of_the_page_is_not_there(live: Live, tmp_path: Path) -> None:
