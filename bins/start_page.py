@@ -46,7 +46,7 @@ Check = Callable[[Request], str | None]
 
 
 class StartPage:
-    """The page, its files, and what it asks (docs/operations.md 3.5).
+    """The page, its files, and what it asks (docs/first-app.md 7).
 
     Args:
         data_dir: of the server, whose issuer mints the tokens.

@@ -171,7 +171,8 @@ def stage(directory: Path) -> Iterator[Stage]:
     (checkout / ".venv").mkdir(parents=True)
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, checkout)
-    shutil.copytree(ROOT / "examples", checkout / "examples")
+    for name in ("examples", "clients/js/src"):
+        shutil.copytree(ROOT / name, checkout / name)
     (checkout / "less_sync").symlink_to(ROOT / "less_sync")
     # A Python finds its packages beside itself, by the path that it was called by.
     for part in Path(sys.prefix).iterdir():

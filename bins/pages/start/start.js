@@ -59,7 +59,7 @@ async function drawOnce() {
 /** The log of members is asked of the server: without it those known last. @param {any} shown */
 async function membersOf(shown) {
   const known = await shown.list("people/");
-  const names = new Map(known.map((/** @type {any} */ entry) => [entry.path.slice("people/".length), entry.json()]));
+  const names = new Map(known.map((/** @type {any} */ entry) => [entry.path.slice("people/".length), entry.text()]));
   try {
     const found = await shown.members();
     return found.map((/** @type {any} */ one) => ({ ...one, name: names.get(one.did) ?? "somebody" }));

@@ -1,0 +1,115 @@
+import { LessSync } from "./less-sync/index.js";
+
+const $ = (id) => document.getElementById(id);
+let session; // of our backend
+let app; // of who is signed in
+let list; // the space that is shown
+
+// 1. Signing in: our backend knows who this is, the sync server trusts its tokens.
+async function ask(path, question) {
+  const headers = { "Content-Type": "application/json", Authorization: `Bearer ${session}` };
+  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(question) });
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(told.error);
+  return told;
+}
+
+async function signIn({ name, password }) {
+  const welcome = await ask("/sign-in", { name, password });
+  session = welcome.session;
+  app = await LessSync.open({
+    server: welcome.server,
+    name: `list of ${name}`, // what is kept in this browser, encrypted keys and all
+    token: async (did) => (await ask("/token", { did })).token,
+    merge: (_path, { mine }) => mine, // two edits of one item at once: the later to arrive wins
+  });
+  for (const event of ["state", "spaces", "invitation"]) app.on(event, draw);
+  $("me").textContent = name;
+  $("sign-in").hidden = true;
+  $("app").hidden = false;
+  if (app.spaces().length) await show(app.spaces()[0]);
+}
+
+// 2. A list is a space: entries by path, here at once, at the others' when there is a network.
+async function show(space) {
+  list = space;
+  for (const event of ["change", "status"]) list.on(event, draw);
+  await list.put(`people/${app.did}`, $("me").textContent);
+}
+
+const add = ({ text }) => list.put(`items/${crypto.randomUUID()}`, { text, done: false, at: Date.now() });
+const tick = ({ path, ...item }) => list.put(path, { ...item, done: !item.done });
+
+// 3. Sharing: the other's device can open what ours seals from now on; the server cannot.
+const invite = async ({ name }) => list.invite({ ...(await ask("/person", { name })), permission: "write" });
+const accept = async (invitation) => show(await app.accept(invitation));
+
+// 4. Drawing what there is.
+async function draw() {
+  const focused = document.activeElement?.id;
+  $("state").textContent = app.state;
+  const invitations = await app.invitations().catch(() => []);
+  $("invitations").replaceChildren(...invitations.map((one) => button("Accept an invitation", () => accept(one))));
+  $("list").hidden = !list;
+  if (list) {
+    const entries = (await list.list("items/")).map((entry) => ({ path: entry.path, ...entry.json() }));
+    $("items").replaceChildren(...entries.sort((one, other) => one.at - other.at).map(itemElement));
+    const people = await list.list("people/");
+    $("people").replaceChildren(...people.map(personElement));
+  }
+  if (focused) $(focused)?.focus();
+}
+
+function itemElement(item) {
+  const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: item.done, id: item.path });
+  box.addEventListener("change", doing(() => tick(item)));
+  const label = document.createElement("label");
+  label.append(box, ` ${item.text}`);
+  return row(label, button("Remove", () => list.delete(item.path)));
+}
+
+function personElement(entry) {
+  const did = entry.path.slice("people/".length);
+  if (did === app.did) return row(`${entry.text()} (you)`);
+  const leave = async () => {
+    await list.revoke(did); // is out at once, and the keys change
+    await list.delete(entry.path);
+  };
+  return row(entry.text(), button("Remove", leave));
+}
+
+function row(...children) {
+  const one = document.createElement("li");
+  one.append(...children);
+  return one;
+}
+
+function button(text, work) {
+  const one = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+  one.addEventListener("click", doing(work));
+  return one;
+}
+
+// 5. Whatever a person does: what goes wrong is said.
+function doing(work) {
+  return async (event) => {
+    $("error").textContent = "";
+    try {
+      await work(event);
+      if (app) await draw();
+    } catch (error) {
+      $("error").textContent = error.message;
+    }
+  };
+}
+
+for (const [id, work] of Object.entries({ "sign-in": signIn, add, invite })) {
+  $(id).addEventListener("submit", doing(async (event) => {
+    event.preventDefault();
+    const fields = Object.fromEntries(new FormData(event.target));
+    await work(fields);
+    event.target.reset();
+  }));
+}
+$("create").addEventListener("click", doing(async () => show(await app.createSpace())));
+$("offline").addEventListener("change", doing(() => ($("offline").checked ? app.pause() : app.resume())));
