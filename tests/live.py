@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from less_sync.auth import (
     PERSONAL_SPACE_ROOTS,
     Permission,
+    TokenPolicy,
     delegate,
     encode_did_key,
     parse_ucan,
@@ -298,6 +299,7 @@ async def live_server(
     file_bytes_max: int = FILE_BYTES_MAX,
     federation: FederationRoutes | Callable[[Services], FederationRoutes] | None = None,
     pages: Sequence[RawRoute] = (),
+    policy: TokenPolicy | None = None,
 ) -> AsyncIterator[Live]:
     """Serve `database_url` (migrated) on a loopback port until the block ends.
 
@@ -312,7 +314,7 @@ async def live_server(
     services = build_services(
         pool,
         lanes,
-        Authenticator(keys),
+        Authenticator(keys, policy=policy),
         limits=limits,
         identity_hash_key=identity_hash_key,
         blobs=blobs,

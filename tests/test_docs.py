@@ -21,6 +21,7 @@ PAGE = (ROOT / "docs" / "protocol.md").read_text()
 Shapes = list[tuple[str, type[Struct]]]
 SHAPES: dict[str, Shapes] = {
     "token.refresh": [("params", messages.TokenRefreshParams), ("result", messages.TokenRefreshResult)],
+    "session.info": [("params", messages.SessionInfoParams), ("result", messages.SessionInfo)],
     "space.create": [("params", messages.SpaceCreateParams), ("result", messages.SpaceCreateResult)],
     "subscribe": [("params", messages.SubscribeParams), ("result", messages.SubscribeResult)],
     "push": [("params", messages.PushParams), ("result", messages.PushResult)],

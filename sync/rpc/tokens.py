@@ -40,7 +40,7 @@ async def refresh(call: Call, params: TokenRefreshParams, _grant: None) -> Token
 
 async def info(call: Call, params: SessionInfoParams, _grant: None) -> SessionInfo:
     """Tell a client what the server knows of it: a token of a derived identity does not say it
-    (docs/protocol.md 7.17).
+    (docs/protocol.md 7.19).
     """
     identity = call.identity
     space = identity.personal_space

@@ -24,8 +24,8 @@ from tests.auth.minting import NOW, jws, without
 KEY = ec.generate_private_key(ec.SECP256R1())
 DID = encode_did_key(KEY.public_key())
 TOKEN = "header.payload.signature"
-HEADER = {"alg": "ES256", "typ": "less-sync-did-proof"}
-CLAIMS = {"iss": DID, "ath": b64url_encode(sha256(TOKEN.encode()).digest()), "exp": NOW}
+HEADER: dict[str, Any] = {"alg": "ES256", "typ": "less-sync-did-proof"}
+CLAIMS: dict[str, Any] = {"iss": DID, "ath": b64url_encode(sha256(TOKEN.encode()).digest()), "exp": NOW}
 
 
 def proof(

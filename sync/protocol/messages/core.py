@@ -187,7 +187,7 @@ class TokenRefreshResult(Result, frozen=True):
     error: str = ""
 
 
-# session.info (docs/protocol.md 7.17)
+# session.info (docs/protocol.md 7.19)
 
 
 class SessionInfoParams(Params, frozen=True):

@@ -285,7 +285,7 @@ async def test_a_ucan_header_has_a_limit_that_is_checked_after_the_token(live: L
 class NoKeys(Authenticator):
     """An authenticator whose issuers cannot be reached."""
 
-    async def identify(self, token: str) -> None:  # type: ignore[override]  # never returns
+    async def identify(self, token: str, did_proof: str = "") -> None:  # type: ignore[override]  # never returns
         raise KeysUnavailable
 
 

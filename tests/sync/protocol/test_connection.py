@@ -50,7 +50,7 @@ def test_a_connection_authenticates_then_receives_requests_and_notifications() -
     connection = Connection()
     event = connection.receive_binary(AUTH)
     assert event == Authenticate("secret")
-    assert repr(event) == "Authenticate(token=<6 characters>)"
+    assert repr(event) == "Authenticate(token=<6 characters>, did_proof='')"
     connection.authenticated()
     assert connection.receive_binary(REQUEST) == Request("1", "push", {})
     assert connection.receive_binary(encode_notification("x", {})) == Notification("x", {})
