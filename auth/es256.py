@@ -1,7 +1,7 @@
 """ES256 signatures as JWS carries them: 64 bytes, r and s of 32 bytes each (RFC 7518 3.4)."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -46,11 +46,11 @@ class Es256Signature:
 
     def fits(self, key: IssuerKey) -> bool:
         """Whether the key is one of this algorithm."""
-        return isinstance(key, EllipticCurvePublicKey) and key.curve.name == "secp256r1"
+        return _is_p256(key)
 
     def verifies(self, key: IssuerKey, signing_input: bytes) -> bool:
-        """Whether `key` made this signature over the first two segments and the dot between them."""
-        if not isinstance(key, EllipticCurvePublicKey):
+        """Whether `key` fits and made this signature over the first two segments and the dot between them."""
+        if not _is_p256(key):
             return False
         try:
             key.verify(encode_dss_signature(self.r, self.s), signing_input, _ECDSA_SHA256)
@@ -67,3 +67,7 @@ def sign_es256(key: EllipticCurvePrivateKey, signing_input: str) -> str:
     """The third segment of a JWS, over its first two and the dot between them: what clients need."""
     r, s = decode_dss_signature(key.sign(signing_input.encode("ascii"), _ECDSA_SHA256))
     return b64url_encode(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+
+
+def _is_p256(key: IssuerKey) -> TypeGuard[EllipticCurvePublicKey]:
+    return isinstance(key, EllipticCurvePublicKey) and key.curve.name == "secp256r1"

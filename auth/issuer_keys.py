@@ -106,7 +106,8 @@ def _ed25519(entry: Mapping[str, Any], _algorithms: frozenset[str]) -> Ed25519Pu
 def _rsa(entry: Mapping[str, Any], algorithms: frozenset[str]) -> RsaKey:
     # One byte more: some issuers write the zero in front that other formats need.
     n = _number(entry, "n", RSA_BITS_MAX // 8 + 1)
-    if not RSA_BITS_MIN <= n.bit_length() <= RSA_BITS_MAX or _number(entry, "e", 4) != RSA_EXPONENT:
+    sound = n % 2 == 1 and RSA_BITS_MIN <= n.bit_length() <= RSA_BITS_MAX
+    if not sound or _number(entry, "e", 4) != RSA_EXPONENT:
         raise MalformedText
     return RsaKey(RSAPublicNumbers(RSA_EXPONENT, n).public_key(), algorithms)
 

@@ -8,7 +8,7 @@ another algorithm, is never tried.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Final, Protocol, Self
+from typing import ClassVar, Final, Protocol, Self, TypeGuard
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
@@ -43,7 +43,7 @@ class Signature(Protocol):
         ...
 
     def verifies(self, key: IssuerKey, signing_input: bytes, /) -> bool:
-        """Whether `key` made this signature over the first two segments and the dot between them."""
+        """Whether `key` fits and made this signature over the first two segments and the dot between them."""
         ...
 
 
@@ -65,17 +65,21 @@ class Es384Signature:
 
     def fits(self, key: IssuerKey) -> bool:
         """See `Signature`."""
-        return isinstance(key, EllipticCurvePublicKey) and key.curve.name == "secp384r1"
+        return _is_p384(key)
 
     def verifies(self, key: IssuerKey, signing_input: bytes) -> bool:
         """See `Signature`."""
-        if not isinstance(key, EllipticCurvePublicKey):
+        if not _is_p384(key):
             return False
         try:
             key.verify(encode_dss_signature(self.r, self.s), signing_input, _ECDSA_SHA384)
         except InvalidSignature:
             return False
         return True
+
+
+def _is_p384(key: IssuerKey) -> TypeGuard[EllipticCurvePublicKey]:
+    return isinstance(key, EllipticCurvePublicKey) and key.curve.name == "secp384r1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ class _RsaSignature:
 
     def verifies(self, key: IssuerKey, signing_input: bytes) -> bool:
         """See `Signature`."""
-        if not isinstance(key, RsaKey):
+        if not isinstance(key, RsaKey) or self.name not in key.algorithms:
             return False
         try:
             key.key.verify(self.raw, signing_input, self.padding, _SHA256)

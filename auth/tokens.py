@@ -191,10 +191,9 @@ def verify_token(token: UnverifiedToken, key: IssuerKey, *, policy: TokenPolicy,
         InvalidToken: forged, or a claim of the wrong type or value.
         ExpiredToken: the whole second `exp` is over.
     """
-    if not token.signature.fits(key):
-        raise InvalidToken(TokenCheck.KEY_ALGORITHM)
     if not token.signature.verifies(key, token.signing_input):
-        raise InvalidToken(TokenCheck.SIGNATURE)
+        fault = TokenCheck.SIGNATURE if token.signature.fits(key) else TokenCheck.KEY_ALGORITHM
+        raise InvalidToken(fault)
     rules = token.rules
     try:
         claims = _typed(token.claims) if rules is None else _ruled(token.claims, rules)

@@ -421,10 +421,18 @@ async def fetch_key_set(
     async with asyncio.timeout(timeout_s):
         url = place.url
         if place.discovers:
-            document = await _get(client, url, timeout_s=timeout_s, bytes_max=DISCOVERY_BYTES_MAX)
-            url = parse_discovery(document, place.discovers)
+            url = await _discovered(client, place, timeout_s=timeout_s)
         document = await _get(client, url, timeout_s=timeout_s, bytes_max=JWKS_BYTES_MAX)
         return parse_jwks(document, place.algorithms)
+
+
+async def _discovered(client: httpx.AsyncClient, place: KeySetPlace, *, timeout_s: float) -> str:
+    """The URL of the key set, as the issuer's own document says now: it may move as keys do."""
+    try:
+        document = await _get(client, place.url, timeout_s=timeout_s, bytes_max=DISCOVERY_BYTES_MAX)
+    except FetchRefused as error:
+        raise FetchRefused(f"discovery document: {error}") from None
+    return parse_discovery(document, place.discovers)
 
 
 async def _get(client: httpx.AsyncClient, url: str, *, timeout_s: float, bytes_max: int) -> bytes:
@@ -450,7 +458,7 @@ async def _get(client: httpx.AsyncClient, url: str, *, timeout_s: float, bytes_m
 
 
 async def read_bounded(chunks: AsyncIterable[bytes], encoding: str, *, bytes_max: int) -> bytes:
-    """Read a key set's body, decompressed, and give up at the first byte beyond the limit.
+    """Read a document's body, decompressed, and give up at the first byte beyond the limit.
 
     The decompressor stops at the limit by itself, so that a small body cannot unfold in memory.
 
@@ -468,7 +476,7 @@ async def read_bounded(chunks: AsyncIterable[bytes], encoding: str, *, bytes_max
     async for raw in chunks:
         body += raw if inflate is None else inflate.decompress(raw, bytes_max + 1 - len(body))
         if len(body) > bytes_max:
-            raise FetchRefused("key set too large")
+            raise FetchRefused("too large")
     if inflate is not None and not inflate.eof:
         raise FetchRefused("compressed body cut short")
     return bytes(body)

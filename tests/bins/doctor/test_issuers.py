@@ -1,15 +1,20 @@
 """The check of issuers, with real servers of key sets."""
 
+import asyncio
+import json
 import time
 
 import pytest
 
 from less_sync.bins.doctor.findings import Finding
 from less_sync.bins.doctor.issuers import look_at_issuers, shown_url
+from tests.auth.ruled import RuledIssuer
 from tests.bins.doctor.support import FAILED, NONE, OK, WARNING, answering, http
+from tests.sync.jwks_server import JwksServer, serving
 from tests.wire.issuer import closed_port, new_issuer
 
 KEYS = new_issuer().key_set()
+RSA = RuledIssuer("RS256")
 
 
 async def look(answer: bytes | None, *, timeout_s: float = 5.0) -> Finding:
@@ -31,7 +36,7 @@ async def test_a_key_set_is_counted() -> None:
         (http(b"<html>"), "key set not fetched: the answer is no key set"),
         (http(b'{"keys": [{"kty": "RSA"}]}'), "the key set has no usable key"),
         (http(b"", status="404 Not Found"), "key set not fetched: status 404"),
-        (http(KEYS + b" " * 1_048_576), "key set not fetched: key set too large"),
+        (http(KEYS + b" " * 1_048_576), "key set not fetched: too large"),
         (http(KEYS, more="Content-Encoding: br\r\n"), "key set not fetched: content encoding not known"),
         (b"SSH-2.0\r\n\r\n", "key set not fetched: "),
     ],
@@ -47,6 +52,50 @@ async def test_a_server_that_is_not_there_or_does_not_answer_is_told() -> None:
     async with closed_port() as port:
         [found] = await look_at_issuers({"https://a.example": f"http://127.0.0.1:{port}/"}, time.time)
     assert (found.state, found.found.startswith("key set not fetched: ")) == (FAILED, True)
+
+
+async def described(*answers: bytes, keys: bytes = RSA.jwks()) -> Finding:
+    """What is said of an issuer that is discovered; the document is `answers`, or else the right one."""
+    async with JwksServer(serving(keys)) as server:
+        issuer = RuledIssuer("RS256", url=server.url.removesuffix("/keys"), keys_url=None)
+        document = json.dumps({"issuer": issuer.url, "jwks_uri": server.url}).encode()
+
+        async def answer(path: str, writer: asyncio.StreamWriter) -> None:
+            body = keys if path == "/keys" else (*answers, document)[0]
+            await serving(body)(path, writer)
+
+        server.answer = answer
+        [found] = await look_at_issuers({}, time.time, ruled=[issuer.rules])
+    return found
+
+
+async def test_an_issuer_that_is_discovered_is_looked_at_by_its_document() -> None:
+    found = await described()
+    told = "1 usable keys for RS256, found by discovery, fetched in "
+    assert (found.state, found.found.startswith(told)) == (OK, True)
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (b"<html>", "the answer is no key set, or no discovery document"),
+        (b" " * 1_048_577, "discovery document: too large"),
+        (
+            b'{"issuer": "https://b.example", "jwks_uri": "https://b.example/keys"}',
+            "the discovery document is of another issuer",
+        ),
+    ],
+    ids=["no document", "too large", "another issuer"],
+)
+async def test_what_is_wrong_with_a_discovery_document_is_told(document: bytes, told: str) -> None:
+    found = await described(document)
+    assert (found.state, found.found) == (FAILED, f"key set not fetched: {told}")
+
+
+async def test_keys_of_other_algorithms_are_not_usable() -> None:
+    found = await described(keys=KEYS)
+    assert (found.state, found.found) == (FAILED, "the key set has no usable key")
+    assert found.todo == "a usable key has a `kid` and is one for RS256: see docs/tokens.md 4.4"
 
 
 @pytest.mark.parametrize(("date_s", "state"), [(3, OK), (30, WARNING), (-300, FAILED)])
