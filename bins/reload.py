@@ -1,4 +1,4 @@
-"""SIGHUP: the file of `ENV_FILE` is read again while the server goes on (docs/operations.md 11.2)."""
+"""SIGHUP: `ENV_FILE` and `ISSUERS_FILE` are read again while the server goes on (docs/operations.md 11.2)."""
 
 import asyncio
 from dataclasses import replace
@@ -13,7 +13,7 @@ from less_sync.sync.services import Services
 
 READ_TIMEOUT_S: Final = 10.0
 """For the file, which may lie on a share of the network that does not answer."""
-LIVE: Final = frozenset({"TRUSTED_ISSUERS", "AUDIENCES", "LOG_LEVEL"})
+LIVE: Final = frozenset({"TRUSTED_ISSUERS", "ISSUERS_FILE", "AUDIENCES", "LOG_LEVEL"})
 """Settings that take effect without a restart."""
 
 _log = structlog.get_logger(__name__)
@@ -45,8 +45,8 @@ class Reloading:
 
     async def look_again(self) -> None:
         """Read the file again. What is wrong with it is logged, all of it, and nothing changes then."""
-        if self._settings.given.file is None:
-            _log.info("settings are not read again: there is no ENV_FILE")
+        if self._settings.given.file is None and self._settings.issuers.file is None:
+            _log.info("settings are not read again: there is no ENV_FILE and no ISSUERS_FILE")
             return
         try:
             new = await self._read()
@@ -55,11 +55,13 @@ class Reloading:
         except TimeoutError:
             _refuse("ENV_FILE cannot be read: the file system does not answer")
         else:
-            if new.dev == self._settings.dev:
-                self._take_over(new)
-            else:
+            if new.dev != self._settings.dev:
                 # A server must not begin to believe tokens that anybody on this machine can mint.
                 _refuse("dev mode begins and ends with a restart")
+            elif new.issuers.derives and self._settings.identity_hash_key is None:
+                _refuse("derived identities need IDENTITY_HASH_KEY, which takes effect with a restart")
+            else:
+                self._take_over(new)
 
     async def _read(self) -> Settings:
         """The settings as they would be read now; in a thread, and in one at a time.
@@ -80,15 +82,19 @@ class Reloading:
         old = self._settings
         before, after = in_force(old), in_force(new)
         changed = [name for name, value in after.items() if value != before[name]]
+        if new.issuers.ruled != old.issuers.ruled and "ISSUERS_FILE" not in changed:
+            changed.append("ISSUERS_FILE")  # the same file with something else in it
         self._settings = replace(
             old,
-            trusted_issuers=new.trusted_issuers,
+            issuers=new.issuers,
             token_policy=replace(old.token_policy, audiences=new.token_policy.audiences),
             log=replace(old.log, level=new.log.level),
             slips=new.slips,
         )
-        if {"TRUSTED_ISSUERS", "AUDIENCES"} & set(changed):
-            self._services.authenticator.trust(new.trusted_issuers, new.token_policy.audiences)
+        if {"TRUSTED_ISSUERS", "ISSUERS_FILE", "AUDIENCES"} & set(changed):
+            self._services.authenticator.trust(
+                new.issuers.plain, new.token_policy.audiences, new.issuers.ruled
+            )
         if "LOG_LEVEL" in changed:
             log_at(self._services, new.log.level)
         for warning in self._settings.warnings():

@@ -174,7 +174,8 @@ def build_services(
 
 def _authenticator(settings: Settings) -> Authenticator:
     keys = KeyFetcher(
-        settings.trusted_issuers,
+        settings.issuers.plain,
+        ruled=settings.issuers.ruled,
         injected={
             issuer: parse_jwks(document)
             for issuer, document in (_dev_keys(settings.data_dir) if settings.dev else {}).items()

@@ -10,6 +10,7 @@ from less_sync.bins.file_storage import open_blobs
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.bins.settings.config import data_directory
 from less_sync.bins.settings.files import FILE_BYTES_LIMIT_MAX, FileSettings, parse_file_place
+from less_sync.bins.settings.issuers import names_issuers
 from less_sync.bins.settings.reader import SettingsReader
 from less_sync.storage import BlobStore
 
@@ -36,7 +37,7 @@ def read_place(env: Mapping[str, str], *, embedded: bool = False) -> Place:
     reader = SettingsReader(env)
     url = None if embedded else env.get("DATABASE_URL")
     data_dir = data_directory(env)
-    dev = url is None and not reader.is_set("TRUSTED_ISSUERS")
+    dev = url is None and not names_issuers(reader)
     backend, directory, s3 = parse_file_place(reader, data_dir, dev=dev)
     if reader.problems:
         raise CommandError(reader.problems[0], reader.problems[1:])

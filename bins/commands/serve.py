@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def serve(*, options: "Mapping[str, str]", dev: bool) -> None:
     """Start the server. An option wins over the variable it names; docs/settings.md lists all variables.
 
-    Without DATABASE_URL the server starts a Postgres of its own in the data directory, and without
-    TRUSTED_ISSUERS too it runs in dev mode: `less-sync token --user alice` mints tokens for it.
+    Without DATABASE_URL the server starts a Postgres of its own in the data directory; without issuers too
+    (TRUSTED_ISSUERS, ISSUERS_FILE) it runs in dev mode: `less-sync token --user alice` mints tokens for it.
     """
     hold_hangups()
     with server_parts("less-sync serve"):

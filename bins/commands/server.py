@@ -20,8 +20,8 @@ from less_sync.client.folder.errors import INTERRUPTED, ExitCode
 USAGE: Final = f"""\
 Usage: {{name}} [-perf-mode] [--pprof-addr ADDR]
 
-Starts the server with the settings of the environment (docs/settings.md): DATABASE_URL and TRUSTED_ISSUERS
-are needed. `less-sync serve` has more options, and works without any setting.
+Starts the server with the settings of the environment (docs/settings.md): DATABASE_URL is needed, and
+TRUSTED_ISSUERS or ISSUERS_FILE. `less-sync serve` has more options, and works without any setting.
 
   -perf-mode, --perf-mode  for load tests: no connection and rate limits (PERF_MODE)
   --pprof-addr ADDR        where the profiler listens, loopback only (PPROF_ADDR)

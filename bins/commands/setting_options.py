@@ -52,6 +52,7 @@ OPTIONS: Final = (
     SettingOption("DATABASE_URL", "database-url", "URL", "a Postgres; without it one is brought along."),
     SettingOption("DATA_DIR", "data-dir", "DIR", "where the server keeps its own things."),
     SettingOption("TRUSTED_ISSUERS", "trusted-issuers", "URLS", "whose tokens are accepted."),
+    SettingOption("ISSUERS_FILE", "issuers-file", "FILE", "issuers with rules of their own, in TOML."),
     SettingOption("AUDIENCES", "audiences", "NAMES", "for whom tokens must be meant."),
     SettingOption("FEDERATION_DOMAIN", "federation-domain", "NAME", "the name other servers know us by."),
     SettingOption(

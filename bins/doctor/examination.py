@@ -48,7 +48,11 @@ async def examine(settings: Settings, *, now: Callable[[], float] = time.time) -
     own = Own()
     checks = (
         looked("database", lambda: _database(settings, own, now), bound_s=DATABASE_S),
-        looked("issuers", lambda: look_at_issuers(settings.trusted_issuers, now), bound_s=MANY_S),
+        looked(
+            "issuers",
+            lambda: look_at_issuers(settings.issuers.plain, now, ruled=settings.issuers.ruled),
+            bound_s=MANY_S,
+        ),
         looked("file storage", lambda: look_at_files(settings.files)),
         looked("peers", lambda: look_at_peers(settings.federation, own, now), bound_s=DATABASE_S + MANY_S),
         looked("ports", lambda: look_at_ports(settings)),

@@ -1,8 +1,8 @@
 """Settings of the server: the only reader of its environment variables.
 
-`Settings.from_given` is pure. It reads every variable in the order of docs/settings.md, collects all
-problems and raises them together, so that an operator mends an environment in one go. `docs/settings.md`
-lists what is read here; a test compares the two.
+`Settings.from_given` is pure, but for the file that `ISSUERS_FILE` names. It reads every variable in the
+order of docs/settings.md, collects all problems and raises them together, so that an operator mends an
+environment in one go. `docs/settings.md` lists what is read here; a test compares the two.
 """
 
 import os
@@ -17,6 +17,7 @@ from less_sync.bins.settings.env_file import EnvFileError
 from less_sync.bins.settings.federation import federation_warnings, read_federation
 from less_sync.bins.settings.files import FILE_BYTES_LIMIT_MAX, FileSettings, parse_file_place
 from less_sync.bins.settings.given import Given
+from less_sync.bins.settings.issuers import IssuerSettings, issuer_warnings, names_issuers, read_issuers
 from less_sync.bins.settings.parts import (
     ListenAddress,
     parse_admin_address,
@@ -28,7 +29,6 @@ from less_sync.bins.settings.parts import (
     parse_log_level,
     parse_profiler_address,
     parse_subprotocols,
-    parse_trusted_issuers_or_dev,
     read_limits,
 )
 from less_sync.bins.settings.reader import SettingsReader
@@ -97,8 +97,8 @@ class Settings:
     """True: tokens of the server's own development issuer are accepted, and no others."""
     listen: ListenAddress
     database: DatabaseSettings
-    trusted_issuers: Mapping[str, str] = field(repr=False)
-    """Normalised issuer to the URL of its key set; empty in dev mode."""
+    issuers: IssuerSettings
+    """None in dev mode."""
     token_policy: TokenPolicy = field(repr=False)
     jwks_policy: JwksPolicy
     enforce_token_expiry: bool
@@ -129,8 +129,8 @@ class Settings:
         """Read and check all settings of an environment, without the file that it may name.
 
         Args:
-            embedded: an *unset* `DATABASE_URL` means the server's own Postgres, and then an unset
-                `TRUSTED_ISSUERS` means dev mode, as `less-sync serve` offers. Otherwise both must be set.
+            embedded: an *unset* `DATABASE_URL` means the server's own Postgres, and then no issuers mean dev
+                mode, as `less-sync serve` offers. Otherwise both must be set.
             dev: dev mode was asked for, whatever the database.
 
         Raises:
@@ -147,15 +147,17 @@ class Settings:
         """
         reader = SettingsReader(given.values())
         own_database = given.embedded and not reader.is_set("DATABASE_URL")
-        dev_mode = given.dev or (own_database and not reader.is_set("TRUSTED_ISSUERS"))
+        dev_mode = given.dev or (own_database and not names_issuers(reader))
         data_dir = Path(reader.text("DATA_DIR") or "data")
         # One statement per part: the order in which they stand is the order of the messages.
         listen = parse_listen_address(reader, dev=dev_mode)
         database_url = None if own_database else parse_database_url(reader)
-        issuers = parse_trusted_issuers_or_dev(reader, dev=dev_mode)
+        issuers = read_issuers(reader, dev=dev_mode)
         audiences = parse_audiences(reader.text("AUDIENCES"))
         backend, directory, s3 = parse_file_place(reader, data_dir, dev=dev_mode)
         identity_hash_key = parse_identity_hash_key(reader)
+        if issuers.derives and reader.trimmed("IDENTITY_HASH_KEY") is None:
+            reader.problems.append("IDENTITY_HASH_KEY must be set: ISSUERS_FILE has derived identities")
         federation = read_federation(reader)
         blob_bytes_max = reader.count("MAX_RECORD_BLOB_SIZE", Limits().record_blob_bytes)
         file_bytes_max = reader.count("MAX_FILE_SIZE", 104_857_600, at_most=FILE_BYTES_LIMIT_MAX)
@@ -168,7 +170,8 @@ class Settings:
         log = _log(reader)
         cors_expose_etag = reader.flag("CORS_EXPOSE_ETAG", False)
         jwks_policy = _jwks_policy(reader)
-        token_policy = _token_policy(reader, frozenset({DEV_AUDIENCE} if dev_mode else audiences))
+        accepted = frozenset({DEV_AUDIENCE} if dev_mode else audiences)
+        token_policy = _token_policy(reader, accepted, identity_hash_key)
         enforce_token_expiry = reader.flag("WS_ENFORCE_TOKEN_EXPIRY", False)
         admin_operations = parse_admin_operations(reader)
         if reader.text("DATA_DIR") == "":
@@ -188,7 +191,7 @@ class Settings:
             dev=dev_mode,
             listen=listen,
             database=DatabaseSettings(database_url, connections_max, push_lanes),
-            trusted_issuers=issuers,
+            issuers=issuers,
             token_policy=token_policy,
             jwks_policy=jwks_policy,
             enforce_token_expiry=enforce_token_expiry,
@@ -212,7 +215,7 @@ class Settings:
         )
 
     def again(self) -> Self:
-        """The settings as they would be read now, where a file is among their sources.
+        """The settings as they would be read now, where files are among their sources.
 
         Raises:
             ConfigError: with all problems at once.
@@ -227,8 +230,11 @@ class Settings:
         found = []
         if self.identity_hash_key is None and not self.dev:
             found.append("rate limiting is disabled: IDENTITY_HASH_KEY is not set")
-        if not self.token_policy.audiences:
-            found.append("token audiences are not checked: AUDIENCES is not set")
+        found += issuer_warnings(
+            self.issuers,
+            audiences=bool(self.token_policy.audiences),
+            claims_are_checked=self.token_policy.personal_space_check == "derive",
+        )
         if self.limits.record_blob_bytes > self.limits.frame_bytes and "MAX_RECORD_BLOB_SIZE" in self.found:
             frame_bytes = self.limits.frame_bytes
             found.append(
@@ -267,9 +273,14 @@ def _jwks_policy(reader: SettingsReader) -> JwksPolicy:
     )
 
 
-def _token_policy(reader: SettingsReader, audiences: frozenset[str]) -> TokenPolicy:
+def _token_policy(
+    reader: SettingsReader, audiences: frozenset[str], mailbox_key: bytes | None
+) -> TokenPolicy:
     require_exp = reader.flag("REQUIRE_TOKEN_EXP", True)
     derive = reader.choice("PERSONAL_SPACE_CHECK", "claim", ("claim", "derive")) == "derive"
     return TokenPolicy(
-        audiences=audiences, require_exp=require_exp, personal_space_check="derive" if derive else "claim"
+        audiences=audiences,
+        require_exp=require_exp,
+        personal_space_check="derive" if derive else "claim",
+        mailbox_key=mailbox_key,
     )

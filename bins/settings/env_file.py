@@ -4,9 +4,7 @@ systemd passes over what it does not understand; here it is a problem, because a
 setting that its writer believes in. Messages name the line and never repeat it: it may hold a secret.
 """
 
-import os
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -15,6 +13,7 @@ from typing import Final
 
 from less_sync.bins.errors import os_error_text
 from less_sync.bins.settings.reader import quoted
+from less_sync.bins.settings.regular_file import NotRegular, read_regular_file
 
 FILE_BYTES_MAX: Final = 256 * 1024
 PROBLEMS_MAX: Final = 20
@@ -50,23 +49,13 @@ def read_env_file(path: Path) -> EnvFile:
     """
     named = f"ENV_FILE {quoted(str(path))}"
     try:
-        return EnvFile(path, parse_env_file(_content(path)))
+        return EnvFile(path, parse_env_file(read_regular_file(path, FILE_BYTES_MAX)))
     except OSError as error:
         raise EnvFileError([f"{named}: {os_error_text(error)}"]) from error
+    except NotRegular as error:
+        raise EnvFileError([f"{named}: {error}"]) from None
     except EnvFileError as error:
         raise EnvFileError([named + problem for problem in error.problems]) from None
-
-
-def _content(path: Path) -> bytes:
-    # Not to wait for ever at a pipe that nobody writes to.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise EnvFileError([": not a regular file"])
-        with open(handle, "rb", closefd=False) as file:
-            return file.read(FILE_BYTES_MAX + 1)
-    finally:
-        os.close(handle)
 
 
 def parse_env_file(content: bytes) -> dict[str, str]:

@@ -20,7 +20,7 @@ class Given:
     """By the variable that each stands for."""
     file: EnvFile | None = None
     embedded: bool = False
-    """No `DATABASE_URL` means the server's own Postgres, and then no `TRUSTED_ISSUERS` means dev mode."""
+    """No `DATABASE_URL` means the server's own Postgres, and then no issuers mean dev mode."""
     dev: bool = False
     """Dev mode was asked for."""
 

@@ -1,12 +1,11 @@
 """Settings whose text has a form of its own: addresses, URLs, keys, levels, and the table of limits."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from less_sync.auth import Permission, parse_trusted_issuers
+from less_sync.auth import Permission
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.bins.settings.reader import SettingsReader, quoted
 from less_sync.bins.settings.slips import LIMIT_PREFIX
@@ -141,22 +140,6 @@ def parse_database_url(reader: SettingsReader) -> str:
     except DatabaseUrlError as error:
         reader.problems.append(str(error))
         return raw
-
-
-def parse_trusted_issuers_or_dev(reader: SettingsReader, *, dev: bool) -> Mapping[str, str]:
-    """`TRUSTED_ISSUERS` (docs/tokens.md 4.1); to be left unset in dev mode."""
-    raw = reader.text("TRUSTED_ISSUERS")
-    if dev:
-        if raw is not None:
-            reader.problems.append(
-                "dev mode has an issuer of its own: unset TRUSTED_ISSUERS or leave out --dev"
-            )
-        return {}
-    try:
-        return parse_trusted_issuers(raw)
-    except ValueError as error:
-        reader.problems.append(str(error))
-        return {}
 
 
 def parse_identity_hash_key(reader: SettingsReader) -> bytes | None:

@@ -154,7 +154,7 @@ def _text(value: object) -> str | None:
 def _issuers(settings: Settings) -> str | None:
     if settings.dev:
         return DEV_ISSUER
-    return " ".join(f"{issuer}={url}" for issuer, url in settings.trusted_issuers.items())
+    return _text(" ".join(f"{issuer}={url}" for issuer, url in settings.issuers.plain.items()))
 
 
 def _hash_key(settings: Settings) -> str | None:
@@ -188,6 +188,7 @@ _CORE: Final[Mapping[str, Text]] = {
     "PUSH_LANES": lambda s: _text(s.database.push_lanes),
     "DATA_DIR": lambda s: str(s.data_dir),
     "TRUSTED_ISSUERS": _issuers,
+    "ISSUERS_FILE": lambda s: _text(s.issuers.file),
     "AUDIENCES": lambda s: _text(",".join(sorted(s.token_policy.audiences))),
     "IDENTITY_HASH_KEY": _hash_key,
     "SHUTDOWN_GRACE_SECONDS": lambda s: _text(s.shutdown_grace_s),

@@ -73,6 +73,7 @@ async def test_an_option_wins_over_its_variable() -> None:
         "--database-url": "DATABASE_URL",
         "--data-dir": "DATA_DIR",
         "--trusted-issuers": "TRUSTED_ISSUERS",
+        "--issuers-file": "ISSUERS_FILE",
         "--database-max-connections": "DATABASE_MAX_CONNECTIONS",
         "--push-lanes": "PUSH_LANES",
         "--shutdown-grace-seconds": "SHUTDOWN_GRACE_SECONDS",

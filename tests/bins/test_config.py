@@ -26,7 +26,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert settings.listen == ListenAddress("0.0.0.0", 5379)
     assert settings.database.url == "postgres://db/sync"
     assert (settings.database.connections_max, settings.database.push_lanes) == (10, 2)
-    assert settings.trusted_issuers == {
+    assert settings.issuers.plain == {
         "https://accounts.example.com": "https://accounts.example.com/.well-known/jwks.json"
     }
     assert settings.token_policy.audiences == frozenset()
@@ -112,7 +112,7 @@ def test_a_database_url_of_an_existing_server_becomes_one_that_the_driver_takes(
 
 def test_an_explicit_key_set_url_is_used_verbatim() -> None:
     settings = read(TRUSTED_ISSUERS="http://localhost:25377/=http://accounts:5377/.well-known/jwks.json?a=b")
-    assert settings.trusted_issuers == {
+    assert settings.issuers.plain == {
         "http://localhost:25377": "http://accounts:5377/.well-known/jwks.json?a=b"
     }
 
@@ -383,7 +383,7 @@ def test_serve_alone_needs_nothing_and_is_in_dev_mode_on_loopback() -> None:
     assert settings.dev
     assert settings.database.url is None
     assert settings.listen == DEV_ADDRESS
-    assert settings.trusted_issuers == {}
+    assert settings.issuers.plain == {}
     assert settings.token_policy.audiences == {"less-sync"}
     assert settings.warnings() == []
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,21 +12,27 @@ import cbor2
 import pytest
 from structlog.testing import capture_logs
 
+from less_sync.auth import PERSONAL_SPACE_ROOTS, personal_space_id
 from less_sync.bins.reload import Reloading
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.given import Given
 from less_sync.sync.protocol.frames import encode_request
+from tests.auth.ruled import RuledIssuer
 from tests.bins.environments import NEEDED
 from tests.bins.test_server import call, said, until
 from tests.live import Live, claims, live_server
+from tests.sync.jwks_server import JwksServer
+from tests.sync.jwks_server import serving as answering
 from tests.sync.raw_http import fetch
 from tests.wire.client import Closed, Message, Socket, open_socket
 from tests.wire.issuer import AUDIENCE, Issuer, new_issuer, served_key_set
 from tests.wire.process import ServerProcess
 
 TIMEOUT_S = 20.0
+RSA = RuledIssuer("RS256")
 NOWHERE = "http://127.0.0.1:1/keys"
 ONE, OTHER = "https://one.example.com", "https://other.example.com"
+RULED = f'[issuers.ruled]\nissuer = "{ONE}/ruled"\nkeys = "{NOWHERE}"\n'
 
 
 class Configured:
@@ -105,7 +112,53 @@ async def test_without_a_file_nothing_is_read(live: Live) -> None:
     reloading = Reloading(Settings.from_env(NEEDED), live.services)
     with capture_logs() as lines:
         await reloading.look_again()
-    assert [line["event"] for line in lines] == ["settings are not read again: there is no ENV_FILE"]
+    assert [line["event"] for line in lines] == [
+        "settings are not read again: there is no ENV_FILE and no ISSUERS_FILE"
+    ]
+
+
+async def test_the_file_of_issuers_is_read_again_without_any_other(tmp_path: Path, live: Live) -> None:
+    path = tmp_path / "issuers.toml"
+    path.write_text(RULED)
+    reloading = Reloading(Settings.from_env(NEEDED | {"ISSUERS_FILE": str(path)}), live.services)
+
+    async def look(text: str) -> list[tuple[object, object]]:
+        path.write_text(text)
+        with capture_logs() as lines:
+            await reloading.look_again()
+        told = [line for line in lines if line["event"] != "key set not fetched"]
+        return [(line["event"], line.get("settings", line.get("problem"))) for line in told]
+
+    assert await look(RULED) == [("settings are unchanged", None)]
+    changed = ("settings have changed", "ISSUERS_FILE")
+    assert changed in await look(RULED.replace("/ruled", "/changed"))
+    assert f"{ONE}/changed" in live.services.authenticator.keys.issuers
+    assert f"{ONE}/ruled" not in live.services.authenticator.keys.issuers
+    assert await look(RULED + "audience = 1\n") == [
+        (
+            "settings are not taken over",
+            f'ISSUERS_FILE "{path}": [issuers.ruled] audience is not known, did you mean audiences?',
+        )
+    ]
+    assert f"{ONE}/changed" in live.services.authenticator.keys.issuers
+    assert changed in await look(RULED)
+
+
+async def test_identities_are_not_derived_without_the_key_that_the_server_was_started_with(
+    tmp_path: Path, live: Live
+) -> None:
+    issuers, path = tmp_path / "issuers.toml", tmp_path / "env"
+    issuers.write_text(RULED)
+    path.write_text("")
+    given = Given(NEEDED | {"ENV_FILE": str(path), "ISSUERS_FILE": str(issuers)}).with_file()
+    reloading = Reloading(Settings.from_given(given), live.services)
+    issuers.write_text(RULED + 'identity = "derived"\naudiences = ["less-sync"]\n')
+    path.write_text(f"IDENTITY_HASH_KEY={'ab' * 32}\n")
+    with capture_logs() as lines:
+        await reloading.look_again()
+    assert [line["problem"] for line in lines] == [
+        "derived identities need IDENTITY_HASH_KEY, which takes effect with a restart"
+    ]
 
 
 async def test_dev_mode_neither_begins_nor_ends_while_the_server_runs(tmp_path: Path, live: Live) -> None:
@@ -138,19 +191,33 @@ async def test_looks_that_are_asked_for_during_a_look_are_not_lost(configured: C
 
 
 @asynccontextmanager
+async def _rsa_keys() -> AsyncIterator[str]:
+    async with JwksServer(answering(RSA.jwks())) as server:
+        yield server.url
+
+
+@asynccontextmanager
 async def serving(tmp_path: Path) -> AsyncIterator[tuple[ServerProcess, Issuer, dict[str, str]]]:
     """A server with a file of variables that trusts ONE, and where the key sets of ONE and OTHER are."""
     issuer = new_issuer()
     async with AsyncExitStack() as stack:
         urls = {name: await stack.enter_async_context(served_key_set(issuer)) for name in (ONE, OTHER)}
         (tmp_path / "env").write_text(f"TRUSTED_ISSUERS='{ONE}={urls[ONE]}'\n")
+        (tmp_path / "issuers.toml").write_text(
+            f'[issuers.ruled]\nissuer = "{RSA.url}"\nalgorithms = ["RS256"]\nidentity = "derived"\n'
+            f'audiences = ["less-sync"]\nkeys = "{await stack.enter_async_context(_rsa_keys())}"\n'
+        )
         environment = {"DATA_DIR": str(tmp_path / "data"), "ENV_FILE": str(tmp_path / "env")}
+        environment |= {"ISSUERS_FILE": str(tmp_path / "issuers.toml"), "IDENTITY_HASH_KEY": "ab" * 32}
         running = await stack.enter_async_context(ServerProcess(environment))
         yield running, issuer, urls
 
 
 async def signed_in(port: int, issuer: Issuer, name: str) -> Socket:
-    token = issuer.token(claims("alice") | {"iss": name})
+    return await signed_in_with(port, issuer.token(claims("alice") | {"iss": name}))
+
+
+async def signed_in_with(port: int, token: str) -> Socket:
     socket = await open_socket("127.0.0.1", port)
     socket.send(cbor2.dumps({"type": 2, "method": "auth", "params": {"token": token}}))
     return socket
@@ -162,9 +229,16 @@ async def test_a_server_takes_issuers_and_log_level_over_while_sessions_go_on(tm
         space = {"id": claims("alice")["personal_space_id"], "since": 0}
         await call(client, "subscribe", {"spaces": [space]})
         assert not said(running, "DEBUG")
+        # An issuer of the other file is trusted too, and its people have a space that was derived for them.
+        member = await signed_in_with(running.port, RSA.mint(exp=int(time.time()) + 900))
+        own = personal_space_id(PERSONAL_SPACE_ROOTS["betterbase"], RSA.url, "user-1", "client-1")
+        await call(member, "subscribe", {"spaces": [{"id": str(own), "since": 0}]})
+        (tmp_path / "issuers.toml").write_text(RULED)
         (tmp_path / "env").write_text(f"TRUSTED_ISSUERS='{OTHER}={urls[OTHER]}'\nLOG_LEVEL=debug\n")
         running.signal(signal.SIGHUP)
-        await until(lambda: said(running, "settings have changed settings=TRUSTED_ISSUERS,LOG_LEVEL"))
+        await until(
+            lambda: said(running, "settings have changed settings=TRUSTED_ISSUERS,LOG_LEVEL,ISSUERS_FILE")
+        )
         await until(lambda: said(running, f"DEBUG key set fetched issuer={OTHER}"))
         # Who has signed in goes on, each request has a line now, and the token of the old issuer is refused.
         await call(client, "subscribe", {"spaces": [space]})
@@ -176,6 +250,8 @@ async def test_a_server_takes_issuers_and_log_level_over_while_sessions_go_on(tm
         assert cbor2.loads(event.data)["result"] == {"ok": False, "error": "untrusted auth issuer"}
         refused = await signed_in(running.port, issuer, ONE)
         assert await refused.receive(TIMEOUT_S) == Closed(4000, "untrusted auth issuer")
+        former_member = await signed_in_with(running.port, RSA.mint(exp=int(time.time()) + 900))
+        assert await former_member.receive(TIMEOUT_S) == Closed(4000, "invalid auth token")
         await call(await signed_in(running.port, issuer, OTHER), "subscribe", {"spaces": []})
         (tmp_path / "env").unlink()
         running.signal(signal.SIGHUP)
