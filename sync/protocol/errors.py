@@ -40,10 +40,17 @@ class LocalProtocolError(ProtocolError):
 
 
 class ParamsError(ProtocolError):
-    """Params, or a result, that do not have the shape of their type (docs/protocol.md 3.5)."""
+    """Params, or a result, that do not have the shape of their type (docs/protocol.md 3.5).
+
+    `detail` names the field and what was expected there.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
 
     def __str__(self) -> str:
-        return "params do not have the shape of their method"
+        return f"params do not have the shape of their method: {self.detail}"
 
 
 class MalformedCbor(ProtocolError):

@@ -28,7 +28,12 @@ from less_sync.sync.protocol.codes import (
 from less_sync.sync.protocol.errors import MalformedCbor, ParamsError, RemoteProtocolError
 from less_sync.sync.protocol.items import CONTAINER_ITEMS, FRAME_ITEMS_MAX, count_items
 from less_sync.sync.protocol.messages import AuthParams, Message, decode_params
-from less_sync.sync.protocol.scanner import DEPTH_MAX, ODD_FRAME_ITEMS_MAX, scan_frame
+from less_sync.sync.protocol.scanner import (
+    BYTE_STRING_TAG,
+    DEPTH_MAX,
+    ODD_FRAME_ITEMS_MAX,
+    scan_frame,
+)
 
 REQUEST, RESPONSE, NOTIFICATION, CHUNK = 0, 1, 2, 3
 """Values of `type`. Any other integer is ignored on receipt."""
@@ -112,18 +117,33 @@ class EncodedResult(Message, frozen=True):
 # Reading.
 
 
-class _NoTags(dict[int, Callable[[Any, bool], Any]]):
-    """A decoder for each tag there is: one that refuses, so that no tag is ever given a meaning."""
+class _Tags(dict[int, Callable[[Any, bool], Any]]):
+    """A decoder for each tag there is: one that refuses, so that no tag is ever given a meaning.
+
+    But for tag 64 directly around a byte string, which is that byte string (docs/protocol.md 3.5).
+    """
+
+    def __init__(self) -> None:
+        super().__init__({BYTE_STRING_TAG: self._byte_string})
+        self.last = 0
+        """Identity of the byte string that lost its tag last, 0 at the start of a frame: if that is what
+        another tag has around it, the tags were two."""
 
     def __missing__(self, tag: int) -> Callable[[Any, bool], Any]:
         return _refuse_tag
+
+    def _byte_string(self, value: object, immutable: bool) -> object:
+        if type(value) is not bytes or id(value) == self.last:
+            raise CBORDecodeError("tagged")
+        self.last = id(value)
+        return value
 
 
 def _refuse_tag(value: object, immutable: bool) -> object:
     raise CBORDecodeError("tagged")
 
 
-_NO_TAGS: Final = _NoTags()
+_TAGS: Final = _Tags()
 
 
 def _read(data: bytes, bounds: FrameBounds) -> dict[object, object] | dict[str, object]:
@@ -137,10 +157,11 @@ def _read(data: bytes, bounds: FrameBounds) -> dict[object, object] | dict[str, 
         items = count_items(data, bounds.items)
         if items > bounds.items:
             raise MalformedCbor
+    _TAGS.last = 0
     try:
         frame = cbor2.loads(
             data,
-            semantic_decoders=_NO_TAGS,
+            semantic_decoders=_TAGS,
             max_depth=bounds.depth,
             allow_duplicate_keys=False,
             strict_hashable_types=True,

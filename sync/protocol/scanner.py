@@ -1,6 +1,6 @@
 """A bounded CBOR reader for frames that the fast decoder refuses.
 
-cbor2 refuses more than the protocol does: tags anywhere, keys that are no strings, the same key twice. In
+cbor2 refuses more than the protocol does: nearly all tags, keys that are no strings, the same key twice. In
 unknown places those are ignored, in known ones they are `invalid_params`, and only broken bytes end the
 connection (docs/protocol.md 3.4 and 3.5). So a refused frame is read once more, here, where every oddity
 becomes `REFUSED`: no field accepts it, and where nobody looks it does no harm. No key but text and bytes is
@@ -27,6 +27,11 @@ ODD_FRAME_ITEMS_MAX: Final = 65_536
 """A twelfth of what a frame may have that the fast decoder reads: an item takes eight times as long here."""
 
 
+BYTE_STRING_TAG: Final = 64
+"""An array of bytes (RFC 8746), which some encoders write around each byte string. Directly around one it is
+dropped; anywhere else it is a tag like any other (docs/protocol.md 3.5)."""
+
+
 class Refused:
     """A well-formed value that no field accepts: tagged, or a map with odd or repeated keys."""
 
@@ -39,6 +44,8 @@ REFUSED: Final = Refused()
 _BREAK: Final = object()
 _SIMPLE: Final = {20: False, 21: True, 22: None, 23: undefined}
 _FLOATS: Final = {25: ">e", 26: ">f", 27: ">d"}
+_BYTE_STRINGS: Final = frozenset(bytes((0x40 + low,)) for low in range(32))
+"""Initial bytes of major type 2."""
 _ONCE: Final = frozenset(("type", "id", "method"))
 
 
@@ -111,6 +118,8 @@ class _Scanner:
             return self._map(argument, depth + 1)
         if argument is None:  # an integer or a tag cannot be of indefinite length
             raise MalformedCbor
+        if argument == BYTE_STRING_TAG and self._data[self._position : self._position + 1] in _BYTE_STRINGS:
+            return self.item(depth + 1)
         self.item(depth + 1)
         return REFUSED
 

@@ -24,7 +24,6 @@ from less_sync.sync.protocol.frames import (
     encode_value,
 )
 from less_sync.sync.protocol.messages import Message, Params, decode_params, has_unknown
-from less_sync.sync.protocol.scanner import REFUSED
 
 log = structlog.get_logger(__name__)
 
@@ -153,8 +152,8 @@ def push_rpc(
     def submit(call: Call, raw: object, reply: Callable[[bytes], None]) -> Work | None:
         try:
             typed = decode_params(params, raw.typed if type(raw) is Kept else raw)
-        except ParamsError:
-            payload = _invalid_params(call.request_id, label or name)
+        except ParamsError as error:
+            payload = _invalid_params(call.request_id, label or name, error)
             reply_refused(call, name, ErrorCode.INVALID_PARAMS, payload, reply)
             return None
         call.raw = raw
@@ -242,8 +241,8 @@ class MethodTable:
         if row is not None:
             try:
                 params = row.decode(message.params, limits)
-            except ParamsError:
-                params = REFUSED
+            except ParamsError as error:
+                params = ParamsError(error.detail)  # a new one: a traceback would keep the raw params
         return replace(message, params=params)
 
 
@@ -290,8 +289,8 @@ def prepare(call: Call, raw: object, row: Method) -> Prepared:
     job: Job | Refusal
     try:
         job = row.prepare(call, raw)
-    except ParamsError:
-        job = Refusal(_invalid_params(call.request_id, row.label), ErrorCode.INVALID_PARAMS)
+    except ParamsError as error:
+        job = Refusal(_invalid_params(call.request_id, row.label, error), ErrorCode.INVALID_PARAMS)
     except RpcError as error:
         job = Refusal(encode_error(call.request_id, error.code, error.message), error.code)
     except Exception:
@@ -325,5 +324,5 @@ def unknown_method(metrics: Recorder, request: Request, limits: Limits) -> bytes
     return payload
 
 
-def _invalid_params(request_id: str, label: str) -> bytes:
-    return encode_error(request_id, ErrorCode.INVALID_PARAMS, f"invalid {label} params")
+def _invalid_params(request_id: str, label: str, error: ParamsError) -> bytes:
+    return encode_error(request_id, ErrorCode.INVALID_PARAMS, f"invalid {label} params: {error.detail}")

@@ -55,7 +55,7 @@ async def test_the_eleventh_append_within_the_hour_is_refused_and_another_user_s
     # The limit is looked at before hashes and authorisation, after params and id.
     assert await client.error("membership.append", {**entry(str(uuid4()), 0), "entry_hash": b""}) == LIMIT
     assert await client.error("membership.append", entry("no id", 0)) == ("bad_request", "invalid space id")
-    wrong = ("invalid_params", "invalid membership append params")
+    wrong = ("invalid_params", "invalid membership append params: expected_version: missing")
     assert await client.error("membership.append", {"space": client.space}) == wrong
     assert (await client.call("membership.list", {"space": client.space}))["metadata_version"] == 10
     other = await live.connect("bob")

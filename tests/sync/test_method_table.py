@@ -106,7 +106,7 @@ def test_the_table_is_as_written_down_here() -> None:
 async def test_params_that_are_missing_or_empty_are_invalid_in_the_row_s_own_words(live: Live) -> None:
     client = await live.connect()
     for name, row in METHODS.items():
-        expected = ("invalid_params", f"invalid {row.label} params")
+        beginning = f"invalid {row.label} params: "
         for raw in (
             cbor2.dumps({"type": 0, "id": "m", "method": name}),
             encode_request("m", name, {}),
@@ -118,7 +118,9 @@ async def test_params_that_are_missing_or_empty_are_invalid_in_the_row_s_own_wor
                 assert response.error is None, name
             else:
                 assert response.error is not None, name
-                assert (response.error.code, response.error.message) == expected
+                assert response.error.code == "invalid_params"
+                assert response.error.message.startswith(beginning)
+                assert len(response.error.message) > len(beginning)
 
 
 async def test_nobody_is_served_before_signing_in(live: Live) -> None:

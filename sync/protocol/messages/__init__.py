@@ -8,6 +8,7 @@ base.py     ranges of integers, bases, decoding
 core.py     handshake, subscriptions, records, tokens, spaces
 sharing.py  members, invitations, epochs, wrapped DEKs
 notices.py  notifications in both directions
+faults.py   what is wrong with params, in words
 shown.py    what a repr tells, and what it does not
 """
 

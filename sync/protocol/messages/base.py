@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import fields
 
 from less_sync.sync.protocol.errors import ParamsError
+from less_sync.sync.protocol.messages.faults import fault_words
 from less_sync.sync.protocol.messages.shown import shown
 
 I32 = Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
@@ -61,11 +62,12 @@ def decode_params(kind: type[P], params: object, *, entries_max: int | None = No
         # Without `builtin_types` text in a bytes field would be taken for base64.
         return convert(params, kind, builtin_types=(bytes,))
     except ValidationError:
-        pass
+        if isinstance(params, ParamsError):  # refused already, when they had to wait
+            raise params from None
     try:
         return convert(_without_absent(params, kind), kind, builtin_types=(bytes,))
-    except ValidationError:
-        raise ParamsError from None
+    except ValidationError as error:
+        raise ParamsError(fault_words(str(error))) from None
 
 
 def _with_lists_cut(params: dict[Any, object], kind: type[Struct], length_max: int) -> object:

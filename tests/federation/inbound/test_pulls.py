@@ -98,7 +98,8 @@ async def test_what_may_be_read_comes_in_chunks_and_the_rest_is_left_out(home: H
 
 async def test_params_that_are_none_and_too_many_spaces(home: Home) -> None:
     peer = await home.peer()
-    assert await peer.error("pull", {"spaces": [{}]}) == ("invalid_params", "invalid pull params")
+    words = "invalid pull params: spaces[0].id: missing"
+    assert await peer.error("pull", {"spaces": [{}]}) == ("invalid_params", words)
     many = asked(*[(str(uuid4()), "x")] * 1001)
     assert await peer.error("pull", many) == ("bad_request", "too many spaces in pull request")
     assert await peer.call("pull", asked(*[(str(uuid4()), "x")] * 1000)) == {"_chunks": 0}

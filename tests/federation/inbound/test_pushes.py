@@ -148,7 +148,8 @@ async def test_an_hour_later_the_peer_may_write_again(database_url: str) -> None
 
 async def test_params_that_are_none_are_an_error_of_the_request(home: Home) -> None:
     peer = await home.peer()
-    assert await peer.error("push", {"space": "x"}) == ("invalid_params", "invalid push params")
+    words = "invalid push params: changes: missing"
+    assert await peer.error("push", {"space": "x"}) == ("invalid_params", words)
 
 
 async def test_a_home_that_names_this_server_is_none(database_url: str) -> None:

@@ -129,7 +129,7 @@ async def test_an_empty_list_is_answered_and_a_thousand_and_one_are_too_many(hom
     assert len((await subscribe(peer, *entries[:1000]))["errors"]) == 1000
     assert await peer.error("subscribe", {"spaces": [{"id": "x"}]}) == (
         "invalid_params",
-        "invalid subscribe params",
+        "invalid subscribe params: spaces[0].since: missing",
     )
 
 

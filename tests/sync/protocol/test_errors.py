@@ -14,7 +14,7 @@ def test_errors_word_themselves() -> None:
     worded: dict[ProtocolError, str] = {
         RemoteProtocolError(INVALID_FRAME): "close 4005: invalid cbor frame",
         LocalProtocolError(expected="begin", came="commit"): "expected begin, came commit",
-        ParamsError(): "params do not have the shape of their method",
+        ParamsError("a: missing"): "params do not have the shape of their method: a: missing",
         MalformedCbor(): "malformed CBOR",
     }
     for error, words in worded.items():

@@ -41,7 +41,7 @@ from less_sync.sync.protocol.frames import (
     encode_response,
 )
 from less_sync.sync.protocol.messages import AuthParams, Empty, PushResult
-from less_sync.sync.protocol.scanner import DEPTH_MAX, REFUSED
+from less_sync.sync.protocol.scanner import DEPTH_MAX, ODD_FRAME_ITEMS_MAX, REFUSED
 from tests.sync.protocol.cbor_examples import anything, nested
 
 HEADERS: dict[Any, Any] = {"type": 0, "id": "1", "method": "x"}
@@ -80,7 +80,8 @@ def test_missing_id_and_method_are_empty_and_missing_params_are_none() -> None:
 
 @pytest.mark.parametrize("key", ["type", "id", "method"])
 @pytest.mark.parametrize(
-    "odd", [None, undefined, True, 1.0, b"1", [], {}, CBORTag(999, "x"), CBORTag(999, 0)]
+    "odd",
+    [None, undefined, True, 1.0, b"1", [], {}, CBORTag(999, "x"), CBORTag(999, 0), CBORTag(64, b"1")],
 )
 def test_a_header_of_another_type_closes(key: str, odd: object) -> None:
     assert close_of(dumps({**HEADERS, key: odd})) == INVALID_FRAME
@@ -91,7 +92,7 @@ def test_a_type_beyond_32_bits_closes(kind: object) -> None:
     assert close_of(dumps({**HEADERS, "type": kind})) == INVALID_FRAME
 
 
-@pytest.mark.parametrize("key", [1, b"x", None, 1.5, (1, 2), CBORTag(999, "k")])
+@pytest.mark.parametrize("key", [1, b"x", None, 1.5, (1, 2), CBORTag(999, "k"), CBORTag(64, b"k")])
 def test_a_frame_key_that_is_no_text_closes(key: object) -> None:
     assert close_of(b"\xa4" + dumps(HEADERS)[1:] + dumps(key) + b"\x00") == INVALID_FRAME
 
@@ -110,6 +111,43 @@ def test_odd_params_reach_the_caller_as_something_no_type_accepts() -> None:
         assert decode_frame(dumps({**HEADERS, "params": odd})) == Request("1", "x", REFUSED)
     twice = dumps("params") + dumps({})
     assert decode_frame(b"\xa5" + dumps(HEADERS)[1:] + twice + twice) == Request("1", "x", REFUSED)
+
+
+TAGGED: Any = CBORTag(64, b"blob")
+
+
+@pytest.mark.parametrize("more", [{}, {"odd": {1: 2}}], ids=["fast", "scanned"])
+def test_bytes_may_stand_in_tag_64_in_params_and_the_tag_is_gone(more: dict[Any, Any]) -> None:
+    frame = decode_frame(dumps({**HEADERS, **more, "params": {"a": [TAGGED, {"b": TAGGED}], "c": TAGGED}}))
+    assert frame == Request("1", "x", {"a": [b"blob", {"b": b"blob"}], "c": b"blob"})
+    answer = decode_server_frame(dumps({"type": 1, "id": "1", **more, "result": {"a": TAGGED}}))
+    assert answer == Response("1", {"a": b"blob"})
+
+
+@pytest.mark.parametrize(
+    "odd", [CBORTag(64, "text"), CBORTag(64, TAGGED), CBORTag(2, TAGGED), CBORTag(64, 1)]
+)
+def test_tag_64_around_anything_else_is_a_tag_like_any_other(odd: object) -> None:
+    assert decode_frame(dumps({**HEADERS, "params": odd})) == Request("1", "x", REFUSED)
+    mixed = {"a": TAGGED, "b": odd}
+    assert decode_frame(dumps({**HEADERS, "params": mixed})) == Request(
+        "1", "x", {"a": b"blob", "b": REFUSED}
+    )
+
+
+def test_a_frame_in_a_tag_is_none() -> None:
+    for tag in (64, 55799):
+        assert close_of(dumps(CBORTag(tag, HEADERS))) == INVALID_FRAME
+        assert close_of(dumps(CBORTag(tag, dumps(HEADERS)))) == INVALID_FRAME
+
+
+def test_frames_full_of_tagged_bytes_take_the_fast_decoder() -> None:
+    """More of them than the scanner looks at, so only the fast one can have read them."""
+    blobs = [CBORTag(64, number.to_bytes(8, "big")) for number in range(ODD_FRAME_ITEMS_MAX)]
+    for _ in range(2):  # the second frame may get the memory of the first
+        frame = decode_frame(dumps({**HEADERS, "params": blobs}))
+        assert isinstance(frame, Request)
+        assert frame.params == [tagged.value for tagged in blobs]
 
 
 def test_bytes_after_the_frame_are_ignored() -> None:

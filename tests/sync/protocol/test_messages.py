@@ -1,9 +1,10 @@
 """Params and results: what is accepted, what is refused, what is left out."""
 
+import re
 from typing import Any
 
 import pytest
-from cbor2 import dumps, loads, undefined
+from cbor2 import CBORSimpleValue, dumps, loads, undefined
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import fields
@@ -254,6 +255,58 @@ def test_an_optional_field_of_another_type_is_refused() -> None:
             )
 
 
+CHANGE: dict[Any, Any] = {"id": "r", "expected_cursor": 0}
+
+
+@pytest.mark.parametrize(
+    ("params", "detail"),
+    [
+        ({}, "space: missing"),
+        ([], "expected map, got array"),
+        (None, "expected map, got null"),
+        (undefined, "expected map, got undefined"),
+        (REFUSED, "expected map, got a tag, or a map with odd or repeated keys"),
+        ({1: 2}, "a key that is no text"),
+        ({"space": b"s", "changes": []}, "space: expected text, got bytes"),
+        ({"space": "s", "changes": {}}, "changes: expected array, got map"),
+        ({"space": "s", "changes": [CHANGE, 7]}, "changes[1]: expected map, got integer"),
+        ({"space": "s", "changes": [CHANGE, {"id": "r"}]}, "changes[1].expected_cursor: missing"),
+        ({"space": "s", "changes": [{b"id": 1}]}, "changes[0]: a key that is no text"),
+        ({"space": "s", "changes": [CHANGE | {"blob": "YQ=="}]}, "changes[0].blob: expected bytes, got text"),
+        (
+            {"space": "s", "changes": [CHANGE | {"dek": None, "blob": REFUSED}]},
+            "changes[0].blob: expected bytes, got a tag, or a map with odd or repeated keys",
+        ),
+        (
+            {"space": "s", "changes": [CHANGE | {"dek": CBORSimpleValue(99)}]},
+            "changes[0].dek: expected bytes, got another kind of value",
+        ),
+        (
+            {"space": "s", "changes": [CHANGE | {"expected_cursor": True}]},
+            "changes[0].expected_cursor: expected integer, got boolean",
+        ),
+        (
+            {"space": "s", "changes": [CHANGE | {"expected_cursor": 2**70}]},
+            "changes[0].expected_cursor: expected integer <= 9223372036854775807",
+        ),
+        (
+            {"space": "s", "changes": [CHANGE | {"expected_cursor": 1.0}]},
+            "changes[0].expected_cursor: expected integer, got float",
+        ),
+    ],
+)
+def test_a_refusal_names_the_field_and_what_was_expected_there(params: object, detail: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        decode_params(PushParams, params)
+    assert caught.value.detail == detail
+
+
+def test_params_that_were_refused_when_they_had_to_wait_are_refused_in_the_same_words() -> None:
+    with pytest.raises(ParamsError) as caught:
+        decode_params(PushParams, ParamsError("space: missing"))
+    assert caught.value.detail == "space: missing"
+
+
 @given(st.integers())
 def test_cursors_are_64_bit_integers(since: int) -> None:
     params = {"spaces": [{"id": "a", "since": since}]}
@@ -379,7 +432,7 @@ def test_requests_we_write_keep_the_declared_order() -> None:
 @pytest.mark.parametrize(
     ("message", "text"),
     [
-        (AuthParams("secret"), "AuthParams(token=<6 characters>)"),
+        (AuthParams("secret"), "AuthParams(token=<6 characters>, did_proof='')"),
         (
             PushParams(space="s", ucan="u", changes=[]),
             "PushParams(space='s', ucan=<1 characters>, changes=[])",
@@ -417,6 +470,10 @@ def test_a_repr_shows_no_text_but_of_fields_that_were_decided_upon() -> None:
         "home_server",
         "message",
         "after",
+        "did",
+        "did_proof",
+        "mailbox",
+        "scopes",
     }
     assert SHOWN_TEXT - text == set()
 
@@ -463,13 +520,23 @@ shaped = st.recursive(
 )
 
 
+FAULT = re.compile(
+    r"([a-z_]+(\[\d+\])?(\.[a-z_]+)?: )?"
+    r"(missing|a key that is no text|expected [a-z]+( [<>]= -?\d+)?(, got [a-z, ]+)?)"
+)
+"""Names of our fields, places and kinds: nothing of what was sent, and no long text."""
+
+
 @given(st.sampled_from([kind for kind, _ in VALID]), shaped)
 def test_any_value_is_decoded_or_refused_and_raises_nothing_else(kind: type[Params], value: object) -> None:
+    fault = None
     try:
         decoded = decode_params(kind, value)
-    except ParamsError:
-        return
-    assert decode_params(kind, loads(encode_value(decoded))) == decoded
+    except ParamsError as error:
+        fault = error.detail
+    else:
+        assert decode_params(kind, loads(encode_value(decoded))) == decoded
+    assert fault is None or FAULT.fullmatch(fault), fault
 
 
 def test_lists_longer_than_is_served_are_cut_to_one_more_before_they_are_looked_at() -> None:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from less_sync.sync.protocol.errors import MalformedCbor
-from less_sync.sync.protocol.frames import _NO_TAGS
+from less_sync.sync.protocol.frames import _TAGS
 from less_sync.sync.protocol.scanner import DEPTH_MAX, REFUSED, scan, scan_frame
 from tests.sync.protocol.cbor_examples import (
     CountedBytes,
@@ -24,9 +24,10 @@ from tests.sync.protocol.cbor_examples import (
 
 def strict(data: bytes) -> Any:
     """What the fast path makes of `data`."""
+    _TAGS.last = 0
     return cbor2.loads(
         data,
-        semantic_decoders=_NO_TAGS,
+        semantic_decoders=_TAGS,
         max_depth=DEPTH_MAX,
         allow_duplicate_keys=False,
         strict_hashable_types=True,
@@ -45,6 +46,10 @@ def test_what_strict_cbor2_reads_the_scanner_reads_alike(data: bytes) -> None:
 @example(bytes.fromhex("1fff"))
 @example(bytes.fromhex("dfff"))
 @example(bytes.fromhex("bf01ff"))
+@example(bytes.fromhex("82d8404101d8404101"))
+@example(bytes.fromhex("d840d840420102"))
+@example(bytes.fromhex("d8405f4101d8404102ff"))
+@example(bytes.fromhex("d840"))
 @example(b"")
 def test_no_bytes_make_the_two_decoders_disagree(data: bytes) -> None:
     try:
@@ -91,11 +96,29 @@ def test_items_are_read_and_what_follows_is_ignored(data: str, value: object) ->
     assert same(scan(bytes.fromhex(data) + b"\xff"), value)
 
 
+@pytest.mark.parametrize("tag", ["d840", "d90040", "da00000040", "db0000000000000040"])
+@pytest.mark.parametrize(("text", "value"), [("40", b""), ("4101", b"\1"), ("5f41014102ff", b"\1\2")])
+def test_tag_64_directly_around_a_byte_string_is_that_byte_string(tag: str, text: str, value: bytes) -> None:
+    data = bytes.fromhex(tag + text)
+    assert scan(data) == strict(data) == value
+    # Twice the same, which may be one and the same object, and in all kinds of places.
+    twice = b"\xa1\x61k\x82" + data + data
+    assert scan(twice) == {"k": [value, value]}
+
+
 @pytest.mark.parametrize(
     "data",
     [
         "c06161",  # tags
         "d9d9f7a0",
+        "d8414101",
+        "d8406161",  # 64 around anything but a byte string
+        "d84080",
+        "d840a0",
+        "d84000",
+        "d840d8404101",
+        "d840c24101",
+        "c2d8404101",
         "c2c2c240",
         "a10102",  # keys of other types
         "a1f601",
