@@ -67,6 +67,14 @@ KeyFile = Annotated[
         envvar="LESS_SYNC_KEY_FILE", metavar="FILE", help="The key file; made when missing. Devices share it."
     ),
 ]
+DidKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="LESS_SYNC_DID_KEY_FILE",
+        metavar="FILE",
+        help="The key behind your DID; default that of --user at a dev server, else less-sync/did.pem.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Yes = Annotated[
@@ -121,6 +129,7 @@ def push(
     user: User = None,
     data_dir: DataDir = DATA_DIR,
     key_file: KeyFile = None,
+    did_key_file: DidKeyFile = None,
     storage_above: StorageAbove = None,
     json: Json = False,
 ) -> None:
@@ -135,6 +144,7 @@ def push(
         (server, insecure),
         tokens,
         key_file,
+        did_key_file,
         json=json,
         dry_run=dry_run,
         yes=yes,
@@ -156,6 +166,7 @@ def pull(
     user: User = None,
     data_dir: DataDir = DATA_DIR,
     key_file: KeyFile = None,
+    did_key_file: DidKeyFile = None,
     json: Json = False,
 ) -> None:
     """Bring a folder up to what is in its space.
@@ -170,6 +181,7 @@ def pull(
         (server, insecure),
         tokens,
         key_file,
+        did_key_file,
         json=json,
         dry_run=dry_run,
         yes=yes,
@@ -190,6 +202,7 @@ def watch(
     user: User = None,
     data_dir: DataDir = DATA_DIR,
     key_file: KeyFile = None,
+    did_key_file: DidKeyFile = None,
     storage_above: StorageAbove = None,
     json: Json = False,
     interval: Annotated[
@@ -210,6 +223,7 @@ def watch(
         (server, insecure),
         tokens,
         key_file,
+        did_key_file,
         json=json,
         times=times,
         yes=yes,
@@ -229,6 +243,7 @@ def status(
     user: User = None,
     data_dir: DataDir = DATA_DIR,
     key_file: KeyFile = None,
+    did_key_file: DidKeyFile = None,
     storage_above: StorageAbove = None,
     json: Json = False,
 ) -> None:
@@ -238,7 +253,16 @@ def status(
     too. Changes nothing, and works beside a `watch`.
     """
     tokens = (token, token_file, token_command, user, data_dir)
-    run_verb("status", folder, (server, insecure), tokens, key_file, json=json, storage_above=storage_above)
+    run_verb(
+        "status",
+        folder,
+        (server, insecure),
+        tokens,
+        key_file,
+        did_key_file,
+        json=json,
+        storage_above=storage_above,
+    )
 
 
 def ls(
@@ -252,6 +276,7 @@ def ls(
     user: User = None,
     data_dir: DataDir = DATA_DIR,
     key_file: KeyFile = None,
+    did_key_file: DidKeyFile = None,
     json: Json = False,
 ) -> None:
     """List the files of a folder's space.
@@ -259,7 +284,7 @@ def ls(
     Size, time and path, as the server has them. The files are read for it, as a pull would.
     """
     tokens = (token, token_file, token_command, user, data_dir)
-    run_verb("ls", folder, (server, insecure), tokens, key_file, json=json)
+    run_verb("ls", folder, (server, insecure), tokens, key_file, did_key_file, json=json)
 
 
 def key_export(
@@ -315,10 +340,7 @@ def key_did(
     *,
     user: User = None,
     data_dir: DataDir = DATA_DIR,
-    did_key_file: Annotated[
-        Path | None,
-        typer.Option(envvar="LESS_SYNC_DID_KEY_FILE", metavar="FILE", help="The key behind your DID."),
-    ] = None,
+    did_key_file: DidKeyFile = None,
 ) -> None:
     """Print your DID, by which others let you in.
 
@@ -353,6 +375,7 @@ def run_verb(
     server: tuple[str | None, bool],
     tokens: tuple[str | None, Path | None, str | None, str | None, Path],
     key_file: Path | None,
+    did_key_file: Path | None,
     *,
     json: bool,
     times: "WatchTimes | None" = None,
@@ -362,7 +385,6 @@ def run_verb(
     storage_above: str | None = None,
 ) -> NoReturn:
     """Run a folder command and exit with its code."""
-    from less_sync.bins.settings.config import environment
     from less_sync.client.folder.access import ServerOption
     from less_sync.client.folder.changes import FILE_STORAGE_ABOVE_BYTES
     from less_sync.client.folder.engine import WatchTimes
@@ -382,7 +404,7 @@ def run_verb(
         server=ServerOption(*server),
         tokens=token_options(*tokens),
         key_file=key_file or default_key_path(),
-        did_key_file=Path(did) if (did := environment().get("LESS_SYNC_DID_KEY_FILE")) else None,
+        did_key_file=did_key_file,
         times=times or WatchTimes(),
         confirm=_confirm(yes=yes, json=json),
         dry_run=dry_run,

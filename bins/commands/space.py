@@ -13,6 +13,7 @@ from less_sync.bins.commands.exit_codes import WORDS, exit_codes
 from less_sync.bins.commands.folder import (
     DATA_DIR,
     DataDir,
+    DidKeyFile,
     Insecure,
     Json,
     KeyFile,
@@ -26,7 +27,6 @@ from less_sync.bins.commands.space_members import add_member_commands
 from less_sync.bins.commands.space_options import (
     HERE,
     ON_THE_SERVER,
-    DidKeyFile,
     Force,
     Home,
     PermissionName,
@@ -184,7 +184,7 @@ def join(
         await entering.join(options, folder, text, output, force=force, home=home)
 
     run(work, as_json=json, goes_on=True)
-    run_verb("pull", folder, (server, insecure), tokens, None, json=json)
+    run_verb("pull", folder, (server, insecure), tokens, None, did_key_file, json=json)
 
 
 def recover(

@@ -13,6 +13,7 @@ from less_sync.bins.commands.exit_codes import WORDS, exit_codes
 from less_sync.bins.commands.folder import (
     DATA_DIR,
     DataDir,
+    DidKeyFile,
     Insecure,
     Json,
     Server,
@@ -25,7 +26,6 @@ from less_sync.bins.commands.folder import (
 from less_sync.bins.commands.space_options import (
     HERE,
     ON_THE_SERVER,
-    DidKeyFile,
     Force,
     Home,
     PermissionName,
@@ -34,7 +34,7 @@ from less_sync.bins.commands.space_options import (
     run,
     seconds,
 )
-from less_sync.client.folder.errors import INTERRUPTED, ExitCode
+from less_sync.client.folder.errors import ExitCode
 
 if TYPE_CHECKING:
     from less_sync.client.sharing.session import Output
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 def add_member_commands(space: typer.Typer) -> None:
     """Add the commands about the people of a space."""
     for command, codes in (
-        (address, {ExitCode.OK, ExitCode.FAILURE, ExitCode.USAGE, ExitCode.TOKEN_REFUSED, INTERRUPTED}),
+        (address, ON_THE_SERVER - {ExitCode.DISK_FULL, ExitCode.FOLDER_BUSY, ExitCode.ACCESS_LOST}),
         (members, ON_THE_SERVER),
         (invite, ON_THE_SERVER),
         (accept, WORDS),
@@ -56,20 +56,24 @@ def add_member_commands(space: typer.Typer) -> None:
 
 def address(
     *,
+    server: Server = None,
+    insecure: Insecure = False,
     token: Token = None,
     token_file: TokenFile = None,
     token_command: TokenCommand = None,
     user: User = None,
     data_dir: DataDir = DATA_DIR,
+    did_key_file: DidKeyFile = None,
     json: Json = False,
 ) -> None:
     """Print your DID and mailbox, for who invites you.
 
-    As options of `invite`: the mailbox is on the server that the token is for. Needs no server.
+    As options of `invite`: the mailbox is on the server that the token is for. The server is asked only if
+    the token does not name them.
     """
     from less_sync.client.sharing.addresses import tell_address
 
-    options = options_of((None, False), (token, token_file, token_command, user, data_dir), None)
+    options = options_of((server, insecure), (token, token_file, token_command, user, data_dir), did_key_file)
 
     async def work(output: "Output") -> None:
         await tell_address(options, output)
@@ -200,7 +204,7 @@ def accept(
 
     run(work, as_json=json, goes_on=folder is not None)
     if folder is not None:
-        run_verb("pull", folder, (server, insecure), tokens, None, json=json)
+        run_verb("pull", folder, (server, insecure), tokens, None, did_key_file, json=json)
 
 
 def rotate(

@@ -32,14 +32,6 @@ ON_THE_SERVER: Final = frozenset(
 """Exit codes of what works on the space at the server, and writes what it learns into the folder."""
 _TEXT_CHARS_MAX: Final = 256 * 1024
 
-DidKeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="LESS_SYNC_DID_KEY_FILE",
-        metavar="FILE",
-        help="The key behind your DID; default that of --user at a dev server, else less-sync/did.pem.",
-    ),
-]
 SharedFolder = Annotated[
     Path, typer.Argument(metavar="DIR", help="The folder of the space; default this one.", show_default=False)
 ]

@@ -13,10 +13,10 @@ from less_sync.client.folder.crypto import RecordCipher, SharedCipher
 from less_sync.client.folder.engine import WatchTimes
 from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.folder.exchange import EpochKeys
+from less_sync.client.folder.identity import Who
 from less_sync.client.folder.keyfile import KEY_BYTES, FolderKey, load_key, load_or_create_key
 from less_sync.client.folder.plaintext import PART_BYTES_MAX
 from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace, grant_of
-from less_sync.sync.client import token_claim
 
 
 class Verb(StrEnum):
@@ -86,13 +86,12 @@ def key_of(job: Job) -> tuple[FolderKey, bool]:
         return FolderKey(secrets.token_bytes(KEY_BYTES)), False
 
 
-def personal_binding(space: UUID, key: FolderKey, token: str) -> Binding:
-    """The binding to the personal space of a token."""
-    person = token_claim(token, "did") or token_claim(token, "sub")
+def personal_binding(space: UUID, key: FolderKey, person: str) -> Binding:
+    """The binding to the personal space of a person: their DID, or name."""
     return Binding(space, key.fingerprint, RecordCipher(key, space), person)
 
 
-def shared_binding(job: Job, shared: SharedSpace, token: str) -> Binding:
+def shared_binding(job: Job, shared: SharedSpace, who: Who) -> Binding:
     """The binding to the shared space of a folder.
 
     Raises:
@@ -105,10 +104,11 @@ def shared_binding(job: Job, shared: SharedSpace, token: str) -> Binding:
         return person_from(job.did_key_file, user=job.tokens.user, issuer=job.tokens.issuer)
 
     grant = grant_of(shared.ucan)
-    if token_claim(token, "did") != grant.audience:
+    if who.did != grant.audience:
         raise UsageProblem(
             "this folder was joined by another person than the one whose token this is",
-            "the token's `did` must be the one the space was shared with",
+            "the token's `did` must be the one the space was shared with; where tokens have none, "
+            "--did-key-file names its key",
         )
     cipher = SharedCipher(shared.epoch_keys, shared.space)
     keys = SpaceKeys(SharedFile(job.folder), cipher, person)

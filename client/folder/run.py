@@ -29,6 +29,7 @@ from less_sync.client.folder.errors import (
 )
 from less_sync.client.folder.exchange import Exchange
 from less_sync.client.folder.files import FileTree
+from less_sync.client.folder.identity import Who, did_key_of, who_is
 from less_sync.client.folder.job import Binding, Job, Verb, key_of, personal_binding, shared_binding
 from less_sync.client.folder.keyfile import set_aside
 from less_sync.client.folder.look import (
@@ -53,6 +54,7 @@ from less_sync.sync.client import (
     SyncClientError,
     TokenRefused,
     TokenUnavailable,
+    token_claim,
 )
 from less_sync.sync.protocol.codes import CloseCode
 
@@ -102,22 +104,31 @@ async def _do(job: Job, reporter: Reporter, agreed: str | None) -> None:
     with ExitStack() as stack:
         job = _with_folder(job, stack)
         shared = SharedFile(job.folder).load()
+        who = await _who(job, url, token, tokens, shared=shared is not None)
         if shared is not None:
-            binding = shared_binding(job, shared, token)
+            binding = shared_binding(job, shared, who)
             await _with_binding(job, url, tokens, binding, reporter, agreed)
             return
-        space = personal_space(token)
+        space = who.space or personal_space(token)
         key, is_new_key = key_of(job)
         if is_new_key:
             reporter.tell(Event(Kind.NOTE, detail=f"new key file {job.key_file}: other devices need it"))
         try:
-            binding = personal_binding(space, key, token)
+            binding = personal_binding(space, key, who.did or token_claim(token, "sub"))
             await _with_binding(job, url, tokens, binding, reporter, agreed)
         except KeyMismatch:
             if is_new_key:
                 # It would be in the way of the right one. Kept, in case another command used it meanwhile.
                 set_aside(job.key_file, key)
             raise
+
+
+async def _who(job: Job, url: str, token: str, tokens: Tokens, *, shared: bool) -> Who:
+    did_key = did_key_of(job.did_key_file, job.tokens)
+    try:
+        return await who_is(url, token, tokens.source, did_key, shared=shared)
+    except SyncClientError as error:
+        raise as_folder_error(error, url) from error
 
 
 def _with_folder(job: Job, stack: ExitStack) -> Job:
@@ -237,11 +248,12 @@ async def _with_client(
         replica.state.bind(space=binding.space, fingerprint=binding.fingerprint)
         replica.state.bind_server(server_name(url))
 
+    did_key = did_key_of(job.did_key_file, job.tokens)
     while True:
         try:
             async with (
-                SyncClient(url, source, on_connection=on_connection) as client,
-                FileClient(url, source) as files,
+                SyncClient(url, source, did_key=did_key, on_connection=on_connection) as client,
+                FileClient(url, source, did_key=did_key) as files,
             ):
                 exchange = Exchange(
                     client,

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from less_sync.auth import encode_did_key
 from less_sync.client.folder.access import tokens_from
 from less_sync.client.folder.errors import TokenProblem, UsageProblem
+from less_sync.client.folder.identity import claimed_by, told_by
 from less_sync.client.kept_key import KeyFileError
 from less_sync.client.sharing.domains import domain_of
-from less_sync.client.sharing.session import Options, Output
-from less_sync.sync.client import TokenUnavailable, token_claim
+from less_sync.client.sharing.session import Options, Output, connected
+from less_sync.sync.client import TokenUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +58,22 @@ def address_of(did: str, mailbox_id: str, at: str | None, home: str | None) -> A
 
 
 async def tell_address(options: Options, output: Output) -> None:
-    """Tell our DID and mailbox, which are in every token, as `invite` takes them. Needs no server.
+    """Tell our DID and mailbox as `invite` takes them: those in the token, else what the server says.
 
     Raises:
         TokenProblem: there is none.
-        UsageProblem: it names no DID, or no mailbox.
+        UsageProblem: neither of them names a DID and a mailbox.
+        FolderError: the server had to be asked and could not be.
     """
     try:
         token = await tokens_from(options.tokens).source()
     except TokenUnavailable as error:
         raise TokenProblem(str(error)) from error
-    did = token_claim(token, "did")
-    mailbox_id = token_claim(token, "mailbox_id") or token_claim(token, "client_id")
-    if not did or not mailbox_id:
+    who = claimed_by(token)
+    if not who.did:
+        async with connected(options, options.person(), grant=None) as client:
+            who = await told_by(client, token)
+    if not who.did or not who.mailbox:
         raise UsageProblem("the token names no DID, or no mailbox", "its `did` and `mailbox_id` are needed")
-    output.tell("address", f"--to {did} --mailbox {mailbox_id}", did=did, mailbox_id=mailbox_id)
+    text = f"--to {who.did} --mailbox {who.mailbox}"
+    output.tell("address", text, did=who.did, mailbox_id=who.mailbox)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from msgspec import Struct
 
 from less_sync.sync.client.errors import (
@@ -28,7 +29,7 @@ from less_sync.sync.client.notices import (
     SubscriptionLost,
 )
 from less_sync.sync.client.sharing import SharingCalls
-from less_sync.sync.client.tokens import TokenSource, asked_token
+from less_sync.sync.client.tokens import DidProofs, TokenSource, asked_token
 from less_sync.sync.protocol.codes import CloseCode, ErrorCode
 from less_sync.sync.protocol.errors import ParamsError
 from less_sync.sync.protocol.frames import Chunk
@@ -41,6 +42,8 @@ from less_sync.sync.protocol.messages import (
     PushChange,
     PushParams,
     PushResult,
+    SessionInfo,
+    SessionInfoParams,
     SpaceCreateParams,
     SpaceCreateResult,
     SubscribeParams,
@@ -108,6 +111,8 @@ class SyncClient(SharingCalls):
     Args:
         url: `ws://` or `wss://` address of the WebSocket route.
         token_source: asked at every connect. Whatever it raises is a `TokenUnavailable`.
+        did_key: the P-256 key behind our DID. Where tokens do not name a DID it is proven by this key, for
+            each token (docs/tokens.md 11); other servers ignore that.
         on_connection: told of every connect and loss. What it raises goes to the loop's exception handler.
         sleep, uniform, now: how to wait, a number in [0, 1) for the jitter, this machine's clock; replaced
             by tests.
@@ -118,6 +123,7 @@ class SyncClient(SharingCalls):
         url: str,
         token_source: TokenSource,
         *,
+        did_key: EllipticCurvePrivateKey | None = None,
         limits: ClientLimits | None = None,
         on_connection: Callable[[ConnectionChange], None] = lambda change: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -132,6 +138,7 @@ class SyncClient(SharingCalls):
         self._sleep = sleep
         self._uniform = uniform
         self._now = now
+        self._proofs = DidProofs(did_key, now)
         self._notices = NoticeQueue(self._limits)
         self._subscribed: dict[str, SubscribeSpace] = {}
         self._link: Link | None = None
@@ -214,7 +221,16 @@ class SyncClient(SharingCalls):
     async def refresh(self, token: str | None = None) -> TokenRefreshResult:
         """Give the server a fresh token for this connection (docs/protocol.md 7.1). A refusal is a value."""
         fresh = token if token is not None else await asked_token(self._token_source)
-        return await self._call("token.refresh", TokenRefreshParams(fresh), TokenRefreshResult)
+        params = TokenRefreshParams(fresh, self._proofs.of(fresh))
+        return await self._call("token.refresh", params, TokenRefreshResult)
+
+    async def info(self) -> SessionInfo:
+        """Who the server takes this connection for: personal space, mailbox, DID (docs/protocol.md 7.19).
+
+        Raises:
+            RequestFailed: `method_not_found`: the server does not tell. The claims of the token say it then.
+        """
+        return await self._call("session.info", SessionInfoParams(), SessionInfo)
 
     async def pull(self, space: str, since: int, *, ucan: str = "") -> AsyncGenerator[PullEvent, None]:
         """Yield what changed in a space after `since`: PullBegin, entries by cursor, PullCommit.
@@ -364,7 +380,12 @@ class SyncClient(SharingCalls):
         """Connect, authenticate, subscribe again. Only an answer proves that the token was taken."""
         token = await asked_token(self._token_source)
         link = await open_link(
-            self._url, token, limits=self._limits, on_notification=self._notices.receive, now=self._now
+            self._url,
+            token,
+            did_proof=self._proofs.of(token),
+            limits=self._limits,
+            on_notification=self._notices.receive,
+            now=self._now,
         )
         self._clock_difference = link.clock_difference
         timeout_s = self._limits.request_timeout_s

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpcore
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from less_sync.sync.client.eager import EagerBackend
 from less_sync.sync.client.errors import (
@@ -31,7 +32,7 @@ from less_sync.sync.client.errors import (
     TokenRefused,
 )
 from less_sync.sync.client.exchange import Answer, Base, Exchange
-from less_sync.sync.client.tokens import KeptToken, TokenSource
+from less_sync.sync.client.tokens import DidProofs, KeptToken, TokenSource
 
 ERROR_BYTES_MAX: Final = 4096
 """More of an answer that is no file is not read."""
@@ -101,6 +102,7 @@ class FileClient:
     Args:
         url: the address a `SyncClient` takes; files are found beside its WebSocket route.
         token_source: asked when there is no token yet, or the last one was refused.
+        did_key: as for `SyncClient`.
         now: this machine's clock; replaced by tests.
 
     Raises:
@@ -112,12 +114,14 @@ class FileClient:
         url: str,
         token_source: TokenSource,
         *,
+        did_key: EllipticCurvePrivateKey | None = None,
         limits: FileLimits | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._base = Base.of(url)
         self._limits = limits or FileLimits()
         self._token = KeptToken(token_source)
+        self._proofs = DidProofs(did_key, now)
         self._now = now
         self._closed = False
         self._pool = httpcore.AsyncConnectionPool(
@@ -243,6 +247,8 @@ class FileClient:
         if self._closed:
             raise ClientClosed
         headers = {"Host": self._base.authority, "Authorization": f"Bearer {token}"} | request.headers
+        if proof := self._proofs.of(token):
+            headers["X-DID-Proof"] = proof
         idle_s = self._limits.idle_timeout_s
         timeout = {"connect": self._limits.open_timeout_s, "read": idle_s, "write": idle_s}
         async with AsyncExitStack() as stack:

@@ -234,6 +234,7 @@ async def open_link(
     url: str,
     token: str,
     *,
+    did_proof: str = "",
     limits: ClientLimits,
     on_notification: Callable[[Notification, int], None],
     now: Callable[[], datetime],
@@ -276,7 +277,7 @@ async def open_link(
         raise NotThisProtocol("the other end speaks none of the protocol's versions")
     link = Link(socket, limits, on_notification, _clock_difference(socket.response, now()))
     try:
-        await link.notify("auth", AuthParams(token))
+        await link.notify("auth", AuthParams(token, did_proof))
     except BaseException:
         await link.close()
         raise

@@ -3,14 +3,21 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
-from less_sync.auth import AuthError, b64url_decode, parse_uuid
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+from less_sync.auth import AuthError, b64url_decode, make_did_proof, parse_uuid
 from less_sync.sync.client.errors import SyncClientError, TokenUnavailable
 
 TokenSource = Callable[[], Awaitable[str]]
 """Gives a token for the next connection; raises TokenUnavailable when it cannot."""
+
+
+PROOF_LIFE_S: Final = 3600
+"""Of the proof for a token that does not say when it ends."""
 
 
 async def asked_token(source: TokenSource) -> str:
@@ -51,14 +58,42 @@ class KeptToken:
             return self._token
 
 
+class DidProofs:
+    """Proves for each token that we have the key behind our DID (docs/tokens.md 11).
+
+    Args:
+        key: a P-256 key; without one there is no proof.
+        now: this machine's clock, looked at only for tokens that do not say when they end.
+    """
+
+    def __init__(self, key: EllipticCurvePrivateKey | None, now: Callable[[], datetime]) -> None:
+        self._key = key
+        self._now = now
+        self._last = ("", "")
+
+    def of(self, token: str) -> str:
+        """The proof that belongs to this token, or empty; the same one until another token is asked for."""
+        if self._key is None:
+            return ""
+        if self._last[0] != token:
+            # As long as the token, by the issuer's clock: ours may be wrong.
+            end = _claim(token, "exp")
+            exp = end if type(end) is int else int(self._now().timestamp()) + PROOF_LIFE_S
+            self._last = (token, make_did_proof(self._key, token, exp))
+        return self._last[1]
+
+
 def token_claim(token: str, name: str) -> str:
     """A claim of a token, `did` or `mailbox_id` say; empty when there is none, or this is no token."""
-    try:
-        payload: Any = json.loads(b64url_decode(token.split(".")[1]))
-        value = payload.get(name)
-    except (AuthError, AttributeError, IndexError, ValueError):
-        return ""
+    value = _claim(token, name)
     return value if isinstance(value, str) else ""
+
+
+def _claim(token: str, name: str) -> Any:
+    try:
+        return json.loads(b64url_decode(token.split(".")[1])).get(name)
+    except (AuthError, AttributeError, IndexError, ValueError):
+        return None
 
 
 def personal_space(token: str) -> UUID:

@@ -71,7 +71,7 @@ async def test_a_command_of_a_space_lists_the_exit_codes_that_it_can_return(word
     assert {ExitCode.OK, ExitCode.FAILURE, ExitCode.USAGE} < codes <= WORDS.keys()
     server = {ExitCode.TOKEN_REFUSED, ExitCode.SERVER_UNREACHABLE}
     # What works without a server says so; only entering a space pulls.
-    assert (server <= codes) is (word not in {"invite-token", "explain", "recover", "address"})
+    assert (server <= codes) is (word not in {"invite-token", "explain", "recover"})
     assert (ExitCode.SKIPPED in codes) is (ExitCode.ROLLED_BACK in codes) is (word in {"join", "accept"})
 
 
