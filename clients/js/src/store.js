@@ -6,8 +6,6 @@
  * come in between, and a tab that is killed leaves the state before the step or the one after it.
  */
 
-import { LessSyncError } from "./errors.js";
-
 /**
  * Values are whatever can be cloned structurally: plain data, `Uint8Array`, `CryptoKey`. Keys are text of at most
  * 4 KiB, in the order of their UTF-16 code units.
@@ -18,7 +16,7 @@ import { LessSyncError } from "./errors.js";
  *   moment; undefined for those that are not there
  * @property {(prefix: string, options?: ListOptions) => Promise<[string, any][]>} list  what is below a prefix
  * @property {<T>(keys: readonly string[], change: Change<T>) => Promise<T>} update  one step; rejects with
- *   `StorageFull` when there is no room, and with whatever `change` throws: nothing is written then
+ *   `QuotaExceeded` when there is no room, and with whatever `change` throws: nothing is written then
  * @property {() => void} close  no call may follow
  */
 
@@ -37,14 +35,6 @@ import { LessSyncError } from "./errors.js";
  */
 
 export const LIST_MAX = 256;
-
-/** There is no room left for what was to be written; nothing that was written before is lost. */
-export class StorageFull extends LessSyncError {
-  /** @param {string} [message] */
-  constructor(message = "no room is left in the browser's storage") {
-    super(message, "storage_full");
-  }
-}
 
 /**
  * Walk everything below a prefix, a page at a time. What changes meanwhile may be met or not.
