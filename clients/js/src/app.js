@@ -31,7 +31,7 @@ import { Tabs } from "./tabs.js";
 /**
  * @typedef {object} OpenOptions
  * @property {string} server  "https://sync.example.org"; `http` on this machine
- * @property {string | (() => Promise<string>)} token  the user's token, or what gives a fresh one
+ * @property {import("./tokens.js").TokenSource} token  the user's token, or what gives a fresh one
  * @property {string} [name]  of the store on this device; each user needs one of their own
  * @property {DeviceKey} [device]  kept from then on; made if there is none
  * @property {string} [key]  the personal key, as `exportKey` gives it on the user's first device
@@ -120,7 +120,7 @@ export class LessSync {
     const client = new SyncClient({ server, token, device, ...Object.fromEntries(given) });
     client.open().catch(() => {}); // its state says so
     try {
-      const identity = await identityOf(store, client, token);
+      const identity = await identityOf(store, client, askedWith(token, device.did));
       const app = new LessSync(options, { store, client, device, secret, identity });
       await app.#open();
       return app;
@@ -335,7 +335,7 @@ export class LessSync {
   /** @param {Identity} identity */
   async #online(identity) {
     try {
-      const { space } = await askedIdentity(this.#client, this.#options.token);
+      const { space } = await askedIdentity(this.#client, askedWith(this.#options.token, this.did));
       if (space !== identity.space) {
         // Nothing of this user may be sent in the name of another one.
         this.#client.pause();
@@ -413,11 +413,19 @@ async function secretOf(store, given) {
 }
 
 /**
+ * A source that need not be told anything.
+ *
+ * @param {OpenOptions["token"]} source
+ * @param {string} did
+ */
+const askedWith = (source, did) => () => (typeof source === "string" ? source : source(did));
+
+/**
  * Who the user is: as it is kept, else as the server says.
  *
  * @param {Store} store
  * @param {SyncClient} client
- * @param {OpenOptions["token"]} token
+ * @param {() => string | Promise<string>} token
  * @returns {Promise<Identity>}
  */
 async function identityOf(store, client, token) {
@@ -431,7 +439,7 @@ async function identityOf(store, client, token) {
 
 /**
  * @param {SyncClient} client
- * @param {OpenOptions["token"]} token
+ * @param {() => string | Promise<string>} token
  * @returns {Promise<Identity>}
  */
 async function askedIdentity(client, token) {
@@ -441,7 +449,7 @@ async function askedIdentity(client, token) {
   } catch (error) {
     if (!(error instanceof RequestFailed) || error.code !== "method_not_found") throw error;
     // An earlier server says it in the token alone.
-    const payload = (typeof token === "string" ? token : await token()).split(".")[1] ?? "";
+    const payload = (await token()).split(".")[1] ?? "";
     const claims = JSON.parse(text(fromB64url(payload)));
     return { space: claims.personal_space_id ?? "", mailbox: claims.mailbox_id ?? "" };
   }

@@ -7,9 +7,10 @@ import { didProof } from "./proof.js";
 const TOKEN_CHARACTERS_MAX = 16_384;
 
 /**
- * A token, or what gives one: it is asked for each connection, so give one that renews.
+ * A token, or what gives one: it is asked for each connection, so give one that renews. It is told the DID of
+ * this device, which some issuers put into the token; "" without a device.
  *
- * @typedef {string | (() => string | Promise<string>)} TokenSource
+ * @typedef {string | ((did: string) => string | Promise<string>)} TokenSource
  */
 
 /**
@@ -74,7 +75,7 @@ export class Tokens {
   /** @returns {Promise<string>} */
   async #ask() {
     const source = this.#source;
-    const given = (async () => (typeof source === "function" ? source() : source))();
+    const given = (async () => (typeof source === "function" ? source(this.#device?.did ?? "") : source))();
     const late = () => new TokenUnavailable("the token source took too long");
     let token;
     try {

@@ -126,6 +126,14 @@ test("a refused token ends all attempts until another one is there", async (t) =
   assert.deepEqual(states, ["connecting", "refused", "connecting", "online"]);
 });
 
+test("a token source is told the DID of the device", async (t) => {
+  const device = await DeviceKey.generate();
+  const source = async (/** @type {string} */ did) => token("wire-did", { did });
+  const { client } = made(t, { server, token: source, device });
+  await client.open();
+  assert.equal((await client.info()).did, device.did);
+});
+
 test("a token source that fails is asked again", async (t) => {
   const { token } = await account("wire-f");
   let asked = 0;
