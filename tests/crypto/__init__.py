@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.crypto.half import half
-from tests.crypto.inputs import inputs
+from tests.crypto.inputs import derived, inputs
 from tests.crypto.refused import refused
 
 PATH: Final = Path(__file__).parent.parent / "vectors" / "crypto.json"
@@ -19,6 +19,7 @@ def document(javascript: dict[str, Any]) -> dict[str, Any]:
     return {
         "format": 1,
         "inputs": inputs(),
+        "derived": derived(),
         "refused": refused(),
         "python": half(),
         "javascript": javascript,

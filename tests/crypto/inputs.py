@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from less_sync.auth import decode_did_key, encode_did_key
 from less_sync.auth.encoding import b64url_encode
@@ -87,7 +88,7 @@ def plaintexts() -> dict[str, dict[str, Any]]:
 
 
 def plain_bytes(says: dict[str, Any]) -> bytes:
-    """The CBOR of a plaintext, whose members stand in the order of docs/encryption.md 5."""
+    """The CBOR of a plaintext, whose members stand in the order of docs/folder-format.md."""
     order = ("v", "kind", "version", "path", "mtime_ns", "size", "digest", "part_bytes", "parts", "content")
     reads: dict[str, Callable[[Any], object]] = {
         "mtime_ns": int,
@@ -117,4 +118,26 @@ def inputs() -> dict[str, Any]:
             name: {"says": says, "plain": plain_bytes(says).hex()} for name, says in plaintexts().items()
         },
         "token": TOKEN,
+    }
+
+
+def derived() -> dict[str, Any]:
+    """Every key that is derived, restated from docs/encryption.md 2.1; clients keep them to themselves."""
+
+    def of(secret: bytes, info: bytes) -> str:
+        return HKDF(SHA256(), 32, None, info).derive(secret).hex()
+
+    folder, space = b"less-sync/folder/v1/", b"less-sync/space/v1/"
+    by_epoch = {"personal": dict.fromkeys(EPOCH_KEYS, SECRET), "shared": EPOCH_KEYS}
+    return {
+        "record_id": {name: of(keys[min(keys)], folder + b"record-id") for name, keys in by_epoch.items()},
+        "kek": {
+            name: {
+                str(epoch): of(key, folder + b"kek\x00" + epoch.to_bytes(4, "big"))
+                for epoch, key in keys.items()
+            }
+            for name, keys in by_epoch.items()
+        },
+        "log": {str(epoch): of(key, space + b"log") for epoch, key in EPOCH_KEYS.items()},
+        "presence": {str(epoch): of(key, space + b"presence") for epoch, key in EPOCH_KEYS.items()},
     }

@@ -1,12 +1,17 @@
 """Both halves of tests/vectors/crypto.json are read by Python; JavaScript reads them in crypto.test.js."""
 
 import hashlib
+import hmac
 import json
+import re
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 
 from less_sync.auth import (
     AuthError,
@@ -43,6 +48,8 @@ from tests.crypto import PATH, document
 from tests.crypto.half import code_of, verdict
 from tests.crypto.inputs import CONTENT, EPOCH_KEYS, NOW_S, PERSONAL, SECRET, SHARED, person
 
+DOCS: Final = Path(__file__).parents[2] / "docs"
+EXAMPLE: Final = re.compile(r"^\| .* \| `(/[^`]+)` \| `([^`]+)` \|$", re.MULTILINE)
 VECTORS: Final = json.loads(PATH.read_text())
 INPUTS: Final = VECTORS["inputs"]
 REFUSED: Final = VECTORS["refused"]
@@ -66,6 +73,26 @@ def test_a_key_text_is_read(half: dict[str, Any]) -> None:
     key = parse_key(half["key_text"]["text"])
     assert key == FolderKey(SECRET)
     assert (key.line(), key.fingerprint) == (half["key_text"]["text"], half["key_text"]["fingerprint"])
+
+
+@both_halves
+def test_derived_keys_open_what_they_are_for(half: dict[str, Any]) -> None:
+    derived = VECTORS["derived"]
+    for one in half["records"]:
+        kek = bytes.fromhex(derived["kek"][one["space"]][str(one["epoch"])])
+        key = aes_key_unwrap(kek, bytes.fromhex(one["dek"])[4:])
+        assert one.get("key", key.hex()) == key.hex()
+    for space, ids in half["record_ids"].items():
+        id_key = bytes.fromhex(derived["record_id"][space])
+        for path, record in ids.items():
+            text = f"{INPUTS[space]['space']}\0{path}".encode()
+            assert UUID(bytes=hmac.digest(id_key, text, "sha256")[:16]) == UUID(record)
+    for payload, key in (
+        (half["log"][0]["payload"], derived["log"]["1"]),
+        (half["presence"]["data"], derived["presence"]["2"]),
+    ):
+        data = bytes.fromhex(payload)
+        assert AESGCM(bytes.fromhex(key)).decrypt(data[5:17], data[17:], str(SHARED).encode())
 
 
 @both_halves
@@ -236,6 +263,21 @@ def test_entries_of_a_log_are_read_in_one_way_alone() -> None:
     }
     assert [name for name, counts in read.items() if counts] == ["right"]
     assert len(read) > 20
+
+
+def test_the_worked_examples_of_the_pages_are_those_of_the_file() -> None:
+    """A row names where a value stands by a JSON pointer (RFC 6901); three dots stand for a middle."""
+    rows = [
+        row for page in ("encryption", "ucan") for row in EXAMPLE.findall((DOCS / f"{page}.md").read_text())
+    ]
+    for pointer, shown in rows:
+        value: Any = VECTORS
+        for name in pointer.split("/")[1:]:
+            value = value[int(name)] if isinstance(value, list) else value[name.replace("~1", "/")]
+        start, dots, end = shown.partition("...")
+        same = str(value).startswith(start) and str(value).endswith(end) if dots else str(value) == shown
+        assert same, pointer
+    assert len(rows) >= 30
 
 
 def test_what_is_too_large_for_a_text_that_all_clients_read_is_refused() -> None:

@@ -44,6 +44,26 @@ test("people have the DIDs that Python says", () => {
   }
 });
 
+test("keys derive as Python says", async () => {
+  const derived = files.derived;
+  const folder = "less-sync/folder/v1/";
+  const check = async (secret, info, expected) => {
+    const key = await crypto.subtle.importKey("raw", fromHex(secret), "HKDF", false, ["deriveBits"]);
+    const how = { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(), info: utf8(info) };
+    assert.equal(hex(new Uint8Array(await crypto.subtle.deriveBits(how, key, 256))), expected, info);
+  };
+  const { personal, shared } = inputs;
+  await check(personal.secret, `${folder}record-id`, derived.record_id.personal);
+  await check(shared.keys[1], `${folder}record-id`, derived.record_id.shared);
+  for (const epoch of [1, 2]) {
+    const info = `${folder}kek\0\0\0\0${String.fromCharCode(epoch)}`;
+    await check(personal.secret, info, derived.kek.personal[epoch]);
+    await check(shared.keys[epoch], info, derived.kek.shared[epoch]);
+    await check(shared.keys[epoch], made.MEMBER_INFO, derived.log[epoch]);
+    await check(shared.keys[epoch], made.PRESENCE_INFO, derived.presence[epoch]);
+  }
+});
+
 eachHalf("a key text is read and written", async ({ key_text: { text: line, fingerprint } }) => {
   const secret = fromHex(inputs.personal.secret);
   assert.deepEqual(await parseKeyText(` ${line}\n`), secret);

@@ -75,7 +75,7 @@ export function plainOf(says) {
   return encodeFile({ ...head, kind, content: fromHex(says.content) });
 }
 
-/** What members write for members, sealed (docs/encryption.md 9). */
+/** What members write for members, sealed (docs/encryption.md 8.1). */
 export async function sealMembers(key, info, space, epoch, text) {
   const iv = randomBytes(12);
   const sealed = await gcmSeal(await membersKey(key, info), iv, utf8(text), utf8(space));

@@ -1,4 +1,4 @@
-"""Part files: the example of docs/folder-format.md, and refusal of everything cut, moved or altered."""
+"""Part files: the example of docs/encryption.md 4.2, and refusal of everything cut, moved or altered."""
 
 import hashlib
 from dataclasses import replace
@@ -50,7 +50,7 @@ def opened(part: bytes, size_bytes: int, *, dek: bytes = DEK, place: PartPlace =
 
 
 def test_the_example_of_the_documentation_is_what_is_written() -> None:
-    page = (ROOT / "docs" / "folder-format.md").read_text()
+    page = (ROOT / "docs" / "encryption.md").read_text()
     part = part_of(b"less-sync")
     assert len(part) == sealed_size(9) == 33
     assert part.hex() in page
