@@ -14,6 +14,7 @@ docs/folder-format.md tells the whole.
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
+from io import BytesIO
 from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
@@ -149,11 +150,12 @@ def decode(plaintext: bytes) -> PlainFile | PlainContent:
     Raises:
         ForeignRecord: it is not of this format; OtherKind where this format allows it.
     """
+    stream = BytesIO(plaintext)
     try:
-        value: Any = cbor2.loads(plaintext, max_depth=_DEPTH_MAX, allow_duplicate_keys=False)
+        value: Any = cbor2.load(stream, max_depth=_DEPTH_MAX, allow_duplicate_keys=False)
     except (cbor2.CBORError, ValueError, TypeError, OverflowError) as error:
         raise ForeignRecord from error
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or stream.read(1):
         raise ForeignRecord
     kind, version = _kind_and_version(value)
     return _content(value) if kind is None else _file(value, kind, version)

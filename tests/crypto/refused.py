@@ -109,6 +109,8 @@ def foreign() -> Iterator[tuple[str, bytes]]:
 
     yield "foreign_record", b""
     yield "foreign_record", b"\xff"
+    yield "foreign_record", cbor2.dumps(file) + b"\x00"
+    yield "foreign_record", cbor2.dumps(file) + bytes(200)
     # One more member than before, and its name is there already.
     yield "foreign_record", bytes((cbor2.dumps(file)[0] + 1,)) + cbor2.dumps(file)[1:] + b"\x61v\x02"
     for value in (

@@ -124,13 +124,17 @@ export class PartCipher {
 export async function* sealPart(key, nonce, place, size, plain) {
   const cipher = new PartCipher(key, nonce, place, size);
   const pieces = new Pieces(plain);
-  yield cipher.header;
-  for (let index = 0; index < cipher.chunks; index++) {
-    const chunk = await pieces.take(cipher.plainSize(index));
-    if (!chunk) throw new RangeError("shorter than was said");
-    yield await cipher.seal(index, chunk);
+  try {
+    yield cipher.header;
+    for (let index = 0; index < cipher.chunks; index++) {
+      const chunk = await pieces.take(cipher.plainSize(index));
+      if (!chunk) throw new RangeError("shorter than was said");
+      yield await cipher.seal(index, chunk);
+    }
+    if (!(await pieces.ended())) throw new RangeError("longer than was said");
+  } finally {
+    await pieces.close();
   }
-  if (!(await pieces.ended())) throw new RangeError("longer than was said");
 }
 
 /**
@@ -146,15 +150,19 @@ export async function* sealPart(key, nonce, place, size, plain) {
  */
 export async function* openPart(key, place, size, sealed) {
   const pieces = new Pieces(sealed);
-  const header = await pieces.take(HEADER_BYTES);
-  if (!header || header[0] !== VERSION) throw new Undecryptable("no part of this version");
-  const cipher = new PartCipher(key, header.slice(1), place, size);
-  for (let index = 0; index < cipher.chunks; index++) {
-    const chunk = await pieces.take(cipher.plainSize(index) + TAG_BYTES);
-    if (!chunk) throw new Undecryptable("the part was cut short");
-    yield await cipher.open(index, chunk);
+  try {
+    const header = await pieces.take(HEADER_BYTES);
+    if (!header || header[0] !== VERSION) throw new Undecryptable("no part of this version");
+    const cipher = new PartCipher(key, header.slice(1), place, size);
+    for (let index = 0; index < cipher.chunks; index++) {
+      const chunk = await pieces.take(cipher.plainSize(index) + TAG_BYTES);
+      if (!chunk) throw new Undecryptable("the part was cut short");
+      yield await cipher.open(index, chunk);
+    }
+    if (!(await pieces.ended())) throw new Undecryptable("the part goes on after its end");
+  } finally {
+    await pieces.close();
   }
-  if (!(await pieces.ended())) throw new Undecryptable("the part goes on after its end");
 }
 
 /** Bytes that come in pieces of any size, taken in pieces of a wanted one. */
@@ -191,6 +199,11 @@ class Pieces {
   /** @returns {Promise<boolean>} whether nothing is left */
   async ended() {
     return this.#rest.length === 0 && !(await this.#more());
+  }
+
+  /** Let go of the source: it may hold a connection or an open file. */
+  async close() {
+    await this.#source.return?.();
   }
 
   /** Wait for a piece that is not empty. */

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Bounded } from "../src/bounded.js";
-import { concat } from "../src/bytes.js";
+import { concat, utf8 } from "../src/bytes.js";
 import { decodeDid, encodeDid } from "../src/did.js";
 import { Undecryptable } from "../src/errors.js";
+import { integerMember, readJsonObject } from "../src/json.js";
 import { openSealed, sealFor, signJws, verifyJws } from "../src/jose.js";
 import { DeviceKey } from "../src/keys.js";
 import { CHUNK_BYTES, openPart, PartCipher, sealPart } from "../src/parts.js";
@@ -132,6 +133,52 @@ test("a part of another size than was said is neither sealed nor opened", async 
     await assert.rejects(Array.fromAsync(openPart(key, place, size, sealed)), Undecryptable);
   }
   assert.throws(() => new PartCipher(key, new Uint8Array(8), place, 1), RangeError);
+});
+
+test("a source that is not read to its end is let go", async () => {
+  const keys = SpaceKeys.personal(new Uint8Array(32), SPACE);
+  const key = await keys.unwrap(await keys.newDek(1));
+  const place = { space: SPACE, content: SPACE, part: SPACE };
+  let open = 0;
+  async function* endless() {
+    open++;
+    try {
+      for (;;) yield new Uint8Array(1024);
+    } finally {
+      open--;
+    }
+  }
+  for await (const piece of sealPart(key, new Uint8Array(7), place, 3 * CHUNK_BYTES, endless())) {
+    if (piece.length > 8) break;
+  }
+  await assert.rejects(Array.fromAsync(sealPart(key, new Uint8Array(7), place, 1, endless())), RangeError);
+  await assert.rejects(Array.fromAsync(openPart(key, place, 1, endless())), Undecryptable);
+  assert.equal(open, 0);
+});
+
+test("JSON with many quotes that are never closed is refused without reading on from each", () => {
+  const open = utf8(`{"a":"${'\\"'.repeat(100_000)}`);
+  const started = process.cpuUsage();
+  assert.throws(() => readJsonObject(open));
+  const { user } = process.cpuUsage(started);
+  assert.ok(user < 1_000_000, "the square of the length would take minutes");
+});
+
+test("JSON is read in one way: names once, numbers as written, no prototype", () => {
+  const read = (text) => readJsonObject(utf8(text));
+  const more = '"__proto__":"x","d":"\\u007b{\\"","e":18446744073709551615';
+  const found = read(`{"a":1,"b":{"a":2,"a ":3},"c":["a","a"],${more}}`);
+  assert.deepEqual(Object.keys(found.members), ["a", "b", "c", "__proto__", "d", "e"]);
+  assert.equal(found.members["__proto__"], "x");
+  assert.deepEqual([integerMember(found, "a"), integerMember(found, "e")], [1n, 2n ** 64n - 1n]);
+  assert.equal(integerMember(found, "f"), undefined);
+  assert.throws(() => integerMember(found, "d"));
+  for (const text of [
+    '{"a":1,"a":2}', '{"b":{"a":1,"\\u0061":2}}', '[{"a":1}]', '"a"', "", "{", '{"a":1}}',
+    '\ufeff{}', '{"a":01}',
+    `{"a":${"[".repeat(128)}${"]".repeat(128)}}`, '{1:2}', '{"a":NaN}', '{"a" "b"}', ':', '{"a"::1}',
+  ]) assert.throws(() => read(text), text);
+  read(`{"a":${"[".repeat(127)}${"]".repeat(127)}}`);
 });
 
 test("what is delegated never outlives its proof, and says whose space it is about", async () => {
