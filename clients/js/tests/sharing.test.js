@@ -7,7 +7,8 @@ import {
   accept, createSpace, enter, fetchKey, grantOf, invite, inviteToken, join, mailbox, members, openBundle, recover,
   revoke, rotate, standing,
 } from "../src/sharing/index.js";
-import { epochsOfRecords, person, write } from "./people.js";
+import { person } from "./people.js";
+import { epochsOfRecords, write } from "./records.js";
 import { cut } from "./server.js";
 
 /** @typedef {import("../src/sharing/state.js").SharedState} SharedState */

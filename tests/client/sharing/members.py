@@ -13,7 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from less_sync.auth import Permission, delegate, encode_did_key
+from less_sync.auth import Permission, b64url_encode, delegate, encode_did_key
 from less_sync.client.folder.shared import SharedFile, SharedSpace, grant_of
 from less_sync.client.sharing.entries import (
     EPOCH,
@@ -37,6 +37,14 @@ from tests.live import Live
 def new_person() -> Person:
     key = generate_private_key(SECP256R1())
     return Person(key, encode_did_key(key.public_key()))
+
+
+def jwk_of(person: Person) -> dict[str, str]:
+    """The private key as browsers take it (RFC 7517)."""
+    numbers = person.key.private_numbers()
+    public = numbers.public_numbers
+    x, y, d = (b64url_encode(one.to_bytes(32, "big")) for one in (public.x, public.y, numbers.private_value))
+    return {"kty": "EC", "crv": "P-256", "x": x, "y": y, "d": d}
 
 
 ROOT = new_person()

@@ -21,7 +21,6 @@ from less_sync.auth import (
     InvalidUcan,
     Permission,
     b64url_decode,
-    b64url_encode,
     check_chain,
     delegate,
     parse_chain,
@@ -35,7 +34,7 @@ from less_sync.client.sharing.entries import EPOCH, MEMBER, REMOVED, key_check, 
 from less_sync.client.sharing.log import MemberLog, Reader
 from less_sync.client.sharing.person import Person
 from less_sync.sync.protocol.messages import MemberEntry
-from tests.client.sharing.members import ROOT, ROOT_KEY, chained_payloads, new_person
+from tests.client.sharing.members import ROOT, ROOT_KEY, chained_payloads, jwk_of, new_person
 from tests.client.sharing.odd_texts import odd_json, odd_key, odd_signed, sealed_text, twin
 
 NOW_S: Final = int(time.time())
@@ -192,11 +191,6 @@ class Log:
 
     def as_json(self) -> str:
         """What the other client reads it from."""
-        numbers = self.person.key.private_numbers()
-        public = numbers.public_numbers
-        x, y, d = (
-            b64url_encode(one.to_bytes(32, "big")) for one in (public.x, public.y, numbers.private_value)
-        )
         rows = [
             (
                 row.chain_seq,
@@ -204,7 +198,7 @@ class Log:
             )
             for row in self.rows
         ]
-        jwk = {"kty": "EC", "crv": "P-256", "x": x, "y": y, "d": d}
+        jwk = jwk_of(self.person)
         state = json.loads(msgspec.json.encode(self.shared))
         return json.dumps({"state": state, "jwk": jwk, "rows": rows, "version": len(rows), "now": NOW_S})
 
