@@ -97,7 +97,8 @@ export function toSend(row) {
     if (pending === null) {
       return had ? { expected: base.cursor, deletion: true } : undefined;
     }
-    const over = reason === OLDER ? base !== null : reason === UNPROVEN && had;
+    // Whoever has seen a later version and has nothing here has seen it deleted, or deleted it.
+    const over = reason === OLDER || (reason === UNPROVEN && had);
     return over ? { expected: pending.cursor, deletion: true } : undefined;
   }
   const again = pending === null ? row.lost : reason === OLDER;

@@ -1,0 +1,328 @@
+import assert from "node:assert/strict";
+import test, { afterEach } from "node:test";
+import { encode } from "../src/cbor.js";
+import { encodeFile } from "../src/plaintext.js";
+import { SpaceKeys } from "../src/space_keys.js";
+import { MemoryStore } from "../src/store.js";
+import { FullStore, KEYS, Killed, MortalStore, SPACE, World, replica, texts } from "./worlds.js";
+
+/** @type {import("../src/space.js").Space[]} */
+const open = [];
+
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((space) => space.close()));
+});
+
+/** @param {Parameters<typeof replica>} given */
+async function opened(...given) {
+  const made = await replica(...given);
+  open.push(made.space);
+  return made;
+}
+
+const LARGE = "x".repeat(300_000);
+const COPY = "both (conflict 2026-11-26 073000)";
+
+/** A world in which one device has written, and another one has other plans. */
+async function scene() {
+  const world = new World();
+  const store = new MemoryStore();
+  const first = await opened(world, store);
+  for (const path of ["both", "gone", "edited there", "edited here", "deleted here"]) {
+    await first.space.put(path, `${path} base`);
+  }
+  await first.space.put("film", `${LARGE}1`);
+  await first.space.settled();
+  const other = await opened(world, new MemoryStore());
+  await other.space.settled();
+  await first.space.close();
+  await other.space.put("both", "there");
+  await other.space.put("edited there", "there");
+  await other.space.delete("gone");
+  await other.space.put("film there", `${LARGE}2`);
+  await other.space.settled();
+  return { world, other: other.space, values: store.values };
+}
+
+/** @param {import("../src/space.js").Space} space */
+async function edit(space) {
+  await space.put("both", "here");
+  await space.put("edited here", "here");
+  await space.delete("deleted here");
+  await space.put("film", `${LARGE}3`);
+  await space.putAll([["new/a", "1"], ["new/b", "2"]]);
+}
+
+const WANTED = {
+  both: "there",
+  [COPY]: "here",
+  "edited there": "there",
+  "edited here": "here",
+  film: `${LARGE}3`,
+  "film there": `${LARGE}2`,
+  "new/a": "1",
+  "new/b": "2",
+};
+
+test("what a process killed at any step leaves is made good by the next one", { timeout: 60_000 }, async () => {
+  const { world, values } = await scene();
+  let kills = 0;
+  for (let steps = 0; ; steps++) {
+    const then = structuredClone(world);
+    const own = Object.assign(new World(), then);
+    const map = structuredClone(values);
+    const store = new MortalStore(map, steps);
+    let alive = true;
+    try {
+      const { space } = await Promise.race([opened(own, store), store.death]);
+      await Promise.race([edit(space), store.death]);
+      await Promise.race([space.settled(), store.death]);
+    } catch (error) {
+      assert.ok(error instanceof Killed, String(error));
+      [alive, kills] = [false, kills + 1];
+    }
+    await Promise.all(open.splice(0).map((space) => space.close()));
+    const again = await opened(own, new MemoryStore({ values: map }));
+    if (!alive) await edit(again.space);
+    await again.space.settled();
+    const found = await texts(again.space);
+    const copies = Object.keys(found).filter((path) => path.startsWith("both (conflict"));
+    // Who is killed after its edit was set aside, and edits again, has two edits.
+    assert.deepEqual(new Set(copies.map((path) => found[path])), new Set(["here"]), `after ${steps} steps`);
+    const rest = Object.fromEntries(Object.entries(found).filter(([path]) => !path.startsWith("both")));
+    const { both, [COPY]: _, ...wanted } = WANTED;
+    assert.deepEqual(rest, wanted, `after ${steps} steps`);
+    const fresh = await opened(own, new MemoryStore());
+    await fresh.space.settled();
+    assert.deepEqual(await texts(fresh.space), found, `after ${steps} steps`);
+    // Nothing is left on the server that nothing points to: there is one part for each film.
+    assert.equal(own.files.size, 2, `after ${steps} steps`);
+    await Promise.all(open.splice(0).map((space) => space.close()));
+    if (alive) break;
+  }
+  assert.ok(kills > 40, `${kills}`);
+});
+
+test("a push whose answer is lost is no conflict with what was edited after it", async () => {
+  const world = new World();
+  const { space, events } = await opened(world, new MemoryStore());
+  await space.settled();
+  world.losesAnswer = true;
+  await space.put("a", "1");
+  await space.put("a", "2");
+  await space.settled();
+  await space.put("a", "3");
+  await space.settled();
+  assert.deepEqual(await texts(space), { a: "3" });
+  assert.deepEqual(events.filter((one) => one.startsWith("conflict")), []);
+});
+
+test("what comes twice, late or while a pull runs changes nothing", async () => {
+  const world = new World();
+  const one = await opened(world, new MemoryStore());
+  const two = await opened(world, new MemoryStore());
+  await one.space.put("a", "1");
+  await one.space.settled();
+  await two.space.settled();
+  const [first] = world.since(0);
+  const old = { method: "sync", space: SPACE, prev: 0, cursor: 1, key_generation: 1, records: [first] };
+  await one.space.put("a", "2");
+  await one.space.settled();
+  const [second] = world.since(1);
+  const notice = { ...old, prev: 1, cursor: 2, records: [second] };
+  const settled = two.space.settled();
+  for (const announced of [notice, old, notice, old]) two.space.notice(announced);
+  await settled;
+  for (const announced of [old, notice]) two.space.notice(announced);
+  await two.space.settled();
+  assert.deepEqual(await texts(two.space), { a: "2" });
+  assert.deepEqual(two.events.filter((event) => event !== "remote changed a"), []);
+});
+
+test("a server that goes back is refused, and gets the newer version again", async () => {
+  const world = new World();
+  const { space, events } = await opened(world, new MemoryStore());
+  await space.put("a", "old");
+  await space.settled();
+  const [old] = world.since(0);
+  await space.put("a", "new");
+  await space.settled();
+  world.cursor += 1;
+  world.records.set(old?.id ?? "", { .../** @type {any} */ (old), cursor: world.cursor });
+  await space.settled();
+  assert.deepEqual(await texts(space), { a: "new" });
+  assert.ok(events.includes("error rolled_back"));
+  const fresh = await opened(world, new MemoryStore());
+  await fresh.space.settled();
+  assert.deepEqual(await texts(fresh.space), { a: "new" });
+});
+
+test("a tombstone without proof is not believed, and a deletion made here proves it", async () => {
+  const world = new World();
+  const { space, events } = await opened(world, new MemoryStore());
+  await space.put("a", "1");
+  await space.settled();
+  const [record] = world.since(0);
+  const bare = () => [{ id: record?.id, expected_cursor: record?.cursor }];
+  assert.ok(world.push(bare()).ok);
+  await space.settled();
+  assert.deepEqual(await texts(space), { a: "1" });
+  assert.deepEqual(events.filter((event) => event.startsWith("error")), ["error unproven_deletion"]);
+  await space.delete("a");
+  await space.settled();
+  assert.equal(world.records.get(record?.id ?? "")?.deleted, undefined);
+  const fresh = await opened(world, new MemoryStore());
+  await fresh.space.settled();
+  assert.deepEqual(await texts(fresh.space), {});
+});
+
+test("a restored server gets back what it has lost, and takes nothing away", async () => {
+  const world = new World();
+  const { space } = await opened(world, new MemoryStore());
+  await space.put("a", "1");
+  await space.settled();
+  const backup = structuredClone([...world.records]);
+  await space.put("b", "2");
+  await space.put("film", LARGE);
+  await space.delete("a");
+  await space.settled();
+  world.records = new Map(backup);
+  world.files.clear();
+  world.cursor = 1;
+  await space.settled();
+  const fresh = await opened(world, new MemoryStore());
+  await fresh.space.settled();
+  assert.deepEqual(await texts(fresh.space), { b: "2", film: LARGE });
+  assert.deepEqual(await texts(space), { b: "2", film: LARGE });
+});
+
+test("a content that the server has lost is sent again by who has it", async () => {
+  const world = new World();
+  const { space } = await opened(world, new MemoryStore());
+  await space.put("film", LARGE);
+  await space.settled();
+  const [file] = world.files.values();
+  const content = world.records.get(file?.record ?? "");
+  assert.ok(world.push([{ id: content?.id, expected_cursor: content?.cursor }]).ok);
+  assert.equal(world.files.size, 0);
+  await space.settled();
+  const fresh = await opened(world, new MemoryStore());
+  await fresh.space.settled();
+  assert.deepEqual(await texts(fresh.space), { film: LARGE });
+});
+
+test("an altered part is named and never shown, and an upload goes on where it broke", async () => {
+  const world = new World();
+  const one = await opened(world, new MemoryStore());
+  await one.space.put("film", LARGE.repeat(30));
+  await one.space.settled();
+  assert.equal(world.asked.put, 2);
+  const two = await opened(world, new MemoryStore());
+  await two.space.settled();
+  const [file] = world.files.values();
+  const flipped = /** @type {Uint8Array} */ (file?.body);
+  flipped[1000] = Number(flipped[1000]) ^ 1;
+  await assert.rejects(two.space.get("film"), { code: "not_fetched" });
+  flipped[1000] = Number(flipped[1000]) ^ 1;
+  assert.equal((await two.space.get("film"))?.text(), LARGE.repeat(30));
+  const asked = world.asked.get;
+  assert.equal((await two.space.get("film"))?.text(), LARGE.repeat(30));
+  assert.equal(world.asked.get, asked);
+});
+
+test("records of other kinds are left alone, and their paths are not written to", async () => {
+  const world = new World();
+  const keys = KEYS();
+  const id = await keys.recordId("a");
+  const newer = encode({ v: 2, kind: "drawing", version: 1, path: "a" });
+  assert.ok(world.push([{ id, ...(await keys.seal(id, newer, 1)), expected_cursor: 0 }]).ok);
+  const later = await keys.recordId("b");
+  const other = encode({ v: 3 });
+  assert.ok(world.push([{ id: later, ...(await keys.seal(later, other, 1)), expected_cursor: 0 }]).ok);
+  const moved = await keys.recordId("c");
+  const file = { kind: /** @type {const} */ ("file"), version: 1, path: "d", mtimeNs: 0n, content: new Uint8Array() };
+  assert.ok(world.push([{ id: moved, ...(await keys.seal(moved, encodeFile(file), 1)), expected_cursor: 0 }]).ok);
+  const { space, events } = await opened(world, new MemoryStore());
+  await space.settled();
+  await assert.rejects(space.put("a", "1"), { code: "other_kind" });
+  assert.deepEqual(await texts(space), {});
+  assert.deepEqual(events, ["error refused_record", "error refused_record"]);
+  assert.equal(world.cursor, 3);
+});
+
+test("a key of another epoch is learnt before its records are opened", async () => {
+  const world = new World();
+  const [first, second] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)];
+  const keys = () => SpaceKeys.shared({ 1: first }, SPACE);
+  const one = await opened(world, new MemoryStore(), { keys: keys() });
+  await one.space.put("a", "1");
+  await one.space.settled();
+  world.epoch = 2;
+  const own = keys();
+  const learn = async () => own.learn({ 2: second });
+  const two = await opened(world, new MemoryStore(), { keys: own, learn });
+  await two.space.put("b", "2");
+  await two.space.settled();
+  assert.deepEqual(await texts(two.space), { a: "1", b: "2" });
+  const record = world.records.get(await own.recordId("b"));
+  assert.deepEqual(record?.dek?.subarray(0, 4), Uint8Array.of(0, 0, 0, 2));
+});
+
+test("a store without room refuses what is put and loses nothing that was", async () => {
+  const world = new World();
+  const store = new FullStore();
+  const { space, events } = await opened(world, store);
+  await space.put("a", "1".repeat(500));
+  await space.settled();
+  store.bytesMax = 2500;
+  await assert.rejects(space.put("b", "2".repeat(5000)), { code: "quota_exceeded" });
+  const other = await opened(world, new MemoryStore());
+  await other.space.put("c", "3".repeat(900) + "c");
+  await other.space.put("d", "4".repeat(900) + "d");
+  await other.space.settled();
+  const settled = space.settled();
+  while (!events.includes("error quota_exceeded")) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.equal((await space.get("a"))?.text(), "1".repeat(500));
+  assert.equal(await space.get("d"), undefined);
+  store.bytesMax = Infinity;
+  await settled;
+  assert.equal((await space.list()).length, 3);
+});
+
+test("one refusal to subscribe ends the access, and what is here stays", async () => {
+  const world = new World();
+  const { space } = await opened(world, new MemoryStore());
+  await space.put("a", "1");
+  await space.settled();
+  world.refuses = true;
+  space.notice({ method: "revoked", space: SPACE, reason: "token_revoked" });
+  await assert.rejects(space.settled(), { code: "access_lost" });
+  assert.deepEqual([space.status.lost, await texts(space)], [true, { a: "1" }]);
+  world.refuses = false;
+  space.retry();
+  await space.settled();
+  assert.equal(space.status.lost, false);
+});
+
+test("several entries are put in one step and one push, or none of them", async () => {
+  const world = new World();
+  const { space } = await opened(world, new MemoryStore());
+  await space.put("a", "1");
+  await space.put("z", "1");
+  await space.settled();
+  const was = (await space.get("a"))?.digest ?? "";
+  const pushes = Number(world.asked.push);
+  assert.equal(await space.putAll([["a", "2", was], ["b", "2", null], ["z", undefined]]), 3);
+  await space.settled();
+  assert.equal(world.asked.push, pushes + 1);
+  await assert.rejects(space.putAll([["c", "3"], ["a", "3", was]]), { code: "changed" });
+  assert.deepEqual(await texts(space), { a: "2", b: "2" });
+});
+
+test("paths that a folder could not have are refused", async () => {
+  const { space } = await opened(new World(), new MemoryStore());
+  const bad = ["", "/a", "a/", "a//b", ".", "a/../b", "a\u0000", "\ud800", ".LESS-sync/x", "x".repeat(256)];
+  for (const path of bad) await assert.rejects(space.put(path, "1"), { code: "bad_path" }, path);
+  await space.put("u\u0308", "1");
+  assert.deepEqual(await texts(space), { "\u00fc": "1" });
+});
