@@ -44,6 +44,11 @@ export async function personNamed(name) {
   return ask("/start/people", { name });
 }
 
+/** @throws {AskFailed} the page was opened without the secret, and may not sign anybody in */
+export function needsSecret() {
+  if (!secret()) throw new AskFailed("open the page at the address that the server printed, with what follows the #");
+}
+
 /** @returns {Promise<string>} */
 export async function version() {
   return (await (await fetch("/start/about")).json()).version;

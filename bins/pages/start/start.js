@@ -3,8 +3,8 @@
  *
  * Who is signed in belongs to a tab, so that two tabs are two people; what they keep is in IndexedDB by name.
  */
-import { sealedOf } from "./peek.js";
-import { health, personNamed, tokenFor, version } from "./server.js";
+import { WatchedSocket, lastSent } from "./peek.js";
+import { health, needsSecret, personNamed, tokenFor, version } from "./server.js";
 import { openTodo } from "./todo.js";
 import { element, fail, showFacts, showItems, showPeople, showSession } from "./view.js";
 
@@ -17,15 +17,16 @@ let todo;
 let list;
 /** The lists that were opened in this tab, by id. */
 const opened = new Set();
-/** The people of the shown list, and whether they may be others by now. @type {any[]} */
-let people = [];
-let peopleAreOld = true;
+/** What the server was asked about others, and whether it may have changed. @type {{ people: any[], mail: any[] }} */
+const others = { people: [], mail: [] };
+let othersAreOld = true;
+let asking = false;
 let drawing = false;
 let again = false;
 
-/** Something has changed. @param {any} [event] of a list: its people have not when the path of an item is named */
+/** Something has changed. @param {any} [event] of a list: the people have not where the path of an item is named */
 function changed(event) {
-  if (!event?.path?.startsWith("items/")) peopleAreOld = true;
+  if (!event?.path?.startsWith("items/")) othersAreOld = true;
   void draw();
 }
 
@@ -46,26 +47,41 @@ async function draw() {
 
 async function drawOnce() {
   const [app, shown] = [todo, list];
-  await showSession(app, shown, actions);
+  void askAboutOthers(app, shown);
+  await showSession(app, shown, others.mail, actions);
   if (!app || !shown) return;
   await showItems(app, shown, actions);
-  if (peopleAreOld) {
-    peopleAreOld = false;
-    people = await membersOf(shown);
-  }
-  showPeople(shown, people, actions);
+  showPeople(shown, others.people, actions);
+  if (element("peek").open) showFacts(element("sealed"), lastSent());
 }
 
-/** The log of members is asked of the server: without it those known last. @param {any} shown */
-async function membersOf(shown) {
+/**
+ * Invitations, and the people of a list, if they may be others by now: drawing does not wait for the network.
+ *
+ * @param {any} app
+ * @param {any} shown
+ */
+async function askAboutOthers(app, shown) {
+  if (!othersAreOld || asking || app?.app.state !== "online") return;
+  othersAreOld = false;
+  asking = true;
+  try {
+    others.mail = await app.app.invitations();
+    others.people = shown && !shown.status.lost ? await peopleOf(shown) : [];
+  } catch {
+    // The state of the connection or of the list changes, and brings us here again.
+  } finally {
+    asking = false;
+  }
+  void draw();
+}
+
+/** Who may open a list, with the names that they put there. @param {any} shown */
+async function peopleOf(shown) {
   const known = await shown.list("people/");
   const names = new Map(known.map((/** @type {any} */ entry) => [entry.path.slice("people/".length), entry.text()]));
-  try {
-    const found = await shown.members();
-    return found.map((/** @type {any} */ one) => ({ ...one, name: names.get(one.did) ?? "somebody" }));
-  } catch {
-    return people;
-  }
+  const members = await shown.members();
+  return members.map((/** @type {any} */ one) => ({ ...one, name: names.get(one.did) ?? "somebody" }));
 }
 
 /** Do something, and say what went wrong with it. @param {() => unknown} work */
@@ -94,7 +110,7 @@ const actions = {
 function show(one) {
   opened.add(one.id);
   list = one;
-  people = [];
+  others.people = [];
   element("peek").open = false;
   element("said").textContent = "";
 }
@@ -108,7 +124,16 @@ async function open(one) {
 
 /** @param {string} name */
 async function signIn(name) {
-  todo = await openTodo(name, (/** @type {string} */ did) => tokenFor(name, did), changed);
+  needsSecret();
+  const token = async (/** @type {string} */ did) => {
+    try {
+      return await tokenFor(name, did);
+    } catch (error) {
+      fail(/** @type {Error} */ (error).message);
+      throw error;
+    }
+  };
+  todo = await openTodo(name, token, changed, { WebSocket: WatchedSocket });
   sessionStorage.setItem(NAME, name);
   element("me").textContent = name;
   element("offline").checked = false;
@@ -157,9 +182,7 @@ element("choose").addEventListener("submit", (/** @type {Event} */ event) => eve
 element("lists").addEventListener("change", () => {
   void doing(() => open(todo.app.space(element("lists").value)));
 });
-element("peek").addEventListener("toggle", () => {
-  if (element("peek").open) void doing(async () => showFacts(element("sealed"), await sealedOf(list)));
-});
+element("peek").addEventListener("toggle", () => void draw());
 
 async function showHealth() {
   const told = await health();

@@ -61,16 +61,16 @@ const STATES = {
  *
  * @param {any} todo undefined: nobody is
  * @param {any} list the one that is shown
+ * @param {any[]} invitations
  * @param {any} actions
  */
-export async function showSession(todo, list, actions) {
+export async function showSession(todo, list, invitations, actions) {
   element("sign-in").hidden = Boolean(todo);
   element("signed-in").hidden = !todo;
   element("list").hidden = !list;
   if (!todo) return;
   element("state").textContent = STATES[todo.app.state] ?? todo.app.state;
   await showLists(todo.app.spaces(), list);
-  const invitations = await todo.app.invitations().catch(() => []);
   children(element("invitations"), invitations, (row) => row.id, (row) => {
     const child = made("li");
     child.append(made("span", `Somebody lets you into a list (their device's key ends in ${row.from.slice(-6)}).`));
@@ -129,12 +129,12 @@ function itemMade() {
 
 /** @param {any} list @param {any[]} people @param {any} actions */
 export function showPeople(list, people, actions) {
-  const here = new Set(list.presence.here().map((/** @type {any} */ one) => one.value));
+  const here = new Set(list.presence.here().map((/** @type {any} */ one) => one.did));
   children(element("people"), people, (one) => one.did, personMade, (child, one) => {
     const [text, remove] = child.children;
-    const facts = [one.you && "you", one.invited && "invited", here.has(one.name) && !one.you && "here now"];
+    const facts = [one.you && "you", one.invited && "invited", here.has(one.did) && !one.you && "here now"];
     text.textContent = [one.name, ...facts.filter(Boolean)].join(" · ");
-    remove.hidden = one.you;
+    remove.hidden = one.you || list.permission !== "admin";
     remove.setAttribute("aria-label", `Remove ${one.name} from the list`);
     child.leave = () => actions.remove(one.did);
   });

@@ -4,6 +4,8 @@ const $ = (id) => document.getElementById(id);
 let session; // of our backend
 let app; // of who is signed in
 let list; // the space that is shown
+let turns = 0; // of drawing
+let invitations = []; // what waits for us at the server
 
 // 1. Signing in: our backend knows who this is, the sync server trusts its tokens.
 async function ask(path, question) {
@@ -23,11 +25,12 @@ async function signIn({ name, password }) {
     token: async (did) => (await ask("/token", { did })).token,
     merge: (_path, { mine }) => mine, // two edits of one item at once: the later to arrive wins
   });
-  for (const event of ["state", "spaces", "invitation"]) app.on(event, draw);
+  for (const event of ["state", "invitation"]) app.on(event, lookForMail);
   $("me").textContent = name;
   $("sign-in").hidden = true;
   $("app").hidden = false;
   if (app.spaces().length) await show(app.spaces()[0]);
+  await lookForMail();
 }
 
 // 2. A list is a space: entries by path, here at once, at the others' when there is a network.
@@ -42,21 +45,30 @@ const tick = ({ path, ...item }) => list.put(path, { ...item, done: !item.done }
 
 // 3. Sharing: the other's device can open what ours seals from now on; the server cannot.
 const invite = async ({ name }) => list.invite({ ...(await ask("/person", { name })), permission: "write" });
-const accept = async (invitation) => show(await app.accept(invitation));
 
-// 4. Drawing what there is.
+async function lookForMail() {
+  if (app.state === "online") invitations = await app.invitations();
+  await draw();
+}
+
+async function accept(invitation) {
+  await show(await app.accept(invitation));
+  await lookForMail();
+}
+
+// 4. Drawing what there is, if nothing has changed again meanwhile.
 async function draw() {
+  const turn = ++turns;
+  const items = list ? await list.list("items/") : [];
+  const people = list ? await list.list("people/") : [];
+  if (turn !== turns) return;
   const focused = document.activeElement?.id;
+  const entries = items.map((entry) => ({ path: entry.path, ...entry.json() }));
   $("state").textContent = app.state;
-  const invitations = await app.invitations().catch(() => []);
   $("invitations").replaceChildren(...invitations.map((one) => button("Accept an invitation", () => accept(one))));
   $("list").hidden = !list;
-  if (list) {
-    const entries = (await list.list("items/")).map((entry) => ({ path: entry.path, ...entry.json() }));
-    $("items").replaceChildren(...entries.sort((one, other) => one.at - other.at).map(itemElement));
-    const people = await list.list("people/");
-    $("people").replaceChildren(...people.map(personElement));
-  }
+  $("items").replaceChildren(...entries.sort((one, other) => one.at - other.at).map(itemElement));
+  $("people").replaceChildren(...people.map(personElement));
   if (focused) $(focused)?.focus();
 }
 
@@ -72,7 +84,8 @@ function personElement(entry) {
   const did = entry.path.slice("people/".length);
   if (did === app.did) return row(`${entry.text()} (you)`);
   const leave = async () => {
-    await list.revoke(did); // is out at once, and the keys change
+    await list.revoke(did); // is out at once
+    await list.rotate({ remove: [did] }); // what is written from now on has other keys
     await list.delete(entry.path);
   };
   return row(entry.text(), button("Remove", leave));
