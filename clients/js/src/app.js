@@ -269,7 +269,7 @@ export class LessSync {
   /** @param {string} id @param {Kept} kept */
   #parts(id, kept) {
     const { merge, largeAbove = LARGE_ABOVE_BYTES, clock = systemClock, random = Math.random } = this.#options;
-    const common = { id, kept, client: this.#client, tabs: this.#tabs, largeAbove, clock, random };
+    const common = { id, kept, did: this.did, client: this.#client, tabs: this.#tabs, largeAbove, clock, random };
     return { ...common, now: () => this.#now(), ...(merge === undefined ? {} : { merge }) };
   }
 

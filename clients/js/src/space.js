@@ -52,6 +52,7 @@ import { Uploads } from "./uploads.js";
  *
  * @typedef {object} SpaceParts
  * @property {string} id
+ * @property {string} did  of this device
  * @property {import("./kept.js").Kept} kept
  * @property {import("./space_keys.js").SpaceKeys} keys
  * @property {import("./sync_client.js").SyncClient} client
@@ -121,6 +122,11 @@ export class Space {
    */
   on(name, listener) {
     return this.#events.on(name, listener);
+  }
+
+  /** The DID of this device's key. */
+  get did() {
+    return this.#parts.did;
   }
 
   /** @returns {SpaceStatus} */
@@ -391,6 +397,7 @@ function put(rows, { id, path, content, was }, group, merges) {
   if ((content?.digest ?? null) === digest && (local === null || isHere(local))) return false;
   const wasAgreed = merges && local?.bytes !== undefined && base?.digest === digest;
   const kept = wasAgreed && base ? { ...base, bytes: /** @type {Uint8Array} */ (local.bytes) } : base;
-  rows.set(id, { ...row, path, local: content, base: kept, group });
+  // What still waits with others stays with them: they may say what this entry no longer does.
+  rows.set(id, { ...row, path, local: content, base: kept, group: group ?? row.group });
   return true;
 }
