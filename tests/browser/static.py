@@ -1,7 +1,7 @@
 """Serves the client's modules, and a page of a test's own, as they are: there is no build step in between."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,15 +18,15 @@ BLANK: Final = (
 
 
 class _Pages(BaseHTTPRequestHandler):
-    """Answers GET with one of the files of a map."""
+    """Answers GET with what is found by path and query."""
 
-    def __init__(self, files: Mapping[str, bytes], policy: str, *arguments: object) -> None:
-        self.files, self.policy = files, policy
+    def __init__(self, find: Callable[[str], bytes | None], policy: str, *arguments: object) -> None:
+        self.find, self.policy = find, policy
         super().__init__(*arguments)  # type: ignore[arg-type]  # as the server passes them
 
     def do_GET(self) -> None:
         """A file, or 404."""
-        found = self.files.get(self.path)
+        found = self.find(self.path)
         self.send_response(404 if found is None else 200)
         self.send_header("Content-Type", _TYPES["js" if self.path.endswith(".js") else "html"])
         self.send_header("Content-Security-Policy", self.policy)
@@ -39,14 +39,23 @@ class _Pages(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def static_server(more: Mapping[str, bytes] | None = None, *, policy: str = POLICY) -> Iterator[str]:
-    """Serve a blank page at `/`, the client's modules below `/client/`, and `more`; yield the address.
+def static_server(
+    find: Callable[[str], bytes | None] = lambda path: None, *, policy: str = POLICY
+) -> Iterator[str]:
+    """Serve a blank page at `/`, the client's modules below `/client/` and what `find` gives; yield where.
 
-    `policy` is the Content-Security-Policy of all of them.
+    Args:
+        find: the content of a path with its query, asked first, in a thread.
+        policy: the Content-Security-Policy of all of them.
     """
     modules = {f"/client/{path.relative_to(_SOURCE)}": path.read_bytes() for path in _SOURCE.rglob("*.js")}
-    files = {"/": BLANK.encode(), **modules, **(more or {})}
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Pages, files, policy)) as server:
+    files = {"/": BLANK.encode(), **modules}
+
+    def found(path: str) -> bytes | None:
+        own = find(path)
+        return files.get(path) if own is None else own
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Pages, found, policy)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
