@@ -22,7 +22,7 @@ from less_sync.bins.commands.sections import Sections
 from less_sync.bins.commands.serve import serve
 from less_sync.bins.commands.space import add_space_commands
 from less_sync.bins.commands.stats import stats
-from less_sync.bins.commands.token import token
+from less_sync.bins.commands.token import add_token
 from less_sync.bins.commands.trash import add_trash
 from less_sync.bins.commands.version import VersionOption
 from less_sync.bins.commands.volume import AsTheyAre, volume
@@ -73,7 +73,7 @@ app.command(
     epilog=exit_codes(0, 1, 2, INTERRUPTED),
     short_help="Move the embedded Postgres to this release's version.",
 )(upgrade_data)
-app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(token)
+add_token(app)
 app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(doctor)
 app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(stats)
 add_admin(app)

@@ -72,7 +72,7 @@ async def _fetch(
         async with httpx.AsyncClient(event_hooks={"response": [note]}) as client:
             keys = await fetch_key_set(client, place, timeout_s=timeout_s)
     except (FetchRefused, DiscoveryRefused, MalformedText, TimeoutError, httpx.HTTPError, OSError) as error:
-        return [failed(name, f"key set not fetched: {_reason(error, timeout_s)}", _ADVICE)]
+        return [failed(name, f"key set not fetched: {fetch_fault(error, timeout_s=timeout_s)}", _ADVICE)]
     took_s = time.monotonic() - began_s
     algorithms = ", ".join(name for name in ALGORITHMS if name in place.algorithms)
     how = ", found by discovery" if place.discovers else ""
@@ -83,7 +83,8 @@ async def _fetch(
     return [_with_clock(name, found, dates)]
 
 
-def _reason(error: Exception, timeout_s: float) -> str:
+def fetch_fault(error: Exception, *, timeout_s: float = FETCH_TIMEOUT_S) -> str:
+    """Why a key set was not fetched, in a few words."""
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return f"no answer within {timeout_s:g} s"
     if isinstance(error, MalformedText):

@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 def leaves(command: Any, name: str = "less-sync") -> Iterator[tuple[str, Any]]:
     if isinstance(command, TyperGroup):
+        if command.invoke_without_command and name != "less-sync":
+            yield name, command
         for word, sub in command.commands.items():
             yield from leaves(sub, f"{name} {word}")
     else:
