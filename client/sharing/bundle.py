@@ -114,8 +114,8 @@ def sign(payload: bytes, key: EllipticCurvePrivateKey, *, kind: str) -> str:
 def verified(text: str, did: str, *, kind: str) -> bytes | None:
     """The payload of a JWS of this kind that the owner of `did` signed; None for any other text.
 
-    Strict, so that all clients agree (docs/encryption.md 5.1): base64url as it is written, and no header but the
-    one `sign` makes.
+    Strict, so that all clients agree (docs/encryption.md 5.1): base64url as it is written, and no header but
+    the one `sign` makes.
     """
     try:
         header, payload, _ = _segments(text)
