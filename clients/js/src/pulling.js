@@ -42,25 +42,32 @@ export async function* pulled(keeper, limits, space, since, ucan) {
  * @returns {AsyncGenerator<PullEvent, void, void>}
  */
 async function* pulledOnce(connection, space, seen, ucan) {
-  let begun = false;
-  let committed = false;
+  seen.again();
+  /** @type {"awaited" | "begun" | "committed"} */
+  let stage = "awaited";
   let entries = 0;
   const params = { spaces: [{ id: space, since: seen.since, ucan }] };
   for await (const chunk of connection.stream("pull", params)) {
     const event = eventOf(chunk);
-    if (event?.kind === "begin") begun = true;
+    if ((event?.kind === "begin") !== (stage === "awaited") || stage === "committed") throw disorder();
+    if (event?.kind === "begin") stage = "begun";
     else if (event?.kind === "commit") {
       const { count } = event;
       if (count !== entries) throw new NotThisProtocol(`pull: ${entries} entries came, not ${count}`);
-      committed = true;
+      stage = "committed";
     } else {
       entries += 1;
       if (event === undefined || !seen.isNew(event)) continue;
     }
     yield event;
   }
-  if (!begun) throw new AccessLost("the server does not show this space");
-  if (!committed) throw new NotThisProtocol("pull: it ended without a commit");
+  if (stage === "awaited") throw new AccessLost("the server does not show this space");
+  if (stage === "begun") throw new NotThisProtocol("pull: it ended without a commit");
+}
+
+/** A count alone does not show that one entry came twice and another not at all. */
+function disorder() {
+  return new NotThisProtocol("pull: not in the order that it has in this protocol");
 }
 
 /**
@@ -81,12 +88,20 @@ function eventOf({ name, data }) {
 class Seen {
   entries = 0;
   #cursor;
-  /** @type {Set<string>} */
-  #atCursor = new Set();
+  /** What came at this cursor, and in which request. @type {Map<string, number>} */
+  #atCursor = new Map();
+  #request = 0;
+  #requestCursor = -Infinity;
 
   /** @param {number} since */
   constructor(since) {
     this.since = this.#cursor = since;
+  }
+
+  /** Another request begins: it may repeat what came at the last cursor. */
+  again() {
+    this.#request += 1;
+    this.#requestCursor = -Infinity;
   }
 
   /**
@@ -96,14 +111,18 @@ class Seen {
    * @throws {NotThisProtocol} no server orders them so.
    */
   isNew(event) {
+    if (event.cursor < this.#requestCursor) throw disorder();
+    this.#requestCursor = event.cursor;
     if (event.cursor !== this.#cursor) {
       this.#cursor = event.cursor;
       this.#atCursor.clear();
       this.since = event.cursor > 1 ? event.cursor - 1 : -1;
     }
     const key = event.kind === "membership" ? event.kind : `${event.kind} ${event.id}`;
-    if (this.#atCursor.has(key)) return false;
-    this.#atCursor.add(key);
+    const before = this.#atCursor.get(key);
+    if (before === this.#request) throw disorder();
+    this.#atCursor.set(key, this.#request);
+    if (before !== undefined) return false;
     if (this.#atCursor.size > ENTRIES_PER_CURSOR_MAX) throw new NotThisProtocol("pull: a cursor without end");
     this.entries += 1;
     return true;

@@ -252,9 +252,18 @@ test("results of another shape are told, and end nothing", async (t) => {
   assert.deepEqual([client.state, connections.length], ["online", 1]);
 });
 
+const ENTRY = ["pull.record", { space: SPACE, id: "r", cursor: 5 }];
 const PULLS = {
   "a commit that counts otherwise": [["pull.begin", begin], ["pull.commit", { ...commit, count: 1 }]],
   "no commit": [["pull.begin", begin]],
+  "no begin": [["pull.commit", { ...commit, count: 0 }]],
+  "two begins": [["pull.begin", begin], ["pull.begin", begin], ["pull.commit", { ...commit, count: 0 }]],
+  "an entry twice": [["pull.begin", begin], ENTRY, ENTRY, ["pull.commit", { ...commit, count: 2 }]],
+  "entries out of order": [
+    ["pull.begin", begin], ENTRY, ["pull.record", { space: SPACE, id: "s", cursor: 4 }],
+    ["pull.commit", { ...commit, count: 2 }],
+  ],
+  "an entry behind the commit": [["pull.begin", begin], ["pull.commit", { ...commit, count: 0 }], ENTRY],
   "a record that is none": [["pull.begin", begin], ["pull.record", { id: 1 }]],
   "a begin that is none": [["pull.begin", { ...begin, cursor: 1n << 60n }]],
 };
@@ -336,7 +345,8 @@ test("a pull that overruns again and again without getting on fails", async (t) 
       if (frame.method !== "pull") return;
       // One segment, so that all of it is there before anybody can take the first.
       connection.socket.cork();
-      for (let at = 0; at < 100; at++) connection.send(chunk(frame.id, "pull.begin", begin));
+      connection.send(chunk(frame.id, "pull.begin", begin));
+      for (let at = 0; at < 100; at++) connection.send(chunk(frame.id, "pull.new", {}));
       connection.socket.uncork();
     },
     { limits },
