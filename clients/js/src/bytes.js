@@ -6,6 +6,7 @@
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const DIGITS = encoder.encode("0123456789abcdef");
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /**
@@ -36,9 +37,13 @@ export function text(bytes) {
  * @returns {string}
  */
 export function hex(bytes) {
-  let digits = "";
-  for (const byte of bytes) digits += byte.toString(16).padStart(2, "0");
-  return digits;
+  const digits = new Uint8Array(2 * bytes.length);
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = Number(bytes[at]);
+    digits[2 * at] = Number(DIGITS[byte >> 4]);
+    digits[2 * at + 1] = Number(DIGITS[byte & 15]);
+  }
+  return text(digits);
 }
 
 /**

@@ -62,10 +62,10 @@ class Replica {
     for (;;) {
       this.pulls += 1;
       try {
-        for await (const event of this.client.pull(this.space, this.cursor)) {
-          if (event.kind === "record") this.#take(event);
-          if (event.kind === "commit") this.cursor = event.cursor;
-        }
+        // Only whole pulls are taken: if one from 0 was taken in part, the next would not tell of deletions.
+        const events = await pulled(this.client, this.space, this.cursor);
+        for (const event of events) if (event.kind === "record") this.#take(event);
+        for (const event of events) if (event.kind === "commit") this.cursor = event.cursor;
         return;
       } catch (error) {
         // What does not add up is asked for again (docs/protocol.md 13.3).
@@ -120,7 +120,7 @@ for (const seed of [1, 2, 3, 4]) {
     for (const one of held) one();
     const all = await pulled(writer.client, space, 0);
     const end = all.at(-1);
-    await until(() => replica.cursor === end?.cursor);
+    await until(() => replica.cursor === (end?.kind === "commit" ? end.cursor : 0));
     const records = all.filter((event) => event.kind === "record");
     const expected = records.map(({ id, blob }) => [id, hex(blob ?? new Uint8Array())]);
     assert.deepEqual([...replica.records].sort(), expected.sort());
