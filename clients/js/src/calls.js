@@ -83,6 +83,17 @@ export class Calls {
   }
 
   /**
+   * Give the server a fresh token for this connection (docs/protocol.md 7.1). A refusal is a value.
+   *
+   * @returns {Promise<{ok: boolean, error?: string}>}
+   * @throws {import("./errors.js").TokenUnavailable}
+   */
+  async refresh() {
+    const { token, proof } = await this.#keeper.credentials();
+    return this.#call("token.refresh", { token, did_proof: proof });
+  }
+
+  /**
    * Hear of these spaces from now on, also after reconnects (docs/protocol.md 7.3). A space that is refused
    * is one of `errors` and harms no other.
    *

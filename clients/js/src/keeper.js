@@ -109,6 +109,16 @@ export class Keeper {
     return this.#wait(method);
   }
 
+  /**
+   * A fresh token of the source, with its proof.
+   *
+   * @returns {Promise<import("./tokens.js").Credentials>}
+   * @throws {import("./errors.js").TokenUnavailable}
+   */
+  credentials() {
+    return this.#options.tokens.fresh();
+  }
+
   /** The present connection, if there is one. */
   get connection() {
     return this.#connection?.end === undefined ? this.#connection : undefined;

@@ -166,8 +166,9 @@ export class SyncClient extends Calls {
    * of the commit is the one to pull from next (docs/protocol.md 7.5).
    *
    * A lost connection is resumed where it broke, without repeating an entry; then another `begin` comes,
-   * which replaces the former. If it ends in an error, forget what came; or, if some of it was kept, pull from
-   * -1 where 0 was meant, as only then deletions are told of. Holds a bounded number of entries, however large the space is.
+   * which replaces the former. If it ends in an error, forget what came; or, if some of it was kept, pull
+   * from -1 where 0 was meant: only then deletions are told of. Holds a bounded number of entries, however
+   * large the space is.
    *
    * @param {string} space
    * @param {number} since the cursor of the last commit; 0: all, without tombstones.

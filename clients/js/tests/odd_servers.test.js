@@ -4,12 +4,16 @@ import {
   ClientClosed,
   ConnectFailed,
   ConnectionLost,
+  FilesNotServed,
   NotThisProtocol,
   RequestTimeout,
   StreamOverrun,
   TokenRefused,
 } from "../src/errors.js";
+import { b64url, sha256, text, utf8 } from "../src/bytes.js";
 import { Emitter } from "../src/events.js";
+import { verifyJws } from "../src/jose.js";
+import { DeviceKey } from "../src/keys.js";
 import { made, pulled, until } from "./made_client.js";
 import { ManualClock, settled } from "./manual_clock.js";
 import { lettingIn, oddServer } from "./odd_server.js";
@@ -129,6 +133,23 @@ test("auth is the first frame, and subscribe follows it without an answer", asyn
     { type: 0, id: "c1", method: "subscribe", params: { spaces: [] } },
   ]);
   assert.equal(client.state, "connecting");
+});
+
+test("a device proves its DID with each token, and shows a new proof over HTTP", async (t) => {
+  const device = await DeviceKey.generate();
+  const { server, connections, http } = await oddServer(t, lettingIn);
+  /** @type {string[]} */
+  const shown = [];
+  http.prependListener("request", ({ headers }) => void shown.push(String(headers["x-did-proof"])));
+  const { client } = made(t, { server, token: "a.b.c", device });
+  await client.open();
+  await assert.rejects(client.files.get(SPACE, SPACE), FilesNotServed);
+  const { did_proof } = connections[0]?.frames[0].params;
+  for (const proof of [did_proof, ...shown]) {
+    const claims = JSON.parse(text(await verifyJws(proof, device.did, "less-sync-did-proof")));
+    assert.deepEqual([claims.iss, claims.ath], [device.did, b64url(await sha256(utf8("a.b.c")))]);
+  }
+  assert.equal(shown.length, 1);
 });
 
 test("a connection on which nothing arrives for 75 s is dead, and a keepalive is enough", async (t) => {

@@ -134,6 +134,20 @@ test("a token source is told the DID of the device", async (t) => {
   assert.equal((await client.info()).did, device.did);
 });
 
+test("a client learns who it is to the server, and can give it another token", async (t) => {
+  const { token: first, space, mailbox } = await account("wire-m", { exp_in: 100 });
+  const later = await token("wire-m", { exp_in: 1000 });
+  const tokens = [first, later, await token("another")];
+  const { client } = made(t, { server, token: () => tokens.shift() ?? "" });
+  await client.open();
+  const info = await client.info();
+  assert.deepEqual({ ...info, expires_at: 0 }, { space, mailbox, did: "", scopes: info.scopes, expires_at: 0 });
+  assert.ok(info.scopes.includes("sync"));
+  assert.deepEqual(await client.refresh(), { ok: true });
+  assert.ok((await client.info()).expires_at > info.expires_at);
+  assert.deepEqual(await client.refresh(), { ok: false, error: "token identity mismatch" });
+});
+
 test("a token source that fails is asked again", async (t) => {
   const { token } = await account("wire-f");
   let asked = 0;

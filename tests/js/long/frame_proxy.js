@@ -1,9 +1,9 @@
-/** A TCP proxy before the real server that can go silent, and that sees what the server sends frame by frame. */
+/** A TCP proxy before the real server: it can fall silent, and sees what the server sends frame by frame. */
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
-/** Cuts a stream of a server into the answer to the upgrade and frames (RFC 6455, 5.2; servers do not mask). */
+/** Cuts a server's stream into the answer to the upgrade and frames, unmasked (RFC 6455, 5.2). */
 class Frames {
   #bytes = Buffer.alloc(0);
   #upgraded = false;

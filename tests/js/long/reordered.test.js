@@ -82,7 +82,7 @@ class Replica {
 }
 
 for (const seed of [1, 2, 3, 4]) {
-  test(`a replica converges though messages come twice, late and in another order (seed ${seed})`, async (t) => {
+  test(`a replica converges though messages come twice, late or out of order (seed ${seed})`, async (t) => {
     const { token, space } = await account(`reordered-${seed}`);
     const random = generator(seed);
     let calm = false;
