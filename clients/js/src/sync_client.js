@@ -142,7 +142,10 @@ export class SyncClient extends Calls {
     void this.open();
   }
 
-  /** End for good: calls under way and all later ones reject with ClientClosed. */
+  /**
+   * End for good: calls under way and all later ones reject with ClientClosed. Does not wait for the server,
+   * though Node does not exit before it has answered, or TCP has given it up.
+   */
   async close() {
     this.#keeper.close();
     this.files.stop(new ClientClosed());
