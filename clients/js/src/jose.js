@@ -11,6 +11,7 @@ import { agreeOnce, verifier } from "./keys.js";
 import { parseJsonObject } from "./json.js";
 import { gcmKey, gcmOpen, gcmSeal } from "./webcrypto.js";
 
+/** @import { DidRefused } from "./did.js" */
 /** @import { DeviceKey } from "./keys.js" */
 
 const ENC = "A256GCM";
@@ -128,8 +129,6 @@ export async function signedBy(did, { signature, input }) {
   const verify = verifiers.get(did) ?? verifiers.set(did, verifier(decodeDid(did).point));
   return (await verify)(signature, utf8(input));
 }
-
-/** @import { DidRefused } from "./did.js" */
 
 /**
  * Whether a value is a text that UTF-8 can hold.
