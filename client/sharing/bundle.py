@@ -44,6 +44,8 @@ from less_sync.client.sharing.person import Person
 PREFIX: Final = "less-sync-invite-1:"
 BUNDLE_CHARS_MAX: Final = 131_072
 """What fits into a mailbox (docs/protocol.md 7.9)."""
+SIGNED_BYTES_MAX: Final = 96_000
+"""No reader verifies a larger payload."""
 
 _KIND: Final = "less-sync-invite"
 _JWE_ALGORITHMS: Final = ("ECDH-ES", "A256GCM")
@@ -106,7 +108,13 @@ def open_sealed(text: str, person: Person) -> bytes | None:
 
 
 def sign(payload: bytes, key: EllipticCurvePrivateKey, *, kind: str) -> str:
-    """A compact JWS with ES256. `kind` (the `typ` of its header) keeps it from passing for anything else."""
+    """A compact JWS with ES256. `kind` (the `typ` of its header) keeps it from passing for anything else.
+
+    Raises:
+        UsageProblem: more than `SIGNED_BYTES_MAX`.
+    """
+    if len(payload) > SIGNED_BYTES_MAX:
+        raise UsageProblem("this is too large to be signed", f"{SIGNED_BYTES_MAX} bytes are the most")
     header = {"alg": "ES256", "typ": kind}
     return jws.serialize_compact(header, payload, ECKey.import_key(key), algorithms=list(_JWS_ALGORITHMS))
 

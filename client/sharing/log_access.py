@@ -18,6 +18,8 @@ from less_sync.sync.client import RequestFailed, SubscribeSpace, SyncClient
 from less_sync.sync.protocol.codes import ErrorCode
 
 APPEND_ATTEMPTS: Final = 8
+CIDS_PER_ENTRY: Final = 400
+"""With the largest proof beside them they can be signed."""
 
 Make = Callable[[MemberLog, SharedSpace], Entry | None]
 """Makes the next entry of the log as it is, or None if there is nothing to say."""
@@ -144,17 +146,21 @@ def entry_by(person: Person, shared: SharedSpace, kind: str) -> Entry:
     )
 
 
-def removal_of(cids: Sequence[str], person: Person) -> Make:
-    """For `append_entry`: note that these CIDs were revoked, unless that is known.
+async def note_removal(client: SyncClient, file: SharedFile, person: Person, cids: Sequence[str]) -> None:
+    """Have the log say that these CIDs were revoked, unless it does.
 
     They must have been revoked at the server before: the epoch that it names then is one that nobody of
     them can go beyond.
-    """
 
+    Raises: as `append_entry`.
+    """
+    for start in range(0, max(1, len(cids)), CIDS_PER_ENTRY):
+        await append_entry(client, file, person, _removal_of(cids[start : start + CIDS_PER_ENTRY], person))
+
+
+def _removal_of(cids: Sequence[str], person: Person) -> Make:
     def removal(log: MemberLog, shared: SharedSpace) -> Entry | None:
-        if set(cids) <= log.revoked:
-            return None
-        return removed_by(person, shared, log, cids)
+        return None if set(cids) <= log.revoked else removed_by(person, shared, log, cids)
 
     return removal
 

@@ -23,14 +23,15 @@ import msgspec
 from less_sync.auth import AuthError, Permission, decode_did_key, ucan_cid
 from less_sync.client.folder.errors import FolderError, KeyMismatch, UsageProblem
 from less_sync.client.folder.shared import Grant, Rotation, SharedFile, SharedSpace
+from less_sync.client.sharing.bundle import SIGNED_BYTES_MAX
 from less_sync.client.sharing.entries import EPOCH, PLACED, Entry, key_check, sealed_keys
 from less_sync.client.sharing.log import MemberLog
 from less_sync.client.sharing.log_access import (
     Standing,
     append_entry,
     entry_by,
+    note_removal,
     read_log,
-    removal_of,
     removed_by,
     standing,
 )
@@ -41,8 +42,12 @@ from less_sync.sync.client import RequestFailed, SyncClient
 from less_sync.sync.protocol.codes import ErrorCode
 
 ROUNDS_MAX: Final = 12
+KEY_ENTRIES_MAX: Final = 100
+"""Of one epoch, each for as many people as can be signed at once: 60 to 190."""
 
 _KEY_BYTES: Final = 32
+_SEALED_KEY_BYTES: Final = 500
+"""In an entry, with the DID. It takes 477, which leaves enough for what else an entry has."""
 
 
 @dataclass(slots=True)
@@ -115,8 +120,7 @@ class Rotator:
             await self.client.membership_revoke(str(shared.space), cid, ucan=shared.ucan)
         self.file.update(lambda now: _marked_revoked(now, did))
         self.step("removed entry")
-        removal = removal_of(sorted(cids), self.person)
-        await append_entry(self.client, self.file, self.person, removal)
+        await note_removal(self.client, self.file, self.person, sorted(cids))
         text = f"removed: {did}, {len(cids)} {'token' if len(cids) == 1 else 'tokens'} revoked"
         self.output.tell("removed", text, did=did, tokens=len(cids))
 
@@ -133,23 +137,27 @@ class Rotator:
     async def _handed_out(self, epoch: int, gone: frozenset[str]) -> tuple[MemberLog, SharedSpace]:
         """See to it that the log has a key for an epoch, for everybody who is in by now."""
         voided: set[str] = set()
+        more = True
 
         def next_entry(log: MemberLog, shared: SharedSpace) -> Entry | None:
+            nonlocal more
+            more = False
             former, now_s = log.epochs.get(epoch), time.time()
             if former is not None and former.proof in voided:
                 return None  # it stands nonetheless, and will be passed through
             if former is not None and epoch > log.epoch and log.is_spent(former, now_s):
                 voided.add(former.proof)
+                more = True
                 return removed_by(self.person, shared, log, [ucan_cid(former.proof)])
-            dids = _recipients(log, shared, now_s) | {self.person.did}
-            return self._key_entry(epoch, shared, log, dids - gone)
+            entry = self._key_entry(epoch, shared, log, _recipients(log, shared, now_s) - gone)
+            more = entry is not None and len(entry.keys) == _room(shared)
+            return entry
 
-        for _ in range(ROUNDS_MAX):
-            before = len(voided)
+        for _ in range(KEY_ENTRIES_MAX):
             log, shared = await append_entry(self.client, self.file, self.person, next_entry)
-            if len(voided) == before:
-                break
-        return log, shared
+            if not more:
+                return log, shared
+        raise FolderError("the space has too many members for one go", "run it again")
 
     def _key_entry(self, epoch: int, shared: SharedSpace, log: MemberLog, dids: set[str]) -> Entry | None:
         """The key of an epoch for these people: a new one, or that of the log for whom it left out."""
@@ -157,8 +165,11 @@ class Rotator:
         key = secrets.token_bytes(_KEY_BYTES) if former is None else log.keys.get(epoch)
         if key is None or (former is not None and former.v < PLACED):
             return None
-        left = sorted(dids if former is None else dids - former.keys.keys())
-        keys = sealed_keys(shared.space, epoch, key, left)
+        had = {} if former is None else former.keys
+        # We go first: who does not have the key cannot hand it on.
+        own = [self.person.did] if self.person.did not in had else []
+        others = sorted(did for did in dids - had.keys() - {*own} if _is_p256(did))
+        keys = sealed_keys(shared.space, epoch, key, [*own, *others][: _room(shared)])
         entry = entry_by(self.person, shared, EPOCH)
         return msgspec.structs.replace(entry, epoch=epoch, keys=keys, check=key_check(key)) if keys else None
 
@@ -224,6 +235,20 @@ def _recipients(log: MemberLog, shared: SharedSpace, now_s: float) -> set[str]:
     members = {did for did, member in log.members.items() if member.expires_at >= now_s}
     noted = (one for one in shared.delegated if not one.revoked and one.cid not in log.revoked)
     return members | {one.did for one in noted if one.expires_at >= now_s}
+
+
+def _room(shared: SharedSpace) -> int:
+    """How many keys fit into an entry of ours beside the proof; at least 60."""
+    return (SIGNED_BYTES_MAX - len(shared.ucan)) // _SEALED_KEY_BYTES
+
+
+def _is_p256(did: str) -> bool:
+    """Whether a key can be sealed for it: any text could be let in."""
+    try:
+        decode_did_key(did)
+    except AuthError:
+        return False
+    return True
 
 
 def _without_rotation(now: SharedSpace | None) -> SharedSpace:

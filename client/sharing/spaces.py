@@ -22,7 +22,7 @@ from less_sync.client.folder.state import FolderState, disk_errors
 from less_sync.client.kept_key import KeyFileError, kept_key
 from less_sync.client.sharing.bundle import bundled_ucan, make_bundle
 from less_sync.client.sharing.domains import domain_of
-from less_sync.client.sharing.log_access import append_entry, removal_of
+from less_sync.client.sharing.log_access import note_removal
 from less_sync.client.sharing.person import Person
 from less_sync.client.sharing.session import Options, Output, bound, connected, own
 
@@ -202,7 +202,7 @@ async def revoke(options: Options, folder: Path, what: Revocation, output: Outpu
             await client.membership_revoke(str(shared.space), cid, ucan=shared.ucan)
             file.update(lambda now, cid=cid: _without(now or shared, cid))  # type: ignore[misc]  # now is typed by update
             output.tell("revoked", f"revoked: {cid}", space=str(shared.space), cid=cid)
-        await append_entry(client, file, person, removal_of(cids, person))
+        await note_removal(client, file, person, cids)
 
 
 def _cids(shared: SharedSpace, what: Revocation) -> list[str]:

@@ -6,17 +6,18 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from less_sync.auth import Permission
 from less_sync.client.folder.crypto import SealedFile, SharedCipher, Undecryptable
 from less_sync.client.folder.plaintext import PlainFile
-from less_sync.client.folder.shared import SharedSpace
+from less_sync.client.folder.shared import Delegation, SharedSpace
 from less_sync.client.sharing.entries import Entry
 from less_sync.client.sharing.log import MemberLog
-from less_sync.client.sharing.log_access import append_entry, read_log, standing
+from less_sync.client.sharing.log_access import append_entry, note_removal, read_log, standing
 from less_sync.sync.client import PushChange, RequestFailed, SubscribeSpace, SyncClient
-from tests.client.sharing.members import ROOT_KEY, Member, founder, joined
+from tests.client.sharing.members import ROOT_KEY, Member, founder, joined, new_person
 from tests.live import Live, live_server
 
 RECORDS = 5
@@ -214,6 +215,45 @@ async def test_a_token_that_is_not_for_files_rotates_all_the_same(database_url: 
             await alice.rotator(client).run([])
             assert await epoch_of(client, alice) == (2, None)
             assert await keys_of(client, alice) == [2]
+
+
+def handed_out_to_many(alice: Member, number: int) -> set[str]:
+    """Note tokens for this many people, and some for texts that are no DIDs; return whom a key is for."""
+    dids = [new_person().did for _ in range(number)]
+    tokens = [
+        Delegation(did=did, cid="0" * 64, permission="read", expires_at=2**40)
+        for did in (*dids, *(f"did:key:a{one}" for one in range(number)))
+    ]
+    alice.file.update(lambda _: msgspec.structs.replace(alice.shared, delegated=tuple(tokens)))
+    return {alice.person.did, *dids}
+
+
+async def test_a_key_for_more_people_than_one_entry_can_name_reaches_them_by_several(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with live_server(database_url, identity_hash_key=None) as live:
+        alice = founder(tmp_path)
+        await begin(live, alice)
+        dids = handed_out_to_many(alice, 250)
+        await rotate(live, alice)
+        async with alice.client(live) as client:
+            log, _ = await read_log(client, alice.file, alice.person, epoch=2)
+            assert (set(log.epochs[2].keys), log.version, log.passed_over) == (dids, 2, 0)
+            assert await keys_of(client, alice) == [2]
+
+
+async def test_more_tokens_than_one_entry_can_name_are_removed_by_several(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with live_server(database_url, identity_hash_key=None) as live:
+        alice = founder(tmp_path)
+        await begin(live, alice)
+        cids = [f"{number:064x}" for number in range(900)]
+        async with alice.client(live) as client:
+            for _ in range(2):
+                await note_removal(client, alice.file, alice.person, cids)
+            log, _ = await read_log(client, alice.file, alice.person, epoch=1)
+        assert (log.revoked, log.version, log.passed_over) == (set(cids), 3, 0)
 
 
 async def push(client: SyncClient, member: Member, id: str, sealed: SealedFile) -> tuple[bool, str]:

@@ -12,7 +12,7 @@ from less_sync.client.folder.errors import FolderError, KeyMismatch
 from less_sync.client.folder.shared import SharedSpace
 from less_sync.client.sharing.entries import EPOCH, REMOVED, Entry, next_digest, seal_entry
 from less_sync.client.sharing.log import MemberLog
-from less_sync.client.sharing.log_access import append_entry, read_log, removal_of
+from less_sync.client.sharing.log_access import append_entry, note_removal, read_log
 from less_sync.sync.client import SyncClient
 from tests.client.sharing.members import Member, founder, joined, ucan
 from tests.client.sharing.test_rotation import Fuse, Killed, begin, epoch_of, keys_of, letting_in, rotate
@@ -60,7 +60,7 @@ async def remove(live: Live, alice: Member, whom: Member) -> None:
     cid = ucan_cid(whom.shared.ucan)
     async with alice.client(live) as client:
         await client.membership_revoke(str(alice.shared.space), cid, ucan=alice.shared.ucan)
-        await append_entry(client, alice.file, alice.person, removal_of([cid], alice.person))
+        await note_removal(client, alice.file, alice.person, [cid])
 
 
 @pytest.mark.parametrize("by_server", [False, True])

@@ -12,7 +12,16 @@ from less_sync.client.sharing.log_access import read_log
 from less_sync.storage.objects.memory import MemoryBlobs
 from less_sync.sync.client import RequestFailed
 from tests.client.sharing.members import Member, founder, joined
-from tests.client.sharing.test_rotation import Fuse, Killed, begin, epoch_of, keys_of, rotate, rotating
+from tests.client.sharing.test_rotation import (
+    Fuse,
+    Killed,
+    begin,
+    epoch_of,
+    handed_out_to_many,
+    keys_of,
+    rotate,
+    rotating,
+)
 from tests.client.sharing.test_rotation_files import Files, with_files
 from tests.js.persons import KilledAtStep, NodePerson, Refusal, node_person
 from tests.live import Live, live_server
@@ -195,6 +204,20 @@ async def files_by_both(live: Live, files: Files, alice: Member, carol: Member) 
     await files.upload(epoch=2, path="1.txt")
     await rotate(live, carol)
     assert await files.epochs_read_by(alice, epoch=3) == [3]
+
+
+async def test_a_key_for_more_people_than_one_entry_can_name_reaches_them_by_several(
+    live: Live, tmp_path: Path
+) -> None:
+    alice = founder(tmp_path)
+    await begin(live, alice)
+    dids = handed_out_to_many(alice, 250)
+    async with by_node(live, alice) as person:
+        assert (await person.ask("rotate"))["epoch"] == 2
+    async with alice.client(live) as client:
+        log, _ = await read_log(client, alice.file, alice.person, epoch=2)
+        assert (set(log.epochs[2].keys), log.version, log.passed_over) == (dids, 2, 0)
+    await assert_rotated(live, 2, alice)
 
 
 async def test_who_is_revoked_while_they_write_is_cut_off_and_loses_nothing(

@@ -17,6 +17,9 @@ import { bound, epochsOf, further, grantOf, keptKeys, keyOf, present } from "./s
 /** How often an entry is made anew when others write at the same time. */
 export const APPEND_ATTEMPTS = 8;
 
+/** With the largest proof beside them they can be signed. */
+export const CIDS_PER_ENTRY = 400;
+
 /**
  * Makes the next entry of the log as it is, or null if there is nothing to say.
  *
@@ -197,19 +200,23 @@ export async function noteMember(ctx, ucan) {
 }
 
 /**
- * For `appendEntry`: note that these CIDs were revoked, unless that is known.
+ * Have the log say that these CIDs were revoked, unless it does.
  *
  * They must have been revoked at the server before: the epoch that it names then is one that nobody of them
  * can go beyond.
  *
  * @param {Ctx} ctx
  * @param {string[]} cids
- * @returns {Make}
+ * @returns {Promise<void>}
+ * @throws {Refused} as `appendEntry`.
  */
-export function removalOf(ctx, cids) {
-  return (log, state) => {
-    return cids.every((cid) => log.revoked.has(cid)) ? null : removedBy(ctx, state, log, cids);
-  };
+export async function noteRemoval(ctx, cids) {
+  for (let start = 0; start === 0 || start < cids.length; start += CIDS_PER_ENTRY) {
+    const some = cids.slice(start, start + CIDS_PER_ENTRY);
+    await appendEntry(ctx, (log, state) => {
+      return some.every((cid) => log.revoked.has(cid)) ? null : removedBy(ctx, state, log, some);
+    });
+  }
 }
 
 /**

@@ -15,10 +15,11 @@
  */
 import { randomBytes } from "../bytes.js";
 import { Refused, RequestFailed } from "../errors.js";
+import { SIGNED_BYTES_MAX } from "../jose.js";
 import { covers, ucanCid } from "../ucan.js";
 import { EPOCH, PLACED, keyCheck, sealedKeys } from "./entries.js";
 import { appendEntry, entryBy, isElsewhere, keyMissing, readLog } from "./log_access.js";
-import { removalOf, removedBy, standing } from "./log_access.js";
+import { noteRemoval, removedBy, standing } from "./log_access.js";
 import { Rewrapper } from "./rewrapping.js";
 import { checkDid, markedRevoked } from "./spaces.js";
 import { bound, keyOf, present } from "./state.js";
@@ -32,7 +33,12 @@ import { bound, keyOf, present } from "./state.js";
 /** How often it is looked where the space stands, when others rotate too. */
 export const ROUNDS_MAX = 12;
 
+/** Entries about one epoch, each for as many people as can be signed at once: 60 to 190. */
+const KEY_ENTRIES_MAX = 100;
+
 const KEY_BYTES = 32;
+/** Of a sealed key in an entry, with the DID. It takes 477, which leaves enough for what else an entry has. */
+const SEALED_KEY_BYTES = 500;
 
 /**
  * How a rotation ended.
@@ -152,7 +158,7 @@ class Rotator {
     }
     await this.#ctx.change((now) => markedRevoked(present(now), (note) => note.did === did));
     await this.#step("removed entry");
-    await appendEntry(this.#ctx, removalOf(this.#ctx, cids));
+    await noteRemoval(this.#ctx, cids);
   }
 
   /**
@@ -180,25 +186,29 @@ class Rotator {
   async #handedOut(epoch, gone) {
     /** @type {Set<string>} */
     const voided = new Set();
+    let more = true;
     /** @type {import("./log_access.js").Make} */
     const next = async (log, state) => {
+      more = false;
       const former = log.epochs.get(epoch);
       const now = this.#ctx.now();
       // What was voided and stands nonetheless has begun, and will be passed through.
       if (former && voided.has(former.proof)) return null;
       if (former && epoch > log.epoch && (await log.isSpent(former, now))) {
         voided.add(former.proof);
+        more = true;
         return removedBy(this.#ctx, state, log, [await ucanCid(former.proof)]);
       }
-      const dids = recipients(log, state, now).add(this.#ctx.device.did);
-      for (const did of gone) dids.delete(did);
-      return this.#keyEntry(epoch, state, log, dids);
+      const dids = [...recipients(log, state, now)].filter((did) => !gone.has(did));
+      const entry = await this.#keyEntry(epoch, state, log, dids);
+      more = entry !== null && entry.keys.size === room(state);
+      return entry;
     };
-    for (let round = 1; ; round++) {
-      const before = voided.size;
+    for (let round = 0; round < KEY_ENTRIES_MAX; round++) {
       const read = await appendEntry(this.#ctx, next);
-      if (voided.size === before || round === ROUNDS_MAX) return read;
+      if (!more) return read;
     }
+    throw new Refused("too_many_members", "the space has too many members for one go: try again");
   }
 
   /**
@@ -207,15 +217,18 @@ class Rotator {
    * @param {number} epoch
    * @param {SharedState} state
    * @param {MemberLog} log
-   * @param {Set<string>} dids
+   * @param {string[]} dids
    * @returns {Promise<Entry | null>}
    */
   async #keyEntry(epoch, state, log, dids) {
     const former = log.epochs.get(epoch);
     const key = former === undefined ? randomBytes(KEY_BYTES) : log.keys.get(epoch);
     if (key === undefined || (former && former.v < PLACED)) return null;
-    const left = [...dids].filter((did) => !former?.keys.has(did)).sort();
-    const keys = await sealedKeys(state.space, epoch, key, left);
+    const us = this.#ctx.device.did;
+    // We go first: who does not have the key cannot hand it on.
+    const own = former?.keys.has(us) ? [] : [us];
+    const others = dids.filter((did) => did !== us && !former?.keys.has(did) && isDid(did)).sort();
+    const keys = await sealedKeys(state.space, epoch, key, [...own, ...others].slice(0, room(state)));
     return keys.size ? entryBy(this.#ctx, state, EPOCH, { epoch, keys, check: await keyCheck(key) }) : null;
   }
 
@@ -249,6 +262,29 @@ class Rotator {
       const again = error instanceof RequestFailed && ["conflict", "bad_request"].includes(error.code);
       if (!again || isElsewhere(error)) throw error;
     }
+  }
+}
+
+/**
+ * How many keys fit into an entry of ours beside the proof; at least 60.
+ *
+ * @param {SharedState} state
+ */
+function room({ ucan }) {
+  return Math.floor((SIGNED_BYTES_MAX - ucan.length) / SEALED_KEY_BYTES);
+}
+
+/**
+ * Whether a key can be sealed for it: any text could be let in.
+ *
+ * @param {string} did
+ */
+function isDid(did) {
+  try {
+    checkDid(did);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -11,7 +11,7 @@ import { Refused } from "../errors.js";
 import { DeviceKey } from "../keys.js";
 import { covers, delegate, issueRoot, ucanCid } from "../ucan.js";
 import { bundledUcan, isBundle, makeBundle } from "./bundle.js";
-import { appendEntry, removalOf } from "./log_access.js";
+import { noteRemoval } from "./log_access.js";
 import { DELEGATIONS_MAX, bound, grantOf, present } from "./state.js";
 
 /** @typedef {import("./state.js").Ctx} Ctx */
@@ -176,7 +176,7 @@ export async function revokeTokens(ctx, cids) {
     await ctx.client.membershipRevoke(state.space, cid, { ucan: state.ucan });
     await ctx.change((now) => markedRevoked(present(now), (note) => note.cid === cid));
   }
-  await appendEntry(ctx, removalOf(ctx, named));
+  await noteRemoval(ctx, named);
 }
 
 /** @param {string} text A CID or a bundle. */
