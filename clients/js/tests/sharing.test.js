@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { RequestFailed } from "../src/errors.js";
 import { DeviceKey } from "../src/keys.js";
 import { HEARTBEAT_MS, Presence } from "../src/presence.js";
 import {
@@ -161,6 +162,32 @@ test("a rotation that breaks off at any step goes on when it is called again", a
   const { epoch, pending } = await standing(hers, (await stateOf(hers)).ucan);
   assert.deepEqual([pending, await epochsOfRecords(hers)], [null, [epoch]]);
   assert.deepEqual(Object.keys((await stateOf(his)).keys), ["1"]);
+});
+
+test("where only another server lets people in, nobody is noted, and no rotation is left open", async (t) => {
+  const { bob, hers } = await two(t, "els");
+  const carol = await person(t, "els-carol");
+  const before = await stateOf(hers);
+  const elsewhere = new RequestFailed("bad_request", "space is hosted on another server");
+  const refuse = () => Promise.reject(elsewhere);
+  const { client } = hers;
+  /** @type {any} */
+  const foreign = {
+    subscribe: client.subscribe.bind(client), membershipList: client.membershipList.bind(client),
+    membershipAppend: refuse, membershipRevoke: refuse,
+  };
+  const away = { ...hers, client: foreign };
+  await assert.rejects(invite(away, { did: carol.did, mailbox: carol.mailbox }), elsewhere);
+  await assert.rejects(rotate(away, { remove: [bob.did] }), elsewhere);
+  assert.deepEqual(await stateOf(hers), before);
+});
+
+test("what another server or a newer app has written is refused", async (t) => {
+  const { hers } = await two(t, "lie");
+  await hers.change((now) => ({ .../** @type {SharedState} */ (now), log: { entries: 9, digest: "" } }));
+  await assert.rejects(members(hers), refusing("log_not_continued"));
+  await hers.change((now) => ({ .../** @type {any} */ (now), v: 2 }));
+  await assert.rejects(members(hers), refusing("newer_version"));
 });
 
 test("members see who is there and what they say, until they leave, also after a cut", async (t) => {

@@ -13,6 +13,9 @@ import { spaceKeysOf } from "./state.js";
 
 /** @typedef {import("./state.js").SharedState} SharedState */
 
+/** Keys that are wrapped at the same time: more take longer, and memory. */
+const AT_ONCE_MAX = 200;
+
 /** How often the keys of files are looked at in one go. */
 const LISTINGS_MAX = 12;
 
@@ -110,8 +113,14 @@ export class Rewrapper {
    * @returns {Promise<Listed[]>}
    */
   async #rewrapped(batch) {
-    const fresh = await Promise.all(batch.map((one) => this.#wrapped(one)));
-    return fresh.filter((one) => one !== null);
+    /** @type {Listed[]} */
+    const fresh = [];
+    for (let start = 0; start < batch.length; start += AT_ONCE_MAX) {
+      const some = batch.slice(start, start + AT_ONCE_MAX);
+      const wrapped = await Promise.all(some.map((one) => this.#wrapped(one)));
+      fresh.push(...wrapped.filter((one) => one !== null));
+    }
+    return fresh;
   }
 
   /**

@@ -40,7 +40,7 @@ import { parseUcan } from "../ucan.js";
  * secrets, so it is neither printed nor logged.
  *
  * @typedef {object} SharedState
- * @property {1} v
+ * @property {1} [v] 1 where it is missing.
  * @property {string} space Hyphenated, lower case.
  * @property {string} ucan The token that lets us in.
  * @property {Record<string, string>} keys Epoch to base64 of 32 bytes; the lowest also derives record ids.
@@ -181,10 +181,12 @@ export function further(one = {}, other = {}) {
  *
  * @param {SharedState | null} state
  * @returns {SharedState}
- * @throws {Refused} `not_shared`: it is not, or no longer, that of a shared space.
+ * @throws {Refused} `not_shared`: it is not, or no longer, that of a shared space. `newer_version`: a newer app
+ *   has written it.
  */
 export function present(state) {
   if (state === null) throw new Refused("not_shared", "nothing is kept here of this shared space");
+  if ((state.v ?? 1) !== 1) throw new Refused("newer_version", "a newer app keeps this space here");
   return state;
 }
 
