@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from tests.browser.chromium import FLAGS, chromium
 
 ARTEFACTS: Final = Path(__file__).resolve().parents[2] / "artefacts" / "browser"
-WAIT_MS: Final = 10_000.0
+WAIT_MS: Final = 30_000.0
+"""For what a page shall come to show: a bound for what never comes, whatever else the machine has to do."""
 PROBLEMS_MAX: Final = 100
+expect.set_options(timeout=WAIT_MS)
 _WITHOUT_SERVER: Final = {"data", "blob", "about"}
 
 
