@@ -1,0 +1,8 @@
+export { LessSync } from "./app.js";
+export { Space } from "./space.js";
+export { SharedSpace } from "./shared_space.js";
+export { MemoryStore } from "./store.js";
+export { IndexedDbStore } from "./indexed_db.js";
+export { DeviceKey } from "./keys.js";
+export { SyncClient } from "./sync_client.js";
+export * from "./errors.js";
