@@ -13,6 +13,7 @@ import httpx
 
 from less_sync.auth import (
     ALGORITHMS,
+    TOKEN_CHARS_MAX,
     DiscoveryRefused,
     Identity,
     InvalidToken,
@@ -233,7 +234,7 @@ class _Words:
     def of(self, step: Step) -> str:
         """Empty where there is nothing to tell."""
         words: dict[str, Callable[[], str]] = {
-            "2": lambda: f"{len(self.token):,} characters",
+            "2": self._length,
             "3": self._header,
             "5": self._issuer,
             "10": self._times,
@@ -243,6 +244,11 @@ class _Words:
             "14": self._scope,
         }
         return words.get(step.number, str)()
+
+    def _length(self) -> str:
+        if self.finding.failed is not TokenCheck.LENGTH:
+            return ""
+        return f"{len(self.token):,} characters; accepted: {TOKEN_CHARS_MAX:,}"
 
     def _header(self) -> str:
         header, allowed = self.finding.header, self.rules.issuers.algorithms

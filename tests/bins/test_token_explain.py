@@ -120,7 +120,9 @@ async def test_forms_headers_keys_and_signatures_are_told_apart() -> None:
         good = issuer.token(claims())
         head, body, signature = good.split(".")
         assert failing(await told("", rules))[0] == "1"
-        assert failing(await told("opaque", rules)) == ("2", "not three segments; 6 characters")
+        assert failing(await told("opaque", rules)) == ("2", "not three segments")
+        long = "x" * 16_385
+        assert failing(await told(long, rules)) == ("2", "too long; 16,385 characters; accepted: 16,384")
         rs256 = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ"  # {"alg":"RS256","kid":"1"}
         number, detail = failing(await told(f"{rs256}.{body}.{signature}", rules))
         assert (number, detail) == (
