@@ -84,6 +84,7 @@ lint: $(DEV_READY) $(JS_READY) ## format check, lint, strict types of Python and
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m tests.node exec -- tsc --noEmit -p .
+	$(BIN)/python -m tests.node exec -- tsc -p tsconfig.pages.json
 
 format: $(DEV_READY) ## reformat and fix what can be fixed
 	$(BIN)/ruff format .
