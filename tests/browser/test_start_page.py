@@ -16,7 +16,14 @@ from tests.wire.process import ServerProcess
 async def dev_server(data_dir: Path, database_url: str, listen: str = "") -> AsyncIterator[str]:
     """A server in dev mode; yields the address that it prints."""
     arguments = ["--dev", *(["--listen", listen] if listen else [])]
-    settings = {"DATA_DIR": str(data_dir), "DATABASE_URL": database_url, "LOG_LEVEL": "off"}
+    settings = {
+        "DATA_DIR": str(data_dir),
+        "DATABASE_URL": database_url,
+        "LOG_LEVEL": "off",
+        # Some seconds otherwise, so that nobody sees who invites whom.
+        "LIMIT_INVITATION_DELAY_MIN_S": "0.01",
+        "LIMIT_INVITATION_DELAY_MAX_S": "0.02",
+    }
     async with ServerProcess(settings, arguments) as running:
         yield f"http://127.0.0.1:{running.port}/#{dev_start_secret(data_dir)}"
 
@@ -43,7 +50,7 @@ async def shared(browser: Visits, address: str, person: BrowserContext | None = 
     bob = await signed_in(browser, address, "bob", person)
     await alice.get_by_role("button", name="Create").click()
     await alice.get_by_role("button", name="Invite").click()
-    await expect(alice.locator("#said")).to_have_text("bob is invited.")
+    await expect(alice.locator("#said")).to_have_text("bob is invited, and sees it in a few seconds.")
     await bob.get_by_role("button", name="Accept").click()
     await expect(bob.get_by_role("heading", name="Shopping")).to_be_visible()
     return alice, bob
@@ -78,6 +85,26 @@ async def test_two_tabs_converge_and_a_person_who_is_removed_is_out_at_once(
     await expect(alice.locator("#people li span")).to_have_text(["alice · you"])
     await expect(bob.get_by_label("To do")).to_be_disabled()
     await expect(items(bob)).to_have_text(["Milk"])
+
+
+async def test_tabs_of_one_person_show_the_same_and_a_tab_can_become_somebody_else(
+    address: str, browser: Visits
+) -> None:
+    person = await browser.person()
+    first = await signed_in(browser, address, "alice", person)
+    await first.get_by_role("button", name="Create").click()
+    await add(first, "Milk")
+    await expect(items(first)).to_have_text(["Milk"])
+    second = await signed_in(browser, address, "alice", person)
+    await expect(items(second)).to_have_text(["Milk"])
+    await add(second, "Bread")
+    await expect(items(first)).to_have_text(["Milk", "Bread"])
+    await second.get_by_role("button", name="Sign out").click()
+    await second.get_by_label("Your name").fill("carol")
+    await second.get_by_role("button", name="Sign in").click()
+    await expect(second.locator("#me")).to_have_text("carol")
+    await expect(second.locator("#list")).to_be_hidden()
+    await expect(items(first)).to_have_text(["Milk", "Bread"])
 
 
 async def test_what_was_written_offline_comes_together(address: str, browser: Visits) -> None:

@@ -6,7 +6,7 @@
 import { WatchedSocket, lastSent } from "./peek.js";
 import { health, needsSecret, personNamed, tokenFor, version } from "./server.js";
 import { openTodo } from "./todo.js";
-import { element, fail, showFacts, showItems, showPeople, showSession } from "./view.js";
+import { element, fail, once, showFacts, showItems, showPeople, showSession } from "./view.js";
 
 const NAME = "less-sync start page: name";
 const HEALTH_EVERY_MS = 5000;
@@ -48,12 +48,20 @@ async function draw() {
 async function drawOnce() {
   const [app, shown] = [todo, list];
   void askAboutOthers(app, shown);
-  await showSession(app, shown, others.mail, actions);
-  if (!app || !shown) return;
-  await showItems(app, shown, actions);
-  showPeople(shown, others.people, actions);
-  if (element("peek").open) showFacts(element("sealed"), lastSent());
+  try {
+    await showSession(app, shown, others.mail, actions);
+    if (!app || !shown) return;
+    await showItems(app, shown, actions);
+    showPeople(shown, others.people, actions);
+    if (element("peek").open) showFacts(element("sealed"), lastSent());
+  } catch (error) {
+    // Who has signed out meanwhile has closed what was to be shown.
+    if (app === todo) fail(messageOf(error));
+  }
 }
+
+/** @param {unknown} error */
+const messageOf = (error) => (error instanceof Error ? error.message : String(error));
 
 /**
  * Invitations, and the people of a list, if they may be others by now: drawing does not wait for the network.
@@ -90,7 +98,7 @@ async function doing(work) {
   try {
     await work();
   } catch (error) {
-    fail(error instanceof Error ? error.message : String(error));
+    fail(messageOf(error));
   }
   changed();
 }
@@ -129,7 +137,7 @@ async function signIn(name) {
     try {
       return await tokenFor(name, did);
     } catch (error) {
-      fail(/** @type {Error} */ (error).message);
+      fail(messageOf(error));
       throw error;
     }
   };
@@ -145,6 +153,7 @@ async function signOut() {
   sessionStorage.removeItem(NAME);
   const { app } = todo;
   todo = list = undefined;
+  others.people = others.mail = [];
   opened.clear();
   await app.close();
 }
@@ -164,16 +173,16 @@ function onSubmit(id, field, work) {
   });
 }
 
-onSubmit("sign-in", "name", signIn);
-onSubmit("create", "title", async (title) => show(await todo.create(title)));
+onSubmit("sign-in", "name", once(signIn));
+onSubmit("create", "title", once(async (title) => show(await todo.create(title))));
 onSubmit("add", "text", async (text) => {
   element("text").value = "";
   await todo.add(list, text);
 });
-onSubmit("invite", "other", async (name) => {
+onSubmit("invite", "other", once(async (name) => {
   await todo.invite(list, await personNamed(name));
-  element("said").textContent = `${name} is invited.`;
-});
+  element("said").textContent = `${name} is invited, and sees it in a few seconds.`;
+}));
 element("sign-out").addEventListener("click", () => void doing(signOut));
 element("offline").addEventListener("change", () => {
   void doing(() => (element("offline").checked ? todo.app.pause() : todo.app.resume()));

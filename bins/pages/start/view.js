@@ -40,11 +40,31 @@ function made(tag, text = "", className = "") {
   return one;
 }
 
-/** @param {string} text @param {() => void} act */
+/**
+ * Something that is not done again while it is being done: a button may be pressed twice.
+ *
+ * @template {unknown[]} Given
+ * @param {(...given: Given) => Promise<unknown>} work
+ * @returns {(...given: Given) => Promise<void>}
+ */
+export function once(work) {
+  let running = false;
+  return async (...given) => {
+    if (running) return;
+    running = true;
+    try {
+      await work(...given);
+    } finally {
+      running = false;
+    }
+  };
+}
+
+/** @param {string} text @param {() => Promise<unknown>} act */
 function button(text, act) {
   const one = made("button", text, "quiet");
   one.type = "button";
-  one.addEventListener("click", act);
+  one.addEventListener("click", once(act));
   return one;
 }
 
