@@ -79,6 +79,7 @@ export class Presence {
   #due = false;
   #showing = false;
   #learning = false;
+  #closed = false;
   /** Whether the log has grown since it was read. */
   #wanted = false;
   /** @type {unknown} */
@@ -115,15 +116,18 @@ export class Presence {
    * @throws {ConnectFailed} We are offline.
    */
   async open() {
+    this.#closed = false;
     this.#space = (await bound(this.#ctx)).state.space;
     const { client } = this.#ctx;
     this.#offs.push(client.on("notice", (notice) => this.#take(notice)));
     this.#offs.push(client.on("state", () => this.#stateChanged()));
     await this.#enter(false);
+    if (this.#text !== null) void this.#show();
   }
 
   /** Be there no more, and hear no more. */
   close() {
+    this.#closed = true;
     this.clear();
     for (const off of this.#offs.splice(0)) off();
     this.#clock.clearTimeout(this.#heartbeat);
@@ -295,6 +299,7 @@ export class Presence {
 
   async #shown() {
     const { client } = this.#ctx;
+    if (!this.#space) return; // not open yet
     this.#clock.clearTimeout(this.#heartbeat);
     if (this.#text === null) return client.presenceClear(this.#space);
     this.#heartbeat = this.#clock.setTimeout(() => void this.#beat(), HEARTBEAT_MS);
@@ -337,8 +342,12 @@ export class Presence {
   async #enter(changed) {
     const state = present(await this.#ctx.load());
     const { epoch, peers } = await standing(this.#ctx, state.ucan);
-    if (changed || !keyOf(state, epoch)) this.#toCome = (await readLog(this.#ctx, epoch)).log.keys;
+    if (this.#closed) return;
+    // At once: what is announced after this answer is newer.
     this.#sayAll(peers);
+    if (!changed && keyOf(state, epoch)) return;
+    this.#toCome = (await readLog(this.#ctx, epoch)).log.keys;
+    for (const [peer, data] of this.#said) this.#say(peer, data);
   }
 
   /**

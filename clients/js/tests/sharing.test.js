@@ -199,8 +199,10 @@ test("members see who is there and what they say, until they leave, also after a
     one.on(name, ({ did, text }) => void heard.push([name, did, text]));
   }
   assert.throws(() => one.set("x".repeat(500)), refusing("too_long"));
+  other.set("not open yet");
   await Promise.all([one.open(), other.open()]);
   t.after(() => [one, other].forEach((presence) => presence.close()));
+  await until(() => one.here().some(({ text }) => text === "not open yet"));
   other.set("at the");
   other.set("at the desk");
   await until(() => one.here().some(({ text }) => text === "at the desk"));
