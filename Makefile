@@ -22,7 +22,7 @@ WORKERS := --numprocesses=auto --dist=load --maxschedchunk=4
 # What takes long for what it finds between two edits: whole pages, thousands of histories, other servers,
 # faults between ours, commands that are killed again and again.
 LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/test_blobs_s3.py \
-	tests/storage/test_pulls_long.py tests/integration/test_kill.py tests/test_examples.py \
+	tests/storage/test_pulls_long.py tests/integration/test_kill.py tests/integration/test_oidc.py tests/test_examples.py \
 	tests/sync/http/test_openapi.py tests/test_transcripts.py tests/federation/long \
 	tests/bins/test_embedded_faults.py tests/bins/test_packages.py tests/bins/admin/test_stops.py \
 	tests/bins/test_admin.py tests/js/long tests/deploy tests/bins/backup/long tests/volume/long \

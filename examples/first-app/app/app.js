@@ -1,32 +1,24 @@
+import { found, signedIn } from "./account.js";
 import { LessSync } from "./less-sync/index.js";
 
 const $ = (id) => document.getElementById(id);
-let session; // of our backend
 let app; // of who is signed in
 let list; // the space that is shown
 let turns = 0; // of drawing
 let invitations = []; // what waits for us at the server
 
 // 1. Signing in: our backend knows who this is, the sync server trusts its tokens.
-async function ask(path, question) {
-  const headers = { "Content-Type": "application/json", Authorization: `Bearer ${session}` };
-  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(question) });
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.error);
-  return told;
-}
-
-async function signIn({ name, password }) {
-  const welcome = await ask("/sign-in", { name, password });
-  session = welcome.session;
+async function signIn(fields) {
+  const account = await signedIn(fields);
   app = await LessSync.open({
-    server: welcome.server,
-    name: `list of ${name}`, // what is kept in this browser, encrypted keys and all
-    token: async (did) => (await ask("/token", { did })).token,
+    server: account.server,
+    name: `list of ${account.name}`, // what is kept in this browser, encrypted keys and all
+    token: account.token, // (did) => Promise<string>: asked whenever a fresh one is needed
     merge: (_path, { mine }) => mine, // two edits of one item at once: the later to arrive wins
   });
   for (const event of ["state", "invitation"]) app.on(event, lookForMail);
-  $("me").textContent = name;
+  $("me").textContent = account.name;
+  account.opened?.(app);
   $("sign-in").hidden = true;
   $("app").hidden = false;
   if (app.spaces().length) await show(app.spaces()[0]);
@@ -44,7 +36,7 @@ const add = ({ text }) => list.put(`items/${crypto.randomUUID()}`, { text, done:
 const tick = ({ path, ...item }) => list.put(path, { ...item, done: !item.done });
 
 // 3. Sharing: the other's device can open what ours seals from now on; the server cannot.
-const invite = async ({ name }) => list.invite({ ...(await ask("/person", { name })), permission: "write" });
+const invite = async ({ name }) => list.invite({ ...(await found(name)), permission: "write" });
 
 async function lookForMail() {
   if (app.state === "online") invitations = await app.invitations();
