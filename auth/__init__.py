@@ -16,7 +16,7 @@ from less_sync.auth.did_proof import (
     make_did_proof,
     verify_did_proof,
 )
-from less_sync.auth.discovery import DISCOVERY_BYTES_MAX, DiscoveryRefused, parse_discovery
+from less_sync.auth.discovery import DISCOVERY_BYTES_MAX, parse_discovery
 from less_sync.auth.encoding import (
     b64url_decode,
     b64url_encode,
@@ -30,6 +30,7 @@ from less_sync.auth.errors import (
     Base58Decode,
     ChainTooDeep,
     DidKeyError,
+    DiscoveryRefused,
     ExpiredFst,
     ExpiredToken,
     FstError,

@@ -5,23 +5,11 @@ from urllib.parse import urlsplit
 
 from less_sync.auth.config import url_fault
 from less_sync.auth.encoding import parse_json_object, text_member
-from less_sync.auth.errors import AuthError, MalformedText
+from less_sync.auth.errors import DiscoveryRefused, MalformedText
 from less_sync.auth.issuers import normalize_issuer
 
 DISCOVERY_BYTES_MAX: Final = 1_048_576
 """A document may have this many decoded bytes and no more."""
-
-
-class DiscoveryRefused(AuthError):
-    """The document can be read, and what it says is not accepted."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        """One of a few texts of this module, none of the document's."""
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 def parse_discovery(document: bytes, issuer: str) -> str:

@@ -8,6 +8,7 @@ AuthError
 │   │   └── KeysUnavailable  the issuer's key set cannot be fetched now: not the caller's fault
 │   ├── ExpiredToken         `exp` has passed
 │   └── UntrustedIssuer      `iss` is not configured
+├── DiscoveryRefused         what an issuer says of itself is not accepted; no caller hears of it
 ├── DidKeyError              no `did:key` of a P-256 key
 │   └── MissingPrefix, InputTooLong, Base58Decode, InvalidVarint, WrongMulticodec,
 │       WrongPointLength, InvalidPoint
@@ -140,6 +141,18 @@ class UntrustedIssuer(TokenError):
 
     text = "untrusted token issuer"
     check = TokenCheck.ISSUER
+
+
+class DiscoveryRefused(AuthError):
+    """An issuer's discovery document can be read, and what it says is not accepted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """Words of ours, none of the document's."""
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class DidKeyError(AuthError):
