@@ -132,6 +132,13 @@ def test_no_signature_verifies_with_a_key_of_another_kind(of_key: str, other: st
     assert not made.verifies(key, b"x")
 
 
+@pytest.mark.parametrize(("published", "used"), [("PS256", "RS256"), ("RS256", "PS256")])
+def test_an_rsa_key_that_is_published_for_one_padding_serves_no_other(published: str, used: str) -> None:
+    issuer = RuledIssuer(used, algorithms=frozenset({"RS256", "PS256"}))
+    assert identify(issuer.mint(), issuer)
+    assert refusal(issuer.mint(), issuer, issuer.jwks(alg=published)) is TokenCheck.KEY_ALGORITHM
+
+
 @pytest.mark.parametrize("alg", ["HS256", "none", "NONE", "", "rs256", "RS512", "PS384", None, 1, ["RS256"]])
 def test_a_key_that_everybody_knows_is_no_secret(alg: object) -> None:
     issuer = RuledIssuer("RS256")
