@@ -112,11 +112,14 @@ class Actor:
         self._line, self._witness = opened
         self._closing = False
         self._again = ""
-        auth = {"type": 2, "method": "auth", "params": {"token": self.person.token}}
-        self._send(cbor2.dumps(auth))
+        self._send(cbor2.dumps({"type": 2, "method": "auth", "params": self._shown()}))
         if self._chance.random() < 0.9:
             self._subscribe()
         self._go_on()
+
+    def _shown(self) -> dict[str, object]:
+        proof = {"did_proof": self.person.did_proof} if self.person.did_proof else {}
+        return {"token": self.person.token, **proof}
 
     def received(self, frame: Frame) -> None:
         """A frame was read."""
@@ -351,7 +354,7 @@ class Actor:
         self.ask("?", {})
 
     def _refresh(self) -> None:
-        self.ask("token.refresh", {"token": self.person.token})
+        self.ask("token.refresh", self._shown())
 
     def _epoch(self) -> None:
         space = str(self.person.space)

@@ -11,17 +11,24 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.simulation.system import (
     AUDIENCE,
+    CLIENT_ID,
     ISSUER,
     KID,
+    PERSONAL_SPACE_ROOTS,
     Authenticator,
     Issuer,
     IssuerKey,
+    IssuerRules,
     KeyFetcher,
     Permission,
+    TokenPolicy,
     claims,
     delegate,
     encode_did_key,
+    make_did_proof,
     parse_ucan,
+    personal_space_id,
+    server_mailbox_id,
 )
 
 WALL_START_S: Final = 1_900_000_000
@@ -34,6 +41,10 @@ GRANTS: Final = 4
 OWNER: Final = "alice"
 GUESTS: Final = ("bob", "carol")
 NEIGHBOURS: Final = ("dave", "erin")
+DERIVED: Final = "carol"
+"""Whose tokens are of an ordinary provider: space and mailbox are derived, and the DID is proven."""
+LOGIN: Final = "https://login.example"
+MAILBOX_KEY: Final = bytes(range(32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class Person:
     space: UUID
     root_key: bytes
     grants: tuple[tuple[str, str], ...]
+    did_proof: str = ""
 
 
 def _key(number: int) -> ec.EllipticCurvePrivateKey:
@@ -75,9 +87,20 @@ def neighbours() -> dict[str, Person]:
 
 def _person(name: str, key: ec.EllipticCurvePrivateKey, root: ec.EllipticCurvePrivateKey) -> Person:
     did = encode_did_key(key.public_key())
-    said = claims(
-        name, did=did, aud=AUDIENCE, iat=WALL_START_S - 60, exp=WALL_START_S + LIFE_S, jti=f"token of {name}"
-    )
+    said = {
+        **claims(name, did=did),
+        "aud": AUDIENCE,
+        "iat": WALL_START_S - 60,
+        "exp": WALL_START_S + LIFE_S,
+        "jti": f"token of {name}",
+    }
+    mailbox, space = str(said["mailbox_id"]), UUID(said["personal_space_id"])
+    if name == DERIVED:
+        # The claims of another issuer's stay in the token: they are not to be believed.
+        said["iss"] = LOGIN
+        mailbox = server_mailbox_id(MAILBOX_KEY, LOGIN, name)
+        space = personal_space_id(PERSONAL_SPACE_ROOTS["betterbase"], LOGIN, name, CLIENT_ID)
+    token = issuer().token(said)
     permission = Permission.ADMIN if name == OWNER else Permission.WRITE
     texts = [
         delegate(
@@ -92,13 +115,22 @@ def _person(name: str, key: ec.EllipticCurvePrivateKey, root: ec.EllipticCurvePr
     ]
     return Person(
         name,
-        issuer().token(said),
+        token,
         did,
-        str(said["mailbox_id"]),
-        UUID(said["personal_space_id"]),
+        mailbox,
+        space,
         key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint),
         tuple((text, parse_ucan(text).cid) for text in texts),
+        make_did_proof(key, token, WALL_START_S + LIFE_S) if name == DERIVED else "",
     )
+
+
+def _rules() -> IssuerRules:
+    return IssuerRules(name="login", url=LOGIN, keys_url=LOGIN, audiences=frozenset({AUDIENCE}), derived=True)
+
+
+def _known() -> dict[str, dict[str, IssuerKey]]:
+    return {url: {KID: issuer().key.public_key()} for url in (ISSUER, LOGIN)}
 
 
 class LateKeys(KeyFetcher):
@@ -109,7 +141,7 @@ class LateKeys(KeyFetcher):
     """
 
     def __init__(self, wait: Callable[[], Awaitable[None]]) -> None:
-        super().__init__({}, injected={ISSUER: {KID: issuer().key.public_key()}})
+        super().__init__({}, ruled=[_rules()], injected=_known())
         self._wait = wait
 
     def cached_key(self, issuer: str, kid: str) -> None:
@@ -126,6 +158,7 @@ def authenticator(
     now: Callable[[], float], wait_for_keys: Callable[[], Awaitable[None]] | None
 ) -> Authenticator:
     """The real one, with the simulation's clock and the issuer's key at hand, or awaited."""
+    policy = TokenPolicy(mailbox_key=MAILBOX_KEY)
     if wait_for_keys is not None:
-        return Authenticator(LateKeys(wait_for_keys), now=now)
-    return Authenticator(KeyFetcher({}, injected={ISSUER: {KID: issuer().key.public_key()}}), now=now)
+        return Authenticator(LateKeys(wait_for_keys), policy=policy, now=now)
+    return Authenticator(KeyFetcher({}, ruled=[_rules()], injected=_known()), policy=policy, now=now)

@@ -240,6 +240,8 @@ class Exchanges:
 def head(asked: Asked) -> dict[str, str]:
     """The headers of a request."""
     headers = {"authorization": f"Bearer {asked.person.token}"}
+    if asked.person.did_proof:
+        headers["x-did-proof"] = asked.person.did_proof
     if asked.ucan[0]:
         headers["x-ucan"] = asked.ucan[0]
     if asked.method == "PUT":

@@ -3,14 +3,19 @@
 from typing import TYPE_CHECKING
 
 from less_sync.auth import (
+    PERSONAL_SPACE_ROOTS,
     Identity,
     IssuerKey,
     Permission,
+    TokenPolicy,
     delegate,
     encode_did_key,
+    make_did_proof,
     parse_ucan,
     personal_space_id,
+    server_mailbox_id,
 )
+from less_sync.auth import Issuer as IssuerRules
 from less_sync.bins.services import build_services
 from less_sync.storage import (
     BlobError,
@@ -80,6 +85,7 @@ __all__ = [
     "KEEPALIVE",
     "KID",
     "LOCK_NOT_AVAILABLE",
+    "PERSONAL_SPACE_ROOTS",
     "QUERIES",
     "Announcer",
     "Authenticator",
@@ -99,6 +105,7 @@ __all__ = [
     "Identity",
     "Issuer",
     "IssuerKey",
+    "IssuerRules",
     "KeyFetcher",
     "Lane",
     "Limits",
@@ -127,6 +134,7 @@ __all__ = [
     "Staged",
     "StorageError",
     "Stored",
+    "TokenPolicy",
     "Unavailable",
     "UpgradeRequest",
     "Upload",
@@ -142,9 +150,11 @@ __all__ = [
     "delegate",
     "encode_did_key",
     "encode_request",
+    "make_did_proof",
     "parse_ucan",
     "personal_space_id",
     "run_background",
+    "server_mailbox_id",
     "single_statement",
     "sql",
     "translate",
