@@ -16,6 +16,7 @@ from typing import Final
 from zipfile import ZipFile
 
 import asyncpg
+import jwt
 import pytest
 
 import less_sync
@@ -26,6 +27,7 @@ from tests.client.sharing.people import Town
 
 NOTES: Final = ROOT / "examples" / "notes"
 PRIVATE_TLS: Final = ROOT / "examples" / "federation" / "private_tls.py"
+ISSUER: Final = ROOT / "examples" / "issuer.py"
 PAGE: Final = ROOT / "docs" / "python.md"
 MISTAKES: Final = """\
 from less_sync import NoSuchName, PushChange, PushResult, SyncClient
@@ -291,3 +293,17 @@ async def test_the_tls_proxy_says_what_it_was_asked_by_and_only_its_authority_vo
             with pytest.raises(ssl.SSLCertVerificationError):
                 await asyncio.open_connection("127.0.0.1", port, ssl=ssl.create_default_context())
     assert heads == [b"GET /x HTTP/1.1\r\nHost: h:1\r\nX-Forwarded-Proto: https\r\n\r\n"]
+
+
+async def test_of_issuers_that_start_at_once_one_makes_the_key_which_nobody_else_may_read(
+    tmp_path: Path,
+) -> None:
+    words = (sys.executable, str(ISSUER), "token", "alice")
+    started = [
+        await asyncio.create_subprocess_exec(*words, cwd=tmp_path, stdout=asyncio.subprocess.PIPE)
+        for _ in range(4)
+    ]
+    tokens = [(await one.communicate())[0].decode().strip() for one in started]
+    assert len({jwt.get_unverified_header(token)["kid"] for token in tokens}) == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["issuer.pem"]
+    assert (tmp_path / "issuer.pem").stat().st_mode & 0o777 == 0o600
