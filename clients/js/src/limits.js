@@ -13,8 +13,11 @@ export const LIMITS = {
   chunkIdleMs: 30_000,
   /** Without a byte from the server, which sends one every 30 s: the connection is dead. */
   silenceMs: 75_000,
-  /** Of one stream, waiting for whoever asked for it: beyond it the stream fails. */
-  chunksWaiting: 65_536,
+  /**
+   * Of one stream, waiting for whoever asked for it: beyond it the stream fails. It is more than a push can
+   * have, and than a platform hands over at once: so a pull that is asked for again gets on.
+   */
+  chunksWaiting: 131_072,
   chunkBytesWaiting: 64 * 1024 * 1024,
   /** Requests under way on a connection, and bytes that wait to be sent: beyond it calls fail. */
   calls: 4096,

@@ -108,6 +108,24 @@ test("a pull that is cut goes on where it broke and repeats nothing", async (t) 
   assert.ok(begins.length <= 2, "the pull was resumed at most once");
 });
 
+test("a pull whose consumer is slow misses nothing, though little is kept for it", async (t) => {
+  const { token, space } = await account("wire-n");
+  const { client } = made(t, { server, token, limits: { chunksWaiting: 400 } });
+  await client.open();
+  // 300 share a cursor: what is asked for again begins with some that have come.
+  const changes = records(900, 1000);
+  for (let at = 0; at < 900; at += 300) await client.push(space, changes.slice(at, at + 300));
+  const [seen, begins] = [/** @type {string[]} */ ([]), /** @type {number[]} */ ([])];
+  for await (const event of client.pull(space, 0)) {
+    if (event.kind === "begin") begins.push(event.prev);
+    if (event.kind === "record") seen.push(event.id);
+    if (seen.length % 200 === 1) await new Promise((resolve) => setTimeout(resolve, 30));
+  }
+  assert.equal(seen.length, 900);
+  assert.deepEqual(seen.sort(), changes.map(({ id }) => id).sort());
+  assert.ok(begins.length > 1, "there was more than is kept");
+});
+
 test("a refused token ends all attempts until another one is there", async (t) => {
   const good = await account("wire-e");
   let current = await token("wire-e", { exp_in: -10 });
