@@ -145,6 +145,11 @@ class Node:
             await self.ask("resume")
         await self.ask("settle")
 
+    async def errors(self) -> list[str]:
+        """What the replica has told of, each with its code, since it was asked or started last."""
+        found: list[str] = await self.ask("errors")
+        return found
+
     async def files(self) -> dict[str, bytes]:
         found = await self.ask("files")
         return {path: base64.b64decode(content) for path, content in found.items()}
@@ -263,15 +268,18 @@ class Fleet:
         path = rng.choice(PATHS if rng.random() < 0.8 or not here else sorted(here))
         was = here.get(path)
         if was is None or rng.random() < 0.6:
-            content = self._content()
-            if await replica.put(path, content, was):
-                self.put[digest(content)] = content
-                self._is_replaced(was)
+            await self.place(replica, path, self._content(), was)
         elif rng.random() < 0.5:
             if await replica.delete(path, was):
                 self._is_replaced(was)
         else:
             await replica.rename(path, rng.choice(PATHS), was)
+
+    async def place(self, replica: Node | Folder, path: str, content: bytes, was: str | None = None) -> None:
+        """Put a content at a path where so far `was` is."""
+        if await replica.put(path, content, was):
+            self.put[digest(content)] = content
+            self._is_replaced(was)
 
     def _content(self) -> bytes:
         large = self.rng.random() < 0.25
