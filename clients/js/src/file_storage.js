@@ -1,6 +1,5 @@
 /** The server's file storage as a space uses it: whether there is one, and what its refusals mean. */
 
-import { randomUuid } from "./bytes.js";
 import {
   AccessLost, FileRefused, FilesNotServed, FilesScopeMissing, LessSyncError, NotThisProtocol,
 } from "./errors.js";
@@ -15,31 +14,17 @@ export class NoFileStorage extends LessSyncError {
   }
 }
 
-/** See the module. */
+/**
+ * See the module. Nothing is asked beforehand, as browsers show every refusal to whoever looks at the console: that
+ * there is none is learnt by the first upload.
+ */
 export class FileStorage {
-  #usable = false;
+  /** Why files cannot be sent, as far as is known; undefined when they can. @type {string | undefined} */
+  trouble;
 
-  /** @param {import("./sending.js").Talk} talk */
-  constructor(talk) {
-    this.talk = talk;
-  }
-
-  /**
-   * Why files cannot be sent; undefined when they can. Once they could, the server is not asked again.
-   *
-   * @returns {Promise<string | undefined>}
-   */
-  async trouble() {
-    if (this.#usable) return undefined;
-    const { client, space, ucan } = this.talk;
-    try {
-      await refusals(async () => client.files.head(space, randomUuid(), { ucan: await ucan() }));
-    } catch (error) {
-      if (error instanceof NoFileStorage) return error.message;
-      throw error;
-    }
-    this.#usable = true;
-    return undefined;
+  /** There may be one by now. */
+  hope() {
+    this.trouble = undefined;
   }
 }
 

@@ -89,8 +89,7 @@ export class Sending {
   async push(afterPull) {
     const waiting = await this.kept.outbox();
     const contents = waiting.filter((one) => one.kind === "content");
-    const mayBeLarge = contents.some((one) => one.size > this.largeAbove || one.size > contentBytesMax(""));
-    const without = mayBeLarge ? await this.storage.trouble() : undefined;
+    const without = this.storage.trouble;
     const large = contents.filter((one) => without === undefined && one.size > this.#inRecordMax(""));
     // What was written in one step goes in one push, and after the large ones among it.
     const behind = new Set(large.map((one) => one.group ?? one.id));
@@ -293,7 +292,8 @@ export class Sending {
           continue;
         }
         if (!(error instanceof NoFileStorage)) throw error;
-        this.#isStuck(row, `too large for a record, and ${error.message}`);
+        // The next pass sends what fits into its record, and takes away the content record.
+        this.storage.trouble = error.message;
         return true;
       }
     }

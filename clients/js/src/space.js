@@ -102,7 +102,7 @@ export class Space {
     const intake = new Intake({ kept, keys, tell, merging, mayPush, now });
     const learn = () => this.#exchange.refreshKeys();
     const uploads = new Uploads({ talk, kept, keys, learn });
-    const storage = new FileStorage(talk);
+    const storage = new FileStorage();
     this.#sending = new Sending({ talk, kept, keys, storage, uploads, largeAbove, tell, now: wall });
     this.#downloads = new Downloads({ talk, kept, keys, learn });
     const parts_ = { talk, kept, keys, intake, sending: this.#sending, learn: access.learn, mayPush };
@@ -309,6 +309,7 @@ export class Space {
 
   /** There is another token, key or grant: try again. */
   retry() {
+    this.#sending.storage.hope();
     this.#syncing.retry();
     this.#statusChanged();
   }

@@ -230,6 +230,26 @@ test("an altered part is named and never shown, and an upload goes on where it b
   assert.equal(world.asked.get, asked);
 });
 
+test("without file storage records hold what fits into them, and what does not is told once", async () => {
+  const world = new World();
+  world.withoutFiles = true;
+  const { space, events } = await opened(world, new MemoryStore());
+  await space.put("film", LARGE);
+  await space.put("series", LARGE.repeat(20));
+  await space.settled();
+  await space.settled();
+  assert.deepEqual(events.filter((event) => event.startsWith("error")), ["error too_large"]);
+  assert.equal(space.status.pending, 1);
+  const fresh = await opened(world, new MemoryStore());
+  await fresh.space.settled();
+  assert.deepEqual(Object.keys(await texts(fresh.space)), ["film"]);
+  assert.equal([...world.records.values()].filter((record) => !record.deleted).length, 1);
+  world.withoutFiles = false;
+  space.retry();
+  await space.settled();
+  assert.equal(space.status.pending, 0);
+});
+
 test("records of other kinds are left alone, and their paths are not written to", async () => {
   const world = new World();
   const keys = KEYS();

@@ -3,7 +3,7 @@
  * lie; stores whose process is killed between two steps, or that have no room.
  */
 
-import { QuotaExceeded } from "../src/errors.js";
+import { FilesNotServed, QuotaExceeded } from "../src/errors.js";
 import { Kept } from "../src/kept.js";
 import { SpaceKeys } from "../src/space_keys.js";
 import { Space } from "../src/space.js";
@@ -26,6 +26,7 @@ export class World {
   asked = {};
   /** Whether the next push is written and its answer lost. */
   losesAnswer = false;
+  withoutFiles = false;
   /** Whether subscribing is refused. */
   refuses = false;
 
@@ -60,9 +61,9 @@ export class WorldClient {
   constructor(world) {
     this.world = world;
     this.files = {
-      head: async () => undefined,
       put: async (/** @type {string} */ _, /** @type {string} */ file, /** @type {any} */ { record, dek, body }) => {
         this.#count("put");
+        if (this.world.withoutFiles) throw new FilesNotServed();
         if (this.world.files.has(file)) return "present";
         const bytes = new Uint8Array(await body.arrayBuffer());
         this.world.files.set(file, { record, dek, body: bytes });
