@@ -8,7 +8,7 @@
  * `a/root/<id>` (the root key of a space that was made here), `a/former/<id>/...` (access that was replaced).
  */
 
-import { randomBytes, randomUuid, text, fromB64url } from "./bytes.js";
+import { equal, fromB64url, randomBytes, randomUuid, text } from "./bytes.js";
 import { systemClock } from "./clock.js";
 import { Refused, RequestFailed } from "./errors.js";
 import { Emitter } from "./events.js";
@@ -16,6 +16,7 @@ import { IndexedDbStore } from "./indexed_db.js";
 import { Kept } from "./kept.js";
 import { DeviceKey } from "./keys.js";
 import { keyText, parseKeyText } from "./key_text.js";
+import { rekey } from "./rekeying.js";
 import { SharedSpace } from "./shared_space.js";
 import * as sharing from "./sharing/index.js";
 import { Space } from "./space.js";
@@ -107,25 +108,27 @@ export class LessSync {
    *
    * @param {OpenOptions} options
    * @returns {Promise<LessSync>}
-   * @throws {Refused} `another_key`: this device has another personal key; `another_user`: the store is of another
-   *   user
+   * @throws {Refused} `another_key`: what is kept here was already synced with another personal key
    * @throws {import("./errors.js").LessSyncError} the first time: as `SyncClient.info`
    */
   static async open(options) {
     const { server, token, clock, random, WebSocket, fetch, name = "less-sync" } = options;
     const store = options.store ?? (globalThis.indexedDB ? new IndexedDbStore(name) : new MemoryStore());
     const device = await deviceOf(store, options.device);
-    const secret = await secretOf(store, options.key);
+    const made = await secretOf(store);
     const given = Object.entries({ clock, random, WebSocket, fetch }).filter(([, value]) => value !== undefined);
     const client = new SyncClient({ server, token, device, ...Object.fromEntries(given) });
     client.open().catch(() => {}); // its state says so
     try {
       const identity = await identityOf(store, client, askedWith(token, device.did));
+      const { key } = options;
+      const secret = key === undefined ? made : await takenOver(store, identity.space, made, key);
       const app = new LessSync(options, { store, client, device, secret, identity });
-      await app.#open();
+      await app.#open(identity);
       return app;
     } catch (error) {
       await client.close();
+      if (options.store === undefined) store.close();
       throw error;
     }
   }
@@ -254,8 +257,10 @@ export class LessSync {
   /** End. What is kept stays, and what waits is sent the next time. @returns {Promise<void>} */
   async close() {
     this.#closing = true;
+    // They stop before the connection does, which is then no trouble to tell of.
+    const ended = [...this.#spaces.values()].map((space) => space.close());
     await this.#client.close();
-    await Promise.all([...this.#spaces.values()].map((space) => space.close()));
+    await Promise.all(ended);
     this.#tabs.close();
     this.#store.close();
   }
@@ -280,9 +285,11 @@ export class LessSync {
     return space;
   }
 
-  async #open() {
+  /** @param {Identity} identity */
+  async #open(identity) {
     await this.#personal.open();
     await this.#loadSpaces();
+    if (this.#client.state === "online") void this.#online(identity); // it was before anybody listened
   }
 
   /** Hold the shared spaces that are kept, those that another tab has added too. */
@@ -394,22 +401,33 @@ async function deviceOf(store, given) {
 }
 
 /**
- * The personal key likewise; one that is kept is never replaced by another.
+ * The personal key likewise.
  *
  * @param {Store} store
- * @param {string | undefined} given
  * @returns {Promise<Uint8Array>}
  */
-async function secretOf(store, given) {
-  const made = given === undefined ? randomBytes(KEY_BYTES) : await parseKeyText(given);
-  const kept = await store.update(["a/key"], ([found], write) => {
+function secretOf(store) {
+  const made = randomBytes(KEY_BYTES);
+  return store.update(["a/key"], ([found], write) => {
     if (found === undefined) write("a/key", made);
     return found ?? made;
   });
-  if (given !== undefined && (await keyText(kept)) !== (await keyText(made))) {
-    throw new Refused("another_key", "this device has another personal key: use a store of another name");
+}
+
+/**
+ * The personal key of the user's other devices, kept from then on.
+ *
+ * @param {Store} store
+ * @param {string} space
+ * @param {Uint8Array} kept
+ * @param {string} given
+ */
+async function takenOver(store, space, kept, given) {
+  const secret = await parseKeyText(given);
+  if (!equal(secret, kept)) {
+    await rekey(store, space, SpaceKeys.personal(secret, space), (write) => write("a/key", secret));
   }
-  return kept;
+  return secret;
 }
 
 /**

@@ -145,6 +145,36 @@ test("another key is told before anything is sent or changed", async () => {
   assert.deepEqual(await contents(laptop.personal), { a: "1" });
 });
 
+test("a device that has begun without the user's key takes it over later", async () => {
+  const device = await user();
+  const laptop = await device();
+  await laptop.personal.put("a", "1");
+  await laptop.personal.settled();
+  const store = new MemoryStore();
+  const begun = await (await user(`user${users}`))({ store });
+  await begun.personal.put("b", "2");
+  await begun.personal.put("film", new Uint8Array(300_000));
+  await assert.rejects(begun.personal.settled(), { code: "key_mismatch" });
+  await begun.close();
+  const phone = await device({ store });
+  await phone.personal.settled();
+  assert.deepEqual((await phone.personal.list()).map((entry) => entry.path), ["a", "b", "film"]);
+  await assert.rejects(device({ store, key: await begun.exportKey() }), { code: "another_key" });
+  await laptop.personal.settled();
+  assert.equal((await laptop.personal.get("film"))?.bytes.length, 300_000);
+});
+
+test("a store of another user is not sent in this one's name", async () => {
+  const store = new MemoryStore();
+  const mine = await (await user())({ store });
+  await mine.personal.put("a", "mine");
+  await mine.close();
+  const theirs = await (await user())({ store });
+  const told = await new Promise((resolve) => theirs.on("error", resolve));
+  assert.equal(/** @type {any} */ (told).code, "another_user");
+  assert.equal(theirs.state, "offline");
+});
+
 test("people share a space until one is taken out", async () => {
   const [alice, bob] = await Promise.all([user(), user()].map(async (made) => (await made)()));
   assert.ok(alice && bob);
