@@ -110,8 +110,8 @@ export class YjsBinding {
   #ended = false;
 
   /**
-   * Resolves when the document has all that was in the space, on the server too: offline that is later, and
-   * after `destroy` never. Does not reject.
+   * Resolves when the document has all that was in the space, on the server too: offline that is later. Rejects as
+   * `space.settled()` does, with what will not pass by itself.
    *
    * @type {Promise<void>}
    */
@@ -141,6 +141,7 @@ export class YjsBinding {
     this.#off = space.on("change", this.#heard);
     globalThis.document?.addEventListener("visibilitychange", this.#hidden);
     this.synced = this.#sync();
+    this.synced.catch(() => {}); // An app need not wait for it; the space tells of the same.
   }
 
   /**
@@ -172,7 +173,7 @@ export class YjsBinding {
   async #sync() {
     await this.#inTurn(() => this.#read());
     await this.#space.settled();
-    await this.#inTurn(() => this.#read());
+    if (!this.#ended) await this.#inTurn(() => this.#read());
   }
 
   /** @param {Uint8Array} update @param {unknown} origin */
@@ -214,7 +215,7 @@ export class YjsBinding {
    */
   #inTurn(step) {
     const done = this.#work.then(step).catch((error) => this.#onError(error));
-    this.#work = done;
+    this.#work = done.catch(() => {}); // What `onError` throws itself holds up nothing here.
     return done;
   }
 

@@ -132,3 +132,16 @@ test("a document that is too large is told, and nothing of it is written or give
   await again.binding.synced;
   assert.equal(again.text.toString(), "x");
 });
+
+test("a space that cannot be read says why to who waits for the document, and to nobody else", async (t) => {
+  const app = await devices(t, "of-two-keys")();
+  await app.personal.put("a", "b");
+  await app.personal.settled();
+  const stranger = await devices(t, "of-two-keys")();
+  const expected = await stranger.personal.settled().catch((/** @type {any} */ error) => error.code);
+  assert.equal(typeof expected, "string");
+  const { binding } = bound(t, stranger.personal);
+  await assert.rejects(binding.synced, { code: expected });
+  bound(t, stranger.personal);
+  await stranger.personal.settled().catch(() => {});
+});
