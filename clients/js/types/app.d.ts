@@ -6,8 +6,7 @@ export class LessSync {
      *
      * @param {OpenOptions} options
      * @returns {Promise<LessSync>}
-     * @throws {Refused} `another_key`: this device has another personal key; `another_user`: the store is of another
-     *   user
+     * @throws {Refused} `another_key`: what is kept here was already synced with another personal key
      * @throws {import("./errors.js").LessSyncError} the first time: as `SyncClient.info`
      */
     static open(options: OpenOptions): Promise<LessSync>;

@@ -23,6 +23,16 @@ export class Calls {
      */
     info(): Promise<import("./shapes.js").SessionInfo>;
     /**
+     * Give the server a fresh token for this connection (docs/protocol.md 7.1). A refusal is a value.
+     *
+     * @returns {Promise<{ok: boolean, error?: string}>}
+     * @throws {import("./errors.js").TokenUnavailable}
+     */
+    refresh(): Promise<{
+        ok: boolean;
+        error?: string;
+    }>;
+    /**
      * Hear of these spaces from now on, also after reconnects (docs/protocol.md 7.3). A space that is refused
      * is one of `errors` and harms no other.
      *

@@ -13,17 +13,14 @@ export class NoFileStorage extends LessSyncError {
     /** @param {string} message */
     constructor(message: string);
 }
-/** See the module. */
+/**
+ * See the module. Nothing is asked beforehand, as browsers show every refusal to whoever looks at the console: that
+ * there is none is learnt by the first upload.
+ */
 export class FileStorage {
-    /** @param {import("./sending.js").Talk} talk */
-    constructor(talk: import("./sending.js").Talk);
-    talk: import("./sending.js").Talk;
-    /**
-     * Why files cannot be sent; undefined when they can. Once they could, the server is not asked again.
-     *
-     * @returns {Promise<string | undefined>}
-     */
-    trouble(): Promise<string | undefined>;
-    #private;
+    /** Why files cannot be sent, as far as is known; undefined when they can. @type {string | undefined} */
+    trouble: string | undefined;
+    /** There may be one by now. */
+    hope(): void;
 }
 import { LessSyncError } from "./errors.js";

@@ -58,7 +58,6 @@ export function splitJws(text: string): JwsParts;
  * @throws {DidRefused} no P-256 `did:key`
  */
 export function signedBy(did: string, { signature, input }: JwsParts): Promise<boolean>;
-/** @import { DidRefused } from "./did.js" */
 /**
  * Whether a value is a text that UTF-8 can hold.
  *

@@ -40,6 +40,13 @@ export class Keeper {
      * @throws {TokenRefused | ClientClosed}
      */
     ready(method: string): Promise<Connection>;
+    /**
+     * A fresh token of the source, with its proof.
+     *
+     * @returns {Promise<import("./tokens.js").Credentials>}
+     * @throws {import("./errors.js").TokenUnavailable}
+     */
+    credentials(): Promise<import("./tokens.js").Credentials>;
     /** The present connection, if there is one. */
     get connection(): Connection | undefined;
     #private;

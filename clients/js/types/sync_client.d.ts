@@ -85,7 +85,10 @@ export class SyncClient extends Calls {
     pause(): void;
     /** Connect again after `pause`, or with another token after a refusal. Connected already: nothing. */
     resume(): void;
-    /** End for good: calls under way and all later ones reject with ClientClosed. */
+    /**
+     * End for good: calls under way and all later ones reject with ClientClosed. Does not wait for the server,
+     * though Node does not exit before it has answered, or TCP has given it up.
+     */
     close(): Promise<void>;
     /**
      * Listen. "state": (state, error?) when it changes; "notice": each announcement, in order; "online": after
@@ -102,7 +105,9 @@ export class SyncClient extends Calls {
      * of the commit is the one to pull from next (docs/protocol.md 7.5).
      *
      * A lost connection is resumed where it broke, without repeating an entry; then another `begin` comes,
-     * which replaces the former. Holds a bounded number of entries, however large the space is.
+     * which replaces the former. If it ends in an error, forget what came; or, if some of it was kept, pull
+     * from -1 where 0 was meant: only then deletions are told of. Holds a bounded number of entries, however
+     * large the space is.
      *
      * @param {string} space
      * @param {number} since the cursor of the last commit; 0: all, without tombstones.

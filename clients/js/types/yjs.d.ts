@@ -58,8 +58,8 @@ export class YjsBinding {
      */
     constructor(space: import("./space.js").Space, path: string, ydoc: YjsDocument, { Y, onError, now }: YjsOptions);
     /**
-     * Resolves when the document has all that was in the space, on the server too: offline that is later, and
-     * after `destroy` never. Does not reject.
+     * Resolves when the document has all that was in the space, on the server too: offline that is later. Rejects as
+     * `space.settled()` does, with what will not pass by itself.
      *
      * @type {Promise<void>}
      */

@@ -75,16 +75,17 @@ export function entryBy(ctx: Ctx, state: SharedState, kind: string, fields?: Par
  */
 export function noteMember(ctx: Ctx, ucan: string): Promise<SharedState>;
 /**
- * For `appendEntry`: note that these CIDs were revoked, unless that is known.
+ * Have the log say that these CIDs were revoked, unless it does.
  *
  * They must have been revoked at the server before: the epoch that it names then is one that nobody of them
  * can go beyond.
  *
  * @param {Ctx} ctx
  * @param {string[]} cids
- * @returns {Make}
+ * @returns {Promise<void>}
+ * @throws {Refused} as `appendEntry`.
  */
-export function removalOf(ctx: Ctx, cids: string[]): Make;
+export function noteRemoval(ctx: Ctx, cids: string[]): Promise<void>;
 /**
  * A `removed` entry of ours. No epoch is believed to have begun of which nobody handed out the key.
  *
@@ -124,6 +125,8 @@ export function isElsewhere(error: unknown): boolean;
 /** @typedef {import("./entries.js").Entry} Entry */
 /** How often an entry is made anew when others write at the same time. */
 export const APPEND_ATTEMPTS: 8;
+/** With the largest proof beside them they can be signed. */
+export const CIDS_PER_ENTRY: 400;
 /**
  * Makes the next entry of the log as it is, or null if there is nothing to say.
  */

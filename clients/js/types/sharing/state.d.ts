@@ -75,7 +75,8 @@ export function further(one?: LogPlace, other?: LogPlace): LogPlace;
  *
  * @param {SharedState | null} state
  * @returns {SharedState}
- * @throws {Refused} `not_shared`: it is not, or no longer, that of a shared space.
+ * @throws {Refused} `not_shared`: it is not, or no longer, that of a shared space. `newer_version`: a newer app
+ *   has written it.
  */
 export function present(state: SharedState | null): SharedState;
 /**
@@ -118,7 +119,7 @@ export function bound(ctx: Ctx): Promise<{
  * secrets, so it is neither printed nor logged.
  *
  * @typedef {object} SharedState
- * @property {1} v
+ * @property {1} [v] 1 where it is missing.
  * @property {string} space Hyphenated, lower case.
  * @property {string} ucan The token that lets us in.
  * @property {Record<string, string>} keys Epoch to base64 of 32 bytes; the lowest also derives record ids.
@@ -201,7 +202,10 @@ export type LogPlace = {
  * secrets, so it is neither printed nor logged.
  */
 export type SharedState = {
-    v: 1;
+    /**
+     * 1 where it is missing.
+     */
+    v?: 1 | undefined;
     /**
      * Hyphenated, lower case.
      */
