@@ -5,7 +5,7 @@
  *     await app.personal.put("list/milk", { done: false });
  *
  * Keys of the store: `a/identity`, `a/key` (the personal key), `a/device`, `a/space/<id>` for each shared space,
- * `a/root/<id>` (the root key of a space that was made here), `a/former/<id>/...` (access that was replaced).
+ * `a/made/<id>` (the root key of a space that was made here), `a/former/<id>/...` (access that was replaced).
  */
 
 import { equal, fromB64url, randomBytes, randomUuid, text } from "./bytes.js";
@@ -178,7 +178,7 @@ export class LessSync {
   async createSpace() {
     const id = randomUuid();
     const root = await DeviceKey.generate();
-    await this.#store.update([], (_, write) => write(`a/root/${id}`, root.stored()));
+    await this.#store.update([], (_, write) => write(`a/made/${id}`, root.stored()));
     await sharing.createSpace(this.#context(id), { space: id, root });
     return this.#enter(id);
   }
