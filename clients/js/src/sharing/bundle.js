@@ -56,13 +56,13 @@ const DOMAIN = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:\d{1,5})?$/;
 export async function makeBundle(ucan, state, device) {
   const { cid, issuer, resource, audience } = await parseUcan(ucan);
   if (issuer !== device.did || resource !== `space:${state.space}`) {
-    throw new Refused("not_ours", "only the issuer of a token can bundle it, with the keys of its own space");
+    throw new Refused("not_ours", "only its issuer can bundle a token, for its space");
   }
   const { space, keys, log = {}, home = "" } = state;
   const jwe = await sealFor(audience ?? "", json({ space, cid, keys, log, ...(home && { home }) }));
   const text = PREFIX + (await signJws(device, TYP, json({ ucan, jwe })));
   if (text.length <= BUNDLE_CHARS_MAX) return text;
-  throw new Refused("bundle_too_large", "the space has too many keys for a bundle");
+  throw new Refused("bundle_too_large", "too many keys for a bundle");
 }
 
 /** @param {unknown} value */
@@ -103,7 +103,7 @@ export async function bundledUcan(text) {
  */
 export async function openBundle(text, device, now) {
   const { ucan, jwe, token } = await outerOf(text);
-  if (token.audience !== device.did) throw new Refused("not_for_us", "this bundle was made for another DID");
+  if (token.audience !== device.did) throw new Refused("not_for_us", "the bundle is for another DID");
   const inner = innerOf(await openSealed(jwe, device));
   if (!inner || token.resource !== `space:${inner.space}` || inner.cid !== token.cid) throw damaged();
   await checkUsable(ucan, device.did, inner.space, now);
@@ -175,10 +175,10 @@ async function checkUsable(ucan, audience, space, now) {
     const rootKey = /** @type {Ucan} */ (chain.links.at(-1)).issuerKey;
     checkChain(chain, { audience, needed: "read", space, rootKey, revoked: new Set(), nowS: now });
   } catch (cause) {
-    throw new Refused("bundle_unusable", "the bundle cannot be used: ask for another one", { cause });
+    throw new Refused("bundle_unusable", "ask for another bundle", { cause });
   }
 }
 
 function damaged() {
-  return new Refused("bundle_damaged", "this is no bundle, or it is damaged: copy the whole line again");
+  return new Refused("bundle_damaged", "damaged: copy the whole line again");
 }

@@ -73,7 +73,7 @@ export async function enter(ctx, bundle, { force = false } = {}) {
 }
 
 function anotherSpace() {
-  return new Refused("another_space", "this is the state of another shared space");
+  return new Refused("another_space", "this is another space");
 }
 
 /**
@@ -96,7 +96,7 @@ async function replaced(ctx, ucan, decide) {
     });
     if (!moved) return state;
   }
-  throw new Refused("access_busy", "the access to this space is replaced again and again: try again");
+  throw new Refused("access_busy", "the access changes too fast: try again");
 }
 
 /**
@@ -107,14 +107,14 @@ async function replaced(ctx, ucan, decide) {
 async function checkBetter(formerUcan, newUcan, now) {
   const [former, given] = await Promise.all([grantOf(formerUcan), grantOf(newUcan)]);
   if (former.audience !== given.audience) {
-    throw new Refused("another_person", "there is access of somebody else already; `force` replaces it");
+    throw new Refused("another_person", "the access here is somebody else's; `force` replaces it");
   }
   if (!equal(await rootOf(formerUcan), await rootOf(newUcan))) {
-    throw new Refused("another_root", "the bundle's token comes from another root key; `force` takes it");
+    throw new Refused("another_root", "the access here is of another root key; `force` replaces it");
   }
   if (former.expiresAt < now) return;
   if (!covers(given.permission, former.permission) || given.expiresAt < former.expiresAt) {
-    throw new Refused("access_is_better", "the access that is there is better; `force` replaces it");
+    throw new Refused("access_is_better", "the access here is better; `force` replaces it");
   }
 }
 
@@ -155,12 +155,12 @@ export async function recover(ctx, root, { known = [] } = {}) {
   const current = await ctx.load();
   const all = [...(current ? [current] : []), ...known];
   const [first] = all;
-  if (!first) throw new Refused("no_keys", "no keys of the space are kept, and a root key opens nothing");
+  if (!first) throw new Refused("no_keys", "no keys of the space are kept here");
   const same = all.filter((one) => one.space === first.space);
   const roots = await Promise.all(same.map((one) => rootOf(one.ucan)));
   const own = decodeDid(root.did).compressed;
   if (!roots.some((one) => equal(one, own))) {
-    throw new Refused("another_root", "this is not the root key of the space");
+    throw new Refused("another_root", "not the space's root key");
   }
   const ucan = await rootGrant(ctx, root, first.space);
   const state = await replaced(ctx, ucan, async (former) => recovering(ctx, former ?? first, same, ucan));

@@ -171,7 +171,7 @@ export class Reader {
     for (const [index, one] of entries.entries()) {
       const broken = one.chain_seq !== index + 1 || !equal(one.prev_hash ?? NOTHING, log.lastHash);
       if (broken || !equal(await sha256(one.payload), one.entry_hash)) {
-        throw new Refused("log_broken", "the membership log was tampered with: its hashes do not match");
+        throw new Refused("log_broken", "the membership log was altered");
       }
       log.lastHash = one.entry_hash;
       const entry = await this.#open(one.payload);
@@ -368,7 +368,6 @@ function meets(some, others) {
 function notContinued(shown) {
   return new Refused(
     "log_not_continued",
-    `the server shows ${shown} that does not continue the one that was read before`
-      + ": it holds back or changed who is a member; if it was restored from a backup, join with `force`",
+    `the server shows ${shown} that does not continue the one read before; if it was restored, join with \`force\``,
   );
 }

@@ -57,7 +57,7 @@ export async function standing(ctx, ucan) {
     throw new AccessLost(ctx.now() > expiresAt ? "your access has ended" : "your access was revoked");
   }
   const [found] = spaces;
-  if (!found || spaces.length !== 1) throw new Refused("odd_answer", "the answer is not about this space");
+  if (!found || spaces.length !== 1) throw new Refused("odd_answer", "the server shows another space");
   const { key_generation, rewrap_epoch = null, peers = [] } = found;
   return { epoch: Math.max(1, key_generation), pending: rewrap_epoch, peers };
 }
@@ -124,7 +124,7 @@ export async function appendEntry(ctx, make) {
     // The epoch is asked again: one that began meanwhile has a key that whoever we let in must be given.
     return readLog(ctx, (await standing(ctx, ucan)).epoch);
   }
-  throw new Refused("log_busy", "the membership log changes faster than this client can follow: try again");
+  throw new Refused("log_busy", "the membership log changes too fast: try again");
 }
 
 /**
@@ -165,7 +165,7 @@ function sealing(entry, state, log) {
 function notBelieved() {
   return new Refused(
     "not_believed",
-    "the members would not believe this: by their log your token is revoked or has ended",
+    "by the membership log your token has ended or is revoked",
   );
 }
 
@@ -246,7 +246,7 @@ export async function fetchKey(ctx, epoch) {
   if (keyOf(state, epoch)) return state;
   const read = await readLog(ctx, epoch);
   if (keyOf(read.state, epoch)) return read.state;
-  throw keyMissing(`the space has a new key (epoch ${epoch}) that was not given to you`);
+  throw keyMissing(`no key of epoch ${epoch} was given to you`);
 }
 
 /**
@@ -256,7 +256,7 @@ export async function fetchKey(ctx, epoch) {
  * @returns {Refused}
  */
 export function keyMissing(why) {
-  return new Refused("key_missing", `${why}: ask a member of the space for another bundle`);
+  return new Refused("key_missing", `${why}: ask for another bundle`);
 }
 
 /**

@@ -26,11 +26,7 @@ export class FilesLeft extends Refused {
    * @param {number} files
    */
   constructor(epoch, files) {
-    super(
-      "files_left",
-      `the space has a new key (epoch ${epoch}), but ${files} files have their former one still: the token`
-        + " lacks the scope `files`, so let an administrator whose token has it rotate",
-    );
+    super("files_left", `${files} files have a former key: an admin's token with the scope \`files\` has to rotate`);
     this.epoch = epoch;
     this.files = files;
   }

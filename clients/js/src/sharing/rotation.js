@@ -65,10 +65,10 @@ const SEALED_KEY_BYTES = 500;
 export async function rotate(ctx, { remove = [], onStep = () => {} } = {}) {
   const { state, grant } = await bound(ctx);
   if (!covers(grant.permission, "admin")) {
-    throw new Refused("not_allowed", "only who administers the space can rotate its keys");
+    throw new Refused("not_allowed", "only an admin can rotate the keys");
   }
   if (remove.includes(ctx.device.did)) {
-    throw new Refused("remove_oneself", "you cannot remove yourself: who would hand out the new key?");
+    throw new Refused("remove_oneself", "you cannot remove yourself");
   }
   remove.forEach(checkDid);
   try {
@@ -118,7 +118,7 @@ class Rotator {
         await this.#enter(now.epoch + 1, gone);
       }
     }
-    throw new Refused("rotation_busy", "others rotate the keys of this space at the same time: try again");
+    throw new Refused("rotation_busy", "the keys change too fast: try again");
   }
 
   /**
@@ -208,7 +208,7 @@ class Rotator {
       const read = await appendEntry(this.#ctx, next);
       if (!more) return read;
     }
-    throw new Refused("too_many_members", "the space has too many members for one go: try again");
+    throw new Refused("too_many_members", "too many members for one go: try again");
   }
 
   /**
@@ -310,8 +310,8 @@ function isFoul(log, epoch, gone) {
  */
 function checkKey(epoch, log, state) {
   if (log.keys.has(epoch) || keyOf(state, epoch)) return;
-  const maker = log.epochs.get(epoch)?.author ?? "whoever began it";
-  throw keyMissing(`the key of epoch ${epoch} was not given to you by ${maker}; remove them, or`);
+  const maker = log.epochs.get(epoch)?.author ?? "its maker";
+  throw keyMissing(`no key of epoch ${epoch} was given to you by ${maker}: remove them, or`);
 }
 
 /**

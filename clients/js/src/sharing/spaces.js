@@ -73,7 +73,7 @@ export async function createSpace(ctx, { space = randomUuid(), root } = {}) {
 }
 
 function alreadyShared() {
-  return new Refused("shared_already", "a shared space is kept here already");
+  return new Refused("shared_already", "the space is kept here already");
 }
 
 /**
@@ -101,7 +101,7 @@ export async function delegated(ctx, { did, permission = "write", expiresAt }) {
   checkDid(did);
   const { grant } = await bound(ctx);
   if (!covers(grant.permission, permission)) {
-    throw new Refused("not_allowed", `you cannot pass on ${permission}: you have ${grant.permission}`);
+    throw new Refused("not_allowed", `you have ${grant.permission}, not ${permission}`);
   }
   const wanted = Math.floor(expiresAt ?? ctx.now() + INVITED_LIFE_S);
   const ucan = await delegate(grant.ucan, ctx.device, { to: did, permission, expiresAt: wanted });
@@ -109,7 +109,7 @@ export async function delegated(ctx, { did, permission = "write", expiresAt }) {
   await ctx.change((now) => {
     const state = present(now);
     const former = state.delegated ?? [];
-    if (former.length >= DELEGATIONS_MAX) throw new Refused("too_many_tokens", "too many were handed out");
+    if (former.length >= DELEGATIONS_MAX) throw new Refused("too_many_tokens", "too many tokens");
     return { ...state, delegated: [...former, { did, cid, permission, expires_at: until }] };
   });
   return ucan;
@@ -123,7 +123,7 @@ export function checkDid(did) {
   try {
     decodeDid(did);
   } catch (cause) {
-    throw new Refused("bad_did", "this is not the did:key of a P-256 key", { cause });
+    throw new Refused("bad_did", "not the did:key of a P-256 key", { cause });
   }
 }
 
@@ -155,7 +155,7 @@ export async function revoke(ctx, did) {
   const { state } = await bound(ctx);
   const good = (state.delegated ?? []).filter((note) => note.did === did && !note.revoked);
   const cids = good.map((note) => note.cid);
-  if (!cids.length) throw new Refused("nothing_to_revoke", "no good token for that DID was made here");
+  if (!cids.length) throw new Refused("nothing_to_revoke", "no good token for it was made here");
   await revokeTokens(ctx, cids);
   return cids;
 }

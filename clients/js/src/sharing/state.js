@@ -97,7 +97,7 @@ export const DELEGATIONS_MAX = 10_000;
  */
 export async function grantOf(ucan) {
   const { cid, audience, permission, expiresAt, resource } = await parseUcan(ucan);
-  if (!permission) throw new Refused("unknown_permission", "the token grants nothing this version knows");
+  if (!permission) throw new Refused("unknown_permission", "the token grants nothing that is known");
   const space = resource.replace(/^space:/, "");
   return { ucan, cid, audience: audience ?? "", permission, expiresAt, space };
 }
@@ -185,8 +185,8 @@ export function further(one = {}, other = {}) {
  *   has written it.
  */
 export function present(state) {
-  if (state === null) throw new Refused("not_shared", "nothing is kept here of this shared space");
-  if ((state.v ?? 1) !== 1) throw new Refused("newer_version", "a newer app keeps this space here");
+  if (state === null) throw new Refused("not_shared", "the space is not kept here");
+  if ((state.v ?? 1) !== 1) throw new Refused("newer_version", "a newer app keeps the space here");
   return state;
 }
 
@@ -201,7 +201,7 @@ export async function bound(ctx) {
   const state = present(await ctx.load());
   const grant = await grantOf(state.ucan);
   if (grant.audience !== ctx.device.did) {
-    throw new Refused("another_person", "this space was joined by somebody else than this device's owner");
+    throw new Refused("another_person", "the access here is somebody else's");
   }
   return { state, grant };
 }
