@@ -377,7 +377,7 @@ export class Calls {
     // Only over the listing's own connection does the server protect what was written since: over another,
     // the key of a newer content would be replaced by that of the former (docs/protocol.md 7.16).
     if ((this.#listedOver.get(`${family} ${space}`) ?? connection) !== connection) {
-      throw new ConnectionLost(NO_CLOSE_FRAME, "keys were listed over a connection that is gone");
+      throw new ConnectionLost(NO_CLOSE_FRAME, "the keys were listed before it");
     }
     const wrapped = deks.map(({ id, dek }) => ({ id, dek }));
     return (await connection.call(method, { space, ucan, deks: wrapped }, RESULTS[method] ?? {})).count;

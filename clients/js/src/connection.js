@@ -102,7 +102,7 @@ export class Connection {
     try {
       socket = new WebSocket(url, SUBPROTOCOLS);
     } catch (error) {
-      throw new NotThisProtocol("no WebSocket can be opened at this address", { cause: error });
+      throw new NotThisProtocol("no WebSocket at this address", { cause: error });
     }
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
@@ -167,7 +167,7 @@ export class Connection {
         if (frame.type === RESPONSE) {
           const { _chunks } = result(frame, CHUNKED, method);
           if (_chunks === received) return;
-          throw new NotThisProtocol(`${method}: ${received} chunks came, the server sent ${_chunks}`);
+          throw new NotThisProtocol(`${method}: ${received} chunks, not ${_chunks}`);
         }
         received += 1;
         yield frame;
@@ -210,7 +210,7 @@ export class Connection {
 
   #begin() {
     if (!SUBPROTOCOLS.includes(this.#socket.protocol)) {
-      this.fail(new NotThisProtocol("the other end speaks none of the protocol's versions"));
+      this.fail(new NotThisProtocol("no version in common"));
       return;
     }
     this.#clock.clearTimeout(this.#timer);
@@ -224,7 +224,7 @@ export class Connection {
     const { silenceMs } = this.#limits;
     const leftMs = this.#heardAt + silenceMs - this.#clock.now();
     if (leftMs > 0) this.#timer = this.#clock.setTimeout(() => this.#listen(), leftMs);
-    else this.fail(new ConnectionLost(NO_CLOSE_FRAME, `not a byte for ${silenceMs / 1000} s`));
+    else this.fail(new ConnectionLost(NO_CLOSE_FRAME, `silent for ${silenceMs / 1000} s`));
   }
 
   /** @param {unknown} data */
@@ -233,10 +233,10 @@ export class Connection {
     if (!(data instanceof ArrayBuffer) || data.byteLength === 0) return;
     try {
       const { frameBytes } = this.#limits;
-      if (data.byteLength > frameBytes) throw new NotThisProtocol("the server sent too large a frame");
+      if (data.byteLength > frameBytes) throw new NotThisProtocol("a frame is too large");
       this.#route(frameOf(data), data.byteLength);
     } catch (error) {
-      const broken = new NotThisProtocol("the server sent a frame that is none", { cause: error });
+      const broken = new NotThisProtocol("a frame is malformed", { cause: error });
       this.fail(error instanceof NotThisProtocol ? error : broken);
     }
   }
@@ -283,7 +283,7 @@ export class Connection {
    */
   #ask(id, method, params, exchange) {
     const { calls } = this.#limits;
-    if (this.#exchanges.size >= calls) throw new ConnectFailed("too many requests are under way");
+    if (this.#exchanges.size >= calls) throw new ConnectFailed("too many requests");
     const frame = encode({ type: REQUEST, id, method, params });
     this.#exchanges.set(id, exchange);
     this.#send(frame);
@@ -296,7 +296,7 @@ export class Connection {
     if (this.end !== undefined) throw this.end;
     if (this.#socket.readyState !== OPEN) throw new ConnectionLost(NO_CLOSE_FRAME);
     if (this.#socket.bufferedAmount + frame.length > sendBytesWaiting) {
-      throw new ConnectFailed("too much waits to be sent");
+      throw new ConnectFailed("too much waits");
     }
     this.#socket.send(frame);
   }

@@ -82,7 +82,7 @@ export class RequestTimeout extends ServerUnavailable {
 /** Chunks of a stream came faster than they were taken. Ask again from where it broke, as `pull` does. */
 export class StreamOverrun extends ServerUnavailable {
   constructor() {
-    super("overrun", "chunks came faster than they were taken");
+    super("overrun", "chunks are taken too slowly");
   }
 }
 
@@ -138,7 +138,7 @@ export class FrameTooLarge extends LessSyncError {
    * @param {number} bytesMax
    */
   constructor(sizeBytes, bytesMax) {
-    super("frame_too_large", `a message of ${sizeBytes} bytes exceeds ${bytesMax}`);
+    super("frame_too_large", `too large: ${sizeBytes} bytes, not ${bytesMax}`);
     this.sizeBytes = sizeBytes;
     this.bytesMax = bytesMax;
   }
@@ -154,7 +154,7 @@ export class FilesNotServed extends LessSyncError {
 /** The token lacks the scope `files`. */
 export class FilesScopeMissing extends LessSyncError {
   constructor() {
-    super("files_scope_missing", "the token is not for files: it lacks the scope `files`");
+    super("files_scope_missing", "the token has no scope `files`");
   }
 }
 
@@ -162,7 +162,7 @@ export class FilesScopeMissing extends LessSyncError {
 export class FileTooLarge extends LessSyncError {
   /** @param {string} error the server's words, or empty. */
   constructor(error) {
-    super("file_too_large", `the server takes no file of this size${error && `: ${error}`}`);
+    super("file_too_large", `too large for the server${error && `: ${error}`}`);
     this.error = error;
   }
 }
@@ -174,7 +174,7 @@ export class FileRefused extends LessSyncError {
    * @param {string} error the server's words, or empty.
    */
   constructor(status, error) {
-    super("file_refused", `the server refused a file request (${status}${error && `: ${error}`})`);
+    super("file_refused", `the server refused the file (${status}${error && `: ${error}`})`);
     this.status = status;
     this.error = error;
   }
@@ -215,7 +215,7 @@ export class QuotaExceeded extends LessSyncError {
    * @param {string} [message]
    * @param {{cause?: unknown}} [options]
    */
-  constructor(message = "the local store has no more room", options = undefined) {
+  constructor(message = "the store has no more room", options = undefined) {
     super("quota_exceeded", message, options);
   }
 }

@@ -82,9 +82,9 @@ export class HttpFiles {
     const request = { method: "GET", path: pathOf(space, file), headers: access(ucan) };
     return this.#found(request, async (response, transfer) => {
       const { dek, size } = described(response);
-      if (size > bytesMax) throw new NotThisProtocol(`a file of ${size} bytes, not of ${bytesMax} at most`);
+      if (size > bytesMax) throw new NotThisProtocol(`too large: ${size} bytes, not ${bytesMax}`);
       const body = await this.#read(response, transfer, size);
-      if (body.length !== size) throw lost("the file has another length than the server said");
+      if (body.length !== size) throw lost("the file has another size");
       return { dek, body };
     });
   }
@@ -177,7 +177,7 @@ export class HttpFiles {
     const { fileRequests, fileRequestsWaiting } = this.#options.limits;
     if (this.#stopped !== undefined) throw this.#stopped;
     if (this.#turns >= fileRequests) {
-      if (this.#waiting.length >= fileRequestsWaiting) throw new ConnectFailed("too many file requests wait");
+      if (this.#waiting.length >= fileRequestsWaiting) throw new ConnectFailed("too many requests");
       await new Promise((resolve, reject) => {
         this.#waiting.push({ go: () => resolve(undefined), fail: reject });
       });
@@ -215,7 +215,7 @@ export class HttpFiles {
     } catch (error) {
       if (transfer.error !== undefined) throw transfer.error;
       if (error instanceof LessSyncError) throw error;
-      throw method === "PUT" ? lost("an upload broke off") : new ConnectFailed("no answer about a file");
+      throw method === "PUT" ? lost("upload broken off") : new ConnectFailed("no answer");
     } finally {
       this.#transfers.delete(transfer);
       this.#options.clock.clearTimeout(transfer.timer);
@@ -269,7 +269,7 @@ export class HttpFiles {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return whole.slice(0, size);
-      if (size + value.length > bytesMax) throw lost("more came than the server said");
+      if (size + value.length > bytesMax) throw lost("the file has another size");
       if (size + value.length > whole.length) {
         // What is asked for grows with what has come, not with what a server says.
         const larger = new Uint8Array(Math.min(bytesMax, Math.max(size + value.length, 2 * whole.length)));
@@ -311,7 +311,7 @@ function pathOf(space, file) {
  */
 function access(ucan) {
   if (!ucan) return {};
-  if (!/^[\x21-\x7e]+$/.test(ucan)) throw new Refused("invalid_ucan", "this is no UCAN");
+  if (!/^[\x21-\x7e]+$/.test(ucan)) throw new Refused("invalid_ucan", "no UCAN");
   return { "X-UCAN": ucan };
 }
 
@@ -329,7 +329,7 @@ function described(response) {
     dek = new Uint8Array(0);
   }
   if (dek.length !== WRAPPED_DEK_BYTES || !Number.isSafeInteger(size) || size < 0) {
-    throw new NotThisProtocol("an answer that says neither key nor size of a file");
+    throw new NotThisProtocol("a file without key or size");
   }
   return { dek, size };
 }
@@ -344,9 +344,9 @@ function described(response) {
 function meaning({ status, headers }, words) {
   const told = `HTTP ${status}${words && `: ${words}`}`;
   if (status >= 500 || status === 408 || status === 429) {
-    return new ServerUnavailable("not_ready", `the server is not ready (${told})`);
+    return new ServerUnavailable("not_ready", `the server is not ready: ${told}`);
   }
-  if (status < 400) return new NotThisProtocol(`the other end answers ${told} to a request for a file`);
+  if (status < 400) return new NotThisProtocol(told);
   if (status === 401 && !NOT_THE_TOKEN.includes(words)) return new TokenRefused(status, words);
   if (status === 403 && words === "files scope required") return new FilesScopeMissing();
   const isJson = headers.get("content-type")?.startsWith("application/json") ?? false;

@@ -88,7 +88,7 @@ export class Keeper {
    */
   pause() {
     if (this.#state !== "closed") {
-      this.#stop("offline", new ConnectionLost(NORMAL, "the client was paused"), new ConnectFailed(PAUSED));
+      this.#stop("offline", new ConnectionLost(NORMAL, "paused"), new ConnectFailed(PAUSED));
     }
   }
 
@@ -135,7 +135,7 @@ export class Keeper {
     if (this.#state === "offline") return Promise.reject(new ConnectFailed(PAUSED));
     if (this.#state === "refused") return Promise.reject(this.trouble);
     if (this.#waiting.size >= limits.calls) {
-      return Promise.reject(new ConnectFailed("too many requests wait for a connection"));
+      return Promise.reject(new ConnectFailed("too many requests"));
     }
     return new Promise((resolve, reject) => {
       /** @type {unknown} */
@@ -151,7 +151,7 @@ export class Keeper {
       this.#waiting.add(entry);
       if (method === undefined) return;
       timer = clock.setTimeout(() => {
-        const why = this.trouble?.message ?? "it takes long";
+        const why = this.trouble?.message ?? "too slow";
         entry.reject(new ConnectFailed(`${method}: no connection (${why})`));
       }, limits.requestMs);
     });
@@ -211,7 +211,7 @@ export class Keeper {
         const settled = clock.now() - openedAt >= limits.settledMs;
         expired = settled && error instanceof ConnectionLost && error.closeCode === TOKEN_EXPIRED;
       } catch (caught) {
-        const odd = () => new LessSyncError("failed", "an attempt to connect failed", { cause: caught });
+        const odd = () => new LessSyncError("failed", "failed", { cause: caught });
         error = caught instanceof LessSyncError ? caught : odd();
       }
       if (run.stopped) return;
@@ -306,7 +306,7 @@ export class Keeper {
       if (!(error instanceof NotThisProtocol)) throw error;
       // Something was announced, and a pull tells what.
       for (const space of [...this.subscriptions.keys()]) {
-        this.#emit("notice", { method: "resync", space, reason: "an announcement could not be read" });
+        this.#emit("notice", { method: "resync", space, reason: "malformed" });
       }
       return;
     }
@@ -335,7 +335,7 @@ export class Keeper {
   }
 }
 
-const PAUSED = "the client is offline: it was paused, or not opened";
+const PAUSED = "the client is paused";
 
 /**
  * Group subscriptions into requests, one at least: its answer shows that the token was taken.

@@ -115,7 +115,7 @@ export const NOTICES = {
  * @throws {NotThisProtocol} it has another.
  */
 export function shaped(value, shape, what) {
-  const wrong = () => new NotThisProtocol(`${what}: not of the shape it has in this protocol`);
+  const wrong = () => new NotThisProtocol(`${what}: malformed`);
   if (typeof shape === "string") {
     if (!LEAVES[/** @type {Leaf} */ (shape)](value)) throw wrong();
     return value;

@@ -88,7 +88,7 @@ export class SyncClient extends Calls {
   constructor(options) {
     const { server, token, device, clock = systemClock, random = Math.random } = options;
     const { WebSocket = globalThis.WebSocket, fetch = globalThis.fetch.bind(globalThis) } = options;
-    if (WebSocket === undefined) throw new Refused("no_websocket", "this platform has no WebSocket");
+    if (WebSocket === undefined) throw new Refused("no_websocket", "no WebSocket here");
     const limits = { ...LIMITS, ...options.limits };
     const address = addressOf(server);
     /** @type {Emitter<Events>} */
@@ -134,7 +134,7 @@ export class SyncClient extends Calls {
   /** Disconnect, until `resume`: calls under way fail, and so does what is called meanwhile. */
   pause() {
     this.#keeper.pause();
-    if (this.state !== "closed") this.files.stop(new ConnectFailed("the client is offline: it was paused"));
+    if (this.state !== "closed") this.files.stop(new ConnectFailed("the client is paused"));
   }
 
   /** Connect again after `pause`, or with another token after a refusal. Connected already: nothing. */

@@ -76,7 +76,7 @@ export class Tokens {
   async #ask() {
     const source = this.#source;
     const given = (async () => (typeof source === "function" ? source(this.#device?.did ?? "") : source))();
-    const late = () => new TokenUnavailable("the token source took too long");
+    const late = () => new TokenUnavailable("the token source is too slow");
     let token;
     try {
       token = await within(this.#clock, this.#limitMs, given, late);
@@ -86,7 +86,7 @@ export class Tokens {
       throw new TokenUnavailable("the token source failed", { cause: error });
     }
     if (typeof token !== "string" || token.length > TOKEN_CHARACTERS_MAX || !/^[\x21-\x7e]+$/.test(token)) {
-      throw new TokenUnavailable("what the token source gave is no token");
+      throw new TokenUnavailable("the token source gave no token");
     }
     this.#kept = token;
     return token;
@@ -101,7 +101,7 @@ export class Tokens {
     try {
       return { token, proof: await didProof(this.#device, token) };
     } catch (error) {
-      throw new TokenUnavailable("the device could not sign for the token", { cause: error });
+      throw new TokenUnavailable("the device could not sign", { cause: error });
     }
   }
 }
