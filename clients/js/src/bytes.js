@@ -54,7 +54,7 @@ export function hex(bytes) {
  * @throws {RangeError} another character, or an odd number of digits.
  */
 export function fromHex(digits) {
-  if (digits.length % 2 !== 0 || !/^[0-9a-f]*$/i.test(digits)) throw new RangeError("not hex digits");
+  if (digits.length % 2 !== 0 || !/^[0-9a-f]*$/i.test(digits)) throw new RangeError("not hex");
   const bytes = new Uint8Array(digits.length / 2);
   for (let at = 0; at < bytes.length; at++) bytes[at] = parseInt(digits.slice(2 * at, 2 * at + 2), 16);
   return bytes;
@@ -165,7 +165,7 @@ export function equal(a, b) {
  * @throws {RangeError} it is no integer from 0 to 4294967295.
  */
 export function u32be(n) {
-  if (!Number.isInteger(n) || n < 0 || n > 0xffffffff) throw new RangeError("not an unsigned 32-bit integer");
+  if (!Number.isInteger(n) || n < 0 || n > 0xffffffff) throw new RangeError("not a u32");
   const bytes = new Uint8Array(4);
   new DataView(bytes.buffer).setUint32(0, n);
   return bytes;
@@ -191,7 +191,7 @@ export function uuidBytes(value) {
  * @throws {RangeError} there are not 16.
  */
 export function uuidText(bytes) {
-  if (bytes.length !== 16) throw new RangeError("a UUID has 16 bytes");
+  if (bytes.length !== 16) throw new RangeError("not a UUID");
   return hex(bytes).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 

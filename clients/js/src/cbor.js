@@ -50,7 +50,7 @@ export function encode(value) {
 export function decode(bytes) {
   const reader = new Reader(bytes);
   const value = read(reader, 0);
-  if (reader.at !== bytes.length) throw new CborError("bytes behind the value");
+  if (reader.at !== bytes.length) throw new CborError("too long");
   return value;
 }
 
@@ -109,7 +109,7 @@ class Writer {
  * @param {number} depth
  */
 function write(writer, value, depth) {
-  if (depth > DEPTH_MAX) throw new CborError("nested too deep");
+  if (depth > DEPTH_MAX) throw new CborError("too deep");
   if (typeof value === "string") writeText(writer, value);
   else if (typeof value === "number" || typeof value === "bigint") writeInteger(writer, value);
   else if (value instanceof Uint8Array) {
@@ -145,7 +145,7 @@ function isPlain(value) {
 function simple(value) {
   if (value === null) return 22;
   if (typeof value === "boolean") return value ? 21 : 20;
-  throw new CborError(`no CBOR for a value of type ${typeof value}`);
+  throw new CborError(`no ${typeof value}`);
 }
 
 /**
@@ -154,7 +154,7 @@ function simple(value) {
  */
 function writeText(writer, value) {
   // TextEncoder would write U+FFFD instead, and two different names could become one.
-  if (/\p{Surrogate}/u.test(value)) throw new CborError("a text with a lone surrogate");
+  if (/\p{Surrogate}/u.test(value)) throw new CborError("no UTF-8");
   const bytes = encoder.encode(value);
   writer.head(TEXT, bytes.length);
   writer.put(bytes);
@@ -165,10 +165,10 @@ function writeText(writer, value) {
  * @param {number | bigint} value
  */
 function writeInteger(writer, value) {
-  if (typeof value === "number" && !Number.isSafeInteger(value)) throw new CborError("not a safe integer");
+  if (typeof value === "number" && !Number.isSafeInteger(value)) throw new CborError("no integer");
   const negative = value < 0;
   const argument = !negative ? value : typeof value === "bigint" ? -1n - value : -1 - value;
-  if (argument >= 2n ** 64n) throw new CborError("an integer of more than 64 bits");
+  if (argument >= 2n ** 64n) throw new CborError("too large");
   writer.head(negative ? NEGATIVE : UNSIGNED, argument);
 }
 
@@ -188,7 +188,7 @@ class Reader {
    */
   pass(size) {
     const at = this.at;
-    if (size > this.bytes.length - at) throw new CborError("cut short");
+    if (size > this.bytes.length - at) throw new CborError("too short");
     this.at += size;
     return at;
   }
@@ -204,7 +204,7 @@ class Reader {
     if (low === 24) return this.view.getUint8(this.pass(1));
     if (low === 25) return this.view.getUint16(this.pass(2));
     if (low === 26) return this.view.getUint32(this.pass(4));
-    if (low !== 27) throw new CborError("an indefinite length");
+    if (low !== 27) throw new CborError("no length");
     const large = this.view.getBigUint64(this.pass(8));
     return large <= Number.MAX_SAFE_INTEGER ? Number(large) : large;
   }
@@ -216,7 +216,7 @@ class Reader {
  * @returns {unknown}
  */
 function read(reader, depth) {
-  if (depth > DEPTH_MAX) throw new CborError("nested too deep");
+  if (depth > DEPTH_MAX) throw new CborError("too deep");
   const head = reader.view.getUint8(reader.pass(1));
   const major = head >> 5;
   if (major === SIMPLE) return readSimple(head & 31);
@@ -228,7 +228,7 @@ function read(reader, depth) {
   }
   // Each item of an array takes a byte at least: a length that lies is refused before memory is asked for.
   const rest = reader.bytes.length - reader.at;
-  if (typeof argument === "bigint" || argument > rest) throw new CborError("cut short");
+  if (typeof argument === "bigint" || argument > rest) throw new CborError("too short");
   if (major === BYTES) {
     const at = reader.pass(argument);
     return reader.bytes.slice(at, at + argument);
@@ -246,7 +246,7 @@ function read(reader, depth) {
 function readSimple(low) {
   if (low === 20 || low === 21) return low === 21;
   if (low === 22) return null;
-  throw new CborError("a float, or another simple value");
+  throw new CborError("no such value");
 }
 
 /**
@@ -259,7 +259,7 @@ function readText(reader, size) {
   try {
     return text(reader.bytes.subarray(at, at + size));
   } catch {
-    throw new CborError("a text that is not UTF-8");
+    throw new CborError("no UTF-8");
   }
 }
 
@@ -284,8 +284,8 @@ function readMap(reader, size, depth) {
   const members = Object.create(null);
   for (let count = 0; count < size; count++) {
     const key = read(reader, depth + 1);
-    if (typeof key !== "string") throw new CborError("a key that is no text");
-    if (key in members) throw new CborError("a key that stands twice");
+    if (typeof key !== "string") throw new CborError("no text");
+    if (key in members) throw new CborError("a key twice");
     members[key] = read(reader, depth + 1);
   }
   return members;

@@ -40,7 +40,7 @@ const verifiers = new Bounded(256);
  * @throws {Refused} `too_large`: more than `SIGNED_BYTES_MAX`
  */
 export async function signJws(device, typ, payload) {
-  if (payload.length > SIGNED_BYTES_MAX) throw new Refused("too_large", "too large to be signed");
+  if (payload.length > SIGNED_BYTES_MAX) throw new Refused("too_large", "too large");
   return signCompact(device, { alg: "ES256", typ }, payload);
 }
 
@@ -107,13 +107,13 @@ export function unverifiedPayload(text) {
  */
 export function splitJws(text) {
   const segments = text.length > CHARS_MAX ? [] : text.split(".");
-  if (segments.length !== 3) throw new SyntaxError("not three segments");
+  if (segments.length !== 3) throw new SyntaxError("no JWS");
   const [head = "", body = "", tail = ""] = segments;
   const header = parseJsonObject(fromB64url(head));
-  if (header.alg !== "ES256" || "crit" in header) throw new SyntaxError("not plain ES256");
+  if (header.alg !== "ES256" || "crit" in header) throw new SyntaxError("no ES256");
   if (![header.typ, header.kid].every((one) => one == null || isText(one))) throw new SyntaxError("no text");
   const signature = fromB64url(tail);
-  if (signature.length !== SIGNATURE_BYTES) throw new SyntaxError("not 64 bytes");
+  if (signature.length !== SIGNATURE_BYTES) throw new SyntaxError("no signature");
   return { header, payload: fromB64url(body), signature, input: `${head}.${body}` };
 }
 
@@ -150,7 +150,7 @@ export function isText(value) {
  * @throws {Refused} `too_large`: more than `SEALED_BYTES_MAX`
  */
 export async function sealFor(did, plain) {
-  if (plain.length > SEALED_BYTES_MAX) throw new Refused("too_large", "too large to be sealed");
+  if (plain.length > SEALED_BYTES_MAX) throw new Refused("too_large", "too large");
   const { x, y, secret } = await agreeOnce(decodeDid(did).point);
   const epk = { crv: "P-256", kty: "EC", x, y };
   const header = b64url(utf8(JSON.stringify({ alg: "ECDH-ES", enc: ENC, epk })));
@@ -194,7 +194,7 @@ export async function openSealed(text, device) {
 function sendersPoint({ alg, enc, epk, ...rest }) {
   const { kty, crv, x, y } = /** @type {Record<string, unknown>} */ (Object(epk));
   const plain = alg === "ECDH-ES" && enc === ENC && !("zip" in rest) && !("crit" in rest);
-  if (!plain || kty !== "EC" || crv !== "P-256") throw new SyntaxError("another kind of JWE");
+  if (!plain || kty !== "EC" || crv !== "P-256") throw new SyntaxError("no such JWE");
   return concat(Uint8Array.of(4), fromB64url(String(x)), fromB64url(String(y)));
 }
 

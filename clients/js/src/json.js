@@ -58,7 +58,7 @@ function walk(text) {
     else if (token === ":") {
       const names = open.at(-1);
       const found = JSON.parse(last);
-      if (names?.has(found)) throw new SyntaxError("a member twice");
+      if (names?.has(found)) throw new SyntaxError("a key twice");
       names?.add(found);
       if (open.length === 1) name = found;
     } else if (open.length === 1 && last === ":" && token[0] !== '"') numbers.set(name, token);

@@ -31,12 +31,12 @@ export async function keyText(secret) {
 export async function parseKeyText(text) {
   const line = text.trim();
   if (!line.startsWith(PREFIX)) {
-    throw new LessSyncError("no_key", `this is no key: its one line starts with ${PREFIX}`);
+    throw new LessSyncError("no_key", `no key: it starts with ${PREFIX}`);
   }
   const checked = decoded(line.slice(PREFIX.length));
   const secret = checked.slice(0, KEY_BYTES);
   if (secret.length !== KEY_BYTES || !equal(checked.subarray(KEY_BYTES), await check(secret))) {
-    throw new LessSyncError("damaged_key", "the key is damaged: copy the whole line again");
+    throw new LessSyncError("damaged_key", "damaged: copy the whole line again");
   }
   return secret;
 }

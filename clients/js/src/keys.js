@@ -83,7 +83,7 @@ export class DeviceKey {
       const agree = await subtle().importKey("jwk", jwk, ECDH, false, ["deriveBits"]);
       return new DeviceKey(point, sign, agree, extractable ? jwk : undefined);
     } catch (cause) {
-      throw new LessSyncError("invalid_key", "this is no private P-256 key", { cause });
+      throw new LessSyncError("invalid_key", "no private P-256 key", { cause });
     }
   }
 
@@ -111,7 +111,7 @@ export class DeviceKey {
    * @throws {LessSyncError} the key was not made to be exported
    */
   toJwk() {
-    if (!this.#jwk) throw new LessSyncError("not_extractable", "this device's key cannot be exported");
+    if (!this.#jwk) throw new LessSyncError("not_extractable", "the key cannot be exported");
     return { ...this.#jwk };
   }
 

@@ -61,7 +61,7 @@ export class PartCipher {
    * @param {number} size bytes of plaintext in all
    */
   constructor(key, nonce, { space, content, part }, size) {
-    if (nonce.length !== NONCE_BYTES) throw new RangeError("a part's nonce has 7 bytes");
+    if (nonce.length !== NONCE_BYTES) throw new RangeError("not a nonce");
     this.#key = key;
     this.#nonce = nonce;
     this.#associated = utf8([space, content, part].join("\0").toLowerCase());
@@ -88,7 +88,7 @@ export class PartCipher {
    * @returns {Promise<Uint8Array>}
    */
   seal(index, plain) {
-    if (plain.length !== this.plainSize(index)) throw new RangeError("not the size of this chunk");
+    if (plain.length !== this.plainSize(index)) throw new RangeError("a chunk has another size");
     return gcmSeal(this.#key, this.#nonceAt(index), plain, this.#associated);
   }
 
@@ -100,7 +100,7 @@ export class PartCipher {
    */
   async open(index, sealed) {
     const size = this.plainSize(index) + TAG_BYTES;
-    if (sealed.length !== size) throw new Undecryptable("a chunk of another size");
+    if (sealed.length !== size) throw new Undecryptable("a chunk has another size");
     return gcmOpen(this.#key, this.#nonceAt(index), sealed, this.#associated);
   }
 
@@ -128,10 +128,10 @@ export async function* sealPart(key, nonce, place, size, plain) {
     yield cipher.header;
     for (let index = 0; index < cipher.chunks; index++) {
       const chunk = await pieces.take(cipher.plainSize(index));
-      if (!chunk) throw new RangeError("shorter than was said");
+      if (!chunk) throw new RangeError("too short");
       yield await cipher.seal(index, chunk);
     }
-    if (!(await pieces.ended())) throw new RangeError("longer than was said");
+    if (!(await pieces.ended())) throw new RangeError("too long");
   } finally {
     await pieces.close();
   }
@@ -152,14 +152,14 @@ export async function* openPart(key, place, size, sealed) {
   const pieces = new Pieces(sealed);
   try {
     const header = await pieces.take(HEADER_BYTES);
-    if (!header || header[0] !== VERSION) throw new Undecryptable("no part of this version");
+    if (!header || header[0] !== VERSION) throw new Undecryptable("another version");
     const cipher = new PartCipher(key, header.slice(1), place, size);
     for (let index = 0; index < cipher.chunks; index++) {
       const chunk = await pieces.take(cipher.plainSize(index) + TAG_BYTES);
-      if (!chunk) throw new Undecryptable("the part was cut short");
+      if (!chunk) throw new Undecryptable("too short");
       yield await cipher.open(index, chunk);
     }
-    if (!(await pieces.ended())) throw new Undecryptable("the part goes on after its end");
+    if (!(await pieces.ended())) throw new Undecryptable("too long");
   } finally {
     await pieces.close();
   }

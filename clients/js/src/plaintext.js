@@ -63,7 +63,7 @@ const KINDS = ["file", "deleted", "large", "content"];
 export class ForeignRecord extends LessSyncError {
   /** @param {string} [code] */
   constructor(code = "foreign_record") {
-    super(code, "a record that this version does not know");
+    super(code, "a record of a later version");
   }
 }
 

@@ -92,7 +92,7 @@ export class SpaceKeys {
    */
   static shared(keysByEpoch, space) {
     const [lowest] = entries(keysByEpoch).sort(([one], [other]) => one - other);
-    if (!lowest) throw new RangeError("a shared space has a key at least");
+    if (!lowest) throw new RangeError("no key");
     const made = new SpaceKeys(space, checked(lowest[1]), false);
     made.learn(keysByEpoch);
     return made;
@@ -142,7 +142,7 @@ export class SpaceKeys {
    * @throws {RangeError} the blob is more than `BLOB_BYTES_MAX`
    */
   async seal(record, plain, epoch) {
-    if (plain.length + ENVELOPE_BYTES > BLOB_BYTES_MAX) throw new RangeError("too large for a record");
+    if (plain.length + ENVELOPE_BYTES > BLOB_BYTES_MAX) throw new RangeError("too large");
     const kek = await this.#kek(epoch);
     const iv = randomBytes(IV_BYTES);
     const key = await freshKey();
@@ -161,7 +161,7 @@ export class SpaceKeys {
    */
   async open(record, { blob, dek }) {
     if (blob.length < ENVELOPE_BYTES || blob[0] !== VERSION) {
-      throw new Undecryptable("no record of this version");
+      throw new Undecryptable("another version");
     }
     const body = 1 + IV_BYTES;
     const key = await this.unwrap(dek);
@@ -219,13 +219,13 @@ export class SpaceKeys {
    * @param {boolean} extractable
    */
   async #unwrapped(dek, extractable) {
-    if (dek.length !== DEK_BYTES) throw new Undecryptable("no wrapped key");
+    if (dek.length !== DEK_BYTES) throw new Undecryptable("no key");
     const kek = await this.#kek(epochOf(dek));
     const body = source(dek.subarray(EPOCH_BYTES));
     try {
       return await subtle().unwrapKey("raw", body, kek, "AES-KW", GCM, extractable, ["encrypt", "decrypt"]);
     } catch (cause) {
-      throw new Undecryptable("wrapped with another key", { cause });
+      throw new Undecryptable("another key", { cause });
     }
   }
 
@@ -239,7 +239,7 @@ export class SpaceKeys {
     const known = this.#keks.get(epoch);
     if (known) return known;
     const secret = this.#personal ? this.#idSecret : this.#byEpoch.get(epoch);
-    if (!secret) return Promise.reject(new Undecryptable("the key of this epoch is not known"));
+    if (!secret) return Promise.reject(new Undecryptable("no key of this epoch"));
     const what = concat(info("kek\0"), u32be(epoch));
     return this.#keks.set(epoch, hkdf(secret, what, KW, ["wrapKey", "unwrapKey"]));
   }
@@ -276,7 +276,7 @@ function info(purpose) {
 
 /** @param {Uint8Array} secret */
 function checked(secret) {
-  if (secret.length !== KEY_BYTES) throw new RangeError("a key has 32 bytes");
+  if (secret.length !== KEY_BYTES) throw new RangeError("no key");
   return secret;
 }
 

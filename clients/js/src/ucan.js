@@ -140,12 +140,12 @@ export async function ucanCid(text) {
 export async function parseUcan(text) {
   const known = verified.get(text);
   if (known) return known;
-  if (text.length > UCAN_CHARS_MAX) throw new UcanRefused("invalid_ucan", "longer than 65,536 characters");
+  if (text.length > UCAN_CHARS_MAX) throw new UcanRefused("invalid_ucan", "too long");
   let ucan;
   try {
     ucan = await read(text);
   } catch (cause) {
-    throw new UcanRefused("invalid_ucan", "malformed, or not rightly signed", 0, { cause });
+    throw new UcanRefused("invalid_ucan", "malformed or not signed", 0, { cause });
   }
   return text.length <= CACHED_CHARS_MAX ? verified.set(text, ucan) : ucan;
 }
@@ -160,7 +160,7 @@ async function read(text) {
   const { iss, cmd, with: resource, nonce, prf = [] } = claims.members;
   const issuer = textOf(iss);
   const command = textOf(cmd, "");
-  if (!(await signedBy(issuer, parts))) throw new SyntaxError("the signature is not the issuer's");
+  if (!(await signedBy(issuer, parts))) throw new SyntaxError("no signature");
   const exp = integerMember(claims, "exp");
   return {
     cid: await ucanCid(text),
@@ -186,7 +186,7 @@ async function read(text) {
  */
 function textOf(value, absent) {
   const found = value === undefined ? absent : value;
-  if (!isText(found)) throw new SyntaxError("a claim is of the wrong type");
+  if (!isText(found)) throw new SyntaxError("no text");
   return found;
 }
 
@@ -248,14 +248,14 @@ export function checkChain({ links, leaf }, question) {
     checkLink(link, question, depth);
     if (link.proofs.length === 0) {
       if (equal(link.issuerKey, question.rootKey)) return;
-      throw refused("root_mismatch", "not issued by the key the space was created with", depth);
+      throw refused("root_mismatch", "not issued by the space's root key", depth);
     }
     if (link.proofs.length > 1) throw invalid("more than one proof", depth);
     const proof = links[depth + 1];
-    if (!proof) throw invalid("the proof cannot be read or is not rightly signed", depth);
+    if (!proof) throw invalid("the proof is malformed or not signed", depth);
     checkDelegation(link, proof, depth);
   }
-  throw refused("chain_too_deep", "more than eight links", CHAIN_LINKS_MAX);
+  throw refused("chain_too_deep", "too long", CHAIN_LINKS_MAX);
 }
 
 /**
@@ -268,19 +268,19 @@ export function checkChain({ links, leaf }, question) {
 function checkLink(link, { space, needed, nowS, revoked }, depth) {
   const now = Math.floor(nowS);
   if (link.resource !== `${SPACE}${space.toLowerCase()}`) {
-    throw refused("resource_mismatch", "about another space", depth);
+    throw refused("resource_mismatch", "of another space", depth);
   }
-  if (!link.permission) throw invalid("the command is unknown", depth);
+  if (!link.permission) throw invalid("unknown command", depth);
   if (!covers(link.permission, needed)) {
-    throw refused("attenuation_violation", "grants less than is needed", depth);
+    throw refused("attenuation_violation", "grants too little", depth);
   }
-  if (link.exp === undefined) throw invalid("has no expiry", depth);
+  if (link.exp === undefined) throw invalid("no expiry", depth);
   // Good through the whole second `exp`, as access tokens are.
-  if (now > link.exp) throw refused("ucan_expired", "has expired", depth);
-  if (link.nbf !== undefined && now < link.nbf) throw invalid("is not valid yet", depth);
-  if (!link.nonce) throw invalid("has no nonce", depth);
+  if (now > link.exp) throw refused("ucan_expired", "expired", depth);
+  if (link.nbf !== undefined && now < link.nbf) throw invalid("not valid yet", depth);
+  if (!link.nonce) throw invalid("no nonce", depth);
   const taken = revoked.has(link.cid) || revoked.has(link.twinCid);
-  if (taken) throw refused("ucan_revoked", "is revoked", depth);
+  if (taken) throw refused("ucan_revoked", "revoked", depth);
 }
 
 /**
@@ -294,7 +294,7 @@ function checkDelegation(link, proof, depth) {
   if (proof.audience !== link.issuer) {
     throw refused("identity_mismatch", "the proof was given to somebody else", depth);
   }
-  if (!proof.permission) throw invalid("the command is unknown", depth + 1);
+  if (!proof.permission) throw invalid("unknown command", depth + 1);
   if (!covers(proof.permission, /** @type {Permission} */ (link.permission))) {
     throw refused("attenuation_violation", "grants more than its proof", depth);
   }

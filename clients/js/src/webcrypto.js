@@ -10,7 +10,7 @@ import { LessSyncError, Undecryptable } from "./errors.js";
  */
 export function subtle() {
   const found = globalThis.crypto?.subtle;
-  if (!found) throw new LessSyncError("insecure_page", "browsers encrypt only on https and localhost");
+  if (!found) throw new LessSyncError("insecure_page", "only https and localhost can encrypt");
   return found;
 }
 
@@ -50,7 +50,7 @@ export async function gcmOpen(key, iv, sealed, associated) {
   try {
     return new Uint8Array(await subtle().decrypt(gcm(iv, associated), key, source(sealed)));
   } catch (cause) {
-    throw new Undecryptable("another key, altered or out of place", { cause });
+    throw new Undecryptable("another key, or altered", { cause });
   }
 }
 
