@@ -346,7 +346,7 @@ export class LessSync {
       if (space !== identity.space) {
         // Nothing of this user may be sent in the name of another one.
         this.#client.pause();
-        this.#events.emit("error", new Refused("another_user", "what is kept here is of another user"));
+        this.#events.emit("error", new Refused("another_user", "this store is another user's"));
         return;
       }
       for (const space of this.#spaces.values()) await this.#listen(space);
@@ -450,7 +450,7 @@ async function identityOf(store, client, token) {
   const [kept] = await store.read(["a/identity"]);
   if (kept !== undefined) return kept;
   const identity = await askedIdentity(client, token);
-  if (identity.space === "") throw new Refused("no_personal_space", "the token names no personal space");
+  if (identity.space === "") throw new Refused("no_personal_space", "no personal space in the token");
   await store.update([], (_, write) => write("a/identity", identity));
   return identity;
 }

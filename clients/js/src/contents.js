@@ -218,6 +218,6 @@ export class Contents {
 /** A content was replaced or removed while it was read. */
 export class ContentMoved extends Error {
   constructor() {
-    super("the content was replaced while it was read");
+    super("the content was replaced");
   }
 }

@@ -68,9 +68,9 @@ export class Downloads {
   /** @param {Row} row @param {string} from  the content record, which also names the content in the store */
   async #fetch(row, from) {
     const known = await this.kept.content(from);
-    if (known === undefined) throw new NotFetched(row.path, "its content is not on the server");
+    if (known === undefined) throw new NotFetched(row.path, "not on the server");
     if (known.size !== row.local?.size || known.digest !== row.local.digest) {
-      throw new NotFetched(row.path, "its content record is that of another entry");
+      throw new NotFetched(row.path, "not its content");
     }
     const perPart = known.partBytes / PIECE_BYTES;
     const begun = (await this.kept.contents.owned(from))?.pieces ?? 0;
@@ -101,13 +101,13 @@ export class Downloads {
       const bytes = Math.min(partBytes, size - number * partBytes);
       const bytesMax = sealedSize(bytes);
       const found = await refusals(async () => client.files.get(space, part, { ucan: await ucan(), bytesMax }));
-      if (!found) throw new NotFetched(path, "a part of it is not on the server");
-      if (found.body.length !== bytesMax) throw new NotFetched(path, "a part of it has another length");
+      if (!found) throw new NotFetched(path, "a part is not on the server");
+      if (found.body.length !== bytesMax) throw new NotFetched(path, "a part has another size");
       try {
         yield* openPart(await this.#unwrap(found.dek), { space, content: record, part }, bytes, [found.body]);
       } catch (error) {
         if (!(error instanceof Undecryptable)) throw error;
-        throw new NotFetched(path, "a part of it does not decrypt: it was altered, or moved");
+        throw new NotFetched(path, "a part does not decrypt");
       }
     }
   }
@@ -130,7 +130,7 @@ export class Downloads {
     for await (const piece of this.kept.contents.pieces({ ...content, file })) hash.update(piece);
     if (hex(hash.digest()) === content.digest) return;
     await this.kept.contents.drop(file);
-    throw new NotFetched(row.path, "its content is not what its record says");
+    throw new NotFetched(row.path, "not its content");
   }
 
   /** Show a content that is whole, and let others go if there are too many. @param {Row} row @param {string} file */
@@ -143,7 +143,7 @@ export class Downloads {
     });
     if (!shown) {
       await this.kept.contents.drop(file);
-      throw new NotFetched(path, "it was replaced while it was fetched");
+      throw new NotFetched(path, "it was replaced");
     }
     await this.kept.contents.mayGo(id, file, local?.size ?? 0);
     await this.makeRoom(file);

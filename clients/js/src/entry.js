@@ -49,7 +49,7 @@ export function sourceOf(value) {
   if (value instanceof Uint8Array || value instanceof Blob) return value;
   if (value instanceof ArrayBuffer) return new Uint8Array(value);
   const spelled = typeof value === "string" ? value : JSON.stringify(value);
-  if (spelled === undefined) throw new TypeError("bytes, text, a Blob or a JSON value is wanted");
+  if (spelled === undefined) throw new TypeError("no bytes, text, Blob or JSON");
   return utf8(spelled);
 }
 
@@ -103,7 +103,7 @@ export class Merging {
       const value = await this.merge(path, /** @type {Versions} */ (versions));
       return value === undefined ? undefined : await this.contents.keep(sourceOf(value), this.now());
     } catch (cause) {
-      this.tell("error", new LessSyncError("merge", `${path}: the app's merge failed; both are kept`, { cause }));
+      this.tell("error", new LessSyncError("merge", `${path}: merge failed; both are kept`, { cause }));
       return undefined;
     }
   }

@@ -19,7 +19,7 @@ const CONFLICTS_MAX = 8;
 /** The space does not let us in (any more): the one answer that is believed about it. */
 export class SpaceLost extends LessSyncError {
   constructor() {
-    super("access_lost", "the space does not let this user in (any more); what is here stays");
+    super("access_lost", "the space does not let you in; what is here stays");
   }
 }
 
@@ -68,7 +68,7 @@ export class Exchange {
       throw new RequestFailed(error, "the server does not show the space");
     }
     const found = spaces[0];
-    if (found === undefined) throw new RequestFailed("internal", "the server's answer is about another space");
+    if (found === undefined) throw new RequestFailed("internal", "the server shows another space");
     this.isDeaf = false;
     await this.#know(found.key_generation);
     return found;
@@ -141,7 +141,7 @@ export class Exchange {
         return;
       }
     }
-    throw new RequestFailed("internal", "the server's state changes with every pull");
+    throw new RequestFailed("internal", "the space changes too fast");
   }
 
   /**
@@ -200,7 +200,7 @@ export class Exchange {
       if (conflicts === CONFLICTS_TO_FORGET) await this.kept.forget();
       pulled = true;
     }
-    throw new RequestFailed("conflict", "the space changes faster than this client can follow");
+    throw new RequestFailed("conflict", "the space changes too fast");
   }
 
   /**

@@ -41,13 +41,12 @@ export async function refusals(request) {
   try {
     return await request();
   } catch (error) {
-    if (error instanceof FilesNotServed) throw new NoFileStorage("the server has no file storage");
-    if (error instanceof FilesScopeMissing) throw new NoFileStorage("the token has no scope `files`");
-    // A proxy that hands on the sync connection alone: records go on without files.
-    if (error instanceof NotThisProtocol) throw new NoFileStorage(error.message);
+    // Not this protocol: a proxy that hands on the sync connection alone. Records go on without files.
+    const without = [FilesNotServed, FilesScopeMissing, NotThisProtocol].some((kind) => error instanceof kind);
+    if (without) throw new NoFileStorage(/** @type {Error} */ (error).message);
     if (!(error instanceof FileRefused)) throw error;
     if (error.error === HOSTED_ELSEWHERE) {
-      throw new NoFileStorage("your server does not pass it on between you and the space's home");
+      throw new NoFileStorage("your server passes no files on to the space's home");
     }
     if ([401, 403, 404].includes(error.status)) throw new AccessLost(error.message);
     throw error;

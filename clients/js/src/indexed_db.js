@@ -99,7 +99,7 @@ export class IndexedDbStore {
         // Some systems end the connections of pages in the background: the next one works.
         this.#database = undefined;
         if (attempt === 1) continue;
-        throw new LessSyncError("store", "the browser's storage cannot be used", { cause });
+        throw new LessSyncError("store", "the browser's storage failed", { cause });
       }
       return await completed(transaction, work);
     }

@@ -78,8 +78,8 @@ class Step {
 export class KeyMismatch extends LessSyncError {
   /** @param {number} records */
   constructor(records) {
-    const hint = "take the key over from another device (`exportKey` there, `key` here)";
-    super("key_mismatch", `this device's key opens none of the ${records} records of the space: ${hint}`);
+    const hint = "open with `key`, the `exportKey` of another device";
+    super("key_mismatch", `this key opens none of the ${records} records: ${hint}`);
   }
 }
 
@@ -162,7 +162,7 @@ export class Intake {
         rows.set(id, { ...row, pending: { cursor, reason: rules.UNDECRYPTABLE } });
       }
     });
-    this.tell("error", new Undecryptable(`${closed.size} records cannot be decrypted with this key`));
+    this.tell("error", new Undecryptable(`this key does not open ${closed.size} records`));
   }
 
   /** @param {Incoming} record @returns {Promise<Opened>} */
@@ -175,7 +175,7 @@ export class Intake {
       const { path } = plain;
       let problem = pathProblem(path);
       if (problem === undefined && (await this.keys.recordId(path)) !== id) {
-        problem = "its record belongs to another path";
+        problem = "the record is of another path";
       }
       if (problem !== undefined) return { ...at, kind: "refused", reason: problem, path };
       return { ...at, kind: "path", plain, digest: await digestOf(plain) };
@@ -341,7 +341,7 @@ export class Intake {
         return;
       }
     }
-    throw new LessSyncError("conflicts", `${one.plain.path}: too many conflict copies within one second`);
+    throw new LessSyncError("conflicts", `${one.plain.path}: too many copies`);
   }
 }
 

@@ -19,27 +19,27 @@ const SUFFIX_BYTES_MAX = 64;
  */
 export function pathProblem(path) {
   if (/\p{Surrogate}/u.test(path)) {
-    return "the name is not valid UTF-8";
+    return "the path is no UTF-8";
   }
   if (utf8(path).length > PATH_BYTES_MAX) {
     return `the path is longer than ${PATH_BYTES_MAX} bytes`;
   }
   // eslint-disable-next-line no-control-regex
   if (/[\x00-\x1f\x7f]/.test(path)) {
-    return "the name has control characters";
+    return "the path has control characters";
   }
   if (path.normalize("NFC") !== path) {
-    return "the name is not in Unicode normal form C";
+    return "the path is not in Unicode normal form C";
   }
   for (const name of path.split("/")) {
     if (name === "" || name === "." || name === "..") {
-      return "the path is absolute, empty or leads out of the space";
+      return "the path is empty, absolute or leads out";
     }
     if (utf8(name).length > NAME_BYTES_MAX) {
       return `a name is longer than ${NAME_BYTES_MAX} bytes`;
     }
     if (isStateDirectory(name)) {
-      return ".less-sync belongs to the folders that sync this space";
+      return "the path is that of a folder's own .less-sync";
     }
   }
   return undefined;

@@ -370,7 +370,7 @@ export class Presence {
 const TEXT_BYTES_MAX = 500;
 
 function tooLong() {
-  return new Refused("too_long", "the text is too long to be shown or sent");
+  return new Refused("too_long", "the text is too long");
 }
 
 /** @param {Uint8Array | null} plain */

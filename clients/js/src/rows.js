@@ -52,10 +52,10 @@
  */
 
 export const OTHER_KIND = "a record of another kind";
-export const OLDER = "the server shows an older version than this device has seen";
-export const UNPROVEN = "the server shows it as deleted, without proof";
-export const UNDECRYPTABLE = "the key does not decrypt it";
-export const LATER = "a record of a later version of less-sync";
+export const OLDER = "the server shows an older version";
+export const UNPROVEN = "the server shows no proof that it is deleted";
+export const UNDECRYPTABLE = "it does not decrypt";
+export const LATER = "a record of a later version";
 export const VERSION_MAX = Number.MAX_SAFE_INTEGER;
 
 /** @param {string} id @param {string} [path] @returns {Row} */

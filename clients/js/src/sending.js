@@ -24,7 +24,7 @@ const CHANGE_OVERHEAD_BYTES = 160;
 const PUSH_BYTES_MAX = LIMITS.frameBytes - 1024;
 const CHANGES_MAX = 1000;
 const ATTEMPTS_MAX = 4;
-const CONTENT_GONE = "its content is not in the browser's storage any more";
+const CONTENT_GONE = "its content is gone";
 /** So many large contents may fail in one pass before the server is left alone for a while. */
 const TROUBLE_MAX = 2;
 

@@ -192,7 +192,7 @@ export class SharedSpace extends Space {
     if (this.#keys.knows(epoch)) return;
     const state = await sharing.fetchKey(this.#context, epoch);
     this.#keys.learn(sharing.keyMap(state));
-    if (!this.#keys.knows(epoch)) throw new Refused("key_missing", "the space has a new key that was not given to us");
+    if (!this.#keys.knows(epoch)) throw new Refused("key_missing", "no key of this epoch was given to you");
   }
 }
 

@@ -169,7 +169,7 @@ export class Space {
    * @throws {LessSyncError} `changed`: one has another digest, and nothing was done; and as `put`
    */
   async putAll(items) {
-    if (!this.#parts.access.mayWrite()) throw new Refused("read_only", "this space may only be read");
+    if (!this.#parts.access.mayWrite()) throw new Refused("read_only", "you may only read");
     const wanted = [];
     try {
       for (const [given, value, was] of items) {
@@ -198,7 +198,7 @@ export class Space {
     const written = await this.#kept.change(
       wanted.map(({ id }) => id),
       (rows, owned) => {
-        if (owned.includes(undefined)) throw new LessSyncError("changed", "it took too long to write the content");
+        if (owned.includes(undefined)) throw new LessSyncError("changed", "writing took too long");
         return wanted.filter((one) => put(rows, one, group, this.#merges));
       },
       files,
@@ -275,7 +275,7 @@ export class Space {
       ask();
     });
     this.#asked.delete(id);
-    if (error) throw new LessSyncError(error, "the space cannot be synced");
+    if (error) throw new LessSyncError(error, "not synced");
   }
 
   /** @type {Map<string, (error: string) => void>} */
@@ -393,7 +393,7 @@ function put(rows, { id, path, content, was }, group, merges) {
   const digest = local?.digest ?? null;
   if (was !== undefined && was !== digest) throw new LessSyncError("changed", `${path}: it has changed`);
   if (pending?.reason === OTHER_KIND) {
-    throw new Refused("other_kind", `${path}: a later version keeps something of another kind there`);
+    throw new Refused("other_kind", `${path}: ${OTHER_KIND}`);
   }
   if ((content?.digest ?? null) === digest && (local === null || isHere(local))) return false;
   const wasAgreed = merges && local?.bytes !== undefined && base?.digest === digest;

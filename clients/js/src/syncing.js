@@ -155,7 +155,7 @@ export class Syncing {
     if (waiting.some((one) => !sending.stuck.has(one.id))) {
       // It was put there while the others were sent. Nobody writes that fast for ever.
       this.#leftovers += 1;
-      if (this.#leftovers > LEFTOVERS_MAX) throw new LessSyncError("busy", "what waits cannot be sent at once");
+      if (this.#leftovers > LEFTOVERS_MAX) throw new LessSyncError("busy", "too much waits");
       this.#pushDue = true;
       if (this.#settlers.length > 0) this.#pullDue = true;
       return;

@@ -24,7 +24,7 @@ export const PART_BYTES = 8 * 1024 * 1024;
 export class PartsTooLarge extends Error {
   /** @param {Upload} upload */
   constructor(upload) {
-    super("the parts are too large for the server");
+    super("too large for the server");
     this.upload = upload;
   }
 }
