@@ -306,7 +306,7 @@ export class Keeper {
       if (!(error instanceof NotThisProtocol)) throw error;
       // Something was announced, and a pull tells what.
       for (const space of [...this.subscriptions.keys()]) {
-        this.#emit("notice", { method: "resync", space, reason: "malformed" });
+        this.#emit("notice", { method: "resync", space, reason: "an announcement could not be read" });
       }
       return;
     }
