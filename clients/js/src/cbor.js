@@ -3,7 +3,7 @@
  * text keys, booleans and null. Lengths are definite. Everything else is refused, in both directions.
  */
 
-import { text } from "./bytes.js";
+import { text, utf8 } from "./bytes.js";
 
 /** @typedef {import("./bytes.js").Bytes} Bytes */
 
@@ -11,7 +11,6 @@ import { text } from "./bytes.js";
 export const DEPTH_MAX = 32;
 
 const [UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, SIMPLE] = [0, 1, 2, 3, 4, 5, 7];
-const encoder = new TextEncoder();
 
 /** What is no CBOR of this kind, or no value that has one. */
 export class CborError extends Error {
@@ -59,25 +58,15 @@ class Writer {
   #bytes = new Uint8Array(256);
   #size = 0;
 
-  /**
-   * Make room for more bytes and return where they begin.
-   *
-   * @param {number} more
-   */
-  #room(more) {
+  /** @param {Uint8Array} bytes */
+  put(bytes) {
     const at = this.#size;
-    this.#size += more;
+    this.#size += bytes.length;
     if (this.#size > this.#bytes.length) {
       const larger = new Uint8Array(Math.max(this.#size, 2 * this.#bytes.length));
       larger.set(this.#bytes);
       this.#bytes = larger;
     }
-    return at;
-  }
-
-  /** @param {Uint8Array} bytes */
-  put(bytes) {
-    const at = this.#room(bytes.length);
     this.#bytes.set(bytes, at);
   }
 
@@ -87,14 +76,20 @@ class Writer {
    */
   head(major, argument) {
     const size = argument < 24 ? 0 : argument < 256 ? 1 : argument < 65536 ? 2 : argument < 2 ** 32 ? 4 : 8;
-    const low = { 0: Number(argument), 1: 24, 2: 25, 4: 26, 8: 27 }[size];
-    const at = this.#room(1 + size);
-    const view = new DataView(this.#bytes.buffer);
-    view.setUint8(at, (major << 5) | low);
-    if (size === 1) view.setUint8(at + 1, Number(argument));
-    if (size === 2) view.setUint16(at + 1, Number(argument));
-    if (size === 4) view.setUint32(at + 1, Number(argument));
-    if (size === 8) view.setBigUint64(at + 1, BigInt(argument));
+    this.put(Uint8Array.of((major << 5) | (size ? 24 + Math.log2(size) : Number(argument))));
+    if (!size) return;
+    const whole = new DataView(new ArrayBuffer(8));
+    whole.setBigUint64(0, BigInt(argument));
+    this.put(new Uint8Array(whole.buffer, 8 - size));
+  }
+
+  /**
+   * @param {number} major
+   * @param {Uint8Array} bytes
+   */
+  string(major, bytes) {
+    this.head(major, bytes.length);
+    this.put(bytes);
   }
 
   /** @returns {Bytes} */
@@ -112,10 +107,8 @@ function write(writer, value, depth) {
   if (depth > DEPTH_MAX) throw new CborError("too deep");
   if (typeof value === "string") writeText(writer, value);
   else if (typeof value === "number" || typeof value === "bigint") writeInteger(writer, value);
-  else if (value instanceof Uint8Array) {
-    writer.head(BYTES, value.length);
-    writer.put(value);
-  } else if (Array.isArray(value)) {
+  else if (value instanceof Uint8Array) writer.string(BYTES, value);
+  else if (Array.isArray(value)) {
     writer.head(ARRAY, value.length);
     for (const item of value) write(writer, item, depth + 1);
   } else if (isPlain(value)) {
@@ -155,9 +148,7 @@ function simple(value) {
 function writeText(writer, value) {
   // TextEncoder would write U+FFFD instead, and two different names could become one.
   if (/\p{Surrogate}/u.test(value)) throw new CborError("no UTF-8");
-  const bytes = encoder.encode(value);
-  writer.head(TEXT, bytes.length);
-  writer.put(bytes);
+  writer.string(TEXT, utf8(value));
 }
 
 /**
@@ -174,23 +165,23 @@ function writeInteger(writer, value) {
 
 /** Bytes that are read from the front. */
 class Reader {
+  at = 0;
+
   /** @param {Uint8Array} bytes */
   constructor(bytes) {
-    this.at = 0;
     this.bytes = bytes;
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   /**
-   * Pass over so many bytes and return where they began.
+   * The next bytes, as a view.
    *
    * @param {number} size
    */
-  pass(size) {
+  take(size) {
     const at = this.at;
     if (size > this.bytes.length - at) throw new CborError("too short");
     this.at += size;
-    return at;
+    return this.bytes.subarray(at, this.at);
   }
 
   /**
@@ -201,11 +192,11 @@ class Reader {
    */
   argument(low) {
     if (low < 24) return low;
-    if (low === 24) return this.view.getUint8(this.pass(1));
-    if (low === 25) return this.view.getUint16(this.pass(2));
-    if (low === 26) return this.view.getUint32(this.pass(4));
-    if (low !== 27) throw new CborError("no length");
-    const large = this.view.getBigUint64(this.pass(8));
+    if (low > 27) throw new CborError("no length");
+    const whole = new Uint8Array(8);
+    const size = 2 ** (low - 24);
+    whole.set(this.take(size), 8 - size);
+    const large = new DataView(whole.buffer).getBigUint64(0);
     return large <= Number.MAX_SAFE_INTEGER ? Number(large) : large;
   }
 }
@@ -217,7 +208,7 @@ class Reader {
  */
 function read(reader, depth) {
   if (depth > DEPTH_MAX) throw new CborError("too deep");
-  const head = reader.view.getUint8(reader.pass(1));
+  const [head = 0] = reader.take(1);
   const major = head >> 5;
   if (major === SIMPLE) return readSimple(head & 31);
   const argument = reader.argument(head & 31);
@@ -229,10 +220,7 @@ function read(reader, depth) {
   // Each item of an array takes a byte at least: a length that lies is refused before memory is asked for.
   const rest = reader.bytes.length - reader.at;
   if (typeof argument === "bigint" || argument > rest) throw new CborError("too short");
-  if (major === BYTES) {
-    const at = reader.pass(argument);
-    return reader.bytes.slice(at, at + argument);
-  }
+  if (major === BYTES) return reader.take(argument).slice();
   if (major === TEXT) return readText(reader, argument);
   if (major === ARRAY) return readArray(reader, argument, depth);
   if (major === MAP) return readMap(reader, argument, depth);
@@ -255,9 +243,9 @@ function readSimple(low) {
  * @returns {string}
  */
 function readText(reader, size) {
-  const at = reader.pass(size);
+  const bytes = reader.take(size);
   try {
-    return text(reader.bytes.subarray(at, at + size));
+    return text(bytes);
   } catch {
     throw new CborError("no UTF-8");
   }
