@@ -1,5 +1,7 @@
 /** One JSON object, read in exactly one way: as docs/tokens.md 1.2 says, so that client and server agree. */
 
+import { text } from "./bytes.js";
+
 const DEPTH_MAX = 128;
 /** A text need not end here: were it to, many quotes that are never closed would each be read to the end. */
 const TOKEN = /"(?:[^"\\]|\\.)*"?|-?\d[\d.eE+-]*|[{}[\]:]/gs;
@@ -20,9 +22,9 @@ const UINT64_DIGITS = 20;
  * @throws {SyntaxError | TypeError} anything else
  */
 export function readJsonObject(bytes) {
-  const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  const numbers = walk(text);
-  const value = JSON.parse(text);
+  const json = text(bytes);
+  const numbers = walk(json);
+  const value = JSON.parse(json);
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw new SyntaxError("no object");
   return { members: Object.assign(Object.create(null), value), numbers };
 }

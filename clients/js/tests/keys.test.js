@@ -200,7 +200,7 @@ test("a chain is read as far as one link more than it may have", async () => {
   for (let links = 1; links < 10; links++) token = await delegate(token, device, grant);
   const { links, cids } = await parseChain(token);
   assert.deepEqual([links.length, cids.length], [9, 16]);
-  const tooLong = { code: "invalid_ucan", reason: "longer than 65,536 characters" };
+  const tooLong = { code: "invalid_ucan", reason: "too long" };
   await assert.rejects(parseUcan("x".repeat(65_537)), tooLong);
 });
 
