@@ -47,6 +47,7 @@ from less_sync.client.sharing.presence import open_shown
 from tests.crypto import PATH, document
 from tests.crypto.half import code_of, verdict
 from tests.crypto.inputs import CONTENT, EPOCH_KEYS, NOW_S, PERSONAL, SECRET, SHARED, person
+from tests.crypto.refused import signed
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 EXAMPLE: Final = re.compile(r"^\| .* \| `(/[^`]+)` \| `([^`]+)` \|$", re.MULTILINE)
@@ -283,7 +284,9 @@ def test_the_worked_examples_of_the_pages_are_those_of_the_file() -> None:
 def test_what_is_too_large_for_a_text_that_all_clients_read_is_refused() -> None:
     alice, bob = person("alice"), person("bob")
     for size_bytes, is_read in ((96_000, True), (96_001, False)):
-        text = sign(bytes(size_bytes), alice.key, kind="less-sync-vector")
+        text = signed('{"alg":"ES256","typ":"less-sync-vector"}', bytes(size_bytes))
         assert (verified(text, alice.did, kind="less-sync-vector") is not None) is is_read
+    with pytest.raises(UsageProblem):
+        sign(bytes(96_001), alice.key, kind="less-sync-vector")
     for size_bytes, is_read in ((49_152, True), (49_153, False)):
         assert (open_sealed(seal_for(bob.did, bytes(size_bytes)), bob) is not None) is is_read
