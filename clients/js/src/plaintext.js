@@ -152,17 +152,21 @@ function mapOf(plain) {
     throw new ForeignRecord();
   }
   const isMap = typeof value === "object" && value !== null && !Array.isArray(value) && !isBytes(value);
-  demand(isMap && depthOf(value) <= DEPTH_MAX);
+  demand(isMap && isWithin(value, DEPTH_MAX));
   return /** @type {Record<string, any>} */ (value);
 }
 
 /**
+ * Whether there are at most so many containers inside each other. A list may have as many items as fit into a
+ * record, which is more than a function takes as arguments.
+ *
  * @param {unknown} value
- * @returns {number}
+ * @param {number} depth
+ * @returns {boolean}
  */
-function depthOf(value) {
-  if (typeof value !== "object" || value === null || isBytes(value)) return 0;
-  return 1 + Math.max(0, ...Object.values(value).map(depthOf));
+function isWithin(value, depth) {
+  if (typeof value !== "object" || value === null || isBytes(value)) return true;
+  return depth > 0 && Object.values(value).every((one) => isWithin(one, depth - 1));
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { b64, fromHex, hex, sha256, text, utf8 } from "../src/bytes.js";
+import { b64, concat, fromHex, hex, sha256, text, u32be, utf8, uuidText } from "../src/bytes.js";
 import { decodeDid, encodeDid } from "../src/did.js";
 import { Undecryptable } from "../src/errors.js";
 import {
@@ -221,6 +221,13 @@ test("authentic plaintexts of another format are told apart from those of anothe
   for (const { plain, code } of refused.plaintexts) {
     assert.throws(() => decodePlain(fromHex(plain)), { code }, plain);
   }
+});
+
+test("a content of as many parts as fit into a record is read", () => {
+  const partBytes = 1024 * 1024;
+  const parts = Array.from({ length: 150_000 }, (_, at) => uuidText(concat(new Uint8Array(12), u32be(at))));
+  const content = { size: parts.length * partBytes, digest: new Uint8Array(32), partBytes, parts };
+  assert.equal(decodePlain(encodeContent(content)).parts.length, parts.length);
 });
 
 test("records and parts that were altered, moved or cut do not open", async () => {
