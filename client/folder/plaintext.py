@@ -12,6 +12,7 @@ docs/folder-format.md tells the whole.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from io import BytesIO
@@ -36,6 +37,7 @@ _MTIME_NS_MAX: Final = 2**62
 _DIGEST_BYTES: Final = 32
 _ID_BYTES: Final = 16
 _DEPTH_MAX: Final = 4
+_LEAVES: Final = frozenset({int, bytes, str, bool, type(None)})
 
 
 class ForeignRecord(Exception):
@@ -152,13 +154,46 @@ def decode(plaintext: bytes) -> PlainFile | PlainContent:
     """
     stream = BytesIO(plaintext)
     try:
-        value: Any = cbor2.load(stream, max_depth=_DEPTH_MAX, allow_duplicate_keys=False)
+        value: Any = cbor2.load(
+            stream,
+            semantic_decoders=_NO_TAGS,
+            max_depth=_DEPTH_MAX,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+        )
     except (cbor2.CBORError, ValueError, TypeError, OverflowError) as error:
         raise ForeignRecord from error
-    if not isinstance(value, dict) or stream.read(1):
+    if not isinstance(value, dict) or not _is_plain(value, _DEPTH_MAX) or stream.read(1):
         raise ForeignRecord
     kind, version = _kind_and_version(value)
     return _content(value) if kind is None else _file(value, kind, version)
+
+
+class _NoTags(dict[int, Callable[[Any, bool], Any]]):
+    """A decoder for each tag there is, that refuses it: some would pass for what they stand around."""
+
+    def __missing__(self, tag: int) -> Callable[[Any, bool], Any]:
+        return self._refuse
+
+    @staticmethod
+    def _refuse(value: object, immutable: bool) -> object:
+        raise ValueError("tagged")
+
+
+_NO_TAGS: Final = _NoTags()
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Whether a value is of what every client reads (docs/encryption.md 1.2), in members not known as well.
+
+    What one client read and another did not would be two states of one space.
+    """
+    if isinstance(value, dict):
+        named = depth > 0 and all(type(name) is str for name in value)
+        return named and all(_is_plain(one, depth - 1) for one in value.values())
+    if isinstance(value, list):
+        return depth > 0 and all(_is_plain(one, depth - 1) for one in value)
+    return type(value) in _LEAVES
 
 
 def _kind_and_version(value: dict[Any, Any]) -> tuple[FileKind | None, int]:

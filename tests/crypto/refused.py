@@ -113,6 +113,11 @@ def foreign() -> Iterator[tuple[str, bytes]]:
     yield "foreign_record", cbor2.dumps(file) + bytes(200)
     # One more member than before, and its name is there already.
     yield "foreign_record", bytes((cbor2.dumps(file)[0] + 1,)) + cbor2.dumps(file)[1:] + b"\x61v\x02"
+    # Indefinite lengths, and tags that some decoders read through: a bignum, "this is CBOR", a shared value.
+    yield "foreign_record", b"\xbf" + cbor2.dumps(file)[1:] + b"\xff"
+    yield "foreign_record", cbor2.dumps(file).replace(b"gversion\x01", b"gversion\xc2\x41\x01")
+    yield "foreign_record", cbor2.dumps(file).replace(b"gversion\x01", b"gversion\xd9\xd9\xf7\x01")
+    yield "foreign_record", b"\xd8\x1c" + cbor2.dumps(file)
     for value in (
         empty,
         without(file, "v"),
@@ -126,6 +131,10 @@ def foreign() -> Iterator[tuple[str, bytes]]:
         file | {"content": "x"},
         file | {"mtime_ns": 2**62 + 1},
         file | {"extra": [[[[1]]]]},
+        file | {"extra": [[[[]]]]},
+        file | {"extra": 0.5},
+        file | {"extra": {1: 1}},
+        file | {7: 1},
         told["deleted"] | {"content": b"x"},
         large | {"size": -1},
         large | {"digest": bytes(31)},
