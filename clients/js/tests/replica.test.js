@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import test, { afterEach } from "node:test";
 import { encode } from "../src/cbor.js";
 import { encodeFile } from "../src/plaintext.js";
+import { rekey } from "../src/rekeying.js";
 import { SpaceKeys } from "../src/space_keys.js";
 import { MemoryStore } from "../src/store.js";
 import { FullStore, KEYS, Killed, MortalStore, SPACE, World, replica, texts } from "./worlds.js";
@@ -345,4 +346,27 @@ test("paths that a folder could not have are refused", async () => {
   for (const path of bad) await assert.rejects(space.put(path, "1"), { code: "bad_path" }, path);
   await space.put("u\u0308", "1");
   assert.deepEqual(await texts(space), { "\u00fc": "1" });
+});
+
+test("another key is taken over only before anything is sent, wherever that was interrupted", async () => {
+  const former = () => SpaceKeys.personal(new Uint8Array(32), SPACE);
+  const found = new Set();
+  for (let steps = 0, alive = false; !alive; steps++) {
+    const values = new Map();
+    const world = new World();
+    const store = new MortalStore(values, steps);
+    const began = async () => {
+      const { space } = await opened(world, store, { keys: former() });
+      await space.put("film", LARGE);
+      await space.settled();
+    };
+    alive = await Promise.race([began().then(() => true), store.death]).catch(() => false);
+    await Promise.all(open.splice(0).map((space) => space.close()));
+    const after = new MemoryStore({ values });
+    const refused = await rekey(after, SPACE, KEYS(), () => {}).catch((error) => error.code);
+    found.add(refused);
+    if (refused === "another_key") continue;
+    await (await opened(world, after)).space.settled();
+  }
+  assert.deepEqual(found, new Set([undefined, "another_key"]));
 });
