@@ -116,7 +116,7 @@ export class Kept {
     });
     this.#setWaiting(Math.max(0, this.#waiting + moved));
     for (const file of dropped) {
-      await this.contents.drop(file);
+      await this.contents.drop(file).catch(() => {}); // The step is done, and `sweep` removes it later.
     }
     return result;
   }

@@ -310,6 +310,21 @@ test("a store without room refuses what is put and loses nothing that was", asyn
   assert.equal((await space.list()).length, 3);
 });
 
+test("a step that was done is done, even if what it replaced cannot be removed", async () => {
+  for (let full = 0, done = false; !done; full++) {
+    const store = new FullStore();
+    const { space } = await opened(new World(), store);
+    await space.put("film", `${LARGE}1`);
+    store.fullAfter = full;
+    const error = await space.put("film", `${LARGE}2`).then(() => undefined, (thrown) => thrown);
+    done = error === undefined;
+    assert.ok(done || error.code === "quota_exceeded", error);
+    store.fullAfter = Infinity;
+    assert.equal((await space.get("film"))?.text().at(-1), done ? "2" : "1", `full after ${full} steps`);
+    assert.ok(full < 10);
+  }
+});
+
 test("one refusal to subscribe ends the access, and what is here stays", async () => {
   const world = new World();
   const { space } = await opened(world, new MemoryStore());

@@ -153,9 +153,10 @@ export class MortalStore extends MemoryStore {
   }
 }
 
-/** Has no room for more than so many bytes of values. */
+/** Has no room for more than so many bytes of values, or for any after so many steps. */
 export class FullStore extends MemoryStore {
   bytesMax = Infinity;
+  fullAfter = Infinity;
 
   /**
    * @template T
@@ -171,7 +172,7 @@ export class FullStore extends MemoryStore {
       const result = change(values, (key, value) => writes.push([key, value]));
       const after = new Map([...this.values, ...writes]);
       const more = writes.some(([, value]) => value !== undefined);
-      if (more && sizeOf([...after.values()]) > this.bytesMax) throw new QuotaExceeded();
+      if (this.fullAfter-- <= 0 || (more && sizeOf([...after.values()]) > this.bytesMax)) throw new QuotaExceeded();
       writes.forEach(([key, value]) => write(key, value));
       return result;
     });
