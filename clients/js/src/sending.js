@@ -56,6 +56,8 @@ const TROUBLE_MAX = 2;
 export class Sending {
   /** Contents that cannot be sent as things are, by record: each was told once. @type {Map<string, string>} */
   stuck = new Map();
+  /** How many rows the server has taken so far. */
+  sent = 0;
 
   /**
    * @param {object} parts
@@ -226,6 +228,7 @@ export class Sending {
    */
   async #acknowledge(batch, cursor) {
     const { keys, contents } = this.kept;
+    this.sent += batch.length;
     await this.kept.change(
       batch.map((one) => one.row.id),
       (rows, [meta = NEW_META], write) => {

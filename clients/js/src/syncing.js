@@ -25,6 +25,7 @@ export class Syncing {
   #settlers = [];
   #turn = 0;
   #leftovers = 0;
+  #sent = 0;
   #wake = () => {};
   #interrupt = () => {};
   #ended;
@@ -124,7 +125,7 @@ export class Syncing {
       } catch (trouble) {
         if (this.#stopped) return;
         this.#pullDue = this.#pushDue = true;
-        if (await this.#isLasting(trouble)) continue;
+        if ((await this.#isLasting(trouble)) || this.#stopped) continue; // whoever was told may have stopped it
         await this.#pause(pauseMs);
         pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
       }
@@ -153,8 +154,9 @@ export class Syncing {
     const { kept, sending, mayPush } = this.exchange;
     const waiting = mayPush() ? await kept.outbox() : [];
     if (waiting.some((one) => !sending.stuck.has(one.id))) {
-      // It was put there while the others were sent. Nobody writes that fast for ever.
-      this.#leftovers += 1;
+      // It was put there while the others were sent.
+      this.#leftovers = sending.sent > this.#sent ? 0 : this.#leftovers + 1;
+      this.#sent = sending.sent;
       if (this.#leftovers > LEFTOVERS_MAX) throw new LessSyncError("busy", "too much waits");
       this.#pushDue = true;
       if (this.#settlers.length > 0) this.#pullDue = true;

@@ -118,6 +118,30 @@ test("a push whose answer is lost is no conflict with what was edited after it",
   assert.deepEqual(events.filter((one) => one.startsWith("conflict")), []);
 });
 
+test("who writes all the time is sent all the time", async () => {
+  const world = new World();
+  const { space, client, events } = await opened(world, new MemoryStore());
+  const push = client.push.bind(client);
+  client.push = async (space_, changes) => {
+    const count = world.asked.push ?? 0;
+    if (count < 40) await space.put("a", `${count}`);
+    return push(space_, changes);
+  };
+  await space.put("a", "first");
+  await space.settled();
+  assert.deepEqual(events.filter((event) => event.startsWith("error")), []);
+  assert.deepEqual([await texts(space), world.asked.push], [{ a: "39" }, 41]);
+});
+
+test("a space may be closed by whoever is told of its trouble", async () => {
+  const clock = { now: () => 0, setTimeout: () => undefined, clearTimeout: () => {} };
+  const { space, client } = await opened(new World(), new MemoryStore(), { clock });
+  client.push = async () => ({ ok: false, error: "internal" });
+  const closed = new Promise((resolve) => space.on("error", () => resolve(space.close())));
+  await space.put("a", "1");
+  await closed;
+});
+
 test("what comes twice, late or while a pull runs changes nothing", async () => {
   const world = new World();
   const one = await opened(world, new MemoryStore());

@@ -202,8 +202,10 @@ const CLOCK = {
  * @param {import("../src/space_keys.js").SpaceKeys} [options.keys]
  * @param {number} [options.largeAbove]
  * @param {(epoch: number) => Promise<void>} [options.learn]
+ * @param {import("../src/clock.js").Clock} [options.clock]
  */
-export async function replica(world, store, { merge, keys = KEYS(), largeAbove = 1000, learn } = {}) {
+export async function replica(world, store, options = {}) {
+  const { merge, keys = KEYS(), largeAbove = 1000, learn, clock = CLOCK } = options;
   const client = new WorldClient(world);
   const access = { ucan: async () => undefined, mayWrite: () => true, learn: learn ?? (async () => {}) };
   const space = new Space({
@@ -215,7 +217,7 @@ export async function replica(world, store, { merge, keys = KEYS(), largeAbove =
     access,
     ...(merge ? { merge } : {}),
     largeAbove,
-    clock: CLOCK,
+    clock,
     random: () => 0,
     now: () => new Date(2026, 10, 26, 7, 30, 0),
   });
