@@ -52,7 +52,7 @@ def _print_banner(settings: "Settings", address: "ListenAddress") -> None:
 def _print_admin_address(settings: "Settings", address: "ListenAddress") -> None:
     """In dev mode the port is another one each time; else the operator has chosen it."""
     if settings.dev:
-        print(f"for operators:  http://{address}/readyz", file=sys.stderr, flush=True)
+        print(f"for operators:  http://{address}/", file=sys.stderr, flush=True)
 
 
 def _own_name() -> list[str]:

@@ -14,7 +14,7 @@ from tests.wire.client import Closed
 from tests.wire.command import kept_variables
 from tests.wire.process import ServerProcess
 
-NOTICE = re.compile(r"for operators:\s+http://127\.0\.0\.1:(\d+)/readyz")
+NOTICE = re.compile(r"for operators:\s+http://127\.0\.0\.1:(\d+)/$")
 ADMIN_TOKEN = "the-token-of-the-operator"
 
 
