@@ -277,6 +277,7 @@ async def fetch_peer_keys(
 
     Raises:
         FetchRefused: the address is not public, or it was answered in a way that is not accepted.
+        MalformedText: the answer cannot be decompressed.
         httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError: no answer.
     """
     headers = [("Host", authority), ("Accept", "application/json"), ("Accept-Encoding", "identity")]

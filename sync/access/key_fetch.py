@@ -29,6 +29,7 @@ from less_sync.auth import (
     KeyDecision,
     Keys,
     KeysUnavailable,
+    MalformedText,
     TokenCheck,
     TrustedIssuers,
     UntrustedIssuer,
@@ -439,7 +440,11 @@ async def _get(client: httpx.AsyncClient, url: str, *, timeout_s: float, bytes_m
     """The body of a document, redirects followed by hand: five at most, and none from https to http."""
     # Uncompressed is asked for; some servers compress all the same.
     headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
-    request = client.build_request("GET", url, headers=headers, timeout=timeout_s)
+    try:
+        request = client.build_request("GET", url, headers=headers, timeout=timeout_s)
+    except (httpx.InvalidURL, UnicodeError):
+        # What a discovery document names may be a URL by other rules: a host that is no domain, say.
+        raise FetchRefused("its address cannot be used") from None
     for _ in range(REDIRECTS_MAX + 1):
         response = await client.send(request, stream=True, follow_redirects=False)
         try:
@@ -467,6 +472,7 @@ async def read_bounded(chunks: AsyncIterable[bytes], encoding: str, *, bytes_max
 
     Raises:
         FetchRefused: it is too large, cut short or encoded in another way.
+        MalformedText: it cannot be decompressed.
     """
     encoding = encoding.strip().lower() or "identity"
     if encoding not in ("identity", "gzip", "deflate"):
@@ -474,7 +480,10 @@ async def read_bounded(chunks: AsyncIterable[bytes], encoding: str, *, bytes_max
     inflate = None if encoding == "identity" else zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     body = bytearray()
     async for raw in chunks:
-        body += raw if inflate is None else inflate.decompress(raw, bytes_max + 1 - len(body))
+        try:
+            body += raw if inflate is None else inflate.decompress(raw, bytes_max + 1 - len(body))
+        except zlib.error:
+            raise MalformedText from None
         if len(body) > bytes_max:
             raise FetchRefused("too large")
     if inflate is not None and not inflate.eof:

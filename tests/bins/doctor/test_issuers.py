@@ -38,9 +38,10 @@ async def test_a_key_set_is_counted() -> None:
         (http(b"", status="404 Not Found"), "key set not fetched: status 404"),
         (http(KEYS + b" " * 1_048_576), "key set not fetched: too large"),
         (http(KEYS, more="Content-Encoding: br\r\n"), "key set not fetched: content encoding not known"),
+        (http(KEYS, more="Content-Encoding: gzip\r\n"), "key set not fetched: the answer is no key set"),
         (b"SSH-2.0\r\n\r\n", "key set not fetched: "),
     ],
-    ids=["no key set", "no usable key", "not found", "too large", "encoded", "no HTTP"],
+    ids=["no key set", "no usable key", "not found", "too large", "encoded", "not packed", "no HTTP"],
 )
 async def test_what_is_wrong_with_a_key_set_is_told(answer: bytes, told: str) -> None:
     found = await look(answer)
@@ -54,11 +55,11 @@ async def test_a_server_that_is_not_there_or_does_not_answer_is_told() -> None:
     assert (found.state, found.found.startswith("key set not fetched: ")) == (FAILED, True)
 
 
-async def described(*answers: bytes, keys: bytes = RSA.jwks()) -> Finding:
+async def described(*answers: bytes, keys: bytes = RSA.jwks(), jwks_uri: str = "") -> Finding:
     """What is said of an issuer that is discovered; the document is `answers`, or else the right one."""
     async with JwksServer(serving(keys)) as server:
         issuer = RuledIssuer("RS256", url=server.url.removesuffix("/keys"), keys_url=None)
-        document = json.dumps({"issuer": issuer.url, "jwks_uri": server.url}).encode()
+        document = json.dumps({"issuer": issuer.url, "jwks_uri": jwks_uri or server.url}).encode()
 
         async def answer(path: str, writer: asyncio.StreamWriter) -> None:
             body = keys if path == "/keys" else (*answers, document)[0]
@@ -90,6 +91,15 @@ async def test_an_issuer_that_is_discovered_is_looked_at_by_its_document() -> No
 async def test_what_is_wrong_with_a_discovery_document_is_told(document: bytes, told: str) -> None:
     found = await described(document)
     assert (found.state, found.found) == (FAILED, f"key set not fetched: {told}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1/\x01", "http://xn--a.example/", "http://ä\u200d.example/", "http://a/" + "b" * 70_000],
+)
+async def test_a_key_set_at_an_address_that_cannot_be_asked_is_told(url: str) -> None:
+    found = await described(jwks_uri=url)
+    assert (found.state, found.found) == (FAILED, "key set not fetched: its address cannot be used")
 
 
 async def test_keys_of_other_algorithms_are_not_usable() -> None:
