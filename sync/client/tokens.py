@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final
@@ -17,7 +18,7 @@ TokenSource = Callable[[], Awaitable[str]]
 
 
 PROOF_LIFE_S: Final = 3600
-"""Of the proof for a token that does not say when it ends."""
+"""Of the proof for a token that does not say when it ends. After half of it another one is made."""
 
 
 async def asked_token(source: TokenSource) -> str:
@@ -63,24 +64,29 @@ class DidProofs:
 
     Args:
         key: a P-256 key; without one there is no proof.
-        now: this machine's clock, looked at only for tokens that do not say when they end.
+        now: this machine's clock, which matters only for tokens that do not say when they end.
     """
 
     def __init__(self, key: EllipticCurvePrivateKey | None, now: Callable[[], datetime]) -> None:
         self._key = key
         self._now = now
-        self._last = ("", "")
+        self._last = ("", "", 0.0)
+        """The token, its proof, and from when on by our clock that is too old."""
 
     def of(self, token: str) -> str:
-        """The proof that belongs to this token, or empty; the same one until another token is asked for."""
+        """The proof that belongs to this token, or empty; the same one while it is good."""
         if self._key is None:
             return ""
-        if self._last[0] != token:
+        last, proof, until_s = self._last
+        now_s = self._now().timestamp()
+        if last != token or now_s >= until_s:
             # As long as the token, by the issuer's clock: ours may be wrong.
-            end = _claim(token, "exp")
-            exp = end if type(end) is int else int(self._now().timestamp()) + PROOF_LIFE_S
-            self._last = (token, make_did_proof(self._key, token, exp))
-        return self._last[1]
+            exp, until_s = _claim(token, "exp"), math.inf
+            if type(exp) is not int:
+                exp, until_s = int(now_s) + PROOF_LIFE_S, now_s + PROOF_LIFE_S / 2
+            proof = make_did_proof(self._key, token, exp)
+            self._last = (token, proof, until_s)
+        return proof
 
 
 def token_claim(token: str, name: str) -> str:

@@ -53,6 +53,14 @@ def test_the_same_token_has_the_same_proof_and_without_a_key_there_is_none() -> 
     assert DidProofs(None, clock).of(first) == ""
 
 
+def test_a_token_without_end_has_a_new_proof_before_the_former_one_ends() -> None:
+    now_s = [float(NOW)]
+    proofs, text = DidProofs(KEY, lambda: datetime.fromtimestamp(now_s[0], UTC)), token()
+    for _ in range(4):
+        assert verify_did_proof(proofs.of(text), text, now_s[0]) == DID
+        now_s[0] += PROOF_LIFE_S / 2 - 1
+
+
 async def test_each_connection_and_each_refresh_brings_a_proof_for_its_token() -> None:
     tokens = [token(jti=str(number), exp=NOW) for number in range(3)]
     asked = iter(tokens)
