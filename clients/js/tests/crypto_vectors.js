@@ -282,8 +282,8 @@ async function makePresence({ shared, now }, bob) {
   return { by: "bob", says, epoch: 2, data: hex(data) };
 }
 
-async function makeProof({ token, expires_at: exp, now }, alice) {
-  return { by: "alice", token, exp, text: await didProof(alice, token, { nowS: now, lifetimeS: exp - now }) };
+async function makeProof({ token, expires_at: exp }, alice) {
+  return { by: "alice", token, exp, text: await didProof(alice, token, exp) };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -4,10 +4,8 @@
  *
  * @param {import("./keys.js").DeviceKey} device
  * @param {string} token the access token it is shown with
- * @param {{nowS?: number, lifetimeS?: number}} [options] Unix seconds
+ * @param {number} [exp] Unix seconds until which it is good: as long as the token unless told otherwise, or a
+ *   day from now where the token does not say.
  * @returns {Promise<string>}
  */
-export function didProof(device: import("./keys.js").DeviceKey, token: string, { nowS, lifetimeS }?: {
-    nowS?: number;
-    lifetimeS?: number;
-}): Promise<string>;
+export function didProof(device: import("./keys.js").DeviceKey, token: string, exp?: number): Promise<string>;

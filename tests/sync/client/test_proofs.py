@@ -1,6 +1,6 @@
 """The clients prove their DID for each token, and ask the server who they are (docs/tokens.md 11)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
@@ -39,15 +39,19 @@ def test_a_proof_lives_as_long_as_its_token() -> None:
 
 
 @pytest.mark.parametrize("text", [token(), token(exp="soon"), token(exp=True), "no token"])
-def test_a_proof_for_a_token_that_does_not_say_when_it_ends_lives_an_hour(text: str) -> None:
-    proof = DidProofs(KEY, clock).of(text)
+def test_a_proof_for_a_token_that_does_not_say_when_it_ends_is_made_anew_for_a_day(text: str) -> None:
+    now = datetime.fromtimestamp(NOW, UTC)
+    proofs = DidProofs(KEY, lambda: now)
+    proof = proofs.of(text)
     assert verify_did_proof(proof, text, NOW + PROOF_LIFE_S) == DID
+    now += timedelta(seconds=PROOF_LIFE_S + 1)
     with pytest.raises(InvalidToken):
-        verify_did_proof(proof, text, NOW + PROOF_LIFE_S + 1)
+        verify_did_proof(proof, text, now.timestamp())
+    assert verify_did_proof(proofs.of(text), text, now.timestamp()) == DID
 
 
 def test_the_same_token_has_the_same_proof_and_without_a_key_there_is_none() -> None:
-    proofs, first, second = DidProofs(KEY, clock), token(), token()
+    proofs, first, second = DidProofs(KEY, clock), token(exp=NOW), token(exp=NOW)
     assert proofs.of(first) == proofs.of(first)
     assert verify_did_proof(proofs.of(second), second, NOW) == DID
     assert DidProofs(None, clock).of(first) == ""
