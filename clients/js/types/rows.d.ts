@@ -73,10 +73,10 @@ export function writeRow(keys: Keys, write: Write, row: Row, former: Row): numbe
  * @typedef {(key: string, value: any) => void} Write
  */
 export const OTHER_KIND: "a record of another kind";
-export const OLDER: "the server shows an older version than this device has seen";
-export const UNPROVEN: "the server shows it as deleted, without proof";
-export const UNDECRYPTABLE: "the key does not decrypt it";
-export const LATER: "a record of a later version of less-sync";
+export const OLDER: "the server shows an older version";
+export const UNPROVEN: "the server shows no proof that it is deleted";
+export const UNDECRYPTABLE: "it does not decrypt";
+export const LATER: "a record of a later version";
 export const VERSION_MAX: number;
 /** The keys of one space. */
 export class Keys {
