@@ -1,5 +1,6 @@
 /** Chunks of one request on their way from the connection to whoever asked for them. */
 
+import { rest } from "./clock.js";
 import { StreamOverrun } from "./errors.js";
 
 /**
@@ -84,15 +85,7 @@ export class Chunks {
    * @param {number} ms
    * @returns {Promise<void>}
    */
-  async changed(clock, ms) {
-    let timer;
-    try {
-      await new Promise((resolve) => {
-        timer = clock.setTimeout(() => resolve(undefined), ms);
-        this.#wake = () => resolve(undefined);
-      });
-    } finally {
-      clock.clearTimeout(timer);
-    }
+  changed(clock, ms) {
+    return rest(clock, ms, (wake) => (this.#wake = wake));
   }
 }

@@ -15,6 +15,25 @@ export const systemClock = {
 };
 
 /**
+ * Wait, but no longer than until somebody calls what `hand` is given.
+ *
+ * @param {Clock} clock
+ * @param {number} ms
+ * @param {(wake: () => void) => void} hand
+ * @returns {Promise<void>}
+ */
+export async function rest(clock, ms, hand) {
+  let timer;
+  await /** @type {Promise<void>} */ (
+    new Promise((resolve) => {
+      timer = clock.setTimeout(resolve, ms);
+      hand(resolve);
+    })
+  );
+  clock.clearTimeout(timer);
+}
+
+/**
  * The outcome of `promise`, or a rejection with `late()` if there is none in time.
  *
  * @template T

@@ -6,6 +6,7 @@
 
 import { decode, encode } from "./cbor.js";
 import { Chunks } from "./chunks.js";
+import { within } from "./clock.js";
 import {
   AccessLost,
   ConnectFailed,
@@ -130,20 +131,17 @@ export class Connection {
    */
   async call(method, params, shape, timeoutMs = this.#limits.requestMs) {
     const id = this.#newId();
-    /** @type {unknown} */
-    let timer;
     try {
-      /** @type {Response} */
-      const response = await new Promise((resolve, reject) => {
-        timer = this.#clock.setTimeout(() => reject(new RequestTimeout(method, timeoutMs)), timeoutMs);
+      /** @type {Promise<Response>} */
+      const response = new Promise((resolve, fail) => {
         const take = (/** @type {Chunk | Response} */ frame) => {
           if (frame.type === RESPONSE) resolve(frame);
         };
-        this.#ask(id, method, params, { take, fail: reject });
+        this.#ask(id, method, params, { take, fail });
       });
-      return result(response, shape, method);
+      const late = () => new RequestTimeout(method, timeoutMs);
+      return result(await within(this.#clock, timeoutMs, response, late), shape, method);
     } finally {
-      this.#clock.clearTimeout(timer);
       this.#exchanges.delete(id);
     }
   }

@@ -5,6 +5,7 @@
  * a run; whoever pauses or closes ends the run, and what it still does afterwards changes nothing.
  */
 
+import { rest, within } from "./clock.js";
 import { Connection } from "./connection.js";
 import {
   ClientClosed,
@@ -128,33 +129,22 @@ export class Keeper {
    * @param {string | undefined} method without one there is no deadline.
    * @returns {Promise<Connection>}
    */
-  #wait(method) {
+  async #wait(method) {
     const { clock, limits } = this.#options;
-    if (this.connection !== undefined) return Promise.resolve(this.connection);
-    if (this.#state === "closed") return Promise.reject(new ClientClosed());
-    if (this.#state === "offline") return Promise.reject(new ConnectFailed(PAUSED));
-    if (this.#state === "refused") return Promise.reject(this.trouble);
-    if (this.#waiting.size >= limits.calls) {
-      return Promise.reject(new ConnectFailed("too many requests"));
+    if (this.connection) return this.connection;
+    if (this.#state === "closed") throw new ClientClosed();
+    if (this.#state === "offline") throw new ConnectFailed(PAUSED);
+    if (this.#state === "refused") throw this.trouble;
+    if (this.#waiting.size >= limits.calls) throw new ConnectFailed("too many requests");
+    let entry = /** @type {any} */ (undefined);
+    /** @type {Promise<Connection>} */
+    const next = new Promise((resolve, reject) => this.#waiting.add((entry = { resolve, reject })));
+    const late = () => new ConnectFailed(`${method}: no connection (${this.trouble?.message ?? "too slow"})`);
+    try {
+      return await (method === undefined ? next : within(clock, limits.requestMs, next, late));
+    } finally {
+      this.#waiting.delete(entry);
     }
-    return new Promise((resolve, reject) => {
-      /** @type {unknown} */
-      let timer;
-      const done = () => {
-        clock.clearTimeout(timer);
-        this.#waiting.delete(entry);
-      };
-      const entry = {
-        resolve: (/** @type {Connection} */ connection) => (done(), resolve(connection)),
-        reject: (/** @type {Error} */ error) => (done(), reject(error)),
-      };
-      this.#waiting.add(entry);
-      if (method === undefined) return;
-      timer = clock.setTimeout(() => {
-        const why = this.trouble?.message ?? "too slow";
-        entry.reject(new ConnectFailed(`${method}: no connection (${why})`));
-      }, limits.requestMs);
-    });
   }
 
   #start() {
@@ -294,7 +284,7 @@ export class Keeper {
    * @param {unknown} params
    */
   #announce(method, params) {
-    const shape = Object.hasOwn(NOTICES, method) ? NOTICES[method] : undefined;
+    const shape = NOTICES[method];
     if (shape === undefined) {
       this.#emit("notice", { method: "other", name: method, params });
       return;
@@ -324,14 +314,8 @@ export class Keeper {
    * @param {Run} run
    * @param {number} ms
    */
-  async #rest(run, ms) {
-    const { clock } = this.#options;
-    let timer;
-    await new Promise((resolve) => {
-      run.wake = () => resolve(undefined);
-      timer = clock.setTimeout(run.wake, ms);
-    });
-    clock.clearTimeout(timer);
+  #rest(run, ms) {
+    return rest(this.#options.clock, ms, (wake) => (run.wake = wake));
   }
 }
 

@@ -8,7 +8,7 @@
  * @module
  */
 import { utf8 } from "./bytes.js";
-import { systemClock } from "./clock.js";
+import { rest, systemClock } from "./clock.js";
 import { LessSyncError, Refused } from "./errors.js";
 import { Emitter } from "./events.js";
 import { readLog, standing } from "./sharing/log_access.js";
@@ -288,7 +288,7 @@ export class Presence {
       while (this.#due) {
         this.#due = false;
         await this.#shown();
-        await new Promise((resolve) => this.#clock.setTimeout(() => resolve(null), GAP_MS));
+        await rest(this.#clock, GAP_MS, () => {});
       }
     } catch (error) {
       if (!(error instanceof LessSyncError)) throw error; // offline: it is shown after the next `resync`

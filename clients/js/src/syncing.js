@@ -5,6 +5,7 @@
  * then nothing is tried until `retry`. Only the tab that leads works; the others wait for their turn to lead.
  */
 
+import { rest } from "./clock.js";
 import { ClientClosed, LessSyncError } from "./errors.js";
 
 const PAUSE_FIRST_MS = 1000;
@@ -116,7 +117,7 @@ export class Syncing {
     let pauseMs = PAUSE_FIRST_MS;
     while (!this.#stopped) {
       if (!this.#isDue()) {
-        await new Promise((resolve) => (this.#wake = () => resolve(undefined)));
+        await /** @type {Promise<void>} */ (new Promise((resolve) => (this.#wake = resolve)));
         continue;
       }
       try {
@@ -184,13 +185,7 @@ export class Syncing {
   }
 
   /** @param {number} ms */
-  async #pause(ms) {
-    let timer;
-    await new Promise((resolve) => {
-      this.#interrupt = () => resolve(undefined);
-      timer = this.clock.setTimeout(() => resolve(undefined), ms * (1 + this.random() / 4));
-    });
-    this.clock.clearTimeout(timer);
-    this.#interrupt = () => {};
+  #pause(ms) {
+    return rest(this.clock, ms * (1 + this.random() / 4), (wake) => (this.#interrupt = wake));
   }
 }
