@@ -53,7 +53,7 @@ async function* pulledOnce(connection, space, seen, ucan) {
     if (event?.kind === "begin") stage = "begun";
     else if (event?.kind === "commit") {
       const { count } = event;
-      if (count !== entries) throw new NotThisProtocol(`pull: ${entries} entries came, not ${count}`);
+      if (count !== entries) throw new NotThisProtocol(`pull: ${entries} entries, not ${count}`);
       stage = "committed";
     } else {
       entries += 1;
@@ -61,13 +61,13 @@ async function* pulledOnce(connection, space, seen, ucan) {
     }
     yield event;
   }
-  if (stage === "awaited") throw new AccessLost("the server does not show this space");
-  if (stage === "begun") throw new NotThisProtocol("pull: it ended without a commit");
+  if (stage === "awaited") throw new AccessLost("the server does not show the space");
+  if (stage === "begun") throw new NotThisProtocol("pull: no commit");
 }
 
 /** A count alone does not show that one entry came twice and another not at all. */
 function disorder() {
-  return new NotThisProtocol("pull: not in the order that it has in this protocol");
+  return new NotThisProtocol("pull: not in order");
 }
 
 /**
@@ -75,8 +75,8 @@ function disorder() {
  * @returns {PullEvent | undefined} undefined: of a kind that is new.
  */
 function eventOf({ name, data }) {
-  const shape = Object.hasOwn(CHUNKS, name) && name.startsWith("pull.") ? CHUNKS[name] : undefined;
-  return shape && { kind: name.slice("pull.".length), ...shaped(data, shape, name) };
+  const shape = name.startsWith("pull.") && CHUNKS[name];
+  return shape ? { kind: name.slice("pull.".length), ...shaped(data, shape, name) } : undefined;
 }
 
 /**
@@ -123,7 +123,7 @@ class Seen {
     if (before === this.#request) throw disorder();
     this.#atCursor.set(key, this.#request);
     if (before !== undefined) return false;
-    if (this.#atCursor.size > ENTRIES_PER_CURSOR_MAX) throw new NotThisProtocol("pull: a cursor without end");
+    if (this.#atCursor.size > ENTRIES_PER_CURSOR_MAX) throw new NotThisProtocol("pull: not in order");
     this.entries += 1;
     return true;
   }

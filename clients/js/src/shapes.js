@@ -49,7 +49,7 @@ const RECORD = /** @type {const} */ ({
   id: "text", "blob?": "bytes", cursor: "int", "dek?": "bytes", "deleted?": "bool",
 });
 
-/** Results by method. @type {Record<string, Shape>} */
+/** Results by method; what is not here has any shape of an object. @type {Record<string, Shape>} */
 export const RESULTS = {
   "session.info": { space: "text", mailbox: "text", did: "text", scopes: ["text"], expires_at: "int" },
   "token.refresh": { ok: "bool", "error?": "text" },
@@ -58,13 +58,10 @@ export const RESULTS = {
   push: { ok: "bool", "cursor?": "int", "error?": "text" },
   "membership.append": { chain_seq: "int", metadata_version: "int" },
   "membership.list": { entries: [ENTRY], metadata_version: "int" },
-  "membership.revoke": {},
   "invitation.create": INVITATION,
   "invitation.list": { invitations: [INVITATION] },
   "invitation.get": INVITATION,
-  "invitation.delete": {},
   "epoch.begin": { "epoch?": "int", "error?": "text", "current_epoch?": "int", "rewrap_epoch?": "int" },
-  "epoch.complete": {},
   "deks.rewrap": { ok: "bool", count: "int" },
   "file.deks.rewrap": { ok: "bool", count: "int" },
 };
@@ -74,6 +71,7 @@ export const CHUNKED = /** @type {const} */ ({ _chunks: "int" });
 
 /** Chunks by name. @type {Record<string, Shape>} */
 export const CHUNKS = {
+  __proto__: /** @type {any} */ (null),
   "pull.begin": { space: "text", prev: "int", cursor: "int", key_generation: "int", "rewrap_epoch?": "int" },
   "pull.record": { space: "text", ...RECORD },
   "pull.membership": { space: "text", cursor: "int", entries: [ENTRY] },
@@ -88,6 +86,7 @@ export const CHUNKS = {
 
 /** Notifications of the server by method. @type {Record<string, Shape>} */
 export const NOTICES = {
+  __proto__: /** @type {any} */ (null),
   sync: {
     space: "text", prev: "int", cursor: "int", key_generation: "int", "rewrap_epoch?": "int",
     records: [RECORD],
