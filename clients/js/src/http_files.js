@@ -99,13 +99,13 @@ export class HttpFiles {
    * @throws as `put`.
    */
   async head(space, file, { ucan } = {}) {
-    const request = { method: "HEAD", path: pathOf(space, file), headers: access(ucan) };
+    const request = { path: pathOf(space, file), headers: access(ucan) };
+    const of = (/** @type {string} */ method) => this.#found({ ...request, method }, async (found) => described(found));
     try {
-      return await this.#found(request, async (response) => described(response));
+      return await of("HEAD");
     } catch (error) {
       if (!(error instanceof FileRefused || error instanceof TokenRefused)) throw error;
-      // A refusal of HEAD has no words. The content is not read.
-      return this.#found({ ...request, method: "GET" }, async (response) => described(response));
+      return of("GET"); // A refusal of HEAD has no words. The content is not read.
     }
   }
 
@@ -175,12 +175,10 @@ export class HttpFiles {
   /** @returns {Promise<void>} */
   async #turn() {
     const { fileRequests, fileRequestsWaiting } = this.#options.limits;
-    if (this.#stopped !== undefined) throw this.#stopped;
+    if (this.#stopped) throw this.#stopped;
     if (this.#turns >= fileRequests) {
       if (this.#waiting.length >= fileRequestsWaiting) throw new ConnectFailed("too many requests");
-      await new Promise((resolve, reject) => {
-        this.#waiting.push({ go: () => resolve(undefined), fail: reject });
-      });
+      await /** @type {Promise<void>} */ (new Promise((go, fail) => this.#waiting.push({ go, fail })));
     } else this.#turns += 1;
   }
 
@@ -197,8 +195,8 @@ export class HttpFiles {
     const { method, body } = request;
     /** @type {Record<string, string>} */
     const headers = { ...request.headers, Authorization: `Bearer ${credentials.token}` };
-    if (credentials.proof !== undefined) headers["X-DID-Proof"] = credentials.proof;
-    if (this.#stopped !== undefined) throw this.#stopped;
+    if (credentials.proof) headers["X-DID-Proof"] = credentials.proof;
+    if (this.#stopped) throw this.#stopped;
     /** @type {Transfer} */
     const transfer = { abort: new AbortController() };
     this.#transfers.add(transfer);
@@ -206,14 +204,13 @@ export class HttpFiles {
       this.#extend(transfer, method, body?.size);
       const { signal } = transfer.abort;
       /** @type {RequestInit} */
-      const how = { method, headers, signal, cache: "no-store", credentials: "omit", redirect: "error" };
-      if (body !== undefined) how.body = body;
+      const how = { method, headers, body: body ?? null, signal, cache: "no-store", credentials: "omit", redirect: "error" };
       const response = await fetch(base + request.path, how);
       this.#extend(transfer, method);
       if (expected.includes(response.status)) return { value: await use(response, transfer) };
       return { error: meaning(response, await this.#wordsOf(response, transfer)) };
     } catch (error) {
-      if (transfer.error !== undefined) throw transfer.error;
+      if (transfer.error) throw transfer.error;
       if (error instanceof LessSyncError) throw error;
       throw method === "PUT" ? lost("upload broken off") : new ConnectFailed("no answer");
     } finally {
@@ -263,7 +260,7 @@ export class HttpFiles {
    */
   async #read(response, transfer, bytesMax) {
     const reader = response.body?.getReader();
-    if (reader === undefined) return new Uint8Array(0);
+    if (!reader) return new Uint8Array();
     let whole = new Uint8Array(Math.min(bytesMax, PIECE_BYTES));
     let size = 0;
     for (;;) {
@@ -322,16 +319,13 @@ function access(ucan) {
  */
 function described(response) {
   const size = Number(response.headers.get("content-length") ?? NaN);
-  let dek;
   try {
-    dek = fromB64(response.headers.get("x-wrapped-dek") ?? "");
+    const dek = fromB64(response.headers.get("x-wrapped-dek") ?? "");
+    if (dek.length === WRAPPED_DEK_BYTES && Number.isSafeInteger(size) && size >= 0) return { dek, size };
   } catch {
-    dek = new Uint8Array(0);
+    // No base64: no key either.
   }
-  if (dek.length !== WRAPPED_DEK_BYTES || !Number.isSafeInteger(size) || size < 0) {
-    throw new NotThisProtocol("a file without key or size");
-  }
-  return { dek, size };
+  throw new NotThisProtocol("a file without key or size");
 }
 
 /**
