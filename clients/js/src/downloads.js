@@ -8,6 +8,7 @@
 import { concat, hex } from "./bytes.js";
 import { LessSyncError, Undecryptable } from "./errors.js";
 import { refusals } from "./file_storage.js";
+import { MadeOf } from "./made_of.js";
 import { CHUNK_BYTES as PIECE_BYTES, openPart, sealedSize } from "./parts.js";
 import { RunningHash } from "./running_hash.js";
 import { isHere } from "./rows.js";
@@ -26,26 +27,22 @@ export class NotFetched extends LessSyncError {
   }
 }
 
-/** See the module. */
-export class Downloads {
+/**
+ * @typedef {object} DownloadsParts
+ * @property {import("./sending.js").Talk} talk
+ * @property {import("./kept.js").Kept} kept
+ * @property {import("./space_keys.js").SpaceKeys} keys
+ * @property {() => Promise<void>} learn  has the keys of a shared space
+ */
+
+/**
+ * See the module.
+ *
+ * @extends {MadeOf<DownloadsParts>}
+ */
+export class Downloads extends MadeOf {
   /** @type {Map<string, Promise<void>>} */
   #underWay = new Map();
-
-  /**
-   * @param {object} parts
-   * @param {import("./sending.js").Talk} parts.talk
-   * @param {import("./kept.js").Kept} parts.kept
-   * @param {import("./space_keys.js").SpaceKeys} parts.keys
-   * @param {() => Promise<void>} parts.learn  has the keys of a shared space
-   * @param {number} [parts.cacheBytes]
-   */
-  constructor({ talk, kept, keys, learn, cacheBytes = CACHE_BYTES_MAX }) {
-    this.talk = talk;
-    this.kept = kept;
-    this.keys = keys;
-    this.learn = learn;
-    this.cacheBytes = cacheBytes;
-  }
 
   /**
    * Have the content of a row here. Who asks twice waits for the same download.
@@ -155,7 +152,7 @@ export class Downloads {
    * @param {string} [but]  what is to stay
    */
   async makeRoom(but) {
-    for (const { file, owner } of await this.kept.contents.excess(this.cacheBytes)) {
+    for (const { file, owner } of await this.kept.contents.excess(CACHE_BYTES_MAX)) {
       if (file === but) continue;
       await this.kept.change([owner], (rows) => {
         const row = /** @type {Row} */ (rows.get(owner));

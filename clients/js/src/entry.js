@@ -2,6 +2,7 @@
 
 import { text, utf8 } from "./bytes.js";
 import { LessSyncError } from "./errors.js";
+import { MadeOf } from "./made_of.js";
 import { isHere } from "./rows.js";
 
 /** @typedef {import("./rows.js").Row} Row */
@@ -73,21 +74,20 @@ export function entryOf({ path, local }, bytes) {
   };
 }
 
-/** Asks the app about two versions. */
-export class Merging {
-  /**
-   * @param {import("./contents.js").Contents} contents
-   * @param {Merge | undefined} merge
-   * @param {(name: string, detail: any) => void} tell
-   * @param {() => number} now  milliseconds since 1970
-   */
-  constructor(contents, merge, tell, now) {
-    this.contents = contents;
-    this.merge = merge;
-    this.tell = tell;
-    this.now = now;
-  }
+/**
+ * @typedef {object} MergingParts
+ * @property {import("./contents.js").Contents} contents
+ * @property {Merge | undefined} merge
+ * @property {(name: string, detail: any) => void} tell
+ * @property {() => number} now  milliseconds since 1970
+ */
 
+/**
+ * Asks the app about two versions.
+ *
+ * @extends {MadeOf<MergingParts>}
+ */
+export class Merging extends MadeOf {
   /**
    * What is to be at a path; undefined: both are to be kept.
    *

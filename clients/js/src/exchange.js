@@ -6,6 +6,7 @@
  */
 
 import { AccessLost, LessSyncError, RequestFailed } from "./errors.js";
+import { MadeOf } from "./made_of.js";
 import { epochOf } from "./space_keys.js";
 
 /** @typedef {import("./intake.js").Incoming} Incoming */
@@ -23,32 +24,27 @@ export class SpaceLost extends LessSyncError {
   }
 }
 
-/** See the module. Methods run one at a time. */
-export class Exchange {
+/**
+ * @typedef {object} ExchangeParts
+ * @property {import("./sending.js").Talk} talk
+ * @property {import("./kept.js").Kept} kept
+ * @property {import("./space_keys.js").SpaceKeys} keys
+ * @property {import("./intake.js").Intake} intake
+ * @property {import("./sending.js").Sending} sending
+ * @property {(epoch: number) => Promise<void>} learn  has the key of an epoch, or throws
+ * @property {() => boolean} mayPush
+ */
+
+/**
+ * See the module. Methods run one at a time.
+ *
+ * @extends {MadeOf<ExchangeParts>}
+ */
+export class Exchange extends MadeOf {
   /** Whether the server may have ended the subscription, and has not taken it anew. */
   isDeaf = true;
   /** Whether what could not be applied before is asked for again: once after opening, and after new keys. */
   askAgain = true;
-
-  /**
-   * @param {object} parts
-   * @param {import("./sending.js").Talk} parts.talk
-   * @param {import("./kept.js").Kept} parts.kept
-   * @param {import("./space_keys.js").SpaceKeys} parts.keys
-   * @param {import("./intake.js").Intake} parts.intake
-   * @param {import("./sending.js").Sending} parts.sending
-   * @param {(epoch: number) => Promise<void>} parts.learn  has the key of an epoch, or throws
-   * @param {() => boolean} parts.mayPush
-   */
-  constructor({ talk, kept, keys, intake, sending, learn, mayPush }) {
-    this.talk = talk;
-    this.kept = kept;
-    this.keys = keys;
-    this.intake = intake;
-    this.sending = sending;
-    this.learn = learn;
-    this.mayPush = mayPush;
-  }
 
   /**
    * Subscribe the space and have its newest key.

@@ -10,6 +10,7 @@
 import { hex, sha256 } from "./bytes.js";
 import { LessSyncError, Undecryptable } from "./errors.js";
 import { NEW_META, dropContent, noteContent } from "./kept.js";
+import { MadeOf } from "./made_of.js";
 import { conflictPath, pathProblem } from "./paths.js";
 import { ForeignRecord, OtherKind, decodePlain } from "./plaintext.js";
 import { decide } from "./plan.js";
@@ -83,30 +84,27 @@ export class KeyMismatch extends LessSyncError {
   }
 }
 
-/** See the module. */
-export class Intake {
+/**
+ * @typedef {object} IntakeParts
+ * @property {import("./kept.js").Kept} kept
+ * @property {import("./space_keys.js").SpaceKeys} keys
+ * @property {(name: string, detail: any) => void} tell
+ * @property {import("./entry.js").Merging} merging
+ * @property {() => boolean} mayPush
+ * @property {() => Date} now  names conflict copies
+ */
+
+/**
+ * See the module.
+ *
+ * @extends {MadeOf<IntakeParts>}
+ */
+export class Intake extends MadeOf {
   /** @type {Map<string, number>} */
   #undecryptable = new Map();
   #opened = 0;
 
-  /**
-   * @param {object} parts
-   * @param {import("./kept.js").Kept} parts.kept
-   * @param {import("./space_keys.js").SpaceKeys} parts.keys
-   * @param {(name: string, detail: any) => void} parts.tell
-   * @param {import("./entry.js").Merging} parts.merging
-   * @param {() => boolean} parts.mayPush
-   * @param {() => Date} parts.now  names conflict copies
-   */
-  constructor({ kept, keys, tell, merging, mayPush, now }) {
-    this.kept = kept;
-    this.keys = keys;
-    this.tell = tell;
-    this.merging = merging;
-    this.mayPush = mayPush;
-    this.now = now;
-    this.rolledBack = 0;
-  }
+  rolledBack = 0;
 
   /** Begin a pull: what an earlier one has left undone will come again. */
   start() {

@@ -12,6 +12,7 @@ import { ContentMoved } from "./contents.js";
 import { NEW_META, dropContent } from "./kept.js";
 import { NoFileStorage } from "./file_storage.js";
 import { LIMITS } from "./limits.js";
+import { MadeOf } from "./made_of.js";
 import { encodeFile } from "./plaintext.js";
 import { VERSION_MAX, settled, toSend } from "./rows.js";
 import { contentBytesMax } from "./space_keys.js";
@@ -52,34 +53,28 @@ const TROUBLE_MAX = 2;
  * @property {{ id: string, cursor: number } | undefined} freed  what nothing points to after this
  */
 
-/** See the module. */
-export class Sending {
+/**
+ * @typedef {object} SendingParts
+ * @property {Talk} talk
+ * @property {import("./kept.js").Kept} kept
+ * @property {import("./space_keys.js").SpaceKeys} keys
+ * @property {import("./file_storage.js").FileStorage} storage
+ * @property {import("./uploads.js").Uploads} uploads
+ * @property {number} largeAbove  content of more bytes goes to file storage
+ * @property {(name: string, detail: any) => void} tell
+ * @property {() => number} now  milliseconds since 1970
+ */
+
+/**
+ * See the module.
+ *
+ * @extends {MadeOf<SendingParts>}
+ */
+export class Sending extends MadeOf {
   /** Contents that cannot be sent as things are, by record: each was told once. @type {Map<string, string>} */
   stuck = new Map();
   /** How many rows the server has taken so far. */
   sent = 0;
-
-  /**
-   * @param {object} parts
-   * @param {Talk} parts.talk
-   * @param {import("./kept.js").Kept} parts.kept
-   * @param {import("./space_keys.js").SpaceKeys} parts.keys
-   * @param {import("./file_storage.js").FileStorage} parts.storage
-   * @param {import("./uploads.js").Uploads} parts.uploads
-   * @param {number} parts.largeAbove  content of more bytes goes to file storage
-   * @param {(name: string, detail: any) => void} parts.tell
-   * @param {() => number} parts.now  milliseconds since 1970
-   */
-  constructor({ talk, kept, keys, storage, uploads, largeAbove, tell, now }) {
-    this.talk = talk;
-    this.kept = kept;
-    this.keys = keys;
-    this.storage = storage;
-    this.uploads = uploads;
-    this.largeAbove = largeAbove;
-    this.tell = tell;
-    this.now = now;
-  }
 
   /**
    * Push everything that waits. False when a pull must come first.

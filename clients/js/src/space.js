@@ -98,7 +98,7 @@ export class Space {
     const wall = () => now().getTime();
     const mayPush = access.mayWrite;
     const talk = { client, space: id, ucan: access.ucan, epoch: 1 };
-    const merging = new Merging(kept.contents, merge, tell, wall);
+    const merging = new Merging({ contents: kept.contents, merge, tell, now: wall });
     const intake = new Intake({ kept, keys, tell, merging, mayPush, now });
     const learn = () => this.#exchange.refreshKeys();
     const uploads = new Uploads({ talk, kept, keys, learn });

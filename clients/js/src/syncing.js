@@ -7,14 +7,28 @@
 
 import { rest } from "./clock.js";
 import { ClientClosed, LessSyncError } from "./errors.js";
+import { MadeOf } from "./made_of.js";
 
 const PAUSE_FIRST_MS = 1000;
 const PAUSE_MAX_MS = 30_000;
 const NOTICES_MAX = 256;
 const LEFTOVERS_MAX = 16;
 
-/** See the module. */
-export class Syncing {
+/**
+ * @typedef {object} SyncingParts
+ * @property {import("./exchange.js").Exchange} exchange
+ * @property {(name: string, detail: any) => void} tell
+ * @property {() => boolean} isOnline
+ * @property {import("./clock.js").Clock} clock
+ * @property {() => number} random
+ */
+
+/**
+ * See the module.
+ *
+ * @extends {MadeOf<SyncingParts>}
+ */
+export class Syncing extends MadeOf {
   #notices = /** @type {any[]} */ ([]);
   #pullDue = true;
   #pushDue = true;
@@ -31,20 +45,9 @@ export class Syncing {
   #interrupt = () => {};
   #ended;
 
-  /**
-   * @param {object} parts
-   * @param {import("./exchange.js").Exchange} parts.exchange
-   * @param {(name: string, detail: any) => void} parts.tell
-   * @param {() => boolean} parts.isOnline
-   * @param {import("./clock.js").Clock} parts.clock
-   * @param {() => number} parts.random
-   */
-  constructor({ exchange, tell, isOnline, clock, random }) {
-    this.exchange = exchange;
-    this.tell = tell;
-    this.isOnline = isOnline;
-    this.clock = clock;
-    this.random = random;
+  /** @param {SyncingParts} parts */
+  constructor(parts) {
+    super(parts);
     this.#ended = this.#run();
   }
 

@@ -11,6 +11,7 @@
 import { fromHex, randomBytes, randomUuid } from "./bytes.js";
 import { FileRefused, FileTooLarge } from "./errors.js";
 import { refusals } from "./file_storage.js";
+import { MadeOf } from "./made_of.js";
 import { CHUNK_BYTES, NONCE_BYTES, sealPart } from "./parts.js";
 import { PART_BYTES_MIN, encodeContent, partCount } from "./plaintext.js";
 
@@ -29,22 +30,21 @@ export class PartsTooLarge extends Error {
   }
 }
 
-/** See the module. */
-export class Uploads {
-  /**
-   * @param {object} parts
-   * @param {import("./sending.js").Talk} parts.talk
-   * @param {import("./kept.js").Kept} parts.kept
-   * @param {import("./space_keys.js").SpaceKeys} parts.keys
-   * @param {() => Promise<void>} parts.learn  has the newest key of a shared space; asked before each part
-   */
-  constructor({ talk, kept, keys, learn }) {
-    this.talk = talk;
-    this.kept = kept;
-    this.keys = keys;
-    this.learn = learn;
-    this.partBytes = PART_BYTES;
-  }
+/**
+ * @typedef {object} UploadsParts
+ * @property {import("./sending.js").Talk} talk
+ * @property {import("./kept.js").Kept} kept
+ * @property {import("./space_keys.js").SpaceKeys} keys
+ * @property {() => Promise<void>} learn  has the newest key of a shared space; asked before each part
+ */
+
+/**
+ * See the module.
+ *
+ * @extends {MadeOf<UploadsParts>}
+ */
+export class Uploads extends MadeOf {
+  partBytes = PART_BYTES;
 
   /**
    * The upload of a content: the one that was begun, else a new one, noted whole.
