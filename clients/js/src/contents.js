@@ -178,10 +178,17 @@ export class Contents {
     });
   }
 
-  /** Remove a content; a kill in between leaves it to `sweep`. @param {string} file */
+  /**
+   * Remove a content. What a kill or a full store leaves is left to `sweep`: who asks has done something else, and
+   * that is done.
+   *
+   * @param {string} file
+   */
   async drop(file) {
-    await clear(this.#store, this.#keys.piece(file));
-    await this.#store.update([], (_, write) => write(this.#keys.file(file), undefined));
+    try {
+      await clear(this.#store, this.#keys.piece(file));
+      await this.#store.update([], (_, write) => write(this.#keys.file(file), undefined));
+    } catch {}
   }
 
   /** Remove what no row shows. */
