@@ -47,7 +47,9 @@ import { isHere } from "./rows.js";
  * @throws {TypeError} it is undefined, a function or the like, or has cycles
  */
 export function sourceOf(value) {
-  if (value instanceof Uint8Array || value instanceof Blob) return value;
+  if (value instanceof Blob) return value;
+  // Also another kind of array, of another window, or a Buffer, whose own `slice` would not copy.
+  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   if (value instanceof ArrayBuffer) return new Uint8Array(value);
   const spelled = typeof value === "string" ? value : JSON.stringify(value);
   if (spelled === undefined) throw new TypeError("no bytes, text, Blob or JSON");

@@ -221,6 +221,7 @@ export class Intake extends MadeOf {
       case "other":
         step.meta.proves = true;
         step.rows.set(id, { ...row, pending: { cursor, reason: rules.OTHER_KIND } });
+        if (row.local !== null) step.trouble("other_kind", row.path, rules.OTHER_KIND); // it is not sent any more
         return;
       case "refused":
         step.rows.set(id, { ...row, pending: { cursor, reason: one.reason } });

@@ -70,8 +70,13 @@ export function conflictPath(path, at, attempt = 1) {
   const found = dot > 0 && dot < name.length - 1 ? name.slice(dot) : "";
   const suffix = utf8(found).length < SUFFIX_BYTES_MAX ? found : "";
   const mark = ` (conflict ${stamp(at)}${attempt > 1 ? ` ${attempt}` : ""})${suffix}`;
-  const stem = cut(name.slice(0, name.length - suffix.length), NAME_BYTES_MAX - utf8(mark).length);
-  return path.slice(0, start) + stem + mark;
+  let folder = path.slice(0, start);
+  // Where a path would become too long, the copy goes into the next folder above that has room.
+  while (utf8(folder + mark).length >= PATH_BYTES_MAX) {
+    folder = folder.slice(0, folder.lastIndexOf("/", folder.length - 2) + 1);
+  }
+  const bytesMax = Math.min(NAME_BYTES_MAX, PATH_BYTES_MAX - utf8(folder).length) - utf8(mark).length;
+  return folder + cut(name.slice(0, name.length - suffix.length), bytesMax) + mark;
 }
 
 /** @param {Date} at */

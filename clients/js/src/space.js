@@ -14,7 +14,7 @@ import { Exchange } from "./exchange.js";
 import { FileStorage } from "./file_storage.js";
 import { Intake } from "./intake.js";
 import { pathProblem } from "./paths.js";
-import { OTHER_KIND, isHere } from "./rows.js";
+import { OLDER, OTHER_KIND, UNPROVEN, isHere } from "./rows.js";
 import { Sending } from "./sending.js";
 import { Syncing } from "./syncing.js";
 import { Uploads } from "./uploads.js";
@@ -142,7 +142,8 @@ export class Space {
    * @param {string} path
    * @param {any} value  bytes, a Blob, text (as UTF-8) or anything that JSON can say
    * @returns {Promise<void>}
-   * @throws {Refused} `bad_path`, `read_only`, or `other_kind`: a newer app keeps something else there
+   * @throws {Refused} `bad_path`, `read_only`; `other_kind`: a newer app keeps something else there; `unreadable`: what
+   *   the server has there cannot be read
    * @throws {import("./errors.js").QuotaExceeded} there is no room; what was there before is still there
    */
   async put(path, value) {
@@ -220,7 +221,10 @@ export class Space {
       const row = await this.#kept.row(id);
       if (row === undefined || row.local === null) return undefined;
       if (!isHere(row.local)) {
-        await this.#downloads.fetch(row);
+        await this.#downloads.fetch(row).catch(async (error) => {
+          // What replaced it meanwhile is fetched instead.
+          if ((await this.#kept.row(id))?.local?.digest === row.local?.digest) throw error;
+        });
         continue;
       }
       const bytes = row.local.bytes ?? (await this.#whole(row, row.local));
@@ -392,8 +396,9 @@ function put(rows, { id, path, content, was }, group, merges) {
   const { local, base, pending } = row;
   const digest = local?.digest ?? null;
   if (was !== undefined && was !== digest) throw new LessSyncError("changed", `${path}: it has changed`);
-  if (pending?.reason === OTHER_KIND) {
-    throw new Refused("other_kind", `${path}: ${OTHER_KIND}`);
+  if (pending !== null && ![OLDER, UNPROVEN].includes(pending.reason)) {
+    // It would never be sent: nobody knows what it would replace.
+    throw new Refused(pending.reason === OTHER_KIND ? "other_kind" : "unreadable", `${path}: ${pending.reason}`);
   }
   if ((content?.digest ?? null) === digest && (local === null || isHere(local))) return false;
   const wasAgreed = merges && local?.bytes !== undefined && base?.digest === digest;

@@ -253,6 +253,19 @@ test("an altered part is named and never shown, and an upload goes on where it b
   const asked = world.asked.get;
   assert.equal((await two.space.get("film"))?.text(), LARGE.repeat(30));
   assert.equal(world.asked.get, asked);
+  await one.space.put("film", `${LARGE}1`);
+  await one.space.settled();
+  await two.space.settled();
+  const get = two.client.files.get;
+  two.client.files.get = async (space, file) => {
+    two.client.files.get = get;
+    const found = await get(space, file);
+    await one.space.put("film", `${LARGE}2`);
+    await one.space.settled();
+    await two.space.settled();
+    return found;
+  };
+  assert.equal((await two.space.get("film"))?.text(), `${LARGE}2`);
 });
 
 test("without file storage records hold what fits into them, and what does not is told once", async () => {
@@ -290,9 +303,17 @@ test("records of other kinds are left alone, and their paths are not written to"
   const { space, events } = await opened(world, new MemoryStore());
   await space.settled();
   await assert.rejects(space.put("a", "1"), { code: "other_kind" });
+  for (const path of ["b", "c"]) await assert.rejects(space.put(path, "1"), { code: "unreadable" });
   assert.deepEqual(await texts(space), {});
   assert.deepEqual(events, ["error refused_record", "error refused_record"]);
   assert.equal(world.cursor, 3);
+  const over = new World();
+  const had = await opened(over, new MemoryStore());
+  await had.space.put("a", "1");
+  await had.space.settled();
+  assert.ok(over.push([{ id, ...(await keys.seal(id, newer, 1)), expected_cursor: 1 }]).ok);
+  await had.space.settled();
+  assert.deepEqual(had.events, ["local changed a", "error other_kind"]);
 });
 
 test("a key of another epoch is learnt before its records are opened", async () => {
@@ -377,6 +398,12 @@ test("several entries are put in one step and one push, or none of them", async 
   assert.equal(world.asked.push, pushes + 1);
   await assert.rejects(space.putAll([["c", "3"], ["a", "3", was]]), { code: "changed" });
   assert.deepEqual(await texts(space), { a: "2", b: "2" });
+});
+
+test("every kind of array is taken as its bytes", async () => {
+  const { space } = await opened(new World(), new MemoryStore());
+  await space.put("numbers", Uint16Array.of(0x6161, 0x6262));
+  assert.deepEqual(await texts(space), { numbers: "aabb" });
 });
 
 test("paths that a folder could not have are refused", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import test from "node:test";
-import { conflictPath } from "../src/paths.js";
+import { conflictPath, pathProblem } from "../src/paths.js";
 import { decide } from "../src/plan.js";
 import { RunningHash } from "../src/running_hash.js";
 import { MemoryStore, clear, walk } from "../src/store.js";
@@ -46,6 +46,11 @@ test("a conflict copy keeps the ending, and fits into a name", () => {
   assert.equal(conflictPath(".profile", at), `.profile${mark})`);
   assert.equal(conflictPath("dot.", at), `dot.${mark})`);
   assert.equal(conflictPath("x.txt", at, 2), `x${mark} 2).txt`);
+  for (const name of [1, 200]) {
+    const full = `${`${"d".repeat(255)}/`.repeat(12).slice(0, 3071 - name)}/${"n".repeat(name)}`;
+    assert.equal(pathProblem(full), undefined);
+    assert.equal(pathProblem(conflictPath(full, at)), undefined);
+  }
   const long = conflictPath(`${"\u{1f600}".repeat(63)}.txt`, at);
   assert.ok(Buffer.byteLength(long) <= 255 && long.endsWith(`${mark}).txt`));
 });
