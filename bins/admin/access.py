@@ -53,8 +53,11 @@ class Access:
         """Why metrics and states may not be read; None: they may.
 
         A page whose name was made to stand for 127.0.0.1 could see the answers. It cannot leave its name out
-        of `Host`, which programs may, and no page gets a name to an address or to `localhost`.
+        of `Host`, which programs may, and no page gets a name to an address or to `localhost`. Pages of other
+        sites see no answer, but could occupy all places of the consoles. Their links open what they lead to.
         """
+        if headers.get("sec-fetch-site") in _OTHER_SITES and headers.get("sec-fetch-dest") != "document":
+            return Refused(403, "pages of other sites may not read here")
         if self.reading_is_free and self._is_no_foreign_name(headers.get("host", "")):
             return None
         return self._without_token(headers)

@@ -82,7 +82,7 @@ class AdminApp:
         if asset is not None and request.method in READING:
             return asset.response(request)
         if (refused := self._access.reading(request.headers)) is not None:
-            return _refusal(refused)
+            return self._turned_away(request, refused)
         methods = self._routes.get(request.scope["path"])
         if methods is None:
             return _refusal(Refused(404, "not found"))
@@ -95,16 +95,16 @@ class AdminApp:
             host, port = request.scope["server"]
             refused = self._access.acting(request.headers, ListenAddress(host, port))
             if refused is not None:
-                self._note_refused(refused)
-                return _refusal(refused)
+                return self._turned_away(request, refused)
         return await handler()
 
-    def _note_refused(self, refused: Refused) -> None:
-        """One line a minute: any page in a browser on this machine can ask as often as it likes."""
+    def _turned_away(self, request: Request, refused: Refused) -> Response:
+        """Of actions there is a line a minute: any page in a browser on this machine can ask all the time."""
         now_s = asyncio.get_running_loop().time()
-        if now_s >= self._quiet_until_s:
+        if request.method not in READING and now_s >= self._quiet_until_s:
             self._quiet_until_s = now_s + REFUSED_LINE_EVERY_S
             _log.warning("an action at the admin listener was refused", error=refused.error)
+        return _refusal(refused)
 
     async def _show_metrics(self) -> Response:
         return Response(self._metrics.text(), media_type=CONTENT_TYPE)

@@ -56,6 +56,18 @@ def test_a_name_that_was_made_to_stand_for_this_machine_reads_nothing_without_th
     assert OPEN.reading({"host": host, "x-admin-token": TOKEN}) is None
 
 
+def test_a_page_of_another_site_reads_nothing_though_its_links_lead_here() -> None:
+    for site in ("cross-site", "same-site"):
+        asked = {"host": "127.0.0.1:9100", "sec-fetch-site": site}
+        for destination in ("empty", "image", "iframe"):
+            refused = OPEN.reading(asked | {"sec-fetch-dest": destination})
+            assert refused is not None
+            assert refused.status == 403
+        assert OPEN.reading(asked | {"sec-fetch-dest": "document"}) is None
+    own = {"host": "127.0.0.1:9100", "sec-fetch-site": "same-origin", "sec-fetch-dest": "empty"}
+    assert OPEN.reading(own) is None
+
+
 def test_who_reads_without_a_host_is_no_page() -> None:
     assert OPEN.reading({}) is None
 
