@@ -135,13 +135,14 @@ class Console:
             self._gathering = None
 
     async def _told(self) -> dict[str, Any]:
-        now_s = self._clock()
+        report = await self._readiness.report()
+        now_s = self._clock()  # after the wait, during which a survey or a chore may have ended
         growth = self._services.metrics.growth
         return {
             "at": time.time(),
             "version": self._version,
             "up_s": now_s - self._began_s,
-            "ready": dict((await self._readiness.report()).body),
+            "ready": dict(report.body),
             "log_level": in_force.level,
             "warnings": list(in_force.warnings),
             "tasks": self._vital.running,
