@@ -14,6 +14,8 @@ const LAG = "less_sync_delivery_lag_seconds";
 
 /** @param {number | null} value */
 const number = (value) => (value === null ? "–" : NUMBER.format(value));
+/** @param {number | null} value */
+const perSecond = (value) => (value === null ? "–" : `${number(value)}/s`);
 /** @param {number | null} seconds */
 const time = (seconds) => {
   if (seconds === null) return "–";
@@ -40,60 +42,58 @@ const history = new History();
 let token = "";
 let chosen = false;
 
+/**
+ * One child for each row. Children stay, and are touched only where they change: what somebody has selected to
+ * copy stays selected, and a screen reader stays where it is.
+ *
+ * @template Row
+ * @param {Element} parent @param {string} tag @param {Row[]} rows @param {(child: any, row: Row) => void} fill
+ */
+function children(parent, tag, rows, fill) {
+  while (parent.children.length > rows.length) parent.lastElementChild?.remove();
+  while (parent.children.length < rows.length) parent.append(document.createElement(tag));
+  rows.forEach((row, place) => fill(parent.children[place], row));
+}
+
+/** @param {Element} element @param {string} text */
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** @param {string} id @param {[string, string][]} pairs */
 function values(id, pairs) {
-  at(id).replaceChildren(
-    ...pairs.map(([name, value]) => {
-      const [pair, term, text] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
-      term.textContent = name;
-      text.textContent = value;
-      pair.append(term, text);
-      return pair;
-    }),
-  );
+  children(at(id), "div", pairs, (pair, [name, value]) => {
+    if (!pair.firstChild) pair.append(document.createElement("dt"), document.createElement("dd"));
+    write(pair.firstChild, name);
+    write(pair.lastChild, value);
+  });
 }
 
 /** @param {string} id @param {string[][]} rows @param {string} none what is said without rows */
 function table(id, rows, none) {
-  const shown = rows.length ? rows : [[none]];
-  at(id).replaceChildren(
-    ...shown.map((row) => {
-      const line = document.createElement("tr");
-      line.append(
-        ...row.map((text) => {
-          const cell = document.createElement("td");
-          cell.textContent = text;
-          if (!rows.length) cell.colSpan = 5;
-          return cell;
-        }),
-      );
-      return line;
-    }),
-  );
+  children(at(id), "tr", rows.length ? rows : [[none]], (line, row) => {
+    children(line, "td", row, (cell, text) => {
+      write(cell, text);
+      cell.colSpan = rows.length ? 1 : 5;
+      cell.className = rows.length ? "" : "none";
+    });
+  });
 }
 
 /** @param {string} id @param {string[]} texts @param {string} none */
 function list(id, texts, none) {
-  at(id).replaceChildren(
-    ...(texts.length ? texts : [none]).map((text) => {
-      const item = document.createElement("li");
-      item.textContent = text;
-      return item;
-    }),
-  );
+  children(at(id), "li", texts.length ? texts : [none], write);
 }
 
-/** Says something only when it has changed: a screen reader reads it out. @param {string} id @param {string} text */
-function say(id, text) {
-  if (at(id).textContent !== text) at(id).textContent = text;
-}
+/** Text by the id of its place. @param {string} id @param {string} text */
+const say = (id, text) => write(at(id), text);
 
 /** @param {string} id @param {string} family @param {Record<string, string>[]} of @param {string[]} names */
 const rates = (id, family, of, names) =>
   graph(
     at(id),
     names.map((name, index) => ({ name, values: history.between((a, b) => rate(a, b, family, of[index])) })),
-    (value) => `${number(value)}/s`,
+    perSecond,
   );
 
 /** @param {any} told */
@@ -105,8 +105,10 @@ function show(told) {
   say("state", ready.reason ? `${ready.status}: ${ready.reason}` : ready.status);
   at("state").className = `state ${ready.status === "ready" ? "good" : "bad"}`;
   const memory = sum(told, "process_resident_memory_bytes");
-  at("about").textContent =
-    `${told.version}, up ${span(told.up_s)}, ${bytes(memory)} of memory, log level ${told.log_level}`;
+  say(
+    "about",
+    `${told.version}, up ${span(told.up_s)}, ${bytes(memory)} of memory, log level ${told.log_level}`,
+  );
   if (!chosen) at("level").value = told.log_level;
   showTraffic(told);
   showStorage(told);
@@ -194,7 +196,7 @@ function showStorage(told) {
   );
   values("delivery", [
     ["lag", told.figures[LAG]?.length ? time(sum(told, LAG)) : "–"],
-    ["notifications", `${number(rate(history.before(MINUTE_S), told, "less_sync_notifications_delivered"))}/s`],
+    ["notifications", perSecond(rate(history.before(MINUTE_S), told, "less_sync_notifications_delivered"))],
     ["slow consumers", number(sum(told, "less_sync_slow_consumers"))],
     ["dropped", number(sum(told, "less_sync_notifications_dropped"))],
   ]);
@@ -207,14 +209,14 @@ function showSpaces(told) {
   table("growing", told.growing.map(row), "nothing was written since the console was opened");
   table("largest", told.largest.map(row), "none is known");
   const ago = told.largest_ago_s === null ? "looking" : `as of ${span(told.largest_ago_s)} ago`;
-  at("largest-note").textContent = told.largest_fault ? `${told.largest_fault}; ${ago}` : ago;
+  say("largest-note", told.largest_fault ? `${told.largest_fault}; ${ago}` : ago);
   const homes = new Map();
-  for (const [family, place] of [["link_open", 0], ["link_spaces", 1]]) {
+  ["link_open", "link_spaces"].forEach((family, place) => {
     for (const [of, value] of told.figures[`less_sync_federation_${family}`] ?? []) {
       homes.set(of.home, homes.get(of.home) ?? [0, 0]);
       homes.get(of.home)[place] = value;
     }
-  }
+  });
   const links = [...homes].map(([home, [open, spaces]]) => [home, open ? "open" : "down", number(spaces)]);
   const peers = (told.figures.less_sync_federation_peer_connections ?? []).map((/** @type {any} */ [of, count]) => [
     of.peer, `${number(count)} from there`, number(sum(told, "less_sync_federation_peer_spaces", { peer: of.peer })),
@@ -239,6 +241,7 @@ function showServer(told) {
 
 /** @param {string} method @param {string} path */
 async function act(method, path) {
+  if (!at("actions").reportValidity()) return; // what is no token cannot be sent in a header
   say("answer", "asking");
   try {
     const response = await fetch(path, { method, headers: { "X-Admin-Token": at("token").value } });
@@ -264,8 +267,8 @@ at("set-level").addEventListener("click", async () => {
 
 follow(() => token, {
   event: show,
-  lost: () => {
-    say("state", "no connection to the server");
+  lost: (why) => {
+    say("state", why);
     at("state").className = "state bad";
   },
   locked: () =>

@@ -25,42 +25,53 @@ export function graph(place, lines, shown) {
     return `${line.name}: ${last === null || last === undefined ? "none" : shown(last)}`;
   });
   const label = `${said.join(", ")}; highest ${shown(highest)}, over ${lines[0]?.values.length ?? 0} s`;
-  const svg = drawn("svg", {
-    viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label,
+  // Drawn once, and changed from then on: a screen reader that is at a graph stays there.
+  if (!place.firstChild) place.append(figure(lines.map((line) => line.name)));
+  place.querySelector("svg")?.setAttribute("aria-label", label);
+  place.querySelectorAll("path").forEach((path, number) => {
+    path.setAttribute("d", way(lines[number]?.values ?? [], top));
   });
-  svg.append(drawn("line", { class: "ground", x1: "0", x2: `${WIDTH}`, y1: `${HEIGHT - 1}`, y2: `${HEIGHT - 1}` }));
-  lines.forEach((line, number) => {
-    for (const points of stretches(line.values, top)) {
-      svg.append(drawn("polyline", { class: number ? "second" : "first", points: points.join(" ") }));
-    }
-  });
-  const figure = document.createElement("figure");
-  const caption = document.createElement("figcaption");
-  lines.forEach((line, number) => {
-    const key = document.createElement("span");
-    key.className = `key ${number ? "second" : "first"}`;
-    key.textContent = line.name;
-    caption.append(key);
-  });
-  caption.append(`highest ${shown(highest)}`);
-  figure.append(svg, caption);
-  place.replaceChildren(figure);
+  place.querySelector(".highest")?.replaceChildren(`highest ${shown(highest)}`);
 }
 
-/** Points of each stretch of known values. @param {(number | null)[]} values @param {number} top */
-function stretches(values, top) {
-  /** @type {string[][]} */
-  const found = [];
-  const step = WIDTH / Math.max(1, values.length - 1);
-  let known = false;
-  values.forEach((value, index) => {
-    if (value === null || !isFinite(value)) {
-      known = false;
-      return;
-    }
-    if (!known) found.push([]);
-    known = true;
-    found.at(-1)?.push(`${(index * step).toFixed(1)},${(HEIGHT - 2 - (value / top) * (HEIGHT - 6)).toFixed(1)}`);
+/** @param {string[]} names of the lines */
+function figure(names) {
+  const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
+  svg.append(drawn("line", { class: "ground", x1: "0", x2: `${WIDTH}`, y1: `${HEIGHT - 1}`, y2: `${HEIGHT - 1}` }));
+  const caption = document.createElement("figcaption");
+  names.forEach((name, number) => {
+    const kind = number ? "second" : "first";
+    svg.append(drawn("path", { class: kind }));
+    const key = document.createElement("span");
+    key.className = `key ${kind}`;
+    key.textContent = name;
+    caption.append(key);
   });
-  return found;
+  const highest = document.createElement("span");
+  highest.className = "highest";
+  caption.append(highest);
+  const made = document.createElement("figure");
+  made.append(svg, caption);
+  return made;
+}
+
+/**
+ * A line through the known values, with gaps between; one alone is a dot.
+ *
+ * @param {(number | null)[]} values
+ * @param {number} top the highest of all lines
+ */
+function way(values, top) {
+  const step = WIDTH / Math.max(1, values.length - 1);
+  let drawing = false;
+  let path = "";
+  values.forEach((value, index) => {
+    const known = value !== null && isFinite(value);
+    if (known) {
+      const [x, y] = [index * step, HEIGHT - 2 - (value / top) * (HEIGHT - 6)];
+      path += `${drawing ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}${drawing ? "" : "h0"}`;
+    }
+    drawing = known;
+  });
+  return path;
 }
