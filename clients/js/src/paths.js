@@ -81,9 +81,8 @@ export function conflictPath(path, at, attempt = 1) {
 
 /** @param {Date} at */
 function stamp(at) {
-  const two = (/** @type {number} */ number) => String(number).padStart(2, "0");
-  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
-  return `${day} ${two(at.getHours())}${two(at.getMinutes())}${two(at.getSeconds())}`;
+  const local = new Date(at.getTime() - at.getTimezoneOffset() * 60_000);
+  return local.toISOString().slice(0, 19).replace("T", " ").replaceAll(":", "");
 }
 
 /**
