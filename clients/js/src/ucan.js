@@ -60,13 +60,11 @@ const PERMISSIONS = ["read", "write", "admin"];
 export class UcanRefused extends LessSyncError {
   /**
    * @param {string} code
-   * @param {string} reason
    * @param {number} [depth] which link, counted from 0
    * @param {{cause?: unknown}} [options]
    */
-  constructor(code, reason, depth = 0, options = undefined) {
-    super(code, `link ${depth + 1}: ${reason}`, options);
-    this.reason = reason;
+  constructor(code, depth = 0, options = undefined) {
+    super(code, `link ${depth + 1}: ${code}`, options);
     this.depth = depth;
   }
 }
@@ -140,12 +138,12 @@ export async function ucanCid(text) {
 export async function parseUcan(text) {
   const known = verified.get(text);
   if (known) return known;
-  if (text.length > UCAN_CHARS_MAX) throw new UcanRefused("invalid_ucan", "too long");
+  if (text.length > UCAN_CHARS_MAX) throw invalid(0);
   let ucan;
   try {
     ucan = await read(text);
   } catch (cause) {
-    throw new UcanRefused("invalid_ucan", "malformed or not signed", 0, { cause });
+    throw new UcanRefused("invalid_ucan", 0, { cause });
   }
   return text.length <= CACHED_CHARS_MAX ? verified.set(text, ucan) : ucan;
 }
@@ -242,20 +240,20 @@ export async function parseChain(text) {
  * @throws {UcanRefused} the first thing that is wrong
  */
 export function checkChain({ links, leaf }, question) {
-  if (leaf.audience !== question.audience) throw refused("identity_mismatch", "given to somebody else", 0);
+  if (leaf.audience !== question.audience) throw new UcanRefused("identity_mismatch");
   for (let depth = 0; depth < CHAIN_LINKS_MAX; depth++) {
     const link = /** @type {Ucan} */ (links[depth]);
     checkLink(link, question, depth);
     if (link.proofs.length === 0) {
       if (equal(link.issuerKey, question.rootKey)) return;
-      throw refused("root_mismatch", "not issued by the space's root key", depth);
+      throw new UcanRefused("root_mismatch", depth);
     }
-    if (link.proofs.length > 1) throw invalid("more than one proof", depth);
-    const proof = links[depth + 1];
-    if (!proof) throw invalid("the proof is malformed or not signed", depth);
+    if (link.proofs.length > 1) throw invalid(depth);
+    const proof = links[depth + 1]; // none: it cannot be read, or is not rightly signed
+    if (!proof) throw invalid(depth);
     checkDelegation(link, proof, depth);
   }
-  throw refused("chain_too_deep", "too long", CHAIN_LINKS_MAX);
+  throw new UcanRefused("chain_too_deep", CHAIN_LINKS_MAX);
 }
 
 /**
@@ -267,20 +265,15 @@ export function checkChain({ links, leaf }, question) {
  */
 function checkLink(link, { space, needed, nowS, revoked }, depth) {
   const now = Math.floor(nowS);
-  if (link.resource !== `${SPACE}${space.toLowerCase()}`) {
-    throw refused("resource_mismatch", "of another space", depth);
-  }
-  if (!link.permission) throw invalid("unknown command", depth);
-  if (!covers(link.permission, needed)) {
-    throw refused("attenuation_violation", "grants too little", depth);
-  }
-  if (link.exp === undefined) throw invalid("no expiry", depth);
+  if (link.resource !== `${SPACE}${space.toLowerCase()}`) throw new UcanRefused("resource_mismatch", depth);
+  if (!link.permission) throw invalid(depth);
+  if (!covers(link.permission, needed)) throw exceeds(depth);
+  if (link.exp === undefined) throw invalid(depth);
   // Good through the whole second `exp`, as access tokens are.
-  if (now > link.exp) throw refused("ucan_expired", "expired", depth);
-  if (link.nbf !== undefined && now < link.nbf) throw invalid("not valid yet", depth);
-  if (!link.nonce) throw invalid("no nonce", depth);
+  if (now > link.exp) throw new UcanRefused("ucan_expired", depth);
+  if ((link.nbf !== undefined && now < link.nbf) || !link.nonce) throw invalid(depth);
   const taken = revoked.has(link.cid) || revoked.has(link.twinCid);
-  if (taken) throw refused("ucan_revoked", "revoked", depth);
+  if (taken) throw new UcanRefused("ucan_revoked", depth);
 }
 
 /**
@@ -291,16 +284,10 @@ function checkLink(link, { space, needed, nowS, revoked }, depth) {
  * @param {number} depth of the link
  */
 function checkDelegation(link, proof, depth) {
-  if (proof.audience !== link.issuer) {
-    throw refused("identity_mismatch", "the proof was given to somebody else", depth);
-  }
-  if (!proof.permission) throw invalid("unknown command", depth + 1);
-  if (!covers(proof.permission, /** @type {Permission} */ (link.permission))) {
-    throw refused("attenuation_violation", "grants more than its proof", depth);
-  }
-  if (proof.exp !== undefined && link.exp !== undefined && link.exp > proof.exp) {
-    throw refused("attenuation_violation", "outlives its proof", depth);
-  }
+  if (proof.audience !== link.issuer) throw new UcanRefused("identity_mismatch", depth);
+  if (!proof.permission) throw invalid(depth + 1);
+  const outlives = proof.exp !== undefined && link.exp !== undefined && link.exp > proof.exp;
+  if (outlives || !covers(proof.permission, /** @type {Permission} */ (link.permission))) throw exceeds(depth);
 }
 
 /**
@@ -314,19 +301,12 @@ export function covers(held, needed) {
   return PERMISSIONS.indexOf(held) >= PERMISSIONS.indexOf(needed);
 }
 
-/**
- * @param {string} code
- * @param {string} reason
- * @param {number} depth
- */
-function refused(code, reason, depth) {
-  return new UcanRefused(code, reason, depth);
+/** What a link says is not what a UCAN says. @param {number} depth */
+function invalid(depth) {
+  return new UcanRefused("invalid_ucan", depth);
 }
 
-/**
- * @param {string} reason
- * @param {number} depth
- */
-function invalid(reason, depth) {
-  return refused("invalid_ucan", reason, depth);
+/** A link grants less than is needed, or more than its proof. @param {number} depth */
+function exceeds(depth) {
+  return new UcanRefused("attenuation_violation", depth);
 }
