@@ -8,6 +8,7 @@
 import { AccessLost, LessSyncError, RequestFailed } from "./errors.js";
 import { MadeOf } from "./made_of.js";
 import { epochOf } from "./space_keys.js";
+import { subscribed } from "./subscribing.js";
 
 /** @typedef {import("./intake.js").Incoming} Incoming */
 
@@ -58,13 +59,7 @@ export class Exchange extends MadeOf {
     const access = await ucan();
     // Who is there is told of shared spaces alone; asking without it would end what `presence.js` asked for.
     const about = access === undefined ? {} : { ucan: access, presence: true };
-    const { spaces, errors } = await client.subscribe([{ id: space, since: Math.max(0, cursor), ...about }]);
-    for (const { error } of errors ?? []) {
-      if (error === "forbidden") throw new SpaceLost();
-      throw new RequestFailed(error, "the server does not show the space");
-    }
-    const found = spaces[0];
-    if (found === undefined) throw new RequestFailed("internal", "the server shows another space");
+    const found = await subscribed(client, { id: space, since: Math.max(0, cursor), ...about }, () => new SpaceLost());
     this.isDeaf = false;
     await this.#know(found.key_generation);
     return found;

@@ -5,6 +5,7 @@
  */
 import { b64, hex, sha256 } from "../bytes.js";
 import { AccessLost, Refused, RequestFailed } from "../errors.js";
+import { subscribed } from "../subscribing.js";
 import { EPOCH, MEMBER, REMOVED, entryOf, sealEntry } from "./entries.js";
 import { Reader } from "./log.js";
 import { bound, epochsOf, further, grantOf, keptKeys, keyOf, present } from "./state.js";
@@ -51,13 +52,8 @@ export const CIDS_PER_ENTRY = 400;
 export async function standing(ctx, ucan) {
   const { space, expiresAt } = await grantOf(ucan);
   // With presence, as an app subscribes: this answer is about the client's one subscription of the space.
-  const { spaces, errors } = await ctx.client.subscribe([{ id: space, ucan, presence: true }]);
-  for (const { error } of errors) {
-    if (error !== "forbidden") throw new RequestFailed(error, "the server does not show the space");
-    throw new AccessLost(ctx.now() > expiresAt ? "your access has ended" : "your access was revoked");
-  }
-  const [found] = spaces;
-  if (!found || spaces.length !== 1) throw new Refused("odd_answer", "the server shows another space");
+  const lost = () => new AccessLost(ctx.now() > expiresAt ? "your access has ended" : "your access was revoked");
+  const found = await subscribed(ctx.client, { id: space, ucan, presence: true }, lost);
   const { key_generation, rewrap_epoch = null, peers = [] } = found;
   return { epoch: Math.max(1, key_generation), pending: rewrap_epoch, peers };
 }
