@@ -11,7 +11,6 @@ import { agreeOnce, verifier } from "./keys.js";
 import { parseJsonObject } from "./json.js";
 import { gcmKey, gcmOpen, gcmSeal } from "./webcrypto.js";
 
-/** @import { DidRefused } from "./did.js" */
 /** @import { DeviceKey } from "./keys.js" */
 
 const ENC = "A256GCM";
@@ -123,7 +122,7 @@ export function splitJws(text) {
  * @param {string} did
  * @param {JwsParts} parts
  * @returns {Promise<boolean>}
- * @throws {DidRefused} no P-256 `did:key`
+ * @throws {Refused} `bad_did`: no P-256 `did:key`
  */
 export async function signedBy(did, { signature, input }) {
   const verify = verifiers.get(did) ?? verifiers.set(did, verifier(decodeDid(did).point));
@@ -146,7 +145,7 @@ export function isText(value) {
  * @param {string} did
  * @param {Uint8Array} plain
  * @returns {Promise<string>} a compact JWE
- * @throws {DidRefused} no P-256 `did:key`
+ * @throws {Refused} `bad_did`: no P-256 `did:key`
  * @throws {Refused} `too_large`: more than `SEALED_BYTES_MAX`
  */
 export async function sealFor(did, plain) {
@@ -166,9 +165,10 @@ export async function sealFor(did, plain) {
  *
  * @param {string} text
  * @param {DeviceKey} device
+ * @param {boolean} [plain] only in the form that `sealFor` writes: where all clients have to agree what counts
  * @returns {Promise<Uint8Array | null>}
  */
-export async function openSealed(text, device) {
+export async function openSealed(text, device, plain = false) {
   try {
     const segments = text.length > CHARS_MAX ? [] : text.split(".");
     const [head = "", wrapped, iv = "", body = "", tag = ""] = segments;
@@ -176,7 +176,7 @@ export async function openSealed(text, device) {
     const small = ciphertext.length <= SEALED_BYTES_MAX && head.length <= JWE_HEADER_CHARS_MAX;
     if (segments.length !== 5 || wrapped !== "" || !small) return null;
     const header = parseJsonObject(fromB64url(head));
-    const secret = await device.agree(sendersPoint(header));
+    const secret = await device.agree(sendersPoint(header, plain));
     const key = await contentKey(secret, party(header.apu), party(header.apv));
     const nonce = fromB64url(iv);
     const mark = fromB64url(tag);
@@ -189,13 +189,16 @@ export async function openSealed(text, device) {
 
 /**
  * @param {Record<string, unknown>} header
+ * @param {boolean} plain whether other members than these are refused
  * @returns {Uint8Array}
  */
-function sendersPoint({ alg, enc, epk, ...rest }) {
-  const { kty, crv, x, y } = /** @type {Record<string, unknown>} */ (Object(epk));
-  const plain = alg === "ECDH-ES" && enc === ENC && !("zip" in rest) && !("crit" in rest);
-  if (!plain || kty !== "EC" || crv !== "P-256") throw new SyntaxError("no such JWE");
-  return concat(Uint8Array.of(4), fromB64url(String(x)), fromB64url(String(y)));
+function sendersPoint({ alg, enc, epk, ...rest }, plain) {
+  const { kty, crv, x, y, ...more } = /** @type {Record<string, unknown>} */ (Object(epk));
+  const [across, up] = /** @type {[Uint8Array, Uint8Array]} */ ([x, y].map((one) => fromB64url(String(one))));
+  const known = alg === "ECDH-ES" && enc === ENC && kty === "EC" && crv === "P-256" && across.length === 32;
+  const others = Object.keys({ ...rest, ...more });
+  if (!known || "zip" in rest || "crit" in rest || (plain && others.length)) throw new SyntaxError("no such JWE");
+  return concat(Uint8Array.of(4), across, up);
 }
 
 /** @param {unknown} info `apu` or `apv` of a header */

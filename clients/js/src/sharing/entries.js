@@ -11,7 +11,7 @@
  */
 import { b64, concat, hex, sha256, utf8 } from "../bytes.js";
 import { openSealed, sealFor } from "../jose.js";
-import { countIn, isPlainJwe, keyIn, objectIn, textsIn, uuidOf } from "./shapes.js";
+import { countIn, keyIn, objectIn, textsIn, uuidOf } from "./shapes.js";
 import { openSigned, sealSigned } from "./sealing.js";
 
 export const MEMBER = "member";
@@ -182,7 +182,7 @@ export async function keyCheck(key) {
  */
 export async function openedKey(entry, device) {
   const sealed = entry.keys.get(device.did) ?? "";
-  const object = isPlainJwe(sealed) ? objectIn(await openSealed(sealed, device)) : null;
+  const object = objectIn(await openSealed(sealed, device, true));
   if (!object || uuidOf(object.members.space) !== entry.space) return null;
   if (countIn(object, "epoch") !== entry.epoch) return null;
   const key = keyIn(object.members.key);

@@ -14,6 +14,7 @@
  * @module
  */
 import { randomBytes } from "../bytes.js";
+import { decodeDid } from "../did.js";
 import { Refused, RequestFailed } from "../errors.js";
 import { SIGNED_BYTES_MAX } from "../jose.js";
 import { covers, ucanCid } from "../ucan.js";
@@ -21,7 +22,7 @@ import { EPOCH, PLACED, keyCheck, sealedKeys } from "./entries.js";
 import { appendEntry, entryBy, isElsewhere, keyMissing, readLog } from "./log_access.js";
 import { noteRemoval, removedBy, standing } from "./log_access.js";
 import { Rewrapper } from "./rewrapping.js";
-import { checkDid, markedRevoked } from "./spaces.js";
+import { markedRevoked } from "./spaces.js";
 import { bound, keyOf, present } from "./state.js";
 
 /** @typedef {import("./entries.js").Entry} Entry */
@@ -70,7 +71,7 @@ export async function rotate(ctx, { remove = [], onStep = () => {} } = {}) {
   if (remove.includes(ctx.device.did)) {
     throw new Refused("remove_oneself", "you cannot remove yourself");
   }
-  remove.forEach(checkDid);
+  remove.forEach((did) => decodeDid(did));
   try {
     return await new Rotator(ctx, onStep).run(remove);
   } catch (error) {
@@ -281,7 +282,7 @@ function room({ ucan }) {
  */
 function isDid(did) {
   try {
-    checkDid(did);
+    decodeDid(did);
     return true;
   } catch {
     return false;

@@ -4,13 +4,11 @@
  *
  * @module
  */
-import { fromB64, fromB64url } from "../bytes.js";
+import { fromB64 } from "../bytes.js";
 import { integerMember, readJsonObject } from "../json.js";
 
 const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
 const KEY_BYTES = 32;
-/** One more than a JWE has. */
-const SEGMENTS_MAX = 6;
 
 /** @typedef {import("../json.js").StrictObject} StrictObject */
 
@@ -87,62 +85,5 @@ export function keyIn(value) {
     return key.length === KEY_BYTES ? key : null;
   } catch {
     return null;
-  }
-}
-
-/**
- * Whether a JWS has no header but the one that is written here.
- *
- * @param {string} signed
- * @param {string} typ
- * @returns {boolean}
- */
-export function isPlainJws(signed, typ) {
-  const [header = new Uint8Array()] = segmentsOf(signed);
-  return hasOnly(objectIn(header)?.members, { alg: "ES256", typ });
-}
-
-/**
- * Whether a JWE has the form that is written here, rather than another that some clients might open.
- *
- * @param {string} sealed
- * @returns {boolean}
- */
-export function isPlainJwe(sealed) {
-  const [header, wrapped, iv, , tag, more] = segmentsOf(sealed);
-  const { epk, ...rest } = objectIn(header)?.members ?? {};
-  const { x, y, ...kind } = Object(epk);
-  const lengths = [wrapped, iv, tag, bytesIn(x), bytesIn(y)].map((one) => one?.length);
-  const known = hasOnly(rest, { alg: "ECDH-ES", enc: "A256GCM" });
-  const plain = hasOnly(kind, { kty: "EC", crv: "P-256" }) && String(lengths) === "0,12,16,32,32";
-  return known && plain && more === undefined;
-}
-
-/**
- * @param {object | undefined} value
- * @param {Record<string, string>} wanted
- */
-function hasOnly(value, wanted) {
-  const found = Object.entries(value ?? {});
-  return found.length === Object.keys(wanted).length && found.every(([name, one]) => wanted[name] === one);
-}
-
-/**
- * @param {string} text
- * @returns {(Uint8Array | undefined)[]} Undefined: no base64url.
- */
-function segmentsOf(text) {
-  return text.split(".", SEGMENTS_MAX).map(bytesIn);
-}
-
-/**
- * @param {unknown} text
- * @returns {Uint8Array | undefined}
- */
-function bytesIn(text) {
-  try {
-    return typeof text === "string" ? fromB64url(text) : undefined;
-  } catch {
-    return undefined;
   }
 }
