@@ -21,7 +21,7 @@ import { SharedSpace } from "./shared_space.js";
 import * as sharing from "./sharing/index.js";
 import { Space } from "./space.js";
 import { SpaceKeys } from "./space_keys.js";
-import { MemoryStore, clear, walk } from "./store.js";
+import { MemoryStore, clear, readOne, walk, writeOne } from "./store.js";
 import { SyncClient } from "./sync_client.js";
 import { Tabs } from "./tabs.js";
 
@@ -96,10 +96,9 @@ export class LessSync {
     });
     client.on("notice", (notice) => this.#notice(notice));
     client.on("online", () => void this.#online(identity));
-    const kept = new Kept(store, identity.space, () => this.#now().getTime());
     const keys = SpaceKeys.personal(secret, identity.space);
     const access = { ucan: async () => undefined, mayWrite: () => true, learn: async () => {} };
-    this.#personal = this.#held(new Space({ ...this.#parts(identity.space, kept), keys, access }));
+    this.#personal = this.#held(new Space({ ...this.#parts(identity.space), keys, access }));
   }
 
   /**
@@ -112,12 +111,11 @@ export class LessSync {
    * @throws {import("./errors.js").LessSyncError} the first time: as `SyncClient.info`
    */
   static async open(options) {
-    const { server, token, clock, random, WebSocket, fetch, name = "less-sync" } = options;
+    const { token, name = "less-sync" } = options;
     const store = options.store ?? (globalThis.indexedDB ? new IndexedDbStore(name) : new MemoryStore());
     const device = await deviceOf(store, options.device);
     const made = await secretOf(store);
-    const given = Object.entries({ clock, random, WebSocket, fetch }).filter(([, value]) => value !== undefined);
-    const client = new SyncClient({ server, token, device, ...Object.fromEntries(given) });
+    const client = new SyncClient({ ...options, device });
     client.open().catch(() => {}); // its state says so
     try {
       const identity = await identityOf(store, client, askedWith(token, device.did));
@@ -178,7 +176,7 @@ export class LessSync {
   async createSpace() {
     const id = randomUuid();
     const root = await DeviceKey.generate();
-    await this.#store.update([], (_, write) => write(`a/made/${id}`, root.stored()));
+    await writeOne(this.#store, `a/made/${id}`, root.stored());
     await sharing.createSpace(this.#context(id), { space: id, root });
     return this.#enter(id);
   }
@@ -228,7 +226,7 @@ export class LessSync {
     this.#spaces.delete(id);
     await space.close();
     await this.#client.unsubscribe([id]);
-    await this.#store.update([], (_, write) => write(`a/space/${id}`, undefined));
+    await writeOne(this.#store, `a/space/${id}`, undefined);
     await clear(this.#store, `s/${id}/`);
     this.#tabs.post({ kind: "spaces" });
     this.#events.emit("spaces");
@@ -271,11 +269,13 @@ export class LessSync {
     return this.#options.now?.() ?? new Date();
   }
 
-  /** @param {string} id @param {Kept} kept */
-  #parts(id, kept) {
-    const { merge, largeAbove = LARGE_ABOVE_BYTES, clock = systemClock, random = Math.random } = this.#options;
-    const common = { id, kept, did: this.did, client: this.#client, tabs: this.#tabs, largeAbove, clock, random };
-    return { ...common, now: () => this.#now(), ...(merge === undefined ? {} : { merge }) };
+  /** @param {string} id @returns {Omit<import("./space.js").SpaceParts, "keys" | "access">} */
+  #parts(id) {
+    const { largeAbove = LARGE_ABOVE_BYTES, clock = systemClock, random = Math.random } = this.#options;
+    const now = () => this.#now();
+    const kept = new Kept(this.#store, id, () => now().getTime());
+    const { did } = this;
+    return { ...this.#options, id, kept, did, client: this.#client, tabs: this.#tabs, largeAbove, clock, random, now };
   }
 
   /** @template {Space | SharedSpace} T @param {T} space @returns {T} */
@@ -296,8 +296,7 @@ export class LessSync {
   async #loadSpaces() {
     for await (const [, { id }] of walk(this.#store, "a/space/")) {
       if (this.#spaces.has(id) || this.#closing) continue;
-      const kept = new Kept(this.#store, id, () => this.#now().getTime());
-      const space = await SharedSpace.load(this.#parts(id, kept), this.#context(id));
+      const space = await SharedSpace.load(this.#parts(id), this.#context(id));
       if (space === undefined || this.#spaces.has(id)) continue;
       await this.#held(space).open();
       if (this.#client.state === "online") await this.#listen(space);
@@ -306,7 +305,7 @@ export class LessSync {
 
   /** Hold a space whose state is kept. @param {string} id @returns {Promise<SharedSpace>} */
   async #enter(id) {
-    await this.#store.update([], (_, write) => write(`a/space/${id}`, { id }));
+    await writeOne(this.#store, `a/space/${id}`, { id });
     const known = this.#spaces.get(id);
     if (known instanceof SharedSpace) {
       await known.refresh();
@@ -326,14 +325,14 @@ export class LessSync {
       client: this.#client,
       device: this.#device,
       now: () => this.#now().getTime() / 1000,
-      load: async () => (await store.read([key]))[0] ?? null,
+      load: async () => (await readOne(store, key)) ?? null,
       change: (change) =>
         store.update([key], ([state], write) => {
           const changed = change(state ?? null);
           write(key, changed);
           return changed;
         }),
-      keep: (former) => store.update([], (_, write) => write(`a/former/${id}/${randomUuid()}`, former)),
+      keep: (former) => writeOne(store, `a/former/${id}/${randomUuid()}`, former),
     };
   }
 
@@ -391,7 +390,7 @@ export class LessSync {
  * @param {DeviceKey | undefined} given
  */
 async function deviceOf(store, given) {
-  const made = given ?? ((await store.read(["a/device"]))[0] ? undefined : await DeviceKey.generate());
+  const made = given ?? ((await readOne(store, "a/device")) ? undefined : await DeviceKey.generate());
   const stored = await store.update(["a/device"], ([found], write) => {
     if (made === undefined || (found !== undefined && given === undefined)) return found;
     write("a/device", made.stored());
@@ -447,11 +446,11 @@ const askedWith = (source, did) => () => (typeof source === "string" ? source : 
  * @returns {Promise<Identity>}
  */
 async function identityOf(store, client, token) {
-  const [kept] = await store.read(["a/identity"]);
+  const kept = await readOne(store, "a/identity");
   if (kept !== undefined) return kept;
   const identity = await askedIdentity(client, token);
   if (identity.space === "") throw new Refused("no_personal_space", "no personal space in the token");
-  await store.update([], (_, write) => write("a/identity", identity));
+  await writeOne(store, "a/identity", identity);
   return identity;
 }
 

@@ -8,7 +8,7 @@
 import { concat, hex, randomUuid, sha256 } from "./bytes.js";
 import { CHUNK_BYTES as PIECE_BYTES } from "./parts.js";
 import { RunningHash } from "./running_hash.js";
-import { clear, walk } from "./store.js";
+import { clear, readOne, walk, writeOne } from "./store.js";
 
 /** @typedef {import("./rows.js").Content} Content */
 
@@ -58,7 +58,7 @@ export class Contents {
       return { digest: hex(await sha256(bytes)), size, mtime, bytes };
     }
     const file = randomUuid();
-    await this.#store.update([], (_, write) => write(this.#keys.file(file), { at: this.#now() }));
+    await writeOne(this.#store, this.#keys.file(file), { at: this.#now() });
     try {
       const hash = new RunningHash();
       for (let at = 0, index = 0; at < size; at += PIECE_BYTES, index++) {
@@ -93,7 +93,7 @@ export class Contents {
 
   /** @param {string} file @returns {Promise<Owned | undefined>} */
   async owned(file) {
-    return (await this.#store.read([this.#keys.file(file)]))[0];
+    return readOne(this.#store, this.#keys.file(file));
   }
 
   /**
@@ -111,7 +111,7 @@ export class Contents {
       return;
     }
     for (let at = start; at < end; at += PIECE_BYTES) {
-      const piece = file && (await this.#store.read([this.#keys.piece(file, at / PIECE_BYTES)]))[0];
+      const piece = file && (await readOne(this.#store, this.#keys.piece(file, at / PIECE_BYTES)));
       if (!piece) {
         throw new ContentMoved();
       }
@@ -187,7 +187,7 @@ export class Contents {
   async drop(file) {
     try {
       await clear(this.#store, this.#keys.piece(file));
-      await this.#store.update([], (_, write) => write(this.#keys.file(file), undefined));
+      await writeOne(this.#store, this.#keys.file(file), undefined);
     } catch {}
   }
 

@@ -15,6 +15,7 @@ import { conflictPath, pathProblem } from "./paths.js";
 import { ForeignRecord, OtherKind, decodePlain } from "./plaintext.js";
 import { decide } from "./plan.js";
 import * as rules from "./rows.js";
+import { readOne } from "./store.js";
 
 /** @typedef {import("./rows.js").Row} Row */
 /** @typedef {import("./rows.js").Content} Content */
@@ -192,7 +193,7 @@ export class Intake extends MadeOf {
    * @param {string} content
    */
   async #mayBeLost(content) {
-    const [id] = await this.kept.store.read([this.kept.keys.pointer(content)]);
+    const id = await readOne(this.kept.store, this.kept.keys.pointer(content));
     if (id === undefined) return;
     await this.kept.change([id], (rows) => {
       const row = /** @type {Row} */ (rows.get(id));

@@ -7,7 +7,7 @@
 
 import { Contents } from "./contents.js";
 import { Keys, newRow, writeRow } from "./rows.js";
-import { clear, walk } from "./store.js";
+import { clear, readOne, walk, writeOne } from "./store.js";
 
 /** @typedef {import("./rows.js").Row} Row */
 /** @typedef {import("./rows.js").Write} Write */
@@ -138,12 +138,10 @@ export class Kept {
    * @returns {AsyncGenerator<Row, void, void>}
    */
   async *here(prefix) {
-    const page = 128;
-    /** @type {string | undefined} */
-    let after;
+    const limit = 128;
+    let after = "";
     for (;;) {
-      const options = after === undefined ? { limit: page } : { limit: page, after };
-      const found = await this.store.list(this.keys.path(prefix), options);
+      const found = await this.store.list(this.keys.path(prefix), { after, limit });
       const rows = await this.rows(found.map(([, id]) => id));
       for (const row of rows) {
         // Between the two reads it may have been deleted.
@@ -151,9 +149,7 @@ export class Kept {
           yield row;
         }
       }
-      if (found.length < page) {
-        return;
-      }
+      if (found.length < limit) return;
       after = /** @type {[string, any]} */ (found[found.length - 1])[0];
     }
   }
@@ -184,7 +180,7 @@ export class Kept {
 
   /** @returns {Promise<Meta>} */
   async meta() {
-    return (await this.store.read([this.keys.meta]))[0] ?? NEW_META;
+    return (await readOne(this.store, this.keys.meta)) ?? NEW_META;
   }
 
   /** @param {Partial<Meta>} meta */
@@ -228,7 +224,7 @@ export class Kept {
 
   /** @param {string} record @returns {Promise<KnownContent | undefined>} */
   async content(record) {
-    return (await this.store.read([this.keys.content(record)]))[0];
+    return readOne(this.store, this.keys.content(record));
   }
 
   /**
@@ -259,7 +255,7 @@ export class Kept {
 
   /** @param {Upload} upload */
   async putUpload(upload) {
-    await this.store.update([], (_, write) => write(this.keys.upload(upload.record), upload));
+    await writeOne(this.store, this.keys.upload(upload.record), upload);
   }
 
   /** The server has a part. @param {string} record @param {number} number */

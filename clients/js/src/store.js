@@ -45,16 +45,38 @@ export const LIST_MAX = 256;
  * @returns {AsyncGenerator<[string, any], void, void>}
  */
 export async function* walk(store, prefix, page = LIST_MAX) {
-  /** @type {string | undefined} */
-  let after;
+  let after = "";
   for (;;) {
-    const found = await store.list(prefix, after === undefined ? { limit: page } : { after, limit: page });
+    const found = await store.list(prefix, { after, limit: page });
     yield* found;
     if (found.length < page) {
       return;
     }
     after = /** @type {[string, any]} */ (found[found.length - 1])[0];
   }
+}
+
+/**
+ * One value.
+ *
+ * @param {Store} store
+ * @param {string} key
+ * @returns {Promise<any>}
+ */
+export async function readOne(store, key) {
+  return (await store.read([key]))[0];
+}
+
+/**
+ * A step that writes one value, whatever was there; undefined deletes it.
+ *
+ * @param {Store} store
+ * @param {string} key
+ * @param {any} value
+ * @returns {Promise<void>}
+ */
+export function writeOne(store, key, value) {
+  return store.update([], (_, write) => write(key, value));
 }
 
 /**
