@@ -246,13 +246,13 @@ export class SpaceKeys {
 }
 
 /**
- * The epoch a wrapped key was wrapped for.
+ * The epoch a wrapped key was wrapped for; 0, which is none, if it is cut short: servers take any bytes for one.
  *
  * @param {Uint8Array} dek 44 bytes
  * @returns {number}
  */
 export function epochOf(dek) {
-  return new DataView(dek.buffer, dek.byteOffset).getUint32(0);
+  return dek.length < EPOCH_BYTES ? 0 : new DataView(dek.buffer, dek.byteOffset).getUint32(0);
 }
 
 /** @returns {Promise<CryptoKey>} */

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { randomUuid } from "../src/bytes.js";
 import { RequestFailed } from "../src/errors.js";
 import { DeviceKey } from "../src/keys.js";
 import { HEARTBEAT_MS, Presence } from "../src/presence.js";
+import { bundledUcan } from "../src/sharing/bundle.js";
 import {
-  accept, createSpace, enter, fetchKey, grantOf, invite, inviteToken, join, mailbox, members, openBundle, recover,
-  revoke, rotate, standing,
+  accept, createSpace, enter, fetchKey, grantOf, invite, inviteToken, join, mailbox, makeBundle, members, openBundle,
+  recover, revoke, rotate, standing,
 } from "../src/sharing/index.js";
 import { person } from "./people.js";
 import { epochsOfRecords, write } from "./records.js";
@@ -115,10 +117,15 @@ test("a rotation gives all a new key, and takes the space from who is removed", 
   const theirs = carol.ctx();
   await join(theirs, await inviteToken(his, { did: carol.did }));
   for (const path of ["a.txt", "b.txt"]) assert.equal((await write(hers, path)).error, undefined);
+  // Who may write may push anything for a key, and holds up nobody by it.
+  const { space, ucan } = await stateOf(theirs);
+  const junk = { id: randomUuid(), blob: new Uint8Array(40), dek: new Uint8Array(3), expected_cursor: 0 };
+  const { cursor = 0 } = await carol.client.push(space, [junk], { ucan });
   /** @type {string[]} */
   const steps = [];
   const rotated = await rotate(hers, { onStep: (name) => void steps.push(name) });
-  assert.deepEqual(rotated, { epoch: 2, undecryptable: [] });
+  assert.deepEqual(rotated, { epoch: 2, undecryptable: [junk.id] });
+  await carol.client.push(space, [{ id: junk.id, expected_cursor: cursor }], { ucan });
   assert.deepEqual(steps, ["epoch entry", "begin", "rewrap", "complete", "done"]);
   assert.equal((await stateOf(hers)).rotation, undefined);
   await fetchKey(theirs, 2);
