@@ -26,6 +26,7 @@ from less_sync.client.times import when
 
 FORMAT: Final = 1
 EPOCH_KEYS_MAX: Final = 4096
+EPOCH_MAX: Final = 2**31 - 1
 
 _FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 _LOCK_ATTEMPTS: Final = 200

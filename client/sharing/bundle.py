@@ -37,7 +37,7 @@ from less_sync.auth import (
     parse_ucan,
 )
 from less_sync.client.folder.errors import UsageProblem
-from less_sync.client.folder.shared import EPOCH_KEYS_MAX, LogPlace, SharedSpace
+from less_sync.client.folder.shared import EPOCH_KEYS_MAX, EPOCH_MAX, LogPlace, SharedSpace
 from less_sync.client.sharing.domains import is_domain
 from less_sync.client.sharing.person import Person
 
@@ -46,6 +46,8 @@ BUNDLE_CHARS_MAX: Final = 131_072
 """What fits into a mailbox (docs/protocol.md 7.9)."""
 SIGNED_BYTES_MAX: Final = 96_000
 """No reader verifies a larger payload."""
+SEALED_BYTES_MAX: Final = 49_152
+"""No reader opens a larger plaintext."""
 
 _KIND: Final = "less-sync-invite"
 _JWE_ALGORITHMS: Final = ("ECDH-ES", "A256GCM")
@@ -92,8 +94,10 @@ def seal_for(did: str, plaintext: bytes) -> str:
     """Encrypt for the owner of a DID: a compact JWE with ECDH-ES and A256GCM.
 
     Raises:
-        UsageProblem: not a P-256 `did:key`.
+        UsageProblem: not a P-256 `did:key`, or more than `SEALED_BYTES_MAX`.
     """
+    if len(plaintext) > SEALED_BYTES_MAX:
+        raise UsageProblem("this is too large to be sealed", f"{SEALED_BYTES_MAX} bytes are the most")
     header = {"alg": "ECDH-ES", "enc": "A256GCM"}
     return jwe.encrypt_compact(header, plaintext, _public_key(did), algorithms=list(_JWE_ALGORITHMS))
 
@@ -195,7 +199,7 @@ def open_bundle(text: str, person: Person) -> Bundle:
     try:
         inner = msgspec.json.decode(plaintext or b"", type=_Inner)
         fits = token.resource == f"space:{inner.space}" and inner.cid == token.cid
-        sound = 0 < len(inner.keys) <= EPOCH_KEYS_MAX and min(inner.keys) > 0
+        sound = 0 < len(inner.keys) <= EPOCH_KEYS_MAX and 0 < min(inner.keys) <= max(inner.keys) <= EPOCH_MAX
         named = not inner.home or is_domain(inner.home)
         if not fits or not sound or not named or any(len(key) != 32 for key in inner.keys.values()):
             raise ValueError

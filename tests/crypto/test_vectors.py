@@ -46,7 +46,7 @@ from less_sync.client.sharing.entries import key_check, next_digest, open_entry,
 from less_sync.client.sharing.presence import open_shown
 from tests.crypto import PATH, document
 from tests.crypto.half import code_of, verdict
-from tests.crypto.inputs import CONTENT, EPOCH_KEYS, NOW_S, PERSONAL, SECRET, SHARED, person
+from tests.crypto.inputs import CONTENT, EPOCH_KEYS, NOW_S, PERSONAL, SECRET, SHARED, person, seal_fixed
 from tests.crypto.refused import signed
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
@@ -289,4 +289,6 @@ def test_what_is_too_large_for_a_text_that_all_clients_read_is_refused() -> None
     with pytest.raises(UsageProblem):
         sign(bytes(96_001), alice.key, kind="less-sync-vector")
     for size_bytes, is_read in ((49_152, True), (49_153, False)):
-        assert (open_sealed(seal_for(bob.did, bytes(size_bytes)), bob) is not None) is is_read
+        assert (open_sealed(seal_fixed(bob.did, bytes(size_bytes)), bob) is not None) is is_read
+    with pytest.raises(UsageProblem):
+        seal_for(bob.did, bytes(49_153))

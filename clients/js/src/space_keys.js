@@ -23,7 +23,7 @@ const KEY_BYTES = 32;
 export const DEK_BYTES = 44;
 /** Largest blob: a frame of 4 MiB less room for what is around it. */
 export const BLOB_BYTES_MAX = 4 * 1024 * 1024 - 8 * 1024;
-const EPOCH_MAX = 2 ** 31 - 1;
+export const EPOCH_MAX = 2 ** 31 - 1;
 const MAP_BYTES = 96;
 const GCM = { name: "AES-GCM", length: 256 };
 const KW = { name: "AES-KW", length: 256 };

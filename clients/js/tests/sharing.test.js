@@ -78,6 +78,10 @@ test("a bundle lets in whom it was made for, and nobody else", async (t) => {
   for (const damaged of [`${text.slice(0, -2)}AA`, text.slice(0, 500), "less-sync-invite-1:", "x"]) {
     await assert.rejects(join(bob.ctx(), damaged), refusing("bundle_damaged"));
   }
+  const state = await stateOf(hers);
+  const odd = { ...state, keys: { ...state.keys, [2 ** 31]: String(state.keys[1]) } };
+  const noEpoch = await makeBundle(await bundledUcan(text), odd, alice.device);
+  await assert.rejects(join(bob.ctx(), noEpoch), refusing("bundle_damaged"));
   const late = openBundle(text, bob.device, Date.now() / 1000 + 91 * 86_400);
   await assert.rejects(late, refusing("bundle_unusable"));
   const his = bob.ctx();

@@ -121,6 +121,19 @@ def test_nobody_can_put_other_keys_under_a_genuine_ucan() -> None:
         open_bundle(forged, BOB)
 
 
+def test_a_bundle_with_a_key_of_no_epoch_is_damaged() -> None:
+    for epoch in (0, 2**31):
+        shared = msgspec.structs.replace(SHARED, keys={**KEYS, epoch: bytes(32)})
+        with pytest.raises(UsageProblem, match="damaged"):
+            open_bundle(make_bundle(ucan(), shared, ALICE), BOB)
+
+
+def test_more_keys_than_a_reader_opens_are_not_bundled() -> None:
+    shared = msgspec.structs.replace(SHARED, keys=dict.fromkeys(range(1, 1001), bytes(32)))
+    with pytest.raises(UsageProblem, match="too large"):
+        make_bundle(ucan(), shared, ALICE)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

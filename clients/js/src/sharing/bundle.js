@@ -17,6 +17,7 @@
 import { fromB64, utf8 } from "../bytes.js";
 import { Refused } from "../errors.js";
 import { openSealed, sealFor, signJws, unverifiedPayload, verifyJws } from "../jose.js";
+import { EPOCH_MAX } from "../space_keys.js";
 import { checkChain, parseChain, parseUcan } from "../ucan.js";
 import { keyIn, objectIn, textsIn, uuidOf } from "./shapes.js";
 import { EPOCH_KEYS_MAX } from "./state.js";
@@ -143,7 +144,9 @@ function innerOf(plain) {
  */
 function keysIn(value) {
   const found = Object.entries(value ?? {});
-  const sound = found.every(([epoch, key]) => EPOCH_NAME.test(epoch) && keyIn(key) !== null);
+  const sound = found.every(([epoch, key]) => {
+    return EPOCH_NAME.test(epoch) && Number(epoch) <= EPOCH_MAX && keyIn(key) !== null;
+  });
   return sound && found.length && found.length <= EPOCH_KEYS_MAX ? Object.fromEntries(found) : null;
 }
 
