@@ -1,9 +1,10 @@
 """docs/first-app.md to the letter: what it types in terminals, then what it does in the browser."""
 
+import asyncio
 import re
 from pathlib import Path
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.visits import Visits
 from tests.terminals import ROOT, Stage, stage
@@ -20,12 +21,32 @@ def typed(where: Stage, text: str) -> None:
         played.block(block)
 
 
-async def signed_in(browser: Visits, address: str, name: str, password: str) -> Page:
-    page = await browser.open(address)
+async def signed_in(
+    browser: Visits, address: str, name: str, password: str, page: Page | None = None
+) -> Page:
+    page = page or await browser.open(address)
     await page.get_by_label("Name").fill(name)
     await page.get_by_label("Password").fill(password)
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.locator("main")).to_contain_text(f"{name} online")
+    return page
+
+
+async def signed_in_late(browser: Visits, address: str, name: str, password: str) -> Page:
+    """Meanwhile the backend has no token to give, and the page says so for as long."""
+    page = await browser.open(address)
+    browser.expect("502")
+    reason = "there is no token to be had"
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=502, json={"error": reason})
+
+    await page.route("**/token", refuse)
+    signing_in = asyncio.create_task(signed_in(browser, address, name, password, page))
+    await expect(page.locator("#trouble")).to_have_text(reason)
+    await page.unroute("**/token")
+    await signing_in
+    await expect(page.locator("#trouble")).to_have_text("")
     return page
 
 
@@ -67,9 +88,12 @@ async def offline_and_back(alice: Page, bob: Page) -> None:
 
 
 async def cut_off(alice: Page, bob: Page) -> None:
-    """Step 7."""
+    """Step 7. Only who made the list can do it."""
+    await expect(bob.locator("#people li")).to_have_count(2)
+    await expect(bob.locator("#people button")).to_have_count(0)
     await alice.locator("#people").get_by_role("button", name="Remove").click()
     await expect(alice.locator("#people li")).to_have_count(1)
+    await expect(bob.locator("#state")).to_have_text("online, but removed from this list")
     await add(alice, "A present for bob")
     await has(alice, "Milk", "Bread", "Salt", "Pepper", "A present for bob")
     await add(bob, "Are you there?")
@@ -86,7 +110,7 @@ async def test_the_page_is_walked_to_the_letter(browser: Visits, tmp_path: Path)
         address = where.typed("http://127.0.0.1:8080")
         browser.origins.add(where.typed("http://127.0.0.1:5379").removeprefix("http://"))
         alice = await signed_in(browser, address, "alice", "rabbit")
-        bob = await signed_in(browser, address, "bob", "hatter")
+        bob = await signed_in_late(browser, address, "bob", "hatter")
         await shared(alice, bob)
         await offline_and_back(alice, bob)
         await cut_off(alice, bob)

@@ -13,7 +13,7 @@ async function signIn(fields) {
   app = await LessSync.open({
     server: account.server,
     name: `list of ${account.name}`, // what is kept in this browser, encrypted keys and all
-    token: account.token, // (did) => Promise<string>: asked whenever a fresh one is needed
+    token: telling(account.token), // (did) => Promise<string>: asked whenever a fresh one is needed
     merge: (_path, { mine }) => mine, // two edits of one item at once: the later to arrive wins
   });
   for (const event of ["state", "invitation"]) app.on(event, lookForMail);
@@ -24,6 +24,18 @@ async function signIn(fields) {
   if (app.spaces().length) await show(app.spaces()[0]);
   await lookForMail();
 }
+
+// The client tries again by itself when there is no token: the person is told why they are waiting.
+const telling = (token) => async (did) => {
+  try {
+    const given = await token(did);
+    $("trouble").textContent = "";
+    return given;
+  } catch (error) {
+    $("trouble").textContent = error.message;
+    throw error;
+  }
+};
 
 // 2. A list is a space: entries by path, here at once, at the others' when there is a network.
 async function show(space) {
@@ -56,8 +68,10 @@ async function draw() {
   if (turn !== turns) return;
   const focused = document.activeElement?.id;
   const entries = items.map((entry) => ({ path: entry.path, ...entry.json() }));
-  $("state").textContent = app.state;
-  $("invitations").replaceChildren(...invitations.map((one) => button("Accept an invitation", () => accept(one))));
+  $("state").textContent = app.state + (list?.status.lost ? ", but removed from this list" : "");
+  $("invitations").replaceChildren(
+    ...invitations.map((one) => button(one.id, "Accept an invitation", () => accept(one))),
+  );
   $("list").hidden = !list;
   $("items").replaceChildren(...entries.sort((one, other) => one.at - other.at).map(itemElement));
   $("people").replaceChildren(...people.map(personElement));
@@ -69,18 +83,19 @@ function itemElement(item) {
   box.addEventListener("change", doing(() => tick(item)));
   const label = document.createElement("label");
   label.append(box, ` ${item.text}`);
-  return row(label, button("Remove", () => list.delete(item.path)));
+  return row(label, button(`remove ${item.path}`, "Remove", () => list.delete(item.path)));
 }
 
 function personElement(entry) {
   const did = entry.path.slice("people/".length);
   if (did === app.did) return row(`${entry.text()} (you)`);
+  if (list.permission !== "admin") return row(entry.text()); // who made the list lets people in and out
   const leave = async () => {
     await list.revoke(did); // is out at once
     await list.rotate({ remove: [did] }); // what is written from now on has other keys
     await list.delete(entry.path);
   };
-  return row(entry.text(), button("Remove", leave));
+  return row(entry.text(), button(`remove ${did}`, "Remove", leave));
 }
 
 function row(...children) {
@@ -89,8 +104,9 @@ function row(...children) {
   return one;
 }
 
-function button(text, work) {
-  const one = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+/** The id is that of what it is about: by it the keyboard's focus is put back after drawing. */
+function button(id, text, work) {
+  const one = Object.assign(document.createElement("button"), { type: "button", id, textContent: text });
   one.addEventListener("click", doing(work));
   return one;
 }
@@ -111,9 +127,18 @@ function doing(work) {
 for (const [id, work] of Object.entries({ "sign-in": signIn, add, invite })) {
   $(id).addEventListener("submit", doing(async (event) => {
     event.preventDefault();
-    const fields = Object.fromEntries(new FormData(event.target));
-    await work(fields);
-    event.target.reset();
+    const form = event.target;
+    const fields = Object.fromEntries(new FormData(form));
+    form.reset(); // at once: the next may be written meanwhile
+    form.inert = id === "sign-in"; // which is done once, however long it takes
+    try {
+      await work(fields);
+    } catch (error) {
+      for (const [name, text] of Object.entries(fields)) form.elements[name].value ||= text;
+      throw error;
+    } finally {
+      form.inert = false;
+    }
   }));
 }
 $("create").addEventListener("click", doing(async () => show(await app.createSpace())));
