@@ -95,6 +95,8 @@ def explain(
     Makes the checks of the server that is started with the same options and in the same environment, in their
     order, and says what the first that fails found (docs/tokens.md 3.2). The token is not shown.
     """
+    if file == did_proof == "-":
+        raise typer.BadParameter("FILE reads standard input already", param_hint="--did-proof")
     text, proof = _text_in(file, "FILE"), "" if did_proof is None else _text_in(did_proof, "--did-proof")
     with server_parts("less-sync token explain"):
         from less_sync.bins.commands import token_explain

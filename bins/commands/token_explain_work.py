@@ -211,8 +211,8 @@ def lines(token: str, did_proof: str, finding: Finding, rules: Rules, *, now_s: 
         elif finding.undecided and step.number == "7":
             told.append(Line("-", step, "not asked for"))
             over = True
-        elif step.number == "15" and not did_proof:
-            told.append(Line("-", step, "none given" if _is_derived(finding) else "none needed"))
+        elif step.number == "15" and not (did_proof and _is_derived(finding)):
+            told.append(Line("-", step, _why_no_proof(did_proof, finding)))
         else:
             told.append(Line("ok", step, about.of(step)))
     return told
@@ -220,6 +220,12 @@ def lines(token: str, did_proof: str, finding: Finding, rules: Rules, *, now_s: 
 
 def _is_derived(finding: Finding) -> bool:
     return finding.rules is not None and finding.rules.derived
+
+
+def _why_no_proof(did_proof: str, finding: Finding) -> str:
+    if _is_derived(finding):
+        return "none given"
+    return "not looked at: the claims are believed" if did_proof else "none needed"
 
 
 @dataclass(frozen=True, slots=True)

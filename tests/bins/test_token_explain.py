@@ -85,6 +85,11 @@ async def test_a_token_that_is_accepted_passes_all_steps() -> None:
         assert outcomes(await told(token, rules, proof=proof)) == ("ok " * 16).strip()
         believed = await told(issuer.token(claims(iss=PLAIN)), rules)
         assert (outcomes(believed), believed[-1].detail) == ("ok " * 15 + "-", "none needed")
+        unread = await told(issuer.token(claims(iss=PLAIN)), rules, proof="no proof")
+        assert (outcomes(unread), unread[-1].detail) == (
+            "ok " * 15 + "-",
+            "not looked at: the claims are believed",
+        )
 
 
 @pytest.mark.parametrize(
@@ -202,7 +207,7 @@ async def test_another_data_directory_has_no_key_and_gets_none(tmp_path: Path) -
 
 
 async def test_an_argument_that_is_no_file_is_not_repeated(tmp_path: Path) -> None:
-    for name in ("eyJhbGciOi.eyJzdWIi.c2ln", "x" * 5000, str(tmp_path)):
+    for name in ("eyJhbGciOi.eyJzdWIi.c2ln", "x" * 5000):
         done = await explained(name, data_dir=tmp_path)
         assert done.status == 2
         assert name not in done.out + done.err
@@ -210,3 +215,8 @@ async def test_an_argument_that_is_no_file_is_not_repeated(tmp_path: Path) -> No
     large = tmp_path / "large"
     large.write_bytes(bytes(65_537))
     assert (await explained(str(large), data_dir=tmp_path)).status == 2
+
+
+async def test_standard_input_holds_one_of_the_two(tmp_path: Path) -> None:
+    done = await explained("-", "--did-proof", "-", data_dir=tmp_path)
+    assert (done.status, "FILE reads standard input already" in done.err) == (2, True)
