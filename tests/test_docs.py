@@ -15,6 +15,7 @@ from less_sync.sync.limits import Limits
 from less_sync.sync.protocol import codes, messages
 from less_sync.sync.protocol.codes import Close, CloseCode, ErrorCode
 from less_sync.sync.rpc.registry import METHODS, NOTIFICATIONS
+from tests.sources import statements
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "protocol.md").read_text()
@@ -315,7 +316,7 @@ def remarks(path: Path) -> str:
     source = path.read_text()
     found = re.findall(r"(?:^|\s)(?:#|--) (.*)", source)
     if path.suffix == ".py":
-        strings = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Expr))
+        strings = (node.value for node in statements(ast.parse(source)) if isinstance(node, ast.Expr))
         found += [str(node.value) for node in strings if isinstance(node, ast.Constant)]
     return re.sub(r"\s+", " ", " ".join(found))
 
