@@ -1,4 +1,4 @@
-"""Where the server is and who we are: its address, the source of tokens, the personal space they name."""
+"""Where the server is, and where tokens for it come from."""
 
 import asyncio
 import shlex
@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
-from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-from less_sync.client.folder.errors import TokenProblem, UsageProblem
+from less_sync.client.folder.errors import UsageProblem
 from less_sync.client.kept_key import KeyFileError
 from less_sync.sync.client import TokenUnavailable, is_this_machine
-from less_sync.sync.client import personal_space as space_of
 
 _DEFAULT_SERVER: Final = "127.0.0.1"
 _ROUTE: Final = "/api/v1/ws"
@@ -228,15 +226,3 @@ def _from_issuer(issuer: LocalIssuer, user: str) -> Callable[[], Awaitable[str]]
             raise TokenUnavailable(str(error)) from error
 
     return source
-
-
-def personal_space(token: str) -> UUID:
-    """The personal space a token names. Nothing is verified: that is the server's part.
-
-    Raises:
-        TokenProblem: no token of this kind.
-    """
-    try:
-        return space_of(token)
-    except TokenUnavailable as error:
-        raise TokenProblem(str(error), "`less-sync token` mints one for a server in dev mode") from error

@@ -1,10 +1,9 @@
-"""Who we are to the server: as the token says, or as the server does where tokens do not say it.
+"""Who we are to the server, which is asked: it alone knows whether it believes what the token says of that.
 
-The tokens of some issuers name no personal space, mailbox or DID: the server derives the first two and has
-the DID proven (docs/tokens.md 11). Then it is asked, over a connection of its own, before anything else.
+Where it derives identities it has the DID proven, and claims that name a space, a mailbox or a DID mean
+nothing (docs/tokens.md 2.5), though tokens may have them. Servers that cannot be asked believe them.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -27,17 +26,8 @@ class Who:
     mailbox: str = field(repr=False)
 
 
-def claimed_by(token: str) -> Who:
-    """What the token itself says."""
-    return Who(
-        space=parse_uuid(token_claim(token, "personal_space_id")),
-        did=token_claim(token, "did"),
-        mailbox=token_claim(token, "mailbox_id") or token_claim(token, "client_id"),
-    )
-
-
 async def told_by(client: SyncClient, token: str) -> Who:
-    """What the server says; what the token does if the server is one that does not tell.
+    """What the server says; what the token does if the server does not offer to tell.
 
     Raises:
         SyncClientError: the server could not be asked.
@@ -47,30 +37,24 @@ async def told_by(client: SyncClient, token: str) -> Who:
     except RequestFailed as error:
         if error.code != ErrorCode.METHOD_NOT_FOUND:
             raise
-        return claimed_by(token)
+        return Who(
+            space=parse_uuid(token_claim(token, "personal_space_id")),
+            did=token_claim(token, "did"),
+            mailbox=token_claim(token, "mailbox_id") or token_claim(token, "client_id"),
+        )
     return Who(parse_uuid(info.space), info.did, info.mailbox)
 
 
-async def who_is(
-    url: str,
-    token: str,
-    source: Callable[[], Awaitable[str]],
-    did_key: EllipticCurvePrivateKey | None,
-    *,
-    shared: bool,
-) -> Who:
-    """What the token says if it names what is needed, else what the server says.
-
-    Args:
-        shared: whether a shared space is used, for which the DID is needed, not the personal space.
+async def who_is(url: str, token: str, did_key: EllipticCurvePrivateKey | None) -> Who:
+    """Whose token this is, over a connection of its own.
 
     Raises:
         SyncClientError: the server could not be asked.
     """
-    who = claimed_by(token)
-    named = bool(who.did) if shared else who.space is not None
-    if named or not token_claim(token, "sub"):  # without a user it is no token that a server takes
-        return who
+
+    async def source() -> str:
+        return token
+
     async with SyncClient(url, source, did_key=did_key) as client:
         return await told_by(client, token)
 

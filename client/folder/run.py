@@ -13,7 +13,6 @@ from typing import Final
 from less_sync.client.folder.access import (
     Tokens,
     is_exposed,
-    personal_space,
     server_name,
     server_url,
     tokens_from,
@@ -29,7 +28,7 @@ from less_sync.client.folder.errors import (
 )
 from less_sync.client.folder.exchange import Exchange
 from less_sync.client.folder.files import FileTree
-from less_sync.client.folder.identity import Who, did_key_of, who_is
+from less_sync.client.folder.identity import did_key_of, who_is
 from less_sync.client.folder.job import Binding, Job, Verb, key_of, personal_binding, shared_binding
 from less_sync.client.folder.keyfile import set_aside
 from less_sync.client.folder.look import (
@@ -60,6 +59,7 @@ from less_sync.sync.protocol.codes import CloseCode
 
 _REFUSALS_MAX: Final = 5
 _TOKEN_POLL_S: Final = 2.0
+_MINT_HINT: Final = "`less-sync token --user NAME` mints one for a server in dev mode"
 
 
 def run_job(job: Job, reporter: Reporter) -> int:
@@ -104,31 +104,30 @@ async def _do(job: Job, reporter: Reporter, agreed: str | None) -> None:
     with ExitStack() as stack:
         job = _with_folder(job, stack)
         shared = SharedFile(job.folder).load()
-        who = await _who(job, url, token, tokens, shared=shared is not None)
+        if is_exposed(url):
+            text = "the connection is not encrypted: anybody on the way can take the token"
+            reporter.tell(Event(Kind.NOTE, detail=text))
+        try:
+            who = await who_is(url, token, did_key_of(job.did_key_file, job.tokens))
+        except SyncClientError as error:
+            raise as_folder_error(error, url) from error
         if shared is not None:
             binding = shared_binding(job, shared, who)
             await _with_binding(job, url, tokens, binding, reporter, agreed)
             return
-        space = who.space or personal_space(token)
+        if who.space is None:
+            raise TokenProblem("no personal space belongs to this token", _MINT_HINT)
         key, is_new_key = key_of(job)
         if is_new_key:
             reporter.tell(Event(Kind.NOTE, detail=f"new key file {job.key_file}: other devices need it"))
         try:
-            binding = personal_binding(space, key, who.did or token_claim(token, "sub"))
+            binding = personal_binding(who.space, key, who.did or token_claim(token, "sub"))
             await _with_binding(job, url, tokens, binding, reporter, agreed)
         except KeyMismatch:
             if is_new_key:
                 # It would be in the way of the right one. Kept, in case another command used it meanwhile.
                 set_aside(job.key_file, key)
             raise
-
-
-async def _who(job: Job, url: str, token: str, tokens: Tokens, *, shared: bool) -> Who:
-    did_key = did_key_of(job.did_key_file, job.tokens)
-    try:
-        return await who_is(url, token, tokens.source, did_key, shared=shared)
-    except SyncClientError as error:
-        raise as_folder_error(error, url) from error
 
 
 def _with_folder(job: Job, stack: ExitStack) -> Job:
@@ -147,10 +146,6 @@ def _with_folder(job: Job, stack: ExitStack) -> Job:
 async def _with_binding(
     job: Job, url: str, tokens: Tokens, binding: Binding, reporter: Reporter, agreed: str | None
 ) -> None:
-    if is_exposed(url):
-        reporter.tell(
-            Event(Kind.NOTE, detail="the connection is not encrypted: anybody on the way can take the token")
-        )
     with ExitStack() as stack:
         open_state = FolderState.look if job.looks else FolderState.open
         state = stack.enter_context(open_state(job.folder))
@@ -318,7 +313,7 @@ def as_folder_error(error: SyncClientError, url: str) -> FolderError:
     """What the user is told, with what they can do about it."""
     match error:
         case TokenRefused():
-            hint = "give another token; `less-sync token --user NAME` mints one for a server in dev mode"
+            hint = f"give another token; {_MINT_HINT}"
             if "expired" in error.reason:
                 hint = "get a fresh one; --token-file and --token-command are asked at every connect"
             if error.clock_difference is not None:

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from less_sync.auth import encode_did_key
-from less_sync.client.folder.access import tokens_from
-from less_sync.client.folder.errors import TokenProblem, UsageProblem
-from less_sync.client.folder.identity import claimed_by, told_by
+from less_sync.client.folder.access import server_url, tokens_from
+from less_sync.client.folder.errors import UsageProblem
+from less_sync.client.folder.identity import did_key_of, who_is
+from less_sync.client.folder.run import as_folder_error
 from less_sync.client.kept_key import KeyFileError
 from less_sync.client.sharing.domains import domain_of
-from less_sync.client.sharing.session import Options, Output, connected
-from less_sync.sync.client import TokenUnavailable
+from less_sync.client.sharing.session import Options, Output
+from less_sync.sync.client import SyncClientError
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +59,22 @@ def address_of(did: str, mailbox_id: str, at: str | None, home: str | None) -> A
 
 
 async def tell_address(options: Options, output: Output) -> None:
-    """Tell our DID and mailbox as `invite` takes them: those in the token, else what the server says.
+    """Tell our DID and mailbox as `invite` takes them.
 
     Raises:
-        TokenProblem: there is none.
-        UsageProblem: neither of them names a DID and a mailbox.
-        FolderError: the server had to be asked and could not be.
+        FolderError: no token, or the server cannot be asked.
+        UsageProblem: we have no DID or no mailbox.
     """
+    url = server_url(options.server)
     try:
         token = await tokens_from(options.tokens).source()
-    except TokenUnavailable as error:
-        raise TokenProblem(str(error)) from error
-    who = claimed_by(token)
-    if not who.did:
-        async with connected(options, options.person(), grant=None) as client:
-            who = await told_by(client, token)
+        who = await who_is(url, token, did_key_of(options.did_key_file, options.tokens))
+    except SyncClientError as error:
+        raise as_folder_error(error, url) from error
     if not who.did or not who.mailbox:
-        raise UsageProblem("the token names no DID, or no mailbox", "its `did` and `mailbox_id` are needed")
+        raise UsageProblem(
+            "this token has no DID, or no mailbox",
+            "its `did` and `mailbox_id` are needed; where tokens have none, --did-key-file names a key",
+        )
     text = f"--to {who.did} --mailbox {who.mailbox}"
     output.tell("address", text, did=who.did, mailbox_id=who.mailbox)

@@ -18,7 +18,7 @@ from less_sync.client.folder.run import as_folder_error, until_signal
 from less_sync.client.folder.shared import Grant, SharedFile, SharedSpace, grant_of
 from less_sync.client.sharing.log_access import standing
 from less_sync.client.sharing.person import Person, person_from
-from less_sync.sync.client import RequestFailed, SyncClient, SyncClientError, TokenUnavailable, token_claim
+from less_sync.sync.client import RequestFailed, SyncClient, SyncClientError, TokenUnavailable
 from less_sync.sync.client.errors import clock_words
 from less_sync.sync.protocol.codes import ErrorCode
 
@@ -112,15 +112,14 @@ async def connected(options: Options, person: Person, *, grant: Grant | None) ->
         token = await tokens.source()
     except TokenUnavailable as error:
         raise TokenProblem(str(error)) from error
-    # Where tokens name no DID, the server says what it makes of the key.
-    named = token_claim(token, "did")
-    if named not in ("", person.did):
-        raise _not_theirs()
     try:
         async with SyncClient(url, tokens.source, did_key=person.key) as client:
             check_clock(client.clock_difference)
-            if not named and (await told_by(client, token)).did != person.did:
-                raise _not_theirs()
+            if (await told_by(client, token)).did != person.did:
+                raise UsageProblem(
+                    "the token is not of the person whose DID key this is",
+                    "its `did` must be the one of the key",
+                )
             try:
                 yield client
             except RequestFailed as error:
@@ -130,12 +129,6 @@ async def connected(options: Options, person: Person, *, grant: Grant | None) ->
                 raise
     except SyncClientError as error:
         raise _explained(error, url) from error
-
-
-def _not_theirs() -> UsageProblem:
-    return UsageProblem(
-        "the token is not of the person whose DID key this is", "its `did` must be the one of the key"
-    )
 
 
 def check_clock(difference: timedelta | None) -> None:

@@ -65,6 +65,11 @@ class Peer:
         await self.token()
         return await self.accept_subscribe(*refused)
 
+    async def welcome_by_token(self, *refused: str) -> None:
+        """As `welcome`, at a server that cannot say whose token it took: the client reads it itself."""
+        await self.welcome(*refused)
+        await self.refuse(await self.request("session.info"), "method_not_found")
+
     async def accept_subscribe(self, *refused: str) -> list[str]:
         request = await self.request("subscribe")
         spaces = [space.id for space in decode_params(SubscribeParams, request.params).spaces]

@@ -1,13 +1,16 @@
 """DIDs that devices prove beside tokens of derived identities (docs/tokens.md 11), on every way in."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import cbor2
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from structlog.testing import capture_logs
 
 from less_sync.auth import (
@@ -20,6 +23,7 @@ from less_sync.auth import (
     server_mailbox_id,
 )
 from less_sync.storage.objects.memory import MemoryBlobs
+from tests.bins.commands import run_less_sync
 from tests.live import CLIENT_ID, ISSUER, Client, Live, Person, live_server
 from tests.sync.file_requests import b64, dek, path, request, told
 from tests.wire.issuer import AUDIENCE, served_key_set
@@ -207,3 +211,28 @@ async def test_files_of_shared_spaces_take_the_proof_as_a_header(live: Live) -> 
     shown = fields | {"X-DID-Proof": proof(phone, text)}
     assert (await request(live, "PUT", target, shown, b"content")).status == 201
     assert (await request(live, "GET", target, shown)).body == b"content"
+
+
+async def test_the_commands_believe_the_server_and_not_what_a_token_claims(
+    live: Live, tmp_path: Path
+) -> None:
+    phone, stranger = Person("phone"), Person("stranger")
+    pem = phone.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key_file = tmp_path / "did.pem"
+    key_file.touch(mode=0o600)
+    key_file.write_bytes(pem)
+    claimed = {"personal_space_id": str(uuid4()), "mailbox_id": "m", "did": stranger.did}
+    environment = {
+        "LESS_SYNC_SERVER": f"http://127.0.0.1:{live.port}",
+        "LESS_SYNC_TOKEN": token(live, **claimed),
+        "LESS_SYNC_DID_KEY_FILE": str(key_file),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.txt").write_text("mine")
+    commands = [("push", str(folder)), ("space", "create", str(tmp_path / "shared"))]
+    for done in await asyncio.gather(*(run_less_sync(*words, env=environment) for words in commands)):
+        assert done.status == 0, done.err
+    mine = await connect(live, token(live))
+    assert [name for name, _ in await mine.pull()].count("pull.record") == 1

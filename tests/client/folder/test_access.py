@@ -12,12 +12,11 @@ from less_sync.client.folder.access import (
     ServerOption,
     TokenOptions,
     is_exposed,
-    personal_space,
     server_url,
     tokens_from,
 )
-from less_sync.client.folder.errors import TokenProblem, UsageProblem
-from less_sync.sync.client import TokenUnavailable
+from less_sync.client.folder.errors import UsageProblem
+from less_sync.sync.client import TokenUnavailable, personal_space
 
 
 @pytest.mark.parametrize(
@@ -133,5 +132,5 @@ def test_the_personal_space_is_read_without_trusting_anything_else(tmp_path: Pat
     token = DevIssuer(tmp_path).mint("bob", now=datetime.now(UTC))
     assert isinstance(personal_space(token), UUID)
     for text in ("", "a.b.c", "....", token.split(".")[0], "e30.e30.e30", "e30.W10.e30", "e30.bnVsbA.x"):
-        with pytest.raises(TokenProblem):
+        with pytest.raises(TokenUnavailable):
             personal_space(text)

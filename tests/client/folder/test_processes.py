@@ -209,7 +209,7 @@ async def test_each_way_to_fail_has_its_exit_code_and_says_what_to_do(bench: Ben
         assert (mismatch.status, files(two)) == (4, {})
         assert "less-sync key import" in mismatch.err
         assert not Path(other_key["LESS_SYNC_KEY_FILE"]).exists()
-        for token, words in (("nonsense", "no personal space"), (_expired(bench), "expired auth token")):
+        for token, words in (("nonsense", "invalid auth token"), (_expired(bench), "expired auth token")):
             refused = await bench.run("push", one, LESS_SYNC_TOKEN=token)
             assert refused.status == 5
             assert words in refused.err

@@ -46,7 +46,7 @@ class Script:
     params: dict[str, dict[str, object]] = field(default_factory=dict)
 
     async def play(self, peer: Peer) -> None:
-        await peer.welcome()
+        await peer.welcome_by_token()
         for method, answer in self.answers:
             await self.answer(peer, await peer.request(method), answer)
         await hold(peer)
@@ -239,7 +239,7 @@ async def test_an_invitation_to_another_server_says_where_the_space_is(
     invitation = Script([])
 
     async def act(peer: Peer) -> None:
-        await peer.welcome()
+        await peer.welcome_by_token()
         for method, answer in script.answers:
             await script.answer(peer, await peer.request(method), answer)
         payload = script.params["membership.append"]
@@ -309,7 +309,7 @@ async def test_what_only_the_home_does_is_said_in_words_and_changes_nothing_here
     async def act(peer: Peer) -> None:
         answers = dict([shown(bob), EMPTY_LOG, (refused, AT_HOME_ALONE)])
         script = Script([])
-        await peer.welcome()
+        await peer.welcome_by_token()
         while True:
             request = await peer.any_request()
             await script.answer(peer, request, answers[request.method])
@@ -338,7 +338,7 @@ async def test_a_rotation_that_is_pending_at_the_home_is_not_asked_for_again_and
 
     async def act(peer: Peer) -> None:
         script = Script([])
-        await peer.welcome()
+        await peer.welcome_by_token()
         while True:
             request = await peer.any_request()
             asked.append(request.method)

@@ -174,7 +174,7 @@ async def test_an_answer_that_is_not_about_the_space_is_an_error_and_no_crash(
 
 async def test_a_command_whose_clock_is_far_ahead_of_the_servers_does_not_go_on(tmp_path: Path) -> None:
     async def act(peer: Peer) -> None:
-        await peer.welcome()
+        await peer.welcome_by_token()
         await hold(peer)
 
     alice = founder(tmp_path)
