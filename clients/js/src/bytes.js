@@ -139,6 +139,29 @@ export function concat(...parts) {
   return whole;
 }
 
+/** Bytes that grow, to twice as many at a time. */
+export class Growing {
+  #bytes = new Uint8Array(256);
+  size = 0;
+
+  /** @param {Uint8Array} more */
+  put(more) {
+    const at = this.size;
+    this.size += more.length;
+    if (this.size > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(this.size, 2 * this.#bytes.length));
+      larger.set(this.#bytes);
+      this.#bytes = larger;
+    }
+    this.#bytes.set(more, at);
+  }
+
+  /** @returns {Bytes} */
+  taken() {
+    return this.#bytes.slice(0, this.size);
+  }
+}
+
 /**
  * Whether two arrays hold the same bytes. The time depends on their lengths alone.
  *

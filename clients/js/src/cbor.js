@@ -3,7 +3,7 @@
  * text keys, booleans and null. Lengths are definite. Everything else is refused, in both directions.
  */
 
-import { text, utf8 } from "./bytes.js";
+import { Growing, text, utf8 } from "./bytes.js";
 
 /** @typedef {import("./bytes.js").Bytes} Bytes */
 
@@ -53,23 +53,7 @@ export function decode(bytes) {
   return value;
 }
 
-/** Bytes that grow. */
-class Writer {
-  #bytes = new Uint8Array(256);
-  #size = 0;
-
-  /** @param {Uint8Array} bytes */
-  put(bytes) {
-    const at = this.#size;
-    this.#size += bytes.length;
-    if (this.#size > this.#bytes.length) {
-      const larger = new Uint8Array(Math.max(this.#size, 2 * this.#bytes.length));
-      larger.set(this.#bytes);
-      this.#bytes = larger;
-    }
-    this.#bytes.set(bytes, at);
-  }
-
+class Writer extends Growing {
   /**
    * @param {number} major
    * @param {number | bigint} argument 0 or more, below 2^64.
@@ -90,11 +74,6 @@ class Writer {
   string(major, bytes) {
     this.head(major, bytes.length);
     this.put(bytes);
-  }
-
-  /** @returns {Bytes} */
-  taken() {
-    return this.#bytes.slice(0, this.#size);
   }
 }
 

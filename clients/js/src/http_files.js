@@ -4,7 +4,7 @@
  * Nothing is repeated but a request whose token was refused, once and with another one.
  */
 
-import { b64, fromB64, text } from "./bytes.js";
+import { Growing, b64, fromB64, text } from "./bytes.js";
 import {
   ConnectFailed,
   ConnectionLost,
@@ -260,21 +260,13 @@ export class HttpFiles {
    */
   async #read(response, transfer, bytesMax) {
     const reader = response.body?.getReader();
-    if (!reader) return new Uint8Array();
-    let whole = new Uint8Array(Math.min(bytesMax, PIECE_BYTES));
-    let size = 0;
+    // What is asked for grows with what has come, not with what a server says.
+    const whole = new Growing();
     for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return whole.slice(0, size);
-      if (size + value.length > bytesMax) throw lost("the file has another size");
-      if (size + value.length > whole.length) {
-        // What is asked for grows with what has come, not with what a server says.
-        const larger = new Uint8Array(Math.min(bytesMax, Math.max(size + value.length, 2 * whole.length)));
-        larger.set(whole);
-        whole = larger;
-      }
-      whole.set(value, size);
-      size += value.length;
+      const { value, done } = (await reader?.read()) ?? { done: true };
+      if (!value || done) return whole.taken();
+      if (whole.size + value.length > bytesMax) throw lost("the file has another size");
+      whole.put(value);
       this.#extend(transfer, "GET");
     }
   }

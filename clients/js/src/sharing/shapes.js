@@ -4,10 +4,9 @@
  *
  * @module
  */
-import { fromB64 } from "../bytes.js";
+import { fromB64, fromHex, uuidBytes, uuidText } from "../bytes.js";
 import { integerMember, readJsonObject } from "../json.js";
 
-const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
 const KEY_BYTES = 32;
 
 /** @typedef {import("../json.js").StrictObject} StrictObject */
@@ -66,10 +65,12 @@ export function countIn(object, name, otherwise = null) {
  * @returns {string | null}
  */
 export function uuidOf(value) {
-  if (typeof value !== "string" || !UUID.test(value)) return null;
-  const digits = value.replaceAll("-", "").toLowerCase();
-  if (value.length !== 36 && value.length !== 32) return null;
-  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+  if (typeof value !== "string") return null;
+  try {
+    return uuidText(value.includes("-") ? uuidBytes(value) : fromHex(value));
+  } catch {
+    return null;
+  }
 }
 
 /**
