@@ -19,7 +19,7 @@ const ROUTE = "/api/v1";
  * @throws {Refused} `invalid_server`: it is none, or has a query, a fragment or a password.
  */
 export function addressOf(server) {
-  const wrong = new Refused("invalid_server", "a server is https://sync.example.org or the like");
+  const wrong = new Refused("invalid_server", "no address like https://example.org");
   let url;
   try {
     url = new URL(server);

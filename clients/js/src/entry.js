@@ -52,7 +52,7 @@ export function sourceOf(value) {
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   if (value instanceof ArrayBuffer) return new Uint8Array(value);
   const spelled = typeof value === "string" ? value : JSON.stringify(value);
-  if (spelled === undefined) throw new TypeError("no bytes, text, Blob or JSON");
+  if (spelled === undefined) throw new TypeError("no bytes, text or JSON");
   return utf8(spelled);
 }
 
@@ -105,7 +105,7 @@ export class Merging extends MadeOf {
       const value = await this.merge(path, /** @type {Versions} */ (versions));
       return value === undefined ? undefined : await this.contents.keep(sourceOf(value), this.now());
     } catch (cause) {
-      this.tell("error", new LessSyncError("merge", `${path}: merge failed; both are kept`, { cause }));
+      this.tell("error", new LessSyncError("merge", `${path}: merge failed`, { cause }));
       return undefined;
     }
   }

@@ -82,7 +82,7 @@ export class RequestTimeout extends ServerUnavailable {
 /** Chunks of a stream came faster than they were taken. Ask again from where it broke, as `pull` does. */
 export class StreamOverrun extends ServerUnavailable {
   constructor() {
-    super("overrun", "chunks are taken too slowly");
+    super("overrun", "read too slowly");
   }
 }
 
@@ -215,7 +215,7 @@ export class QuotaExceeded extends LessSyncError {
    * @param {string} [message]
    * @param {{cause?: unknown}} [options]
    */
-  constructor(message = "the store has no more room", options = undefined) {
+  constructor(message = "no room", options = undefined) {
     super("quota_exceeded", message, options);
   }
 }

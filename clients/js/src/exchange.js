@@ -21,7 +21,7 @@ const CONFLICTS_MAX = 8;
 /** The space does not let us in (any more): the one answer that is believed about it. */
 export class SpaceLost extends LessSyncError {
   constructor() {
-    super("access_lost", "the space does not let you in; what is here stays");
+    super("access_lost", "the space does not let you in");
   }
 }
 

@@ -46,7 +46,7 @@ export async function refusals(request) {
     if (without) throw new NoFileStorage(/** @type {Error} */ (error).message);
     if (!(error instanceof FileRefused)) throw error;
     if (error.error === HOSTED_ELSEWHERE) {
-      throw new NoFileStorage("your server passes no files on to the space's home");
+      throw new NoFileStorage("the space is hosted elsewhere");
     }
     if ([401, 403, 404].includes(error.status)) throw new AccessLost(error.message);
     throw error;

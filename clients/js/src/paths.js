@@ -29,17 +29,17 @@ export function pathProblem(path) {
     return "the path has control characters";
   }
   if (path.normalize("NFC") !== path) {
-    return "the path is not in Unicode normal form C";
+    return "the path is not in NFC";
   }
   for (const name of path.split("/")) {
     if (name === "" || name === "." || name === "..") {
-      return "the path is empty, absolute or leads out";
+      return "the path has an empty name, . or ..";
     }
     if (utf8(name).length > NAME_BYTES_MAX) {
       return `a name is longer than ${NAME_BYTES_MAX} bytes`;
     }
     if (isStateDirectory(name)) {
-      return "the path is that of a folder's own .less-sync";
+      return "the path is a folder's .less-sync";
     }
   }
   return undefined;

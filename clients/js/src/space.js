@@ -199,7 +199,7 @@ export class Space {
     const written = await this.#kept.change(
       wanted.map(({ id }) => id),
       (rows, owned) => {
-        if (owned.includes(undefined)) throw new LessSyncError("changed", "writing took too long");
+        if (owned.includes(undefined)) throw new LessSyncError("changed", "written too slowly");
         return wanted.filter((one) => put(rows, one, group, this.#merges));
       },
       files,

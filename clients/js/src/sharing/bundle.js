@@ -57,7 +57,7 @@ const DOMAIN = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:\d{1,5})?$/;
 export async function makeBundle(ucan, state, device) {
   const { cid, issuer, resource, audience } = await parseUcan(ucan);
   if (issuer !== device.did || resource !== `space:${state.space}`) {
-    throw new Refused("not_ours", "only its issuer can bundle a token, for its space");
+    throw new Refused("not_ours", "only the issuer can bundle a token");
   }
   const { space, keys, log = {}, home = "" } = state;
   const jwe = await sealFor(audience ?? "", json({ space, cid, keys, log, ...(home && { home }) }));

@@ -182,7 +182,7 @@ export class Reader {
       }
     }
     if (log.place.entries < before.entries) {
-      throw notContinued(`a membership log of ${log.place.entries} entries`);
+      throw notContinued(`a membership log of ${log.place.entries}`);
     }
     log.begun = this.#begun();
     log.version = version;
@@ -368,6 +368,6 @@ function meets(some, others) {
 function notContinued(shown) {
   return new Refused(
     "log_not_continued",
-    `the server shows ${shown} that does not continue the one read before; if it was restored, join with \`force\``,
+    `${shown} does not continue the one read before; \`force\` replaces it`,
   );
 }

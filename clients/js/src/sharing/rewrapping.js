@@ -26,7 +26,7 @@ export class FilesLeft extends Refused {
    * @param {number} files
    */
   constructor(epoch, files) {
-    super("files_left", `${files} files have a former key: an admin's token with the scope \`files\` has to rotate`);
+    super("files_left", `${files} files have a former key: rotate with the scope \`files\``);
     this.epoch = epoch;
     this.files = files;
   }

@@ -97,7 +97,7 @@ export const DELEGATIONS_MAX = 10_000;
  */
 export async function grantOf(ucan) {
   const { cid, audience, permission, expiresAt, resource } = await parseUcan(ucan);
-  if (!permission) throw new Refused("unknown_permission", "the token grants nothing that is known");
+  if (!permission) throw new Refused("unknown_permission", "unknown command");
   const space = resource.replace(/^space:/, "");
   return { ucan, cid, audience: audience ?? "", permission, expiresAt, space };
 }
