@@ -215,7 +215,8 @@ export class LessSync {
   }
 
   /**
-   * Forget a shared space on this device, with all that is kept of it; others keep it.
+   * Forget a shared space on this device, with all that is kept of it; others keep it. The root key of a space that
+   * was made here stays, unreadable for scripts. After a break, call it again.
    *
    * @param {string} id
    * @returns {Promise<void>}
@@ -226,8 +227,7 @@ export class LessSync {
     this.#spaces.delete(id);
     await space.close();
     await this.#client.unsubscribe([id]);
-    await writeOne(this.#store, `a/space/${id}`, undefined);
-    await clear(this.#store, `s/${id}/`);
+    for (const prefix of [`s/${id}/`, `a/former/${id}/`, `a/space/${id}`]) await clear(this.#store, prefix);
     this.#tabs.post({ kind: "spaces" });
     this.#events.emit("spaces");
   }

@@ -205,3 +205,16 @@ test("people share a space until one is taken out", async () => {
   assert.equal(joined.status.lost, true);
   assert.deepEqual(await contents(joined), { a: "1", b: "2" });
 });
+
+test("a space that is forgotten leaves nothing but its root key on the device", async () => {
+  const store = new MemoryStore();
+  const app = await (await user())({ store });
+  const space = await app.createSpace();
+  await space.put("a", "1");
+  await space.settled();
+  await app.join(await space.inviteToken({ did: app.did, permission: "admin" }), { force: true });
+  const left = () => [...store.values.keys()].filter((key) => key.includes(space.id)).map((key) => key.slice(0, 8));
+  assert.ok(left().includes("a/former"));
+  await app.forget(space.id);
+  assert.deepEqual([left(), app.spaces()], [["a/made/" + space.id[0]], []]);
+});
