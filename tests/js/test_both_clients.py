@@ -9,7 +9,7 @@ from less_sync.storage import LocalBlobs
 from tests.js.both import at_random, fleet
 from tests.live import Live, claims, live_server
 
-RUN_S = 6.0
+RUN_S = 10.0
 
 
 @dataclass
