@@ -35,7 +35,7 @@ export class Chunks {
    * @param {number} sizeBytes
    */
   take(frame, sizeBytes) {
-    if (this.#error !== undefined) return;
+    if (this.#error) return;
     const { chunksWaiting, chunkBytesWaiting } = this.limits;
     const count = this.#waiting.length - this.#taken;
     if (count >= chunksWaiting || (count > 0 && this.#bytes + sizeBytes > chunkBytesWaiting)) {
@@ -64,8 +64,8 @@ export class Chunks {
    */
   next() {
     const first = this.#waiting[this.#taken];
-    if (first === undefined) {
-      if (this.#error !== undefined) throw this.#error;
+    if (!first) {
+      if (this.#error) throw this.#error;
       return undefined;
     }
     this.#bytes -= first.sizeBytes;

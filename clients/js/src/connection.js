@@ -192,7 +192,7 @@ export class Connection {
    * @param {LessSyncError} error
    */
   fail(error) {
-    if (this.end !== undefined) return;
+    if (this.end) return;
     this.end = error;
     this.#clock.clearTimeout(this.#timer);
     const socket = this.#socket;
@@ -264,7 +264,7 @@ export class Connection {
       if (leftMs <= 0) throw new RequestTimeout(method, chunkIdleMs);
       await chunks.changed(this.#clock, leftMs);
       const frame = chunks.next();
-      if (frame !== undefined) return frame;
+      if (frame) return frame;
     }
   }
 
@@ -291,7 +291,7 @@ export class Connection {
   #send(frame) {
     const { frameBytes, sendBytesWaiting } = this.#limits;
     if (frame.length > frameBytes) throw new FrameTooLarge(frame.length, frameBytes);
-    if (this.end !== undefined) throw this.end;
+    if (this.end) throw this.end;
     if (this.#socket.readyState !== OPEN) throw new ConnectionLost(NO_CLOSE_FRAME);
     if (this.#socket.bufferedAmount + frame.length > sendBytesWaiting) {
       throw new ConnectFailed("too much waits");

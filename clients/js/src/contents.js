@@ -85,7 +85,7 @@ export class Contents {
   async put(file, index, piece, owned) {
     await this.#store.update([], (_, write) => {
       write(this.#keys.piece(file, index), piece);
-      if (owned !== undefined) {
+      if (owned) {
         write(this.#keys.file(file), owned);
       }
     });
@@ -106,7 +106,7 @@ export class Contents {
    * @throws {ContentMoved}
    */
   async *pieces({ bytes, file, size }, start = 0, end = size) {
-    if (bytes !== undefined) {
+    if (bytes) {
       yield bytes.subarray(start, end);
       return;
     }
@@ -125,7 +125,7 @@ export class Contents {
    * @throws {ContentMoved}
    */
   async bytes(content) {
-    if (content.bytes !== undefined) {
+    if (content.bytes) {
       return content.bytes;
     }
     const pieces = [];

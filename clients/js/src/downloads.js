@@ -55,7 +55,7 @@ export class Downloads extends MadeOf {
   fetch(row) {
     const from = row.local?.from ?? "";
     let found = this.#underWay.get(from);
-    if (found === undefined) {
+    if (!found) {
       found = this.#fetch(row, from).finally(() => this.#underWay.delete(from));
       this.#underWay.set(from, found);
     }
@@ -65,7 +65,7 @@ export class Downloads extends MadeOf {
   /** @param {Row} row @param {string} from  the content record, which also names the content in the store */
   async #fetch(row, from) {
     const known = await this.kept.content(from);
-    if (known === undefined) throw new NotFetched(row.path, "not on the server");
+    if (!known) throw new NotFetched(row.path, "not on the server");
     if (known.size !== row.local?.size || known.digest !== row.local.digest) {
       throw new NotFetched(row.path, "not its content");
     }

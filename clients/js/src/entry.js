@@ -70,7 +70,7 @@ export function entryOf({ path, local }, bytes) {
     digest,
     mtime: new Date(mtime),
     bytes: found,
-    large: inline === undefined,
+    large: !inline,
     text: () => text(found),
     json: () => JSON.parse(text(found)),
   };
@@ -99,7 +99,7 @@ export class Merging extends MadeOf {
    */
   async merged({ path, local, base }, theirs) {
     const small = local?.bytes !== undefined && theirs.bytes !== undefined;
-    if (this.merge === undefined || local === null || !small || !isHere(local)) return undefined;
+    if (!this.merge || !local || !small || !isHere(local)) return undefined;
     const versions = { base: base?.bytes, mine: /** @type {Uint8Array} */ (local.bytes), theirs: theirs.bytes };
     try {
       const value = await this.merge(path, /** @type {Versions} */ (versions));

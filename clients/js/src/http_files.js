@@ -165,7 +165,7 @@ export class HttpFiles {
     } finally {
       // Whoever waits longest takes over this turn; so nobody who comes just now can take it first.
       const next = this.#waiting.shift();
-      if (next === undefined) this.#turns -= 1;
+      if (!next) this.#turns -= 1;
       else next.go();
     }
   }

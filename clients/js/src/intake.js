@@ -222,7 +222,7 @@ export class Intake extends MadeOf {
       case "other":
         step.meta.proves = true;
         step.rows.set(id, { ...row, pending: { cursor, reason: rules.OTHER_KIND } });
-        if (row.local !== null) step.trouble("other_kind", row.path, rules.OTHER_KIND); // it is not sent any more
+        if (row.local) step.trouble("other_kind", row.path, rules.OTHER_KIND); // it is not sent any more
         return;
       case "refused":
         step.rows.set(id, { ...row, pending: { cursor, reason: one.reason } });
@@ -252,7 +252,7 @@ export class Intake extends MadeOf {
     }
     const known = { cursor, size, digest: hex(digest), partBytes, parts };
     noteContent(this.kept.keys, step.write, row.id, known, upload);
-    if (row.pending !== null) step.rows.set(row.id, rules.settled(row)); // it could not be opened before
+    if (row.pending) step.rows.set(row.id, rules.settled(row)); // it could not be opened before
   }
 
   /**
@@ -292,7 +292,7 @@ export class Intake extends MadeOf {
     const unproven = { ...row, pending: { cursor: remote.cursor, reason: rules.UNPROVEN } };
     let action = decide(row.local?.digest ?? null, known, remote);
     // What is not on this device cannot be kept beside the other one; whoever replaced it had it.
-    if (action === "both" && row.local !== null && !rules.isHere(row.local)) action = "take";
+    if (action === "both" && row.local && !rules.isHere(row.local)) action = "take";
     if (remote.digest !== null) step.meta.agreed = true;
     if (action === "both" && one !== undefined) {
       step.conflicts.push(one);
@@ -305,7 +305,7 @@ export class Intake extends MadeOf {
     } else if (action === "delete") {
       step.rows.set(row.id, unproven);
       step.trouble("unproven_deletion", row.path, rules.UNPROVEN);
-    } else if (!proven && row.base?.digest && row.local === null && this.mayPush()) {
+    } else if (!proven && row.base?.digest && !row.local && this.mayPush()) {
       step.rows.set(row.id, unproven); // deleted here as well: the push sends the proof
     } else {
       step.rows.set(row.id, { ...rules.settled(row), base: remote, local: noted(row, remote, one) });
@@ -336,7 +336,7 @@ export class Intake extends MadeOf {
         },
         [this.kept.keys.meta],
       );
-      if (step !== undefined) {
+      if (step) {
         step.events.forEach(([name, detail]) => this.tell(name, detail));
         return;
       }
@@ -359,7 +359,7 @@ function keepBoth(step, one, merged, copy) {
   const theirs = contentOf(one);
   const content = plain.kind === "large" ? plain.content : null;
   const taken = { ...rules.settled(row), version: plain.version, content, base: { cursor, digest }, local: theirs };
-  if (merged !== undefined) {
+  if (merged) {
     const differs = merged.digest !== theirs.digest;
     const base = theirs.bytes ? { cursor, digest, bytes: theirs.bytes } : taken.base;
     step.rows.set(row.id, differs ? { ...taken, base, local: merged } : taken);
@@ -398,7 +398,7 @@ function contentOf({ plain, digest }) {
  * @param {OpenedPath | undefined} one
  */
 function noted({ local }, remote, one) {
-  if (local === null || rules.isHere(local) || local.digest !== remote.digest || one === undefined) return local;
+  if (!local || rules.isHere(local) || local.digest !== remote.digest || one === undefined) return local;
   return contentOf(one);
 }
 
@@ -416,6 +416,6 @@ function knownOf(/** @type {Row} */ row, /** @type {Remote} */ remote) {
  * @param {number} version
  */
 function isFork(row, remote, version) {
-  if (version === 0 || version !== row.version || row.pending !== null || !row.base?.digest) return false;
+  if (version === 0 || version !== row.version || row.pending || !row.base?.digest) return false;
   return remote.digest === null || remote.digest !== row.base.digest;
 }

@@ -122,7 +122,7 @@ export class Keeper {
 
   /** The present connection, if there is one. */
   get connection() {
-    return this.#connection?.end === undefined ? this.#connection : undefined;
+    return !this.#connection?.end ? this.#connection : undefined;
   }
 
   /**
@@ -162,7 +162,7 @@ export class Keeper {
   #stop(state, error, unsent) {
     const run = this.#run;
     this.#run = this.#connection = undefined;
-    if (run !== undefined) {
+    if (run) {
       run.stopped = true;
       run.connection?.fail(error);
       run.wake();
@@ -176,7 +176,7 @@ export class Keeper {
    * @param {LessSyncError} [error]
    */
   #enter(state, error) {
-    if (error !== undefined) this.trouble = error;
+    if (error) this.trouble = error;
     if (state === this.#state) return;
     this.#state = state;
     this.#emit("state", state, error);
@@ -231,7 +231,7 @@ export class Keeper {
     run.connection = connection;
     try {
       const failed = await connection.opened;
-      if (failed !== undefined) throw failed;
+      if (failed) throw failed;
       connection.notify("auth", { token, did_proof: proof });
       const again = await this.#subscribeAgain(connection);
       if (run.stopped) throw new ClientClosed();

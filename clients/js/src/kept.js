@@ -145,7 +145,7 @@ export class Kept {
       const rows = await this.rows(found.map(([, id]) => id));
       for (const row of rows) {
         // Between the two reads it may have been deleted.
-        if (row !== undefined && row.local !== null) {
+        if (row && row.local) {
           yield row;
         }
       }
@@ -279,7 +279,7 @@ export class Kept {
  */
 export function noteContent(keys, write, record, known, upload) {
   write(keys.content(record), known);
-  if (upload !== undefined) {
+  if (upload) {
     write(keys.upload(record), { ...upload, cursor: known.cursor });
   }
 }

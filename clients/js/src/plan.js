@@ -33,7 +33,7 @@ export function decide(local, known, remote) {
   if (local === remote.digest) {
     return "note";
   }
-  const moved = known === null || known.cursor !== remote.cursor || known.digest !== remote.digest;
+  const moved = !known || known.cursor !== remote.cursor || known.digest !== remote.digest;
   if (!moved) {
     return "note";
   }

@@ -208,7 +208,7 @@ export class Presence {
    * @param {Uint8Array | null} data Null: not there any more.
    */
   #say(peer, data) {
-    if (data === null) this.#said.delete(peer);
+    if (!data) this.#said.delete(peer);
     else if (this.#said.has(peer) || this.#said.size < PEERS_MAX) this.#said.set(peer, data);
     this.#changed.add(peer);
     void this.#open();

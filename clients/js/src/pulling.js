@@ -57,7 +57,7 @@ async function* pulledOnce(connection, space, seen, ucan) {
       stage = "committed";
     } else {
       entries += 1;
-      if (event === undefined || !seen.isNew(event)) continue;
+      if (!event || !seen.isNew(event)) continue;
     }
     yield event;
   }

@@ -92,21 +92,21 @@ export function toSend(row) {
     return undefined;
   }
   const reason = pending?.reason;
-  if (local === null) {
+  if (!local) {
     const had = base !== null && base.digest !== null;
-    if (pending === null) {
+    if (!pending) {
       return had ? { expected: base.cursor, deletion: true } : undefined;
     }
     // Whoever has seen a later version and has nothing here has seen it deleted, or deleted it.
     const over = reason === OLDER || (reason === UNPROVEN && had);
     return over ? { expected: pending.cursor, deletion: true } : undefined;
   }
-  const again = pending === null ? row.lost : reason === OLDER;
+  const again = !pending ? row.lost : reason === OLDER;
   const same = base !== null && base.digest === local.digest;
   if (!isHere(local) || (same && !again)) {
     return undefined;
   }
-  if (pending === null) {
+  if (!pending) {
     return { expected: base === null ? 0 : base.cursor, deletion: false };
   }
   // Over what the server shows: ours is newer.
@@ -163,12 +163,12 @@ export class Keys {
  */
 export function writeRow(keys, write, row, former) {
   const sending = toSend(row);
-  const kind = sending === undefined ? undefined : sending.deletion ? "deletion" : "content";
+  const kind = !sending ? undefined : sending.deletion ? "deletion" : "content";
   write(keys.row(row.id), { ...row, rev: former.rev + 1 });
   write(keys.outbox(row.id), kind === undefined ? undefined : { kind, size: row.local?.size ?? 0, group: row.group });
   write(keys.wanted(row.id), isWanted(row) ? row.pending?.cursor : undefined);
   if (row.path !== "") {
-    write(keys.path(row.path), row.local === null ? undefined : row.id);
+    write(keys.path(row.path), !row.local ? undefined : row.id);
   }
   if (former.content !== null && former.content !== row.content) {
     write(keys.pointer(former.content), undefined);
@@ -180,5 +180,5 @@ export function writeRow(keys, write, row, former) {
   if (file !== undefined && file !== former.local?.file) {
     write(keys.file(file), { owner: row.id });
   }
-  return (sending === undefined ? 0 : 1) - (toSend(former) === undefined ? 0 : 1);
+  return (!sending ? 0 : 1) - (toSend(former) === undefined ? 0 : 1);
 }

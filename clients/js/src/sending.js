@@ -134,8 +134,8 @@ export class Sending extends MadeOf {
   /** @param {string} id @param {string | undefined} without */
   async #ready(id, without) {
     const row = await this.kept.row(id);
-    if (row === undefined || toSend(row) === undefined) return undefined;
-    if (row.local !== null && row.local.size > contentBytesMax(row.path)) {
+    if (!row || toSend(row) === undefined) return undefined;
+    if (row.local && row.local.size > contentBytesMax(row.path)) {
       this.#isStuck(row, `too large for a record, and ${without ?? "it is not sent apart"}`);
       return undefined;
     }
@@ -165,9 +165,9 @@ export class Sending extends MadeOf {
     const head = { version, path, mtimeNs };
     /** @type {import("./plaintext.js").PlainPath} */
     let plain = { ...head, kind: "deleted", content: new Uint8Array() };
-    if (local !== null && content !== null) {
+    if (local && content !== null) {
       plain = { ...head, kind: "large", size: local.size, digest: fromHex(local.digest), content };
-    } else if (local !== null) {
+    } else if (local) {
       plain = { ...head, kind: "file", content: await this.kept.contents.bytes(local) };
     }
     const sealed = await this.keys.seal(row.id, encodeFile(plain), this.talk.epoch);
@@ -195,7 +195,7 @@ export class Sending extends MadeOf {
     if (ready.length === 0) return true;
     const changes = ready.flatMap(({ row, expected, sealed, freed }) => [
       { id: row.id, blob: sealed.blob, expected_cursor: expected, dek: sealed.dek },
-      ...(freed === undefined ? [] : [{ id: freed.id, expected_cursor: freed.cursor }]),
+      ...(!freed ? [] : [{ id: freed.id, expected_cursor: freed.cursor }]),
     ]);
     const cursor = await this.#push(changes);
     if (cursor === undefined) return false;
@@ -229,7 +229,7 @@ export class Sending extends MadeOf {
       (rows, [meta = NEW_META], write) => {
         batch.forEach((one) => acknowledged(rows, one, cursor));
         for (const { content, freed } of batch) {
-          if (freed !== undefined) dropContent(keys, write, freed.id);
+          if (freed) dropContent(keys, write, freed.id);
           if (content !== null) write(keys.upload(content), undefined);
         }
         // Only when nobody else wrote in between is everything up to it known.
@@ -266,7 +266,7 @@ export class Sending extends MadeOf {
         if (!(error instanceof ServerUnavailable) || trouble.push(error) > TROUBLE_MAX) throw error;
       }
     }
-    if (trouble[0] !== undefined) throw trouble[0];
+    if (trouble[0]) throw trouble[0];
     return true;
   }
 
@@ -274,7 +274,7 @@ export class Sending extends MadeOf {
   async #pushOne(id) {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const row = await this.kept.row(id);
-      if (row === undefined || row.local === null || toSend(row) === undefined) return true;
+      if (!row || !row.local || toSend(row) === undefined) return true;
       try {
         return await this.#upload(row, row.local);
       } catch (error) {
@@ -373,7 +373,7 @@ function acknowledged(rows, { row, digest, version, content }, cursor) {
   if (now.base !== null && now.base.cursor >= cursor) return; // a pull was faster
   const same = now.local?.digest === digest;
   const bytes = same ? undefined : row.local?.bytes;
-  const base = bytes === undefined ? { cursor, digest } : { cursor, digest, bytes };
+  const base = !bytes ? { cursor, digest } : { cursor, digest, bytes };
   const local = same && now.local && content !== null ? { ...now.local, from: content } : now.local;
   const group = same ? null : now.group;
   rows.set(row.id, { ...settled(now), base, local, version: Math.max(version, now.version), content, group });

@@ -131,7 +131,7 @@ export function shaped(value, shape, what) {
   for (const [member, inner] of Object.entries(shape)) {
     const name = member.replace("?", "");
     const found = /** @type {Record<string, unknown>} */ (value)[name];
-    if (name !== member && (found === undefined || found === null)) continue;
+    if (name !== member && (found === undefined || !found)) continue;
     copy[name] = shaped(found, /** @type {Shape} */ (inner), what);
   }
   return copy;

@@ -56,7 +56,7 @@ export class SharedSpace extends Space {
    */
   static async load(parts, context) {
     const state = await context.load();
-    if (state === null) return undefined;
+    if (!state) return undefined;
     return new SharedSpace(parts, context, state, (await sharing.grantOf(state.ucan)).permission);
   }
 
@@ -125,7 +125,7 @@ export class SharedSpace extends Space {
   /** The access was replaced. @returns {Promise<void>} */
   async refresh() {
     const state = await this.#context.load();
-    if (state === null) return;
+    if (!state) return;
     this.#keys.learn(sharing.keyMap(state));
     this.#permission = (await sharing.grantOf(state.ucan)).permission;
   }

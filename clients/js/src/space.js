@@ -132,7 +132,7 @@ export class Space {
   /** @returns {SpaceStatus} */
   get status() {
     const { problem } = this.#syncing;
-    const online = this.#parts.client.state === "online" && problem === undefined;
+    const online = this.#parts.client.state === "online" && !problem;
     return { online, pending: this.#kept.waiting, lost: problem?.code === "access_lost" };
   }
 
@@ -181,7 +181,7 @@ export class Space {
         wanted.push({ id, path, content, was });
       }
       const changed = await this.#writeAll(wanted);
-      for (const { path, content } of changed) this.#changedHere(path, content === null);
+      for (const { path, content } of changed) this.#changedHere(path, !content);
       if (changed.length > 0) this.#syncing.pushDue();
       return changed.length;
     } catch (error) {
@@ -219,7 +219,7 @@ export class Space {
     const id = await this.#parts.keys.recordId(checkedPath(path));
     for (;;) {
       const row = await this.#kept.row(id);
-      if (row === undefined || row.local === null) return undefined;
+      if (!row || !row.local) return undefined;
       if (!isHere(row.local)) {
         await this.#downloads.fetch(row).catch(async (error) => {
           // What replaced it meanwhile is fetched instead.
@@ -228,7 +228,7 @@ export class Space {
         continue;
       }
       const bytes = row.local.bytes ?? (await this.#whole(row, row.local));
-      if (bytes !== undefined) return entryOf(row, bytes);
+      if (bytes) return entryOf(row, bytes);
     }
   }
 
@@ -396,11 +396,11 @@ function put(rows, { id, path, content, was }, group, merges) {
   const { local, base, pending } = row;
   const digest = local?.digest ?? null;
   if (was !== undefined && was !== digest) throw new LessSyncError("changed", `${path}: it has changed`);
-  if (pending !== null && ![OLDER, UNPROVEN].includes(pending.reason)) {
+  if (pending && ![OLDER, UNPROVEN].includes(pending.reason)) {
     // It would never be sent: nobody knows what it would replace.
     throw new Refused(pending.reason === OTHER_KIND ? "other_kind" : "unreadable", `${path}: ${pending.reason}`);
   }
-  if ((content?.digest ?? null) === digest && (local === null || isHere(local))) return false;
+  if ((content?.digest ?? null) === digest && (!local || isHere(local))) return false;
   const wasAgreed = merges && local?.bytes !== undefined && base?.digest === digest;
   const kept = wasAgreed && base ? { ...base, bytes: /** @type {Uint8Array} */ (local.bytes) } : base;
   // What still waits with others stays with them: they may say what this entry no longer does.

@@ -88,7 +88,7 @@ export class SyncClient extends Calls {
   constructor(options) {
     const { server, token, device, clock = systemClock, random = Math.random } = options;
     const { WebSocket = globalThis.WebSocket, fetch = globalThis.fetch.bind(globalThis) } = options;
-    if (WebSocket === undefined) throw new Refused("no_websocket", "no WebSocket here");
+    if (!WebSocket) throw new Refused("no_websocket", "no WebSocket here");
     const limits = { ...LIMITS, ...options.limits };
     const address = addressOf(server);
     /** @type {Emitter<Events>} */

@@ -99,7 +99,7 @@ export class Syncing extends MadeOf {
    */
   settled() {
     if (this.#stopped) return Promise.reject(new ClientClosed());
-    if (this.problem !== undefined) return Promise.reject(this.problem);
+    if (this.problem) return Promise.reject(this.problem);
     this.#pullDue = this.#pushDue = true;
     return new Promise((resolve, reject) => {
       this.#settlers.push({ resolve, reject, turn: this.#turn });
@@ -138,7 +138,7 @@ export class Syncing extends MadeOf {
 
   #isDue() {
     const due = this.#pullDue || this.#pushDue || this.#notices.length > 0;
-    return due && this.#leads && this.problem === undefined && this.isOnline();
+    return due && this.#leads && !this.problem && this.isOnline();
   }
 
   async #work() {
@@ -176,7 +176,7 @@ export class Syncing extends MadeOf {
   /** @param {unknown} trouble */
   async #isLasting(trouble) {
     const problem = await this.exchange.lasting(trouble);
-    if (problem === undefined) {
+    if (!problem) {
       if (this.isOnline()) this.tell("error", trouble);
       return false;
     }

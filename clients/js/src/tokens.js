@@ -97,7 +97,7 @@ export class Tokens {
    * @returns {Promise<Credentials>}
    */
   async #proven(token) {
-    if (this.#device === undefined) return { token };
+    if (!this.#device) return { token };
     try {
       return { token, proof: await didProof(this.#device, token) };
     } catch (error) {

@@ -54,7 +54,7 @@ export class Uploads extends MadeOf {
    */
   async begin({ digest, size }) {
     const found = (await this.kept.uploads()).find((one) => one.digest === digest);
-    if (found !== undefined) return found;
+    if (found) return found;
     const parts = [];
     for (let count = partCount(size, this.partBytes); count > 0; count--) {
       const dek = await this.keys.newDek(this.talk.epoch);

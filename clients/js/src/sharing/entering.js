@@ -60,7 +60,7 @@ export async function enter(ctx, bundle, { force = false } = {}) {
   /** @type {SharedState} */
   const joined = { v: 1, space, ucan, keys, ...(log.entries && { log }), ...(home && { home }) };
   return replaced(ctx, ucan, async (former) => {
-    if (former === null) return () => joined;
+    if (!former) return () => joined;
     if (former.space !== space) throw anotherSpace();
     if (!force) await checkBetter(former.ucan, ucan, ctx.now());
     const given = await grantOf(former.ucan);
@@ -88,7 +88,7 @@ async function replaced(ctx, ucan, decide) {
   for (let attempt = 0; attempt < REPLACE_ATTEMPTS; attempt++) {
     const former = await ctx.load();
     const make = await decide(former);
-    if (former !== null && former.ucan !== ucan) await ctx.keep?.(former);
+    if (former && former.ucan !== ucan) await ctx.keep?.(former);
     let moved = false;
     const state = await ctx.change((now) => {
       moved = now?.ucan !== former?.ucan;

@@ -129,7 +129,7 @@ function entryIn(plain) {
   const space = uuidOf(named);
   const keys = sealedIn(sealed);
   if (v !== 1 && v !== PLACED) return null;
-  if (at === null || epoch === null || space === null || keys === null) return null;
+  if (at === null || epoch === null || space === null || !keys) return null;
   if (!Array.isArray(cids) || !cids.every((cid) => typeof cid === "string")) return null;
   return { ...texts, v, at, epoch, space, cids, keys };
 }
@@ -186,6 +186,6 @@ export async function openedKey(entry, device) {
   if (!object || uuidOf(object.members.space) !== entry.space) return null;
   if (countIn(object, "epoch") !== entry.epoch) return null;
   const key = keyIn(object.members.key);
-  if (key === null) return null;
+  if (!key) return null;
   return entry.v < PLACED || entry.check === (await keyCheck(key)) ? key : null;
 }

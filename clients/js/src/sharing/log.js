@@ -175,7 +175,7 @@ export class Reader {
       }
       log.lastHash = one.entry_hash;
       const entry = await this.#open(one.payload);
-      if (entry === null || !(await this.#take(entry))) log.passedOver += 1;
+      if (!entry || !(await this.#take(entry))) log.passedOver += 1;
       log.place = { entries: index + 1, digest: await nextDigest(log.place.digest, one.entry_hash) };
       if (index + 1 === before.entries && !equal(log.place.digest, before.digest)) {
         throw notContinued("another membership log");
@@ -213,7 +213,7 @@ export class Reader {
    */
   async #take(entry) {
     const chain = await this.#author(entry);
-    if (chain === null || !(await this.#apply(entry))) return false;
+    if (!chain || !(await this.#apply(entry))) return false;
     const shown = this.log.shown.get(entry.author) ?? new Set();
     this.log.shown.set(entry.author, shown.add(chain.leaf.cid));
     const begun = entry.kind === REMOVED ? entry.epoch : entry.kind === EPOCH ? entry.epoch - 1 : 0;
@@ -252,7 +252,7 @@ export class Reader {
   async #apply(entry) {
     if (entry.kind === MEMBER) {
       const chain = await this.#granted(entry.ucan, null, "read", this.#timeOf(entry));
-      if (chain !== null) this.#letIn(chain);
+      if (chain) this.#letIn(chain);
       return chain !== null;
     }
     if (entry.kind === REMOVED) {
@@ -268,7 +268,7 @@ export class Reader {
   /** @param {Entry} entry */
   async #epoch(entry) {
     const former = this.log.epochs.get(entry.epoch);
-    if (former === undefined) {
+    if (!former) {
       this.log.epochs.set(entry.epoch, entry);
     } else if (former.v === PLACED && entry.v === PLACED && former.check === entry.check) {
       const keys = new Map([...entry.keys, ...former.keys]);
@@ -277,7 +277,7 @@ export class Reader {
       return;
     }
     const key = await openedKey(entry, this.#device);
-    if (key === null) return;
+    if (!key) return;
     this.log.keys.set(entry.epoch, key);
     this.#found.set(entry.epoch, key);
   }

@@ -113,7 +113,7 @@ export async function appendEntry(ctx, make) {
     const { ucan } = present(await ctx.load());
     const { log, state, reader } = await readLog(ctx, (await standing(ctx, ucan)).epoch);
     const made = await make(log, state);
-    if (made === null) return { log, state };
+    if (!made) return { log, state };
     const entry = { ...made, after: hex(log.place.digest) };
     if (!(await reader.counts(entry))) throw notBelieved();
     if (!(await appended(ctx, entry, state, log))) continue;

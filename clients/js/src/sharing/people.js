@@ -132,7 +132,7 @@ export async function mailbox(ctx) {
 async function openWaiting(ctx, id, payload) {
   if (payload.length > BUNDLE_CHARS_MAX) return null;
   const bundle = await openBundle(payload, ctx.device, ctx.now()).catch(() => null);
-  if (bundle === null) return null;
+  if (!bundle) return null;
   const { permission, expiresAt } = await grantOf(bundle.ucan);
   return { id, space: bundle.space, permission, expiresAt, from: bundle.token.issuer, bundle };
 }

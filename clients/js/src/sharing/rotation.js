@@ -223,8 +223,8 @@ class Rotator {
    */
   async #keyEntry(epoch, state, log, dids) {
     const former = log.epochs.get(epoch);
-    const key = former === undefined ? randomBytes(KEY_BYTES) : log.keys.get(epoch);
-    if (key === undefined || (former && former.v < PLACED)) return null;
+    const key = !former ? randomBytes(KEY_BYTES) : log.keys.get(epoch);
+    if (!key || (former && former.v < PLACED)) return null;
     const us = this.#ctx.device.did;
     // We go first: who does not have the key cannot hand it on.
     const own = former?.keys.has(us) ? [] : [us];
@@ -300,7 +300,7 @@ function isDid(did) {
  */
 function isFoul(log, epoch, gone) {
   const entry = log.epochs.get(epoch);
-  if (entry === undefined) return gone.size > 0;
+  if (!entry) return gone.size > 0;
   return [entry.author, ...entry.keys.keys()].some((did) => gone.has(did) || log.gone.has(did));
 }
 

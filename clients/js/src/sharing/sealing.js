@@ -42,7 +42,7 @@ export async function sealSigned(payload, { device, typ, info, space, epoch, key
 export async function openSigned(data, { typ, info, space, keyOf, authorOf }) {
   if (data.length <= BODY || data[0] !== VERSION) return null;
   const key = keyOf(new DataView(data.buffer, data.byteOffset).getUint32(1));
-  if (key === undefined) return null;
+  if (!key) return null;
   const signed = await decrypted(data, await derived(key, info), space);
   const payload = signed && unverifiedPayload(signed);
   const author = payload && authorOf(payload);

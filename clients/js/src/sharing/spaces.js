@@ -67,7 +67,7 @@ export async function createSpace(ctx, { space = randomUuid(), root } = {}) {
   const keys = { 1: b64(randomBytes(KEY_BYTES)) };
   await ctx.client.spaceCreate(space, decodeDid(key.did).compressed);
   return ctx.change((now) => {
-    if (now !== null) throw alreadyShared();
+    if (now) throw alreadyShared();
     return { v: 1, space, ucan, keys };
   });
 }

@@ -185,7 +185,7 @@ export function further(one = {}, other = {}) {
  *   has written it.
  */
 export function present(state) {
-  if (state === null) throw new Refused("not_shared", "the space is not kept here");
+  if (!state) throw new Refused("not_shared", "the space is not kept here");
   if ((state.v ?? 1) !== 1) throw new Refused("newer_version", "a newer app keeps the space here");
   return state;
 }
