@@ -12,6 +12,7 @@ the UCAN beside them, so that nobody can slip other keys under a genuine UCAN.
 """
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -50,6 +51,9 @@ SEALED_BYTES_MAX: Final = 49_152
 """No reader opens a larger plaintext."""
 
 _KIND: Final = "less-sync-invite"
+_KEY_BYTES: Final = 32
+_NUMBER_MAX: Final = 2**53 - 1
+"""What every client can count to."""
 _JWE_ALGORITHMS: Final = ("ECDH-ES", "A256GCM")
 _JWS_ALGORITHMS: Final = ("ES256",)
 _BROKEN: Final = (JoseError, msgspec.MsgspecError, ValueError, TypeError, KeyError, UnicodeError)
@@ -197,16 +201,27 @@ def open_bundle(text: str, person: Person) -> Bundle:
         raise NotForUs("this bundle was made for another DID", "`less-sync key did` prints yours")
     plaintext = open_sealed(outer.jwe, person)
     try:
-        inner = msgspec.json.decode(plaintext or b"", type=_Inner)
-        fits = token.resource == f"space:{inner.space}" and inner.cid == token.cid
-        sound = 0 < len(inner.keys) <= EPOCH_KEYS_MAX and 0 < min(inner.keys) <= max(inner.keys) <= EPOCH_MAX
-        named = not inner.home or is_domain(inner.home)
-        if not fits or not sound or not named or any(len(key) != 32 for key in inner.keys.values()):
+        inner = _inner(plaintext or b"")
+        if token.resource != f"space:{inner.space}" or inner.cid != token.cid:
             raise ValueError
-    except _BROKEN as error:
+    except (*_BROKEN, MalformedText) as error:
         raise _damaged() from error
     _check_usable(outer.ucan, person, inner.space)
     return Bundle(inner.space, outer.ucan, token, inner.keys, inner.log, inner.home)
+
+
+def _inner(plaintext: bytes) -> _Inner:
+    """What is sealed in a bundle, in the one spelling that all clients read (docs/encryption.md 1.2)."""
+    members = parse_json_object(plaintext)
+    inner = msgspec.convert(members, _Inner, str_keys=True)
+    keys, log = inner.keys, inner.log
+    sound = 0 < len(keys) <= EPOCH_KEYS_MAX and 0 < min(keys) <= max(keys) <= EPOCH_MAX
+    spelled = {str(epoch): b64encode(key).decode() for epoch, key in keys.items()} == members["keys"]
+    read = 0 <= log.entries <= _NUMBER_MAX and len(log.digest) == (_KEY_BYTES if log.entries else 0)
+    named = not inner.home or is_domain(inner.home)
+    if not (sound and spelled and read and named) or any(len(key) != _KEY_BYTES for key in keys.values()):
+        raise ValueError
+    return inner
 
 
 def _check_usable(ucan: str, person: Person, space: UUID) -> None:
@@ -234,10 +249,10 @@ def _outer(text: str) -> _Outer:
         raise UsageProblem("this is no bundle", f"its one line starts with {PREFIX}")
     signed = text.removeprefix(PREFIX)
     try:
-        outer = msgspec.json.decode(unverified(signed) or b"", type=_Outer)
+        outer = msgspec.convert(parse_json_object(unverified(signed) or b""), _Outer)
         if verified(signed, parse_ucan(outer.ucan).issuer, kind=_KIND) is None:
             raise ValueError
-    except (*_BROKEN, AuthError) as error:
+    except (*_BROKEN, AuthError, MalformedText) as error:
         raise _damaged() from error
     return outer
 

@@ -79,6 +79,9 @@ test("a bundle lets in whom it was made for, and nobody else", async (t) => {
     await assert.rejects(join(bob.ctx(), damaged), refusing("bundle_damaged"));
   }
   const state = await stateOf(hers);
+  const home = "[2001:db8::1]:5379";
+  const elsewhere = await makeBundle(await bundledUcan(text), { ...state, home }, alice.device);
+  assert.equal((await openBundle(elsewhere, bob.device, Date.now() / 1000)).home, home);
   const odd = { ...state, keys: { ...state.keys, [2 ** 31]: String(state.keys[1]) } };
   const noEpoch = await makeBundle(await bundledUcan(text), odd, alice.device);
   await assert.rejects(join(bob.ctx(), noEpoch), refusing("bundle_damaged"));

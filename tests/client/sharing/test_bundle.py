@@ -128,6 +128,32 @@ def test_a_bundle_with_a_key_of_no_epoch_is_damaged() -> None:
             open_bundle(make_bundle(ucan(), shared, ALICE), BOB)
 
 
+@pytest.mark.parametrize(
+    ("said", "otherwise"),
+    [
+        ('"keys":{', '"keys":{"1":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",'),
+        ('"cid":', '"cid":"x","cid":'),
+        ("8=", "9="),
+        ('"entries":7', '"entries":-7'),
+        ('"entries":7', '"entries":9007199254740992'),
+        ('"entries":7', '"entries":0'),
+    ],
+)
+def test_a_bundle_that_another_client_would_read_otherwise_is_damaged(said: str, otherwise: str) -> None:
+    genuine = ucan()
+    log = {"entries": 7, "digest": bytes(32)}
+    inner = {"space": str(SPACE), "cid": parse_ucan(genuine).cid, "keys": KEYS, "log": log}
+    text = msgspec.json.encode(inner).decode()
+    for one, opens in ((text, True), (text.replace(said, otherwise, 1), False)):
+        outer = {"ucan": genuine, "jwe": seal_for(BOB.did, one.encode())}
+        bundle = PREFIX + sign(msgspec.json.encode(outer), ALICE.key, kind=KIND)
+        if opens:
+            assert open_bundle(bundle, BOB).keys == KEYS
+            continue
+        with pytest.raises(UsageProblem, match="damaged"):
+            open_bundle(bundle, BOB)
+
+
 def test_more_keys_than_a_reader_opens_are_not_bundled() -> None:
     shared = msgspec.structs.replace(SHARED, keys=dict.fromkeys(range(1, 1001), bytes(32)))
     with pytest.raises(UsageProblem, match="too large"):

@@ -28,7 +28,7 @@ const TYP = "less-sync-invite";
 export const BUNDLE_CHARS_MAX = 131_072;
 
 const EPOCH_NAME = /^[1-9]\d{0,9}$/;
-const DOMAIN = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:\d{1,5})?$/;
+const DOMAIN = /^(?!.*\.\.)([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\])(:[1-9]\d{0,4})?$/;
 
 /** @typedef {import("../ucan.js").Ucan} Ucan */
 
@@ -154,8 +154,9 @@ function keysIn(value) {
  * @param {any} value
  * @returns {import("./state.js").LogPlace | null}
  */
-function placeIn(value) {
-  const { entries = 0, digest = "" } = value ?? {};
+function placeIn(value = {}) {
+  if (value === null) return null;
+  const { entries = 0, digest = "" } = value;
   if (!Number.isSafeInteger(entries) || entries < 0 || typeof digest !== "string") return null;
   try {
     return fromB64(digest).length === (entries ? 32 : 0) ? { entries, digest } : null;
