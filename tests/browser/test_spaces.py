@@ -199,3 +199,29 @@ async def test_a_large_content_is_uploaded_fetched_and_read_without_a_connection
     assert await phone.evaluate(size) == [9_000_000, 7]
     await phone.evaluate("() => app.pause()")
     assert await phone.evaluate(size) == [9_000_000, 7]
+
+
+SETTLED = "() => Promise.race([space.settled(), new Promise((_, late) => setTimeout(late, 15000, 'late'))])"
+
+
+async def test_a_tab_that_is_frozen_paused_or_closed_holds_up_no_other(tabs: Tabs) -> None:
+    alice = await tabs.browser.person()
+    frozen = await tabs.browser.open(tabs.address, person=alice)
+    await frozen.evaluate(
+        "() => void navigator.locks.request('less-sync:todo', () => new Promise(() => {})).catch(() => {})"
+    )
+    one = await tabs.open(alice)
+    await one.evaluate("() => space.put('a', 'beside a frozen one')")
+    await one.evaluate(SETTLED)
+    two = await tabs.open(alice)
+    await two.evaluate("() => app.pause()")
+    await two.evaluate("() => space.put('b', 'paused')")
+    await one.evaluate(SETTLED)
+    await two.wait_for_function("space.status.pending === 0")
+    await one.evaluate("() => app.pause()")
+    waits = await two.evaluate_handle("() => ({ told: space.settled().catch((error) => error.code) })")
+    await two.evaluate("() => app.close()")
+    assert await waits.evaluate("({ told }) => told") == "closed"
+    await one.evaluate("() => app.resume()")
+    await one.evaluate(SETTLED)
+    assert await one.evaluate(TEXTS) == {"a": "beside a frozen one", "b": "paused"}

@@ -87,10 +87,14 @@ export class LessSync {
     /** Where invitations for this user are left. */
     this.mailbox = identity.mailbox;
     this.#tabs = new Tabs(store.name, {
-      onLead: () => this.#spaces.forEach((space) => space.lead()),
-      onMessage: (message) => void this.#heard(message),
+      onLead: (leads) => this.#spaces.forEach((space) => space.lead(leads)),
+      onMessage: (message) => {
+        this.#heard(message).catch((error) => this.#closing || this.#events.emit("error", error));
+      },
     });
+    globalThis.document?.addEventListener("visibilitychange", this.#stand);
     client.on("state", (state, error) => {
+      this.#stand();
       this.#events.emit("state", state, error);
       this.#spaces.forEach((space) => space.connectionChanged());
     });
@@ -224,12 +228,17 @@ export class LessSync {
   async forget(id) {
     const space = this.#spaces.get(id);
     if (!(space instanceof SharedSpace)) return;
-    this.#spaces.delete(id);
-    await space.close();
-    await this.#client.unsubscribe([id]);
+    await this.#letGo(space);
     for (const prefix of [`s/${id}/`, `a/former/${id}/`, `a/space/${id}`]) await clear(this.#store, prefix);
     this.#tabs.post({ kind: "spaces" });
     this.#events.emit("spaces");
+  }
+
+  /** @param {SharedSpace} space */
+  async #letGo(space) {
+    this.#spaces.delete(space.id);
+    await space.close();
+    await this.#client.unsubscribe([space.id]);
   }
 
   /**
@@ -255,6 +264,7 @@ export class LessSync {
   /** End. What is kept stays, and what waits is sent the next time. @returns {Promise<void>} */
   async close() {
     this.#closing = true;
+    globalThis.document?.removeEventListener("visibilitychange", this.#stand);
     // They stop before the connection does, which is then no trouble to tell of.
     const ended = [...this.#spaces.values()].map((space) => space.close());
     await this.#client.close();
@@ -262,6 +272,12 @@ export class LessSync {
     this.#tabs.close();
     this.#store.close();
   }
+
+  /** Sync for the other tabs if there is a connection; before them if this is the tab that is looked at. */
+  #stand = () => {
+    const isSeen = globalThis.document?.visibilityState === "visible";
+    this.#tabs.stand(this.#client.state === "online", isSeen);
+  };
 
   // What it is made of.
 
@@ -287,6 +303,7 @@ export class LessSync {
 
   /** @param {Identity} identity */
   async #open(identity) {
+    this.#stand();
     await this.#personal.open();
     await this.#loadSpaces();
     if (this.#client.state === "online") void this.#online(identity); // it was before anybody listened
@@ -305,7 +322,6 @@ export class LessSync {
 
   /** Hold a space whose state is kept. @param {string} id @returns {Promise<SharedSpace>} */
   async #enter(id) {
-    await writeOne(this.#store, `a/space/${id}`, { id });
     const known = this.#spaces.get(id);
     if (known instanceof SharedSpace) {
       await known.refresh();
@@ -330,6 +346,7 @@ export class LessSync {
         store.update([key], ([state], write) => {
           const changed = change(state ?? null);
           write(key, changed);
+          write(`a/space/${id}`, { id }); // in the same step: whoever has access finds the space
           return changed;
         }),
       keep: (former) => writeOne(store, `a/former/${id}/${randomUuid()}`, former),
@@ -374,6 +391,10 @@ export class LessSync {
   async #heard(message) {
     if (this.#closing) return;
     if (message.kind === "spaces") {
+      for (const space of this.spaces()) {
+        if (!(await space.refresh())) await this.#letGo(space);
+        else if (space.status.lost) space.retry();
+      }
       await this.#loadSpaces();
       this.#events.emit("spaces");
     } else {

@@ -72,9 +72,9 @@ export class Kept {
     return this.#waiting;
   }
 
-  /** Count what waits to be sent: after opening, and when another tab has changed something. */
-  async recount() {
-    this.#setWaiting((await this.outbox()).length);
+  /** What another tab says of it. */
+  set waiting(waiting) {
+    this.#waiting = waiting;
   }
 
   /** @param {number} waiting */
@@ -156,13 +156,14 @@ export class Kept {
 
   // What waits.
 
-  /** What waits to be sent, by record. @returns {Promise<Waiting[]>} */
+  /** What waits to be sent, by record; it is counted by this. @returns {Promise<Waiting[]>} */
   async outbox() {
     const found = [];
     const prefix = this.keys.outbox("");
     for await (const [key, value] of walk(this.store, prefix)) {
       found.push({ id: key.slice(prefix.length), ...value });
     }
+    this.#setWaiting(found.length);
     return found;
   }
 

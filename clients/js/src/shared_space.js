@@ -122,12 +122,13 @@ export class SharedSpace extends Space {
     await super.close();
   }
 
-  /** The access was replaced. @returns {Promise<void>} */
+  /** The access was replaced, or is gone. @returns {Promise<boolean>} false: nothing is kept of the space any more */
   async refresh() {
     const state = await this.#context.load();
-    if (!state) return;
+    if (state === null) return false;
     this.#keys.learn(sharing.keyMap(state));
     this.#permission = (await sharing.grantOf(state.ucan)).permission;
+    return true;
   }
 
   /**

@@ -6,7 +6,8 @@
  */
 
 import { randomUuid } from "./bytes.js";
-import { LessSyncError, Refused } from "./errors.js";
+import { ClientClosed, LessSyncError, Refused } from "./errors.js";
+import { rest } from "./clock.js";
 import { Downloads } from "./downloads.js";
 import { Merging, entryOf, sourceOf } from "./entry.js";
 import { Emitter } from "./events.js";
@@ -109,7 +110,10 @@ export class Space {
     this.#exchange = new Exchange(parts_);
     const isOnline = () => client.state === "online";
     this.#syncing = new Syncing({ exchange: this.#exchange, tell, isOnline, clock, random });
-    kept.onWaiting = () => this.#statusChanged();
+    kept.onWaiting = (waiting) => {
+      this.#statusChanged();
+      this.#parts.tabs.post({ kind: "waiting", space: id, waiting });
+    };
   }
 
   /**
@@ -170,6 +174,7 @@ export class Space {
    * @throws {LessSyncError} `changed`: one has another digest, and nothing was done; and as `put`
    */
   async putAll(items) {
+    if (this.#syncing.stopped) throw new ClientClosed();
     if (!this.#parts.access.mayWrite()) throw new Refused("read_only", "you may only read");
     const wanted = [];
     try {
@@ -264,22 +269,24 @@ export class Space {
    */
   async settled() {
     const { tabs, clock } = this.#parts;
-    if (tabs.leads) return this.#syncing.settled();
-    // Another tab syncs. If it goes away, either the next one is asked or this one leads by then.
     const id = randomUuid();
-    const error = await new Promise((resolve) => {
-      const ask = () => {
-        if (tabs.leads) return resolve(this.#syncing.settled().then(() => ""));
+    /** @type {string | undefined} */
+    let error;
+    try {
+      for (;;) {
+        if (tabs.leads || this.#syncing.stopped) {
+          if (await this.#syncing.settled()) return;
+          continue;
+        }
+        // Another tab syncs, or none that is connected. If it goes away, the next one is asked, or this one leads.
         tabs.post({ kind: "settle", space: this.id, id });
-        timer = clock.setTimeout(ask, SETTLE_AGAIN_MS);
-      };
-      /** @type {any} */
-      let timer;
-      this.#asked.set(id, (found) => (clock.clearTimeout(timer), resolve(found)));
-      ask();
-    });
-    this.#asked.delete(id);
-    if (error) throw new LessSyncError(error, "not synced");
+        await rest(clock, SETTLE_AGAIN_MS, (wake) => this.#asked.set(id, (found) => ((error = found), wake())));
+        if (error === "") return;
+        if (error !== undefined) throw new LessSyncError(error, "not synced");
+      }
+    } finally {
+      this.#asked.delete(id);
+    }
   }
 
   /** @type {Map<string, (error: string) => void>} */
@@ -289,13 +296,14 @@ export class Space {
 
   /** Begin: what waits is counted, and if this tab leads it syncs. @returns {Promise<void>} */
   async open() {
-    await this.#kept.recount();
+    await this.#kept.outbox();
     this.#syncing.lead(this.#parts.tabs.leads);
   }
 
-  /** This tab is the one that syncs. */
-  lead() {
-    this.#syncing.lead(true);
+  /** Whether this tab is the one that syncs. @param {boolean} leads */
+  lead(leads) {
+    this.#syncing.lead(leads);
+    if (!leads) return;
     // What a killed tab has left of contents that no entry shows.
     this.#kept.contents.sweep().catch((error) => this.#tell("error", error));
   }
@@ -333,8 +341,10 @@ export class Space {
     if (message.kind === "change") {
       const { path, deleted } = message;
       this.#events.emit("change", { path, deleted, origin: "remote" });
-      this.#kept.recount().catch((error) => this.#tell("error", error));
       this.#syncing.pushDue();
+    } else if (message.kind === "waiting") {
+      this.#kept.waiting = message.waiting;
+      this.#statusChanged();
     } else if (message.kind === "settled") {
       this.#asked.get(message.id)?.(message.error ?? "");
     } else if (message.kind === "settle" && this.#parts.tabs.leads) {
@@ -348,7 +358,9 @@ export class Space {
 
   /** End. @returns {Promise<void>} */
   async close() {
-    await this.#syncing.stop();
+    const ended = this.#syncing.stop();
+    for (const tell of this.#asked.values()) tell("closed");
+    await ended;
   }
 
   // Telling.

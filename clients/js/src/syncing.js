@@ -33,10 +33,10 @@ export class Syncing extends MadeOf {
   #pullDue = true;
   #pushDue = true;
   #leads = false;
-  #stopped = false;
+  stopped = false;
   /** What will not pass. @type {LessSyncError | undefined} */
   problem;
-  /** @type {{ resolve: () => void, reject: (error: unknown) => void, turn: number }[]} */
+  /** @type {{ resolve: (done: boolean) => void, reject: (error: unknown) => void, turn: number }[]} */
   #settlers = [];
   #turn = 0;
   #leftovers = 0;
@@ -55,6 +55,7 @@ export class Syncing extends MadeOf {
   lead(leads) {
     if (leads && !this.#leads) this.#pullDue = this.#pushDue = true; // what the former one saw is not known here
     this.#leads = leads;
+    if (!leads) for (const one of this.#settlers.splice(0)) one.resolve(false);
     this.#wake();
   }
 
@@ -94,12 +95,12 @@ export class Syncing extends MadeOf {
   /**
    * Resolves after the next turn that has pulled and left nothing to send; it waits while there is no connection.
    *
-   * @returns {Promise<void>}
+   * @returns {Promise<boolean>} false: another tab syncs from now on
    * @throws {LessSyncError} what will not pass
    */
   settled() {
-    if (this.#stopped) return Promise.reject(new ClientClosed());
-    if (this.problem) return Promise.reject(this.problem);
+    if (this.stopped) return Promise.reject(new ClientClosed());
+    if (this.problem !== undefined) return Promise.reject(this.problem);
     this.#pullDue = this.#pushDue = true;
     return new Promise((resolve, reject) => {
       this.#settlers.push({ resolve, reject, turn: this.#turn });
@@ -109,7 +110,7 @@ export class Syncing extends MadeOf {
 
   /** End; what is under way ends first, or fails with the client. @returns {Promise<void>} */
   async stop() {
-    this.#stopped = true;
+    this.stopped = true;
     this.#interrupt();
     this.#wake();
     await this.#ended;
@@ -118,7 +119,7 @@ export class Syncing extends MadeOf {
 
   async #run() {
     let pauseMs = PAUSE_FIRST_MS;
-    while (!this.#stopped) {
+    while (!this.stopped) {
       if (!this.#isDue()) {
         await /** @type {Promise<void>} */ (new Promise((resolve) => (this.#wake = resolve)));
         continue;
@@ -127,9 +128,9 @@ export class Syncing extends MadeOf {
         await this.#work();
         pauseMs = PAUSE_FIRST_MS;
       } catch (trouble) {
-        if (this.#stopped) return;
+        if (this.stopped) return;
         this.#pullDue = this.#pushDue = true;
-        if ((await this.#isLasting(trouble)) || this.#stopped) continue; // whoever was told may have stopped it
+        if ((await this.#isLasting(trouble)) || this.stopped) continue; // whoever was told may have stopped it
         await this.#pause(pauseMs);
         pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
       }
@@ -169,7 +170,7 @@ export class Syncing extends MadeOf {
     this.#leftovers = 0;
     const done = pulled ? this.#settlers.filter((one) => one.turn < this.#turn) : [];
     this.#settlers = this.#settlers.filter((one) => !done.includes(one));
-    for (const one of done) one.resolve();
+    for (const one of done) one.resolve(true);
     if (this.#settlers.length > 0) this.#pullDue = true;
   }
 

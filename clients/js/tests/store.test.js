@@ -82,26 +82,42 @@ test("what is done about a path follows from what is here, was agreed on and is 
   }
 });
 
-test("one tab leads, all hear each other, and the next one leads when it goes", async () => {
+test("one tab that is connected leads, the one that is looked at first, and all hear each other", async () => {
   /** @type {[string, any][]} */
   const heard = [];
+  /** @type {string[]} */
+  const told = [];
   /** @param {string} who */
-  const tab = (who) => {
-    /** @type {() => void} */
-    let led = () => {};
-    const leads = new Promise((resolve) => (led = () => resolve(who)));
-    const name = `tabs ${process.pid}`;
-    return { leads, tabs: new Tabs(name, { onLead: led, onMessage: (message) => heard.push([who, message]) }) };
+  const tab = (who) =>
+    new Tabs(`tabs ${process.pid}`, {
+      onLead: (leads) => told.push(`${who} ${leads}`),
+      onMessage: (message) => heard.push([who, message]),
+    });
+  /** @param {string[]} wanted */
+  const come = async (...wanted) => {
+    while (told.length < wanted.length) await new Promise((resolve) => setTimeout(resolve, 1));
+    assert.deepEqual(told.splice(0).sort(), wanted);
   };
-  const one = tab("one");
-  assert.equal(await one.leads, "one");
-  const two = tab("two");
-  two.tabs.post({ kind: "spaces" });
-  one.tabs.post({ kind: "spaces" });
-  while (heard.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
-  assert.deepEqual(heard.map(([who]) => who).sort(), ["one", "two"]);
-  assert.equal(two.tabs.leads, false);
-  one.tabs.close();
-  assert.equal(await two.leads, "two");
-  two.tabs.close();
+  const [one, two, three] = [tab("one"), tab("two"), tab("three")];
+  one.stand(true);
+  await come("one true");
+  two.stand(true);
+  two.stand(true);
+  two.post({ kind: "spaces" });
+  one.post({ kind: "spaces" });
+  while (heard.length < 4) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.deepEqual(heard.map(([who]) => who).sort(), ["one", "three", "three", "two"]);
+  assert.deepEqual([told, two.leads], [[], false]);
+  one.stand(false);
+  await come("one false", "two true");
+  one.stand(true);
+  three.stand(true, true);
+  await come("three true", "two false");
+  three.close();
+  three.post({ kind: "spaces" });
+  await come("one true", "three false");
+  one.close();
+  await come("one false", "two true");
+  two.close();
+  await come("two false");
 });
