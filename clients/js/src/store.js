@@ -96,6 +96,9 @@ export async function clear(store, prefix) {
   }
 }
 
+/** The keys of a map in order, until one comes or goes. @type {WeakMap<Map<string, any>, string[]>} */
+const SORTED = new WeakMap();
+
 /**
  * A store in memory, for Node and for tests. Values are cloned on the way in and out, as a disk would.
  *
@@ -124,11 +127,17 @@ export class MemoryStore {
    * @returns {Promise<[string, any][]>}
    */
   async list(prefix, { after = "", limit = LIST_MAX } = {}) {
-    const keys = [...this.values.keys()].filter((key) => key.startsWith(prefix) && key > after);
-    return keys
-      .sort((one, other) => (one < other ? -1 : 1))
-      .slice(0, limit)
-      .map((key) => [key, structuredClone(this.values.get(key))]);
+    const sorted = SORTED.get(this.values) ?? [...this.values.keys()].sort();
+    SORTED.set(this.values, sorted);
+    let [start, end] = [0, sorted.length];
+    while (start < end) {
+      const middle = (start + end) >> 1;
+      const key = /** @type {string} */ (sorted[middle]);
+      if (key < prefix || key <= after) start = middle + 1;
+      else end = middle;
+    }
+    const keys = sorted.slice(start, start + limit).filter((key) => key.startsWith(prefix));
+    return keys.map((key) => [key, structuredClone(this.values.get(key))]);
   }
 
   /**
@@ -143,6 +152,7 @@ export class MemoryStore {
     const values = keys.map((key) => structuredClone(this.values.get(key)));
     const result = change(values, (key, value) => writes.push([key, structuredClone(value)]));
     for (const [key, value] of writes) {
+      if ((value !== undefined) !== this.values.has(key)) SORTED.delete(this.values);
       if (value === undefined) {
         this.values.delete(key);
       } else {
