@@ -183,8 +183,10 @@ def _file_of(assets: Mapping[str, Asset], prefix: str) -> Handler:
         asset = assets.get(request.scope["path"].removeprefix(prefix))
         if asset is None:
             return Response(status_code=404)
-        # Not every browser takes a WebSocket to the page's own address for 'self'.
-        return asset.response(request, connect=f"'self' ws://{request.headers['host'].lower()}")
+        # Not every browser takes a WebSocket to the page's own address for 'self', and none takes an IPv6
+        # address in a policy: its grammar has no brackets.
+        host = request.headers["host"].lower()
+        return asset.response(request, connect="'self'" if host.startswith("[") else f"'self' ws://{host}")
 
     return send_file
 

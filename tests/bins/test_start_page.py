@@ -34,7 +34,9 @@ PATHS = ("/", "/start/about", "/start/token", "/start/people", "/start/index.htm
 @pytest.fixture
 async def live(database_url: str, tmp_path: Path) -> AsyncIterator[Live]:
     page = StartPage(tmp_path, now=lambda: NOW, people_max=3)
-    async with live_server(database_url, pages=page.routes([ListenAddress("127.0.0.1", 5379)])) as running:
+    async with live_server(
+        database_url, pages=page.routes([ListenAddress("127.0.0.1", 5379), ListenAddress("::1", 5379)])
+    ) as running:
         yield running
 
 
@@ -142,16 +144,15 @@ async def test_no_answer_lets_another_origin_read_it_or_ask_with_headers(live: L
 
 
 async def test_the_page_and_its_files_are_there_for_this_server_s_own_names_alone(live: Live) -> None:
-    for host in (HERE, "localhost:5379", "LOCALHOST:5379"):
+    for host in (HERE, "localhost:5379", "LOCALHOST:5379", "[::1]:5379"):
         response = await asked(live, "GET", "/", {"Host": host})
         assert response.status == 200
         assert response.body.startswith(b"<!doctype html>")
-        assert f"connect-src 'self' ws://{host.lower()};" in (
-            response.header("content-security-policy") or ""
-        )
+        socket = "" if host.startswith("[") else f" ws://{host.lower()}"
+        assert f"connect-src 'self'{socket};" in (response.header("content-security-policy") or "")
         assert response.header("referrer-policy") == "no-referrer"
         assert response.header("x-frame-options") == "DENY"
-    for host in ("evil.example:5379", "127.0.0.1", "[::1]:5379", "localhost"):
+    for host in ("evil.example:5379", "127.0.0.1", "[::1]:5380", "localhost"):
         for path in PATHS:
             assert (await asked(live, "GET", path, {"Host": host})).status == 403, (host, path)
 
