@@ -71,12 +71,16 @@ async def address(database_url: str, tmp_path: Path, browser: Visits) -> AsyncIt
 async def signed_in(browser: Visits, address: str, name: str) -> Page:
     page = await browser.open(f"{address}/")
     await page.get_by_role("button", name="Sign in at the provider").click()
+    await at_the_provider(page, name)
+    return page
+
+
+async def at_the_provider(page: Page, name: str) -> None:
     await page.locator("input[name=login]").fill(name)
     await page.locator("input[name=password]").fill("any")
     await page.get_by_role("button", name="Sign-in").click()
     await page.get_by_role("button", name="Continue").click()
     await expect(page.locator("main")).to_contain_text(f"{name} online")
-    return page
 
 
 async def test_two_people_of_the_provider_share_a_list_and_one_is_removed(
@@ -113,3 +117,22 @@ async def test_who_was_here_before_is_signed_in_again_without_the_provider(
     await expect(alice.locator("main")).to_contain_text("alice online")
     assert await alice.get_by_label("Your address").input_value() == mine
     await alice.close()
+
+
+async def test_who_is_refused_at_the_provider_is_told_and_may_try_again(
+    address: str, browser: Visits
+) -> None:
+    page = await browser.open(f"{address}/")
+    button = page.get_by_role("button", name="Sign in at the provider")
+    await button.click()
+    await page.get_by_role("link", name="Cancel").click()
+    await expect(page.get_by_role("alert")).to_have_text("End-User aborted interaction")
+    await button.click()
+    await at_the_provider(page, "alice")
+    # Signed out there meanwhile: the token is too old, and no other is to be had for what is kept.
+    browser.expect("400")
+    await page.evaluate("sessionStorage.oidc = JSON.stringify({ until: 0, refresh: 'over' })")
+    await page.reload()
+    await expect(page.get_by_role("alert")).to_contain_text("grant request is invalid")
+    await button.click()
+    await expect(page.get_by_role("button", name="Continue")).to_be_visible()

@@ -1,4 +1,4 @@
 /** Who comes back from the provider, or was here before, need not press the button again. */
-if (new URLSearchParams(location.search).has("code") || sessionStorage.getItem("oidc")) {
+if (new URLSearchParams(location.search).has("state") || sessionStorage.getItem("oidc")) {
   document.getElementById("sign-in").requestSubmit();
 }

@@ -18,6 +18,7 @@ export async function signIn(provider) {
     const body = new URLSearchParams({ client_id: provider.clientId, ...fields });
     const response = await fetch(known.token_endpoint, { method: "POST", body });
     const got = await response.json();
+    if (response.status === 400) sessionStorage.removeItem(KEPT); // is over: the next sign-in begins anew
     if (!response.ok) throw new Error(got.error_description ?? got.error);
     const until = Date.now() + (got.expires_in - 30) * 1000;
     const refresh = got.refresh_token ?? fields.refresh_token;
@@ -26,9 +27,10 @@ export async function signIn(provider) {
 
   const came = new URLSearchParams(location.search);
   const begun = JSON.parse(sessionStorage.getItem(`${KEPT}-begun`) ?? "null");
-  if (came.has("code") && begun && came.get("state") === begun.state) {
+  if (begun && came.get("state") === begun.state) {
     sessionStorage.removeItem(`${KEPT}-begun`);
     history.replaceState(null, "", here);
+    if (came.has("error")) throw new Error(came.get("error_description") ?? came.get("error") ?? "");
     const code = came.get("code") ?? "";
     await ask({ grant_type: "authorization_code", code, redirect_uri: here, code_verifier: begun.verifier });
   } else if (!sessionStorage.getItem(KEPT)) {
