@@ -307,3 +307,7 @@ async def test_of_issuers_that_start_at_once_one_makes_the_key_which_nobody_else
     assert len({jwt.get_unverified_header(token)["kid"] for token in tokens}) == 1
     assert [one.name for one in tmp_path.iterdir()] == ["issuer.pem"]
     assert (tmp_path / "issuer.pem").stat().st_mode & 0o777 == 0o600
+    statements = ISSUER.read_text().split('"""', 2)[2].splitlines()
+    assert len([line for line in statements if line.strip()]) <= 60, (
+        "the page says: all of it, in sixty lines"
+    )

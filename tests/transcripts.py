@@ -59,6 +59,7 @@ _VARIABLE: Final = re.compile(
     | (?P<key_id>  (?<= \# ) fed-\d+-\d+ (?= = ) )
     | (?P<key>     (?<= = ) [0-9A-Za-z_-]{43} (?= $ ) )
     | (?P<secret>  (?<= /\# ) [0-9A-Za-z_-]{43} (?= $ ) )
+    | (?P<kid>     (?<= kid[ ]" ) [0-9A-Za-z_-]{43} (?= " ) )
     | (?P<copy>    (?<= \(conflict[ ] ) \d{4}-\d\d-\d\d[ ]\d{6} (?= \) ) )
     | (?P<port>    (?<= ://127\.0\.0\.1: ) [3-6]\d{4} \b )
     | (?P<measure> \b [0-9][0-9.]* (?= [ ]ms\b | [ ]open[ ]now\b ) | \b [0-9.]+ [ ] [KMGTP]iB (?= [ ]free\b )
