@@ -424,6 +424,7 @@ async def test_gzip_bomb_is_refused_without_unfolding_it(server: JwksServer, fet
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [(ISSUER.jwks(), "br"), (gzip.compress(ISSUER.jwks())[:-9], "gzip"), (b"no gzip at all", "gzip")],
+    ids=["unknown", "cut short", "no gzip"],
 )
 async def test_body_that_cannot_be_unpacked_is_a_failed_fetch(
     server: JwksServer, fetcher: KeyFetcher, body: bytes, encoding: str
