@@ -24,12 +24,17 @@ import { CHUNKED, shaped } from "./shapes.js";
 /** @typedef {import("./chunks.js").Response} Response */
 /** @typedef {import("./shapes.js").Shape} Shape */
 
-const ERROR = /** @type {const} */ ({ code: "text", message: "text" });
 const SUBPROTOCOLS = ["betterbase-rpc-v1", "less-rpc-v1"];
 const REQUEST = 0;
 const RESPONSE = 1;
 const NOTIFICATION = 2;
 const CHUNK = 3;
+/** By type. @type {Record<number, Shape>} */
+const FRAMES = {
+  [RESPONSE]: { id: "text", "error?": { code: "text", message: "text" } },
+  [NOTIFICATION]: { method: "text" },
+  [CHUNK]: { id: "text", name: "text" },
+};
 /** `readyState` of a WebSocket that is open. */
 const OPEN = 1;
 
@@ -323,9 +328,7 @@ function frameOf(data) {
   const frame = /** @type {any} */ (decode(new Uint8Array(data)));
   if (frame === null) return null;
   shaped(frame, {}, "a frame");
-  if (frame.type === NOTIFICATION) shaped(frame, { method: "text" }, "a notification");
-  if (frame.type === CHUNK) shaped(frame, { id: "text", name: "text" }, "a chunk");
-  if (frame.type === RESPONSE) shaped(frame, { id: "text", "error?": ERROR }, "a response");
+  shaped(frame, FRAMES[frame.type] ?? {}, "a frame");
   return frame;
 }
 

@@ -15,7 +15,8 @@ const MULTICODEC = Uint8Array.of(0x80, 0x24);
 /** Of the base58 part: decoding it takes time in the square of its length. */
 const BYTES_MAX = 256;
 const POINT_BYTES = 33;
-const ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+/** Digits and letters in the order of their codes, without those that look alike. */
+const ALPHABET = String.fromCharCode(...Array(123).keys()).replace(/[^1-9A-HJ-NP-Za-km-z]/g, "");
 
 const P = 2n ** 256n - 2n ** 224n + 2n ** 192n + 2n ** 96n - 1n;
 const B = 0x5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604bn;

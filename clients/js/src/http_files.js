@@ -212,7 +212,7 @@ export class HttpFiles {
     } catch (error) {
       if (transfer.error) throw transfer.error;
       if (error instanceof LessSyncError) throw error;
-      throw method === "PUT" ? lost("upload broken off") : new ConnectFailed("no answer");
+      throw method === "PUT" ? lost("broken off") : new ConnectFailed("no answer");
     } finally {
       this.#transfers.delete(transfer);
       this.#options.clock.clearTimeout(transfer.timer);
@@ -291,7 +291,7 @@ function lost(reason) {
  * @param {string} file
  */
 function pathOf(space, file) {
-  return `/spaces/${encodeURIComponent(space)}/files/${encodeURIComponent(file)}`;
+  return ["", "spaces", space, "files", file].map(encodeURIComponent).join("/");
 }
 
 /**
@@ -317,7 +317,7 @@ function described(response) {
   } catch {
     // No base64: no key either.
   }
-  throw new NotThisProtocol("a file without key or size");
+  throw new NotThisProtocol("no key or size");
 }
 
 /**

@@ -80,8 +80,7 @@ class Step {
 export class KeyMismatch extends LessSyncError {
   /** @param {number} records */
   constructor(records) {
-    const hint = "open with another device's `exportKey`";
-    super("key_mismatch", `this key opens none of the ${records} records: ${hint}`);
+    super("key_mismatch", `this key opens none of ${records} records`);
   }
 }
 

@@ -31,7 +31,7 @@ export async function keyText(secret) {
 export async function parseKeyText(text) {
   const line = text.trim();
   if (!line.startsWith(PREFIX)) {
-    throw new LessSyncError("no_key", `no key: it starts with ${PREFIX}`);
+    throw new LessSyncError("no_key", `a key starts with ${PREFIX}`);
   }
   const checked = decoded(line.slice(PREFIX.length));
   const secret = checked.slice(0, KEY_BYTES);

@@ -111,7 +111,7 @@ export class DeviceKey {
    * @throws {LessSyncError} the key was not made to be exported
    */
   toJwk() {
-    if (!this.#jwk) throw new LessSyncError("not_extractable", "the key cannot be exported");
+    if (!this.#jwk) throw new LessSyncError("not_extractable", "not extractable");
     return { ...this.#jwk };
   }
 

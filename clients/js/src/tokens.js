@@ -86,7 +86,7 @@ export class Tokens {
       throw new TokenUnavailable("the token source failed", { cause: error });
     }
     if (typeof token !== "string" || token.length > TOKEN_CHARACTERS_MAX || !/^[\x21-\x7e]+$/.test(token)) {
-      throw new TokenUnavailable("the token source gave no token");
+      throw new TokenUnavailable("the token source failed");
     }
     this.#kept = token;
     return token;
@@ -101,7 +101,7 @@ export class Tokens {
     try {
       return { token, proof: await didProof(this.#device, token) };
     } catch (error) {
-      throw new TokenUnavailable("the device could not sign", { cause: error });
+      throw new TokenUnavailable("the device failed", { cause: error });
     }
   }
 }

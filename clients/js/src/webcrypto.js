@@ -50,7 +50,7 @@ export async function gcmOpen(key, iv, sealed, associated) {
   try {
     return new Uint8Array(await subtle().decrypt(gcm(iv, associated), key, source(sealed)));
   } catch (cause) {
-    throw new Undecryptable("another key, or altered", { cause });
+    throw new Undecryptable("another key", { cause });
   }
 }
 

@@ -104,7 +104,7 @@ export async function bundledUcan(text) {
  */
 export async function openBundle(text, device, now) {
   const { ucan, jwe, token } = await outerOf(text);
-  if (token.audience !== device.did) throw new Refused("not_for_us", "the bundle is for another DID");
+  if (token.audience !== device.did) throw new Refused("not_for_us", "given to somebody else");
   const inner = innerOf(await openSealed(jwe, device));
   if (!inner || token.resource !== `space:${inner.space}` || inner.cid !== token.cid) throw damaged();
   await checkUsable(ucan, device.did, inner.space, now);

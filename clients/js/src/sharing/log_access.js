@@ -161,7 +161,7 @@ function sealing(entry, state, log) {
 function notBelieved() {
   return new Refused(
     "not_believed",
-    "by the membership log your token has ended or is revoked",
+    "your access has ended, or was revoked",
   );
 }
 

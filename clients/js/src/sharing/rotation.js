@@ -209,7 +209,7 @@ class Rotator {
       const read = await appendEntry(this.#ctx, next);
       if (!more) return read;
     }
-    throw new Refused("too_many_members", "too many members for one go: try again");
+    throw new Refused("too_many_members", "too many members: try again");
   }
 
   /**
@@ -311,7 +311,7 @@ function isFoul(log, epoch, gone) {
  */
 function checkKey(epoch, log, state) {
   if (log.keys.has(epoch) || keyOf(state, epoch)) return;
-  const maker = log.epochs.get(epoch)?.author ?? "its maker";
+  const maker = log.epochs.get(epoch)?.author ?? "its author";
   throw keyMissing(`no key of epoch ${epoch} was given to you by ${maker}: remove them, or`);
 }
 
