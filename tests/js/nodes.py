@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from less_sync.storage import LocalBlobs
+from less_sync.sync.limits import Limits
 from tests.live import Live, claims, live_server
 from tests.node import CLIENT, NODE, environment
 
@@ -40,10 +41,12 @@ class NodeTests:
 
 
 @asynccontextmanager
-async def server_for_node(database_url: str, directory: Path) -> AsyncIterator[dict[str, str]]:
+async def server_for_node(
+    database_url: str, directory: Path, limits: Limits | None = None
+) -> AsyncIterator[dict[str, str]]:
     """Serve, files included, and yield the variables that tell a test file where."""
     blobs = LocalBlobs.at(directory / "files")
-    async with live_server(database_url, blobs=blobs) as live, _control(live) as port:
+    async with live_server(database_url, limits, blobs=blobs) as live, _control(live) as port:
         yield {"LESS_SYNC_SERVER": f"http://127.0.0.1:{live.port}", "LESS_SYNC_CONTROL": str(port)}
     await blobs.aclose()
 
