@@ -6,8 +6,8 @@
  */
 
 import { concat, hex, randomUuid, sha256 } from "./bytes.js";
+import { Refused } from "./errors.js";
 import { CHUNK_BYTES as PIECE_BYTES } from "./parts.js";
-import { RunningHash } from "./running_hash.js";
 import { clear, readOne, walk, writeOne } from "./store.js";
 
 /** @typedef {import("./rows.js").Content} Content */
@@ -26,6 +26,8 @@ import { clear, readOne, walk, writeOne } from "./store.js";
 const WRITTEN_MS_MAX = 3_600_000;
 /** Content of at most so many bytes is in its row. */
 export const INLINE_BYTES_MAX = 256 * 1024;
+/** Largest content: it is hashed, and given to the app, in one piece, as browsers do. */
+export const CONTENT_BYTES_MAX = 1024 * 1024 * 1024;
 
 export class Contents {
   #store;
@@ -49,25 +51,23 @@ export class Contents {
    * @param {Uint8Array | Blob} source
    * @param {number} mtime
    * @returns {Promise<Content>}
+   * @throws {Refused} `too_large`
    * @throws {import("./errors.js").QuotaExceeded}
    */
   async keep(source, mtime) {
     const size = source instanceof Blob ? source.size : source.length;
-    if (size <= INLINE_BYTES_MAX) {
-      const bytes = source instanceof Blob ? new Uint8Array(await source.arrayBuffer()) : source.slice();
-      return { digest: hex(await sha256(bytes)), size, mtime, bytes };
-    }
+    if (size > CONTENT_BYTES_MAX) throw new Refused("too_large", `too large: ${size} bytes`);
+    // A copy: the app may go on writing into its own.
+    const bytes = source instanceof Blob ? new Uint8Array(await source.arrayBuffer()) : source.slice();
+    const digest = hex(await sha256(bytes));
+    if (size <= INLINE_BYTES_MAX) return { digest, size, mtime, bytes };
     const file = randomUuid();
     await writeOne(this.#store, this.#keys.file(file), { at: this.#now() });
     try {
-      const hash = new RunningHash();
       for (let at = 0, index = 0; at < size; at += PIECE_BYTES, index++) {
-        const part = source.slice(at, at + PIECE_BYTES);
-        const piece = part instanceof Blob ? new Uint8Array(await part.arrayBuffer()) : part;
-        hash.update(piece);
-        await this.put(file, index, piece);
+        await this.put(file, index, bytes.slice(at, at + PIECE_BYTES));
       }
-      return { digest: hex(hash.digest()), size, mtime, file };
+      return { digest, size, mtime, file };
     } catch (error) {
       await this.drop(file);
       throw error;

@@ -5,12 +5,12 @@
  * part that is not whole. Only a content of the right size and SHA-256 is shown.
  */
 
-import { concat, hex } from "./bytes.js";
+import { concat, hex, sha256 } from "./bytes.js";
+import { CONTENT_BYTES_MAX } from "./contents.js";
 import { LessSyncError, Undecryptable } from "./errors.js";
 import { refusals } from "./file_storage.js";
 import { MadeOf } from "./made_of.js";
 import { CHUNK_BYTES as PIECE_BYTES, openPart, sealedSize } from "./parts.js";
-import { RunningHash } from "./running_hash.js";
 import { isHere } from "./rows.js";
 
 /** @typedef {import("./rows.js").Row} Row */
@@ -69,6 +69,7 @@ export class Downloads extends MadeOf {
     if (known.size !== row.local?.size || known.digest !== row.local.digest) {
       throw new NotFetched(row.path, "not its content");
     }
+    if (known.size > CONTENT_BYTES_MAX) throw new NotFetched(row.path, "too large");
     const perPart = known.partBytes / PIECE_BYTES;
     const begun = (await this.kept.contents.owned(from))?.pieces ?? 0;
     // Parts of no whole number of pieces are put together anew: where one ends, no piece does.
@@ -122,10 +123,9 @@ export class Downloads extends MadeOf {
 
   /** @param {Row} row @param {string} file */
   async #check(row, file) {
-    const hash = new RunningHash();
     const content = /** @type {import("./rows.js").Content} */ (row.local);
-    for await (const piece of this.kept.contents.pieces({ ...content, file })) hash.update(piece);
-    if (hex(hash.digest()) === content.digest) return;
+    const bytes = await this.kept.contents.bytes({ ...content, file });
+    if (hex(await sha256(bytes)) === content.digest) return;
     await this.kept.contents.drop(file);
     throw new NotFetched(row.path, "not its content");
   }

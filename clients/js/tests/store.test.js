@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
-import { createHash, randomBytes } from "node:crypto";
+
 import test from "node:test";
 import { conflictPath, pathProblem } from "../src/paths.js";
 import { decide } from "../src/plan.js";
-import { RunningHash } from "../src/running_hash.js";
 import { MemoryStore, clear, walk } from "../src/store.js";
 import { Tabs } from "../src/tabs.js";
 import { checkStore } from "./stores.js";
@@ -23,20 +22,6 @@ test("a walk goes through all pages, and clearing leaves what is beside", async 
   assert.deepEqual(found, Array.from({ length: 1000 }, (_, number) => number));
   await clear(store, "p/");
   assert.deepEqual([...store.values.keys()], ["q"]);
-});
-
-test("a running SHA-256 is that of the whole, however it is cut", () => {
-  for (let size = 0; size < 260; size++) {
-    const bytes = randomBytes(size);
-    const hash = new RunningHash();
-    for (let at = 0; at < size; ) {
-      const piece = bytes.subarray(at, at + 1 + Math.floor(Math.random() * 80));
-      hash.update(piece);
-      at += piece.length;
-    }
-    const digest = Buffer.from(hash.digest()).toString("hex");
-    assert.equal(digest, createHash("sha256").update(bytes).digest("hex"), `${size} bytes`);
-  }
 });
 
 test("a conflict copy keeps the ending, and fits into a name", () => {

@@ -75,7 +75,8 @@ export class LessSync {
         force?: boolean;
     }): Promise<SharedSpace>;
     /**
-     * Forget a shared space on this device, with all that is kept of it; others keep it.
+     * Forget a shared space on this device, with all that is kept of it; others keep it. The root key of a space that
+     * was made here stays, unreadable for scripts. After a break, call it again.
      *
      * @param {string} id
      * @returns {Promise<void>}

@@ -117,6 +117,15 @@ export function randomBytes(n: number): Bytes;
  * @returns {Promise<Bytes>} 32 bytes.
  */
 export function sha256(bytes: Uint8Array): Promise<Bytes>;
+/** Bytes that grow, to twice as many at a time. */
+export class Growing {
+    size: number;
+    /** @param {Uint8Array} more */
+    put(more: Uint8Array): void;
+    /** @returns {Bytes} */
+    taken(): Bytes;
+    #private;
+}
 /**
  * Bytes and their spellings: UTF-8, hex, base64, UUIDs. Nothing here knows of the protocol.
  */

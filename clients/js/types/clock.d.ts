@@ -1,4 +1,13 @@
 /**
+ * Wait, but no longer than until somebody calls what `hand` is given.
+ *
+ * @param {Clock} clock
+ * @param {number} ms
+ * @param {(wake: () => void) => void} hand
+ * @returns {Promise<void>}
+ */
+export function rest(clock: Clock, ms: number, hand: (wake: () => void) => void): Promise<void>;
+/**
  * The outcome of `promise`, or a rejection with `late()` if there is none in time.
  *
  * @template T

@@ -1,5 +1,7 @@
 /** Content of at most so many bytes is in its row. */
 export const INLINE_BYTES_MAX: number;
+/** Largest content: it is hashed, and given to the app, in one piece, as browsers do. */
+export const CONTENT_BYTES_MAX: number;
 export class Contents {
     /**
      * @param {import("./store.js").Store} store
@@ -13,6 +15,7 @@ export class Contents {
      * @param {Uint8Array | Blob} source
      * @param {number} mtime
      * @returns {Promise<Content>}
+     * @throws {Refused} `too_large`
      * @throws {import("./errors.js").QuotaExceeded}
      */
     keep(source: Uint8Array | Blob, mtime: number): Promise<Content>;
@@ -63,7 +66,12 @@ export class Contents {
         file: string;
         owner: string;
     }[]>;
-    /** Remove a content; a kill in between leaves it to `sweep`. @param {string} file */
+    /**
+     * Remove a content. What a kill or a full store leaves is left to `sweep`: who asks has done something else, and
+     * that is done.
+     *
+     * @param {string} file
+     */
     drop(file: string): Promise<void>;
     /** Remove what no row shows. */
     sweep(): Promise<void>;

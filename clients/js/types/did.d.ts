@@ -10,19 +10,9 @@ export function encodeDid(point: Uint8Array): string;
  *
  * @param {string} did
  * @returns {PublicPoint}
- * @throws {DidRefused}
+ * @throws {Refused} `bad_did`
  */
 export function decodeDid(did: string): PublicPoint;
-/**
- * @typedef {object} PublicPoint A decoded DID.
- * @property {Uint8Array} compressed 33 bytes: 02 or 03 for an even or odd y, then x.
- * @property {Uint8Array} x 32 bytes.
- * @property {Uint8Array} y 32 bytes.
- * @property {Uint8Array} point 65 bytes: 04, x, y.
- */
-/** A text that is no `did:key` of a P-256 key; `code` says which check refused it. */
-export class DidRefused extends LessSyncError {
-}
 /**
  * A decoded DID.
  */
@@ -44,4 +34,3 @@ export type PublicPoint = {
      */
     point: Uint8Array;
 };
-import { LessSyncError } from "./errors.js";

@@ -7,28 +7,21 @@ export class NotFetched extends LessSyncError {
     /** @param {string} path @param {string} why */
     constructor(path: string, why: string);
 }
-/** See the module. */
-export class Downloads {
-    /**
-     * @param {object} parts
-     * @param {import("./sending.js").Talk} parts.talk
-     * @param {import("./kept.js").Kept} parts.kept
-     * @param {import("./space_keys.js").SpaceKeys} parts.keys
-     * @param {() => Promise<void>} parts.learn  has the keys of a shared space
-     * @param {number} [parts.cacheBytes]
-     */
-    constructor({ talk, kept, keys, learn, cacheBytes }: {
-        talk: import("./sending.js").Talk;
-        kept: import("./kept.js").Kept;
-        keys: import("./space_keys.js").SpaceKeys;
-        learn: () => Promise<void>;
-        cacheBytes?: number | undefined;
-    });
-    talk: import("./sending.js").Talk;
-    kept: import("./kept.js").Kept;
-    keys: import("./space_keys.js").SpaceKeys;
-    learn: () => Promise<void>;
-    cacheBytes: number;
+declare const Downloads_base: new <P>(parts: P) => Readonly<P>;
+/**
+ * @typedef {object} DownloadsParts
+ * @property {import("./sending.js").Talk} talk
+ * @property {import("./kept.js").Kept} kept
+ * @property {import("./space_keys.js").SpaceKeys} keys
+ * @property {() => Promise<void>} learn  has the keys of a shared space
+ */
+/**
+ * See the module.
+ *
+ * @extends {MadeOf<DownloadsParts>}
+ */
+export class Downloads extends Downloads_base {
+    constructor(parts: DownloadsParts);
     /**
      * Have the content of a row here. Who asks twice waits for the same download.
      *
@@ -48,4 +41,14 @@ export class Downloads {
 }
 export type Row = import("./rows.js").Row;
 export type KnownContent = import("./kept.js").KnownContent;
+export type DownloadsParts = {
+    talk: import("./sending.js").Talk;
+    kept: import("./kept.js").Kept;
+    keys: import("./space_keys.js").SpaceKeys;
+    /**
+     * has the keys of a shared space
+     */
+    learn: () => Promise<void>;
+};
 import { LessSyncError } from "./errors.js";
+export {};

@@ -42,19 +42,21 @@ export function sourceOf(value: any): Uint8Array | Blob;
  * @returns {Entry}
  */
 export function entryOf({ path, local }: Row, bytes?: Uint8Array): Entry;
-/** Asks the app about two versions. */
-export class Merging {
-    /**
-     * @param {import("./contents.js").Contents} contents
-     * @param {Merge | undefined} merge
-     * @param {(name: string, detail: any) => void} tell
-     * @param {() => number} now  milliseconds since 1970
-     */
-    constructor(contents: import("./contents.js").Contents, merge: Merge | undefined, tell: (name: string, detail: any) => void, now: () => number);
-    contents: import("./contents.js").Contents;
-    merge: Merge | undefined;
-    tell: (name: string, detail: any) => void;
-    now: () => number;
+declare const Merging_base: new <P>(parts: P) => Readonly<P>;
+/**
+ * @typedef {object} MergingParts
+ * @property {import("./contents.js").Contents} contents
+ * @property {Merge | undefined} merge
+ * @property {(name: string, detail: any) => void} tell
+ * @property {() => number} now  milliseconds since 1970
+ */
+/**
+ * Asks the app about two versions.
+ *
+ * @extends {MadeOf<MergingParts>}
+ */
+export class Merging extends Merging_base {
+    constructor(parts: MergingParts);
     /**
      * What is to be at a path; undefined: both are to be kept.
      *
@@ -114,3 +116,13 @@ export type Versions = {
  * undefined to keep both, the one from here as a conflict copy. May be asked again about the same pair.
  */
 export type Merge = (path: string, versions: Versions) => any;
+export type MergingParts = {
+    contents: import("./contents.js").Contents;
+    merge: Merge | undefined;
+    tell: (name: string, detail: any) => void;
+    /**
+     * milliseconds since 1970
+     */
+    now: () => number;
+};
+export {};

@@ -2,38 +2,28 @@
 export class SpaceLost extends LessSyncError {
     constructor();
 }
-/** See the module. Methods run one at a time. */
-export class Exchange {
-    /**
-     * @param {object} parts
-     * @param {import("./sending.js").Talk} parts.talk
-     * @param {import("./kept.js").Kept} parts.kept
-     * @param {import("./space_keys.js").SpaceKeys} parts.keys
-     * @param {import("./intake.js").Intake} parts.intake
-     * @param {import("./sending.js").Sending} parts.sending
-     * @param {(epoch: number) => Promise<void>} parts.learn  has the key of an epoch, or throws
-     * @param {() => boolean} parts.mayPush
-     */
-    constructor({ talk, kept, keys, intake, sending, learn, mayPush }: {
-        talk: import("./sending.js").Talk;
-        kept: import("./kept.js").Kept;
-        keys: import("./space_keys.js").SpaceKeys;
-        intake: import("./intake.js").Intake;
-        sending: import("./sending.js").Sending;
-        learn: (epoch: number) => Promise<void>;
-        mayPush: () => boolean;
-    });
+declare const Exchange_base: new <P>(parts: P) => Readonly<P>;
+/**
+ * @typedef {object} ExchangeParts
+ * @property {import("./sending.js").Talk} talk
+ * @property {import("./kept.js").Kept} kept
+ * @property {import("./space_keys.js").SpaceKeys} keys
+ * @property {import("./intake.js").Intake} intake
+ * @property {import("./sending.js").Sending} sending
+ * @property {(epoch: number) => Promise<void>} learn  has the key of an epoch, or throws
+ * @property {() => boolean} mayPush
+ */
+/**
+ * See the module. Methods run one at a time.
+ *
+ * @extends {MadeOf<ExchangeParts>}
+ */
+export class Exchange extends Exchange_base {
+    constructor(parts: ExchangeParts);
     /** Whether the server may have ended the subscription, and has not taken it anew. */
     isDeaf: boolean;
     /** Whether what could not be applied before is asked for again: once after opening, and after new keys. */
     askAgain: boolean;
-    talk: import("./sending.js").Talk;
-    kept: import("./kept.js").Kept;
-    keys: import("./space_keys.js").SpaceKeys;
-    intake: import("./intake.js").Intake;
-    sending: import("./sending.js").Sending;
-    learn: (epoch: number) => Promise<void>;
-    mayPush: () => boolean;
     /**
      * Subscribe the space and have its newest key.
      *
@@ -76,4 +66,17 @@ export class Exchange {
     #private;
 }
 export type Incoming = import("./intake.js").Incoming;
+export type ExchangeParts = {
+    talk: import("./sending.js").Talk;
+    kept: import("./kept.js").Kept;
+    keys: import("./space_keys.js").SpaceKeys;
+    intake: import("./intake.js").Intake;
+    sending: import("./sending.js").Sending;
+    /**
+     * has the key of an epoch, or throws
+     */
+    learn: (epoch: number) => Promise<void>;
+    mayPush: () => boolean;
+};
 import { LessSyncError } from "./errors.js";
+export {};

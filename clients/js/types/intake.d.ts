@@ -3,31 +3,23 @@ export class KeyMismatch extends LessSyncError {
     /** @param {number} records */
     constructor(records: number);
 }
-/** See the module. */
-export class Intake {
-    /**
-     * @param {object} parts
-     * @param {import("./kept.js").Kept} parts.kept
-     * @param {import("./space_keys.js").SpaceKeys} parts.keys
-     * @param {(name: string, detail: any) => void} parts.tell
-     * @param {import("./entry.js").Merging} parts.merging
-     * @param {() => boolean} parts.mayPush
-     * @param {() => Date} parts.now  names conflict copies
-     */
-    constructor({ kept, keys, tell, merging, mayPush, now }: {
-        kept: import("./kept.js").Kept;
-        keys: import("./space_keys.js").SpaceKeys;
-        tell: (name: string, detail: any) => void;
-        merging: import("./entry.js").Merging;
-        mayPush: () => boolean;
-        now: () => Date;
-    });
-    kept: import("./kept.js").Kept;
-    keys: import("./space_keys.js").SpaceKeys;
-    tell: (name: string, detail: any) => void;
-    merging: import("./entry.js").Merging;
-    mayPush: () => boolean;
-    now: () => Date;
+declare const Intake_base: new <P>(parts: P) => Readonly<P>;
+/**
+ * @typedef {object} IntakeParts
+ * @property {import("./kept.js").Kept} kept
+ * @property {import("./space_keys.js").SpaceKeys} keys
+ * @property {(name: string, detail: any) => void} tell
+ * @property {import("./entry.js").Merging} merging
+ * @property {() => boolean} mayPush
+ * @property {() => Date} now  names conflict copies
+ */
+/**
+ * See the module.
+ *
+ * @extends {MadeOf<IntakeParts>}
+ */
+export class Intake extends Intake_base {
+    constructor(parts: IntakeParts);
     rolledBack: number;
     /** Begin a pull: what an earlier one has left undone will come again. */
     start(): void;
@@ -84,4 +76,16 @@ export type Opened = {
 export type OpenedPath = Opened & {
     kind: "path";
 };
+export type IntakeParts = {
+    kept: import("./kept.js").Kept;
+    keys: import("./space_keys.js").SpaceKeys;
+    tell: (name: string, detail: any) => void;
+    merging: import("./entry.js").Merging;
+    mayPush: () => boolean;
+    /**
+     * names conflict copies
+     */
+    now: () => Date;
+};
 import { LessSyncError } from "./errors.js";
+export {};

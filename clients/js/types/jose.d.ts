@@ -55,7 +55,7 @@ export function splitJws(text: string): JwsParts;
  * @param {string} did
  * @param {JwsParts} parts
  * @returns {Promise<boolean>}
- * @throws {DidRefused} no P-256 `did:key`
+ * @throws {Refused} `bad_did`: no P-256 `did:key`
  */
 export function signedBy(did: string, { signature, input }: JwsParts): Promise<boolean>;
 /**
@@ -71,7 +71,7 @@ export function isText(value: unknown): value is string;
  * @param {string} did
  * @param {Uint8Array} plain
  * @returns {Promise<string>} a compact JWE
- * @throws {DidRefused} no P-256 `did:key`
+ * @throws {Refused} `bad_did`: no P-256 `did:key`
  * @throws {Refused} `too_large`: more than `SEALED_BYTES_MAX`
  */
 export function sealFor(did: string, plain: Uint8Array): Promise<string>;
@@ -80,9 +80,10 @@ export function sealFor(did: string, plain: Uint8Array): Promise<string>;
  *
  * @param {string} text
  * @param {DeviceKey} device
+ * @param {boolean} [plain] only in the form that `sealFor` writes: where all clients have to agree what counts
  * @returns {Promise<Uint8Array | null>}
  */
-export function openSealed(text: string, device: DeviceKey): Promise<Uint8Array | null>;
+export function openSealed(text: string, device: DeviceKey, plain?: boolean): Promise<Uint8Array | null>;
 /** More is neither signed nor verified: all clients have to agree what counts. */
 export const SIGNED_BYTES_MAX: 96000;
 /** More is neither sealed nor opened. */

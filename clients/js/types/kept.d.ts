@@ -60,10 +60,10 @@ export class Kept {
     contents: Contents;
     /** @type {(waiting: number) => void} */
     onWaiting: (waiting: number) => void;
+    /** What another tab says of it. */
+    set waiting(waiting: number);
     /** How many rows wait to be sent, as far as this tab knows. */
     get waiting(): number;
-    /** Count what waits to be sent: after opening, and when another tab has changed something. */
-    recount(): Promise<void>;
     /**
      * One step over some rows: `change` gets them as they are now, in a map in which it sets those that are to be
      * others; beside it the values of more keys, and `write` for these.
@@ -86,7 +86,7 @@ export class Kept {
      * @returns {AsyncGenerator<Row, void, void>}
      */
     here(prefix: string): AsyncGenerator<Row, void, void>;
-    /** What waits to be sent, by record. @returns {Promise<Waiting[]>} */
+    /** What waits to be sent, by record; it is counted by this. @returns {Promise<Waiting[]>} */
     outbox(): Promise<Waiting[]>;
     /** The lowest cursor of what could not be applied and is to be asked for again. */
     firstWanted(): Promise<number | undefined>;

@@ -73,8 +73,8 @@ export function writeRow(keys: Keys, write: Write, row: Row, former: Row): numbe
  * @typedef {(key: string, value: any) => void} Write
  */
 export const OTHER_KIND: "a record of another kind";
-export const OLDER: "the server shows an older version";
-export const UNPROVEN: "the server shows no proof that it is deleted";
+export const OLDER: "an older version";
+export const UNPROVEN: "deleted without proof";
 export const UNDECRYPTABLE: "it does not decrypt";
 export const LATER: "a record of a later version";
 export const VERSION_MAX: number;

@@ -1,3 +1,4 @@
+declare const Sending_base: new <P>(parts: P) => Readonly<P>;
 /**
  * One space over one client, as pulling, pushing and files share it. `epoch` is the key generation that the
  * server named last, `ucan` what lets us into a shared space.
@@ -20,39 +21,28 @@
  * @property {string | null} content  of a large one, its content record
  * @property {{ id: string, cursor: number } | undefined} freed  what nothing points to after this
  */
-/** See the module. */
-export class Sending {
-    /**
-     * @param {object} parts
-     * @param {Talk} parts.talk
-     * @param {import("./kept.js").Kept} parts.kept
-     * @param {import("./space_keys.js").SpaceKeys} parts.keys
-     * @param {import("./file_storage.js").FileStorage} parts.storage
-     * @param {import("./uploads.js").Uploads} parts.uploads
-     * @param {number} parts.largeAbove  content of more bytes goes to file storage
-     * @param {(name: string, detail: any) => void} parts.tell
-     * @param {() => number} parts.now  milliseconds since 1970
-     */
-    constructor({ talk, kept, keys, storage, uploads, largeAbove, tell, now }: {
-        talk: Talk;
-        kept: import("./kept.js").Kept;
-        keys: import("./space_keys.js").SpaceKeys;
-        storage: import("./file_storage.js").FileStorage;
-        uploads: import("./uploads.js").Uploads;
-        largeAbove: number;
-        tell: (name: string, detail: any) => void;
-        now: () => number;
-    });
+/**
+ * @typedef {object} SendingParts
+ * @property {Talk} talk
+ * @property {import("./kept.js").Kept} kept
+ * @property {import("./space_keys.js").SpaceKeys} keys
+ * @property {import("./file_storage.js").FileStorage} storage
+ * @property {import("./uploads.js").Uploads} uploads
+ * @property {number} largeAbove  content of more bytes goes to file storage
+ * @property {(name: string, detail: any) => void} tell
+ * @property {() => number} now  milliseconds since 1970
+ */
+/**
+ * See the module.
+ *
+ * @extends {MadeOf<SendingParts>}
+ */
+export class Sending extends Sending_base {
+    constructor(parts: SendingParts);
     /** Contents that cannot be sent as things are, by record: each was told once. @type {Map<string, string>} */
     stuck: Map<string, string>;
-    talk: Talk;
-    kept: import("./kept.js").Kept;
-    keys: import("./space_keys.js").SpaceKeys;
-    storage: import("./file_storage.js").FileStorage;
-    uploads: import("./uploads.js").Uploads;
-    largeAbove: number;
-    tell: (name: string, detail: any) => void;
-    now: () => number;
+    /** How many rows the server has taken so far. */
+    sent: number;
     /**
      * Push everything that waits. False when a pull must come first.
      *
@@ -105,3 +95,20 @@ export type Ready = {
         cursor: number;
     } | undefined;
 };
+export type SendingParts = {
+    talk: Talk;
+    kept: import("./kept.js").Kept;
+    keys: import("./space_keys.js").SpaceKeys;
+    storage: import("./file_storage.js").FileStorage;
+    uploads: import("./uploads.js").Uploads;
+    /**
+     * content of more bytes goes to file storage
+     */
+    largeAbove: number;
+    tell: (name: string, detail: any) => void;
+    /**
+     * milliseconds since 1970
+     */
+    now: () => number;
+};
+export {};

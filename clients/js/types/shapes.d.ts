@@ -8,7 +8,7 @@
  * @throws {NotThisProtocol} it has another.
  */
 export function shaped(value: unknown, shape: Shape, what: string): any;
-/** Results by method. @type {Record<string, Shape>} */
+/** Results by method; what is not here has any shape of an object. @type {Record<string, Shape>} */
 export const RESULTS: Record<string, Shape>;
 export namespace CHUNKED {
     let _chunks: "int";

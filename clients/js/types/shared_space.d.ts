@@ -47,8 +47,8 @@ export class SharedSpace extends Space {
      * @throws {Refused} `too_long`
      */
     send(value: any): Promise<void>;
-    /** The access was replaced. @returns {Promise<void>} */
-    refresh(): Promise<void>;
+    /** The access was replaced, or is gone. @returns {Promise<boolean>} false: nothing is kept of the space any more */
+    refresh(): Promise<boolean>;
     /**
      * Who is in the space, and who was invited from here and has not joined yet.
      *

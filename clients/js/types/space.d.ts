@@ -22,7 +22,8 @@ export class Space {
      * @param {string} path
      * @param {any} value  bytes, a Blob, text (as UTF-8) or anything that JSON can say
      * @returns {Promise<void>}
-     * @throws {Refused} `bad_path`, `read_only`, or `other_kind`: a newer app keeps something else there
+     * @throws {Refused} `bad_path`, `read_only`; `other_kind`: a newer app keeps something else there; `unreadable`: what
+     *   the server has there cannot be read
      * @throws {import("./errors.js").QuotaExceeded} there is no room; what was there before is still there
      */
     put(path: string, value: any): Promise<void>;
@@ -66,8 +67,8 @@ export class Space {
     settled(): Promise<void>;
     /** Begin: what waits is counted, and if this tab leads it syncs. @returns {Promise<void>} */
     open(): Promise<void>;
-    /** This tab is the one that syncs. */
-    lead(): void;
+    /** Whether this tab is the one that syncs. @param {boolean} leads */
+    lead(leads: boolean): void;
     /** The connection has another state. */
     connectionChanged(): void;
     /** Somebody has said something. @param {any} message */

@@ -11,7 +11,7 @@
  */
 export function contentBytesMax(path: string): number;
 /**
- * The epoch a wrapped key was wrapped for.
+ * The epoch a wrapped key was wrapped for; 0, which is none, if it is cut short: servers take any bytes for one.
  *
  * @param {Uint8Array} dek 44 bytes
  * @returns {number}
@@ -21,6 +21,7 @@ export function epochOf(dek: Uint8Array): number;
 export const DEK_BYTES: 44;
 /** Largest blob: a frame of 4 MiB less room for what is around it. */
 export const BLOB_BYTES_MAX: number;
+export const EPOCH_MAX: number;
 /** Seals and opens what is in one space. */
 export class SpaceKeys {
     /**

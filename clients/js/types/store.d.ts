@@ -8,6 +8,23 @@
  */
 export function walk(store: Store, prefix: string, page?: number): AsyncGenerator<[string, any], void, void>;
 /**
+ * One value.
+ *
+ * @param {Store} store
+ * @param {string} key
+ * @returns {Promise<any>}
+ */
+export function readOne(store: Store, key: string): Promise<any>;
+/**
+ * A step that writes one value, whatever was there; undefined deletes it.
+ *
+ * @param {Store} store
+ * @param {string} key
+ * @param {any} value
+ * @returns {Promise<void>}
+ */
+export function writeOne(store: Store, key: string, value: any): Promise<void>;
+/**
  * Delete everything below a prefix, a page at a time.
  *
  * @param {Store} store

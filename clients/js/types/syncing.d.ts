@@ -1,27 +1,23 @@
-/** See the module. */
-export class Syncing {
-    /**
-     * @param {object} parts
-     * @param {import("./exchange.js").Exchange} parts.exchange
-     * @param {(name: string, detail: any) => void} parts.tell
-     * @param {() => boolean} parts.isOnline
-     * @param {import("./clock.js").Clock} parts.clock
-     * @param {() => number} parts.random
-     */
-    constructor({ exchange, tell, isOnline, clock, random }: {
-        exchange: import("./exchange.js").Exchange;
-        tell: (name: string, detail: any) => void;
-        isOnline: () => boolean;
-        clock: import("./clock.js").Clock;
-        random: () => number;
-    });
+declare const Syncing_base: new <P>(parts: P) => Readonly<P>;
+/**
+ * @typedef {object} SyncingParts
+ * @property {import("./exchange.js").Exchange} exchange
+ * @property {(name: string, detail: any) => void} tell
+ * @property {() => boolean} isOnline
+ * @property {import("./clock.js").Clock} clock
+ * @property {() => number} random
+ */
+/**
+ * See the module.
+ *
+ * @extends {MadeOf<SyncingParts>}
+ */
+export class Syncing extends Syncing_base {
+    /** @param {SyncingParts} parts */
+    constructor(parts: SyncingParts);
+    stopped: boolean;
     /** What will not pass. @type {LessSyncError | undefined} */
     problem: LessSyncError | undefined;
-    exchange: import("./exchange.js").Exchange;
-    tell: (name: string, detail: any) => void;
-    isOnline: () => boolean;
-    clock: import("./clock.js").Clock;
-    random: () => number;
     /** Whether this tab is the one that syncs. @param {boolean} leads */
     lead(leads: boolean): void;
     /** Something waits to be sent. */
@@ -35,12 +31,20 @@ export class Syncing {
     /**
      * Resolves after the next turn that has pulled and left nothing to send; it waits while there is no connection.
      *
-     * @returns {Promise<void>}
+     * @returns {Promise<boolean>} false: another tab syncs from now on
      * @throws {LessSyncError} what will not pass
      */
-    settled(): Promise<void>;
+    settled(): Promise<boolean>;
     /** End; what is under way ends first, or fails with the client. @returns {Promise<void>} */
     stop(): Promise<void>;
     #private;
 }
+export type SyncingParts = {
+    exchange: import("./exchange.js").Exchange;
+    tell: (name: string, detail: any) => void;
+    isOnline: () => boolean;
+    clock: import("./clock.js").Clock;
+    random: () => number;
+};
 import { LessSyncError } from "./errors.js";
+export {};

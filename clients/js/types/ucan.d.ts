@@ -107,14 +107,12 @@ export const CHAIN_LINKS_MAX: 8;
 export class UcanRefused extends LessSyncError {
     /**
      * @param {string} code
-     * @param {string} reason
      * @param {number} [depth] which link, counted from 0
      * @param {{cause?: unknown}} [options]
      */
-    constructor(code: string, reason: string, depth?: number, options?: {
+    constructor(code: string, depth?: number, options?: {
         cause?: unknown;
     });
-    reason: string;
     depth: number;
 }
 /**

@@ -8,25 +8,21 @@ export class PartsTooLarge extends Error {
     constructor(upload: Upload);
     upload: import("./kept.js").Upload;
 }
-/** See the module. */
-export class Uploads {
-    /**
-     * @param {object} parts
-     * @param {import("./sending.js").Talk} parts.talk
-     * @param {import("./kept.js").Kept} parts.kept
-     * @param {import("./space_keys.js").SpaceKeys} parts.keys
-     * @param {() => Promise<void>} parts.learn  has the newest key of a shared space; asked before each part
-     */
-    constructor({ talk, kept, keys, learn }: {
-        talk: import("./sending.js").Talk;
-        kept: import("./kept.js").Kept;
-        keys: import("./space_keys.js").SpaceKeys;
-        learn: () => Promise<void>;
-    });
-    talk: import("./sending.js").Talk;
-    kept: import("./kept.js").Kept;
-    keys: import("./space_keys.js").SpaceKeys;
-    learn: () => Promise<void>;
+declare const Uploads_base: new <P>(parts: P) => Readonly<P>;
+/**
+ * @typedef {object} UploadsParts
+ * @property {import("./sending.js").Talk} talk
+ * @property {import("./kept.js").Kept} kept
+ * @property {import("./space_keys.js").SpaceKeys} keys
+ * @property {() => Promise<void>} learn  has the newest key of a shared space; asked before each part
+ */
+/**
+ * See the module.
+ *
+ * @extends {MadeOf<UploadsParts>}
+ */
+export class Uploads extends Uploads_base {
+    constructor(parts: UploadsParts);
     partBytes: number;
     /**
      * The upload of a content: the one that was begun, else a new one, noted whole.
@@ -52,3 +48,13 @@ export class Uploads {
 }
 export type Upload = import("./kept.js").Upload;
 export type Content = import("./rows.js").Content;
+export type UploadsParts = {
+    talk: import("./sending.js").Talk;
+    kept: import("./kept.js").Kept;
+    keys: import("./space_keys.js").SpaceKeys;
+    /**
+     * has the newest key of a shared space; asked before each part
+     */
+    learn: () => Promise<void>;
+};
+export {};

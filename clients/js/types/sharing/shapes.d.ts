@@ -38,19 +38,4 @@ export function uuidOf(value: unknown): string | null;
  * @returns {Uint8Array | null}
  */
 export function keyIn(value: unknown): Uint8Array | null;
-/**
- * Whether a JWS has no header but the one that is written here.
- *
- * @param {string} signed
- * @param {string} typ
- * @returns {boolean}
- */
-export function isPlainJws(signed: string, typ: string): boolean;
-/**
- * Whether a JWE has the form that is written here, rather than another that some clients might open.
- *
- * @param {string} sealed
- * @returns {boolean}
- */
-export function isPlainJwe(sealed: string): boolean;
 export type StrictObject = import("../json.js").StrictObject;

@@ -51,11 +51,6 @@ export function inviteToken(ctx: Ctx, invitee: Invitee): Promise<string>;
  */
 export function delegated(ctx: Ctx, { did, permission, expiresAt }: Invitee): Promise<string>;
 /**
- * @param {string} did
- * @throws {Refused} `bad_did`
- */
-export function checkDid(did: string): void;
-/**
  * Forget a UCAN that was noted and that nobody was given.
  *
  * @param {Ctx} ctx
