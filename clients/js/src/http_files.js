@@ -24,7 +24,7 @@ import { NO_CLOSE_FRAME } from "./connection.js";
 /** @typedef {import("./bytes.js").Bytes} Bytes */
 /** @typedef {{ucan?: string}} Access */
 /** @typedef {{method: string, path: string, headers: Record<string, string>, body?: Blob}} Request */
-/** @typedef {{abort: AbortController, error?: LessSyncError, timer?: unknown}} Transfer */
+/** @typedef {{abort: AbortController, timer?: unknown}} Transfer its signal's reason is why it ended. */
 
 const WRAPPED_DEK_BYTES = 44;
 const ERROR_BYTES_MAX = 4096;
@@ -116,7 +116,7 @@ export class HttpFiles {
    */
   stop(error) {
     this.#stopped = error;
-    for (const transfer of this.#transfers) end(transfer, error);
+    for (const { abort } of this.#transfers) abort.abort(error);
     for (const { fail } of this.#waiting.splice(0)) fail(error);
   }
 
@@ -199,10 +199,10 @@ export class HttpFiles {
     if (this.#stopped) throw this.#stopped;
     /** @type {Transfer} */
     const transfer = { abort: new AbortController() };
+    const { signal } = transfer.abort;
     this.#transfers.add(transfer);
     try {
       this.#extend(transfer, method, body?.size);
-      const { signal } = transfer.abort;
       /** @type {RequestInit} */
       const how = { method, headers, body: body ?? null, signal, cache: "no-store", credentials: "omit", redirect: "error" };
       const response = await fetch(base + request.path, how);
@@ -210,7 +210,7 @@ export class HttpFiles {
       if (expected.includes(response.status)) return { value: await use(response, transfer) };
       return { error: meaning(response, await this.#wordsOf(response, transfer)) };
     } catch (error) {
-      if (transfer.error) throw transfer.error;
+      signal.throwIfAborted();
       if (error instanceof LessSyncError) throw error;
       throw method === "PUT" ? lost("broken off") : new ConnectFailed("no answer");
     } finally {
@@ -246,7 +246,7 @@ export class HttpFiles {
     const { clock, limits } = this.#options;
     const ms = limits.fileIdleMs + (sentBytes / PIECE_BYTES) * limits.uploadPerPieceMs;
     clock.clearTimeout(transfer.timer);
-    transfer.timer = clock.setTimeout(() => end(transfer, new RequestTimeout(method, ms)), ms);
+    transfer.timer = clock.setTimeout(() => transfer.abort.abort(new RequestTimeout(method, ms)), ms);
   }
 
   /**
@@ -270,15 +270,6 @@ export class HttpFiles {
       this.#extend(transfer, "GET");
     }
   }
-}
-
-/**
- * @param {Transfer} transfer
- * @param {LessSyncError} error
- */
-function end(transfer, error) {
-  transfer.error ??= error;
-  transfer.abort.abort();
 }
 
 /** @param {string} reason */

@@ -3,6 +3,8 @@
  *
  * Apps begin with `LessSync.open`. `SyncClient` is for those who build something else on the protocol.
  */
+import {} from "./layout.js";
+
 export { LessSync } from "./app.js";
 export { Space } from "./space.js";
 export { SharedSpace } from "./shared_space.js";
