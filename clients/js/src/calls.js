@@ -359,7 +359,7 @@ export class Calls {
     const connection = await this.#keeper.ready(method);
     this.#listedOver.set(`${family} ${space}`, connection);
     for await (const chunk of connection.stream(method, { space, ucan, since })) {
-      if (chunk.name !== name) throw new NotThisProtocol(`${method}: a chunk of another name`);
+      if (chunk.name !== name) throw new NotThisProtocol(`${method}: malformed`);
       yield shaped(chunk.data, CHUNKS[name] ?? {}, name);
     }
   }
@@ -377,7 +377,7 @@ export class Calls {
     // Only over the listing's own connection does the server protect what was written since: over another,
     // the key of a newer content would be replaced by that of the former (docs/protocol.md 7.16).
     if ((this.#listedOver.get(`${family} ${space}`) ?? connection) !== connection) {
-      throw new ConnectionLost(NO_CLOSE_FRAME, "the keys were listed before it");
+      throw new ConnectionLost(NO_CLOSE_FRAME, "listed over another");
     }
     const wrapped = deks.map(({ id, dek }) => ({ id, dek }));
     return (await connection.call(method, { space, ucan, deks: wrapped }, RESULTS[method] ?? {})).count;

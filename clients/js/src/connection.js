@@ -108,7 +108,7 @@ export class Connection {
     try {
       socket = new WebSocket(url, SUBPROTOCOLS);
     } catch (error) {
-      throw new NotThisProtocol("no WebSocket at this address", { cause: error });
+      throw new NotThisProtocol("no WebSocket here", { cause: error });
     }
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
@@ -117,7 +117,7 @@ export class Connection {
     socket.onclose = (event) => this.fail(this.#meaning(event.code, event.reason));
     // A close event follows, though not in every release of every platform.
     socket.onerror = () => this.fail(this.#meaning(NO_CLOSE_FRAME, ""));
-    const late = new ConnectFailed(`no answer within ${limits.openMs / 1000} s`);
+    const late = new ConnectFailed("no answer");
     this.#timer = clock.setTimeout(() => this.fail(late), limits.openMs);
   }
 
@@ -227,7 +227,7 @@ export class Connection {
     const { silenceMs } = this.#limits;
     const leftMs = this.#heardAt + silenceMs - this.#clock.now();
     if (leftMs > 0) this.#timer = this.#clock.setTimeout(() => this.#listen(), leftMs);
-    else this.fail(new ConnectionLost(NO_CLOSE_FRAME, `silent for ${silenceMs / 1000} s`));
+    else this.fail(new ConnectionLost(NO_CLOSE_FRAME, "no answer"));
   }
 
   /** @param {unknown} data */

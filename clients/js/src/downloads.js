@@ -143,7 +143,7 @@ export class Downloads extends MadeOf {
       throw new NotFetched(path, "it was replaced");
     }
     await this.kept.contents.mayGo(id, file, local?.size ?? 0);
-    await this.makeRoom(file);
+    await this.#makeRoom(file);
   }
 
   /**
@@ -151,7 +151,7 @@ export class Downloads extends MadeOf {
    *
    * @param {string} [but]  what is to stay
    */
-  async makeRoom(but) {
+  async #makeRoom(but) {
     for (const { file, owner } of await this.kept.contents.excess(CACHE_BYTES_MAX)) {
       if (file === but) continue;
       await this.kept.change([owner], (rows) => {

@@ -160,7 +160,7 @@ export class Intake extends MadeOf {
         rows.set(id, { ...row, pending: { cursor, reason: rules.UNDECRYPTABLE } });
       }
     });
-    this.tell("error", new Undecryptable(`this key does not open ${closed.size} records`));
+    this.tell("error", new Undecryptable(`this key opens none of ${closed.size} records`));
   }
 
   /** @param {Incoming} record @returns {Promise<Opened>} */
@@ -270,7 +270,7 @@ export class Intake extends MadeOf {
       // Somebody wrote a later version: who shows this one again goes back.
       step.rolledBack += 1;
       step.rows.set(one.id, { ...row, pending: { cursor, reason: rules.OLDER } });
-      step.trouble("rolled_back", plain.path, `${rules.OLDER} (${plain.version}, not ${found.version})`);
+      step.trouble("rolled_back", plain.path, rules.OLDER);
       return;
     }
     const remote = { cursor, digest };

@@ -139,7 +139,7 @@ export class Keeper {
     let entry = /** @type {any} */ (undefined);
     /** @type {Promise<Connection>} */
     const next = new Promise((resolve, reject) => this.#waiting.add((entry = { resolve, reject })));
-    const late = () => new ConnectFailed(`${method}: no connection: ${this.trouble?.message ?? "too slow"}`);
+    const late = () => new ConnectFailed(`${method}: no connection: ${this.trouble?.message ?? "no answer"}`);
     try {
       return await (method === undefined ? next : within(clock, limits.requestMs, next, late));
     } finally {

@@ -185,7 +185,7 @@ export class Kept {
   }
 
   /** @param {Partial<Meta>} meta */
-  async setMeta(meta) {
+  async #setMeta(meta) {
     await this.store.update([this.keys.meta], ([former], write) => {
       write(this.keys.meta, { ...NEW_META, ...former, ...meta });
     });
@@ -206,7 +206,7 @@ export class Kept {
    * is made good by the next call, which `meta().forgetting` asks for.
    */
   async forget() {
-    await this.setMeta({ cursor: -1, forgetting: true });
+    await this.#setMeta({ cursor: -1, forgetting: true });
     await clear(this.store, this.keys.content(""));
     for await (const [, row] of walk(this.store, this.keys.row(""), 128)) {
       await this.change([row.id], (rows) => {
@@ -218,7 +218,7 @@ export class Kept {
       const parts = upload.parts.map((part) => ({ ...part, done: false }));
       await this.putUpload({ ...upload, parts, cursor: null });
     }
-    await this.setMeta({ forgetting: false });
+    await this.#setMeta({ forgetting: false });
   }
 
   // Contents at the server.

@@ -33,7 +33,7 @@ export function pathProblem(path) {
   }
   for (const name of path.split("/")) {
     if (name === "" || name === "." || name === "..") {
-      return "the path has an empty name, . or ..";
+      return "the path leads out, or has an empty name";
     }
     if (utf8(name).length > NAME_BYTES_MAX) {
       return `a name is longer than ${NAME_BYTES_MAX} bytes`;

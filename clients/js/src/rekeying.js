@@ -23,7 +23,7 @@ export async function rekey(store, space, keys, keep) {
   for await (const row of kept.here("")) here.push({ row, id: await keys.recordId(row.path) });
   const sent = here.some(({ row }) => row.sent !== null) || (await kept.uploads()).length > 0;
   await store.update([kept.keys.meta], ([meta], write) => {
-    if (sent || meta?.agreed) throw new Refused("another_key", "this device has another personal key: use another store");
+    if (sent || meta?.agreed) throw new Refused("another_key", "this store has another key");
     for (const { row } of here) {
       for (const key of [kept.keys.row(row.id), kept.keys.outbox(row.id)]) write(key, undefined);
     }

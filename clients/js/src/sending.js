@@ -136,7 +136,7 @@ export class Sending extends MadeOf {
     const row = await this.kept.row(id);
     if (!row || toSend(row) === undefined) return undefined;
     if (row.local && row.local.size > contentBytesMax(row.path)) {
-      this.#isStuck(row, `too large for a record, and ${without ?? "it is not sent apart"}`);
+      this.#isStuck(row, `too large for a record: ${without ?? "not sent apart"}`);
       return undefined;
     }
     try {

@@ -193,7 +193,7 @@ export class SharedSpace extends Space {
     if (this.#keys.knows(epoch)) return;
     const state = await sharing.fetchKey(this.#context, epoch);
     this.#keys.learn(sharing.keyMap(state));
-    if (!this.#keys.knows(epoch)) throw new Refused("key_missing", "no key of this epoch was given to you");
+    if (!this.#keys.knows(epoch)) throw new Refused("key_missing", "no key of this epoch");
   }
 }
 

@@ -76,7 +76,7 @@ export class Tokens {
   async #ask() {
     const source = this.#source;
     const given = (async () => (typeof source === "function" ? source(this.#device?.did ?? "") : source))();
-    const late = () => new TokenUnavailable("the token source is too slow");
+    const late = () => new TokenUnavailable("the token source failed");
     let token;
     try {
       token = await within(this.#clock, this.#limitMs, given, late);

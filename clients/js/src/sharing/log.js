@@ -182,7 +182,7 @@ export class Reader {
       }
     }
     if (log.place.entries < before.entries) {
-      throw notContinued(`a membership log of ${log.place.entries}`);
+      throw notContinued("a shorter membership log");
     }
     log.begun = this.#begun();
     log.version = version;

@@ -143,7 +143,7 @@ export async function revoke(ctx, did) {
   const { state } = await bound(ctx);
   const good = (state.delegated ?? []).filter((note) => note.did === did && !note.revoked);
   const cids = good.map((note) => note.cid);
-  if (!cids.length) throw new Refused("nothing_to_revoke", "no token for it was made here");
+  if (!cids.length) throw new Refused("nothing_to_revoke", "no token was made here");
   await revokeTokens(ctx, cids);
   return cids;
 }
