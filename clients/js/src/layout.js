@@ -6,7 +6,6 @@
 import {} from "./errors.js";
 import {} from "./key_text.js";
 import {} from "./bounded.js";
-import {} from "./running_hash.js";
 import {} from "./store.js";
 import {} from "./cbor.js";
 import {} from "./sharing/shapes.js";

@@ -31,12 +31,6 @@ export class Downloads extends Downloads_base {
      * @throws {import("./errors.js").QuotaExceeded}  what is here stays, and the next attempt goes on with it
      */
     fetch(row: Row): Promise<void>;
-    /**
-     * Let go what was fetched beyond the bound.
-     *
-     * @param {string} [but]  what is to stay
-     */
-    makeRoom(but?: string): Promise<void>;
     #private;
 }
 export type Row = import("./rows.js").Row;

@@ -75,9 +75,11 @@ export type Request = {
     headers: Record<string, string>;
     body?: Blob;
 };
+/**
+ * its signal's reason is why it ended.
+ */
 export type Transfer = {
     abort: AbortController;
-    error?: LessSyncError;
     timer?: unknown;
 };
 import { LessSyncError } from "./errors.js";

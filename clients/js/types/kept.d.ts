@@ -92,8 +92,6 @@ export class Kept {
     firstWanted(): Promise<number | undefined>;
     /** @returns {Promise<Meta>} */
     meta(): Promise<Meta>;
-    /** @param {Partial<Meta>} meta */
-    setMeta(meta: Partial<Meta>): Promise<void>;
     /** Everything up to a cursor was seen. It never goes back: another tab may have seen more. @param {number} to */
     advance(to: number): Promise<void>;
     /**
