@@ -81,9 +81,7 @@ export function b64(bytes) {
  * @throws {RangeError} anything else, unused bits that are set and white space included.
  */
 export function fromB64(value) {
-  const bytes = decoded(value);
-  if (b64(bytes) !== value) throw new RangeError("not base64");
-  return bytes;
+  return decoded(value, value, b64);
 }
 
 /**
@@ -104,23 +102,23 @@ export function b64url(bytes) {
  * @throws {RangeError} anything else, padding and unused bits that are set included.
  */
 export function fromB64url(value) {
-  const bytes = decoded(value.replaceAll("-", "+").replaceAll("_", "/"));
-  if (b64url(bytes) !== value) throw new RangeError("not base64url");
-  return bytes;
+  return decoded(value, value.replaceAll("-", "+").replaceAll("_", "/"), b64url);
 }
 
 /**
  * @param {string} value
+ * @param {string} base64 the same, as `atob` takes it
+ * @param {(bytes: Bytes) => string} spelled as `value` has to be
  * @returns {Bytes}
  */
-function decoded(value) {
-  let binary;
+function decoded(value, base64, spelled) {
   try {
-    binary = atob(value);
+    const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
+    if (spelled(bytes) === value) return bytes;
   } catch {
-    throw new RangeError("not base64");
+    // told below
   }
-  return Uint8Array.from(binary, (one) => one.charCodeAt(0));
+  throw new RangeError("not base64");
 }
 
 /**
