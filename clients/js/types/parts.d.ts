@@ -46,41 +46,6 @@ export function openPart(key: CryptoKey, place: PartPlace, size: number, sealed:
 export const CHUNK_BYTES: number;
 export const NONCE_BYTES: 7;
 export const HEADER_BYTES: number;
-/** The chunks of one part. */
-export class PartCipher {
-    /**
-     * @param {CryptoKey} key of `SpaceKeys.unwrap`
-     * @param {Uint8Array} nonce 7 bytes
-     * @param {PartPlace} place
-     * @param {number} size bytes of plaintext in all
-     */
-    constructor(key: CryptoKey, nonce: Uint8Array, { space, content, part }: PartPlace, size: number);
-    /** How many there are. */
-    chunks: number;
-    /** The first bytes of the part file. */
-    header: import("./bytes.js").Bytes;
-    /**
-     * Bytes of plaintext of one chunk.
-     *
-     * @param {number} index
-     * @returns {number}
-     */
-    plainSize(index: number): number;
-    /**
-     * @param {number} index
-     * @param {Uint8Array} plain
-     * @returns {Promise<Uint8Array>}
-     */
-    seal(index: number, plain: Uint8Array): Promise<Uint8Array>;
-    /**
-     * @param {number} index
-     * @param {Uint8Array} sealed
-     * @returns {Promise<Uint8Array>}
-     * @throws {Undecryptable} it is not the chunk that belongs there
-     */
-    open(index: number, sealed: Uint8Array): Promise<Uint8Array>;
-    #private;
-}
 /**
  * Where a part belongs; it does not decrypt anywhere else.
  */
