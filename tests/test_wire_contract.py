@@ -15,7 +15,7 @@ from less_sync.sync.protocol.codes import Close, CloseCode, ErrorCode
 
 EXPECTED: dict[str, str] = {
     "Empty": "c6c094bc0054f9cb",
-    "AuthParams": "8aaaf576726d4ef6",
+    "AuthParams": "7d417cf1011c018f",
     "ChunkedResult": "eebc2b562b2f939c",
     "MemberEntry": "c7a2caafb8a9a3cf",
     "PresenceEntry": "95d90baf921d34c3",
@@ -36,7 +36,7 @@ EXPECTED: dict[str, str] = {
     "SubscribeParams": "0f4d4a949493caf8",
     "SubscribeResult": "56ce2bfdf083180b",
     "SubscribeSpace": "ebe933c004bd999e",
-    "TokenRefreshParams": "bd65556273b697f5",
+    "TokenRefreshParams": "d71214d840247c62",
     "TokenRefreshResult": "00649d7b0333019b",
     "UnsubscribeParams": "0c76d49af8f96af0",
     "EventNotice": "cec4fc535f1cb178",
@@ -76,6 +76,8 @@ EXPECTED: dict[str, str] = {
     "RecordDek": "ca49dd09529eeb87",
     "RewrappedDek": "5a719950d67f7f6d",
     "RpcError": "df56f1d1d87bbb48",
+    "SessionInfo": "b10f82ca9ce51d13",
+    "SessionInfoParams": "1b4154b56003b059",
     "ErrorCode": "936d9fd7e638d37f",
     "CloseCode": "da5bfbbea8483c74",
     "Close": "fc9e34110b37ebe1",
