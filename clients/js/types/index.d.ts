@@ -1,8 +1,8 @@
-export { LessSync } from "./app.js";
-export { Space } from "./space.js";
-export { SharedSpace } from "./shared_space.js";
-export { MemoryStore } from "./store.js";
 export { IndexedDbStore } from "./indexed_db.js";
-export { DeviceKey } from "./keys.js";
 export { SyncClient } from "./sync_client.js";
+export { SharedSpace } from "./shared_space.js";
 export * from "./errors.js";
+export { MemoryStore } from "./store.js";
+export { Space } from "./space.js";
+export { DeviceKey } from "./keys.js";
+export { LessSync } from "./app.js";
