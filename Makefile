@@ -20,16 +20,17 @@ COVERAGE := --cov=auth --cov=sync/protocol --cov-branch --cov-fail-under=100 --c
 WORKERS := --numprocesses=auto --dist=load --maxschedchunk=4
 
 # What takes long for what it finds between two edits: whole pages, thousands of histories, other servers,
-# faults between ours, former schemas, whole commands, also those that are killed again and again.
+# faults between ours, former schemas, recorded frames, whole commands, also those that are killed again and again.
 LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/test_blobs_s3.py \
 	tests/storage/test_pulls_long.py tests/integration/test_kill.py tests/integration/test_oidc.py tests/test_examples.py \
 	tests/integration/test_file_processes.py tests/migrations/test_down.py tests/migrations/test_adoption.py \
+	tests/wire/test_replay.py $(addprefix tests/storage/test_,$(addsuffix .py,pulls deks_listing pull_places blobs)) \
 	tests/sync/http/test_openapi.py tests/test_transcripts.py tests/federation/long \
 	tests/bins/admin/test_stops.py tests/js/long tests/deploy tests/bins/backup/long tests/volume/long \
-	$(addprefix tests/bins/test_,$(addsuffix .py,admin embedded embedded_faults federation_keygen output packages)) \
+	$(addprefix tests/bins/test_,$(addsuffix .py,admin embedded embedded_faults federation_keygen output packages server)) \
 	$(addprefix tests/bins/restore/test_,$(addsuffix .py,killed upgrade_data restore restore_faults restore_s3)) \
 	$(addprefix tests/client/folder/test_,$(addsuffix .py,looking replica processes large_processes large_resumed large_refused large_shared)) \
-	$(addprefix tests/client/sharing/test_,$(addsuffix .py,life entering spaces rotation_files rotation_attacks))
+	$(addprefix tests/client/sharing/test_,$(addsuffix .py,life entering spaces rotation rotation_files rotation_attacks))
 
 # What needs a Chromium, which comes from the system's packages.
 BROWSER := tests/browser
