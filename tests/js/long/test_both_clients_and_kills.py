@@ -95,7 +95,8 @@ async def test_a_replica_that_loses_conflict_copies_is_noticed(
 ) -> None:
     server = Killed(database_url, tmp_path / "data")
     await server.start()
-    replicas: list[Node | Folder] = [Forgetful(server, tmp_path / "one"), Node(server, tmp_path / "two")]
+    # The second comes too late with its edit, so it is the one that makes the copy, and forgets it.
+    replicas: list[Node | Folder] = [Node(server, tmp_path / "one"), Forgetful(server, tmp_path / "two")]
     try:
         for replica in replicas:
             await replica.start()
