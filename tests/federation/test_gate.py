@@ -425,7 +425,7 @@ async def test_thousands_of_unsigned_upgrades_hold_nothing(live: Live) -> None:
         assert answers == [BAD] * 100
     await until(lambda: not live.server.server_state.connections)
     assert live.services.sessions.unauthenticated == len(live.services.sessions) == 0
-    assert len(asyncio.all_tasks()) == tasks
+    assert len(asyncio.all_tasks()) <= tasks  # what the server began with may have ended
 
 
 @pytest.mark.parametrize(
