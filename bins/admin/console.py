@@ -76,7 +76,7 @@ class Console:
         self._closed = asyncio.Event()
         self._event = b""
         self._event_s = -EVERY_S
-        self._gathering: asyncio.Task[bytes] | None = None
+        self._gathering: asyncio.Task[None] | None = None
         self._survey: asyncio.Task[None] | None = None
         self._surveyed_s: float | None = None
         self._largest: Sequence[Weight] = ()
@@ -120,17 +120,18 @@ class Console:
         """The event of this second, gathered by whoever comes first; the others wait for it."""
         if self._gathering is None and self._clock() - self._event_s >= 0.9 * EVERY_S:
             self._gathering = asyncio.create_task(self._gather())
-        if self._gathering is not None:
+        if (gathering := self._gathering) is not None:
             # Waited for and not awaited: a console that goes must not take the others' event with it.
-            await asyncio.wait({self._gathering})
+            await asyncio.wait({gathering})
+            if not gathering.cancelled():
+                gathering.result()  # a fault ends the stream: what was told before must not pass for now
         return self._event
 
-    async def _gather(self) -> bytes:
+    async def _gather(self) -> None:
         try:
             self._look_for_the_largest()
             text = json.dumps(await self._told(), separators=(",", ":"), default=str)
             self._event, self._event_s = f"data: {text}\n\n".encode(), self._clock()
-            return self._event
         finally:
             self._gathering = None
 

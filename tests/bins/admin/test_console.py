@@ -13,8 +13,13 @@ import pytest
 import structlog
 
 from less_sync.bins import logs
-from less_sync.bins.admin.console import STREAMS_MAX
+from less_sync.bins.admin.console import STREAMS_MAX, Console
 from less_sync.bins.admin.figures import SHOWN, figures
+from less_sync.bins.admin.metrics import Exposition
+from less_sync.bins.admin.readiness import Readiness, Report
+from less_sync.bins.own_spaces import OWN_SPACES
+from less_sync.bins.supervisor import Supervisor
+from less_sync.storage import PostgresSurveys
 from less_sync.sync.growth import SLICES, SPACES_MAX, WINDOW_S, Grown, Growth
 from less_sync.sync.limits import Limits
 from tests.bins.admin.opened import TOKEN, Admin, admin
@@ -224,3 +229,30 @@ def test_growth_tells_no_more_spaces_apart_than_it_has_room_for() -> None:
 
 async def test_a_get_on_the_public_port_finds_no_console(running: Admin) -> None:
     assert (await fetch(running.live.port, "GET", "/events")).status == 401
+
+
+class Broken(Readiness):
+    """Fails when it is asked for the second time."""
+
+    asked = 0
+
+    async def report(self) -> Report:
+        self.asked += 1
+        if self.asked > 1:
+            raise ZeroDivisionError
+        return await super().report()
+
+
+async def test_what_was_told_before_does_not_pass_for_now_when_gathering_fails(running: Admin) -> None:
+    live, delivery = running.live, running.listener.watchdog.delivery
+    readiness = Broken(live.services, delivery)
+    pool, lanes = live.pool, live.lanes
+    metrics = Exposition(live.services, pool=pool, lanes=lanes, delivery=delivery, data_dir=Path("nowhere"))
+    surveys = PostgresSurveys(pool, left_out=OWN_SPACES)
+    async with Supervisor() as vital:
+        console = Console(live.services, metrics, readiness, surveys, vital)
+        events = console.events()
+        assert (await anext(events)).startswith(b"data: ")
+        with pytest.raises(ZeroDivisionError):
+            await anext(events)
+        await console.aclose()
