@@ -6,7 +6,7 @@ FROM python:${PYTHON}-slim-bookworm AS build
 WORKDIR /build
 RUN python -m venv --without-pip /opt/less-sync
 COPY . .
-RUN pip --python /opt/less-sync/bin/python install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --constraint constraints.txt '.[server]'
+RUN pip --python /opt/less-sync/bin/python install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --constraint constraints.txt '.[server,cluster]'
 
 FROM python:${PYTHON}-slim-bookworm
 # Platforms probe the health of a container with either of curl and wget.

@@ -44,7 +44,7 @@ help: ## show this list
 install: $(DEV_READY) $(JS_READY) ## make .venv with the server, its commands and the test tools
 
 $(SERVER_READY): pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) '.[server]'
+	$(INSTALL) '.[server,cluster]'
 	touch $@
 
 $(DEV_READY): pyproject.toml constraints.txt | $(BIN)/python

@@ -15,6 +15,15 @@ def server_parts(who: str) -> AbstractContextManager[None]:
     return _parts(f"{who} needs the server's parts: pip install 'less-sync[server]'")
 
 
+def cluster_parts(what: str) -> AbstractContextManager[None]:
+    """Around imports that need what several nodes talk by; `what` is the setting that asks for it.
+
+    Raises:
+        CommandError: one of them is not installed.
+    """
+    return _parts(f"{what} needs the parts of a cluster: pip install 'less-sync[server,cluster]'")
+
+
 def volume_parts() -> AbstractContextManager[None]:
     """Around imports that need the libraries of the volume server.
 

@@ -60,6 +60,7 @@ OPTIONS: Final = (
     ),
     SettingOption("DATABASE_MAX_CONNECTIONS", "database-max-connections", "N", "for everything but pushes."),
     SettingOption("PUSH_LANES", "push-lanes", "N", "further ones, for pushes."),
+    SettingOption("WORKERS", "workers", "N", "processes that serve, on one address."),
     SettingOption("SHUTDOWN_GRACE_SECONDS", "shutdown-grace-seconds", "N", "how long an end may take."),
     SettingOption("LOG_LEVEL", "log-level", "LEVEL", "off, error, warn, info, debug, trace."),
     SettingOption("LOG_FORMAT", "log-format", "FORMAT", "text or json."),

@@ -13,6 +13,7 @@ from typing import Final, Literal, Self
 
 from less_sync.auth import JwksPolicy, Permission, TokenPolicy, parse_audiences
 from less_sync.bins.dev import DEV_AUDIENCE
+from less_sync.bins.settings.cluster import ClusterSettings, read_cluster
 from less_sync.bins.settings.env_file import EnvFileError
 from less_sync.bins.settings.federation import federation_warnings, read_federation
 from less_sync.bins.settings.files import FILE_BYTES_LIMIT_MAX, FileSettings, parse_file_place
@@ -115,6 +116,7 @@ class Settings:
     env_file: Path | None
     """What SIGHUP reads again; None: nothing."""
     admin: AdminSettings
+    cluster: ClusterSettings
     log: LogSettings
     slips: tuple[str, ...]
     """Warnings about variables whose names look like a typing error."""
@@ -177,11 +179,8 @@ class Settings:
         if reader.text("DATA_DIR") == "":
             reader.problems.append("DATA_DIR must not be empty")
         push_lanes = reader.count("PUSH_LANES", 2, at_most=64)
-        admin = AdminSettings(
-            listen=parse_admin_address(reader, dev=dev_mode),
-            token=parse_admin_token(reader),
-            profiler=parse_profiler_address(reader),
-        )
+        admin = _admin(reader, dev=dev_mode)
+        cluster = read_cluster(reader)
         subprotocols = parse_subprotocols(reader)
         limits = read_limits(reader, record_blob_bytes=blob_bytes_max, perf_mode=perf_mode, dev=dev_mode)
         if reader.problems:
@@ -207,6 +206,7 @@ class Settings:
             shutdown_grace_s=shutdown_grace_s,
             env_file=None if env_file is None else Path(env_file),
             admin=admin,
+            cluster=cluster,
             log=log,
             slips=tuple(reader.slips()),
             given=given,
@@ -262,6 +262,14 @@ def _log(reader: SettingsReader) -> LogSettings:
     level = parse_log_level(reader)
     return LogSettings(
         level, "json" if reader.choice("LOG_FORMAT", "text", ("text", "json")) == "json" else "text"
+    )
+
+
+def _admin(reader: SettingsReader, *, dev: bool) -> AdminSettings:
+    return AdminSettings(
+        listen=parse_admin_address(reader, dev=dev),
+        token=parse_admin_token(reader),
+        profiler=parse_profiler_address(reader),
     )
 
 

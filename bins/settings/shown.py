@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from less_sync.auth import b64url_encode
 from less_sync.bins.dev import DEV_ISSUER
+from less_sync.bins.settings.cluster import BusSettings
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.files import S3Settings
 from less_sync.bins.settings.parts import LIMITS_NAMED_ELSEWHERE, UNLIMITED, limit_variable
@@ -27,7 +28,7 @@ _SECRETS: Final = frozenset(
         "FEDERATION_FST_PREVIOUS_SECRET",
     }
 )
-_HOLD_URLS: Final = frozenset({"TRUSTED_ISSUERS", "FEDERATION_PEER_URLS"})
+_HOLD_URLS: Final = frozenset({"TRUSTED_ISSUERS", "FEDERATION_PEER_URLS", "NATS_URL", "REPLICA_DATABASE_URL"})
 """Settings of several entries, with blanks between them."""
 _SECRET_WORDS: Final = ("pass", "secret", "token", "key")
 """In the name of a query's key of a database: its value is nobody's business. What the keys of other URLs are
@@ -177,6 +178,10 @@ def _s3(text: Callable[[S3Settings], str]) -> Text:
     return lambda settings: None if settings.files.s3 is None else text(settings.files.s3)
 
 
+def _bus(text: Callable[[BusSettings], str | None]) -> Text:
+    return lambda settings: None if settings.cluster.bus is None else text(settings.cluster.bus)
+
+
 def _limit(name: str) -> Text:
     return lambda settings: _text(getattr(settings.limits, name))
 
@@ -199,6 +204,13 @@ _CORE: Final[Mapping[str, Text]] = {
     "ADMIN_ADDR": lambda s: _text(s.admin.listen),
     "ADMIN_TOKEN": lambda s: s.admin.token or KEPT,
     "PPROF_ADDR": lambda s: _text(s.admin.profiler),
+    "WORKERS": lambda s: _text(s.cluster.workers),
+    "NODE_NAME": lambda s: s.cluster.node_name,
+    "NATS_URL": lambda s: None if s.cluster.bus is None else " ".join(s.cluster.bus.urls),
+    "NATS_CREDENTIALS_FILE": _bus(lambda bus: _text(bus.credentials)),
+    "NATS_CA_FILE": _bus(lambda bus: _text(bus.ca)),
+    "NATS_PREFIX": _bus(lambda bus: bus.prefix),
+    "REPLICA_DATABASE_URL": lambda s: _text(" ".join(s.cluster.replicas)),
     "JWKS_REFRESH_TTL": lambda s: _text(s.jwks_policy.ttl_s),
     "JWKS_MAX_STALE": lambda s: _text(s.jwks_policy.stale_max_s),
     "REQUIRE_TOKEN_EXP": lambda s: _text(s.token_policy.require_exp),

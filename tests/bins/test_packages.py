@@ -236,7 +236,7 @@ def test_a_checkout_whose_links_are_text_files_says_so(tmp_path: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
-@pytest.mark.parametrize(("target", "extra"), [("serve", "server"), ("test", "dev"), ("lint", "dev")])
+@pytest.mark.parametrize(("target", "extra"), [("serve", "server,cluster"), ("test", "dev"), ("lint", "dev")])
 def test_make_installs_what_the_target_needs_and_no_more(target: str, extra: str, tmp_path: Path) -> None:
     shown = make("-n", target, f"VENV={tmp_path / 'new'}", cwd=ROOT)
     installed = [line.split("--editable ")[1] for line in shown.stdout.splitlines() if "--editable " in line]

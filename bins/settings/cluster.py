@@ -1,0 +1,109 @@
+"""Settings of several processes and nodes (docs/scaling.md 1, 2 and 5): workers, their bus, replicas."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
+from less_sync.bins.settings.reader import SettingsReader, quoted
+
+WORKERS_MAX: Final = 64
+REPLICAS_MAX: Final = 16
+BUS_SERVERS_MAX: Final = 16
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}\Z", re.ASCII)
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\Z", re.ASCII)
+_SCHEMES: Final = ("nats", "tls")
+
+
+@dataclass(frozen=True, slots=True)
+class BusSettings:
+    """The NATS servers that carry news between nodes."""
+
+    urls: tuple[str, ...] = field(repr=False)
+    """One cluster's, tried in any order; all `tls://` or all `nats://`."""
+    credentials: Path | None
+    """A NATS credentials file (JWT and seed)."""
+    ca: Path | None
+    """Certificates that the servers' are checked with; None: the system's."""
+    prefix: str
+    """What every subject begins with: the clusters of one NATS are told apart by it."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection must be encrypted; never downgraded."""
+        return self.urls[0].startswith("tls://")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """This node's part in a cluster."""
+
+    workers: int
+    """Processes that serve; 1: this one alone."""
+    node_name: str | None
+    """How operators tell nodes apart, in logs and metrics; None: by the name of the host."""
+    bus: BusSettings | None
+    """None: there is none, or with several workers one of the server's own."""
+    replicas: tuple[str, ...] = field(repr=False)
+    """URLs of standbys of the database that pulls may read from."""
+
+
+def read_cluster(reader: SettingsReader) -> ClusterSettings:
+    """`WORKERS`, `NODE_NAME`, `NATS_*` and `REPLICA_DATABASE_URL`."""
+    workers = reader.count("WORKERS", 1, at_most=WORKERS_MAX)
+    name = reader.trimmed("NODE_NAME")
+    if name and _NAME.match(name) is None:
+        reader.reject("NODE_NAME", name, "letters, digits, '.', '_' and '-', at most 63")
+    return ClusterSettings(workers, name or None, _read_bus(reader), _read_replicas(reader))
+
+
+def _read_bus(reader: SettingsReader) -> BusSettings | None:
+    urls = tuple((reader.trimmed("NATS_URL") or "").replace(",", " ").split())
+    credentials = reader.trimmed("NATS_CREDENTIALS_FILE")
+    ca = reader.trimmed("NATS_CA_FILE")
+    prefix = reader.trimmed("NATS_PREFIX") or "less-sync"
+    if _PREFIX.match(prefix) is None:
+        reader.reject("NATS_PREFIX", prefix, "letters, digits, '_' and '-', at most 32")
+    if not urls:
+        if credentials or ca:
+            reader.problems.append("NATS_CREDENTIALS_FILE and NATS_CA_FILE need NATS_URL")
+        return None
+    if len(urls) > BUS_SERVERS_MAX:
+        reader.problems.append(f"NATS_URL names more than {BUS_SERVERS_MAX} servers")
+    for url in urls:
+        _check_bus_url(reader, url)
+    if len({url.partition(":")[0] for url in urls}) > 1:
+        reader.problems.append("NATS_URL must not mix tls:// and nats://: news would travel in clear")
+    return BusSettings(urls, Path(credentials) if credentials else None, Path(ca) if ca else None, prefix)
+
+
+def _check_bus_url(reader: SettingsReader, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usual = parts.scheme in _SCHEMES and bool(parts.hostname) and not (parts.path or parts.query)
+        usual = usual and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usual = False
+    if not usual:
+        # Without what stands before the @, which is a password.
+        shown = quoted(url.rpartition("@")[2])
+        reader.problems.append(
+            f"invalid NATS_URL entry {shown}: expected tls://host:port or nats://host:port"
+        )
+
+
+def _read_replicas(reader: SettingsReader) -> tuple[str, ...]:
+    urls = tuple((reader.trimmed("REPLICA_DATABASE_URL") or "").split())
+    if len(urls) > REPLICAS_MAX:
+        reader.problems.append(f"REPLICA_DATABASE_URL names more than {REPLICAS_MAX} databases")
+    found = []
+    for url in urls:
+        try:
+            found.append(driver_url(url))
+        except DatabaseUrlError as error:
+            reason = str(error).removeprefix("database error: error with configuration: ")
+            reader.problems.append(f"invalid REPLICA_DATABASE_URL: {reason}")
+    return tuple(found)
