@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, settings
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from less_sync.bins.postgres.files import hold_data_directory, postgres_is_gone
 from less_sync.bins.postgres.urls import driver_url
+from tests.shapes import InForce, Shape
 from tests.weed import S3Server, shared_server
 
 _PREFIX: Final = "less_sync_test_"
@@ -74,8 +75,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: any(item.path.is_relative_to(room) for room in _SHORT))
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make test-cluster` choose in what shape the server is tested."""
+    parser.addoption("--shapes", default="", help="run each test in these shapes: nodes,workers")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once in each of the shapes asked for that suit it."""
+    shapes = [Shape(name) for name in metafunc.config.getoption("shapes").split(",") if name]
+    if metafunc.definition.get_closest_marker("in_process") is not None:
+        shapes = [shape for shape in shapes if shape is not Shape.WORKERS]
+    if shapes:
+        metafunc.parametrize("server_shape", shapes, indirect=True, ids=str)
+
+
+@pytest.fixture(autouse=True)
+def server_shape(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have `live_server` start a server of the shape asked for."""
+    InForce.shape = getattr(request, "param", Shape.ONE)
+    yield
+    InForce.shape = Shape.ONE
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Let `tmp_path` be in memory too: SQLite and Postgres sync thousands of times in a run."""
+    config.addinivalue_line("markers", "in_process: looks inside the server")
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_scratch()))
 
 
