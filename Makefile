@@ -35,8 +35,11 @@ LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/t
 # What needs a Chromium, which comes from the system's packages.
 BROWSER := tests/browser
 
+# What starts several servers on one database and a NATS between them, and kills them.
+CLUSTER := tests/cluster
+
 .DEFAULT_GOAL := help
-.PHONY: help install links serve test long test-browser lint format types protos transcripts simulate bench clean
+.PHONY: help install links serve test long test-cluster test-browser lint format types protos transcripts simulate bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -72,10 +75,13 @@ serve: $(SERVER_READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for o
 # Compiled files are kept whatever the surroundings say: tests start many interpreters.
 test: $(DEV_READY) $(JS_READY) ## run all tests but the long ones against a real Postgres (ARGS='-k push' to choose of all)
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest \
-		$(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE) $(LONG:%=--ignore=%) --ignore=$(BROWSER))
+		$(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE) $(LONG:%=--ignore=%) --ignore=$(BROWSER) --ignore=$(CLUSTER))
 
 long: $(DEV_READY) $(JS_READY) ## run the long tests: histories, pages, the bench in small, other servers, the HTTP description
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(WORKERS) $(LONG)
+
+test-cluster: $(DEV_READY) $(JS_READY) ## run the tests of several workers and nodes, and of the NATS between them (ARGS='-k reconnect')
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(if $(ARGS),$(CLUSTER) $(ARGS),$(WORKERS) $(CLUSTER))
 
 test-browser: $(DEV_READY) $(JS_READY) ## run the tests in a real Chromium, which Debian's root gets installed (ARGS='-k console')
 	@$(BIN)/python -m tests.browser.chromium

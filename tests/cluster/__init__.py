@@ -1,0 +1,1 @@
+"""Several processes of the server, and the NATS between them, as real processes (`make test-cluster`)."""
