@@ -57,6 +57,8 @@ class Invited(News, frozen=True, array_like=True, tag=4):
 
     mailbox: bytes
     """The first 16 bytes of the SHA-256 of its id."""
+    invitation: bytes = b""
+    """Its id, 16 bytes, by which the comparison knows that it was told; empty where nobody knows it."""
 
 
 class Event(News, frozen=True, array_like=True, tag=5):
