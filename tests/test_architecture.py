@@ -26,8 +26,9 @@ BINS_MAY_IMPORT: Final[dict[str, set[str]]] = {
     "pages": set(),
     "profiler": {"settings"},
     "backup": {"settings", "postgres"},
-    "admin": {"settings", "backup", "pages"},
+    "admin": {"settings", "backup", "pages", "workers"},
     "doctor": {"settings", "postgres", "backup", "admin"},
+    "workers": set(),
     "volume": set(),
     "commands": {"settings", "postgres", "backup", "doctor", "volume"},
 }
