@@ -4,7 +4,20 @@ Tests are written for one process. `make test-cluster` runs those about what cli
 shapes too: `--shapes nodes,workers`. A test marked `in_process` looks inside the server, so it has no workers.
 """
 
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import fields
 from enum import StrEnum
+from typing import Final
+
+from less_sync.bins.settings.parts import LIMITS_NAMED_ELSEWHERE, limit_variable
+from less_sync.sync.limits import Limits
+from tests.wire.issuer import Issuer, served_key_set
+from tests.wire.process import ServerProcess
+
+BETWEEN_WORKERS_S: Final = 0.3
+"""How long a test waits for what one worker says to another: nothing tells when it has come."""
 
 
 class Shape(StrEnum):
@@ -21,3 +34,43 @@ class InForce:
     """The shape of the test that runs."""
 
     shape = Shape.ONE
+
+
+@asynccontextmanager
+async def served_by_workers(
+    database_url: str,
+    issuer: Issuer,
+    name: str,
+    *,
+    limits: Limits,
+    identity_hash_key: bytes | None,
+    files: bool,
+) -> AsyncIterator[int]:
+    """Start `less-sync serve --workers 2` that takes the tokens of `issuer`, under `name`; yields its port."""
+    settings = {
+        "DATABASE_URL": database_url,
+        "DATABASE_MAX_CONNECTIONS": "24",
+        "PUSH_LANES": "6",
+        "WORKERS": "2",
+        **_variables(limits),
+    }
+    if identity_hash_key is not None:
+        settings["IDENTITY_HASH_KEY"] = identity_hash_key.hex()
+    if files:
+        settings["FILE_STORAGE_BACKEND"] = "local"
+    with tempfile.TemporaryDirectory() as directory:
+        async with served_key_set(issuer) as key_set_url:
+            settings |= {"DATA_DIR": directory, "TRUSTED_ISSUERS": f"{name}={key_set_url}"}
+            async with ServerProcess(settings) as server:
+                yield server.port
+
+
+def _variables(limits: Limits) -> dict[str, str]:
+    """What differs from the defaults, as an operator would set it."""
+    usual = Limits()
+    return {
+        limit_variable(limit.name): str(getattr(limits, limit.name)).lower()
+        for limit in fields(Limits)
+        if limit.name not in LIMITS_NAMED_ELSEWHERE
+        and getattr(limits, limit.name) != getattr(usual, limit.name)
+    }
