@@ -27,6 +27,7 @@ from less_sync.storage import (
     PostgresFileStore,
     PostgresInvitationStore,
     PostgresMemberStore,
+    PostgresNewsStore,
     PostgresPool,
     PostgresPullStore,
     PostgresRateLimitStore,
@@ -35,6 +36,7 @@ from less_sync.storage import (
     PushLanes,
     StorageError,
 )
+from less_sync.sync.access.authority import Authority
 from less_sync.sync.access.hourly_limits import RateLimits
 from less_sync.sync.access.key_fetch import KeyFetcher
 from less_sync.sync.access.sign_in import Authenticator
@@ -43,7 +45,9 @@ from less_sync.sync.files.space_files import FILE_BYTES_MAX, SpaceFiles
 from less_sync.sync.http.framing import ws_frame
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
+from less_sync.sync.live.bus import Bus
 from less_sync.sync.live.mailboxes import Mailboxes
+from less_sync.sync.live.nodes import Nodes
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.metrics import Recorder
 from less_sync.sync.services import Services
@@ -72,11 +76,17 @@ class Opened(NamedTuple):
 
 
 async def open_services(
-    settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor | None = None
+    settings: Settings,
+    url: str,
+    stack: AsyncExitStack,
+    vital: Supervisor | None = None,
+    *,
+    bus: Bus | None = None,
 ) -> Opened:
     """Connect to the migrated database at `url` and build what sessions need; `stack` closes it again.
 
-    The lanes are watched by `vital`, if given.
+    The lanes are watched by `vital`, if given, and so is the comparison with the database that a `bus` to
+    other nodes asks for. Whoever opened the bus closes it, after the stack.
 
     Raises:
         CommandError: the database did not let us in, a signing key in it cannot be used, or the dev issuer's
@@ -104,7 +114,12 @@ async def open_services(
         identity_hash_key=_identity_hash_key(settings),
         blobs=blobs,
         file_bytes_max=settings.files.bytes_max,
+        bus=bus,
     )
+    if services.nodes is not None:
+        stack.push_async_callback(services.nodes.aclose)
+        if vital is not None:
+            vital.start("news of other nodes", services.nodes.run())
     services.authority.admin_operations = settings.admin_operations
     services.subprotocols = settings.subprotocols
     services.enforce_token_expiry = settings.enforce_token_expiry
@@ -129,15 +144,15 @@ def build_services(
     presence_secret: bytes | None = None,
     blobs: BlobStore | None = None,
     file_bytes_max: int = FILE_BYTES_MAX,
+    bus: Bus | None = None,
 ) -> Services:
     """Everything sessions share, over one database; what else there is to set has its default.
 
     Args:
-        clock: monotonic seconds.
-        chance: spreads what should not happen everywhere at once.
-        presence_secret: keys the pseudonyms of who is present, 32 bytes; random by default.
-        blobs: contents of files; without it there are no files.
-        file_bytes_max: of one content.
+        clock: monotonic seconds. chance: spreads what should not happen everywhere at once. presence_secret:
+        keys the pseudonyms of who is present, 32 bytes; random by default. blobs: contents of files; without
+        it there are no files. file_bytes_max: of one content. bus: to the other processes on this database;
+        None: there are none. Whoever gives one runs `nodes.run()`.
     """
     chance = chance or random.Random()
     spaces = PostgresSpaceStore(pool)
@@ -149,6 +164,18 @@ def build_services(
     if blobs is not None:
         store = PostgresFileStore(pool)
         files = SpaceFiles(store, blobs, announce, limits, bytes_max=file_bytes_max)
+    authority = Authority()
+    nodes = None
+    if bus is not None:
+        nodes = Nodes(
+            bus,
+            broker,
+            announce,
+            mailboxes,
+            PostgresNewsStore(pool),
+            frame_bytes_max=limits.outbound_frame_bytes,
+            forget_key=authority.root_keys.forget,
+        )
     return Services(
         spaces=spaces,
         pushes=lanes,
@@ -165,6 +192,8 @@ def build_services(
         presence=presence,
         mailboxes=mailboxes,
         announce=announce,
+        authority=authority,
+        nodes=nodes,
         files=files,
         limits=limits,
         clock=clock,

@@ -44,6 +44,7 @@ from less_sync.storage.postgres.inspection import (
 from less_sync.storage.postgres.invitations import PostgresInvitationStore
 from less_sync.storage.postgres.lanes import PushLanes
 from less_sync.storage.postgres.members import PostgresMemberStore
+from less_sync.storage.postgres.news import PostgresNewsStore
 from less_sync.storage.postgres.place import place_of
 from less_sync.storage.postgres.pool import PostgresPool
 from less_sync.storage.postgres.pulls import PostgresPullStore
@@ -72,6 +73,7 @@ from less_sync.storage.stores import (
     FileStore,
     InvitationStore,
     MemberStore,
+    NewsStore,
     Pull,
     PullStore,
     PushDone,
@@ -102,6 +104,7 @@ from less_sync.storage.types import (
     HomeOutcome,
     HomeStatus,
     Invitation,
+    Invited,
     MemberEntry,
     MemberLog,
     PullMeta,
@@ -115,7 +118,9 @@ from less_sync.storage.types import (
     RevokeStatus,
     RewrapStatus,
     Space,
+    SpaceNews,
     SpacesRead,
+    SpaceState,
     StoredKey,
     StoreKeyStatus,
 )
@@ -164,10 +169,12 @@ __all__ = [
     "Inspection",
     "Invitation",
     "InvitationStore",
+    "Invited",
     "LocalBlobs",
     "MemberEntry",
     "MemberLog",
     "MemberStore",
+    "NewsStore",
     "NotReached",
     "Opened",
     "Order",
@@ -178,6 +185,7 @@ __all__ = [
     "PostgresFileStore",
     "PostgresInvitationStore",
     "PostgresMemberStore",
+    "PostgresNewsStore",
     "PostgresPool",
     "PostgresPullStore",
     "PostgresRateLimitStore",
@@ -209,7 +217,9 @@ __all__ = [
     "SpaceExists",
     "SpaceFigures",
     "SpaceHomeStore",
+    "SpaceNews",
     "SpaceNotFound",
+    "SpaceState",
     "SpaceStore",
     "SpacesRead",
     "Staged",

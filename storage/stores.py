@@ -20,6 +20,7 @@ from less_sync.storage.types import (
     FileRow,
     HomeOutcome,
     Invitation,
+    Invited,
     MemberLog,
     PullMeta,
     PullRow,
@@ -30,7 +31,9 @@ from less_sync.storage.types import (
     RevokeStatus,
     RewrapStatus,
     Space,
+    SpaceNews,
     SpacesRead,
+    SpaceState,
     StoredKey,
 )
 
@@ -336,6 +339,37 @@ class FileStore(Protocol):
 
     async def known(self, files: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
         """Say which of these pairs of space and file have a row, in one round trip."""
+
+
+class NewsStore(Protocol):
+    """What a node compares itself with, and reads when it has missed something (docs/scaling.md 3.3).
+
+    Each operation is one round trip, to the primary.
+    """
+
+    async def compare(self, ids: Sequence[UUID]) -> dict[UUID, SpaceState]:
+        """Where the spaces that exist among `ids` are; some 2 ms of the database per 1,000."""
+
+    async def between(
+        self, space: UUID, above: int, up_to: int, *, rows_max: int, bytes_max: int
+    ) -> SpaceNews | None:
+        """What was written in a space above one cursor and up to another, tombstones too, and has not been
+        written again since; None when the space is missing.
+
+        Args:
+            rows_max: more entries than that, or values of more than `bytes_max` together, are not read.
+        """
+
+    async def revoked_among(self, pairs: Sequence[tuple[UUID, str]]) -> set[tuple[UUID, str]]:
+        """Those of `pairs`, a space and a CID each, that are revoked."""
+
+    async def invited_since(self, seconds: float, after: Invited | None = None) -> Sequence[Invited]:
+        """The invitations stored in the last `seconds`, oldest first, a page of them: none when there is no
+        more.
+
+        Args:
+            after: begin behind this one.
+        """
 
 
 class FederationKeyStore(Protocol):

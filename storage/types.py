@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 DEK_EPOCH_BYTES: Final = 4
@@ -248,6 +248,37 @@ class RevokeStatus(IntEnum):
     """A token of the caller's own chain is revoked; nothing was written."""
     REMOTE_HOME = 6
     NOT_PERSONAL = 7
+
+
+class SpaceState(NamedTuple):
+    """Where a space is, as a node compares it."""
+
+    cursor: int
+    home_server: str | None
+    revocations: int
+    """How many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceNews:
+    """What was written in a space between two cursors and is there still, and where it is, in one
+    snapshot."""
+
+    cursor: int
+    key_generation: int
+    rewrap_epoch: int | None
+    entries: Sequence[PullRow] | None = field(repr=False)
+    """By cursor, there records before members before files. None: more than was asked for."""
+
+
+class Invited(NamedTuple):
+    """An invitation, as a node hears of it from the database."""
+
+    id: UUID
+    mailbox: str
+    expires_at: datetime
+    age_s: float
+    """How long ago it was stored, by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,24 @@ ones, a direct one for all. It never waits for a cursor as such, which may be an
 
 *An unknown outcome* (a connection lost or a time-out after the statement was sent) is neither success nor
 failure. The space's cursor is read once the database answers again; if it has moved beyond what was
-announced, everybody is told to pull. A statement that was cut off may still be running, so the look is
+announced, everybody is told to pull; where there are other nodes, what was missed is read and told in
+sequence, and they are told as well. A statement that was cut off may still be running, so the look is
 repeated until the database must have ended it. Of a space whose home is another server that one is asked
-instead. That announcement has the cursor that was read and waits like
-any other: what was read may be what our own writes under way have done.
+instead. That announcement has the cursor that was read and waits like any other: what was read may be what
+our own writes under way have done.
+
+*Other nodes* on the same database (`OtherNodes`, if there is a bus) are told of every commit in a space
+whose home is here, whether anybody listens here or not; and what is told here takes its turn among what they
+tell (docs/scaling.md 3.3).
 """
 
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -76,11 +82,34 @@ class Change(NamedTuple):
     """Another server's news: no server hears of it from here, or it would go round in circles."""
 
 
+class OtherNodes(Protocol):
+    """Other processes on the same database: `less_sync.sync.live.nodes`. None of it blocks or raises."""
+
+    def committed(self, space: UUID, change: Change) -> None:
+        """Tell them of a commit, and this node's own subscribers when its turn comes."""
+
+    def found(self, space: UUID, cursor: int) -> None:
+        """The space is at `cursor`, as its row says: tell whoever has missed something, here and there."""
+
+    def revoked(self, space: UUID, cid: str) -> None:
+        """Tell them of a revocation that is known here."""
+
+    def created(self, space: UUID) -> None:
+        """Tell them of a space that was created here."""
+
+    def invited(self, mailbox: str, invitation: UUID | None) -> None:
+        """Tell them of an invitation that was stored here."""
+
+
+_LAST: Final = 2**63
+"""Beyond every cursor: what waits at it comes after all other changes."""
+
+
 @dataclass(slots=True)
 class _Waiting:
-    """A change that may not be announced yet."""
+    """A change that may not be announced yet, or somebody who waits for all that are before it."""
 
-    change: Change
+    change: Change | Callable[[], None]
     direct: set[int]
     """Direct writes it waits for."""
     pushes: int
@@ -136,6 +165,7 @@ class Announcer:
         self._spaces = spaces
         self.forwarder: Forwarder = Alone()
         """Who knows what became of spaces whose home is elsewhere."""
+        self.nodes: OtherNodes | None = None
         self._writes: dict[asyncio.Task[None], None] = {}
         self._no_writes = asyncio.Event()
         self._no_writes.set()
@@ -248,15 +278,36 @@ class Announcer:
             if waiting.direct or waiting.pushes:
                 return
             heapq.heappop(order.waiting)
-            order.waiting_bytes -= waiting.change.payload_bytes
-            self._publish(space, waiting.change)
+            if isinstance(waiting.change, Change):
+                order.waiting_bytes -= waiting.change.payload_bytes
+                self._publish(space, waiting.change)
+            else:
+                waiting.change()
         if order.overflowed:
             order.overflowed = False
             self.unknown(space, told=NO_CURSOR)
         if order.idle:
             self._orders.pop(space, None)
 
+    async def settled(self, space: UUID, *, timeout_s: float) -> None:
+        """Return once this process' own writes to a space that are under way have been announced, or in
+        vain."""
+        if not self._pushes.get(space.int) and space not in self._orders:
+            return
+        done = asyncio.Event()
+        order = self._orders.setdefault(space, _Order())
+        self._tickets += 1
+        waiting = _Waiting(done.set, set(order.direct), self._pushes.get(space.int, 0))
+        heapq.heappush(order.waiting, (_LAST, self._tickets, waiting))
+        self._flush(space, order)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await done.wait()
+
     def _publish(self, space: UUID, change: Change) -> None:
+        if self.nodes is not None and not change.clients_only:
+            self.nodes.committed(space, change)
+            return
         for notice in change.notices:
             self._broker.publish(
                 space,
@@ -285,17 +336,26 @@ class Announcer:
         """Announce something that is not stored: presence, an event. Other servers do not hear of it."""
         self._broker.publish(space, build, exclude=exclude, clients_only=True)
 
-    def invited(self, mailbox: str) -> None:
-        """An invitation was stored."""
+    def invited(self, mailbox: str, invitation: UUID | None = None) -> None:
+        """An invitation was stored; None when nobody knows its id, or whether it was."""
         self._mailboxes.announce(mailbox)
+        if self.nodes is not None:
+            self.nodes.invited(mailbox, invitation)
 
     def revoked(self, space: UUID, cid: str, *, exclude: Subscriber) -> None:
         """A UCAN was revoked: everybody else hears so, and whose access rested on it nothing after that."""
+        self.revoked_here(space, [cid], exclude=exclude)
+        if self.nodes is not None:
+            self.nodes.revoked(space, cid)
+
+    def revoked_here(self, space: UUID, cids: Iterable[str], *, exclude: Subscriber | None = None) -> None:
+        """Tell this node's people of revocations in a space, and end what rested on them."""
         self._broker.publish(space, revoked_notification, exclude=exclude)
-        for arriving in self._broker.arriving(space):
-            arriving.revoked.add((space, cid))
-        for subscriber in self._broker.resting_on(space, cid):
-            self.end_subscriptions(subscriber, [space])
+        for cid in cids:
+            for arriving in self._broker.arriving(space):
+                arriving.revoked.add((space, cid))
+            for subscriber in self._broker.resting_on(space, cid):
+                self.end_subscriptions(subscriber, [space])
 
     def created(self, space: UUID) -> None:
         """A shared space was created: whoever listens was let into one of that id that is deleted since.
@@ -303,6 +363,12 @@ class Announcer:
         That is an operator's doing (docs/operations.md 15.3). Its root key was another one, so what rested on
         that opens nothing here.
         """
+        self.created_here(space)
+        if self.nodes is not None:
+            self.nodes.created(space)
+
+    def created_here(self, space: UUID) -> None:
+        """End this node's subscriptions to a space that was created anew."""
         for subscriber in self._broker.listeners(space):
             self.end_subscriptions(subscriber, [space])
 
@@ -418,7 +484,8 @@ class Announcer:
     async def _look(self, spaces: list[UUID]) -> bool:
         """Read the cursors once and tell whoever has missed something; False when the database is away."""
         looked_at = {space: self._unknown[space] for space in spaces}
-        listened_to = [space for space in spaces if self._broker.listened_to(space)]
+        everywhere = self.nodes is not None
+        listened_to = [space for space in spaces if everywhere or self._broker.listened_to(space)]
         try:
             rows = await self._spaces.get_spaces(listened_to) if listened_to else {}
         except StorageError:
@@ -429,7 +496,9 @@ class Announcer:
                 self._unknown.pop(space, None)
                 self.forwarder.doubt(space, told=unknown.told)  # its row has no cursor: the home is asked
                 continue
-            if row is not None and row.cursor > unknown.told and self._broker.listened_to(space):
+            if row is not None and self.nodes is not None:
+                self.nodes.found(space, row.cursor)
+            elif row is not None and row.cursor > unknown.told and self._broker.listened_to(space):
                 # What was told meanwhile may be further than what was read.
                 unknown.told = max(row.cursor, self._broker.cursor_told(space))
                 self._tell_to_pull(space, row, unknown.told)

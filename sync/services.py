@@ -26,6 +26,7 @@ from less_sync.sync.forwarding import Alone, Forwarder, ForwardRoom
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
 from less_sync.sync.live.mailboxes import Mailboxes
+from less_sync.sync.live.nodes import Nodes
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.metrics import Recorder
 from less_sync.sync.protocol.codes import SUBPROTOCOLS
@@ -64,6 +65,8 @@ class Services:
     """Other servers, for spaces whose home they are; set by `federate`."""
     forwards: ForwardRoom = field(default_factory=ForwardRoom)
     """Pushes on their way to them."""
+    nodes: Nodes | None = None
+    """Other processes on the same database; None: there is no bus, and this one knows of none."""
     files: SpaceFiles | None = None
     """None: no file storage is configured, and there is no route for files."""
     subprotocols: tuple[str, ...] = SUBPROTOCOLS

@@ -36,12 +36,12 @@ async def invite(
     if not inbound.quotas.take_invitation(domain_of(call.identity)):
         raise RpcError(ErrorCode.RATE_LIMITED, "invitation quota exceeded")
     try:
-        await services.invitations.create(params.mailbox_id, params.payload.encode())
+        row = await services.invitations.create(params.mailbox_id, params.payload.encode())
     except StorageError as error:
         if isinstance(error, Unavailable):
             # It may be there: whoever listens looks, and finds it or not.
             services.announce.invited(params.mailbox_id)
         log_storage_fault("fed.invitation", error)
         raise RpcError(ErrorCode.INTERNAL, "internal error") from error
-    services.announce.invited(params.mailbox_id)
+    services.announce.invited(params.mailbox_id, row.id)
     return FedInvitationResult(ok=True)

@@ -31,6 +31,7 @@ from less_sync.sync.protocol.messages import (
     SubscribeSpace,
 )
 from less_sync.sync.rpc.dispatch import log_storage_fault
+from less_sync.sync.rpc.subscriptions import tell_behind
 
 NEVER: Final = 2**63 - 1
 """No subscription of a peer ends with a UCAN's time; the tokens that restore one do."""
@@ -70,7 +71,10 @@ async def subscribe(
     claims = await _claims(inbound, call, entries, accesses)
     spellings = {access.space: access.text for access in accesses if access.space is not None}
     provisional = broker.prepare(call.outbound, spellings, frames_max=HELD_FRAMES_MAX)
+    nodes = call.services.nodes
     try:
+        if nodes is not None:
+            await nodes.listen(list(spellings), counted=any(isinstance(one, FstClaims) for one in claims))
         outcomes = await _outcomes(call, claims)
     except BaseException:
         broker.withdraw(provisional)
@@ -82,7 +86,11 @@ async def subscribe(
     if not inbound.quotas.take_spaces(domain_of(call.identity), fresh):
         broker.withdraw(provisional)
         raise RpcError(ErrorCode.RATE_LIMITED, "space subscription quota exceeded")
-    broker.confirm(provisional, {space: Granted(one.row.cursor, one.hold) for space, one in entered.items()})
+    granted = {space: Granted(one.row.cursor, one.hold) for space, one in entered.items()}
+    broker.confirm(provisional, granted)
+    if nodes is not None:
+        for space in nodes.entered(granted):
+            tell_behind(call, spellings[space], entered[space].row)
     answered = list(zip(entries, outcomes, strict=True))
     return SubscribeResult(
         spaces=[

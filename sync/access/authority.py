@@ -29,6 +29,10 @@ class RootKeys:
             self._keys.move_to_end(space.int)
         return key
 
+    def forget(self, space: UUID) -> None:
+        """Read it again: the space may be another one of the same id."""
+        self._keys.pop(space.int, None)
+
     def learn(self, row: Space) -> None:
         """Remember the key of a shared space; a row without one may be given away and created anew."""
         if row.root_public_key is not None:

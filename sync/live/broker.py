@@ -73,6 +73,9 @@ Build = Callable[[str], bytes]
 
 Left = Callable[[Subscriber, UUID], None]
 """Told of each subscription that has ended, whoever ended it. Must not block, raise, or call the broker."""
+Idle = Callable[[UUID], None]
+"""Told of each space to which nobody listens any more, or is being let in. Must not block, raise, or change
+the broker."""
 
 
 class Provisional:
@@ -184,12 +187,17 @@ class Broker:
         self._arrivals: dict[UUID, _Arrivals] = {}
         self._connections: dict[str, int] = {}
         self._left: list[Left] = []
+        self._idle: Idle | None = None
         self.delivered = 0
         """Notifications handed to sessions since the start."""
 
     def watch(self, left: Left) -> None:
         """Tell `left` of each subscription that ends from now on."""
         self._left.append(left)
+
+    def watch_idle(self, idle: Idle) -> None:
+        """Tell `idle`, and nobody else, of each space that nobody uses from now on."""
+        self._idle = idle
 
     def take_place(self, connection_key: str, *, connections_max: int) -> bool:
         """Count one more session of this person; False, and nothing counted, when all places are taken."""
@@ -233,6 +241,12 @@ class Broker:
         """The highest cursor that anybody was told of who listens or is just being let in."""
         arrivals = self._arrivals.get(space)
         return max(self.cursor(space), NO_CURSOR if arrivals is None else arrivals.cursor)
+
+    def set_back(self, space: UUID, cursor: int) -> None:
+        """The space is at `cursor`, whatever its subscribers have been told."""
+        audience = self._audiences.get(space)
+        if audience is not None:
+            audience.cursor = cursor
 
     def prepare(
         self,
@@ -307,6 +321,10 @@ class Broker:
         """How the session spells a space it is subscribed to."""
         return self._audiences[space].spellings[subscriber] or str(space)
 
+    def tell(self, subscriber: Subscriber, payload: bytes) -> None:
+        """Deliver something to one session alone."""
+        subscriber.deliver(self._frame(payload))
+
     def withdraw(self, provisional: Provisional) -> None:
         """Drop a provisional subscription without touching what the session had before."""
         self._forget(provisional)
@@ -318,6 +336,8 @@ class Broker:
                 arrivals.waiting.remove(provisional)
                 if not arrivals.waiting:
                     del self._arrivals[space]
+                    if self._idle is not None and space not in self._audiences:
+                        self._idle(space)
 
     def unsubscribe(self, subscriber: Subscriber, spaces: Iterable[UUID]) -> None:
         """Stop delivering these spaces; those not subscribed to are ignored."""
@@ -333,6 +353,8 @@ class Broker:
             del audience.spellings[subscriber]
             if not audience.spellings:
                 del self._audiences[space]
+                if self._idle is not None and space not in self._arrivals:
+                    self._idle(space)
             for left in self._left:
                 left(subscriber, space)
         if not own:

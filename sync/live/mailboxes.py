@@ -5,12 +5,21 @@ a mailbox, later ones need none of their own (docs/protocol.md 9.6).
 """
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Callable
+from typing import Final
 
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Subscriber
 from less_sync.sync.protocol.notifications import INVITATION
+
+HASH_BYTES: Final = 16
+
+
+def mailbox_hash(mailbox: str) -> bytes:
+    """What nodes call a mailbox: its id is a claim, and may hold anything."""
+    return hashlib.sha256(mailbox.encode("utf-8", "surrogatepass")).digest()[:HASH_BYTES]
 
 
 class Mailboxes:
@@ -22,13 +31,23 @@ class Mailboxes:
         self._chance = chance
         self._frame = frame(INVITATION)
         self._listeners: dict[str, dict[Subscriber, None]] = {}
+        self._hashed: dict[bytes, tuple[str, float]] | None = None
         self._pending: dict[str, asyncio.TimerHandle] = {}
         self.delivered = 0
         """Notifications handed to sessions since the start."""
 
+    def share(self) -> None:
+        """Mailboxes are told of by their hashes too, by other nodes. To be called before anybody joins."""
+        self._hashed = {}
+
     def join(self, mailbox: str, subscriber: Subscriber) -> None:
         """This session reads that mailbox."""
-        self._listeners.setdefault(mailbox, {})[subscriber] = None
+        listeners = self._listeners.get(mailbox)
+        if listeners is None:
+            listeners = self._listeners[mailbox] = {}
+            if self._hashed is not None:
+                self._hashed[mailbox_hash(mailbox)] = mailbox, asyncio.get_running_loop().time()
+        listeners[subscriber] = None
 
     def leave(self, mailbox: str, subscriber: Subscriber) -> None:
         """This session reads that mailbox no more."""
@@ -38,6 +57,19 @@ class Mailboxes:
         listeners.pop(subscriber, None)
         if not listeners:
             del self._listeners[mailbox]
+            if self._hashed is not None:
+                self._hashed.pop(mailbox_hash(mailbox), None)
+
+    def listened_to_s(self, hashed: bytes) -> float | None:
+        """For how many seconds somebody has read the mailbox with this hash; None when nobody does."""
+        found = None if self._hashed is None else self._hashed.get(hashed)
+        return None if found is None else asyncio.get_running_loop().time() - found[1]
+
+    def announce_hashed(self, hashed: bytes) -> None:
+        """As `announce`, of the mailbox with this hash."""
+        found = None if self._hashed is None else self._hashed.get(hashed)
+        if found is not None:
+            self.announce(found[0])
 
     def announce(self, mailbox: str) -> None:
         """Tell whoever reads this mailbox when the delay is over that something came."""

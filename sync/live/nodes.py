@@ -1,39 +1,68 @@
 """This node among the others: what happens here is told to them, and what they tell is heard here, in order.
 
 A *node* is one server process. Postgres keeps what is true; the bus carries news of it, and may lose, repeat
-and reorder them (docs/scaling.md 3).
+and reorder them (docs/scaling.md 3). Nothing that is heard lets anybody do more than before: news are told
+to those whom the database has let in, ends of access are believed at once, and everything is compared with
+the database every few seconds.
 """
 
+import asyncio
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 from uuid import UUID
 
 import structlog
 
-from less_sync.sync.announce import Announcer, Change
-from less_sync.sync.live.broker import Broker
-from less_sync.sync.live.bus import Bus
-from less_sync.sync.live.mailboxes import Mailboxes
+from less_sync.storage import NewsStore, StorageError
+from less_sync.sync.announce import Announcer, Change, Notice
+from less_sync.sync.live.broker import Broker, Build, Granted
+from less_sync.sync.live.bus import SUBJECT_OF_NODES, Bus, subject_of
+from less_sync.sync.live.comparison import SPACES_PER_QUERY, Comparison
+from less_sync.sync.live.in_order import GAP_S, InOrder
+from less_sync.sync.live.interest import Interest, Interests
+from less_sync.sync.live.mailboxes import Mailboxes, mailbox_hash
 from less_sync.sync.live.news import (
+    NEWS_BYTES_MAX,
     NODE_BYTES,
     Alive,
     AnyNews,
     Asked,
+    Committed,
+    Created,
     Event,
+    Frame,
     Gone,
     Here,
+    Invited,
     Left,
     Present,
+    Revoked,
+    decode_news,
     encode_news,
 )
+from less_sync.sync.live.sequence import Early
+from less_sync.sync.protocol.frames import FRAME_BYTES_MAX
+from less_sync.sync.protocol.notifications import respelled, tells_of
+
+COMPARE_S: Final = 4.5
+"""From the end of a comparison to the next: with what it takes, news arrive within 5 s without any bus."""
+SETTLED_S_MAX: Final = 1.0
+"""How long our own writes to a space may keep what is missing there from being read. Beyond it an author may
+hear of his own push."""
+CURSOR_MAX: Final = 2**63 - 1
+CIDS_PER_REVOCATION_MAX: Final = 64
+REVOKED_TOLD_MAX: Final = 1024
+"""Per space and comparison: CIDs of which it is known that everybody was told."""
+_FRAME_BYTES: Final = 64
+"""What a frame costs beside its payload, while it waits."""
 
 log = structlog.get_logger(__name__)
 
 OfPeople = Event | Present | Left | Asked | Here | Alive | Gone
 """News of what is stored nowhere."""
-LISTENED_S: Final = 30.0
-"""How long a node goes on hearing of a space to which nobody listens any more."""
 
 
 class People(Protocol):
@@ -43,10 +72,10 @@ class People(Protocol):
         """Somebody here listens to a space to which nobody did: who is there at the others?"""
 
     def ended(self, space: UUID) -> None:
-        """This node hears no more of a space."""
+        """This node hears no more of a space for which it `began`."""
 
     def hear(self, news: OfPeople) -> None:
-        """Take one message of another node, of a space that is listened to or of none. Never our own."""
+        """Take one message of another node: of a space that this one hears of, or of none. Never our own."""
 
 
 class Nodes:
@@ -62,16 +91,43 @@ class Nodes:
         broker: Broker,
         announce: Announcer,
         mailboxes: Mailboxes,
+        store: NewsStore,
         *,
         node: bytes | None = None,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
+        compare_s: float = COMPARE_S,
+        gap_s: float = GAP_S,
+        forget_key: Callable[[UUID], None] = lambda space: None,
     ) -> None:
-        """`node` is this node's id, `NODE_BYTES` bytes; random unless given."""
+        """
+        Args:
+            node: this node's id, `NODE_BYTES` bytes; random unless given.
+            frame_bytes_max: of one notification.
+            forget_key: told of each space that was created at another node: one of that id may have been
+                deleted, whose root key is remembered.
+        """
         self.node: Final = node or secrets.token_bytes(NODE_BYTES)
         self.people: People | None = None
         self._bus = bus
         self._broker = broker
         self._announce = announce
         self._mailboxes = mailboxes
+        self._compare_s = compare_s
+        self._forget_key = forget_key
+        self.interests = Interests(bus, self._ended)
+        settled = partial(announce.settled, timeout_s=SETTLED_S_MAX)
+        self.in_order = InOrder(broker, store, settled, frame_bytes_max=frame_bytes_max, gap_s=gap_s)
+        self.comparison = Comparison(store, broker, announce, mailboxes, self.interests, self.in_order)
+        self._due = asyncio.Event()
+        self.heard = 0
+        """Messages of other nodes that could be read, since the start."""
+        self.unread = 0
+        """Those that could not."""
+        broker.watch_idle(self.interests.idle)
+        mailboxes.share()
+        announce.nodes = self
+        bus.attach(self.hear, self._reconnected)
+        bus.listen(SUBJECT_OF_NODES)
 
     # What sessions ask.
 
@@ -79,22 +135,55 @@ class Nodes:
         """Hear of these spaces from now on; returns when that is so, or after `CONFIRM_S_MAX`.
 
         To be awaited between `Broker.prepare` and the query of `subscribe`, which then misses nothing. At
-        once for spaces that are heard of already, and when the bus is away. Never raises but for cancellation.
+        once for spaces that are heard of already, and when the bus is away. Never raises but for
+        cancellation.
 
         Args:
             counted: read how many revocations there are where that is not known yet: for subscriptions that
                 do not tell on which tokens they rest.
         """
+        for space in spaces:
+            self.interests.begin(space)
+        await self.interests.confirmed(spaces)
+        if counted:
+            await self._count(spaces)
 
-    def entered(self, spaces: Iterable[UUID]) -> None:
+    async def _count(self, spaces: Collection[UUID]) -> None:
+        unknown = [
+            space for space in spaces if (one := self.interests.get(space)) and one.revocations is None
+        ]
+        for start in range(0, len(unknown), SPACES_PER_QUERY):
+            with suppress(StorageError):  # then the query that follows fails as well
+                await self.comparison.compare(unknown[start : start + SPACES_PER_QUERY])
+
+    def foreign(self, spaces: Collection[UUID]) -> None:
+        """These have their home at another server: nothing of them is on the bus."""
+        for space in spaces:
+            self.interests.end(space)
+
+    def entered(self, granted: Mapping[UUID, Granted]) -> list[UUID]:
         """Somebody listens to these spaces now, whose home is here: to be called right after
-        `Broker.confirm`."""
+        `Broker.confirm`.
 
-    def is_listening(self, space: UUID) -> bool:
-        """Whether this node hears of a space."""
-        return False
+        Returns:
+            Spaces of which this one may have missed something, and is to be told to pull: another one has
+            read a higher cursor and was let in first, so that what is told begins there.
+        """
+        behind: list[UUID] = []
+        for space, one in granted.items():
+            interest = self.interests.begin(space)
+            if interest.opened_at is None:
+                interest.opened_at = self._broker.cursor(space)
+                self.in_order.entered(space)
+            elif one.cursor < interest.opened_at:
+                behind.append(space)
+            if not interest.people:
+                interest.people = True
+                if self.people is not None:
+                    self.people.began(space)
+        return behind
 
-    # What the announcer and others say.
+    # What is told to the others.
 
     def publish(self, subject: str, news: AnyNews) -> None:
         """Send one message; never blocks. Lost when the bus is away."""
@@ -102,10 +191,160 @@ class Nodes:
             self._bus.publish(subject, encode_news(news))
 
     def committed(self, space: UUID, change: Change) -> None:
-        """Something was committed in a space whose home is here: tell the others, and our own in sequence."""
+        """Tell the others of a commit in a space whose home is here, and our own in sequence.
+
+        Its frames are built once, and are those that subscribers here get who spell the space in the usual
+        way.
+        """
+        cursor = change.cursor
+        notices = self._publish_commit(space, change) if self._bus.connected else change.notices
+        self.in_order.take(space, Early(cursor - 1, cursor, notices, change.payload_bytes, own=True))
+
+    def _publish_commit(self, space: UUID, change: Change) -> Sequence[Notice]:
+        cursor, notices = change.cursor, change.notices
+        frames: tuple[Frame, ...] = ()
+        if change.payload_bytes <= NEWS_BYTES_MAX:
+            text = str(space)
+            payloads = [notice.build(text) for notice in notices]
+            if sum(map(len, payloads)) <= NEWS_BYTES_MAX:
+                frames = tuple(map(Frame, payloads))
+            notices = [
+                Notice(partial(_built, text, payload, notice.build), notice.exclude)
+                for payload, notice in zip(payloads, notices, strict=True)
+            ]
+        self._bus.publish(
+            subject_of(space), encode_news(Committed(self.node, space.bytes, cursor - 1, cursor, frames))
+        )
+        return notices
+
+    def found(self, space: UUID, cursor: int) -> None:
+        """The space is at `cursor`, as its row says: tell whoever has missed something, here and there."""
+        self.publish(subject_of(space), Committed(self.node, space.bytes, cursor, cursor))
+        self.in_order.heard(space, cursor)
+
+    def revoked(self, space: UUID, cid: str) -> None:
+        """Tell the others of a revocation that is known here."""
+        self._note_revoked(space, (cid,))
+        self.publish(subject_of(space), Revoked(self.node, space.bytes, (cid,)))
+
+    def created(self, space: UUID) -> None:
+        """Tell the others of a space that was created here: all of them, as any may remember its key."""
+        self.publish(SUBJECT_OF_NODES, Created(self.node, space.bytes))
+
+    def invited(self, mailbox: str, invitation: UUID | None) -> None:
+        """Tell the others of an invitation that was stored here."""
+        hashed = mailbox_hash(mailbox)
+        one = b"" if invitation is None else invitation.bytes
+        if one and self._mailboxes.listened_to_s(hashed) is not None:
+            self.comparison.knows(one)
+        self.publish(SUBJECT_OF_NODES, Invited(self.node, hashed, one))
+
+    # What is heard of them.
+
+    def hear(self, message: bytes) -> None:
+        """Take one message of the bus. Never raises."""
+        try:
+            news = decode_news(message)
+            if news is None or news.node == self.node:
+                self.unread += news is None
+                return
+            self.heard += 1
+            self._hear(news)
+        except Exception:
+            log.exception("a message of another node was not taken")
+
+    def _hear(self, news: AnyNews) -> None:
+        match news:
+            case Committed():
+                space = UUID(bytes=news.space)
+                if self.interests.get(space) is not None:
+                    self._hear_commit(space, news)
+            case Revoked():
+                space = UUID(bytes=news.space)
+                if self.interests.get(space) is not None:
+                    cids = news.cids[:CIDS_PER_REVOCATION_MAX]
+                    self._note_revoked(space, cids)
+                    self._announce.revoked_here(space, cids)
+            case Created():
+                space = UUID(bytes=news.space)
+                self._forget_key(space)
+                if self.interests.get(space) is not None:
+                    self._announce.created_here(space)
+            case Invited():
+                if self._mailboxes.listened_to_s(news.mailbox) is not None:
+                    if news.invitation:
+                        self.comparison.knows(news.invitation)
+                    self._mailboxes.announce_hashed(news.mailbox)
+            case Alive() | Gone():
+                if self.people is not None:
+                    self.people.hear(news)
+            case _:
+                if self.people is not None and self.interests.get(UUID(bytes=news.space)) is not None:
+                    self.people.hear(news)
+
+    def _hear_commit(self, space: UUID, news: Committed) -> None:
+        prev, cursor, frames = news.prev, news.cursor, news.frames
+        if not 0 <= prev <= cursor <= CURSOR_MAX:
+            self.unread += 1
+            return
+        text = str(space)
+        if not frames or prev != cursor - 1 or not all(tells_of(one.payload, text, cursor) for one in frames):
+            self.in_order.heard(space, cursor, follows=prev)
+            return
+        notices = [Notice(partial(_as_spelled, text, frame.payload)) for frame in frames]
+        size_bytes = sum(len(frame.payload) + _FRAME_BYTES for frame in frames)
+        self.in_order.take(space, Early(prev, cursor, notices, size_bytes, own=False))
+
+    def _note_revoked(self, space: UUID, cids: Sequence[str]) -> None:
+        """Everybody here is told of these now: the comparison need not tell of them again."""
+        interest = self.interests.get(space)
+        if interest is None:
+            return
+        if interest.told is None:
+            interest.told = set()
+        if len(interest.told) < REVOKED_TOLD_MAX:
+            interest.told.update(cids)
+
+    def _ended(self, space: UUID, interest: Interest) -> None:
+        self.in_order.drop(space)
+        if interest.people and self.people is not None:
+            self.people.ended(space)
+
+    # Comparison with the database.
+
+    def _reconnected(self) -> None:
+        """News were lost: compare at once."""
+        self.interests.connection += 1
+        self._due.set()
 
     async def run(self) -> None:
-        """Compare with the database, every few seconds, until cancelled. A vital task."""
+        """Compare with the database, every few seconds and after each reconnect, until cancelled. A vital
+        task."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._compare_s):
+                    await self._due.wait()
+            if self._due.is_set():
+                self._due.clear()
+                await self._bus.confirmed()
+            try:
+                await self.comparison.once()
+            except StorageError as error:
+                log.debug("nothing was compared", error=str(error))
+            except Exception:
+                log.exception("nothing was compared")
+            self.interests.leave_old()
 
     async def aclose(self) -> None:
         """Read and tell nothing any more. After the sessions, before the bus."""
+        self.publish(SUBJECT_OF_NODES, Gone(self.node))
+        await self.in_order.aclose()
+
+
+def _built(text: str, payload: bytes, build: Build, spelling: str) -> bytes:
+    """What was built for the usual spelling, and for another one what is built for that."""
+    return payload if spelling == text else build(spelling)
+
+
+def _as_spelled(text: str, payload: bytes, spelling: str) -> bytes:
+    return payload if spelling == text else respelled(payload, text, spelling)

@@ -89,7 +89,8 @@ class Sequence:
         return one
 
     def forget(self, *, up_to: int = -1, above: int | None = None) -> None:
-        """Drop what was told in another way, up to a cursor, and what is above another one: nobody did that."""
+        """Drop what was told in another way, up to a cursor, and what is above another one: nobody did
+        that."""
         for one in list(self._held.values()):
             if one.cursor <= up_to or (above is not None and one.cursor > above):
                 self._drop(one)

@@ -24,6 +24,8 @@ from less_sync.sync.protocol.messages import (
     PushChange,
     ResubscribeNotice,
     RevokedNotice,
+    SyncNotice,
+    SyncRecord,
 )
 
 INVITATION: Final = encode_notification("invitation", Empty())
@@ -32,6 +34,10 @@ INVITATION: Final = encode_notification("invitation", Empty())
 _SYNC: Final = b"\xa3dtype\x02fmethoddsyncfparams"
 _SYNC_PLAIN: Final = _SYNC + b"\xa5espace"
 _SYNC_REWRAP: Final = _SYNC + b"\xa6espace"
+_OTHERS: Final = (
+    b"\xa3dtype\x02fmethodjmembershipfparams\xa3espace",
+    b"\xa3dtype\x02fmethoddfilefparams\xa3espace",
+)
 
 
 def sync_notification(
@@ -72,6 +78,54 @@ def catch_up_notification(space: str, *, cursor: int, key_generation: int, rewra
     `prev = cursor - 1` a client one behind would take it for a change without records.
     """
     return _sync_head(space, -1, cursor, key_generation, rewrap_epoch, 0)
+
+
+def records_notification(
+    space: str,
+    *,
+    prev: int,
+    cursor: int,
+    key_generation: int,
+    rewrap_epoch: int | None,
+    records: Sequence[SyncRecord],
+    frame_bytes_max: int = FRAME_BYTES_MAX,
+) -> bytes:
+    """`sync` of several pushes at once, each record with its own cursor (docs/protocol.md 9.1).
+
+    Too long a frame is a `pull_notification` instead.
+    """
+    notice = SyncNotice(
+        space=space,
+        prev=prev,
+        cursor=cursor,
+        key_generation=key_generation,
+        rewrap_epoch=rewrap_epoch,
+        records=list(records),
+    )
+    frame = encode_notification("sync", notice)
+    if len(frame) > frame_bytes_max:
+        return pull_notification(
+            space, cursor=cursor, key_generation=key_generation, rewrap_epoch=rewrap_epoch
+        )
+    return frame
+
+
+def tells_of(payload: bytes, space: str, cursor: int) -> bool:
+    """Whether a frame is a `sync`, `membership` or `file` of the commit that moved `space`, so spelled, from
+    the cursor before to `cursor`. Of what follows nothing is looked at."""
+    spelled, at = text(space), b"fcursor" + integer(cursor)
+    for head_of_sync in (_SYNC_PLAIN, _SYNC_REWRAP):
+        start = head_of_sync + spelled + b"dprev"
+        if payload.startswith(start):
+            return payload.startswith((integer(cursor - 1) + at, integer(cursor) + at), len(start))
+    return payload.startswith(tuple(other + spelled + at for other in _OTHERS))
+
+
+def respelled(payload: bytes, space: str, spelling: str) -> bytes:
+    """The same notification with the first mention of its space, which is spelled as `space`, spelled
+    anew."""
+    start, _, rest = payload.partition(text(space))
+    return start + text(spelling) + rest
 
 
 def _sync_head(

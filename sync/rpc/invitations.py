@@ -51,7 +51,7 @@ async def create(call: Call, params: InvitationCreateParams, _grant: None) -> In
             # It may be there: whoever listens looks, and finds it or not.
             call.services.announce.invited(params.mailbox_id)
             raise
-        call.services.announce.invited(params.mailbox_id)
+        call.services.announce.invited(params.mailbox_id, row.id)
     return _described(row)
 
 

@@ -197,7 +197,10 @@ class PushInFlight:
             else:
                 if (growth := self.call.services.metrics.growth) is not None:
                     growth.add(self.space, len(self.params.changes), self.payload_bytes)
-                if self.params.changes and self.call.services.broker.listened_to(self.space):
+                services = self.call.services
+                if self.params.changes and (
+                    services.broker.listened_to(self.space) or services.nodes is not None
+                ):
                     change = self._change(outcome)
                 self.answer(None, outcome.cursor)
         finally:

@@ -56,7 +56,11 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
         raise RpcError(ErrorCode.BAD_REQUEST, "too many spaces in subscribe request")
     spellings = {access.space: access.text for access in accesses if access.space is not None}
     provisional = broker.prepare(call.outbound, spellings)
+    nodes = call.services.nodes
     try:
+        if nodes is not None:
+            homes = call.services.authority.homes
+            await nodes.listen([space for space in spellings if space not in homes])
         outcomes = await _outcomes(call, accesses)
     except BaseException:
         broker.withdraw(provisional)
@@ -70,14 +74,24 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
     granted = [
         one for index, one in enumerate(outcomes) if isinstance(one, _Entered) and index not in elsewhere
     ]
-    broker.confirm(
-        provisional, {one.grant.space: Granted(one.row.cursor, _hold(one.grant)) for one in granted}
-    )
+    entered = {one.grant.space: Granted(one.row.cursor, _hold(one.grant)) for one in granted}
+    broker.confirm(provisional, entered)
+    if nodes is not None:
+        nodes.foreign([asked.space for asked in elsewhere.values()])
+        rows = {one.row.id: one.row for one in granted}
+        for space in nodes.entered(entered):
+            tell_behind(call, spellings[space], rows[space])
     if elsewhere:
         # Spaces of this server are heard of already: a home that is slow holds up their answer, not more.
         await _subscribe_elsewhere(call, elsewhere, outcomes)
     call.caller.subscriptions_changed()
     return _result(call, entries, outcomes)
+
+
+def tell_behind(call: Call, text: str, row: Space) -> None:
+    """Somebody who was let in first had read a later cursor than this one, from which on all are told."""
+    state = HomeSpace(call.services.broker.cursor(row.id), row.key_generation, row.rewrap_epoch)
+    call.outbound.notify(catch_up_notification(text, **state._asdict()))
 
 
 def _result(call: Call, entries: Sequence[SubscribeSpace], outcomes: Sequence[Outcome]) -> SubscribeResult:
