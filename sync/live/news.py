@@ -62,18 +62,25 @@ class Invited(News, frozen=True, array_like=True, tag=4):
 
 
 class Event(News, frozen=True, array_like=True, tag=5):
-    """Something that is not stored was said in a space, for clients alone: a complete notification."""
+    """Somebody at this node said something in a space that is not stored. For clients alone."""
 
     space: bytes
-    payload: bytes
+    number: int
+    """Which of this node's events it is, from 1: a repeated one is known by it."""
+    peer: str
+    """A pseudonym."""
+    data: bytes
 
 
 class Present(News, frozen=True, array_like=True, tag=6):
-    """Somebody at this node shows, or still shows, something in a space."""
+    """Somebody at this node shows, or still shows, something in a space. For clients alone."""
 
     space: bytes
+    prev: int
+    """The number of the last message before this one about who is present in this space; 0: nobody was."""
+    number: int
+    """Its own: they ascend over all spaces of a node."""
     peer: str
-    """A pseudonym."""
     data: bytes
 
 
@@ -81,19 +88,28 @@ class Left(News, frozen=True, array_like=True, tag=7):
     """Somebody at this node is there no more."""
 
     space: bytes
+    prev: int
+    number: int
     peer: str
 
 
 class Asked(News, frozen=True, array_like=True, tag=8):
-    """This node has begun to listen to a space: who is there at the others?"""
+    """Who is there at the others?"""
 
     space: bytes
+    whom: bytes = b""
+    """The node that must answer even if nobody is; empty: all at which somebody is."""
 
 
 class Here(News, frozen=True, array_like=True, tag=9):
-    """An answer: everybody at this node who is present in a space. What it does not name has left."""
+    """An answer, or a part of one: who is present at this node in a space. What none names has left."""
 
     space: bytes
+    number: int
+    """Of the last message that it tells the outcome of."""
+    part: int
+    """From 0."""
+    parts: int
     peers: tuple[tuple[str, bytes], ...]
     """Pseudonym and data of each."""
 
@@ -127,5 +143,7 @@ def decode_news(message: bytes) -> AnyNews | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     space = getattr(news, "space", None)
+    whom = getattr(news, "whom", b"")
     usual = len(news.node) == NODE_BYTES and (space is None or len(space) == 16)
+    usual = usual and len(whom) in (0, NODE_BYTES)
     return news if usual else None

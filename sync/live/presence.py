@@ -89,10 +89,13 @@ class Presence:
         entry = self._connections.get(connection, {}).get(space)
         return entry.peer if entry else pseudonym(self._secret, connection=connection, space=str(space))
 
-    def set(self, space: UUID, connection: str, data: bytes) -> str | None:
+    def set(self, space: UUID, connection: str, data: bytes, *, elsewhere: int = 0) -> str | None:
         """Store or refresh an entry and return its pseudonym, to be announced either way.
 
         None when it is refused: `data` is too long, or the space is full and this connection new to it.
+
+        Args:
+            elsewhere: how many are present there at other nodes.
         """
         if len(data) > self._limits.presence_bytes:
             return None
@@ -103,7 +106,7 @@ class Presence:
             entry.last_seen_s = self._clock()
             self._by_age.move_to_end(entry)
             return entry.peer
-        if len(present) >= self._limits.presence_per_space:
+        if len(present) + elsewhere >= self._limits.presence_per_space:
             return None
         entry = _Entry(space, connection, self.peer(space, connection), data, self._clock())
         self._spaces.setdefault(space, {})[connection] = entry
@@ -131,6 +134,14 @@ class Presence:
         """Who is present in a space, but for the connection that asks."""
         entries = self._spaces.get(space, {}).values()
         return [PresenceEntry(entry.peer, entry.data) for entry in entries if entry.connection != connection]
+
+    def everybody(self, space: UUID) -> list[PresenceEntry]:
+        """Who is present in a space."""
+        return [PresenceEntry(entry.peer, entry.data) for entry in self._spaces.get(space, {}).values()]
+
+    def anybody(self, space: UUID) -> bool:
+        """Whether anybody is."""
+        return space in self._spaces
 
     def sweep(self, *, removed_max: int = SWEEP_MAX) -> list[Departure]:
         """Remove entries without a sign of life for longer than `presence_stale_s`, the oldest first.
