@@ -38,6 +38,7 @@ import structlog
 from less_sync.storage import Space, SpaceStore, StorageError, Unavailable
 from less_sync.sync.forwarding import Alone, Forwarder
 from less_sync.sync.live.broker import NO_CURSOR, Broker, Build, Subscriber
+from less_sync.sync.live.elsewhere import PresenceElsewhere
 from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.protocol.codes import ACCESS_UNCERTAIN
@@ -166,6 +167,8 @@ class Announcer:
         self.forwarder: Forwarder = Alone()
         """Who knows what became of spaces whose home is elsewhere."""
         self.nodes: OtherNodes | None = None
+        self.elsewhere: PresenceElsewhere | None = None
+        """Hears of who is no more present here, so that other nodes do."""
         self._writes: dict[asyncio.Task[None], None] = {}
         self._no_writes = asyncio.Event()
         self._no_writes.set()
@@ -419,8 +422,10 @@ class Announcer:
         self._broker.unsubscribe(subscriber, self._broker.subscribed(subscriber))
 
     def departed(self, space: UUID, peer: str, *, exclude: Subscriber | None = None) -> None:
-        """Tell a space's subscribers that somebody is there no more."""
+        """Tell a space's subscribers, at other nodes too, that somebody of this one is there no more."""
         self.publish(space, lambda text: presence_leave_notification(text, peer=peer), exclude=exclude)
+        if self.elsewhere is not None:
+            self.elsewhere.left(space, peer)
 
     # Unknown outcomes.
 

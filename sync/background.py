@@ -11,6 +11,7 @@ import structlog
 from less_sync.storage import StorageError
 from less_sync.sync.files.space_files import SpaceFiles
 from less_sync.sync.files.sweep import AGE_MIN_S, sweep_orphans
+from less_sync.sync.live.elsewhere import TICK_S, PresenceElsewhere
 from less_sync.sync.live.presence import SWEEP_MAX
 from less_sync.sync.services import Services
 
@@ -31,6 +32,8 @@ async def run_background(
     """
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_sweep_presence(services), name="presence sweep")
+        if services.elsewhere is not None:
+            tasks.create_task(_meet_others(services.elsewhere), name="presence elsewhere")
         tasks.create_task(_maintain(services, maintenance_interval_s), name="maintenance")
         if services.files is not None:
             tasks.create_task(_tidy(services.files), name="tidying of staged contents")
@@ -49,6 +52,16 @@ async def _sweep_presence(services: Services) -> None:
         except Exception:
             log.exception("presence sweep failed")
         services.metrics.chore_ended("presence sweep", failed=failed)
+
+
+async def _meet_others(elsewhere: PresenceElsewhere) -> None:
+    pause_s = TICK_S
+    while True:
+        try:
+            pause_s = elsewhere.tick()
+        except Exception:
+            log.exception("looking after other nodes failed")
+        await asyncio.sleep(pause_s)
 
 
 def sweep(services: Services) -> int:

@@ -25,6 +25,7 @@ from less_sync.sync.files.space_files import SpaceFiles
 from less_sync.sync.forwarding import Alone, Forwarder, ForwardRoom
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
+from less_sync.sync.live.elsewhere import PresenceElsewhere, Publish
 from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.nodes import Nodes
 from less_sync.sync.live.presence import Presence
@@ -67,6 +68,8 @@ class Services:
     """Pushes on their way to them."""
     nodes: Nodes | None = None
     """Other processes on the same database; None: there is no bus, and this one knows of none."""
+    elsewhere: PresenceElsewhere | None = None
+    """Who is present at other nodes, if there are any; set by `share_presence`."""
     files: SpaceFiles | None = None
     """None: no file storage is configured, and there is no route for files."""
     subprotocols: tuple[str, ...] = SUBPROTOCOLS
@@ -97,6 +100,26 @@ class Services:
     def draining(self) -> bool:
         """True while the server drains or shuts down: no upgrade is accepted."""
         return self.sessions.doors is not Doors.OPEN
+
+    def share_presence(self, node: bytes, name: str, publish: Publish) -> PresenceElsewhere:
+        """Tell other nodes who is present here, and hear from them.
+
+        Args:
+            node: the id of this node.
+            name: how operators call it.
+            publish: sends to the other nodes.
+        """
+        elsewhere = PresenceElsewhere(
+            node,
+            name,
+            publish=publish,
+            tell=self.announce.publish,
+            presence=self.presence,
+            limits=self.limits,
+            clock=lambda: self.clock(),
+        )
+        self.elsewhere = self.announce.elsewhere = elsewhere
+        return elsewhere
 
     def federate(self, forwarder: Forwarder) -> None:
         """Use spaces of other servers through this one."""

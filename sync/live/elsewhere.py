@@ -16,7 +16,6 @@ Nobody is held up: `subscribe` answers with what is known, and what comes of the
 `presence`, to everybody who listens and about what they do not know yet.
 """
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
@@ -114,7 +113,8 @@ class PresenceElsewhere:
         self._gone: OrderedDict[bytes, float] = OrderedDict()
         """Nodes that have stopped, and when: what comes late of them is not heeded."""
         self._unsure: dict[Group, None] = {}
-        self._ticked_s = self._alive_s = clock()
+        self._ticked_s = clock()
+        self._alive_s = float("-inf")
         self._nodes_ignored = 0
 
     # What this node tells.
@@ -365,16 +365,11 @@ class PresenceElsewhere:
 
     # As time passes.
 
-    async def run(self) -> None:
-        """Give signs of life, notice who gives none, ask where something is missing; until cancelled."""
-        self._give_sign()
-        pause_s = TICK_S
-        while True:
-            await asyncio.sleep(pause_s)
-            pause_s = self.tick()
-
     def tick(self) -> float:
-        """Do what is due; return in how many seconds there is more to do."""
+        """Give signs of life, notice who gives none, ask where something is missing.
+
+        To be called again in as many seconds as it returns, from the beginning on.
+        """
         now_s = self._clock()
         late_s = now_s - self._ticked_s - TICK_S
         self._ticked_s = now_s

@@ -124,14 +124,22 @@ class Listened:
 class Groups:
     """All groups of one process. Nothing awaits.
 
-    Bounded by `presence_per_space` people in a space, and by `ELSEWHERE_BYTES_MAX` in all.
+    Bounded by `presence_per_space` people in a space, and by `bytes_max` in all.
 
     Args:
         clock: monotonic seconds.
     """
 
-    def __init__(self, tell: Tell, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        tell: Tell,
+        limits: Limits,
+        clock: Callable[[], float],
+        *,
+        bytes_max: int = ELSEWHERE_BYTES_MAX,
+    ) -> None:
         self._tell = tell
+        self._bytes_max = bytes_max
         self._limits = limits
         self._clock = clock
         self.spaces: dict[UUID, Listened] = {}
@@ -180,7 +188,7 @@ class Groups:
         """Note what somebody shows, and tell it if it is new here, or `told` in any case."""
         limits, state, entry = self._limits, self.spaces[group.space], group.entries.get(peer)
         cost = len(data) + _ENTRY_BYTES if entry is None else len(data) - len(entry.data)
-        fits = len(data) <= limits.presence_bytes and self._bytes + cost <= ELSEWHERE_BYTES_MAX
+        fits = len(data) <= limits.presence_bytes and self._bytes + cost <= self._bytes_max
         if entry is None:
             fits = fits and len(peer) <= PEER_CHARS_MAX and state.people < limits.presence_per_space
         if not fits:

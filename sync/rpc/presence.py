@@ -12,7 +12,9 @@ from less_sync.sync.protocol.notifications import event_notification, presence_n
 
 def set_(call: Call, params: PresenceSetParams, space: UUID) -> None:
     """Show `data` to the other subscribers, and stay there."""
-    peer = call.services.presence.set(space, call.outbound.connection_id, params.data)
+    elsewhere = call.services.elsewhere
+    others = 0 if elsewhere is None else elsewhere.count(space)
+    peer = call.services.presence.set(space, call.outbound.connection_id, params.data, elsewhere=others)
     if peer is None:
         return
     call.services.announce.publish(
@@ -20,6 +22,8 @@ def set_(call: Call, params: PresenceSetParams, space: UUID) -> None:
         lambda text: presence_notification(text, peer=peer, data=params.data),
         exclude=call.outbound,
     )
+    if elsewhere is not None:
+        elsewhere.present(space, peer, params.data)
 
 
 def clear(call: Call, params: PresenceClearParams, space: UUID) -> None:
@@ -37,3 +41,5 @@ def send(call: Call, params: EventSendParams, space: UUID) -> None:
         lambda text: event_notification(text, peer=peer, data=params.data),
         exclude=call.outbound,
     )
+    if call.services.elsewhere is not None:
+        call.services.elsewhere.say(space, peer, params.data)

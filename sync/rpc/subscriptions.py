@@ -265,6 +265,8 @@ def _hold(grant: Grant) -> Hold | None:
 
 def _described(call: Call, entry: SubscribeSpace, row: Space, room: _Room) -> SubscribedSpace:
     peers = call.services.presence.others(row.id, call.outbound.connection_id) if entry.presence else []
+    if entry.presence and call.services.elsewhere is not None:
+        peers += call.services.elsewhere.look(row.id)
     if not room.fits(row.id, peers):
         peers = []  # they follow as notifications
     return SubscribedSpace(

@@ -40,6 +40,9 @@ class PresenceRoll:
             if not services.broker.is_subscribed(out, space):
                 continue
             text = services.broker.spelling(out, space)
-            for entry in services.presence.others(space, out.connection_id):
+            entries = services.presence.others(space, out.connection_id)
+            if services.elsewhere is not None:
+                entries += services.elsewhere.others(space)
+            for entry in entries:
                 out.send(presence_notification(text, peer=entry.peer, data=entry.data))
             await out.drained()
