@@ -19,6 +19,10 @@ from less_sync.sync.http.routing import RawRoute
 from less_sync.sync.http.socket import ClientSocket, Route, websocket_protocol
 from less_sync.sync.services import Services
 
+LEAVING_S: Final = 2.0
+"""What a connection that was accepted last may take for its first request, before its server is replaced."""
+LEAVING_LOOK_S: Final = 0.01
+
 Run = Callable[[Coroutine[object, object, None]], "asyncio.Task[None]"]
 
 
@@ -126,6 +130,23 @@ class HttpServer(SteppedServer):
             http=http_protocol(services),
             sockets=websocket_protocol(services, None if federation is None else federation.sockets),
         )
+
+    async def leave_the_door(self, within_s: float = LEAVING_S) -> None:
+        """Accept no connection more, and wait for what those that were accepted ask first.
+
+        A successor accepts at the same sockets, so nobody need be refused: who has connected here gets an
+        answer here, or is upgraded and then moved like the others.
+        """
+        deadline_s = asyncio.get_running_loop().time() + within_s
+        for server in self._uvicorn.servers:
+            server.close()
+        while self._silent() and asyncio.get_running_loop().time() < deadline_s:  # noqa: ASYNC110  # no event is offered
+            await asyncio.sleep(LEAVING_LOOK_S)
+
+    def _silent(self) -> bool:
+        """Whether somebody has connected and asked nothing yet."""
+        connections = self._uvicorn.server_state.connections
+        return any(isinstance(one, HttpProtocol) and not one.has_asked for one in connections)
 
     async def drain(self, grace_s: float) -> None:
         """Refuse what is new, let what runs end, close every session with 1001; `grace_s` at most."""

@@ -2,7 +2,9 @@
 
 import errno
 import socket
+import sys
 from contextlib import ExitStack
+from typing import NamedTuple, Self
 
 from less_sync.bins.errors import CommandError, os_error_text
 from less_sync.bins.settings.parts import ListenAddress
@@ -26,14 +28,97 @@ def open_listeners(address: ListenAddress, setting: str = "--listen or LISTEN_AD
             return [_listen_on_all(address.port)]
         return _listen_on_each(address)
     except OSError as error:
-        hint = ""
-        if error.errno == errno.EADDRINUSE:
-            hint = f"; another program listens there, choose another address with {setting}"
-        raise CommandError(f"{os_error_text(error)}: cannot listen on {address}{hint}") from error
+        raise _refused(error, address, setting) from error
+
+
+def _refused(error: OSError, address: ListenAddress, setting: str) -> CommandError:
+    hint = ""
+    if error.errno == errno.EADDRINUSE:
+        hint = f"; another program listens there, choose another address with {setting}"
+    return CommandError(f"{os_error_text(error)}: cannot listen on {address}{hint}")
+
+
+def open_shares(
+    address: ListenAddress, number: int, setting: str = "--listen or LISTEN_ADDR"
+) -> tuple[list[list[socket.socket]], ExitStack]:
+    """Bind the same addresses for each of several processes, without listening yet.
+
+    Each has sockets of its own, among which the kernel spreads connections. Another server of the same user
+    could join them unnoticed: so the addresses are tried for oneself first, and a name of the abstract
+    namespace, which belongs to the network as ports do, says that they are taken.
+
+    Returns:
+        The sockets of each process; and what keeps others away until it is closed.
+
+    Raises:
+        CommandError: as `open_listeners`.
+    """
+    alone = open_listeners(address, setting)
+    try:
+        with ExitStack() as claims:
+            places = [_Place.of(one) for one in alone]
+            for place in places:
+                place.claim(claims)
+            for one in alone:
+                one.close()
+            shares = [[place.share(claims) for place in places] for _ in range(number)]
+            return shares, claims.pop_all()
+    except OSError as error:
+        raise _refused(error, address, setting) from error
+    finally:
+        for one in alone:
+            one.close()
+
+
+class _Place(NamedTuple):
+    """Where a socket is bound."""
+
+    family: int
+    name: tuple[str, int]
+    """With two more parts for IPv6."""
+    v6_only: int
+
+    @classmethod
+    def of(cls, bound: socket.socket) -> Self:
+        v6 = bound.family == socket.AF_INET6
+        v6_only = bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) if v6 else 0
+        return cls(bound.family, bound.getsockname(), v6_only)
+
+    def claim(self, claims: ExitStack) -> None:
+        """Say to servers that do as this one that the address is taken."""
+        if sys.platform == "linux":
+            claim = claims.enter_context(socket.socket(socket.AF_UNIX))
+            claim.bind(f"\0less-sync/{ListenAddress(*self.name[:2])}")
+
+    def share(self, shares: ExitStack) -> socket.socket:
+        """Another socket that is bound there."""
+        share = shares.enter_context(socket.socket(self.family))
+        if self.family == socket.AF_INET6:
+            share.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, self.v6_only)
+        share.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        share.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        share.bind(self.name)
+        return share
+
+
+def listen(shares: list[socket.socket]) -> list[socket.socket]:
+    """Listen at bound sockets.
+
+    Raises:
+        CommandError: as `open_listeners`.
+    """
+    for one in shares:
+        try:
+            one.listen(BACKLOG)
+        except OSError as error:
+            raise _refused(error, bound_address(one), "--listen or LISTEN_ADDR") from error
+    return shares
 
 
 def bound_address(listener: socket.socket) -> ListenAddress:
-    """Where a socket really listens."""
+    """Where a socket really listens; a Unix socket at its path, which has no port."""
+    if listener.family == socket.AF_UNIX:
+        return ListenAddress(listener.getsockname(), 0)
     host, port = listener.getsockname()[:2]
     return ListenAddress(host, port)
 

@@ -6,46 +6,62 @@ connections, sessions close with 1001, requests end, then everything is closed i
 
 import asyncio
 import gc
-import os
-import resource
-import signal
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import structlog
 import uvloop
 
 from less_sync.bins.admin.listener import AdminListener, open_admin
 from less_sync.bins.errors import CommandError
-from less_sync.bins.hangups import has_terminal, hold_hangups, take_hangups
+from less_sync.bins.hangups import hold_hangups
 from less_sync.bins.http_server import HttpServer
-from less_sync.bins.listening import bound_address, open_listeners
+from less_sync.bins.listening import bound_address, listen, open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
-from less_sync.bins.postgres.embedded import EmbeddedPostgresError
-from less_sync.bins.postgres.keeper import OwnPostgres
+from less_sync.bins.people import KeptPeople
 from less_sync.bins.postgres.reach import migrate_when_reachable
+from less_sync.bins.process import first_of, own_database, raise_open_files_limit, unless, words_of
 from less_sync.bins.profiler.listener import profiler
 from less_sync.bins.reload import Reloading
 from less_sync.bins.services import Opened, beside, fetch_issuer_keys, open_services
-from less_sync.bins.settings.config import Settings
+from less_sync.bins.settings.config import DatabaseSettings, Settings
 from less_sync.bins.settings.parts import ListenAddress
+from less_sync.bins.signals import Signals
 from less_sync.bins.start_page import StartPage
-from less_sync.bins.supervisor import Ended, Supervisor
+from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
 from less_sync.sync.background import run_background
 
-OPEN_FILES_MAX: Final = 1 << 20
-
 _log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 
 def _to_nobody(address: ListenAddress) -> None:
     """For whoever does not want to know where the admin listener is: the log says so too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What a worker is given by its supervisor. A server alone makes all of it for itself."""
+
+    database: Callable[[], Awaitable[str]]
+    """Says where a database is that is migrated. Raises as `migrate_when_reachable`."""
+    share: DatabaseSettings
+    """This worker's part of what the settings allow the node."""
+    listeners: list[socket.socket]
+    """Bound, for clients; whoever bound them keeps them open."""
+    people: Path
+    """A directory where the start pages of all workers keep who has signed in."""
+    admin: socket.socket | None = None
+    """A Unix socket for the supervisor's questions, where it has some."""
+    profiler: list[socket.socket] = field(default_factory=list)
+    """Listening, where there is one."""
+    replaced: Callable[[], bool] = lambda: False
+    """Asked at the stop: whether a successor accepts connections at the same sockets."""
 
 
 class Started(NamedTuple):
@@ -78,7 +94,7 @@ def run_server(
         CommandError: the start failed, or something vital ended.
     """
     configure_logging(level=settings.log.level, form=settings.log.form)
-    _raise_open_files_limit()
+    raise_open_files_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve_until_signal(settings, announce, announce_admin))
 
@@ -96,14 +112,6 @@ async def _serve_until_signal(
         hold_hangups()  # the loop takes its handlers away when it is closed
 
 
-def _raise_open_files_limit() -> None:
-    """Every connection is an open file, and many systems start a process with a limit of 1024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(OPEN_FILES_MAX, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def _settle_heap() -> None:
     """Take what start-up left behind out of the collector's sight, and let it look less often at the rest.
 
@@ -115,36 +123,6 @@ def _settle_heap() -> None:
     gc.set_threshold(10_000, 10, 10)
 
 
-class Signals:
-    """SIGTERM and SIGINT: the first asks for a stop, the second ends the process at once with status 1.
-
-    SIGHUP asks for another look at what may have changed, or for a stop when the terminal is gone that the
-    server was started from: a server that nobody sees would go on otherwise.
-    """
-
-    def __init__(self) -> None:
-        self.stop = asyncio.Event()
-        self.reload = asyncio.Event()
-        self._had_terminal = has_terminal()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_stop)
-        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        take_hangups()
-
-    def _on_stop(self) -> None:
-        if self.stop.is_set():
-            # Not sys.exit: nothing may hold this up. The next start tidies up after an embedded Postgres.
-            os._exit(1)
-        self.stop.set()
-
-    def _on_hangup(self) -> None:
-        if self._had_terminal and not has_terminal():
-            self.stop.set()
-        else:
-            self.reload.set()
-
-
 async def serve(
     settings: Settings,
     announce: Callable[[ListenAddress], None],
@@ -153,6 +131,7 @@ async def serve(
     announce_admin: Callable[[ListenAddress], None] = _to_nobody,
     reload: asyncio.Event | None = None,
     open_services: OpenServices = open_services,
+    handed: Handed | None = None,
 ) -> None:
     """Serve until `stop` is set, also while starting.
 
@@ -161,57 +140,31 @@ async def serve(
         announce_admin: called behind it with that of the admin listener, if there is one.
         reload: set when settings and own keys shall be looked at again; it is cleared then.
         open_services: connects to the database and builds what sessions need.
+        handed: for a worker.
 
     Raises:
         CommandError: the start failed, or something vital ended; sessions were drained then.
     """
     async with Supervisor() as vital, AsyncExitStack() as stack:
         try:
-            starting = _start(settings, stack, vital, reload or asyncio.Event(), open_services)
-            started = await _unless(starting, stop, vital.ended)
+            starting = _start(settings, stack, vital, reload or asyncio.Event(), open_services, handed)
+            started = await unless(starting, stop, vital.ended)
             if started is not None:
                 _settle_heap()
                 announce(started.server.address)
                 if started.admin is not None:
                     announce_admin(started.admin.address)
-                await _first_of(stop, vital.ended)
+                await first_of(stop, vital.ended)
                 _log.info("shutting down", grace_s=settings.shutdown_grace_s)
                 vital.expect_ends()
+                if handed is not None and handed.replaced():
+                    await started.server.leave_the_door()
                 await started.server.drain(settings.shutdown_grace_s)
         finally:
             vital.expect_ends()
     if vital.first is not None:
-        raise CommandError(_words(vital.first)) from vital.first.fault
+        raise CommandError(words_of(vital.first)) from vital.first.fault
     _log.info("server stopped")
-
-
-def _words(ended: Ended) -> str:
-    """What an operator reads who did not see the log."""
-    if isinstance(ended.fault, EmbeddedPostgresError):
-        return str(ended.fault)
-    return f"the {ended.task} ended unexpectedly, so the server was stopped; the log says where"
-
-
-async def _first_of(*events: asyncio.Event) -> None:
-    """Wait until one of them is set."""
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
-
-
-async def _unless(work: Coroutine[object, object, T], *events: asyncio.Event) -> T | None:
-    """The result of `work`, or None when an event was set first; then it is cancelled and awaited."""
-    working, interrupted = asyncio.create_task(work), asyncio.create_task(_first_of(*events))
-    try:
-        await asyncio.wait({working, interrupted}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        interrupted.cancel()
-        working.cancel()
-        await asyncio.wait({working})
-    return None if working.cancelled() else working.result()
 
 
 async def _start(
@@ -220,18 +173,18 @@ async def _start(
     vital: Supervisor,
     reload: asyncio.Event,
     open_services: OpenServices,
+    handed: Handed | None,
 ) -> Started:
-    for warning in settings.warnings():
-        _log.warning(warning)
-    url = settings.database.url
-    if url is None:
-        url = await _own_database(settings.data_dir, stack, vital)
-    await migrate_when_reachable(url)
-    opened = await open_services(settings, url, stack, vital)
+    if handed is None:
+        url, share = await _database(settings, stack, vital), settings
+    else:
+        url, share = await handed.database(), replace(settings, database=handed.share)
+    opened = await open_services(share, url, stack, vital)
     services, federation = opened.services, opened.federation
     look_at_keys = asyncio.Event()
     keeping = vital.start("keeper of the federation keys", federation.keys.keep_current(look_at_keys))
     stack.push_async_callback(vital.stop, keeping)
+    # The settings of the node, of which a share is no other value.
     reloading = Reloading(settings, services).run(reload, look_at_keys)
     stack.push_async_callback(vital.stop, vital.start("reloading of the settings", reloading))
     background = run_background(
@@ -241,17 +194,25 @@ async def _start(
     )
     stack.push_async_callback(vital.stop, vital.start("background tasks", background))
     if settings.admin.profiler is not None:
-        await stack.enter_async_context(profiler(settings.admin.profiler))
+        place = settings.admin.profiler if handed is None else handed.profiler
+        await stack.enter_async_context(profiler(place))
     # Before the public port: if this one is taken, no client has come yet. And behind all that a stop closes
     # after its sessions, so that it goes on telling until then.
-    admin = await open_admin(settings, services, stack, vital, pool=opened.pool, lanes=opened.lanes)
-    start_page = _start_page(settings.data_dir) if settings.dev else None
-    listeners = open_listeners(settings.listen)
+    admin = await open_admin(
+        settings,
+        services,
+        stack,
+        vital,
+        pool=opened.pool,
+        lanes=opened.lanes,
+        within=None if handed is None else handed.admin,
+    )
+    listeners = open_listeners(settings.listen) if handed is None else listen(handed.listeners)
     server = HttpServer(
         services,
         federation,
         expose_etag=settings.cors_expose_etag,
-        pages=() if start_page is None else start_page.routes(map(bound_address, listeners)),
+        pages=_start_page(settings, handed).routes(map(bound_address, listeners)) if settings.dev else (),
     )
     await server.start(listeners, partial(vital.start, "HTTP server"))
     _log.info("server listening", address=str(server.address))
@@ -261,18 +222,18 @@ async def _start(
     return Started(server, admin)
 
 
-def _start_page(data_dir: Path) -> StartPage:
+async def _database(settings: Settings, stack: AsyncExitStack, vital: Supervisor) -> str:
+    for warning in settings.warnings():
+        _log.warning(warning)
+    url = settings.database.url
+    if url is None:
+        url = await own_database(settings, stack, vital)
+    await migrate_when_reachable(url)
+    return url
+
+
+def _start_page(settings: Settings, handed: Handed | None) -> StartPage:
     try:
-        return StartPage(data_dir)
+        return StartPage(settings.data_dir, people=None if handed is None else KeptPeople(handed.people))
     except KeyFileError as error:
         raise CommandError(str(error)) from error
-
-
-async def _own_database(data_dir: Path, stack: AsyncExitStack, vital: Supervisor) -> str:
-    try:
-        postgres = await stack.enter_async_context(OwnPostgres(data_dir))
-    except EmbeddedPostgresError as error:
-        raise CommandError(str(error)) from error
-    stack.push_async_callback(vital.stop, vital.start("keeper of the embedded Postgres", postgres.keep()))
-    _log.info("embedded database started", data_dir=str(data_dir))
-    return postgres.url

@@ -8,11 +8,10 @@ Every other page in a browser of this machine can send requests here, and other 
 - Another page cannot send the header that carries it without asking first, and is told nothing here then.
 - A name that was made to stand for 127.0.0.1 stays in `Host` as it is, and is refused.
 
-What is learnt here is in memory: a page that is open signs in again when the server was restarted.
+What is learnt here ends with the server: a page that is open signs in again when it was restarted.
 """
 
 import hmac
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from less_sync.auth import DidKeyError, MalformedText, decode_did_key, parse_json_object
 from less_sync.bins.dev import DEV_TOKEN_TTL_S, DevIssuer, dev_mailbox_id, dev_start_secret
 from less_sync.bins.pages.assets import Asset, assets_in
+from less_sync.bins.people import People, RememberedPeople
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.sync.http.body import BodyError, read_body
 from less_sync.sync.http.middleware import error_response
@@ -35,7 +35,6 @@ from less_sync.sync.http.routing import RawRoute
 SECRET_HEADER: Final = "x-start-secret"
 BODY_BYTES_MAX: Final = 4096
 BODY_STALL_S: Final = 5.0
-PEOPLE_MAX: Final = 1000
 
 _HTTP_PORT: Final = 80
 """What a `Host` without a port means."""
@@ -51,7 +50,7 @@ class StartPage:
     Args:
         data_dir: of the server, whose issuer mints the tokens.
         now: timezone-aware.
-        people_max: names in the directory; beyond, who signed in longest ago is forgotten.
+        people: who has signed in; of this process alone unless given.
 
     Raises:
         KeyFileError: the issuer's key or the secret cannot be kept there.
@@ -62,15 +61,13 @@ class StartPage:
         data_dir: Path,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        people_max: int = PEOPLE_MAX,
+        people: People | None = None,
     ) -> None:
         self._issuer: Final = DevIssuer(data_dir)
         self._secret: Final = dev_start_secret(data_dir).encode()
         self._now = now
-        self._people_max = people_max
+        self._people: Final = people or RememberedPeople()
         self._hosts: frozenset[str] = frozenset()
-        self._dids: Final[OrderedDict[str, str]] = OrderedDict()
-        """The DID of each name's last sign-in, who signed in longest ago first."""
 
     def routes(self, addresses: Iterable[ListenAddress]) -> list[RawRoute]:
         """What the public port serves of it.
@@ -126,10 +123,7 @@ class StartPage:
             return error_response(400, "did is no did:key of a P-256 key")
         except ValueError as error:
             return error_response(400, str(error))
-        self._dids[name] = did
-        self._dids.move_to_end(name)
-        if len(self._dids) > self._people_max:
-            self._dids.popitem(last=False)
+        self._people.remember(name, did)
         return _told({"token": token, "expires_at": int(now.timestamp()) + DEV_TOKEN_TTL_S})
 
     async def _find_person(self, request: Request) -> Response:
@@ -137,7 +131,7 @@ class StartPage:
         if isinstance(members, Response):
             return members
         (name,) = members
-        did = self._dids.get(name)
+        did = self._people.did_of(name)
         if did is None:
             return error_response(404, "nobody has signed in under that name yet")
         return _told({"did": did, "mailbox": dev_mailbox_id(name)})

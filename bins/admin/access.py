@@ -100,6 +100,21 @@ class Access:
         return names
 
 
+class _Within(Access):
+    """Of a worker's Unix socket, in a directory that nobody else may enter: who comes was let in before."""
+
+    __slots__ = ()
+
+    def reading(self, _headers: Mapping[str, str]) -> None:
+        """Everything may be read."""
+
+    def acting(self, _headers: Mapping[str, str], _local: ListenAddress) -> None:
+        """Everything may be done."""
+
+
+WITHIN: Final = _Within(token="", reading_is_free=True, name="")
+
+
 def _is_address(text: str) -> bool:
     try:
         ip_address(text)

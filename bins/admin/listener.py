@@ -1,13 +1,14 @@
 """The admin listener: a small HTTP server of its own, opened before the public one and closed after it."""
 
 import asyncio
+import socket
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import ClassVar, Final
 
 import structlog
 
-from less_sync.bins.admin.access import Access, kept_node_id, kept_token
+from less_sync.bins.admin.access import WITHIN, Access, kept_node_id, kept_token
 from less_sync.bins.admin.console import Console
 from less_sync.bins.admin.metrics import Exposition
 from less_sync.bins.admin.readiness import Readiness
@@ -60,7 +61,8 @@ class AdminProtocol(HttpProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
         """Make room if there is none, and remember where this arrived: `Host` is compared with it."""
         super().connection_made(transport)
-        self.server = transport.get_extra_info("sockname")[:2]
+        name = transport.get_extra_info("sockname")
+        self.server = (name, 0) if isinstance(name, str) else name[:2]
         if len(self.held) >= CONNECTIONS_MAX:
             idle = next((one for one in self.held if not one.answering), None)
             if idle is None:
@@ -114,8 +116,13 @@ async def open_admin(
     *,
     pool: PostgresPool,
     lanes: PushLanes,
+    within: socket.socket | None = None,
 ) -> AdminListener | None:
     """Listen where `ADMIN_ADDR` says, and let the watchdog run; `stack` ends both.
+
+    Args:
+        within: of a worker, the Unix socket to listen at instead. Only its supervisor comes to it, which has
+            asked who may.
 
     Returns:
         None: there is no `ADMIN_ADDR`.
@@ -133,12 +140,15 @@ async def open_admin(
         raise CommandError(str(error)) from error
     watchdog = Watchdog(services, space)
     readiness = Readiness(services, watchdog.delivery)
-    listeners = open_listeners(address, setting="ADMIN_ADDR")
-    access = Access(
-        token,
-        reading_is_free=all(bound_address(one).is_loopback for one in listeners),
-        name=address.host,
-    )
+    if within is None:
+        listeners = open_listeners(address, setting="ADMIN_ADDR")
+        access = Access(
+            token,
+            reading_is_free=all(bound_address(one).is_loopback for one in listeners),
+            name=address.host,
+        )
+    else:
+        listeners, access = [within], WITHIN
     metrics = Exposition(
         services, pool=pool, lanes=lanes, delivery=watchdog.delivery, data_dir=settings.data_dir
     )

@@ -6,6 +6,7 @@ or that a browser says come from another site, are refused.
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -24,6 +25,7 @@ from less_sync.bins.profiler.heap import heap
 from less_sync.bins.profiler.stacks import tasks, threads
 from less_sync.bins.settings.parts import ListenAddress
 
+PPROF_SETTING: Final = "--pprof-addr or PPROF_ADDR"
 CONNECTIONS_MAX: Final = 8
 HEAD_BYTES_MAX: Final = 8192
 HEAD_TIMEOUT_S: Final = 5.0
@@ -176,13 +178,13 @@ class Profiler:
 
 
 @asynccontextmanager
-async def profiler(address: ListenAddress) -> AsyncIterator[ListenAddress]:
-    """Listen while the block runs; yields where, really.
+async def profiler(place: ListenAddress | list[socket.socket]) -> AsyncIterator[ListenAddress]:
+    """Listen at an address, or at sockets that do, while the block runs; yields where, really.
 
     Raises:
         CommandError: that address cannot be had, or is none of this machine alone.
     """
-    listeners = open_listeners(address, setting="--pprof-addr or PPROF_ADDR")
+    listeners = open_listeners(place, PPROF_SETTING) if isinstance(place, ListenAddress) else place
     answering = Profiler()
     servers: list[asyncio.Server] = []
     try:

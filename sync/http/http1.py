@@ -136,6 +136,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._outlet.close = self.transport.close  # type: ignore[method-assign]  # else nothing here is freed
         super().connection_lost(exc)
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether a request came whole, and no gate is being asked about it."""
+        return self.cycle is not None and self._gate_wait is None
+
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
         """Answer who asked whole questions and will ask no more; a request cut in two ends the connection."""
         cycle = self.cycle

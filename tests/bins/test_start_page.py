@@ -17,6 +17,7 @@ from jwt.types import Options
 
 from less_sync.auth import encode_did_key
 from less_sync.bins.dev import DevIssuer, dev_mailbox_id, dev_start_secret
+from less_sync.bins.people import RememberedPeople
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.start_page import BODY_BYTES_MAX, StartPage, own_hosts
 from less_sync.client.kept_key import KeyFileError
@@ -33,7 +34,7 @@ PATHS = ("/", "/start/about", "/start/token", "/start/people", "/start/index.htm
 
 @pytest.fixture
 async def live(database_url: str, tmp_path: Path) -> AsyncIterator[Live]:
-    page = StartPage(tmp_path, now=lambda: NOW, people_max=3)
+    page = StartPage(tmp_path, now=lambda: NOW, people=RememberedPeople(3))
     async with live_server(
         database_url, pages=page.routes([ListenAddress("127.0.0.1", 5379), ListenAddress("::1", 5379)])
     ) as running:

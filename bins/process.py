@@ -1,0 +1,82 @@
+"""What every process of a server does beside its work: open files, waiting for what comes first, its end."""
+
+import asyncio
+import resource
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final, TypeVar
+
+import structlog
+
+from less_sync.bins.errors import CommandError
+from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.keeper import OwnPostgres
+from less_sync.bins.settings.config import Settings
+from less_sync.bins.supervisor import Ended, Supervisor
+
+OPEN_FILES_MAX: Final = 1 << 20
+POSTGRES_CONNECTIONS: Final = 100
+"""What a Postgres takes unless it is told otherwise."""
+CONNECTIONS_BESIDE: Final = 20
+"""For commands that look at the same database, migrations, and what Postgres keeps for its own user."""
+
+_log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+def raise_open_files_limit() -> None:
+    """Every connection is an open file, and many systems start a process with a limit of 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(OPEN_FILES_MAX, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+async def unless(work: Coroutine[object, object, T], *events: asyncio.Event) -> T | None:
+    """The result of `work`, or None when an event was set first; then it is cancelled and awaited."""
+    working, interrupted = asyncio.create_task(work), asyncio.create_task(first_of(*events))
+    try:
+        await asyncio.wait({working, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        interrupted.cancel()
+        working.cancel()
+        await asyncio.wait({working})
+    return None if working.cancelled() else working.result()
+
+
+def words_of(ended: Ended) -> str:
+    """What an operator reads who did not see the log."""
+    if isinstance(ended.fault, EmbeddedPostgresError):
+        return str(ended.fault)
+    return f"the {ended.task} ended unexpectedly, so the server was stopped; the log says where"
+
+
+async def own_database(settings: Settings, stack: AsyncExitStack, vital: Supervisor) -> str:
+    """Start the Postgres of the data directory, keep it running, and say where it answers.
+
+    Raises:
+        CommandError: it does not start.
+    """
+    # It serves nobody else, so it takes as many connections as this server may want.
+    wanted = settings.database.connections_max + settings.database.push_lanes + CONNECTIONS_BESIDE
+    limit = {"max_connections": str(max(POSTGRES_CONNECTIONS, wanted))}
+    start = partial(EmbeddedPostgres, settings=limit)
+    try:
+        postgres = await stack.enter_async_context(OwnPostgres(settings.data_dir, start=start))
+    except EmbeddedPostgresError as error:
+        raise CommandError(str(error)) from error
+    stack.push_async_callback(vital.stop, vital.start("keeper of the embedded Postgres", postgres.keep()))
+    _log.info("embedded database started", data_dir=str(settings.data_dir))
+    return postgres.url
