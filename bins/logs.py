@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sys
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
 import structlog
@@ -33,22 +34,28 @@ class Logging:
 in_force: Final = Logging()
 
 
-def configure_logging(*, level: str, form: str, stream: TextIO | None = None) -> None:
+def configure_logging(
+    *, level: str, form: str, stream: TextIO | None = None, bound: Mapping[str, object] | None = None
+) -> None:
     """Set up structlog, the standard library's logging and the lines themselves.
 
     Args:
         level: `off`, `error`, `warn`, `info`, `debug` or `trace`.
         form: `text`, or `json` with the keys `ts` (RFC 3339, UTC), `level` and `msg` first.
         stream: standard output, unless a test looks.
+        bound: fields that every line has, before its own.
     """
     render = json_line if form == "json" else text_line
 
     def rendered(_logger: Any, _method: str, event: EventDict) -> str:
         return render(event)
 
+    def with_bound(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        return {**(bound or {}), **event}
+
     set_log_level(level)
     structlog.configure(
-        processors=[_order_and_clean, rendered],
+        processors=[*([with_bound] if bound else ()), _order_and_clean, rendered],
         wrapper_class=_Logger,
         logger_factory=structlog.WriteLoggerFactory(Lines(stream or sys.stdout)),  # type: ignore[arg-type]  # only write and flush are used
         cache_logger_on_first_use=True,

@@ -1,20 +1,18 @@
 """SIGHUP: `ENV_FILE` and `ISSUERS_FILE` are read again while the server goes on (docs/operations.md 11.2)."""
 
 import asyncio
-from dataclasses import replace
 from typing import Final
 
 import structlog
 
 from less_sync.bins.services import log_at
 from less_sync.bins.settings.config import ConfigError, Settings
+from less_sync.bins.settings.live import LIVE, refusal_of, with_live
 from less_sync.bins.settings.shown import in_force
 from less_sync.sync.services import Services
 
 READ_TIMEOUT_S: Final = 10.0
 """For the file, which may lie on a share of the network that does not answer."""
-LIVE: Final = frozenset({"TRUSTED_ISSUERS", "ISSUERS_FILE", "AUDIENCES", "LOG_LEVEL"})
-"""Settings that take effect without a restart."""
 
 _log = structlog.get_logger(__name__)
 
@@ -55,13 +53,11 @@ class Reloading:
         except TimeoutError:
             _refuse("ENV_FILE cannot be read: the file system does not answer")
         else:
-            if new.dev != self._settings.dev:
-                # A server must not begin to believe tokens that anybody on this machine can mint.
-                _refuse("dev mode begins and ends with a restart")
-            elif new.issuers.derives and self._settings.identity_hash_key is None:
-                _refuse("derived identities need IDENTITY_HASH_KEY, which takes effect with a restart")
-            else:
+            refused = refusal_of(self._settings, new)
+            if refused is None:
                 self._take_over(new)
+            else:
+                _refuse(refused)
 
     async def _read(self) -> Settings:
         """The settings as they would be read now; in a thread, and in one at a time.
@@ -84,13 +80,7 @@ class Reloading:
         changed = [name for name, value in after.items() if value != before[name]]
         if new.issuers.ruled != old.issuers.ruled and "ISSUERS_FILE" not in changed:
             changed.append("ISSUERS_FILE")  # the same file with something else in it
-        self._settings = replace(
-            old,
-            issuers=new.issuers,
-            token_policy=replace(old.token_policy, audiences=new.token_policy.audiences),
-            log=replace(old.log, level=new.log.level),
-            slips=new.slips,
-        )
+        self._settings = with_live(old, new)
         if {"TRUSTED_ISSUERS", "ISSUERS_FILE", "AUDIENCES"} & set(changed):
             self._services.authenticator.trust(
                 new.issuers.plain, new.token_policy.audiences, new.issuers.ruled

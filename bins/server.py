@@ -28,7 +28,7 @@ from less_sync.bins.postgres.reach import migrate_when_reachable
 from less_sync.bins.process import first_of, own_database, raise_open_files_limit, unless, words_of
 from less_sync.bins.profiler.listener import profiler
 from less_sync.bins.reload import Reloading
-from less_sync.bins.services import Opened, beside, fetch_issuer_keys, open_services
+from less_sync.bins.services import Opened, beside, fetch_issuer_keys, log_at, open_services
 from less_sync.bins.settings.config import DatabaseSettings, Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.signals import Signals
@@ -60,6 +60,8 @@ class Handed:
     """A Unix socket for the supervisor's questions, where it has some."""
     profiler: list[socket.socket] = field(default_factory=list)
     """Listening, where there is one."""
+    level: str | None = None
+    """Of the log, where an operator has changed it."""
     replaced: Callable[[], bool] = lambda: False
     """Asked at the stop: whether a successor accepts connections at the same sockets."""
 
@@ -181,6 +183,8 @@ async def _start(
         url, share = await handed.database(), replace(settings, database=handed.share)
     opened = await open_services(share, url, stack, vital)
     services, federation = opened.services, opened.federation
+    if handed is not None and handed.level is not None:
+        log_at(services, handed.level)
     look_at_keys = asyncio.Event()
     keeping = vital.start("keeper of the federation keys", federation.keys.keep_current(look_at_keys))
     stack.push_async_callback(vital.stop, keeping)
@@ -215,7 +219,8 @@ async def _start(
         pages=_start_page(settings, handed).routes(map(bound_address, listeners)) if settings.dev else (),
     )
     await server.start(listeners, partial(vital.start, "HTTP server"))
-    _log.info("server listening", address=str(server.address))
+    if handed is None:
+        _log.info("server listening", address=str(server.address))
     if admin is not None:
         admin.public_port_is_open()
     await stack.enter_async_context(beside(fetch_issuer_keys(services)))

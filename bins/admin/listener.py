@@ -161,5 +161,6 @@ async def open_admin(
     stack.push_async_callback(server.finish, FINISH_S)
     stack.push_async_callback(console.aclose)  # before that: its answers do not end by themselves
     stack.push_async_callback(vital.stop, vital.start("delivery watchdog", watchdog.run()))
-    _log.info("admin listener open", address=str(server.address))
+    if within is None:
+        _log.info("admin listener open", address=str(server.address))
     return AdminListener(server, readiness, watchdog)

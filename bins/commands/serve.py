@@ -13,10 +13,12 @@ from less_sync.bins.hangups import hold_hangups
 from less_sync.bins.installed import server_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from less_sync.bins.settings.config import Settings
     from less_sync.bins.settings.parts import ListenAddress
+
+    Announce = Callable[[ListenAddress], None]
 
 
 @takes_settings
@@ -28,10 +30,25 @@ def serve(*, options: "Mapping[str, str]", dev: bool) -> None:
     """
     hold_hangups()
     with server_parts("less-sync serve"):
+        settings = settings_or_exit(options, dev=dev)
+    run = serving("less-sync serve", settings)
+    run(settings, partial(_print_banner, settings), partial(_print_admin_address, settings))
+
+
+def serving(command: str, settings: "Settings") -> "Callable[[Settings, Announce, Announce], None]":
+    """What serves with these settings: this process alone, or workers that it supervises.
+
+    Raises:
+        CommandError: what that needs is not installed.
+    """
+    with server_parts(command):
+        if settings.cluster.workers > 1:
+            from less_sync.bins.node import run_node
+
+            return run_node
         from less_sync.bins.server import run_server
 
-    settings = settings_or_exit(options, dev=dev)
-    run_server(settings, partial(_print_banner, settings), partial(_print_admin_address, settings))
+        return run_server
 
 
 def _print_banner(settings: "Settings", address: "ListenAddress") -> None:

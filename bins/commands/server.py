@@ -12,6 +12,7 @@ from typing import Final
 
 from less_sync.bins.commands.exit_codes import exit_codes
 from less_sync.bins.commands.output import watched_output
+from less_sync.bins.commands.serve import serving
 from less_sync.bins.errors import CommandError, print_error
 from less_sync.bins.hangups import hold_hangups
 from less_sync.bins.installed import server_parts
@@ -83,7 +84,6 @@ def run(arguments: Sequence[str], name: str) -> int:
         return ExitCode.USAGE
     hold_hangups()
     with server_parts(name):
-        from less_sync.bins.server import run_server
         from less_sync.bins.settings.config import ConfigError, read_settings
     try:
         settings = read_settings(options)
@@ -92,7 +92,7 @@ def run(arguments: Sequence[str], name: str) -> int:
             print_error(problem)
         return ExitCode.FAILURE
     # The log says where it listens; scripts of the existing server expect nothing else.
-    run_server(settings, lambda _address: None)
+    serving(name, settings)(settings, lambda _address: None, lambda _address: None)
     return ExitCode.OK
 
 

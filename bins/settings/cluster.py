@@ -10,6 +10,10 @@ from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.bins.settings.reader import SettingsReader, quoted
 
 WORKERS_MAX: Final = 64
+CONNECTIONS_MIN: Final = 2
+"""Of a worker: one for a pull, which may take long, and one for all else."""
+CONNECTIONS_USUAL: Final = 3
+LANES_USUAL: Final = 2
 REPLICAS_MAX: Final = 16
 BUS_SERVERS_MAX: Final = 16
 
@@ -58,6 +62,33 @@ def read_cluster(reader: SettingsReader) -> ClusterSettings:
     if name and _NAME.match(name) is None:
         reader.reject("NODE_NAME", name, "letters, digits, '.', '_' and '-', at most 63")
     return ClusterSettings(workers, name or None, _read_bus(reader), _read_replicas(reader))
+
+
+def node_connections(
+    reader: SettingsReader, workers: int, connections_max: int | None, push_lanes: int | None
+) -> tuple[int, int]:
+    """Connections and lanes of all workers together, of which each gets the same share.
+
+    Room is left for one worker more: while one is replaced there are so many. What is not set grows with the
+    workers; what is set to less than they need is a problem.
+
+    Args:
+        connections_max: None: it is not set.
+        push_lanes: as that.
+    """
+    if workers == 1:
+        return connections_max or 10, push_lanes or LANES_USUAL
+    shares = workers + 1
+    for name, value, least in (
+        ("DATABASE_MAX_CONNECTIONS", connections_max, CONNECTIONS_MIN * shares),
+        ("PUSH_LANES", push_lanes, shares),
+    ):
+        if value is not None and value < least:
+            reader.problems.append(
+                f"{name} must be at least {least} with WORKERS={workers}: "
+                "each has a part of them, and so has one that replaces another"
+            )
+    return connections_max or max(10, CONNECTIONS_USUAL * shares), push_lanes or LANES_USUAL * shares
 
 
 def _read_bus(reader: SettingsReader) -> BusSettings | None:

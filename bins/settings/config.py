@@ -7,13 +7,13 @@ environment in one go. `docs/settings.md` lists what is read here; a test compar
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, Self
 
 from less_sync.auth import JwksPolicy, Permission, TokenPolicy, parse_audiences
 from less_sync.bins.dev import DEV_AUDIENCE
-from less_sync.bins.settings.cluster import ClusterSettings, read_cluster
+from less_sync.bins.settings.cluster import ClusterSettings, node_connections, read_cluster
 from less_sync.bins.settings.env_file import EnvFileError
 from less_sync.bins.settings.federation import federation_warnings, read_federation
 from less_sync.bins.settings.files import FILE_BYTES_LIMIT_MAX, FileSettings, parse_file_place
@@ -59,13 +59,20 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
-    """Which Postgres, and how many connections to it."""
+    """Which Postgres, and how many connections to it: of a whole node, or a worker's share."""
 
     url: str | None = field(repr=False)
     """None: the server brings its own Postgres along, under the data directory."""
     connections_max: int
     push_lanes: int
     """Connections beyond `connections_max`, for pushes alone."""
+
+    def share(self, workers: int) -> Self:
+        """What each of several workers may have, so that one more of them fits (docs/scaling.md 1.4)."""
+        parts = workers + 1
+        return replace(
+            self, connections_max=self.connections_max // parts, push_lanes=self.push_lanes // parts
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +161,7 @@ class Settings:
         # One statement per part: the order in which they stand is the order of the messages.
         listen = parse_listen_address(reader, dev=dev_mode)
         database_url = None if own_database else parse_database_url(reader)
-        issuers = read_issuers(reader, dev=dev_mode)
+        issuers = read_issuers(reader, dev=dev_mode, content=given.issuers)
         audiences = parse_audiences(reader.text("AUDIENCES"))
         backend, directory, s3 = parse_file_place(reader, data_dir, dev=dev_mode)
         identity_hash_key = parse_identity_hash_key(reader)
@@ -164,7 +171,7 @@ class Settings:
         blob_bytes_max = reader.count("MAX_RECORD_BLOB_SIZE", Limits().record_blob_bytes)
         file_bytes_max = reader.count("MAX_FILE_SIZE", 104_857_600, at_most=FILE_BYTES_LIMIT_MAX)
         perf_mode = reader.flag("PERF_MODE", False)
-        connections_max = reader.count("DATABASE_MAX_CONNECTIONS", 10, at_most=10_000)
+        connections_max = reader.optional_count("DATABASE_MAX_CONNECTIONS", at_most=10_000)
         shutdown_grace_s = reader.count("SHUTDOWN_GRACE_SECONDS", 8, at_most=YEAR_S)
         maintenance_interval_s = reader.count("MAINTENANCE_INTERVAL_SECONDS", 600, at_most=YEAR_S)
         sweep_s = reader.optional_count("FILE_ORPHAN_SWEEP_SECONDS", at_most=YEAR_S)
@@ -178,9 +185,10 @@ class Settings:
         admin_operations = parse_admin_operations(reader)
         if reader.text("DATA_DIR") == "":
             reader.problems.append("DATA_DIR must not be empty")
-        push_lanes = reader.count("PUSH_LANES", 2, at_most=64)
+        push_lanes = reader.optional_count("PUSH_LANES", at_most=256)
         admin = _admin(reader, dev=dev_mode)
         cluster = read_cluster(reader)
+        connections = node_connections(reader, cluster.workers, connections_max, push_lanes)
         subprotocols = parse_subprotocols(reader)
         limits = read_limits(reader, record_blob_bytes=blob_bytes_max, perf_mode=perf_mode, dev=dev_mode)
         if reader.problems:
@@ -189,7 +197,7 @@ class Settings:
             data_dir=data_dir,
             dev=dev_mode,
             listen=listen,
-            database=DatabaseSettings(database_url, connections_max, push_lanes),
+            database=DatabaseSettings(database_url, *connections),
             issuers=issuers,
             token_policy=token_policy,
             jwks_policy=jwks_policy,

@@ -23,6 +23,8 @@ class Given:
     """No `DATABASE_URL` means the server's own Postgres, and then no issuers mean dev mode."""
     dev: bool = False
     """Dev mode was asked for."""
+    issuers: bytes | None = field(default=None, repr=False)
+    """What `ISSUERS_FILE` held when it was read for a worker; None: it is to be read."""
 
     def with_file(self) -> Self:
         """The same with the file that option or environment name, if they do.
@@ -45,12 +47,13 @@ class Given:
         return replace(self, environment=rest, file=file)
 
     def again(self) -> Self:
-        """The same with the file as it is now.
+        """The same with all files as they are now.
 
         Raises:
             EnvFileError: the file cannot be used.
         """
-        return self if self.file is None else replace(self, file=read_env_file(self.file.path))
+        file = None if self.file is None else read_env_file(self.file.path)
+        return replace(self, file=file, issuers=None)
 
     def values(self) -> dict[str, str]:
         """Every variable with the value that counts."""

@@ -39,8 +39,12 @@ def names_issuers(reader: SettingsReader) -> bool:
     return trusted or file
 
 
-def read_issuers(reader: SettingsReader, *, dev: bool) -> IssuerSettings:
-    """Both variables (docs/tokens.md 4.1 and 4.5) and the file; to be left unset in dev mode."""
+def read_issuers(reader: SettingsReader, *, dev: bool, content: bytes | None = None) -> IssuerSettings:
+    """Both variables (docs/tokens.md 4.1 and 4.5) and the file; to be left unset in dev mode.
+
+    Args:
+        content: of the file, where it was read before.
+    """
     if dev:
         for name in ("TRUSTED_ISSUERS", "ISSUERS_FILE"):
             if reader.is_set(name):
@@ -56,7 +60,7 @@ def read_issuers(reader: SettingsReader, *, dev: bool) -> IssuerSettings:
             reader.problems.append(str(error))
     if path is None:
         return IssuerSettings(plain)
-    ruled = _read_file(reader, path)
+    ruled = _read_file(reader, path, content)
     for issuer in ruled:
         if issuer.url in plain:
             reader.problems.append(
@@ -66,9 +70,14 @@ def read_issuers(reader: SettingsReader, *, dev: bool) -> IssuerSettings:
     return IssuerSettings(plain, Path(path), ruled)
 
 
-def _read_file(reader: SettingsReader, path: str) -> Sequence[Issuer]:
+def read_issuers_file(path: Path) -> bytes:
+    """What it holds. Raises as `read_regular_file`."""
+    return read_regular_file(path, ISSUERS_FILE_BYTES_MAX)
+
+
+def _read_file(reader: SettingsReader, path: str, content: bytes | None) -> Sequence[Issuer]:
     try:
-        return parse_issuers_file(read_regular_file(Path(path), ISSUERS_FILE_BYTES_MAX))
+        return parse_issuers_file(read_issuers_file(Path(path)) if content is None else content)
     except OSError as error:
         problems = [os_error_text(error)]
     except NotRegular as error:
