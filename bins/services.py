@@ -52,6 +52,7 @@ from less_sync.sync.live.presence import Presence
 from less_sync.sync.metrics import Recorder
 from less_sync.sync.services import Services
 from less_sync.sync.session.open_sessions import Sessions
+from less_sync.sync.turns import Turns
 
 VERBOSE_LEVELS: Final = frozenset({"debug", "trace"})
 """Of `LOG_LEVEL`: those at which every request has a line."""
@@ -176,6 +177,7 @@ def build_services(
             frame_bytes_max=limits.outbound_frame_bytes,
             forget_key=authority.root_keys.forget,
         )
+    rates = PostgresRateLimitStore(pool)
     return Services(
         spaces=spaces,
         pushes=lanes,
@@ -185,7 +187,8 @@ def build_services(
         deks=PostgresDekStore(pool),
         invitations=PostgresInvitationStore(pool),
         revocations=PostgresRevocationStore(pool),
-        rates=RateLimits(PostgresRateLimitStore(pool), key=identity_hash_key, window_s=limits.rate_window_s),
+        rates=RateLimits(rates, key=identity_hash_key, window_s=limits.rate_window_s),
+        turns=Turns(rates),
         authenticator=authenticator,
         sessions=Sessions(),
         broker=broker,

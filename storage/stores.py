@@ -265,9 +265,12 @@ class RateLimitStore(Protocol):
     async def undo(self, slot: RateSlot) -> None:
         """Give a slot back, because what it was taken for has failed."""
 
+    async def forget_before(self, slot: RateSlot) -> None:
+        """Delete the slots of its action and actor that were taken earlier."""
+
     async def cleanup(self, *, window_s: int) -> int:
         """Delete slots older than `window_s`, in small transactions; return how many. None while another
-        process is at it."""
+        process is at it. Those of the action `less-sync:turn` stay."""
 
 
 class FileLock(Protocol):

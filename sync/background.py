@@ -4,6 +4,7 @@ Each task survives its own errors, says so in the log, and goes on.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -86,16 +87,26 @@ def sweep(services: Services) -> int:
 async def _maintain(services: Services, interval_s: float) -> None:
     await asyncio.sleep(min(FIRST_MAINTENANCE_S, interval_s))
     while True:
-        failed = True
-        try:
-            await maintain(services)
-            failed = False
-        except StorageError as error:
-            log.error("maintenance failed", error=str(error))
-        except Exception:
-            log.exception("maintenance failed")
-        services.metrics.chore_ended("maintenance", failed=failed)
+        await _take_turn(services, "maintenance", interval_s, lambda: maintain(services))
         await asyncio.sleep(interval_s * services.chance.uniform(1 - JITTER, 1 + JITTER))
+
+
+async def _take_turn(
+    services: Services, task: str, interval_s: float, work: Callable[[], Awaitable[object]]
+) -> None:
+    """Do the work unless another process has done it in this interval; whatever fails is logged."""
+    failed = True
+    try:
+        async with services.turns.taken(task, interval_s) as ours:
+            if not ours:
+                return
+            await work()
+        failed = False
+    except StorageError as error:
+        log.error(f"{task} failed", error=str(error))
+    except Exception:
+        log.exception(f"{task} failed")
+    services.metrics.chore_ended(task, failed=failed)
 
 
 async def _tidy(files: SpaceFiles) -> None:
@@ -112,15 +123,12 @@ async def _tidy(files: SpaceFiles) -> None:
 async def _sweep_orphans(services: Services, files: SpaceFiles, interval_s: float) -> None:
     while True:
         await asyncio.sleep(interval_s * services.chance.uniform(1 - JITTER, 1 + JITTER))
-        failed = True
-        try:
-            await sweep_orphans(files.store, files.blobs, files.removals)
-            failed = False
-        except StorageError as error:
-            log.error("orphan sweep failed", error=str(error))
-        except Exception:
-            log.exception("orphan sweep failed")
-        services.metrics.chore_ended("orphan sweep", failed=failed)
+        await _take_turn(
+            services,
+            "orphan sweep",
+            interval_s,
+            lambda: sweep_orphans(files.store, files.blobs, files.removals),
+        )
 
 
 async def maintain(services: Services) -> None:

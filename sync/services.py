@@ -34,6 +34,7 @@ from less_sync.sync.protocol.codes import SUBPROTOCOLS
 from less_sync.sync.protocol.frames import FrameBounds
 from less_sync.sync.session.large_frames import LargeFrames
 from less_sync.sync.session.open_sessions import Doors, Sessions
+from less_sync.sync.turns import Turns
 
 
 def _random_id() -> str:
@@ -53,6 +54,7 @@ class Services:
     invitations: InvitationStore
     revocations: RevocationStore
     rates: RateLimits
+    turns: Turns
     authenticator: Authenticator
     sessions: Sessions
     broker: Broker

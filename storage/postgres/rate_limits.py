@@ -25,6 +25,10 @@ class PostgresRateLimitStore:
         """Give a slot back: the row it is, told from any later one in its place by actor and time."""
         await self._pool.fetch("undo_rate", slot.action, slot.actor_hash, slot.row, slot.taken_at)
 
+    async def forget_before(self, slot: RateSlot) -> None:
+        """Delete the slots of its action and actor that were taken earlier."""
+        await self._pool.fetch("forget_slots", slot.action, slot.actor_hash, slot.taken_at)
+
     async def cleanup(self, *, window_s: int) -> int:
         """Delete slots older than `window_s`."""
         return await purge(self._pool, "purge_rates", window_s)

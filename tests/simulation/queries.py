@@ -359,9 +359,26 @@ def _purge_invitations(tables: Tables, args: Args) -> list[Row]:
     return [(1,)] * len(expired)
 
 
+def _forget_slots(tables: Tables, args: Args) -> list[Row]:
+    action, actor, before = args
+    of = (action, actor)
+    over = [
+        place
+        for place, row in tables.rates.items()
+        if (row.action, row.actor) == of and row.created_at < before
+    ]
+    for place in over:
+        del tables.rates[place]
+    return [(1,)] * len(over)
+
+
 def _purge_rates(tables: Tables, args: Args) -> list[Row]:
     oldest = tables.time() - timedelta(seconds=args[2])
-    over = [place for place, row in tables.rates.items() if row.created_at < oldest][: args[0]]
+    over = [
+        place
+        for place, row in tables.rates.items()
+        if row.created_at < oldest and row.action != "less-sync:turn"
+    ][: args[0]]
     for place in over:
         del tables.rates[place]
     return [(1,)] * len(over)
@@ -414,5 +431,6 @@ MODELLED: Final[dict[str, Query]] = {
     "purge_invitations": _purge_invitations,
     "take_rate": lambda tables, args: [tables.take_rate(*args)],
     "undo_rate": lambda tables, args: tables.undo_rate(*args),
+    "forget_slots": _forget_slots,
     "purge_rates": _purge_rates,
 }
