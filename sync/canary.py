@@ -19,11 +19,16 @@ CANARY_LAST: Final = UUID("6c657373-7379-8e63-bfff-ffffffffffff")
 _MARK: Final = CANARY_FIRST.bytes[:8]
 
 
-def canary_space(node: bytes) -> UUID:
-    """The space of the server with this id, `NODE_BYTES` long; the id cannot be told from it."""
+def canary_space(node: bytes, worker: int = 0) -> UUID:
+    """The space of the server with this id, `NODE_BYTES` long; the id cannot be told from it.
+
+    Args:
+        worker: the number of one of several processes of that server, each of which watches itself.
+    """
     if len(node) != NODE_BYTES:
         raise ValueError(f"the id of a server has {NODE_BYTES} bytes")
-    own = hashlib.sha256(b"less-sync canary space\0" + node).digest()[:8]
+    of = node if worker == 0 else node + worker.to_bytes(2, "big")
+    own = hashlib.sha256(b"less-sync canary space\0" + of).digest()[:8]
     return UUID(bytes=_MARK + bytes((0x80 | own[0] & 0x3F,)) + own[1:])
 
 

@@ -1,11 +1,11 @@
 """What the parts of the server have counted, as families of metrics (docs/operations.md 13.1)."""
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple
 
 from prometheus_client.metrics_core import Metric
 
-from less_sync.bins.admin.families import Make, by, by_name, counter, gauge, histogram, one
+from less_sync.bins.admin.families import Make, Values, by, by_name, counter, gauge, histogram, one
 from less_sync.storage import PostgresPool, PushLanes
 from less_sync.sync.metrics import INTERNAL, OK, Recorder
 from less_sync.sync.services import Services
@@ -88,6 +88,71 @@ FEDERATION: Final[dict[str, tuple[Make, str, str, str]]] = {
     ),
 }
 """What the federation measures: kind, family, label, meaning."""
+
+BUS: Final[tuple[tuple[Callable[[str, str, Values], Metric], str, str, str, str], ...]] = (
+    (
+        gauge,
+        "less_sync_bus_connected",
+        "Processes of this server that are connected to the bus between nodes.",
+        "bus",
+        "connected",
+    ),
+    (
+        gauge,
+        "less_sync_bus_disconnected",
+        "Processes of this server that are not, though they should be.",
+        "bus",
+        "disconnected",
+    ),
+    (gauge, "less_sync_bus_subjects", "Subjects that are listened to.", "bus", "subjects"),
+    (counter, "less_sync_bus_published_total", "Messages handed to the bus.", "bus", "published"),
+    (counter, "less_sync_bus_received_total", "Messages that came from it.", "bus", "received"),
+    (
+        counter,
+        "less_sync_bus_dropped_total",
+        "Messages that were not sent: the bus was away, or too many waited.",
+        "bus",
+        "dropped",
+    ),
+    (
+        counter,
+        "less_sync_bus_reconnects_total",
+        "How often the connection to the bus was there again.",
+        "bus",
+        "reconnects",
+    ),
+    (
+        counter,
+        "less_sync_news_gaps_filled_total",
+        "Gaps in what the bus told that were filled from the database.",
+        "news",
+        "gaps_filled",
+    ),
+    (
+        counter,
+        "less_sync_news_late_total",
+        "News that was dropped because it had been told already.",
+        "news",
+        "late",
+    ),
+    (
+        counter,
+        "less_sync_news_comparisons_total",
+        "How often cursors were compared with the database.",
+        "news",
+        "comparisons",
+    ),
+    (gauge, "less_sync_nodes_known", "Other nodes that were heard of lately.", "news", "nodes"),
+)
+"""What is measured of the bus: kind, family, meaning, part and name (`Recorder.measure`)."""
+
+
+class WorkerCounts(NamedTuple):
+    """What a supervisor knows of its workers."""
+
+    states: Mapping[str, int]
+    """How many are in each of `WORKER_STATES`."""
+    restarts: int
 
 
 def of_sessions(services: Services) -> Iterator[Metric]:
@@ -232,3 +297,25 @@ def of_federation(recorder: Recorder) -> Iterator[Metric]:
     measured = recorder.measured()
     for name, (make, family, label, text) in FEDERATION.items():
         yield make(family, text, by_name(measured.get(name, {})), label)
+
+
+def of_bus(recorder: Recorder) -> Iterator[Metric]:
+    """What goes between this node and others. Without a bus there are no series."""
+    measured = recorder.measured()
+    for make, family, text, part, name in BUS:
+        yield make(family, text, one(measured.get(part, {}).get(name)))
+
+
+def of_workers(counts: WorkerCounts | None) -> Iterator[Metric]:
+    """The processes of a server that has several; None: it has one."""
+    yield gauge(
+        "less_sync_workers",
+        "Workers of this server, by whether they answer their supervisor. No series: it has none.",
+        {} if counts is None else by(counts.states),
+        "state",
+    )
+    yield counter(
+        "less_sync_worker_restarts_total",
+        "How often a worker was started anew after its predecessor had ended by itself.",
+        one(None if counts is None else counts.restarts),
+    )

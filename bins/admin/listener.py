@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import ClassVar, Final
@@ -9,18 +10,21 @@ from typing import ClassVar, Final
 import structlog
 
 from less_sync.bins.admin.access import WITHIN, Access, kept_node_id, kept_token
-from less_sync.bins.admin.console import Console
-from less_sync.bins.admin.metrics import Exposition
+from less_sync.bins.admin.console import Console, Shown
+from less_sync.bins.admin.metrics import Exposition, NodeLabels
+from less_sync.bins.admin.operated import OneServer, Operated
 from less_sync.bins.admin.readiness import Readiness
-from less_sync.bins.admin.routes import AdminApp
+from less_sync.bins.admin.routes import AdminApp, Handler
+from less_sync.bins.admin.shown import OwnState
 from less_sync.bins.admin.watchdog import Watchdog
+from less_sync.bins.admin.within import within_routes
 from less_sync.bins.errors import CommandError
 from less_sync.bins.http_server import SteppedServer
 from less_sync.bins.listening import bound_address, open_listeners
 from less_sync.bins.own_spaces import OWN_SPACES
 from less_sync.bins.services import log_at
 from less_sync.bins.settings.config import Settings
-from less_sync.bins.settings.parts import ListenAddress
+from less_sync.bins.settings.parts import DEV_ADMIN_ADDRESS, ListenAddress
 from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
 from less_sync.storage import PostgresPool, PostgresSurveys, PushLanes
@@ -117,12 +121,14 @@ async def open_admin(
     pool: PostgresPool,
     lanes: PushLanes,
     within: socket.socket | None = None,
+    worker: int = 0,
 ) -> AdminListener | None:
     """Listen where `ADMIN_ADDR` says, and let the watchdog run; `stack` ends both.
 
     Args:
         within: of a worker, the Unix socket to listen at instead. Only its supervisor comes to it, which has
             asked who may.
+        worker: the worker's number; 0 is a server without any.
 
     Returns:
         None: there is no `ADMIN_ADDR`.
@@ -134,33 +140,63 @@ async def open_admin(
     if address is None:
         return None
     try:
-        token = settings.admin.token or kept_token(settings.data_dir)
-        space = canary_space(kept_node_id(settings.data_dir))
+        space = canary_space(kept_node_id(settings.data_dir), worker)
     except KeyFileError as error:
         raise CommandError(str(error)) from error
     watchdog = Watchdog(services, space)
     readiness = Readiness(services, watchdog.delivery)
+    metrics = Exposition(
+        services,
+        pool=pool,
+        lanes=lanes,
+        delivery=watchdog.delivery,
+        data_dir=settings.data_dir,
+        node=NodeLabels(settings.cluster.node, worker),
+    )
+    surveys = PostgresSurveys(pool, left_out=OWN_SPACES, question_s=SURVEY_S)
+    state = OwnState(services, metrics, readiness, surveys, vital)
+    operated = OneServer(services, readiness, metrics, partial(log_at, services))
+    more = None if within is None else within_routes(metrics, state)
+    server = await serve_operators(settings, operated, state, stack, vital, within=within, more=more)
+    stack.push_async_callback(vital.stop, vital.start("delivery watchdog", watchdog.run()))
+    return AdminListener(server, readiness, watchdog)
+
+
+async def serve_operators(
+    settings: Settings,
+    operated: Operated,
+    shown: Shown,
+    stack: AsyncExitStack,
+    vital: Supervisor,
+    *,
+    within: socket.socket | None = None,
+    more: Mapping[str, Handler] | None = None,
+) -> SteppedServer:
+    """Let operators ask at `ADMIN_ADDR`, or a supervisor at a Unix socket, until `stack` ends.
+
+    Args:
+        more: what only this listener answers (`AdminApp`).
+
+    Raises:
+        CommandError: as `open_admin`.
+    """
     if within is None:
+        address = settings.admin.listen or DEV_ADMIN_ADDRESS
+        try:
+            token = settings.admin.token or kept_token(settings.data_dir)
+        except KeyFileError as error:
+            raise CommandError(str(error)) from error
         listeners = open_listeners(address, setting="ADMIN_ADDR")
-        access = Access(
-            token,
-            reading_is_free=all(bound_address(one).is_loopback for one in listeners),
-            name=address.host,
-        )
+        reading_is_free = all(bound_address(one).is_loopback for one in listeners)
+        access = Access(token, reading_is_free=reading_is_free, name=address.host)
     else:
         listeners, access = [within], WITHIN
-    metrics = Exposition(
-        services, pool=pool, lanes=lanes, delivery=watchdog.delivery, data_dir=settings.data_dir
-    )
-    console = Console(
-        services, metrics, readiness, PostgresSurveys(pool, left_out=OWN_SPACES, question_s=SURVEY_S), vital
-    )
-    app = AdminApp(services, access, readiness, metrics, console, partial(log_at, services))
+    console = Console(shown)
+    app = AdminApp(access, operated, console, more=more)
     server = SteppedServer("admin listener", app, http=_protocol(), keep_alive_s=KEEP_ALIVE_S)
     await server.start(listeners, partial(vital.start, "admin listener"))
     stack.push_async_callback(server.finish, FINISH_S)
     stack.push_async_callback(console.aclose)  # before that: its answers do not end by themselves
-    stack.push_async_callback(vital.stop, vital.start("delivery watchdog", watchdog.run()))
     if within is None:
         _log.info("admin listener open", address=str(server.address))
-    return AdminListener(server, readiness, watchdog)
+    return server

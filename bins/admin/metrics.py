@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from less_sync.bins.admin.counts import of_federation, of_sessions, of_storage, of_traffic
+from less_sync.bins.admin.counts import of_bus, of_federation, of_sessions, of_storage, of_traffic, of_workers
 from less_sync.bins.admin.families import by, counter, gauge, one, with_role
 from less_sync.bins.admin.watchdog import Delivery
 from less_sync.bins.backup.last import LastBackupError, read_last_backup
@@ -21,6 +21,18 @@ from less_sync.sync.services import Services
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 AGE_S_MAX: Final = 1.0
 """However many ask, the text is made once in this time: making it takes the loop for a few milliseconds."""
+
+
+class NodeLabels(NamedTuple):
+    """Which process of a cluster this is, for who looks at all of them."""
+
+    node: str
+    """`NODE_NAME`, or the name of the host."""
+    worker: int
+    """Its number among the workers of the node; 0 is a server of one process."""
+
+
+ALONE: Final = NodeLabels("", 0)
 
 
 class Exposition:
@@ -40,13 +52,14 @@ class Exposition:
         lanes: PushLanes,
         delivery: Delivery,
         data_dir: Path,
+        node: NodeLabels = ALONE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._made: bytes | None = None
         self._made_s = 0.0
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Server(services, pool, lanes, delivery, data_dir))
+        self._registry.register(_Server(services, pool, lanes, delivery, data_dir, node))
 
     def families(self) -> Iterable[Metric]:
         """The families as they stand now."""
@@ -68,12 +81,14 @@ class _Server(Collector):
         lanes: PushLanes,
         delivery: Delivery,
         data_dir: Path,
+        node: NodeLabels,
     ) -> None:
         self._services = services
         self._pool = pool
         self._lanes = lanes
         self._delivery = delivery
         self._data_dir = data_dir
+        self._node = node
         self._version = version("less-sync")
         self._process = (
             ProcessCollector(registry=None),
@@ -86,12 +101,21 @@ class _Server(Collector):
         yield from of_traffic(self._services)
         yield from of_storage(self._pool, self._lanes)
         yield from of_federation(self._services.metrics)
+        yield from of_bus(self._services.metrics)
         yield from self._of_delivery()
         yield gauge(
             "less_sync_last_backup_timestamp_seconds",
             "When the newest backup was finished, Unix time. No series: there is none.",
             one(last_backup_s(self._data_dir)),
         )
+        yield gauge(
+            "less_sync_node_info",
+            "Always 1: which node this is, and which of its workers.",
+            {(self._node.node, str(self._node.worker)): 1},
+            "node",
+            "worker",
+        )
+        yield from of_workers(None)
         yield gauge("less_sync_build_info", "Always 1.", by({self._version: 1}), "version")
         for collector in self._process:
             yield from with_role(collector.collect())

@@ -1,7 +1,7 @@
 """The routes of the admin listener: one table of paths and methods (docs/operations.md 12.2)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -12,19 +12,17 @@ from starlette.types import Receive, Scope, Send
 
 from less_sync.bins.admin.access import Access, Refused
 from less_sync.bins.admin.console import Console
-from less_sync.bins.admin.metrics import CONTENT_TYPE, Exposition
-from less_sync.bins.admin.readiness import Readiness, Status
+from less_sync.bins.admin.metrics import CONTENT_TYPE
+from less_sync.bins.admin.operated import Operated, Told
+from less_sync.bins.admin.readiness import Status
 from less_sync.bins.pages.assets import assets_in
 from less_sync.bins.settings.parts import LOG_LEVELS, ListenAddress
-from less_sync.sync.services import Services
-from less_sync.sync.session.open_sessions import Doors
 
 READING: Final = frozenset({"GET", "HEAD"})
 REFUSED_LINE_EVERY_S: Final = 60.0
 
 _PAGE: Final = {"index.html": "/"}
 """Files of the console that have another path than `/console/NAME`."""
-_STATES: Final = {Doors.OPEN: "serving", Doors.DRAINING: "draining", Doors.STOPPING: "stopping"}
 _log = structlog.get_logger(__name__)
 
 Handler = Callable[[], Awaitable[Response]]
@@ -34,35 +32,36 @@ class AdminApp:
     """The ASGI application of the listener. No request's body is read.
 
     Args:
-        set_level: lets the log tell from now on what is at least as grave.
+        more: handlers of GET by path that only this listener has.
     """
 
     def __init__(
         self,
-        services: Services,
         access: Access,
-        readiness: Readiness,
-        metrics: Exposition,
+        operated: Operated,
         console: Console,
-        set_level: Callable[[str], None],
+        *,
+        more: Mapping[str, Handler] | None = None,
     ) -> None:
-        self._services = services
         self._access = access
-        self._readiness = readiness
-        self._metrics = metrics
+        self._operated = operated
         self._console = console
-        self._set_level = set_level
         self._page: Final = {
             _PAGE.get(path, f"/console/{path}"): it for path, it in assets_in("console").items()
         }
         self._quiet_until_s = 0.0
+        drain, take_back = partial(_told, operated.drain), partial(_told, operated.take_drain_back)
         self._routes: Final[dict[str, dict[str, Handler]]] = {
             "/metrics": _readable(self._show_metrics),
             "/healthz": _readable(self._say_alive),
             "/readyz": _readable(self._say_ready),
-            "/drain": {"POST": self._drain, "DELETE": self._take_drain_back},
+            "/drain": {"POST": drain, "DELETE": take_back},
             "/events": {"GET": self._show_events},
-            **{f"/log-level/{level}": {"POST": partial(self._log_at, level)} for level in LOG_LEVELS},
+            **{
+                f"/log-level/{level}": {"POST": partial(_told, partial(operated.log_at, level))}
+                for level in LOG_LEVELS
+            },
+            **{path: {"GET": handler} for path, handler in (more or {}).items()},
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,13 +106,13 @@ class AdminApp:
         return _refusal(refused)
 
     async def _show_metrics(self) -> Response:
-        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
+        return Response(await self._operated.metrics(), media_type=CONTENT_TYPE)
 
     async def _say_alive(self) -> Response:
         return JSONResponse({"status": "alive"})
 
     async def _say_ready(self) -> Response:
-        report = await self._readiness.report()
+        report = await self._operated.ready()
         # Degraded too: who is sent to a server that does not deliver sees nothing of what others write.
         return JSONResponse(report.body, status_code=200 if report.status is Status.READY else 503)
 
@@ -121,30 +120,10 @@ class AdminApp:
         response = self._console.response()
         return _refusal(Refused(503, "too many consoles are open")) if response is None else response
 
-    async def _log_at(self, level: str) -> Response:
-        self._set_level(level)
-        _log.warning("the log level was changed by an operator", to=level)
-        return JSONResponse({"log_level": level})
 
-    async def _drain(self) -> Response:
-        sessions, limits = self._services.sessions, self._services.limits
-        if sessions.doors is Doors.OPEN:
-            _log.warning("draining", sessions=len(sessions), spread_s=limits.drain_spread_s)
-        sessions.drain(spread_s=limits.drain_spread_s, within_s=limits.drain_timeout_s)
-        return self._state(202 if len(sessions) else 200)
-
-    async def _take_drain_back(self) -> Response:
-        sessions = self._services.sessions
-        drained = sessions.doors is Doors.DRAINING
-        if not sessions.reopen():
-            return self._state(409)
-        if drained:
-            _log.warning("draining was taken back", sessions=len(sessions))
-        return self._state(200)
-
-    def _state(self, status: int) -> Response:
-        sessions = self._services.sessions
-        return JSONResponse({"state": _STATES[sessions.doors], "sessions": len(sessions)}, status_code=status)
+async def _told(action: Callable[[], Awaitable[Told]]) -> Response:
+    status, body = await action()
+    return JSONResponse(body, status_code=status)
 
 
 def _readable(handler: Handler) -> dict[str, Handler]:

@@ -1,6 +1,7 @@
 """Settings of several processes and nodes (docs/scaling.md 1, 2 and 5): workers, their bus, replicas."""
 
 import re
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -53,6 +54,11 @@ class ClusterSettings:
     """None: there is none, or with several workers one of the server's own."""
     replicas: tuple[str, ...] = field(repr=False)
     """URLs of standbys of the database that pulls may read from."""
+
+    @property
+    def node(self) -> str:
+        """What operators call this node."""
+        return self.node_name or socket.gethostname()
 
 
 def read_cluster(reader: SettingsReader) -> ClusterSettings:

@@ -17,6 +17,7 @@ from less_sync.bins.admin.console import STREAMS_MAX, Console
 from less_sync.bins.admin.figures import SHOWN, figures
 from less_sync.bins.admin.metrics import Exposition
 from less_sync.bins.admin.readiness import Readiness, Report
+from less_sync.bins.admin.shown import OwnState
 from less_sync.bins.own_spaces import OWN_SPACES
 from less_sync.bins.supervisor import Supervisor
 from less_sync.storage import PostgresSurveys
@@ -250,7 +251,7 @@ async def test_what_was_told_before_does_not_pass_for_now_when_gathering_fails(r
     metrics = Exposition(live.services, pool=pool, lanes=lanes, delivery=delivery, data_dir=Path("nowhere"))
     surveys = PostgresSurveys(pool, left_out=OWN_SPACES)
     async with Supervisor() as vital:
-        console = Console(live.services, metrics, readiness, surveys, vital)
+        console = Console(OwnState(live.services, metrics, readiness, surveys, vital))
         events = console.events()
         assert (await anext(events)).startswith(b"data: ")
         with pytest.raises(ZeroDivisionError):
