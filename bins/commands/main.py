@@ -1,89 +1,82 @@
-"""The `less-sync` command: what operators need, and the commands that sync and share a folder.
+"""Where `less-sync` begins.
 
-Modules that a command alone needs are imported inside it, so that `less-sync token` answers at once.
+A line that only starts a server is read here: the library behind the other commands, its help and its
+completion takes as long to load as half of the server. Whatever else is asked goes to it (`app`).
 """
 
 import sys
-from typing import Final
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import typer
-
-from less_sync.bins.commands.admin import add_admin
-from less_sync.bins.commands.backup import add_backup
-from less_sync.bins.commands.config import config
-from less_sync.bins.commands.doctor import doctor
-from less_sync.bins.commands.exit_codes import exit_codes
-from less_sync.bins.commands.federation import add_federation_commands
-from less_sync.bins.commands.folder import add_commands
-from less_sync.bins.commands.migrate import HELP, migrate
 from less_sync.bins.commands.output import Watch, watched_output
-from less_sync.bins.commands.restore import restore, upgrade_data
-from less_sync.bins.commands.sections import Sections
-from less_sync.bins.commands.serve import serve
-from less_sync.bins.commands.space import add_space_commands
-from less_sync.bins.commands.stats import stats
-from less_sync.bins.commands.token import add_token
-from less_sync.bins.commands.trash import add_trash
-from less_sync.bins.commands.version import VersionOption
-from less_sync.bins.commands.volume import AsTheyAre, volume
+from less_sync.bins.commands.setting_options import OPTIONS
 from less_sync.bins.errors import CommandError, print_error
-from less_sync.client.folder.errors import INTERRUPTED
 
-app: Final = typer.Typer(
-    name="less-sync",
-    cls=Sections,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+class ServeLine(NamedTuple):
+    """What `less-sync serve` was given."""
+
+    options: dict[str, str]
+    """By variable. Of an option that comes twice the last counts."""
+    dev: bool
+
+
+def serve_line(arguments: Sequence[str]) -> ServeLine | None:
+    """What a line asks for that starts a server and nothing else, read as the library would read it.
+
+    Returns:
+        None: the library has to say what it means: another command, help, or a mistake.
+    """
+    if not arguments or arguments[0] != "serve":
+        return None
+    flags = {f"--{option.flag}": option for option in OPTIONS}
+    options: dict[str, str] = {}
+    dev = False
+    rest = iter(arguments[1:])
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        option = flags.get(flag)
+        if argument == "--dev":
+            dev = True
+        elif option is None:
+            return None
+        elif option.metavar is None:
+            if equals:
+                return None
+            options[option.variable] = "true"
+        else:
+            given = value if equals else next(rest, "-")
+            if given.startswith("-"):
+                return None
+            options[option.variable] = given
+    return ServeLine(options, dev)
 
 
 def main() -> None:
     """Run the console command. Exit status: 0 done, 1 failure, 2 usage error, 130 interrupted."""
     with watched_output() as watch:
         try:
-            app(obj=watch)
+            _run(watch)
         except CommandError as error:
             print_error(str(error), error.causes)
             sys.exit(1)
         except KeyboardInterrupt:
+            from less_sync.client.folder.errors import INTERRUPTED
+
             sys.exit(INTERRUPTED)
 
 
-@app.callback()
-def less_sync(context: typer.Context, _version: VersionOption = False) -> None:
-    """Local-first, end-to-end-encrypted sync: the server, and folders kept in sync through it."""
-    if context.invoked_subcommand in ("serve", "volume"):
-        context.ensure_object(Watch).matters = False
+def _run(watch: Watch) -> None:
+    line = serve_line(sys.argv[1:])
+    if line is None:
+        from less_sync.bins.commands.app import app
 
+        app(obj=watch)
+    else:
+        from less_sync.bins.commands.serve import serve
 
-app.command(epilog=exit_codes(0, 1, 2))(serve)
-app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(config)
-app.command(
-    epilog=exit_codes(0, 1, 2, INTERRUPTED),
-    help=HELP,
-    short_help="Bring the database's schema up to date, or back.",
-)(migrate)
-add_backup(app)
-app.command(
-    epilog=exit_codes(0, 1, 2, INTERRUPTED), short_help="Restore a backup into an empty database and store."
-)(restore)
-app.command(
-    epilog=exit_codes(0, 1, 2, INTERRUPTED),
-    short_help="Move the embedded Postgres to this release's version.",
-)(upgrade_data)
-add_token(app)
-app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(doctor)
-app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(stats)
-add_admin(app)
-app.command(
-    epilog=exit_codes(0, 1, 2), cls=AsTheyAre, short_help="Start a volume server, or look at one's directory."
-)(volume)
-add_federation_commands(app)
-add_commands(app)
-add_trash(app)
-add_space_commands(app)
+        watch.matters = False
+        serve(options=line.options, dev=line.dev)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from less_sync.bins.commands.setting_options import settings_or_exit, takes_settings
-from less_sync.bins.dev import dev_start_secret
+from less_sync.bins.commands.setting_options import settings_or_exit
 from less_sync.bins.hangups import hold_hangups
 from less_sync.bins.installed import server_parts
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     Announce = Callable[[ListenAddress], None]
 
 
-@takes_settings
 def serve(*, options: "Mapping[str, str]", dev: bool) -> None:
     """Start the server. An option wins over the variable it names; docs/settings.md lists all variables.
 
@@ -57,6 +55,8 @@ def _print_banner(settings: "Settings", address: "ListenAddress") -> None:
     if settings.database.url is None or settings.dev:
         lines.append(f"data directory: {Path(settings.data_dir).absolute()}")
     if settings.dev:
+        from less_sync.bins.dev import dev_start_secret
+
         lines[0] += " in dev mode: for this machine and tokens minted here"
         # A browser sends nobody what follows the #. The server has kept it before it listened.
         lines.append(f"start page:     http://{address}/#{dev_start_secret(settings.data_dir)}")

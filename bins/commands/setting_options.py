@@ -1,15 +1,15 @@
 """The options that stand for settings: one table, for every command that begins with a server's settings.
 
 An option wins over the variable that it names. Those of daily use have one, the rest are variables alone.
+The command line library is loaded for its help and its errors: a server starts without (`main.serve_line`).
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, Final
-
-import typer
 
 from less_sync.bins.errors import print_error
 
@@ -28,13 +28,20 @@ class SettingOption:
     help: str
 
     @property
+    def name(self) -> str:
+        """Of the parameter."""
+        return self.flag.replace("-", "_")
+
+    @property
     def parameter(self) -> inspect.Parameter:
         """As the command line library wants it."""
+        import typer
+
         # Names are given in full: of `--perf-mode` the library would make a `--no-perf-mode` as well.
         option = typer.Option(f"--{self.flag}", metavar=self.metavar, help=f"{self.variable}: {self.help}")
         switch = self.metavar is None
         return inspect.Parameter(
-            self.flag.replace("-", "_"),
+            self.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=False if switch else None,
             annotation=Annotated[bool if switch else str | None, option],
@@ -71,15 +78,16 @@ OPTIONS: Final = (
         "ENV_FILE", "env-file", "FILE", "variables, read again on SIGHUP; they win over the others."
     ),
 )
-_DEV: Final = inspect.Parameter(
-    "dev",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=False,
-    annotation=Annotated[
-        bool,
-        typer.Option("--dev", help="Accept the tokens of `less-sync token` and no others; loopback only."),
-    ],
-)
+
+
+def _dev() -> inspect.Parameter:
+    import typer
+
+    option = typer.Option(
+        "--dev", help="Accept the tokens of `less-sync token` and no others; loopback only."
+    )
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter("dev", kind, default=False, annotation=Annotated[bool, option])
 
 
 def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -88,7 +96,7 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
     It is called with `options`, by variable, `dev`, and the parameters of its own, which are keywords.
     """
     own = [p for p in inspect.signature(command).parameters.values() if p.name not in ("options", "dev")]
-    names = {option.parameter.name: option for option in OPTIONS}
+    names = {option.name: option for option in OPTIONS}
 
     @wraps(command)
     def called(*, dev: bool, **given: Any) -> None:
@@ -97,7 +105,7 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
             options={name: value for name, value in values.items() if value is not None}, dev=dev, **given
         )
 
-    parameters = [*own, *(option.parameter for option in OPTIONS), _DEV]
+    parameters = [*own, *(option.parameter for option in OPTIONS), _dev()]
     vars(called)["__signature__"] = inspect.Signature(parameters)
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called
@@ -112,4 +120,4 @@ def settings_or_exit(options: Mapping[str, str], *, dev: bool) -> "Settings":
     except ConfigError as error:
         for problem in error.problems:
             print_error(problem)
-        raise typer.Exit(1) from None
+        sys.exit(1)

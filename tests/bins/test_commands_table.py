@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from less_sync.bins.commands.main import app
+from less_sync.bins.commands.app import app
 
 ROOT = Path(__file__).parents[2]
 

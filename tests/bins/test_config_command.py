@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from less_sync.bins.commands.main import app
+from less_sync.bins.commands.app import app
 from less_sync.bins.commands.setting_options import OPTIONS
 from tests.bins.commands import run_less_sync
 from tests.bins.environments import NEEDED, read

@@ -8,8 +8,8 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
+from less_sync.bins.commands.app import app
 from less_sync.bins.commands.exit_codes import WORDS
-from less_sync.bins.commands.main import app
 from less_sync.client.folder.errors import ExitCode
 from tests.bins.commands import run_less_sync
 
