@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from less_sync.auth import PERSONAL_SPACE_ROOTS, b64url_encode, encode_did_key, personal_space_id
@@ -100,6 +99,8 @@ class DevIssuer:
         Raises:
             ValueError: as `user_key`, or `ttl_s` is not positive.
         """
+        import jwt  # a server verifies tokens without it
+
         _checked_user(user)
         if ttl_s <= 0:
             raise ValueError("the life of a token must be at least one second")

@@ -10,8 +10,6 @@ from typing import Final, TypeVar
 import structlog
 
 from less_sync.bins.errors import CommandError
-from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from less_sync.bins.postgres.keeper import OwnPostgres
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.supervisor import Ended, Supervisor
 
@@ -58,6 +56,8 @@ async def unless(work: Coroutine[object, object, T], *events: asyncio.Event) -> 
 
 def words_of(ended: Ended) -> str:
     """What an operator reads who did not see the log."""
+    from less_sync.bins.postgres.files import EmbeddedPostgresError
+
     if isinstance(ended.fault, EmbeddedPostgresError):
         return str(ended.fault)
     return f"the {ended.task} ended unexpectedly, so the server was stopped; the log says where"
@@ -69,6 +69,9 @@ async def own_database(settings: Settings, stack: AsyncExitStack, vital: Supervi
     Raises:
         CommandError: it does not start.
     """
+    from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+    from less_sync.bins.postgres.keeper import OwnPostgres
+
     # It serves nobody else, so it takes as many connections as this server may want.
     wanted = settings.database.connections_max + settings.database.push_lanes + CONNECTIONS_BESIDE
     limit = {"max_connections": str(max(POSTGRES_CONNECTIONS, wanted))}

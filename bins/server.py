@@ -12,30 +12,30 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 import uvloop
 
-from less_sync.bins.admin.listener import AdminListener, open_admin
 from less_sync.bins.errors import CommandError
 from less_sync.bins.hangups import hold_hangups
 from less_sync.bins.http_server import HttpServer
 from less_sync.bins.listening import bound_address, listen, open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
-from less_sync.bins.people import KeptPeople
 from less_sync.bins.postgres.reach import migrate_when_reachable
 from less_sync.bins.process import first_of, own_database, raise_open_files_limit, unless, words_of
-from less_sync.bins.profiler.listener import profiler
 from less_sync.bins.reload import Reloading
 from less_sync.bins.services import Opened, beside, fetch_issuer_keys, log_at, open_services
 from less_sync.bins.settings.config import DatabaseSettings, Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.signals import Signals
-from less_sync.bins.start_page import StartPage
 from less_sync.bins.supervisor import Supervisor
-from less_sync.client.kept_key import KeyFileError
 from less_sync.sync.background import run_background
+
+if TYPE_CHECKING:
+    # What some servers do without is loaded by those that need it: docs/architecture.md 2.
+    from less_sync.bins.admin.listener import AdminListener
+    from less_sync.bins.start_page import StartPage
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +48,8 @@ def _to_nobody(address: ListenAddress) -> None:
 class Handed:
     """What a worker is given by its supervisor. A server alone makes all of it for itself."""
 
+    number: int
+    """Of the worker, from 1."""
     database: Callable[[], Awaitable[str]]
     """Says where a database is that is migrated. Raises as `migrate_when_reachable`."""
     share: DatabaseSettings
@@ -70,7 +72,7 @@ class Started(NamedTuple):
     """What accepts connections."""
 
     server: HttpServer
-    admin: AdminListener | None
+    admin: "AdminListener | None"
 
 
 class OpenServices(Protocol):
@@ -198,19 +200,13 @@ async def _start(
     )
     stack.push_async_callback(vital.stop, vital.start("background tasks", background))
     if settings.admin.profiler is not None:
+        from less_sync.bins.profiler.listener import profiler
+
         place = settings.admin.profiler if handed is None else handed.profiler
         await stack.enter_async_context(profiler(place))
     # Before the public port: if this one is taken, no client has come yet. And behind all that a stop closes
     # after its sessions, so that it goes on telling until then.
-    admin = await open_admin(
-        settings,
-        services,
-        stack,
-        vital,
-        pool=opened.pool,
-        lanes=opened.lanes,
-        within=None if handed is None else handed.admin,
-    )
+    admin = await _open_admin(settings, opened, stack, vital, handed)
     listeners = open_listeners(settings.listen) if handed is None else listen(handed.listeners)
     server = HttpServer(
         services,
@@ -237,7 +233,30 @@ async def _database(settings: Settings, stack: AsyncExitStack, vital: Supervisor
     return url
 
 
-def _start_page(settings: Settings, handed: Handed | None) -> StartPage:
+async def _open_admin(
+    settings: Settings, opened: Opened, stack: AsyncExitStack, vital: Supervisor, handed: Handed | None
+) -> "AdminListener | None":
+    if settings.admin.listen is None:
+        return None
+    from less_sync.bins.admin.listener import open_admin
+
+    return await open_admin(
+        settings,
+        opened.services,
+        stack,
+        vital,
+        pool=opened.pool,
+        lanes=opened.lanes,
+        within=None if handed is None else handed.admin,
+        worker=0 if handed is None else handed.number,
+    )
+
+
+def _start_page(settings: Settings, handed: Handed | None) -> "StartPage":
+    from less_sync.bins.people import KeptPeople
+    from less_sync.bins.start_page import StartPage
+    from less_sync.client.kept_key import KeyFileError
+
     try:
         return StartPage(settings.data_dir, people=None if handed is None else KeptPeople(handed.people))
     except KeyFileError as error:

@@ -67,6 +67,7 @@ class Worker:
         settings = _settings(begin)
         configure_logging(level=settings.log.level, form=settings.log.form, bound={"worker": begin.number})
         handed = Handed(
+            number=begin.number,
             database=partial(self._database, begin),
             share=settings.database.share(settings.cluster.workers),
             listeners=[socket.socket(fileno=number) for number in begin.listeners],
