@@ -86,3 +86,18 @@ class PoolCounts:
         """Those who wait for a connection now."""
         self.failed = 0
         """How often none was had: none became free in time, or none could be opened."""
+
+
+class ReplicaCounts:
+    """What one replica was asked for."""
+
+    __slots__ = ("continued", "refused", "served")
+
+    def __init__(self) -> None:
+        self.served = 0
+        """Pulls that were read from it, at least to begin with."""
+        self.refused = {"behind": 0, "away": 0, "cancelled": 0, "stranger": 0}
+        """Tries that ended at the primary, by why: it did not yet have everything; it did not answer; it gave
+        up, as recovery makes it do; it is no standby of our database."""
+        self.continued = 0
+        """Those of them that had begun, and went on at the primary in the middle."""

@@ -7,8 +7,9 @@ warmed when it opens: asyncpg would otherwise spend about seven round trips on l
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
@@ -66,6 +67,18 @@ _ATTEMPTS: Final = 3
 _NIL: Final = UUID(int=0)
 
 
+@dataclass(frozen=True, slots=True)
+class Special:
+    """What the connections of a pool do differently from those of a server's own."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of the session, on top of `SESSION_SETTINGS`."""
+    warm_up: "Callable[[Connection], Coroutine[Any, Any, None]] | None" = None
+    """Runs on each when it opens; None: the hot statements of a server."""
+    command_timeout_s: float = _COMMAND_TIMEOUT_S
+    """After which a statement that gets no answer has failed."""
+
+
 class PostgresPool:
     """At most `max_connections` connections, opened as they are needed.
 
@@ -115,12 +128,14 @@ class PostgresPool:
         acquire_timeout_s: float = 10.0,
         connect: Connect = asyncpg.connect,
         chance: random.Random = CHANCE,
+        special: "Special | None" = None,
     ) -> Self:
         """Connect once, trying again every `connect_pause_s` for `connect_timeout_s`.
 
         Args:
             url: as asyncpg takes it; a setting that it names, as in `?lock_timeout=1s`, wins over ours.
             connect: opens a connection as `asyncpg.connect` does; those of the lanes too.
+            special: for a pool that is not for everything a server does.
             chance: spreads the pauses before another attempt.
 
         Raises:
@@ -129,7 +144,7 @@ class PostgresPool:
         """
         deadline = asyncio.get_running_loop().time() + connect_timeout_s
         while True:
-            pool = _create_pool(url, max_connections, connect)
+            pool = _create_pool(url, max_connections, connect, special or Special())
             try:
                 await pool
             except Exception as error:
@@ -241,7 +256,9 @@ def _may_repeat(error: Exception) -> bool:
     return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
 
 
-def _create_pool(url: str, max_connections: int, connect: Connect) -> "asyncpg.Pool[asyncpg.Record]":
+def _create_pool(
+    url: str, max_connections: int, connect: Connect, special: Special
+) -> "asyncpg.Pool[asyncpg.Record]":
     return asyncpg.create_pool(
         url,
         min_size=0,
@@ -251,9 +268,9 @@ def _create_pool(url: str, max_connections: int, connect: Connect) -> "asyncpg.P
         max_cached_statement_lifetime=0,  # 0: for ever; the default prepares again every five minutes
         connect=connect,
         timeout=_CONNECT_TIMEOUT_S,
-        command_timeout=_COMMAND_TIMEOUT_S,
-        server_settings=session_settings(url),
-        init=_warm_up,
+        command_timeout=special.command_timeout_s,
+        server_settings={**session_settings(url), **special.settings},
+        init=special.warm_up or _warm_up,
         reset=_no_reset,
     )
 

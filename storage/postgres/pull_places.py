@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class PullPlaces:
-    """Half of the pool, so that pulls cannot starve anything else."""
+    """Half of the pool, so that pulls cannot starve anything else; all of one that is for pulls alone."""
 
-    def __init__(self, pool: "PostgresPool") -> None:
+    def __init__(self, pool: "PostgresPool", *, alone: bool = False) -> None:
         self._pool = pool
-        self.turns = Turns(max(1, pool.max_connections // 2))
+        self.turns = Turns(pool.max_connections if alone else max(1, pool.max_connections // 2))
 
     @asynccontextmanager
     async def connection(self, reader: str) -> "AsyncIterator[PooledConnection]":

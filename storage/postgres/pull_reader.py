@@ -11,7 +11,7 @@ changed since has a higher one and comes with the next pull, so after both the c
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from uuid import UUID
 
 from less_sync.storage.errors import StorageError, translate
@@ -65,17 +65,47 @@ class Patience:
     """While the consumer does not take the batch that is ready, if nobody waits; else not at all."""
 
 
+class Standby(Protocol):
+    """What a reader asks of a replica that it reads from (docs/scaling.md 5)."""
+
+    def check(self, row: "Sequence[Any] | None") -> None:  # Any: as the driver gives
+        """Look at what the snapshot has of the space, as `pull_bound` tells it.
+
+        Raises:
+            StorageError: it lacks something; nothing was read yet.
+        """
+
+    async def confirm(self, con: "PooledConnection") -> None:
+        """Called after a page was read outside that snapshot, before any of it is used.
+
+        Raises:
+            StorageError: the database follows the primary no longer, so the page may be another truth.
+        """
+
+    def left(self, error: StorageError) -> PullPlaces:
+        """It has failed while the pull was read: give the share of the primary, where reading goes on."""
+
+
 class PullReader:
     """One pull of one space.
 
     Args:
         places: the share of the pool that pulls may use.
         reader: who takes a place there.
+        standby: set when `places` are a replica's.
     """
 
     def __init__(
-        self, places: PullPlaces, space: UUID, since: int, *, reader: str, patience: Patience
+        self,
+        places: PullPlaces,
+        space: UUID,
+        since: int,
+        *,
+        reader: str,
+        patience: Patience,
+        standby: Standby | None = None,
     ) -> None:
+        self._standby = standby
         self._places = places
         self._space = space
         self._since = since
@@ -123,8 +153,8 @@ class PullReader:
 
     async def _run(self) -> None:
         try:
-            if await self._portal() or await self._pages():
-                await self._queue.put(None)
+            await self._read()
+            await self._queue.put(None)
         except Exception as error:
             failed = translate(error)
             if self._meta.done():
@@ -133,6 +163,21 @@ class PullReader:
                 self._meta.set_exception(failed)
         finally:
             self._meta.cancel()
+
+    async def _read(self) -> None:
+        """Hand over everything; what a replica fails to give comes from the primary.
+
+        The pages of the primary go on after the last entry that was handed over, up to the cursor of the
+        replica's snapshot. Whatever that had, the primary has too, as it was then or with a higher cursor.
+        """
+        try:
+            if not await self._portal():
+                await self._pages()
+        except Exception as error:
+            if self._standby is None or not self._meta.done():
+                raise
+            self._places, self._standby = self._standby.left(translate(error)), None
+            await self._pages()
 
     async def _portal(self) -> bool:
         """Read in one snapshot; True when that was everything.
@@ -153,7 +198,11 @@ class PullReader:
                 await roll_back(con)
 
     async def _read_meta(self, con: "PooledConnection") -> PullMeta | None:
-        row = await con.fetchrow(sql("pull_meta"), self._space)
+        if self._standby is None:
+            row = await con.fetchrow(sql("pull_meta"), self._space)
+        else:
+            row = await con.fetchrow(sql("pull_bound"), self._space)
+            self._standby.check(None if row is None else tuple(row))
         if row is None:
             return None
         self._cursor = row[0]
@@ -163,7 +212,7 @@ class PullReader:
         if self._since < 0:
             self._position.legacy = (0, UUID(int=0), 0)
         self._position.cursor = max(0, self._since)
-        return read_meta(row, restarted=restarted)
+        return read_meta(row[:4], restarted=restarted)
 
     async def _read_portal(self, con: "PooledConnection") -> bool:
         """Read everything above the position; False when the portal was given up before the end."""
@@ -244,7 +293,7 @@ class PullReader:
             self._moved.clear()
             await self._moved.wait()
 
-    async def _pages(self) -> bool:
+    async def _pages(self) -> None:
         """Read the rest, with a connection only while a page is fetched."""
         complete = False
         while not complete:
@@ -253,7 +302,6 @@ class PullReader:
                 batch, complete = await self._read_page(con)
             if batch:
                 await self._put(batch)
-        return True
 
     async def _read_page(self, con: "PooledConnection") -> tuple[Sequence[PullRow], bool]:
         """Return what comes after the position, and whether it was the last."""
@@ -264,12 +312,12 @@ class PullReader:
         else:
             asked = self._rows
             rows = await self._fetch_page(con, asked)
-        if not rows:
-            batch, whole = rows, True
-        else:
-            # Only one piece: the connection is not to be held while the consumer takes it.
-            piece = pieces(rows)[0]
-            batch, whole = await load(con, self._space, piece), len(piece) == len(rows)
+        # Only one piece: the connection is not to be held while the consumer takes it.
+        piece = pieces(rows)[0]
+        batch, whole = await load(con, self._space, piece), len(piece) == len(rows)
+        if self._standby is not None:
+            await self._standby.confirm(con)
+        if piece:
             position.advance(piece[-1])
             self._rows = rows_next(rows)
         exhausted = whole and len(rows) < asked

@@ -27,7 +27,7 @@ PAGE_INLINE_BYTES_MAX: Final = 64 * 1024
 _NIL: Final = UUID(int=0)
 
 
-class _Page:
+class Page:
     """A pull that is complete."""
 
     def __init__(self, meta: PullMeta, rows: Sequence[PullRow]) -> None:
@@ -39,7 +39,7 @@ class _Page:
             yield self._rows
 
 
-class _Stream:
+class Stream:
     """A pull that is being read."""
 
     def __init__(self, meta: PullMeta, reader: PullReader) -> None:
@@ -59,13 +59,12 @@ class PostgresPullStore:
     """
 
     def __init__(self, pool: "PostgresPool", *, patience: Patience | None = None) -> None:
-        self._places = PullPlaces(pool)
+        self.places: Final = PullPlaces(pool)
+        """The share of the pool."""
         self._patience = patience or Patience()
 
     @asynccontextmanager
-    async def pull(
-        self, space: UUID, since: int, *, reader: str = ""
-    ) -> AsyncIterator[_Page | _Stream | None]:
+    async def pull(self, space: UUID, since: int, *, reader: str = "") -> AsyncIterator[Page | Stream | None]:
         """Open a pull of everything above `since`; None when the space is missing.
 
         Leaving the context ends the transaction and frees the connection, whatever was read.
@@ -75,18 +74,18 @@ class PostgresPullStore:
             StorageError: it failed.
         """
         page = await self._first_page(space, since, reader)
-        if page is not _TOO_MUCH:
+        if page is not TOO_MUCH:
             yield page
             return
-        rest = PullReader(self._places, space, since, reader=reader, patience=self._patience)
+        rest = PullReader(self.places, space, since, reader=reader, patience=self._patience)
         try:
             meta = await rest.open()
-            yield None if meta is None else _Stream(meta, rest)
+            yield None if meta is None else Stream(meta, rest)
         finally:
             await rest.aclose()
 
-    async def _first_page(self, space: UUID, since: int, reader: str) -> _Page | None:
-        """Read one page; `_TOO_MUCH` when there is more than that."""
+    async def _first_page(self, space: UUID, since: int, reader: str) -> Page | None:
+        """Read one page; `TOO_MUCH` when there is more than that, None when the space is missing."""
         rows = await self._fetch_first(space, since, reader)
         if not rows:
             return None
@@ -96,24 +95,30 @@ class PostgresPullStore:
             if not rows:
                 return None
             meta = read_meta(rows[0][9:], restarted=True)
-        if rows[0][0] is None:
-            return _Page(meta, ())
-        entries = cast(list[PullRow], [row[:9] for row in rows])
-        if len(entries) == PAGE_ROWS or any(row[0] < 0 for row in entries):
-            return _TOO_MUCH
-        if since < 0:
-            entries.sort(key=_order)
-        return _Page(meta, entries)
+        return page_of(meta, rows, since)
 
     async def _fetch_first(self, space: UUID, since: int, reader: str) -> "list[asyncpg.Record]":
         try:
-            async with self._places.connection(reader) as con:
+            async with self.places.connection(reader) as con:
                 return await con.fetch(sql("pull_first"), space, since, PAGE_ROWS, PAGE_INLINE_BYTES_MAX)
         except Exception as error:
             raise translate(error) from error
 
 
-_TOO_MUCH: Final = _Page(PullMeta(0, 0, None, False), ())
+TOO_MUCH: Final = Page(PullMeta(0, 0, None, False), ())
+"""There is more than one page."""
+
+
+def page_of(meta: PullMeta, rows: "Sequence[asyncpg.Record]", since: int) -> Page:
+    """The pull whose first query gave `rows`, one at least; `TOO_MUCH` when they are not all."""
+    if rows[0][0] is None:
+        return Page(meta, ())
+    entries = cast(list[PullRow], [row[:9] for row in rows])
+    if len(entries) == PAGE_ROWS or any(row[0] < 0 for row in entries):
+        return TOO_MUCH
+    if since < 0:
+        entries.sort(key=_order)
+    return Page(meta, entries)
 
 
 def _order(row: PullRow) -> tuple[int, int, UUID, int]:

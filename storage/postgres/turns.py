@@ -39,6 +39,11 @@ class Turns:
         """Whether somebody waits."""
         return bool(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """Whether whoever asks now has to wait."""
+        return not self._free or self.wanted
+
     @asynccontextmanager
     async def place(self, key: str) -> AsyncIterator[None]:
         """Hold a place for as long as the block runs; waits for it without limit."""

@@ -35,6 +35,50 @@ WHERE s.id = $1;
 -- What a pull tells of space $1 before its entries.
 SELECT cursor, key_generation, rewrap_epoch, root_public_key IS NOT NULL FROM spaces WHERE id = $1;
 
+-- name: pull_bound
+-- What a pull from a replica must have of space $1, told by the primary, and what its snapshot has, told by the
+-- replica: as pull_meta, the version of the membership log, when the space was made, whether nobody has locked the
+-- row since it was last changed, and whether a standby answers. A re-wrap locks the row and changes DEKs alone; who
+-- changed the row may have locked it himself before, in the same transaction.
+SELECT cursor, key_generation, rewrap_epoch, root_public_key IS NOT NULL AS shared, metadata_version, created_at,
+       xmax = '0'::xid OR xmax = xmin AS settled, pg_is_in_recovery() AS standby
+FROM spaces WHERE id = $1;
+
+-- name: pull_first_of_replica
+-- As pull_first, and after its columns the rest of pull_bound, in the same snapshot.
+SELECT e.k, e.c, e.id, e.b1, e.b2, e.b3, e.rid, e.n, e.del, s.cursor, s.key_generation, s.rewrap_epoch,
+       s.root_public_key IS NOT NULL, s.metadata_version, s.created_at,
+       s.xmax = '0'::xid OR s.xmax = s.xmin, pg_is_in_recovery()
+FROM spaces s LEFT JOIN (
+  SELECT CASE WHEN octet_length(b1) > $4 THEN -k ELSE k END AS k, c, id,
+         CASE WHEN octet_length(b1) > $4 THEN NULL ELSE b1 END AS b1, b2, b3, rid, n, del
+  FROM (
+    SELECT r.space_id AS sp, 1::int2 AS k, r.cursor AS c, r.id, r.blob AS b1, r.wrapped_dek AS b2,
+           NULL::bytea AS b3, NULL::uuid AS rid, NULL::bigint AS n, r.deleted AS del FROM records r
+    UNION ALL
+    SELECT m.space_id, 2::int2, m.cursor, NULL::uuid, m.payload, m.entry_hash,
+           m.prev_hash, NULL::uuid, m.chain_seq::bigint, false FROM members m
+    UNION ALL
+    SELECT f.space_id, 3::int2, f.cursor, f.id, NULL::bytea, f.wrapped_dek,
+           NULL::bytea, f.record_id, f.size, f.deleted FROM files f) u
+  WHERE sp = $1 AND c > $2 AND ($2::bigint <> 0 OR NOT del)
+  ORDER BY c LIMIT $3) e ON true
+WHERE s.id = $1;
+
+-- name: is_standby
+-- Whether this database only follows another.
+SELECT pg_is_in_recovery();
+
+-- name: identify_primary
+-- Which cluster this is, and on which timeline it writes. An error on a standby: it writes on none.
+SELECT system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int AS timeline
+FROM pg_control_system();
+
+-- name: identify_standby
+-- Which cluster this is a copy of, the timeline it has followed until its last checkpoint, and whether it follows.
+SELECT s.system_identifier, c.timeline_id AS timeline, pg_is_in_recovery() AS standby
+FROM pg_control_system() s, pg_control_checkpoint() c;
+
 -- name: pull_all
 -- The entries of space $1 above cursor $2, values up to $4 bytes; tombstones unless $3 is 0. Read by a portal.
 SELECT CASE WHEN octet_length(b1) > $4 THEN -k ELSE k END AS k, c, id,
