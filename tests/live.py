@@ -3,9 +3,10 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -33,8 +34,10 @@ from less_sync.sync.http.http1 import http_protocol
 from less_sync.sync.http.routing import RawRoute
 from less_sync.sync.http.socket import ClientSocket, Route, websocket_protocol
 from less_sync.sync.limits import Limits
+from less_sync.sync.live.nats_bus import NatsBus
 from less_sync.sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
 from less_sync.sync.services import Services
+from tests.shapes import BETWEEN_WORKERS_S, InForce, Shape, flushed, served_by_workers, two_buses
 from tests.wire.client import Closed, Message, Socket, open_socket
 from tests.wire.issuer import KID, Issuer, new_issuer
 
@@ -99,6 +102,10 @@ class Person:
         )
 
 
+async def nothing_to_wait_for() -> None:
+    """There is one node."""
+
+
 def cid_of(ucan: str) -> str:
     """What a UCAN is revoked by."""
     return parse_ucan(ucan).cid
@@ -111,6 +118,8 @@ class Client:
     socket: Socket
     space: str
     """The caller's personal space."""
+    news_told: Callable[[], Awaitable[None]] = nothing_to_wait_for
+    """Waits until what was said to other nodes has reached this client's."""
     unread: list[Response | Chunk | Notification] = field(default_factory=list)
     requests: int = 0
 
@@ -163,6 +172,7 @@ class Client:
 
     async def heard(self) -> list[Notification]:
         """Every notification sent to this client before the server answers one more request of its own."""
+        await self.news_told()
         assert (await self.error("?", {}))[0] == "method_not_found"
         frames, self.unread = self.unread, []
         assert all(isinstance(frame, Notification) for frame in frames), frames
@@ -207,20 +217,50 @@ class Client:
 
 
 @dataclass(slots=True)
-class Live:
-    """A running server and who may log in to it."""
+class Node:
+    """One running server, of which a cluster may have several."""
 
     services: Services
     server: uvicorn.Server
-    issuer: Issuer
     pool: PostgresPool
     lanes: PushLanes
-    opened: list[Socket] = field(default_factory=list)
+    bus: NatsBus | None
 
     @property
     def port(self) -> int:
         port: int = self.server.servers[0].sockets[0].getsockname()[1]
         return port
+
+
+@dataclass(slots=True)
+class Live:
+    """A running server and who may log in to it; of several nodes the first, and connections by turns."""
+
+    issuer: Issuer
+    nodes: Sequence[Node]
+    """None of them is in this process where there are workers."""
+    ports: Sequence[int]
+    opened: list[Socket] = field(default_factory=list)
+
+    @property
+    def services(self) -> Services:
+        return self.nodes[0].services
+
+    @property
+    def server(self) -> uvicorn.Server:
+        return self.nodes[0].server
+
+    @property
+    def pool(self) -> PostgresPool:
+        return self.nodes[0].pool
+
+    @property
+    def lanes(self) -> PushLanes:
+        return self.nodes[0].lanes
+
+    @property
+    def port(self) -> int:
+        return self.ports[0]
 
     def token(self, user: str, **changes: Any) -> str:
         """A valid token of one user."""
@@ -228,7 +268,7 @@ class Live:
 
     async def open(self) -> Socket:
         """Connect without authenticating."""
-        socket = await open_socket("127.0.0.1", self.port)
+        socket = await open_socket("127.0.0.1", self.ports[len(self.opened) % len(self.ports)])
         self.opened.append(socket)
         return socket
 
@@ -236,7 +276,7 @@ class Live:
         """Send the auth frame over an open socket; the server does not answer it."""
         token = self.token(user, **changes)
         socket.send(cbor2.dumps({"type": 2, "method": "auth", "params": {"token": token}}))
-        return Client(socket, claims(user, **changes)["personal_space_id"])
+        return Client(socket, claims(user, **changes)["personal_space_id"], self.news_told)
 
     async def connect(self, user: str = "alice", **changes: Any) -> Client:
         """Connect and authenticate."""
@@ -245,6 +285,19 @@ class Live:
     async def join(self, person: Person, **changes: Any) -> Client:
         """Connect as somebody who has a DID."""
         return await self.connect(person.name, did=person.did, **changes)
+
+    async def news_told(self) -> None:
+        """Return once every node has heard what the others had to say."""
+        if not self.nodes:
+            await asyncio.sleep(BETWEEN_WORKERS_S)
+        if len(self.nodes) < 2:
+            return
+        # A server of NATS takes what one client sends in order: behind the answer to a ping all of it is on
+        # its way, and what is on its way to a client comes before the answer to that one's own ping.
+        for _ in range(2):
+            for node in self.nodes:
+                assert node.bus is not None
+                await flushed(node.bus)
 
     def connections(self) -> list[ClientSocket]:
         """The server's ends of the open WebSockets."""
@@ -301,14 +354,68 @@ async def live_server(
     pages: Sequence[RawRoute] = (),
     policy: TokenPolicy | None = None,
 ) -> AsyncIterator[Live]:
-    """Serve `database_url` (migrated) on a loopback port until the block ends.
+    """Serve `database_url` (migrated) on a loopback port until the block ends, in the shape of the test.
 
     Without `blobs` there is no file storage, without `federation` no route about other servers, without
     `routes` no WebSocket but that of clients, without `pages` nothing to look at.
     """
-    issuer = new_issuer()
+    issuer, limits = new_issuer(), limits or Limits()
+    if InForce.shape is Shape.WORKERS:
+        assert not any((routes, federation, pages, policy)), "not to be had from a command"
+        async with served_by_workers(
+            database_url,
+            issuer,
+            ISSUER,
+            limits=limits,
+            identity_hash_key=identity_hash_key,
+            files=blobs is not None,
+        ) as port:
+            live = Live(issuer, (), (port,))
+            yield live
+            for socket in live.opened:
+                socket.abort()
+        return
     keys = KeyFetcher({}, injected={ISSUER: {KID: issuer.key.public_key()}})
-    limits = limits or Limits()
+    node = partial(
+        _node,
+        database_url,
+        limits,
+        keys,
+        identity_hash_key=identity_hash_key,
+        routes=routes,
+        blobs=blobs,
+        file_bytes_max=file_bytes_max,
+        federation=federation,
+        pages=pages,
+        policy=policy,
+    )
+    async with AsyncExitStack() as stack:
+        buses: Sequence[NatsBus | None] = (None,)
+        if InForce.shape is Shape.NODES:
+            buses = await stack.enter_async_context(two_buses())
+        nodes = [await stack.enter_async_context(node(bus)) for bus in buses]
+        live = Live(issuer, nodes, [one.port for one in nodes])
+        yield live
+        for socket in live.opened:
+            socket.abort()
+
+
+@asynccontextmanager
+async def _node(
+    database_url: str,
+    limits: Limits,
+    keys: KeyFetcher,
+    bus: NatsBus | None,
+    *,
+    identity_hash_key: bytes | None,
+    routes: Mapping[bytes, Route] | Callable[[Services], Mapping[bytes, Route]] | None,
+    blobs: BlobStore | None,
+    file_bytes_max: int,
+    federation: FederationRoutes | Callable[[Services], FederationRoutes] | None,
+    pages: Sequence[RawRoute],
+    policy: TokenPolicy | None,
+) -> AsyncIterator[Node]:
+    """One server on a loopback port."""
     pool = await PostgresPool.open(database_url)
     lanes = await PushLanes.start(pool)
     services = build_services(
@@ -319,6 +426,7 @@ async def live_server(
         identity_hash_key=identity_hash_key,
         blobs=blobs,
         file_bytes_max=file_bytes_max,
+        bus=bus,
     )
     config = uvicorn.Config(
         create_app(
@@ -336,18 +444,25 @@ async def live_server(
         ws_per_message_deflate=False,
     )
     server = _Server(config)
-    serving = asyncio.create_task(server.serve())
+    tasks = [asyncio.create_task(server.serve())]
+    serving = tasks[0]
+    if bus is not None and services.nodes is not None:
+        tasks += [asyncio.create_task(bus.run()), asyncio.create_task(services.nodes.run())]
     try:
         while not server.started:  # noqa: ASYNC110  uvicorn offers no event to wait for
             await asyncio.sleep(0.005)
-        live = Live(services, server, issuer, pool, lanes)
-        yield live
-        for socket in live.opened:
-            socket.abort()
+        while bus is not None and not bus.connected:  # noqa: ASYNC110  as above
+            await asyncio.sleep(0.005)
+        yield Node(services, server, pool, lanes, bus)
     finally:
         await services.sessions.shutdown(0.2)
         server.stop.set()
         await serving
+        if services.nodes is not None:
+            await services.nodes.aclose()
+        for task in tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*tasks[1:], return_exceptions=True)
         if services.files is not None:
             await services.files.removals.aclose(5)
         await lanes.aclose(5)

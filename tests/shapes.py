@@ -1,18 +1,24 @@
 """In what shape a server is tested: as one process, as two nodes of one cluster, or as two workers.
 
-Tests are written for one process. `make test-cluster` runs those about what clients tell each other in the other
-shapes too: `--shapes nodes,workers`. A test marked `in_process` looks inside the server, so it has no workers.
+Tests are written for one process. `make test-cluster` runs those about what clients tell each other in the
+other shapes too: `--shapes nodes,workers`. A test marked `in_process` looks inside: it has no workers.
 """
 
+import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from enum import StrEnum
+from itertools import count
+from pathlib import Path
 from typing import Final
 
 from less_sync.bins.settings.parts import LIMITS_NAMED_ELSEWHERE, limit_variable
 from less_sync.sync.limits import Limits
+from less_sync.sync.live.nats_bus import NatsBus
+from less_sync.sync.live.nats_link import NatsAccess, NatsAddress
+from tests.nats import NatsServer
 from tests.wire.issuer import Issuer, served_key_set
 from tests.wire.process import ServerProcess
 
@@ -37,6 +43,26 @@ class InForce:
 
 
 @asynccontextmanager
+async def two_buses() -> AsyncIterator[Sequence[NatsBus]]:
+    """Two connections to a NATS of their own, for two nodes."""
+    with tempfile.TemporaryDirectory() as directory, NatsServer(Path(directory)) as server:
+        access = NatsAccess((NatsAddress("127.0.0.1", server.port),))
+        yield [NatsBus(access, prefix="test", name=name) for name in ("one", "two")]
+
+
+_rounds: Final = count()
+
+
+async def flushed(bus: NatsBus) -> None:
+    """Return once the server has taken what was sent before, and what it had for us has come."""
+    subject = f"round.{next(_rounds)}"
+    bus.listen(subject)
+    while not await bus.confirmed():  # noqa: ASYNC110  it waits itself
+        await asyncio.sleep(0)
+    bus.leave(subject)
+
+
+@asynccontextmanager
 async def served_by_workers(
     database_url: str,
     issuer: Issuer,
@@ -46,7 +72,7 @@ async def served_by_workers(
     identity_hash_key: bytes | None,
     files: bool,
 ) -> AsyncIterator[int]:
-    """Start `less-sync serve --workers 2` that takes the tokens of `issuer`, under `name`; yields its port."""
+    """Start `less-sync serve --workers 2` that takes the tokens of `issuer` under `name`; yield its port."""
     settings = {
         "DATABASE_URL": database_url,
         "DATABASE_MAX_CONNECTIONS": "24",
