@@ -191,13 +191,14 @@ def test_pure_modules_have_no_loop_socket_or_clock() -> None:
     ] == []
 
 
-def test_only_the_socket_and_the_server_know_uvicorn() -> None:
-    assert [
+@pytest.mark.parametrize(("library", "known_to"), [("uvicorn", KNOW_UVICORN), ("nats", KNOW_NATS)])
+def test_a_library_whose_own_methods_are_replaced_is_known_to_few(library: str, known_to: set[str]) -> None:
+    knowing = {
         _name(path)
         for path in MODULES
-        if any(module.split(".")[0] == "uvicorn" for module, _ in _imported(path))
-        and _name(path) not in KNOW_UVICORN
-    ] == []
+        if any(module.split(".")[0] == library for module, _ in _imported(path))
+    }
+    assert knowing <= known_to
 
 
 def test_the_client_library_stands_on_the_protocol_and_on_grants_alone() -> None:

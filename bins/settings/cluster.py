@@ -5,10 +5,10 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
-from less_sync.bins.settings.reader import SettingsReader, quoted
+from less_sync.bins.settings.reader import SettingsReader
 
 WORKERS_MAX: Final = 64
 CONNECTIONS_MIN: Final = 2
@@ -110,26 +110,34 @@ def _read_bus(reader: SettingsReader) -> BusSettings | None:
         return None
     if len(urls) > BUS_SERVERS_MAX:
         reader.problems.append(f"NATS_URL names more than {BUS_SERVERS_MAX} servers")
-    for url in urls:
-        _check_bus_url(reader, url)
-    if len({url.partition(":")[0] for url in urls}) > 1:
+    parts = [_bus_url_parts(url) for url in urls]
+    for number, part in enumerate(parts, start=1):
+        if part is None:
+            # Not quoted: with a blank or a comma in it, a password is in several entries.
+            reader.problems.append(
+                f"invalid NATS_URL entry {number}: expected tls://host:port or nats://host:port, "
+                "with what is special in a password escaped (a comma as %2C)"
+            )
+    schemes = {part.scheme for part in parts if part is not None}
+    if len(schemes) > 1:
         reader.problems.append("NATS_URL must not mix tls:// and nats://: news would travel in clear")
-    return BusSettings(urls, Path(credentials) if credentials else None, Path(ca) if ca else None, prefix)
+    if ca and schemes == {"nats"}:
+        reader.problems.append("NATS_CA_FILE needs tls:// in NATS_URL")
+    if credentials and any(part is not None and "@" in part.netloc for part in parts):
+        reader.problems.append("NATS_CREDENTIALS_FILE and a user in NATS_URL exclude each other")
+    found = tuple(part.geturl() for part in parts if part is not None)
+    return BusSettings(found, Path(credentials) if credentials else None, Path(ca) if ca else None, prefix)
 
 
-def _check_bus_url(reader: SettingsReader, url: str) -> None:
+def _bus_url_parts(url: str) -> SplitResult | None:
+    """What a URL of one NATS server says; None when it is none."""
     try:
         parts = urlsplit(url)
-        usual = parts.scheme in _SCHEMES and bool(parts.hostname) and not (parts.path or parts.query)
-        usual = usual and (parts.port is None or parts.port > 0)
+        usual = parts.scheme in _SCHEMES and bool(parts.hostname) and url.endswith(parts.netloc)
+        usual = usual and (parts.port is None or parts.port > 0) and parts.username != ""
     except ValueError:
-        usual = False
-    if not usual:
-        # Without what stands before the @, which is a password.
-        shown = quoted(url.rpartition("@")[2])
-        reader.problems.append(
-            f"invalid NATS_URL entry {shown}: expected tls://host:port or nats://host:port"
-        )
+        return None
+    return parts if usual else None
 
 
 def _read_replicas(reader: SettingsReader) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def masked_url(url: str) -> str:
         return MASK
     user_info, at, host = parts.netloc.rpartition("@")
     user, colon, _ = user_info.partition(":")
-    if not colon and parts.scheme in ("http", "https"):
+    if not colon and parts.scheme not in _OF_DATABASES:
         user = MASK  # a token, as likely as not
     place = f"{user}{colon}{MASK if colon else ''}{at}{host}" if at else host
     query = parse_qsl(parts.query, keep_blank_values=True)

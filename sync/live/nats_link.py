@@ -16,10 +16,11 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
+from urllib.parse import ParseResult
 
 from nats import errors
 from nats.aio.client import Client
-from nats.aio.transport import TcpTransport, Transport
+from nats.aio.transport import TcpTransport
 
 CONNECT_S_MAX: Final = 5.0
 """Until a server has taken a connection, its TLS and its credentials."""
@@ -27,6 +28,8 @@ STEP_S_MAX: Final = 2
 """For each step of that."""
 CLOSE_S_MAX: Final = 0.5
 """How long what was written last may take to leave. A server that does not read is not waited for longer."""
+
+READ_BYTES: Final = 64 * 1024
 
 _PING: Final = b"PING\r\n"
 
@@ -75,6 +78,48 @@ class Pings(NamedTuple):
 
     interval_s: int = 2
     unanswered_max: int = 2
+
+
+class _TlsProtocol(asyncio.StreamReaderProtocol):
+    def eof_received(self) -> bool:
+        # The base wants to keep a half-closed connection, which TLS has none of, and asyncio complains.
+        super().eof_received()
+        return False
+
+
+class _Transport(TcpTransport):
+    """nats-py's, that is let go of at once, and ends TLS without a complaint."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # it has no types there
+
+    async def connect_tls(
+        self,
+        uri: str | ParseResult,
+        ssl_context: ssl.SSLContext,
+        buffer_size: int,
+        connect_timeout: int,
+    ) -> None:
+        """Encrypt. What came in clear behind the first line is in the former reader, and nobody reads it."""
+        assert self._io_writer is not None, "only after connect"
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=READ_BYTES, loop=loop)
+        protocol = _TlsProtocol(reader, loop=loop)
+        transport = await loop.start_tls(
+            self._io_writer.transport,
+            protocol,
+            ssl_context,
+            server_hostname=uri if isinstance(uri, str) else uri.hostname,
+            ssl_handshake_timeout=connect_timeout,
+        )
+        assert transport is not None
+        self._io_reader, self._io_writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    def abort(self) -> None:
+        """Let go of the connection, whatever waits to be written."""
+        for writer in (self._io_writer, self._bare_io_writer):
+            if writer is not None:
+                writer.transport.abort()
 
 
 class NatsLink(Client):
@@ -175,8 +220,8 @@ class NatsLink(Client):
         finally:
             for task in tasks:
                 task.cancel()
-            if self._transport is not None:
-                _abort(self._transport)
+            if isinstance(self._transport, _Transport):
+                self._transport.abort()
             await asyncio.gather(*tasks, return_exceptions=True)
             if not self.lost.done():
                 self.lost.cancel()
@@ -185,8 +230,9 @@ class NatsLink(Client):
 
     async def _select_next_server(self) -> None:
         # Once, and no other: which server is next is for the bus to say.
-        self._current_server = self._server_pool[0]
-        await self._connect_to_server(self._current_server)
+        self._current_server = server = self._server_pool[0]
+        self._transport = transport = _Transport()
+        await transport.connect(server.uri, buffer_size=READ_BYTES, connect_timeout=STEP_S_MAX)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         # Servers that this one knows of are not taken up: the operator names all that may be asked.
@@ -252,11 +298,3 @@ def _words(error: BaseException) -> str:
         return "it did not answer in time"
     text = " ".join(str(error).split()).removeprefix("nats: ").strip("'")
     return text or type(error).__name__
-
-
-def _abort(transport: Transport) -> None:
-    """Let go of a connection at once, whatever waits to be written."""
-    assert isinstance(transport, TcpTransport)
-    for writer in (transport._io_writer, transport._bare_io_writer):
-        if writer is not None:
-            writer.transport.abort()
