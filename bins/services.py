@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
@@ -47,12 +47,14 @@ from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
 from less_sync.sync.live.bus import Bus
 from less_sync.sync.live.mailboxes import Mailboxes
-from less_sync.sync.live.nodes import Nodes
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.metrics import Recorder
 from less_sync.sync.services import Services
 from less_sync.sync.session.open_sessions import Sessions
 from less_sync.sync.turns import Turns
+
+if TYPE_CHECKING:
+    from less_sync.sync.live.nodes import Nodes
 
 VERBOSE_LEVELS: Final = frozenset({"debug", "trace"})
 """Of `LOG_LEVEL`: those at which every request has a line."""
@@ -168,15 +170,7 @@ def build_services(
     authority = Authority()
     nodes = None
     if bus is not None:
-        nodes = Nodes(
-            bus,
-            broker,
-            announce,
-            mailboxes,
-            PostgresNewsStore(pool),
-            frame_bytes_max=limits.outbound_frame_bytes,
-            forget_key=authority.root_keys.forget,
-        )
+        nodes = _nodes(bus, pool, announce, broker, mailboxes, authority, limits)
     rates = PostgresRateLimitStore(pool)
     return Services(
         spaces=spaces,
@@ -201,6 +195,29 @@ def build_services(
         limits=limits,
         clock=clock,
         chance=chance,
+    )
+
+
+def _nodes(
+    bus: Bus,
+    pool: PostgresPool,
+    announce: Announcer,
+    broker: Broker,
+    mailboxes: Mailboxes,
+    authority: Authority,
+    limits: Limits,
+) -> "Nodes":
+    # Loaded where there are other nodes alone.
+    from less_sync.sync.live.nodes import Nodes
+
+    return Nodes(
+        bus,
+        broker,
+        announce,
+        mailboxes,
+        PostgresNewsStore(pool),
+        frame_bytes_max=limits.outbound_frame_bytes,
+        forget_key=authority.root_keys.forget,
     )
 
 

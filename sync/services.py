@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from less_sync.storage import (
@@ -27,7 +28,6 @@ from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
 from less_sync.sync.live.elsewhere import PresenceElsewhere, Publish
 from less_sync.sync.live.mailboxes import Mailboxes
-from less_sync.sync.live.nodes import Nodes
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.metrics import Recorder
 from less_sync.sync.protocol.codes import SUBPROTOCOLS
@@ -35,6 +35,9 @@ from less_sync.sync.protocol.frames import FrameBounds
 from less_sync.sync.session.large_frames import LargeFrames
 from less_sync.sync.session.open_sessions import Doors, Sessions
 from less_sync.sync.turns import Turns
+
+if TYPE_CHECKING:
+    from less_sync.sync.live.nodes import Nodes
 
 
 def _random_id() -> str:
@@ -68,7 +71,7 @@ class Services:
     """Other servers, for spaces whose home they are; set by `federate`."""
     forwards: ForwardRoom = field(default_factory=ForwardRoom)
     """Pushes on their way to them."""
-    nodes: Nodes | None = None
+    nodes: "Nodes | None" = None
     """Other processes on the same database; None: there is no bus, and this one knows of none."""
     elsewhere: PresenceElsewhere | None = None
     """Who is present at other nodes, if there are any; set by `share_presence`."""

@@ -34,6 +34,7 @@ from less_sync.sync.http.http1 import http_protocol
 from less_sync.sync.http.routing import RawRoute
 from less_sync.sync.http.socket import ClientSocket, Route, websocket_protocol
 from less_sync.sync.limits import Limits
+from less_sync.sync.live.bus import Bus
 from less_sync.sync.live.nats_bus import NatsBus
 from less_sync.sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
 from less_sync.sync.services import Services
@@ -224,7 +225,7 @@ class Node:
     server: uvicorn.Server
     pool: PostgresPool
     lanes: PushLanes
-    bus: NatsBus | None
+    bus: Bus | None
 
     @property
     def port(self) -> int:
@@ -296,7 +297,7 @@ class Live:
         # its way, and what is on its way to a client comes before the answer to that one's own ping.
         for _ in range(2):
             for node in self.nodes:
-                assert node.bus is not None
+                assert isinstance(node.bus, NatsBus)
                 await flushed(node.bus)
 
     def connections(self) -> list[ClientSocket]:
@@ -353,11 +354,13 @@ async def live_server(
     federation: FederationRoutes | Callable[[Services], FederationRoutes] | None = None,
     pages: Sequence[RawRoute] = (),
     policy: TokenPolicy | None = None,
+    bus: Bus | None = None,
 ) -> AsyncIterator[Live]:
     """Serve `database_url` (migrated) on a loopback port until the block ends, in the shape of the test.
 
     Without `blobs` there is no file storage, without `federation` no route about other servers, without
-    `routes` no WebSocket but that of clients, without `pages` nothing to look at.
+    `routes` no WebSocket but that of clients, without `pages` nothing to look at. With a `bus` the server is
+    one of several nodes.
     """
     issuer, limits = new_issuer(), limits or Limits()
     if InForce.shape is Shape.WORKERS:
@@ -390,7 +393,7 @@ async def live_server(
         policy=policy,
     )
     async with AsyncExitStack() as stack:
-        buses: Sequence[NatsBus | None] = (None,)
+        buses: Sequence[Bus | None] = (bus,)
         if InForce.shape is Shape.NODES:
             buses = await stack.enter_async_context(two_buses())
         nodes = [await stack.enter_async_context(node(bus)) for bus in buses]
@@ -405,7 +408,7 @@ async def _node(
     database_url: str,
     limits: Limits,
     keys: KeyFetcher,
-    bus: NatsBus | None,
+    bus: Bus | None,
     *,
     identity_hash_key: bytes | None,
     routes: Mapping[bytes, Route] | Callable[[Services], Mapping[bytes, Route]] | None,
@@ -428,6 +431,7 @@ async def _node(
         file_bytes_max=file_bytes_max,
         bus=bus,
     )
+    comparing = None if services.nodes is None else asyncio.create_task(services.nodes.run())
     config = uvicorn.Config(
         create_app(
             services,
@@ -447,11 +451,13 @@ async def _node(
     tasks = [asyncio.create_task(server.serve())]
     serving = tasks[0]
     if bus is not None and services.nodes is not None:
-        tasks += [asyncio.create_task(bus.run()), asyncio.create_task(services.nodes.run())]
+        tasks.append(asyncio.create_task(services.nodes.run()))
+        if isinstance(bus, NatsBus):
+            tasks.append(asyncio.create_task(bus.run()))
     try:
         while not server.started:  # noqa: ASYNC110  uvicorn offers no event to wait for
             await asyncio.sleep(0.005)
-        while bus is not None and not bus.connected:  # noqa: ASYNC110  as above
+        while isinstance(bus, NatsBus) and not bus.connected:  # noqa: ASYNC110  as above
             await asyncio.sleep(0.005)
         yield Node(services, server, pool, lanes, bus)
     finally:

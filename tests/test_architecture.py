@@ -56,6 +56,7 @@ EFFECTS: Final = {
     ),
     "os",
 }
+KNOW_NATS: Final = {"sync/live/nats_link.py"}
 KNOW_UVICORN: Final = {"sync/http/socket.py", "sync/http/http1.py", "bins/http_server.py"}
 
 

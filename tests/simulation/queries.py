@@ -209,6 +209,29 @@ def _pull_payload(tables: Tables, args: Args) -> list[Row]:
 # Spaces with what is read beside them.
 
 
+def _news_between(tables: Tables, args: Args) -> list[Row]:
+    space, above, up_to, limit, bytes_max = args
+    if space not in tables.spaces:
+        return []
+    state = _meta(tables, space)[:3]
+    rows = [row for row in _entries(tables, space, above, tombstones=True) if row[1] <= up_to][:limit]
+    total = sum(len(row[3] or b"") + len(row[4] or b"") for row in rows)
+    told = [row if total <= bytes_max else (*row[:3], None, *row[4:]) for row in rows]
+    return [(*row, *state, total) for row in told] or [(*(None,) * 9, *state, None)]
+
+
+def _compare_spaces(tables: Tables, args: Args) -> list[Row]:
+    return [
+        (id, row.cursor, row.home_server, sum(space == id for space, _ in tables.revoked))
+        for id, row in tables.spaces.items()
+        if id in args[0]
+    ]
+
+
+def _revoked_among(tables: Tables, args: Args) -> list[Row]:
+    return [pair for pair in zip(args[0], args[1], strict=True) if pair in tables.revoked]
+
+
 def _get_spaces(tables: Tables, args: Args) -> list[Row]:
     return [space_row(tables.spaces[id]) for id in dict.fromkeys(args[0]) if id in tables.spaces]
 
@@ -336,6 +359,17 @@ def _list_invitations_after(tables: Tables, args: Args) -> list[Row]:
     return _page(rows, limit, bytes_max)
 
 
+def _invited_since(tables: Tables, args: Args) -> list[Row]:
+    seconds, expires_at, id, limit = args
+    now = tables.time()
+    rows = [
+        (row.id, row.mailbox, row.expires_at, (now - row.created_at).total_seconds())
+        for row in tables.invitations.values()
+        if row.created_at > now - timedelta(seconds=seconds) and (row.expires_at, row.id) > (expires_at, id)
+    ]
+    return list(sorted(rows, key=lambda row: (row[2], row[0]))[:limit])
+
+
 def _get_invitation(tables: Tables, args: Args) -> list[Row]:
     row = tables.invitations.get(args[0])
     if row is None or row.mailbox != args[1] or row.expires_at <= tables.time():
@@ -415,6 +449,10 @@ MODELLED: Final[dict[str, Query]] = {
     "list_members": _list_members,
     "revoke": _called(Tables.revoke, 2),
     "tagged_revocations": _tagged_revocations,
+    "compare_spaces": _compare_spaces,
+    "news_between": _news_between,
+    "revoked_among": _revoked_among,
+    "invited_since": _invited_since,
     "advance_epoch": _called(Tables.advance, 3),
     "complete_rewrap": _called(Tables.complete, 2),
     "record_deks": _deks(False),
