@@ -35,7 +35,7 @@ from less_sync.sync.live.news import (
     Left,
     Present,
 )
-from less_sync.sync.live.pace import Pace
+from less_sync.sync.live.pace import Later, Pace, later
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.protocol.messages import PresenceEntry
 from less_sync.sync.protocol.notifications import event_notification
@@ -91,6 +91,7 @@ class PresenceElsewhere:
         presence: Presence,
         limits: Limits,
         clock: Callable[[], float],
+        later: Later = later,
     ) -> None:
         self._node = node
         self._name = name
@@ -99,7 +100,7 @@ class PresenceElsewhere:
         self._presence = presence
         self._limits = limits
         self._clock = clock
-        self._pace = Pace(self._ask, self._answer, clock)
+        self._pace = Pace(self._ask, self._answer, clock, later)
         self._numbers = 0
         self._events = 0
         self._own: dict[UUID, int] = {}
@@ -180,6 +181,11 @@ class PresenceElsewhere:
         """How many those are."""
         state = self._groups.spaces.get(space)
         return 0 if state is None else state.people
+
+    @property
+    def listened(self) -> tuple[UUID, ...]:
+        """Spaces whose news is heard here."""
+        return tuple(self._groups.spaces)
 
     def __len__(self) -> int:
         """How many people of other nodes are known; somebody in two spaces counts twice."""

@@ -21,6 +21,15 @@ LOOKED_AT_PER_PACE: Final = 1000
 """Of answers whose space was answered a moment ago."""
 
 
+Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
+"""Calls something in so many seconds."""
+
+
+def later(seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+    """On the running event loop."""
+    return asyncio.get_running_loop().call_later(seconds, call)
+
+
 class Pace:
     """What is to be asked and answered. At most one entry a space and node of whom it is asked.
 
@@ -37,10 +46,12 @@ class Pace:
         ask: Callable[[UUID, bytes], None],
         answer: Callable[[UUID], int],
         clock: Callable[[], float],
+        later: Later,
     ) -> None:
         self._ask = ask
         self._answer = answer
         self._clock = clock
+        self._later = later
         self._asks: dict[tuple[UUID, bytes], None] = {}
         self._answers: dict[UUID, None] = {}
         self._answered_s: dict[UUID, float] = {}
@@ -68,7 +79,7 @@ class Pace:
     def _go_on(self) -> None:
         if self._timer is None and (self._asks or self._answers):
             self._send()
-            self._timer = asyncio.get_running_loop().call_later(PACE_S, self._again)
+            self._timer = self._later(PACE_S, self._again)
 
     def _again(self) -> None:
         self._timer = None
