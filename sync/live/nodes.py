@@ -77,6 +77,15 @@ class People(Protocol):
     def hear(self, news: OfPeople) -> None:
         """Take one message of another node: of a space that this one hears of, or of none. Never our own."""
 
+    def heard_of(self, node: bytes) -> None:
+        """Other news of a node came: a sign of life."""
+
+    def reconnected(self) -> None:
+        """News were lost."""
+
+    def close(self) -> None:
+        """This node stops: say so to the others, and nothing after that."""
+
 
 class Nodes:
     """One per process with a bus. All methods run on the event loop.
@@ -249,6 +258,8 @@ class Nodes:
                 self.unread += news is None
                 return
             self.heard += 1
+            if self.people is not None:
+                self.people.heard_of(news.node)
             self._hear(news)
         except Exception:
             log.exception("a message of another node was not taken")
@@ -316,6 +327,8 @@ class Nodes:
         """News were lost: compare at once."""
         self.interests.connection += 1
         self._due.set()
+        if self.people is not None:
+            self.people.reconnected()
 
     async def run(self) -> None:
         """Compare with the database, every few seconds and after each reconnect, until cancelled. A vital
@@ -337,7 +350,8 @@ class Nodes:
 
     async def aclose(self) -> None:
         """Read and tell nothing any more. After the sessions, before the bus."""
-        self.publish(SUBJECT_OF_NODES, Gone(self.node))
+        if self.people is not None:
+            self.people.close()
         await self.in_order.aclose()
 
 

@@ -110,7 +110,6 @@ class Node:
         self.presence = Presence(self.limits, secret=self.id * 4, clock=loop.time)
         self.elsewhere = PresenceElsewhere(
             self.id,
-            f"node {self.id[0]}",
             publish=self._publish,
             tell=self._tell,
             presence=self.presence,
@@ -118,6 +117,7 @@ class Node:
             clock=loop.time,
             later=loop.call_later,
         )
+        self.elsewhere.name = f"node {self.id[0]}"
         self._task = loop.create_task(self._run())
 
     async def _run(self) -> None:
