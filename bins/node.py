@@ -32,6 +32,7 @@ from less_sync.bins.supervisor import Supervisor
 from less_sync.bins.workers.crew import Crew, Orders
 from less_sync.bins.workers.messages import Begin, Sources
 from less_sync.bins.workers.orphans import collect_orphans
+from less_sync.bins.workers.process import worker_command
 
 PPROF_SETTING: Final = "--pprof-addr or PPROF_ADDR"
 RELOAD_S_MAX: Final = 10.0
@@ -126,7 +127,7 @@ class Node:
         self._profilers = self._open_profilers(stack)
         self._crew = crew = Crew(
             settings.cluster.workers,
-            Orders(os.environ, settings.asked, self._files, self._first_message),
+            Orders(worker_command(), _environment(settings), self._files, self._first_message),
             vital,
             grace_s=settings.shutdown_grace_s,
         )
@@ -203,6 +204,11 @@ class Node:
             return Sources.of(replace(new.given, issuers=_issuers(new))), new.log.level
         except (ConfigError, CommandError):
             return None
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Of the workers: settings reach them by another way, since others may see it (`ps e`)."""
+    return {name: value for name, value in os.environ.items() if name not in settings.asked}
 
 
 def _issuers(settings: Settings) -> bytes | None:

@@ -6,7 +6,7 @@ died is served by its successor (docs/scaling.md 1.3).
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -46,10 +46,9 @@ class Pace(NamedTuple):
 class Orders(NamedTuple):
     """What workers are started with."""
 
+    command: Sequence[str]
+    """What runs one; the descriptor of its channel is put behind it."""
     environment: Mapping[str, str]
-    """Of the supervisor's process."""
-    settings: Collection[str]
-    """The variables that are none of a worker's environment."""
     files: Callable[[int], Sequence[int]]
     """Descriptors that they inherit, by number."""
     begin: Callable[[int, bool], Begin]
@@ -140,7 +139,7 @@ class Crew:
         """Start a process for a slot."""
         orders = self._orders
         started = await WorkerProcess.start(
-            number, orders.environment, orders.files(number), settings=orders.settings, gone=self._gone
+            number, orders.command, orders.environment, orders.files(number), gone=self._gone
         )
         self._living[started] = None
         return started

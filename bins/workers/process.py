@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Self
 
@@ -71,30 +71,27 @@ class WorkerProcess:
     async def start(
         cls,
         number: int,
+        command: Sequence[str],
         environment: Mapping[str, str],
         files: Sequence[int],
         *,
-        settings: Collection[str],
         gone: Callable[[Self], None],
     ) -> Self:
         """Start a process that waits for its first message.
 
         Args:
-            environment: of this process; what names a setting is left out, and comes in that message.
+            command: the descriptor of the channel is put behind it.
+            environment: of that process.
             files: descriptors that it inherits, at the same numbers.
-            settings: the names of all variables that are settings.
             gone: called at its end.
         """
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *_safe_path(),
-                "-m",
-                MODULE,
+                *command,
                 str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
-                env={name: value for name, value in environment.items() if name not in settings},
+                env=environment,
                 pass_fds=(theirs.fileno(), *files),
                 start_new_session=True,  # a terminal's Ctrl-C is for the supervisor
             )
@@ -198,6 +195,8 @@ class WorkerProcess:
             self.kill()
 
 
-def _safe_path() -> list[str]:
-    """`-P`, unless this process, too, found its modules in the directory that it runs in."""
-    return [] if sys.path[:1] in ([""], [os.getcwd()]) else ["-P"]
+def worker_command() -> list[str]:
+    """How this Python runs a worker, without looking for modules where nobody expects them."""
+    # As this process does: in the directory that it was started in only if it was started from there.
+    from_here = sys.path[:1] in ([""], [os.getcwd()])
+    return [sys.executable, *([] if from_here else ["-P"]), "-m", MODULE]

@@ -145,6 +145,11 @@ class Socket:
         """Pings the server has sent so far; each was answered at once."""
         return self._link.pings
 
+    @property
+    def lost(self) -> bool:
+        """Whether the TCP connection has ended."""
+        return self._link.lost
+
     def send(self, data: bytes) -> None:
         """Queue one binary message; it leaves as fast as the server reads.
 
