@@ -32,6 +32,11 @@ LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/t
 	$(addprefix tests/client/folder/test_,$(addsuffix .py,looking replica processes large_processes large_resumed large_refused large_shared)) \
 	$(addprefix tests/client/sharing/test_,$(addsuffix .py,life entering spaces rotation rotation_files rotation_attacks))
 
+# What clients tell each other, in two more shapes: two nodes in one process, two workers of one command.
+SHAPED := $(addprefix tests/sync/test_,$(addsuffix .py,membership sharing invitations epochs_deks)) \
+	tests/sync/live/test_presence_live.py $(addprefix tests/integration/test_,$(addsuffix .py,races purged_space)) \
+	$(addprefix tests/client/sharing/test_,$(addsuffix .py,rotation rotation_attacks rotation_files))
+
 # What needs a Chromium, which comes from the system's packages.
 BROWSER := tests/browser
 
@@ -81,7 +86,8 @@ long: $(DEV_READY) $(JS_READY) ## run the long tests: histories, pages, the benc
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(WORKERS) $(LONG)
 
 test-cluster: $(DEV_READY) $(JS_READY) ## run the tests of several workers and nodes, and of the NATS between them (ARGS='-k reconnect')
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(if $(ARGS),$(CLUSTER) $(ARGS),$(WORKERS) $(CLUSTER))
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(if $(ARGS),,$(WORKERS)) \
+		--shapes nodes,workers $(CLUSTER) $(SHAPED) $(ARGS)
 
 test-browser: $(DEV_READY) $(JS_READY) ## run the tests in a real Chromium, which Debian's root gets installed (ARGS='-k console')
 	@$(BIN)/python -m tests.browser.chromium

@@ -36,6 +36,7 @@ _MEMORY: Final = Path("/dev/shm")
 _MEMORY_BYTES_MIN: Final = 1 << 30
 _START_S_MAX: Final = 60.0
 _HERE: Final = Path(__file__).parent
+_CLUSTER: Final = _HERE / "cluster"
 _SHORT: Final = (_HERE / "auth", _HERE / "sync" / "protocol")
 _QUICK_NOT_SAFE: Final = {
     "fsync": "off",
@@ -83,6 +84,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test once in each of the shapes asked for that suit it."""
     shapes = [Shape(name) for name in metafunc.config.getoption("shapes").split(",") if name]
+    if metafunc.definition.path.is_relative_to(_CLUSTER):
+        return  # these are of one shape each
     if metafunc.definition.get_closest_marker("in_process") is not None:
         shapes = [shape for shape in shapes if shape is not Shape.WORKERS]
     if shapes:

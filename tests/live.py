@@ -431,7 +431,6 @@ async def _node(
         file_bytes_max=file_bytes_max,
         bus=bus,
     )
-    comparing = None if services.nodes is None else asyncio.create_task(services.nodes.run())
     config = uvicorn.Config(
         create_app(
             services,
