@@ -84,7 +84,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test once in each of the shapes asked for that suit it."""
     shapes = [Shape(name) for name in metafunc.config.getoption("shapes").split(",") if name]
-    if metafunc.definition.path.is_relative_to(_CLUSTER):
+    alone = metafunc.definition.get_closest_marker("alone") is not None
+    if alone or metafunc.definition.path.is_relative_to(_CLUSTER):
         return  # these are of one shape each
     if metafunc.definition.get_closest_marker("in_process") is not None:
         shapes = [shape for shape in shapes if shape is not Shape.WORKERS]
@@ -102,7 +103,8 @@ def server_shape(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let `tmp_path` be in memory too: SQLite and Postgres sync thousands of times in a run."""
-    config.addinivalue_line("markers", "in_process: looks inside the server")
+    config.addinivalue_line("markers", "in_process: looks inside the server, so it has no workers")
+    config.addinivalue_line("markers", "alone: replaces parts of the server, so it has one node")
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_scratch()))
 
 

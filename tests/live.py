@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -302,7 +303,13 @@ class Live:
 
     def connections(self) -> list[ClientSocket]:
         """The server's ends of the open WebSockets."""
-        return [one for one in self.server.server_state.connections if isinstance(one, ClientSocket)]
+        ends = chain.from_iterable(node.server.server_state.connections for node in self.nodes)
+        return [one for one in ends if isinstance(one, ClientSocket)]
+
+    @property
+    def present(self) -> int:
+        """How many entries of presence there are."""
+        return sum(len(node.services.presence) for node in self.nodes)
 
     async def settled(self, client: Client) -> None:
         """Return once the server has handled everything this client sent before."""

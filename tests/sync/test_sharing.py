@@ -90,6 +90,7 @@ async def test_a_chain_of_any_allowed_depth_opens_subscribe_push_and_pull(live: 
     assert await may_write(client, space, ucan)
 
 
+@pytest.mark.in_process
 async def test_a_reader_may_not_write_and_a_writer_may_not_revoke(
     live: Live, alice: Person, bob: Person
 ) -> None:
@@ -102,7 +103,8 @@ async def test_a_reader_may_not_write_and_a_writer_may_not_revoke(
     params = {"space": space, "ucan": writing, "ucan_cid": cid_of(reading)}
     assert await client.error("membership.revoke", params) == ("forbidden", "forbidden")
     assert await may_read(client, space, reading)
-    live.services.authority.admin_operations = WRITE
+    for node in live.nodes:
+        node.services.authority.admin_operations = WRITE
     assert await client.call("membership.revoke", params) == {}
     assert not await may_read(client, space, reading)
 
@@ -215,6 +217,7 @@ class GatedSpaces(PostgresSpaceStore):
         return await self._inner.get_or_create_space(id, client_id)
 
 
+@pytest.mark.in_process
 @pytest.mark.parametrize("already", [False, True], ids=["new", "renewed"])
 async def test_a_revocation_that_overtakes_a_subscribe_refuses_it(live: Live, already: bool) -> None:
     alice, bob = Person("alice"), Person("bob")
@@ -225,12 +228,14 @@ async def test_a_revocation_that_overtakes_a_subscribe_refuses_it(live: Live, al
     assert (await owner.push(change(), space=space, ucan=hers))["ok"]  # its root key is known from now on
     if already:
         await client.subscribe(space, ucan=first)
-    spaces = live.services.spaces
+    services = live.nodes[-1].services  # the last one to connect is its client
+    spaces = services.spaces
     assert isinstance(spaces, PostgresSpaceStore)
-    live.services.spaces = gated = GatedSpaces(spaces)
+    services.spaces = gated = GatedSpaces(spaces)
     asked = client.send("subscribe", {"spaces": [{"id": space, "since": 0, "ucan": second}]})
     await gated.asked.wait()
     await revoke(owner, alice, space, cid_of(second))
+    await live.news_told()
     gated.gate.set()
     response, _ = await client.response(asked)
     assert response.result == refusal(space)
@@ -238,11 +243,13 @@ async def test_a_revocation_that_overtakes_a_subscribe_refuses_it(live: Live, al
     assert "sync" not in await client.methods_heard()
 
 
+@pytest.mark.in_process
 async def test_an_expired_chain_ends_its_subscription_and_only_that(
     live: Live, alice: Person, bob: Person
 ) -> None:
     clock = [time.time()]
-    live.services.now = lambda: clock[0]
+    for node in live.nodes:
+        node.services.now = lambda: clock[0]
     owner, client = await live.join(alice), await live.join(bob)
     short, long = await owner.create_space(alice), await owner.create_space(alice)
     expires_at = int(clock[0]) + 600

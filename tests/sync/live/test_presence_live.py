@@ -135,6 +135,7 @@ async def test_sizes_are_bounded_and_spellings_are_not_confused(live: Live) -> N
     ]
 
 
+@pytest.mark.in_process
 async def test_a_full_space_takes_nobody_new_and_lets_those_in_it_refresh(database_url: str) -> None:
     async with live_server(database_url, Limits(presence_per_space=2)) as live:
         space = str(uuid4())
@@ -156,9 +157,10 @@ async def test_a_full_space_takes_nobody_new_and_lets_those_in_it_refresh(databa
             ("presence.leave", None),
             ("presence", b"at last"),
         ]
-        assert len(live.services.presence) == 2
+        assert live.present == 2
 
 
+@pytest.mark.alone
 async def test_who_falls_silent_is_swept_and_told_to_everybody_himself_included(live: Live) -> None:
     clock = [1000.0]
     live.services.presence = Presence(live.services.limits, clock=lambda: clock[0])
@@ -193,6 +195,7 @@ async def crowd(live: Live, count: int) -> AsyncIterator[list[Client]]:
     yield [await here(live, f"user {number}", space) for number in range(count)]
 
 
+@pytest.mark.in_process
 async def test_a_hundred_members_see_every_update_of_one_another_in_order(database_url: str) -> None:
     limits = Limits(transient_per_s=10, transient_burst=UPDATES_EACH)
     async with live_server(database_url, limits) as live, crowd(live, MEMBERS) as members:
@@ -217,10 +220,11 @@ async def test_a_hundred_members_see_every_update_of_one_another_in_order(databa
             everybody_else = set(range(MEMBERS)) - {reader}
             assert seen == {number: list(range(UPDATES_EACH)) for number in everybody_else}
         assert len(set(peers.values())) == MEMBERS
-        assert len(live.services.presence) == MEMBERS
+        assert live.present == MEMBERS
         assert len(live.connections()) == MEMBERS
 
 
+@pytest.mark.in_process
 async def test_a_member_that_stops_reading_is_closed_and_nobody_else_notices(database_url: str) -> None:
     event_bytes, events = 256 * 1024, 60
     limits = Limits(event_bytes=event_bytes, queue_frames=8)  # the kernel takes some megabytes before that
@@ -247,7 +251,7 @@ async def test_a_member_that_stops_reading_is_closed_and_nobody_else_notices(dat
         assert (end.code, end.reason) == (4006, "slow consumer")
         for reader in readers:
             assert (await reader.push())["ok"]
-        assert len(live.services.presence) == 0
+        assert live.present == 0
 
 
 async def test_presence_that_does_not_fit_the_answer_of_subscribe_follows_as_notifications(
