@@ -132,7 +132,7 @@ class Nodes:
         """Messages of other nodes that could be read, since the start."""
         self.unread = 0
         """Those that could not."""
-        broker.watch_idle(self.interests.idle)
+        broker.watch_idle(self._idle)
         mailboxes.share()
         announce.nodes = self
         bus.attach(self.hear, self._reconnected)
@@ -315,6 +315,10 @@ class Nodes:
             interest.told = set()
         if len(interest.told) < REVOKED_TOLD_MAX:
             interest.told.update(cids)
+
+    def _idle(self, space: UUID) -> None:
+        self.in_order.drop(space)
+        self.interests.idle(space)
 
     def _ended(self, space: UUID, interest: Interest) -> None:
         self.in_order.drop(space)

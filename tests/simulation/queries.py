@@ -214,7 +214,8 @@ def _news_between(tables: Tables, args: Args) -> list[Row]:
     if space not in tables.spaces:
         return []
     state = _meta(tables, space)[:3]
-    rows = [row for row in _entries(tables, space, above, tombstones=True) if row[1] <= up_to][:limit]
+    entries: list[Any] = _entries(tables, space, above, tombstones=True)
+    rows = [row for row in entries if row[1] <= up_to][:limit]
     total = sum(len(row[3] or b"") + len(row[4] or b"") for row in rows)
     told = [row if total <= bytes_max else (*row[:3], None, *row[4:]) for row in rows]
     return [(*row, *state, total) for row in told] or [(*(None,) * 9, *state, None)]
