@@ -122,10 +122,8 @@ def tells_of(payload: bytes, space: str, cursor: int) -> bool:
 
 
 def respelled(payload: bytes, space: str, spelling: str) -> bytes:
-    """The same notification with the first mention of its space, which is spelled as `space`, spelled
-    anew."""
-    start, _, rest = payload.partition(text(space))
-    return start + text(spelling) + rest
+    """The same notification with its first mention of the space, spelled `space`, spelled anew."""
+    return payload.replace(text(space), text(spelling), 1)
 
 
 def _sync_head(
