@@ -65,8 +65,8 @@ class Comparison:
         Raises:
             StorageError: the database was away; what was compared until then is done.
         """
-        for spaces in _pieces(self._interests.all(), SPACES_PER_QUERY):
-            listened_to = [space for space in spaces if self._broker.cursor(space) != NO_CURSOR]
+        for interests in _pieces(self._interests.all(), SPACES_PER_QUERY):
+            listened_to = [one.space for one in interests if self._broker.cursor(one.space) != NO_CURSOR]
             if listened_to:
                 await self.compare(listened_to)
         await self._read_invitations()

@@ -10,12 +10,14 @@ one of them, and its author is to hear of it by his answer alone.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from collections.abc import Sequence as Many
 from typing import Final
 from uuid import UUID
 
 import structlog
 
 from less_sync.storage import NewsStore, StorageError
+from less_sync.sync.announce import Notice
 from less_sync.sync.live.broker import NO_CURSOR, Broker
 from less_sync.sync.live.catch_up import caught_up
 from less_sync.sync.live.sequence import Early, Room, Sequence
@@ -69,21 +71,29 @@ class InOrder:
         """Spaces out of sequence."""
         return len(self._sequences)
 
-    def take(self, space: UUID, one: Early) -> None:
-        """Tell a commit, now or when its turn comes; not at all if it was told, or if nobody listens."""
+    def take(
+        self, space: UUID, cursor: int, notices: Many[Notice], *, size_bytes: int, own: bool = False
+    ) -> None:
+        """Tell a commit, now or when its turn comes; not at all if it was told, or if nobody listens.
+
+        Args:
+            cursor: the one it moved the space to, from the one before.
+            size_bytes: what waiting costs.
+            own: made here.
+        """
         told = self._broker.cursor(space)
-        if told != NO_CURSOR and one.cursor <= told:
+        if told != NO_CURSOR and cursor <= told:
             self.late += 1
             return
         sequence = self._sequences.get(space) if self._sequences else None
         if sequence is None:
-            if told == one.prev:
-                self._tell(space, one)
+            if told == cursor - 1:
+                self._tell(space, cursor, notices)
                 return
             sequence = self._begin(space, told)
             if sequence is None:
                 return
-        sequence.hold(one)
+        sequence.hold(Early(cursor - 1, cursor, notices, size_bytes, own))
         self._go_on(space, sequence)
 
     def heard(self, space: UUID, cursor: int, *, follows: int = NO_CURSOR) -> None:
@@ -134,9 +144,9 @@ class InOrder:
         sequence = self._sequences[space] = Sequence(self._room)
         return sequence
 
-    def _tell(self, space: UUID, one: Early) -> None:
-        for notice in one.notices:
-            self._broker.publish(space, notice.build, exclude=notice.exclude, cursor=one.cursor)
+    def _tell(self, space: UUID, cursor: int, notices: Many[Notice]) -> None:
+        for notice in notices:
+            self._broker.publish(space, notice.build, exclude=notice.exclude, cursor=cursor)
 
     def _go_on(self, space: UUID, sequence: Sequence) -> None:
         """Tell what is in sequence now; wait for what is missing."""
@@ -154,7 +164,7 @@ class InOrder:
         sequence.forget(up_to=told)
         while (one := sequence.next(told)) is not None:
             sequence.stop_waiting()
-            self._tell(space, one)
+            self._tell(space, one.cursor, one.notices)
             told = max(one.cursor, self._broker.cursor(space))
         if sequence.top > told:
             return False

@@ -21,9 +21,21 @@ LISTENED_SPACES_MAX: Final = 10_000
 class Interest:
     """One space that this node hears of."""
 
-    __slots__ = ("confirmed", "is_recheck_due", "opened_at", "people", "revocations", "told")
+    __slots__ = (
+        "confirmed",
+        "is_recheck_due",
+        "opened_at",
+        "people",
+        "revocations",
+        "space",
+        "text",
+        "told",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, space: UUID) -> None:
+        self.space = space
+        self.text = str(space)
+        """The usual spelling: made once, for all that is heard."""
         self.confirmed = -1
         """The connection to the bus on which it is surely heard of, by its number."""
         self.opened_at: int | None = None
@@ -53,7 +65,8 @@ class Interests:
         self._ended = ended
         self._listened_s = listened_s
         self._listened_spaces_max = listened_spaces_max
-        self._spaces: dict[UUID, Interest] = {}
+        self._spaces: dict[bytes, Interest] = {}
+        """By the 16 bytes of its id, as messages name it: a UUID is made, and hashes, in Python each time."""
         self._lingering: OrderedDict[UUID, float] = OrderedDict()
         self.connection = 0
         """How often the bus came back."""
@@ -63,17 +76,21 @@ class Interests:
 
     def get(self, space: UUID) -> Interest | None:
         """What is known of a space that this node hears of."""
+        return self._spaces.get(space.bytes)
+
+    def named(self, space: bytes) -> Interest | None:
+        """As `get`, by the 16 bytes of its id."""
         return self._spaces.get(space)
 
-    def all(self) -> list[UUID]:
-        """Every space of now."""
-        return list(self._spaces)
+    def all(self) -> list[Interest]:
+        """Every one of now."""
+        return list(self._spaces.values())
 
     def begin(self, space: UUID) -> Interest:
         """Hear of a space from now on, or go on with it."""
-        interest = self._spaces.get(space)
+        interest = self._spaces.get(space.bytes)
         if interest is None:
-            interest = self._spaces[space] = Interest()
+            interest = self._spaces[space.bytes] = Interest(space)
             self._bus.listen(subject_of(space))
         elif self._lingering:
             self._lingering.pop(space, None)
@@ -82,14 +99,14 @@ class Interests:
     async def confirmed(self, spaces: Collection[UUID]) -> None:
         """Return once all of them are surely heard of, or when the bus has had its time."""
         connection = self.connection
-        unsure = [one for space in spaces if (one := self._spaces.get(space)) and one.confirmed < connection]
+        unsure = [one for space in spaces if (one := self.get(space)) and one.confirmed < connection]
         if unsure and self._bus.connected and await self._bus.confirmed():
             for one in unsure:
                 one.confirmed = connection
 
     def idle(self, space: UUID) -> None:
         """Nobody listens to a space any more, or is being let in."""
-        interest = self._spaces.get(space)
+        interest = self.get(space)
         if interest is None:
             return
         if interest.opened_at is None:
@@ -111,7 +128,7 @@ class Interests:
 
     def end(self, space: UUID) -> None:
         """Hear of a space no more."""
-        interest = self._spaces.pop(space, None)
+        interest = self._spaces.pop(space.bytes, None)
         self._lingering.pop(space, None)
         if interest is not None:
             self._bus.leave(subject_of(space))

@@ -43,7 +43,6 @@ from less_sync.sync.live.news import (
     decode_news,
     encode_news,
 )
-from less_sync.sync.live.sequence import Early
 from less_sync.sync.protocol.frames import FRAME_BYTES_MAX
 from less_sync.sync.protocol.notifications import respelled, tells_of
 
@@ -207,7 +206,7 @@ class Nodes:
         """
         cursor = change.cursor
         notices = self._publish_commit(space, change) if self._bus.connected else change.notices
-        self.in_order.take(space, Early(cursor - 1, cursor, notices, change.payload_bytes, own=True))
+        self.in_order.take(space, cursor, notices, size_bytes=change.payload_bytes, own=True)
 
     def _publish_commit(self, space: UUID, change: Change) -> Sequence[Notice]:
         cursor, notices = change.cursor, change.notices
@@ -267,15 +266,15 @@ class Nodes:
     def _hear(self, news: AnyNews) -> None:
         match news:
             case Committed():
-                space = UUID(bytes=news.space)
-                if self.interests.get(space) is not None:
-                    self._hear_commit(space, news)
+                interest = self.interests.named(news.space)
+                if interest is not None:
+                    self._hear_commit(interest, news)
             case Revoked():
-                space = UUID(bytes=news.space)
-                if self.interests.get(space) is not None:
+                interest = self.interests.named(news.space)
+                if interest is not None:
                     cids = news.cids[:CIDS_PER_REVOCATION_MAX]
-                    self._note_revoked(space, cids)
-                    self._announce.revoked_here(space, cids)
+                    self._note_revoked(interest.space, cids)
+                    self._announce.revoked_here(interest.space, cids)
             case Created():
                 space = UUID(bytes=news.space)
                 self._forget_key(space)
@@ -290,21 +289,28 @@ class Nodes:
                 if self.people is not None:
                     self.people.hear(news)
             case _:
-                if self.people is not None and self.interests.get(UUID(bytes=news.space)) is not None:
+                if self.people is not None and self.interests.named(news.space) is not None:
                     self.people.hear(news)
 
-    def _hear_commit(self, space: UUID, news: Committed) -> None:
+    def _hear_commit(self, interest: Interest, news: Committed) -> None:
         prev, cursor, frames = news.prev, news.cursor, news.frames
         if not 0 <= prev <= cursor <= CURSOR_MAX:
             self.unread += 1
             return
-        text = str(space)
-        if not frames or prev != cursor - 1 or not all(tells_of(one.payload, text, cursor) for one in frames):
-            self.in_order.heard(space, cursor, follows=prev)
-            return
-        notices = [Notice(partial(_as_spelled, text, frame.payload)) for frame in frames]
-        size_bytes = sum(len(frame.payload) + _FRAME_BYTES for frame in frames)
-        self.in_order.take(space, Early(prev, cursor, notices, size_bytes, own=False))
+        text = interest.text
+        notices: list[Notice] = []
+        size_bytes = 0
+        for frame in frames:
+            payload = frame.payload
+            if not tells_of(payload, text, cursor):
+                notices.clear()
+                break
+            notices.append(Notice(partial(_as_spelled, text, payload)))
+            size_bytes += len(payload) + _FRAME_BYTES
+        if notices and prev == cursor - 1:
+            self.in_order.take(interest.space, cursor, notices, size_bytes=size_bytes)
+        else:
+            self.in_order.heard(interest.space, cursor, follows=prev)
 
     def _note_revoked(self, space: UUID, cids: Sequence[str]) -> None:
         """Everybody here is told of these now: the comparison need not tell of them again."""

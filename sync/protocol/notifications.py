@@ -113,12 +113,15 @@ def records_notification(
 def tells_of(payload: bytes, space: str, cursor: int) -> bool:
     """Whether a frame is a `sync`, `membership` or `file` of the commit that moved `space`, so spelled, from
     the cursor before to `cursor`. Of what follows nothing is looked at."""
-    spelled, at = text(space), b"fcursor" + integer(cursor)
-    for head_of_sync in (_SYNC_PLAIN, _SYNC_REWRAP):
-        start = head_of_sync + spelled + b"dprev"
-        if payload.startswith(start):
-            return payload.startswith((integer(cursor - 1) + at, integer(cursor) + at), len(start))
-    return payload.startswith(tuple(other + spelled + at for other in _OTHERS))
+    spelled, before, at = text(space), integer(cursor - 1), b"fcursor" + integer(cursor)
+    if payload.startswith(b"%b%bdprev%b%b" % (_SYNC_PLAIN, spelled, before, at)):
+        return True  # almost every one
+    heads = [
+        b"%b%bdprev%b%b" % (head_of_sync, spelled, prev, at)
+        for head_of_sync in (_SYNC_PLAIN, _SYNC_REWRAP)
+        for prev in (before, integer(cursor))
+    ]
+    return payload.startswith((*heads, *(other + spelled + at for other in _OTHERS)))
 
 
 def respelled(payload: bytes, space: str, spelling: str) -> bytes:
