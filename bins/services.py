@@ -148,6 +148,7 @@ def build_services(
     blobs: BlobStore | None = None,
     file_bytes_max: int = FILE_BYTES_MAX,
     bus: Bus | None = None,
+    node: bytes | None = None,
 ) -> Services:
     """Everything sessions share, over one database; what else there is to set has its default.
 
@@ -155,7 +156,8 @@ def build_services(
         clock: monotonic seconds. chance: spreads what should not happen everywhere at once. presence_secret:
         keys the pseudonyms of who is present, 32 bytes; random by default. blobs: contents of files; without
         it there are no files. file_bytes_max: of one content. bus: to the other processes on this database;
-        None: there are none. Whoever gives one runs `nodes.run()`.
+        None: there are none. Whoever gives one runs `nodes.run()`. node: this one's id for them, 8 bytes;
+        random by default.
     """
     chance = chance or random.Random()
     spaces = PostgresSpaceStore(pool)
@@ -170,7 +172,7 @@ def build_services(
     authority = Authority()
     nodes = None
     if bus is not None:
-        nodes = _nodes(bus, pool, announce, broker, mailboxes, authority, limits)
+        nodes = _nodes(bus, pool, announce, broker, mailboxes, authority, limits, node)
     rates = PostgresRateLimitStore(pool)
     return Services(
         spaces=spaces,
@@ -206,6 +208,7 @@ def _nodes(
     mailboxes: Mailboxes,
     authority: Authority,
     limits: Limits,
+    node: bytes | None,
 ) -> "Nodes":
     # Loaded where there are other nodes alone.
     from less_sync.sync.live.nodes import Nodes
@@ -216,6 +219,7 @@ def _nodes(
         announce,
         mailboxes,
         PostgresNewsStore(pool),
+        node=node,
         frame_bytes_max=limits.outbound_frame_bytes,
         forget_key=authority.root_keys.forget,
     )

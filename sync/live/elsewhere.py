@@ -394,6 +394,7 @@ class PresenceElsewhere:
                 self._ending[node] = None
         while self._gone and now_s - next(iter(self._gone.values())) > self._limits.presence_stale_s:
             self._gone.popitem(last=False)
+        self._pace.forget_old(now_s)
         for group in list(self._unsure)[:LOOKED_AT_PER_TICK]:
             self._ask_for(group)
         self._look_at_oldest(now_s)

@@ -68,6 +68,11 @@ class Pace:
         self._answers[space] = None
         self._go_on()
 
+    def forget_old(self, now_s: float) -> None:
+        """Forget which spaces were answered so long ago that it does not matter any more."""
+        while self._answered_s and now_s - next(iter(self._answered_s.values())) >= SPACE_ANSWERED_S:
+            del self._answered_s[next(iter(self._answered_s))]
+
     def close(self) -> None:
         """Ask and answer nothing more."""
         self._asks.clear()
@@ -91,8 +96,7 @@ class Pace:
             del self._asks[key]
             self._ask(*key)
         now_s = self._clock()
-        while self._answered_s and now_s - next(iter(self._answered_s.values())) >= SPACE_ANSWERED_S:
-            del self._answered_s[next(iter(self._answered_s))]
+        self.forget_old(now_s)
         answers_left, bytes_left = ANSWERS_PER_PACE, ANSWER_BYTES_PER_PACE
         for _ in range(min(LOOKED_AT_PER_PACE, len(self._answers))):
             space = next(iter(self._answers))

@@ -69,8 +69,8 @@ async def test_a_personal_space_begins_anew_and_is_served_whole(database_url: st
         await purged(database_url, alice.space)
         assert await alice.push(change(b"y")) == {"ok": True, "cursor": 1}
         # Another node cannot know that the space began anew, and looks at the database within seconds.
-        told: list[Any] = [(await phone.next()).params for _ in range(4)]
-        *first, (prev, cursor) = [(one["prev"], one["cursor"]) for one in told]
+        told: list[Any] = [await phone.next() for _ in range(4)]
+        *first, (prev, cursor) = [(one.params["prev"], one.params["cursor"]) for one in told]
         assert first == [(0, 1), (1, 2), (2, 3)]
         assert (cursor, prev <= cursor) == (1, True)
         begin, record, _ = await phone.pull(since=3)

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from typing import Final
 
+from tests.simulation.cluster.mutants import MUTANTS as CLUSTER_MUTANTS
 from tests.simulation.federation.mutants import MUTANTS as FEDERATED_MUTANTS
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.rules import Rule
@@ -32,15 +33,21 @@ def main() -> int:
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
     parser.add_argument("--processes", type=int, default=0, help="how many at once; one per core by default")
     parser.add_argument("--federation", action="store_true", help="two servers and the wire between them")
-    parser.add_argument(
-        "--mutant", default="", choices=[*MUTANTS, *FEDERATED_MUTANTS], help="put an old fault back"
-    )
+    parser.add_argument("--cluster", action="store_true", help="several nodes on one database, and a bus")
+    mutants = [*MUTANTS, *FEDERATED_MUTANTS, *CLUSTER_MUTANTS]
+    parser.add_argument("--mutant", default="", choices=mutants, help="put an old fault back")
     options = parser.parse_args()
     # A shell starts what runs in its background with Ctrl-C ignored; then only this can be interrupted.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if options.federation and options.mutant in MUTANTS:
         parser.error(f"{options.mutant} is a fault of one server")
-    kind = Kind(options.federation or options.mutant in FEDERATED_MUTANTS, options.mutant)
+    if options.cluster and options.mutant and options.mutant not in CLUSTER_MUTANTS:
+        parser.error(f"{options.mutant} is no fault of a cluster")
+    kind = Kind(
+        options.federation or options.mutant in FEDERATED_MUTANTS,
+        options.cluster or options.mutant in CLUSTER_MUTANTS,
+        options.mutant,
+    )
     rules = frozenset(Rule(name) for name in options.rules.split(",") if name) or kind.broken
     if options.seed is not None:
         return replay(options.seed, rules, kind)
@@ -97,6 +104,7 @@ class Tally:
         self.failed += 1
         self._broken.update({violation.rule for violation in outcome.violations})
         kind = " ARGS=--federation" if self._kind.federation else ""
+        kind = " ARGS=--cluster" if self._kind.cluster else kind
         if self._kind.mutant:
             kind = f" ARGS='--mutant {self._kind.mutant}'"
         print(f"seed {outcome.seed} fails; this replays it: make simulate SEED={outcome.seed}{kind}")

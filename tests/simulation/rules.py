@@ -26,6 +26,7 @@ class Rule(StrEnum):
     TRUTH = "truth"  # a fault of storage is never told as a refusal, or as a space that is not there
     ONCE = "once"  # what a client of an edge was told is written is at the home, once, under that cursor
     CONVERGED = "converged"  # once the weather is good, what an edge's client pulls is what the home has
+    PRESENCE = "presence"  # whoever listens sees who is present at any node, and nobody long after they left
     NEIGHBOURS = "neighbours"  # whoever uses no space of another server is answered in time
 
 

@@ -9,6 +9,8 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Final
 
+from tests.simulation.cluster.mutants import MUTANTS as CLUSTER_MUTANTS
+from tests.simulation.cluster.world import ClusterWorld
 from tests.simulation.federation.mutants import MUTANTS as FEDERATED_MUTANTS
 from tests.simulation.federation.world import FederatedWorld
 from tests.simulation.mutants import MUTANTS
@@ -16,7 +18,7 @@ from tests.simulation.rules import ALL, Rule
 from tests.simulation.world import Outcome, World
 
 SEEDS_PER_TASK: Final = 25
-FEDERATED_SEEDS_PER_TASK: Final = 5
+LARGE_SEEDS_PER_TASK: Final = 5
 HASH_SEED: Final = "0"
 
 
@@ -26,6 +28,8 @@ class Kind:
 
     federation: bool = False
     """Two servers instead of one."""
+    cluster: bool = False
+    """Several nodes on one database, with a bus between them."""
     mutant: str = ""
     """Name of a fault to put in; of those of its kind of world."""
 
@@ -33,6 +37,9 @@ class Kind:
         self, seed: int, rules: frozenset[Rule] = ALL, trace: Callable[[str], None] | None = None
     ) -> Outcome:
         """Play one seed. `trace` is told all that happens."""
+        if self.cluster:
+            clustered = CLUSTER_MUTANTS[self.mutant].parts if self.mutant else None
+            return ClusterWorld(seed, rules=rules, trace=trace, parts=clustered).run()
         if self.federation:
             federated = FEDERATED_MUTANTS[self.mutant].parts if self.mutant else None
             return FederatedWorld(seed, rules=rules, trace=trace, parts=federated).run()
@@ -44,6 +51,8 @@ class Kind:
         """The rules that it breaks, if it has a fault; all that there are otherwise."""
         if not self.mutant:
             return ALL
+        if self.cluster:
+            return CLUSTER_MUTANTS[self.mutant].rules
         return (FEDERATED_MUTANTS if self.federation else MUTANTS)[self.mutant].rules
 
 
@@ -59,7 +68,7 @@ def run_seeds(
     Args:
         processes: how many at once; 0 for one per core, 1 for this one alone.
     """
-    size = FEDERATED_SEEDS_PER_TASK if kind.federation else SEEDS_PER_TASK
+    size = LARGE_SEEDS_PER_TASK if kind.federation or kind.cluster else SEEDS_PER_TASK
     parts = [seeds[at : at + size] for at in range(0, len(seeds), size)]
     run = partial(_run_some, rules=rules, kind=kind)
     if processes == 1:
