@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,8 +21,9 @@ from less_sync.bins.errors import CommandError, os_error_text
 from less_sync.bins.hangups import hold_hangups
 from less_sync.bins.listening import bound_address, open_listeners, open_shares
 from less_sync.bins.logs import configure_logging, log_loop_fault, set_log_level
+from less_sync.bins.nats.access import BusAccess, configured_access
 from less_sync.bins.process import first_of, own_database, raise_open_files_limit, unless, words_of
-from less_sync.bins.settings.config import ConfigError, Settings
+from less_sync.bins.settings.config import ConfigError, Settings, environment
 from less_sync.bins.settings.issuers import read_issuers_file
 from less_sync.bins.settings.live import refusal_of
 from less_sync.bins.settings.parts import ListenAddress
@@ -33,6 +34,9 @@ from less_sync.bins.workers.crew import Crew, Orders
 from less_sync.bins.workers.messages import Begin, Sources
 from less_sync.bins.workers.orphans import collect_orphans
 from less_sync.bins.workers.process import worker_command
+
+if TYPE_CHECKING:
+    from less_sync.bins.admin.merged import MergedListener
 
 PPROF_SETTING: Final = "--pprof-addr or PPROF_ADDR"
 RELOAD_S_MAX: Final = 10.0
@@ -74,14 +78,14 @@ class Node:
         self._announce_admin = announce_admin
         self._sources = Sources.of(replace(settings.given, issuers=_issuers(settings)))
         self._live: Sources | None = None
+        self._level = settings.log.level
         self._url = ""
         self._sockets: list[list[int]] = []
         """Descriptors of each worker's listeners."""
         self._profilers: list[list[int]] = []
+        self._bus: BusAccess | None = None
         self._directory = Path()
         self._serial = count(1)
-        self.level: str | None = None
-        """Of the log, once an operator has changed it: workers that start later begin with it."""
         self._crew: Crew | None = None
 
     async def run(self) -> None:
@@ -135,12 +139,36 @@ class Node:
         stack.push_async_callback(crew.stop)
         await crew.gather()
         self._url = settings.database.url or await own_database(settings, stack, vital)
+        self._bus = await self._open_bus(stack, vital)
+        admin = await self._open_admin(crew, stack, vital)
         stack.push_async_callback(crew.stop)
         await crew.begin()
         address = bound_address(shares[0][0])
         _log.info("server listening", address=str(address), workers=settings.cluster.workers)
         self._announce(address)
+        if admin is not None:
+            self._announce_admin(admin.address)
         return doors.close
+
+    async def _open_bus(self, stack: AsyncExitStack, vital: Supervisor) -> BusAccess:
+        """The operator's NATS, or a private one."""
+        if self._settings.cluster.bus is not None:
+            return configured_access(self._settings.cluster.bus)
+        from less_sync.bins.nats.private import PrivateNats
+
+        private = await stack.enter_async_context(PrivateNats())
+        stack.push_async_callback(vital.stop, vital.start("keeper of the private NATS", private.keep()))
+        return private.access
+
+    async def _open_admin(
+        self, crew: Crew, stack: AsyncExitStack, vital: Supervisor
+    ) -> "MergedListener | None":
+        if self._settings.admin.listen is None:
+            return None
+        from less_sync.bins.admin.merged import Workers, open_merged
+
+        workers = Workers(crew.places, self._settings.cluster.workers, lambda: crew.restarts)
+        return await open_merged(self._settings, workers, stack, vital)
 
     def _open_profilers(self, stack: AsyncExitStack) -> list[list[int]]:
         """A port for each worker, the first that of `PPROF_ADDR`; a successor answers at the same one."""
@@ -167,7 +195,7 @@ class Node:
             listeners=tuple(self._sockets[number - 1]),
             profiler=tuple(self._profilers[number - 1]),
             admin=None if self._settings.admin.listen is None else str(admin),
-            level=self.level,
+            bus=self._bus,
             people=str(self._directory),
         )
 
@@ -192,7 +220,9 @@ class Node:
             await asyncio.wait({reading}, timeout=RELOAD_S_MAX)
             if reading.done() and (read := reading.result()) is not None:
                 self._live, level = read
-                set_log_level(level)
+                if level != self._level:  # else an operator may have changed it meanwhile
+                    set_log_level(level)
+                self._level = level
             self._crew.reload()
 
     def _read_again(self) -> tuple[Sources, str] | None:
@@ -208,7 +238,7 @@ class Node:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """Of the workers: settings reach them by another way, since others may see it (`ps e`)."""
-    return {name: value for name, value in os.environ.items() if name not in settings.asked}
+    return {name: value for name, value in environment().items() if name not in settings.asked}
 
 
 def _issuers(settings: Settings) -> bytes | None:

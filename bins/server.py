@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 import uvloop
@@ -25,7 +25,7 @@ from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.reach import migrate_when_reachable
 from less_sync.bins.process import first_of, own_database, raise_open_files_limit, unless, words_of
 from less_sync.bins.reload import Reloading
-from less_sync.bins.services import Opened, beside, fetch_issuer_keys, log_at, open_services
+from less_sync.bins.services import Opened, beside, fetch_issuer_keys, open_services
 from less_sync.bins.settings.config import DatabaseSettings, Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.signals import Signals
@@ -35,7 +35,9 @@ from less_sync.sync.background import run_background
 if TYPE_CHECKING:
     # What some servers do without is loaded by those that need it: docs/architecture.md 2.
     from less_sync.bins.admin.listener import AdminListener
+    from less_sync.bins.nats.access import BusAccess
     from less_sync.bins.start_page import StartPage
+    from less_sync.sync.live.bus import Bus
 
 _log = structlog.get_logger(__name__)
 
@@ -62,8 +64,8 @@ class Handed:
     """A Unix socket for the supervisor's questions, where it has some."""
     profiler: list[socket.socket] = field(default_factory=list)
     """Listening, where there is one."""
-    level: str | None = None
-    """Of the log, where an operator has changed it."""
+    bus: "BusAccess | None" = None
+    """How the other workers are reached."""
     replaced: Callable[[], bool] = lambda: False
     """Asked at the stop: whether a successor accepts connections at the same sockets."""
 
@@ -75,12 +77,9 @@ class Started(NamedTuple):
     admin: "AdminListener | None"
 
 
-class OpenServices(Protocol):
-    """Connects to the migrated database at `url`; `stack` closes again what it opens, `vital` runs it."""
-
-    async def __call__(
-        self, settings: Settings, url: str, stack: AsyncExitStack, vital: Supervisor, /
-    ) -> Opened: ...
+OpenServices = Callable[..., Awaitable[Opened]]
+"""As `open_services`: given settings, the URL of a migrated database, what closes again what it opens, and
+what runs it; and `open_bus` where there are other nodes."""
 
 
 def run_server(
@@ -183,10 +182,11 @@ async def _start(
         url, share = await _database(settings, stack, vital), settings
     else:
         url, share = await handed.database(), replace(settings, database=handed.share)
+    access = _bus_access(settings, handed)
+    if access is not None:
+        open_services = partial(open_services, open_bus=partial(_open_bus, access, settings, handed, vital))
     opened = await open_services(share, url, stack, vital)
     services, federation = opened.services, opened.federation
-    if handed is not None and handed.level is not None:
-        log_at(services, handed.level)
     look_at_keys = asyncio.Event()
     keeping = vital.start("keeper of the federation keys", federation.keys.keep_current(look_at_keys))
     stack.push_async_callback(vital.stop, keeping)
@@ -231,6 +231,23 @@ async def _database(settings: Settings, stack: AsyncExitStack, vital: Supervisor
         url = await own_database(settings, stack, vital)
     await migrate_when_reachable(url)
     return url
+
+
+def _bus_access(settings: Settings, handed: Handed | None) -> "BusAccess | None":
+    if handed is not None:
+        return handed.bus
+    if settings.cluster.bus is None:
+        return None
+    from less_sync.bins.nats.access import configured_access
+
+    return configured_access(settings.cluster.bus)
+
+
+def _open_bus(access: "BusAccess", settings: Settings, handed: Handed | None, vital: Supervisor) -> "Bus":
+    from less_sync.bins.nats.open import open_bus
+
+    name = settings.cluster.node_name or socket.gethostname()
+    return open_bus(access, name=name if handed is None else f"{name}/{handed.number}", vital=vital)
 
 
 async def _open_admin(

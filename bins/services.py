@@ -84,12 +84,13 @@ async def open_services(
     stack: AsyncExitStack,
     vital: Supervisor | None = None,
     *,
-    bus: Bus | None = None,
+    open_bus: Callable[[], Bus] | None = None,
 ) -> Opened:
     """Connect to the migrated database at `url` and build what sessions need; `stack` closes it again.
 
-    The lanes are watched by `vital`, if given, and so is the comparison with the database that a `bus` to
-    other nodes asks for. Whoever opened the bus closes it, after the stack.
+    The lanes are watched by `vital`, if given, and so is the comparison with the database that a bus to other
+    nodes asks for. It is opened when it can be listened to at once; whoever opens it closes it, after the
+    stack.
 
     Raises:
         CommandError: the database did not let us in, a signing key in it cannot be used, or the dev issuer's
@@ -117,7 +118,7 @@ async def open_services(
         identity_hash_key=_identity_hash_key(settings),
         blobs=blobs,
         file_bytes_max=settings.files.bytes_max,
-        bus=bus,
+        bus=None if open_bus is None else open_bus(),
     )
     if services.nodes is not None:
         stack.push_async_callback(services.nodes.aclose)

@@ -76,6 +76,8 @@ class Crew:
         self._tasks: Final[list[asyncio.Task[None]]] = []
         self._asked = asyncio.Event()
         """Set when all shall be replaced."""
+        self.restarts = 0
+        """How often one was started because another had ended by itself."""
 
     def places(self) -> list[WorkerPlace]:
         """The workers that live and are ready, and can be asked about themselves."""
@@ -246,6 +248,7 @@ class _Slot:
                 )
                 await asyncio.sleep(pause_s)
                 self._current = started = await self._crew.start(self.number)
+                self._crew.restarts += 1
                 self._crew.let_begin(started)
                 failures = 0 if await self._gets_ready(started, failures + 1) else failures + 1
 

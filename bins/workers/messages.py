@@ -13,6 +13,7 @@ from typing import Final, Generic, Self, TypeVar
 
 import msgspec
 
+from less_sync.bins.nats.access import BusAccess
 from less_sync.bins.settings.env_file import EnvFile
 from less_sync.bins.settings.given import Given
 
@@ -69,8 +70,8 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     profiler: tuple[int, ...] = ()
     admin: str | None = None
     """Path of the Unix socket to make for the supervisor's questions."""
-    level: str | None = None
-    """Of the log, where an operator has changed it."""
+    bus: BusAccess | None = None
+    """How the other workers are reached."""
     people: str = ""
     """Directory for who has signed in at the start page."""
 

@@ -74,7 +74,7 @@ class Worker:
             people=Path(begin.people),
             admin=None if begin.admin is None else _listen_at(begin.admin),
             profiler=[socket.socket(fileno=number) for number in begin.profiler],
-            level=begin.level,
+            bus=begin.bus,
             replaced=lambda: self._replaced,
         )
         hearing = asyncio.create_task(self._hear())
