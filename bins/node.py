@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 PPROF_SETTING: Final = "--pprof-addr or PPROF_ADDR"
 RELOAD_S_MAX: Final = 10.0
+CLOSING_S: Final = 10.0
+"""For what a worker does beside the grace period: leaving the door, lanes, links, pool."""
 
 _log = structlog.get_logger(__name__)
 
@@ -133,7 +135,7 @@ class Node:
             settings.cluster.workers,
             Orders(worker_command(), _environment(settings), self._files, self._first_message),
             vital,
-            grace_s=settings.shutdown_grace_s,
+            ending_s=settings.shutdown_grace_s + CLOSING_S,
         )
         # Closed again twice: if the start fails below, and before all that they need.
         stack.push_async_callback(crew.stop)

@@ -23,8 +23,6 @@ FIRST_ATTEMPTS: Final = 3
 """At the start of the server, of a worker that ends without a word."""
 FAILURES_MAX: Final = 5
 """In a row, of a worker that does not get ready, while no other serves."""
-CLOSING_S: Final = 10.0
-"""For what a worker does beside the grace period: leaving the door, lanes, links, pool."""
 
 _log = structlog.get_logger(__name__)
 
@@ -61,15 +59,15 @@ class Crew:
     Args:
         number: how many.
         vital: what keeps them runs there.
-        grace_s: how long one may drain.
+        ending_s: how long the end of one may take that was told to; then it is killed.
     """
 
     def __init__(
-        self, number: int, orders: Orders, vital: Supervisor, *, grace_s: float, pace: Pace | None = None
+        self, number: int, orders: Orders, vital: Supervisor, *, ending_s: float, pace: Pace | None = None
     ) -> None:
         self._orders = orders
         self._vital = vital
-        self._ending_s: Final = grace_s + CLOSING_S
+        self._ending_s: Final = ending_s
         self._slots: Final = [_Slot(k, self, pace or Pace()) for k in range(1, number + 1)]
         self._living: Final[dict[WorkerProcess, Path | None]] = {}
         """Every process that is not collected yet, with the path of its admin socket if it has one."""

@@ -10,7 +10,7 @@ LOOK_EVERY_S: Final = 10.0
 _CHILDREN_BYTES_MAX: Final = 1 << 20
 
 
-async def collect_orphans() -> None:
+async def collect_orphans(look_every_s: float = LOOK_EVERY_S) -> None:
     """Collect every child that has stood there ended for a whole round.
 
     Children of one's own are collected at once, by whoever waits for them: their status is not taken away.
@@ -22,7 +22,7 @@ async def collect_orphans() -> None:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222  # does not wait
         seen = ended - seen
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(look_every_s)
 
 
 def _children() -> list[int]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from less_sync.bins.errors import CommandError
-from less_sync.bins.listening import bound_address, open_listeners
+from less_sync.bins.listening import bound_address, listen, open_listeners, open_shares
 from less_sync.bins.settings.parts import ListenAddress
 
 
@@ -60,3 +60,32 @@ def test_a_port_that_is_taken_leaves_no_socket_open() -> None:
 
 def test_an_ipv6_address_is_shown_in_brackets() -> None:
     assert str(ListenAddress("::1", 5379)) == "[::1]:5379"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", ""])
+def test_several_processes_share_all_addresses_at_one_port(host: str) -> None:
+    shares, claims = open_shares(ListenAddress(host, 0), 3)
+    with claims:
+        addresses = [[bound_address(one) for one in share] for share in shares]
+        assert addresses == [addresses[0]] * 3
+        (port,) = {address.port for share in addresses for address in share}
+        # Nobody is let in before the first of them listens.
+        assert not reaches("127.0.0.1", port)
+        for share in shares:
+            listen(share)
+        assert all(reaches(one.host or "127.0.0.1", port) for one in addresses[0])
+        with pytest.raises(CommandError, match="Address already in use"):
+            open_listeners(ListenAddress(host, port))
+        with pytest.raises(CommandError, match="Address already in use"):
+            open_shares(ListenAddress(host, port), 2)
+    with listening(host, port):  # all is given back
+        pass
+
+
+def test_two_that_start_at_the_same_time_do_not_join_each_other() -> None:
+    # The first one does not listen yet, so the kernel has nothing against another who shares.
+    shares, claims = open_shares(ListenAddress("127.0.0.1", 0), 2)
+    with claims:
+        port = bound_address(shares[0][0]).port
+        with pytest.raises(CommandError, match=r"Address already in use .* choose another address"):
+            open_shares(ListenAddress("127.0.0.1", port), 2)
