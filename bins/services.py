@@ -127,6 +127,7 @@ async def open_services(
     services.authority.admin_operations = settings.admin_operations
     services.subprotocols = settings.subprotocols
     services.enforce_token_expiry = settings.enforce_token_expiry
+    services.node_name = settings.cluster.node_name
     services.metrics = Recorder(verbose=settings.log.level in VERBOSE_LEVELS)
     stack.callback(services.mailboxes.close)
     if services.files is not None:

@@ -174,6 +174,11 @@ class Recorder:
         """What everything that can be measured stands at now, by name and label."""
         return {name: read() for name, read in self._measures.items()}
 
+    def measured_of(self, name: str) -> Mapping[str, int] | None:
+        """What `name` alone stands at now; None if nobody measures it."""
+        read = self._measures.get(name)
+        return None if read is None else read()
+
     def answered(self, method: str, code: str, seconds: float, spaces: int, answer_bytes: int) -> None:
         """A request was answered.
 

@@ -81,6 +81,8 @@ class Services:
     """Accepted WebSocket subprotocols, preferred first."""
     enforce_token_expiry: bool = False
     """Close a session a minute after its token has expired, unless it was refreshed."""
+    node_name: str | None = None
+    """What the operator calls this server among those on one database, `NODE_NAME`; told at `/health`."""
     now: Callable[[], float] = time.time
     """Unix seconds, for what tokens say about time."""
     clock: Callable[[], float] = time.monotonic

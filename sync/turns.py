@@ -1,4 +1,4 @@
-"""Whose turn a periodic task is, where several processes share one database (docs/scaling.md 3.5).
+"""Whose turn a periodic task is, where several processes share one database (docs/scaling.md 3.6).
 
 A turn is a slot of the rate limits, of which there is one within an interval: the database counts it under a
 lock that ends with its transaction, so exactly one process has it, it says when the work was done last, and a

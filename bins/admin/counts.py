@@ -7,6 +7,7 @@ from prometheus_client.metrics_core import Metric
 
 from less_sync.bins.admin.families import Make, Values, by, by_name, counter, gauge, histogram, one
 from less_sync.storage import PostgresPool, PushLanes
+from less_sync.sync.live.measured import BUS, NEWS
 from less_sync.sync.metrics import INTERNAL, OK, Recorder
 from less_sync.sync.services import Services
 
@@ -89,69 +90,43 @@ FEDERATION: Final[dict[str, tuple[Make, str, str, str]]] = {
 }
 """What the federation measures: kind, family, label, meaning."""
 
-BUS: Final[tuple[tuple[Callable[[str, str, Values], Metric], str, str, str, str], ...]] = (
-    (
-        gauge,
-        "less_sync_bus_connected",
-        "Processes of this server that are connected to the bus between nodes.",
-        "bus",
-        "connected",
-    ),
-    (
-        gauge,
-        "less_sync_bus_disconnected",
-        "Processes of this server that are not, though they should be.",
-        "bus",
-        "disconnected",
-    ),
-    (gauge, "less_sync_bus_subjects", "Subjects that are listened to.", "bus", "subjects"),
-    (counter, "less_sync_bus_published_total", "Messages handed to the bus.", "bus", "published"),
-    (counter, "less_sync_bus_received_total", "Messages that came from it.", "bus", "received"),
-    (
+OF_BUS: Final[dict[str, tuple[Callable[[str, str, Values], Metric], str, str]]] = {
+    "subjects": (gauge, "less_sync_bus_subjects", "Subjects of the bus that are listened to."),
+    "published": (counter, "less_sync_bus_published_total", "Messages handed to the bus."),
+    "received": (counter, "less_sync_bus_received_total", "Messages that came from the bus."),
+    "dropped": (
         counter,
         "less_sync_bus_dropped_total",
-        "Messages that were not sent: the bus was away, or too many waited.",
-        "bus",
-        "dropped",
+        "Messages that were not sent: the bus was away, too many waited, or one was too long.",
     ),
-    (
+    "reconnects": (
         counter,
         "less_sync_bus_reconnects_total",
         "How often the connection to the bus was there again.",
-        "bus",
-        "reconnects",
     ),
-    (
+}
+OF_NEWS: Final[dict[str, tuple[Callable[[str, str, Values], Metric], str, str]]] = {
+    "filled": (
         counter,
         "less_sync_news_gaps_filled_total",
-        "Gaps in what the bus told that were filled from the database.",
-        "news",
-        "gaps_filled",
+        "Gaps in what other nodes told that were read from the database.",
     ),
-    (
+    "late": (counter, "less_sync_news_late_total", "Commits heard of that had been told already."),
+    "behind": (
         counter,
-        "less_sync_news_late_total",
-        "News that was dropped because it had been told already.",
-        "news",
-        "late",
+        "less_sync_news_behind_total",
+        "Spaces that a comparison with the database found to be further than was told.",
     ),
-    (
-        counter,
-        "less_sync_news_comparisons_total",
-        "How often cursors were compared with the database.",
-        "news",
-        "comparisons",
-    ),
-    (gauge, "less_sync_nodes_known", "Other nodes that were heard of lately.", "news", "nodes"),
-)
-"""What is measured of the bus: kind, family, meaning, part and name (`Recorder.measure`)."""
+    "nodes": (gauge, "less_sync_nodes_known", "Other nodes that give signs of life."),
+}
+"""What is measured of the bus and of news (`sync/live/measured.py`): kind, family, meaning."""
 
 
 class WorkerCounts(NamedTuple):
     """What a supervisor knows of its workers."""
 
     states: Mapping[str, int]
-    """How many are in each of `WORKER_STATES`."""
+    """How many answer, are silent, or are missing."""
     restarts: int
 
 
@@ -301,9 +276,16 @@ def of_federation(recorder: Recorder) -> Iterator[Metric]:
 
 def of_bus(recorder: Recorder) -> Iterator[Metric]:
     """What goes between this node and others. Without a bus there are no series."""
-    measured = recorder.measured()
-    for make, family, text, part, name in BUS:
-        yield make(family, text, one(measured.get(part, {}).get(name)))
+    bus, news = recorder.measured_of(BUS) or {}, recorder.measured_of(NEWS) or {}
+    yield gauge(
+        "less_sync_bus_connections",
+        "Connections to the bus between nodes, by whether they are there. No series: there is no bus.",
+        by({state: bus[state] for state in ("connected", "disconnected") if state in bus}),
+        "state",
+    )
+    for counts, families in ((bus, OF_BUS), (news, OF_NEWS)):
+        for name, (make, family, text) in families.items():
+            yield make(family, text, one(counts.get(name)))
 
 
 def of_workers(counts: WorkerCounts | None) -> Iterator[Metric]:

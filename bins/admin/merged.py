@@ -73,6 +73,8 @@ class MergedServer:
         self._looking = asyncio.Lock()
         self._families: Sequence[Metric] = ()
         self._looked_s: float | None = None
+        self._acting = asyncio.Lock()
+        """Lest a new worker hear of a drain behind the word that it was taken back."""
         self._draining = False
         self._level: str | None = None
         self._tended: set[WorkerPlace] = set()
@@ -98,21 +100,24 @@ class MergedServer:
 
     async def drain(self) -> Told:
         """As `Operated.drain`. A worker that comes later drains too."""
-        if not self._draining:
-            _log.warning("draining", workers=len(self._living()))
-        self._draining = True
-        return await self._act("POST", "/drain", "draining")
+        async with self._acting:
+            if not self._draining:
+                _log.warning("draining", workers=len(self._living()))
+            self._draining = True
+            return await self._act("POST", "/drain", "draining")
 
     async def take_drain_back(self) -> Told:
         """As `Operated.take_drain_back`; 409 when no worker can."""
-        self._draining = False
-        return await self._act("DELETE", "/drain", "serving")
+        async with self._acting:
+            self._draining = False
+            return await self._act("DELETE", "/drain", "serving")
 
     async def log_at(self, level: str) -> Told:
         """As `Operated.log_at`: every worker, those that come later, and the supervisor."""
-        self._level = level
-        set_log_level(level)
-        await ask_all(self._living(), "POST", f"/log-level/{level}")
+        async with self._acting:
+            self._level = level
+            set_log_level(level)
+            await ask_all(self._living(), "POST", f"/log-level/{level}")
         _log.warning("the log level was changed by an operator", to=level)
         return Told(200, {"log_level": level})
 
@@ -142,10 +147,11 @@ class MergedServer:
         return list(self._workers.places())
 
     async def _tell(self, place: WorkerPlace) -> None:
-        if self._level is not None:
-            await ask_all([place], "POST", f"/log-level/{self._level}")
-        if self._draining:
-            await ask_all([place], "POST", "/drain")
+        async with self._acting:
+            if self._level is not None:
+                await ask_all([place], "POST", f"/log-level/{self._level}")
+            if self._draining:
+                await ask_all([place], "POST", "/drain")
 
     async def _act(self, method: str, path: str, state: str) -> Told:
         """The answers of all as one: the sum of their sessions, and 409 only if nobody could."""
@@ -260,9 +266,17 @@ class MergedListener:
 
 
 async def open_merged(
-    settings: Settings, workers: Workers, stack: AsyncExitStack, vital: Supervisor
+    settings: Settings,
+    workers: Workers,
+    stack: AsyncExitStack,
+    vital: Supervisor,
+    *,
+    clock: Callable[[], float] = time.monotonic,
 ) -> MergedListener | None:
     """Listen where `ADMIN_ADDR` says, for all workers; `stack` ends it.
+
+    Args:
+        clock: monotonic seconds, for the age of metrics.
 
     Returns:
         None: there is no `ADMIN_ADDR`.
@@ -272,7 +286,7 @@ async def open_merged(
     """
     if settings.admin.listen is None:
         return None
-    merged = MergedServer(workers)
+    merged = MergedServer(workers, clock=clock)
     server = await serve_operators(settings, merged, MergedState(merged, vital), stack, vital)
     stack.push_async_callback(vital.stop, vital.start("tending of new workers", merged.tend()))
     return MergedListener(server)

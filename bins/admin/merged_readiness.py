@@ -53,6 +53,8 @@ def merged_report(
     }
     if (bus := _bus(told)) is not None:
         body["bus"] = bus
+    if told and told[0]["node"] is not None:
+        body["node"] = told[0]["node"]
     if reason:
         body["reason"] = reason
     return Report(status, reason, body)
@@ -75,6 +77,7 @@ def _body(answer: Answer) -> dict[str, Any] | None:
             "draining": bool(body["draining"]),
             "sessions": int(body["sessions"]),
             "bus": body.get("bus"),
+            "node": body.get("node"),
         }
     except (ValueError, KeyError, TypeError):
         return None

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from less_sync.bins.admin.watchdog import Delivery
 from less_sync.sync.http.health import HealthProbe
+from less_sync.sync.live.measured import bus_connected
 from less_sync.sync.services import Services
 from less_sync.sync.session.open_sessions import Doors
 
@@ -60,6 +61,11 @@ class Readiness:
             "draining": doors is not Doors.OPEN,
             "sessions": len(self._services.sessions),
         }
+        # A bus that is away makes news later, by five seconds at most: no reason to send clients elsewhere.
+        if (connected := bus_connected(self._services.metrics)) is not None:
+            body["bus"] = {"connected": connected}
+        if self._services.node_name is not None:
+            body["node"] = self._services.node_name
         if reason:
             body["reason"] = reason
         return Report(status, reason, body)

@@ -29,6 +29,7 @@ from less_sync.sync.http.routing import (
     template_of,
 )
 from less_sync.sync.http.upgrade import ALLOW, CANNOT_UPGRADE, Refusal, UpgradeRequest, refusal
+from less_sync.sync.live.measured import bus_connected
 from less_sync.sync.services import Services
 
 JWKS_CACHE_CONTROL: Final = "public, max-age=3600, stale-while-revalidate=86400"
@@ -65,7 +66,10 @@ def create_app(
         if not await probe.healthy():
             return _unhealthy("database unavailable")
         peers = None if federation is None else federation.health()
-        return JSONResponse({"status": "healthy"} | ({} if peers is None else {"federation": peers}))
+        more = {"federation": peers, "cluster": _cluster(services)}
+        return JSONResponse(
+            {"status": "healthy"} | {name: part for name, part in more.items() if part is not None}
+        )
 
     routes = [
         RawRoute(PathTemplate("/health"), Methods({"GET": health})),
@@ -128,6 +132,19 @@ async def _no_keys(_request: Request) -> Response:
 
 ALONE: Final = (RawRoute(PathTemplate("/.well-known/jwks.json"), Methods({"GET": _no_keys})),)
 """What a server without federation tells of its keys: that there are none."""
+
+
+def _cluster(services: Services) -> Mapping[str, Any] | None:
+    """Which node this is and whether it hears others at once; None on a server that is no node of several.
+
+    Without its bus a server is healthy: what is stored by others arrives by the comparison.
+    """
+    told: dict[str, Any] = {}
+    if services.node_name is not None:
+        told["node"] = services.node_name
+    if (connected := bus_connected(services.metrics)) is not None:
+        told["bus"] = "connected" if connected else "away"
+    return told or None
 
 
 def _unhealthy(error: str) -> Response:

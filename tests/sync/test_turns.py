@@ -1,4 +1,4 @@
-"""What is done once per cluster, and not once per process (docs/scaling.md 3.5)."""
+"""What is done once per cluster, and not once per process (docs/scaling.md 3.6)."""
 
 import asyncio
 from collections.abc import AsyncIterator

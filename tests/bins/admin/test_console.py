@@ -23,7 +23,7 @@ from less_sync.bins.supervisor import Supervisor
 from less_sync.storage import PostgresSurveys
 from less_sync.sync.growth import SLICES, SPACES_MAX, WINDOW_S, Grown, Growth
 from less_sync.sync.limits import Limits
-from tests.bins.admin.opened import TOKEN, Admin, admin
+from tests.bins.admin.opened import TOKEN, Admin, Asked, admin
 from tests.bins.test_server import until
 from tests.live import TIMEOUT_S
 from tests.sync.raw_http import fetch
@@ -68,9 +68,8 @@ class Watching:
 
 
 @asynccontextmanager
-async def watching(running: Admin, **headers: str) -> AsyncIterator[Watching]:
-    address = running.listener.address
-    reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+async def watching(running: Asked, **headers: str) -> AsyncIterator[Watching]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.address.port)
     lines = {"Host": running.host, **headers}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
     writer.write(f"GET /events HTTP/1.1\r\n{head}\r\n".encode())
