@@ -47,6 +47,7 @@ from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
 from less_sync.sync.live.bus import Bus
 from less_sync.sync.live.mailboxes import Mailboxes
+from less_sync.sync.live.measured import measure_nodes
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.metrics import Recorder
 from less_sync.sync.services import Services
@@ -129,6 +130,8 @@ async def open_services(
     services.enforce_token_expiry = settings.enforce_token_expiry
     services.node_name = settings.cluster.node_name
     services.metrics = Recorder(verbose=settings.log.level in VERBOSE_LEVELS)
+    if services.nodes is not None:
+        measure_nodes(services.metrics, services.nodes)
     stack.callback(services.mailboxes.close)
     if services.files is not None:
         stack.push_async_callback(services.files.removals.aclose, CLOSE_TIMEOUT_S)

@@ -1,8 +1,9 @@
 """What is told of the bus and of other nodes: in metrics, at `/health`, to operators (docs/scaling.md 3)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Protocol
 
+from less_sync.sync.live.bus import Bus
 from less_sync.sync.metrics import Recorder
 
 BUS: Final = "bus"
@@ -11,43 +12,28 @@ NEWS: Final = "news"
 CONNECTED: Final = "connected"
 
 
-class CountingBus(Protocol):
-    """A bus that counts what goes over it."""
+COUNTS: Final = ("subjects", "published", "received", "dropped", "reconnects")
+"""Attributes of a bus that counts: subjects that are listened to; and since the start messages handed to it,
+messages that came from it, those that were not sent, and connections after the first one."""
+
+
+class Heard(Protocol):
+    """A node among others: `Nodes`."""
 
     @property
-    def connected(self) -> bool:
-        """Whether what is published now may arrive."""
+    def bus(self) -> Bus:
+        """What the others are heard by."""
 
-    @property
-    def subjects(self) -> int:
-        """How many are listened to."""
-
-    @property
-    def published(self) -> int:
-        """Messages handed to it since the start."""
-
-    @property
-    def received(self) -> int:
-        """Messages that came from it."""
-
-    @property
-    def dropped(self) -> int:
-        """Messages that were not sent."""
-
-    @property
-    def reconnects(self) -> int:
-        """Connections after the first one."""
+    def counts(self) -> Mapping[str, int]:
+        """How many gaps were `filled`, commits `late`, and spaces found `behind` by a comparison since the
+        start, and how many other `nodes` give signs of life."""
 
 
-def measure_bus(recorder: Recorder, bus: CountingBus, news: Callable[[], Mapping[str, int]]) -> None:
-    """Let the recorder tell of a bus from now on.
-
-    Args:
-        news: how many gaps were `filled`, commits `late`, spaces found `behind` by a comparison since the
-            start, and how many other `nodes` give signs of life.
-    """
-    recorder.measure(BUS, lambda: _counts_of(bus))
-    recorder.measure(NEWS, news)
+def measure_nodes(recorder: Recorder, nodes: Heard) -> None:
+    """Let the recorder tell of other nodes and the bus from now on. A bus that does not count tells only
+    whether it is there."""
+    recorder.measure(BUS, lambda: _counts_of(nodes.bus))
+    recorder.measure(NEWS, nodes.counts)
 
 
 def bus_connected(recorder: Recorder) -> bool | None:
@@ -56,13 +42,9 @@ def bus_connected(recorder: Recorder) -> bool | None:
     return None if counts is None else bool(counts[CONNECTED])
 
 
-def _counts_of(bus: CountingBus) -> Mapping[str, int]:
+def _counts_of(bus: Bus) -> Mapping[str, int]:
     return {
         CONNECTED: int(bus.connected),
         "disconnected": int(not bus.connected),
-        "subjects": bus.subjects,
-        "published": bus.published,
-        "received": bus.received,
-        "dropped": bus.dropped,
-        "reconnects": bus.reconnects,
+        **{name: getattr(bus, name) for name in COUNTS if hasattr(bus, name)},
     }

@@ -67,6 +67,10 @@ OfPeople = Event | Present | Left | Asked | Here | Alive | Gone
 class People(Protocol):
     """Who is present at the other nodes: `PresenceElsewhere` (docs/scaling.md 3.4). None of it may raise."""
 
+    @property
+    def names(self) -> Sequence[str]:
+        """What the nodes that give signs of life call themselves."""
+
     def began(self, space: UUID) -> None:
         """Somebody here listens to a space to which nobody did: who is there at the others?"""
 
@@ -136,6 +140,20 @@ class Nodes:
         announce.nodes = self
         bus.attach(self.hear, self._reconnected)
         bus.listen(SUBJECT_OF_NODES)
+
+    @property
+    def bus(self) -> Bus:
+        """What the others are heard by."""
+        return self._bus
+
+    def counts(self) -> Mapping[str, int]:
+        """What has become of news, for `measure_nodes`."""
+        return {
+            "filled": self.in_order.filled,
+            "late": self.in_order.late,
+            "behind": self.comparison.found_behind,
+            "nodes": 0 if self.people is None else len(self.people.names),
+        }
 
     # What sessions ask.
 

@@ -1,11 +1,18 @@
 """What is told of the bus: at `/health`, to operators and in metrics; and that without one nothing is."""
 
 import json
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from less_sync.bins.admin.counts import OF_BUS, OF_NEWS
-from less_sync.sync.live.measured import bus_connected, measure_bus
+from less_sync.bins.services import open_services
+from less_sync.bins.settings.config import Settings
+from less_sync.sync.live.bus import Bus, Hear, Reconnected
+from less_sync.sync.live.measured import BUS, COUNTS, NEWS, bus_connected, measure_nodes
+from less_sync.sync.live.nats_bus import NatsBus
+from less_sync.sync.live.nats_link import NatsAccess, NatsAddress
 from less_sync.sync.metrics import Recorder
 from tests.bins.admin.opened import admin
 from tests.bins.admin.scrape import look, scrape
@@ -13,8 +20,29 @@ from tests.live import live_server
 from tests.sync.raw_http import fetch
 
 
+class Quiet:
+    """A bus that carries nothing, and counts nothing either."""
+
+    connected = True
+
+    def attach(self, hear: Hear, reconnected: Reconnected) -> None:
+        """Nothing will come."""
+
+    def publish(self, subject: str, message: bytes) -> None:
+        """It goes nowhere."""
+
+    def listen(self, subject: str) -> None:
+        """Nothing will come."""
+
+    def leave(self, subject: str) -> None:
+        """Nothing came."""
+
+    async def confirmed(self) -> bool:
+        return False
+
+
 @dataclass(slots=True)
-class Counted:
+class Counted(Quiet):
     """A bus of which only the counts are looked at."""
 
     connected: bool = True
@@ -25,7 +53,14 @@ class Counted:
     reconnects: int = 6
 
 
-NEWS = {"filled": 7, "late": 8, "behind": 9, "nodes": 1}
+@dataclass(slots=True)
+class Among:
+    """A node among others."""
+
+    bus: Bus
+
+    def counts(self) -> Mapping[str, int]:
+        return {"filled": 7, "late": 8, "behind": 9, "nodes": 1}
 
 
 async def test_health_tells_a_node_of_several_by_its_name_and_its_bus(database_url: str) -> None:
@@ -37,7 +72,7 @@ async def test_health_tells_a_node_of_several_by_its_name_and_its_bus(database_u
 
         assert await health() == (200, {"status": "healthy"})
         bus = Counted()
-        measure_bus(live.services.metrics, bus, lambda: NEWS)
+        measure_nodes(live.services.metrics, Among(bus))
         assert await health() == (200, {"status": "healthy", "cluster": {"bus": "connected"}})
         live.services.node_name = "a"
         bus.connected = False
@@ -53,7 +88,7 @@ async def test_a_bus_that_is_away_is_told_to_operators_and_is_no_reason_to_send_
         status, body = await running.ready()
         assert (status, "bus" in body, "node" in body) == (200, False, False)
         services.node_name = "a"
-        measure_bus(services.metrics, Counted(connected=False), lambda: NEWS)
+        measure_nodes(services.metrics, Among(Counted(connected=False)))
         status, body = await running.ready()
         assert (status, body["status"], body["bus"], body["node"]) == (
             200,
@@ -73,7 +108,7 @@ async def test_every_count_of_the_bus_has_its_family_and_without_a_bus_none_has_
         told = look(live)
         assert {told.value(family) for family in families} == {None}
         assert told.values("less_sync_bus_connections", "state") == {}
-        measure_bus(live.services.metrics, Counted(), lambda: NEWS)
+        measure_nodes(live.services.metrics, Among(Counted()))
         told = look(live)
         assert [told.value(family) for family in families] == [2, 3, 4, 5, 6, 7, 8, 9, 1]
         assert told.values("less_sync_bus_connections", "state") == {"connected": 1, "disconnected": 0}
@@ -82,5 +117,22 @@ async def test_every_count_of_the_bus_has_its_family_and_without_a_bus_none_has_
 def test_without_a_bus_nobody_knows() -> None:
     recorder = Recorder()
     assert bus_connected(recorder) is None
-    measure_bus(recorder, Counted(connected=False), lambda: NEWS)
+    measure_nodes(recorder, Among(Counted(connected=False)))
     assert bus_connected(recorder) is False
+
+
+async def test_a_node_is_measured_as_it_is_opened(database_url: str) -> None:
+    settings = Settings.from_env(
+        {"DATABASE_URL": database_url, "TRUSTED_ISSUERS": "https://accounts.example.com", "NODE_NAME": "a"}
+    )
+    async with AsyncExitStack() as stack:
+        services = (await open_services(settings, database_url, stack, bus=Quiet())).services
+        assert services.metrics.measured_of(BUS) == {"connected": 1, "disconnected": 0}
+        news = {"filled": 0, "late": 0, "behind": 0, "nodes": 0}
+        assert (services.metrics.measured_of(NEWS), services.node_name) == (news, "a")
+
+
+def test_the_bus_of_nats_has_every_count() -> None:
+    bus = NatsBus(NatsAccess((NatsAddress("127.0.0.1", 4222),)), prefix="p", name="n")
+    measure_nodes(recorder := Recorder(), Among(bus))
+    assert set(recorder.measured_of(BUS) or ()) == {"connected", "disconnected", *COUNTS}
