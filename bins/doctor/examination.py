@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
+from less_sync.bins.doctor.bus import look_at_bus
 from less_sync.bins.doctor.database import REST, Where, look_at_database
 from less_sync.bins.doctor.files import look_at_files
 from less_sync.bins.doctor.findings import Finding, failed, looked, not_applicable, ok, warning
@@ -55,6 +56,7 @@ async def examine(settings: Settings, *, now: Callable[[], float] = time.time) -
         ),
         looked("file storage", lambda: look_at_files(settings.files)),
         looked("peers", lambda: look_at_peers(settings.federation, own, now), bound_s=DATABASE_S + MANY_S),
+        looked("bus", lambda: look_at_bus(settings.cluster)),
         looked("ports", lambda: look_at_ports(settings)),
         looked("open files", lambda: look_at_open_files(holder)),
         looked("data directory", lambda: look_at_data_directory(settings, holder)),

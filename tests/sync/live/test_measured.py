@@ -126,7 +126,7 @@ async def test_a_node_is_measured_as_it_is_opened(database_url: str) -> None:
         {"DATABASE_URL": database_url, "TRUSTED_ISSUERS": "https://accounts.example.com", "NODE_NAME": "a"}
     )
     async with AsyncExitStack() as stack:
-        services = (await open_services(settings, database_url, stack, bus=Quiet())).services
+        services = (await open_services(settings, database_url, stack, open_bus=Quiet)).services
         assert services.metrics.measured_of(BUS) == {"connected": 1, "disconnected": 0}
         news = {"filled": 0, "late": 0, "behind": 0, "nodes": 0}
         assert (services.metrics.measured_of(NEWS), services.node_name) == (news, "a")
