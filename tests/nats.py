@@ -95,6 +95,11 @@ class NatsServer:
     def stop(self) -> None:
         """Let it neither read nor write any more, with its connections open (SIGSTOP)."""
         os.kill(self.pid, signal.SIGSTOP)
+        # Its threads go on for a moment after the signal was sent.
+        deadline = time.monotonic() + START_S_MAX
+        while any(_state(thread) != "T" for thread in Path(f"/proc/{self.pid}/task").iterdir()):
+            assert time.monotonic() < deadline, "it does not stop"
+            time.sleep(LOOK_EVERY_S)
 
     def cont(self) -> None:
         """Let it go on after `stop`."""
@@ -104,6 +109,10 @@ class NatsServer:
         """Kill it and start it on the same port."""
         self.kill()
         self.start()
+
+
+def _state(thread: Path) -> str:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _port(told: Path) -> int:

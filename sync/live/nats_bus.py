@@ -151,6 +151,7 @@ class NatsBus:
             self._servers.append(self._servers.pop(0))
             self._there_since_s = math.inf
             reason = await self._serve(address)
+            _heed_cancellation()
             lasted = clock() - self._there_since_s >= LASTING_S
             failures = 0 if lasted else failures + 1
             self._reports.away(address, reason, clock())
@@ -165,6 +166,7 @@ class NatsBus:
         politely = False
         try:
             await link.open(address, self._access, self._name, self._pings)
+            _heed_cancellation()
             tasks.append(asyncio.create_task(self._write(link, address), name="bus writer"))
             tasks.append(asyncio.create_task(link.wait_lost(), name="bus loss"))
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -193,6 +195,7 @@ class NatsBus:
             while commands := [self._subscription(*pair) for pair in islice(sids, SUBSCRIPTIONS_A_WRITE)]:
                 link.write(commands)
                 await link.drained()
+                await asyncio.sleep(0)  # a fast server never makes this wait, and others have their turn too
             answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             self._begin_round(link, answer, last_sid)
             await asyncio.wait({answer})
@@ -280,6 +283,16 @@ class NatsBus:
         self.refused += 1
         if self._reports.due("refused", asyncio.get_running_loop().time()):
             _log.error("NATS does not permit what the bus needs", reason=what, refused=self.refused)
+
+
+def _heed_cancellation() -> None:
+    """End here if this task was cancelled while it connected: what waits there may have swallowed that.
+
+    nats-py does in one place, and `asyncio.wait_for` before Python 3.12 when its work is done that instant.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class _Reports:
