@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
-from nacl.bindings import crypto_core_ed25519_is_valid_point
 
+from less_sync.auth.ed25519 import is_sound_point
 from less_sync.auth.encoding import b64url_decode, text_of
 from less_sync.auth.errors import MalformedText
 from less_sync.auth.issuers import DEFAULT_ALGORITHMS
@@ -97,8 +97,7 @@ def _point(
 
 def _ed25519(entry: Mapping[str, Any], _algorithms: frozenset[str]) -> Ed25519PublicKey:
     data = b64url_decode(text_of(entry.get("x")))
-    # The library takes points of small order, for which signatures can be made without a private key.
-    if len(data) != _ED25519_BYTES or not crypto_core_ed25519_is_valid_point(data):
+    if len(data) != _ED25519_BYTES or not is_sound_point(data):
         raise MalformedText
     return Ed25519PublicKey.from_public_bytes(data)
 

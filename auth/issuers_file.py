@@ -4,9 +4,7 @@ All that is wrong with it is told at once. Messages repeat names, never values: 
 """
 
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -56,6 +54,8 @@ def parse_issuers_file(content: bytes) -> tuple[Issuer, ...]:
 
 def _tables(content: bytes) -> Mapping[str, Any]:
     """The document. Raises IssuersFileError when it is no TOML."""
+    import tomllib
+
     if len(content) > ISSUERS_FILE_BYTES_MAX:
         raise IssuersFileError([f"larger than {ISSUERS_FILE_BYTES_MAX} bytes"])
     try:
@@ -92,6 +92,8 @@ def _report_unknown(
 ) -> None:
     for key in table:
         if key not in known:
+            from difflib import get_close_matches
+
             near = get_close_matches(key, known, n=1)
             hint = f", did you mean {near[0]}?" if near else f", known are {', '.join(known)}"
             problems.append(f"{place}{_shown(key)} is not known{hint}")

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, Final
 
-from nacl.bindings import crypto_core_ed25519_is_valid_point
-
+from less_sync.auth.ed25519 import is_sound_point
 from less_sync.auth.encoding import b64url_decode, parse_json_object, text_of
 from less_sync.auth.errors import MalformedText
 
@@ -71,7 +70,7 @@ def _parse_entry(entry: object) -> tuple[str, bytes] | None:
 
 def _point(entry: dict[str, Any]) -> bytes:
     key = b64url_decode(text_of(entry.get("x")).removesuffix("="))
-    if len(key) != _KEY_BYTES or not crypto_core_ed25519_is_valid_point(key):
+    if len(key) != _KEY_BYTES or not is_sound_point(key):
         raise MalformedText
     return key
 

@@ -8,8 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 from uuid import NAMESPACE_DNS, uuid5
 
-from nacl.bindings import crypto_core_ed25519_is_valid_point
-
+from less_sync.auth.ed25519 import is_sound_point
 from less_sync.auth.encoding import b64url_decode, split_white_space
 from less_sync.auth.errors import InvalidKeyId, MalformedText, UntrustedPeer, VerificationFailed
 from less_sync.auth.fst import canonicalize_domain
@@ -197,7 +196,7 @@ def _trusted_key(entry: str) -> tuple[str, bytes, ServerName]:
         raise ValueError(f'invalid federation key payload for "{key_id}"') from cause
     if len(key) != ED25519_KEY_BYTES:
         raise ValueError(f'federation key for "{key_id}" must be 32 bytes')
-    if not crypto_core_ed25519_is_valid_point(key):
+    if not is_sound_point(key):
         raise ValueError(f'invalid federation key bytes for "{key_id}"')
     return key_id, key, owner
 

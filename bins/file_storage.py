@@ -1,11 +1,14 @@
 """Where contents of files are kept, as the settings say."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from less_sync.bins.errors import CommandError, os_error_text
 from less_sync.bins.settings.files import S3_FAILED, FileSettings, S3Settings
-from less_sync.storage import BlobError, BlobStore, LocalBlobs, S3Blobs
+from less_sync.storage import BlobError, BlobStore
+
+if TYPE_CHECKING:
+    from less_sync.storage import S3Blobs
 
 
 class FilePlace(Protocol):
@@ -33,6 +36,8 @@ def open_blobs(settings: FilePlace) -> BlobStore | None:
         if files.s3 is not None or settings.data_dir in files.directory.parents:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if files.s3 is None:
+            from less_sync.storage import LocalBlobs
+
             return LocalBlobs.at(files.directory)
         return _s3(files.s3, settings)
     except OSError as error:
@@ -40,7 +45,9 @@ def open_blobs(settings: FilePlace) -> BlobStore | None:
         raise CommandError(os_error_text(error), causes) from error
 
 
-def _s3(bucket: S3Settings, settings: FilePlace) -> S3Blobs:
+def _s3(bucket: S3Settings, settings: FilePlace) -> "S3Blobs":
+    from less_sync.storage import S3Blobs
+
     try:
         return S3Blobs(
             endpoint=bucket.endpoint,

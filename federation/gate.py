@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -24,10 +24,12 @@ from less_sync.auth import (
     read_signature,
     trusted_peer,
 )
-from less_sync.federation.discovery import PeerKeys
 from less_sync.federation.settings import FederationSettings
 from less_sync.sync.http.gate import Answer, Later
 from less_sync.sync.http.upgrade import Refusal
+
+if TYPE_CHECKING:
+    from less_sync.federation.discovery import PeerKeys  # with an HTTP client that few servers need
 
 BAD_SIGNATURE: Final = Refusal(401, "signature verification failed")
 BAD_KEY_ID: Final = Refusal(400, "invalid keyid")
@@ -51,7 +53,7 @@ class PeerGate:
         self,
         settings: FederationSettings,
         *,
-        keys: PeerKeys | None = None,
+        keys: "PeerKeys | None" = None,
         own_hosts: Callable[[], Collection[str]] = tuple,
         covering: Sequence[str] = (),
         covered_chars_max: int = SIGNED_CHARS_MAX,

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
-from nacl.bindings import crypto_core_ed25519_is_valid_point
-from nacl.signing import SigningKey
 
 from less_sync.auth import InvalidKeyId, b64url_encode, canonicalize_domain, key_id_domain, sign_request
-from less_sync.federation.outbound.dial import Signing
+from less_sync.federation.signing import Signing
 from less_sync.storage import ActiveKey, StorageError
 
 KEY_BYTES: Final = 32
@@ -72,7 +70,7 @@ def check_keys(rows: Sequence[ActiveKey], domain: str | None) -> KeySet:
     for row in rows:
         if len(row.public_key) != KEY_BYTES:
             raise KeyFault(f'stored federation public key "{row.kid}" is not 32 bytes')
-        if not crypto_core_ed25519_is_valid_point(row.public_key):
+        if not _is_sound_point(row.public_key):
             raise KeyFault(f'stored federation public key "{row.kid}" is invalid')
     signers = [_signer(row, row.private_key, domain) for row in rows if row.private_key is not None]
     # Compact, members in this order: operators' scripts cut lines for their peers out of it.
@@ -82,7 +80,15 @@ def check_keys(rows: Sequence[ActiveKey], domain: str | None) -> KeySet:
     return KeySet(document, signers[-1] if signers else None, frozenset(_hosts(rows)), len(rows))
 
 
+def _is_sound_point(key: bytes) -> bool:
+    from nacl.bindings import crypto_core_ed25519_is_valid_point  # few servers have keys
+
+    return crypto_core_ed25519_is_valid_point(key)
+
+
 def _signer(row: ActiveKey, private_key: bytes, domain: str | None) -> Signing:
+    from nacl.signing import SigningKey
+
     seed, rest = private_key[:KEY_BYTES], private_key[KEY_BYTES:]
     # Go's standard library keeps the public key behind the seed.
     if len(seed) != KEY_BYTES or len(rest) not in (0, KEY_BYTES):

@@ -3,6 +3,9 @@
 if __name__ != "less_sync.storage":  # the checkout is on sys.path under pytest and `python -m`
     raise ImportError(f"import less_sync.storage, not {__name__}: each class would exist twice")
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
 from less_sync.storage.blobs import (
     CHUNK_BYTES_MAX,
     BlobError,
@@ -23,24 +26,11 @@ from less_sync.storage.errors import (
     StorageError,
     Unavailable,
 )
-from less_sync.storage.objects.local import LocalBlobs
-from less_sync.storage.objects.probe import DiskFacts, disk_facts, probe_bucket, probe_directory
-from less_sync.storage.objects.s3 import S3Blobs
 from less_sync.storage.postgres.deks import PostgresDekStore
 from less_sync.storage.postgres.epochs import PostgresEpochStore
 from less_sync.storage.postgres.federation_keys import PostgresFederationKeyStore
 from less_sync.storage.postgres.files import PostgresFileStore
 from less_sync.storage.postgres.homes import PostgresSpaceHomeStore
-from less_sync.storage.postgres.inspection import (
-    PULLED_TABLES,
-    ConnectionFacts,
-    Inspection,
-    NotReached,
-    Plan,
-    ServerFacts,
-    TableFacts,
-    inspecting,
-)
 from less_sync.storage.postgres.invitations import PostgresInvitationStore
 from less_sync.storage.postgres.lanes import PushLanes
 from less_sync.storage.postgres.members import PostgresMemberStore
@@ -48,20 +38,9 @@ from less_sync.storage.postgres.news import PostgresNewsStore
 from less_sync.storage.postgres.place import place_of
 from less_sync.storage.postgres.pool import PostgresPool
 from less_sync.storage.postgres.pulls import PostgresPullStore
-from less_sync.storage.postgres.purge import Purged, purge_space
 from less_sync.storage.postgres.rate_limits import PostgresRateLimitStore
 from less_sync.storage.postgres.revocations import PostgresRevocationStore
 from less_sync.storage.postgres.spaces import PostgresSpaceStore
-from less_sync.storage.postgres.surveys import (
-    ALL_IDS,
-    IdRange,
-    Order,
-    PostgresSurveys,
-    SpaceFigures,
-    Survey,
-    TableSize,
-    Weight,
-)
 from less_sync.storage.postgres.turns import Turns
 from less_sync.storage.stores import (
     NOBODY,
@@ -124,6 +103,68 @@ from less_sync.storage.types import (
     StoredKey,
     StoreKeyStatus,
 )
+
+if TYPE_CHECKING:
+    from less_sync.storage.objects.local import LocalBlobs
+    from less_sync.storage.objects.probe import DiskFacts, disk_facts, probe_bucket, probe_directory
+    from less_sync.storage.objects.s3 import S3Blobs
+    from less_sync.storage.postgres.inspection import (
+        PULLED_TABLES,
+        ConnectionFacts,
+        Inspection,
+        NotReached,
+        Plan,
+        ServerFacts,
+        TableFacts,
+        inspecting,
+    )
+    from less_sync.storage.postgres.purge import Purged, purge_space
+    from less_sync.storage.postgres.surveys import (
+        ALL_IDS,
+        IdRange,
+        Order,
+        PostgresSurveys,
+        SpaceFigures,
+        Survey,
+        TableSize,
+        Weight,
+    )
+else:
+    # What not every server needs, and what only commands do: loaded when it is first asked for.
+    _LATER: Final = {
+        "objects.local": ("LocalBlobs",),
+        "objects.probe": ("DiskFacts", "disk_facts", "probe_bucket", "probe_directory"),
+        "objects.s3": ("S3Blobs",),
+        "postgres.inspection": (
+            "PULLED_TABLES",
+            "ConnectionFacts",
+            "Inspection",
+            "NotReached",
+            "Plan",
+            "ServerFacts",
+            "TableFacts",
+            "inspecting",
+        ),
+        "postgres.purge": ("Purged", "purge_space"),
+        "postgres.surveys": (
+            "ALL_IDS",
+            "IdRange",
+            "Order",
+            "PostgresSurveys",
+            "SpaceFigures",
+            "Survey",
+            "TableSize",
+            "Weight",
+        ),
+    }
+
+    def __getattr__(name: str) -> object:
+        """Load the module that has it."""
+        for module, names in _LATER.items():
+            if name in names:
+                return getattr(import_module(f"less_sync.storage.{module}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "ALL_IDS",

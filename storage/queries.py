@@ -6,7 +6,7 @@ describe it. Names are unique over all files. Tests prepare every query on the m
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 _HEAD: Final = "-- name:"
@@ -32,7 +32,7 @@ def _parse(source: str) -> Iterator[Query]:
 
 def _load() -> dict[str, Query]:
     queries: dict[str, Query] = {}
-    for file in sorted((files("less_sync.storage") / "sql").iterdir(), key=lambda entry: entry.name):
+    for file in sorted(Path(__file__).with_name("sql").iterdir()):
         if not file.name.endswith(".sql"):
             continue
         for query in _parse(file.read_text(encoding="utf-8")):

@@ -23,8 +23,9 @@ from less_sync.federation.discovery import FETCH_S, VettedNetwork, fetch_peer_ke
 from less_sync.federation.keys import KeyFault, KeySet, check_keys
 from less_sync.federation.outbound.addresses import Addresses, NoAddress
 from less_sync.federation.outbound.calls import PeerAddress
-from less_sync.federation.outbound.dial import DialFailed, Dialler, DialRefused, Signing, default_tls
+from less_sync.federation.outbound.dial import DialFailed, Dialler, DialRefused, default_tls
 from less_sync.federation.settings import FederationSettings
+from less_sync.federation.signing import Signing
 from less_sync.storage import Inspection
 from less_sync.sync.access.key_fetch import FetchRefused
 

@@ -8,9 +8,8 @@ What a peer took is tried first the next time.
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
-from nacl.signing import SigningKey
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, InvalidURI
 from websockets.headers import build_host
@@ -22,26 +21,13 @@ from less_sync.auth import InvalidKeyId, sign_request
 from less_sync.federation.outbound.calls import PeerAddress
 from less_sync.federation.outbound.limits import LinkLimits
 from less_sync.federation.outbound.socket import PeerSocket, WebSocket
+from less_sync.federation.signing import Signer
 from less_sync.sync.protocol.codes import SUBPROTOCOLS
 
 SCHEMES: Final = {"wss": ("ws", "wss", "https"), "ws": ("ws", "http", "https")}
 """What is signed, by the scheme that is dialled, in the order in which it is tried."""
 
 BODY_BYTES_SHOWN: Final = 200
-
-
-class Signing(NamedTuple):
-    """The key that signs, and the id by which peers know it."""
-
-    key: SigningKey
-    key_id: str
-
-
-class Signer(Protocol):
-    """Our own keys."""
-
-    def primary(self) -> Signing | None:
-        """The key that signs now; None while there is none. Asked at each dial: a new one counts at once."""
 
 
 class DialFailed(Exception):

@@ -17,7 +17,7 @@ import structlog
 
 from less_sync.auth import InvalidKeyId, sign_request
 from less_sync.federation.outbound.calls import PeerAddress
-from less_sync.federation.outbound.dial import Signer
+from less_sync.federation.signing import Signer
 from less_sync.storage import Turns
 from less_sync.sync.client.eager import EagerBackend
 from less_sync.sync.files.space_files import TooManyWaiting

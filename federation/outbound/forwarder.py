@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import lru_cache
-from typing import Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 from uuid import UUID
 
 import structlog
@@ -26,7 +26,6 @@ from less_sync.federation.outbound.calls import (
     Repeat,
 )
 from less_sync.federation.outbound.checks import Checks
-from less_sync.federation.outbound.files import HomeFiles
 from less_sync.federation.outbound.home import Home
 from less_sync.federation.outbound.requests import PullCheck
 from less_sync.federation.outbound.wanted import LINGER_S
@@ -56,6 +55,9 @@ from less_sync.sync.protocol.messages import (
     decode_params,
 )
 
+if TYPE_CHECKING:
+    from less_sync.federation.outbound.files import HomeFiles  # with an HTTP client that few servers need
+
 HOMES_MAX: Final = 256
 """Servers with a link at a time. Beyond it, those that nobody wants anything of make room."""
 MOVED_AFTER_S: Final = 10.0
@@ -74,7 +76,7 @@ class PeerForwarder:
         clock: monotonic seconds.
         chance: spreads what should not happen everywhere at once.
         linger_s: how long a home is kept to tell of a space that nobody uses.
-        files: asks homes for files; None: no file of another server is served.
+        files: makes what asks homes for files, when it is needed; None: no file of another server is served.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class PeerForwarder:
         chance: random.Random | None = None,
         frame_bytes_max: int = FRAME_BYTES_MAX,
         linger_s: float = LINGER_S,
-        files: HomeFiles | None = None,
+        files: "Callable[[], HomeFiles] | None" = None,
     ) -> None:
         self._addresses = addresses
         # Settings do not change while it runs; and a name that is not dialled is told of once, not each time.
@@ -102,7 +104,8 @@ class PeerForwarder:
         self._chance = chance or random.Random()
         self._frame_bytes_max = frame_bytes_max
         self._linger_s = linger_s
-        self._files = files
+        self._make_files = files
+        self._files: HomeFiles | None = None
         self._checks = Checks(clock)
         self._homes: dict[tuple[str, int], Home] = {}
         self._made_s: dict[tuple[str, int], float] = {}
@@ -296,7 +299,9 @@ class PeerForwarder:
     async def file(self, asked: FileAsked, *, person: str) -> AsyncGenerator[RemoteFile, None]:
         """A file, as its home serves it. The link has no part in it."""
         if self._files is None:
-            raise HomeRefused(ErrorCode.METHOD_NOT_FOUND)
+            if self._make_files is None:
+                raise HomeRefused(ErrorCode.METHOD_NOT_FOUND)
+            self._files = self._make_files()
         async with self._files.file(self._address(asked.home), asked, person=person) as file:
             yield file
 

@@ -1,9 +1,12 @@
 """Every bound of a link to a peer, with its unit in its name."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from less_sync.sync.client.connection import ChunkBounds
 from less_sync.sync.protocol.frames import FRAME_BYTES_MAX
+
+if TYPE_CHECKING:
+    from less_sync.sync.client.connection import ChunkBounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class LinkLimits:
     parked_bytes: int = 8 * 1024 * 1024
 
     @property
-    def chunk_bounds(self) -> ChunkBounds:
+    def chunk_bounds(self) -> "ChunkBounds":
         """What of one pull may wait for whoever reads it."""
+        from less_sync.sync.client.connection import ChunkBounds
+
         return ChunkBounds(self.pull_chunks, self.pull_bytes, self.parked_chunks, self.parked_bytes)

@@ -5,14 +5,14 @@ does not take the others' fetch with it. Everything here runs on one event loop.
 """
 
 import asyncio
+import sys
 import time
 import zlib
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
-import httpx
 import structlog
 
 from less_sync.auth import (
@@ -36,6 +36,9 @@ from less_sync.auth import (
     parse_discovery,
     parse_jwks,
 )
+
+if TYPE_CHECKING:
+    import httpx
 
 FETCH_TIMEOUT_S: Final = 10.0
 """For a whole fetch: connecting, redirects and body."""
@@ -158,7 +161,7 @@ class KeyFetcher:
         ruled: Iterable[Issuer] = (),
         injected: Mapping[str, Keys] | None = None,
         policy: JwksPolicy | None = None,
-        client: httpx.AsyncClient | None = None,
+        client: "httpx.AsyncClient | None" = None,
         clock: Callable[[], float] = time.monotonic,
         timeout_s: float = FETCH_TIMEOUT_S,
         wait_s: float = WAIT_S,
@@ -382,9 +385,25 @@ class KeyFetcher:
                 entry.under_way.clear()
 
     async def _fetch_keys(self, place: KeySetPlace) -> Keys:
-        if self._client is None:
-            self._client = httpx.AsyncClient()
-        return await fetch_key_set(self._client, place, timeout_s=self._timeout_s)
+        client = self._client or await self._open_client()
+        return await fetch_key_set(client, place, timeout_s=self._timeout_s)
+
+    async def _open_client(self) -> "httpx.AsyncClient":
+        # Loading it takes as long as a quarter of the whole start, and clients are served meanwhile.
+        opened = await asyncio.to_thread(_new_client)
+        if self._client is not None:  # another issuer's fetch was faster
+            await opened.aclose()
+            return self._client
+        self._client = opened
+        return opened
+
+
+def _new_client() -> "httpx.AsyncClient":
+    # Its command line would bring another one's libraries and a highlighter; httpx does without.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # "there is none"
+    import httpx
+
+    return httpx.AsyncClient()
 
 
 def key_set_places(issuers: Mapping[str, str], ruled: Iterable[Issuer]) -> dict[str, KeySetPlace]:
@@ -395,6 +414,8 @@ def key_set_places(issuers: Mapping[str, str], ruled: Iterable[Issuer]) -> dict[
 
 def _outcome(error: Exception) -> str:
     """By which word a failure is counted."""
+    import httpx
+
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return "timeout"
     if isinstance(error, FetchRefused | DiscoveryRefused):
@@ -408,7 +429,7 @@ async def _finished(fetch: asyncio.Task[None]) -> None:
 
 
 async def fetch_key_set(
-    client: httpx.AsyncClient, place: KeySetPlace, *, timeout_s: float = FETCH_TIMEOUT_S
+    client: "httpx.AsyncClient", place: KeySetPlace, *, timeout_s: float = FETCH_TIMEOUT_S
 ) -> Keys:
     """Fetch one key set, now, and before it the document that names it where one does.
 
@@ -427,7 +448,7 @@ async def fetch_key_set(
         return parse_jwks(document, place.algorithms)
 
 
-async def _discovered(client: httpx.AsyncClient, place: KeySetPlace, *, timeout_s: float) -> str:
+async def _discovered(client: "httpx.AsyncClient", place: KeySetPlace, *, timeout_s: float) -> str:
     """The URL of the key set, as the issuer's own document says now: it may move as keys do."""
     try:
         document = await _get(client, place.url, timeout_s=timeout_s, bytes_max=DISCOVERY_BYTES_MAX)
@@ -436,8 +457,10 @@ async def _discovered(client: httpx.AsyncClient, place: KeySetPlace, *, timeout_
     return parse_discovery(document, place.discovers)
 
 
-async def _get(client: httpx.AsyncClient, url: str, *, timeout_s: float, bytes_max: int) -> bytes:
+async def _get(client: "httpx.AsyncClient", url: str, *, timeout_s: float, bytes_max: int) -> bytes:
     """The body of a document, redirects followed by hand: five at most, and none from https to http."""
+    import httpx
+
     # Uncompressed is asked for; some servers compress all the same.
     headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
     try:

@@ -169,7 +169,7 @@ async def edge_of(
             services.broker,
             no_link,
             can_sign=lambda: keys.primary() is not None,
-            files=files,
+            files=lambda: files,
         )
         services.federate(forwarder)
         owner, person, space = Person("owner"), Person("reader"), str(uuid4())

@@ -18,9 +18,10 @@ from websockets.http11 import Response as UpgradeResponse
 from websockets.typing import Subprotocol
 
 from less_sync.federation.outbound.calls import LinkState, PeerAddress, RestoreCall
-from less_sync.federation.outbound.dial import Dialler, Signing
+from less_sync.federation.outbound.dial import Dialler
 from less_sync.federation.outbound.limits import LinkLimits
 from less_sync.federation.outbound.link import PeerLink, Restore, request_ids
+from less_sync.federation.signing import Signing
 from less_sync.sync.protocol.codes import SUBPROTOCOLS
 from less_sync.sync.protocol.frames import Notification, Request, decode_frame
 from tests.sync.scripted_server import Peer

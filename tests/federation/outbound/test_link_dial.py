@@ -17,9 +17,9 @@ from less_sync.federation.outbound.dial import (
     Dialler,
     DialRefused,
     NoSigningKey,
-    Signing,
     default_tls,
 )
+from less_sync.federation.signing import Signing
 from tests.federation.outbound.home import (
     KEY,
     KEY_ID,

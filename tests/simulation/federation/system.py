@@ -6,13 +6,14 @@ from less_sync.federation.inbound.peers import Inbound
 from less_sync.federation.inbound.sessions import peer_sessions
 from less_sync.federation.outbound.addresses import Addresses
 from less_sync.federation.outbound.calls import LinkOwner, LinkState, PeerAddress, PeerCalls, RestoreCall
-from less_sync.federation.outbound.dial import Dialler, Signing
+from less_sync.federation.outbound.dial import Dialler
 from less_sync.federation.outbound.forwarder import PeerForwarder
 from less_sync.federation.outbound.home import UNAVAILABLE, Home
 from less_sync.federation.outbound.limits import LinkLimits
 from less_sync.federation.outbound.link import PeerLink, request_ids
 from less_sync.federation.quotas import QuotaTracker, Usage
 from less_sync.federation.settings import FederationSettings, PeerQuotas
+from less_sync.federation.signing import Signing
 from less_sync.sync.forwarding import HomeFault
 from less_sync.sync.http.gate import Answer
 from less_sync.sync.http.headers import last_answer
