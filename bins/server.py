@@ -5,7 +5,6 @@ connections, sessions close with 1001, requests end, then everything is closed i
 """
 
 import asyncio
-import gc
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -19,6 +18,7 @@ import uvloop
 
 from less_sync.bins.errors import CommandError
 from less_sync.bins.hangups import hold_hangups
+from less_sync.bins.heap import forget_modules, settle_heap
 from less_sync.bins.http_server import HttpServer
 from less_sync.bins.listening import bound_address, listen, open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
@@ -96,6 +96,7 @@ def run_server(
     Raises:
         CommandError: the start failed, or something vital ended.
     """
+    forget_modules()
     configure_logging(level=settings.log.level, form=settings.log.form)
     raise_open_files_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -113,17 +114,6 @@ async def _serve_until_signal(
         await serve(settings, announce, signals.stop, announce_admin=announce_admin, reload=signals.reload)
     finally:
         hold_hangups()  # the loop takes its handlers away when it is closed
-
-
-def _settle_heap() -> None:
-    """Take what start-up left behind out of the collector's sight, and let it look less often at the rest.
-
-    A full collection walks every module, class and function otherwise, about 100 ms during which no client is
-    served; new connections, which allocate and keep, bring it on. Connecting got 10-20 % cheaper.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
 
 
 async def serve(
@@ -153,7 +143,7 @@ async def serve(
             starting = _start(settings, stack, vital, reload or asyncio.Event(), open_services, handed)
             started = await unless(starting, stop, vital.ended)
             if started is not None:
-                _settle_heap()
+                settle_heap()
                 announce(started.server.address)
                 if started.admin is not None:
                     announce_admin(started.admin.address)

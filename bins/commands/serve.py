@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from less_sync.bins.commands.setting_options import settings_or_exit
 from less_sync.bins.hangups import hold_hangups
+from less_sync.bins.heap import hold_collector
 from less_sync.bins.installed import server_parts
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def serve(*, options: "Mapping[str, str]", dev: bool) -> None:
     (TRUSTED_ISSUERS, ISSUERS_FILE) it runs in dev mode: `less-sync token --user alice` mints tokens for it.
     """
     hold_hangups()
+    hold_collector()
     with server_parts("less-sync serve"):
         settings = settings_or_exit(options, dev=dev)
     run = serving("less-sync serve", settings)

@@ -15,6 +15,7 @@ from less_sync.bins.commands.output import watched_output
 from less_sync.bins.commands.serve import serving
 from less_sync.bins.errors import CommandError, print_error
 from less_sync.bins.hangups import hold_hangups
+from less_sync.bins.heap import hold_collector
 from less_sync.bins.installed import server_parts
 from less_sync.client.folder.errors import INTERRUPTED, ExitCode
 
@@ -83,6 +84,7 @@ def run(arguments: Sequence[str], name: str) -> int:
         print(USAGE.format(name=name), end="", file=sys.stderr)
         return ExitCode.USAGE
     hold_hangups()
+    hold_collector()
     with server_parts(name):
         from less_sync.bins.settings.config import ConfigError, read_settings
     try:
