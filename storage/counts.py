@@ -98,6 +98,6 @@ class ReplicaCounts:
         """Pulls that were read from it, at least to begin with."""
         self.refused = {"behind": 0, "away": 0, "cancelled": 0, "stranger": 0}
         """Tries that ended at the primary, by why: it did not yet have everything; it did not answer; it gave
-        up, as recovery makes it do; it is no standby of our database."""
+        up, or cut a pull off, as recovery makes it do; it is no standby of our database."""
         self.continued = 0
         """Those of them that had begun, and went on at the primary in the middle."""

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -97,7 +98,7 @@ class _Pull:
             StorageError: the primary did not answer.
         """
         self._replica = replica
-        asked = replica.ask(self._read_first(replica))
+        asked = replica.ask(partial(self._read_first, replica))
         try:
             bound = await self._read_bound()
         except BaseException:
@@ -152,6 +153,10 @@ class _Pull:
         """Count it, and read on from the primary."""
         assert self._replica is not None
         self._replica.counts.continued += 1
+        if not isinstance(error, NotFit):
+            # Recovery cuts the connection of a transaction that is idle, which cannot be told from a death:
+            # the next try will tell.
+            error = NotFit("cancelled", f"the pull was cut off: {error}")
         self._replica.refused(error)
         return self._primary
 
@@ -214,7 +219,7 @@ class _Pull:
             raise _no_answer() from error
         finally:
             if meta is None:
-                replica.ask(rest.aclose())  # which may take seconds, if it does not answer
+                replica.ask(rest.aclose)  # which may take seconds, if it does not answer
         assert meta is not None, "check() refuses a space that is missing"
         self._rest = rest
         return Stream(meta, rest)

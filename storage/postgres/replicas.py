@@ -7,8 +7,8 @@ while nobody pulls.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -23,6 +23,8 @@ from less_sync.storage.queries import sql
 
 if TYPE_CHECKING:
     from less_sync.storage.postgres.pool import Connection
+
+T = TypeVar("T")
 
 TRY_S: Final = 1.0
 """After a refusal, until the replica is tried again: by one pull, or by the task that connects."""
@@ -87,7 +89,7 @@ class Replica:
         self._connect = connect
         self._known_until_s = self._believed_until_s = self._next_try_s = clock()
         self._preparing: asyncio.Task[None] | None = None
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks: list[asyncio.Task[Any]] = []  # Any: what each is for
         self._doubted = False
         """The last answer was a refusal: until one is good, one pull at a time asks."""
         self._asked_by: object | None = None
@@ -141,7 +143,7 @@ class Replica:
             self._known_until_s = self._believed_until_s = now_s
             self._tell(str(error))
 
-    def ask(self, work: "Coroutine[Any, Any, Any]") -> "asyncio.Task[Any]":  # Any: whatever it gives
+    def ask(self, work: Callable[[], Awaitable[T]]) -> "asyncio.Task[T | StorageError]":
         """Run something beside; it gives what `work` gives, or its `StorageError`, and may be left alone."""
         self._tasks = [task for task in self._tasks if not task.done()]
         task = asyncio.create_task(_answered(work), name="replica read")
@@ -252,9 +254,9 @@ def _reason(error: StorageError) -> str:
     return "cancelled" if error.sqlstate in _CANCELLED else "away"
 
 
-async def _answered(work: "Coroutine[Any, Any, Any]") -> Any:  # Any: whatever it gives
+async def _answered(work: Callable[[], Awaitable[T]]) -> T | StorageError:
     try:
-        return await work
+        return await work()
     except Exception as error:
         return translate(error)
 

@@ -1,0 +1,1 @@
+"""Pulls from real standbys (docs/scaling.md 5)."""
