@@ -87,8 +87,11 @@ class Pair:
         await self.catch_up()
 
     async def catch_up(self) -> None:
-        """Return once the standby has replayed what the primary has written."""
-        written = await self.primary.fetchval("SELECT pg_current_wal_insert_lsn()::text")
+        """Return once the standby has replayed what the primary has committed.
+
+        Not what it has written: the last of that, as a lock, is not sent before somebody commits.
+        """
+        written = await self.primary.fetchval("SELECT pg_current_wal_flush_lsn()::text")
         query = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
         await self._until(lambda: self._ask(query, written))
 

@@ -9,7 +9,7 @@ import pytest
 from less_sync.storage import DekKind, purge_space
 from tests.cluster.replica.rig import Rig, pulled
 
-STEPS = 200
+STEPS = 100
 
 
 @pytest.fixture(scope="module")
