@@ -56,7 +56,7 @@ async def examine(settings: Settings, *, now: Callable[[], float] = time.time) -
         ),
         looked("file storage", lambda: look_at_files(settings.files)),
         looked("peers", lambda: look_at_peers(settings.federation, own, now), bound_s=DATABASE_S + MANY_S),
-        looked("bus", lambda: look_at_bus(settings.cluster)),
+        looked("bus", lambda: look_at_bus(settings.cluster.bus), bound_s=MANY_S),
         looked("ports", lambda: look_at_ports(settings)),
         looked("open files", lambda: look_at_open_files(holder)),
         looked("data directory", lambda: look_at_data_directory(settings, holder)),

@@ -13,13 +13,9 @@ from uuid import uuid4
 
 import psutil  # type: ignore[import-untyped]  # ships no types
 
-from less_sync.bins.doctor.bus import look_at_bus
-from less_sync.bins.doctor.findings import State
-from less_sync.bins.settings.cluster import BusSettings, ClusterSettings
 from tests.bins.admin.scrape import Scrape, scrape
 from tests.bins.test_server import push, signed_in
 from tests.cluster.node import TIMEOUT_S, node, said, until, workers_of
-from tests.nats import NatsServer
 from tests.sync.raw_http import Response, connected
 from tests.wire.process import ServerProcess
 
@@ -111,32 +107,3 @@ async def test_operators_see_one_server_while_its_workers_are_killed_stopped_and
         assert (await server.json("GET", "/readyz"))["status"] == "ready"
         told = await counted(server, CLIENTS, 2)
         assert told.value("less_sync_worker_restarts_total") == 1  # who is replaced has not ended by itself
-
-
-def cluster(*urls: str, workers: int = 1) -> ClusterSettings:
-    bus = BusSettings(urls, None, None, "less-sync") if urls else None
-    return ClusterSettings(workers, None, bus, ())
-
-
-async def test_the_doctor_says_whether_nats_lets_us_in(nats_server: NatsServer, tmp_path: Path) -> None:
-    assert list(await look_at_bus(cluster())) == []
-    [found] = await look_at_bus(cluster(workers=2))
-    assert found.state is State.OK
-    [found] = await look_at_bus(cluster(nats_server.url))
-    assert (found.state, found.found) == (State.OK, "1 of 1 NATS servers let us in, no TLS")
-    (tmp_path / "nats").mkdir()
-    with NatsServer(tmp_path / "nats", 'authorization { token: "secret" }') as closed:
-        [found] = await look_at_bus(cluster(nats_server.url, closed.url))
-        assert (found.state, found.found) == (
-            State.WARNING,
-            f"1 of 2 NATS servers let us in, not 127.0.0.1:{closed.port}",
-        )
-        url = closed.url.replace("//", "//wrong@")
-        [found] = await look_at_bus(cluster(url))
-        assert found.state is State.FAILED
-        assert "wrong" not in found.found + found.todo
-        [found] = await look_at_bus(cluster(closed.url.replace("//", "//secret@")))
-        assert found.state is State.OK
-    nats_server.kill()
-    [found] = await look_at_bus(cluster(nats_server.url))
-    assert found.state is State.FAILED
