@@ -20,6 +20,7 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _EXIT_FAILED: Final = 70
+_ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 
 
 def _checked(result: int, what: str) -> None:
@@ -41,14 +42,14 @@ def main(arguments: list[str]) -> None:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     if os.uname().sysname != "Linux":
-        os.execv(program[0], program)
+        os.execve(program[0], program, _ENVIRONMENT)
     libc = ctypes.CDLL(None, use_errno=True)
     _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "give up privileges")
     # After the change of user: that clears the request.
     _checked(libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "follow the server")
     if os.getppid() != parent:  # it died before the request was made
         raise ProcessLookupError("the server that started this is gone")
-    os.execve(opened, program, os.environ)
+    os.execve(opened, program, _ENVIRONMENT)
 
 
 if __name__ == "__main__":
