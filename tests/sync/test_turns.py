@@ -71,9 +71,9 @@ async def test_of_many_who_ask_at_once_one_does_the_work_and_again_in_the_next_i
         assert sum(await asyncio.gather(*map(did, everybody))) == 1
         assert sum(await asyncio.gather(*map(did, everybody))) == 0
         assert await rows(pool) == 1  # what is remembered does not grow
-        await age(pool, 509)
+        await age(pool, 400)
         assert sum(await asyncio.gather(*map(did, everybody))) == 0
-        await age(pool, 1)
+        await age(pool, 110)
 
 
 async def test_each_task_has_turns_of_its_own(pool: PostgresPool) -> None:
