@@ -25,7 +25,7 @@ LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/t
 	tests/storage/test_pulls_long.py tests/integration/test_kill.py tests/integration/test_oidc.py tests/test_examples.py \
 	tests/integration/test_file_processes.py tests/migrations/test_down.py tests/migrations/test_adoption.py \
 	tests/wire/test_replay.py $(addprefix tests/storage/test_,$(addsuffix .py,pulls deks_listing pull_places blobs)) \
-	tests/sync/http/test_openapi.py tests/test_transcripts.py tests/federation/long \
+	tests/sync/http/test_openapi.py tests/sync/live/test_nodes_property.py tests/test_transcripts.py tests/federation/long \
 	tests/bins/admin/test_stops.py tests/js/long tests/deploy tests/bins/backup/long tests/volume/long \
 	$(addprefix tests/bins/test_,$(addsuffix .py,admin embedded embedded_faults federation_keygen output packages server)) \
 	$(addprefix tests/bins/restore/test_,$(addsuffix .py,killed upgrade_data restore restore_faults restore_s3)) \

@@ -325,7 +325,7 @@ class Nodes:
                 break
             notices.append(Notice(partial(_as_spelled, text, payload)))
             size_bytes += len(payload) + _FRAME_BYTES
-        if notices and prev == cursor - 1:
+        if notices:
             self.in_order.take(interest.space, cursor, notices, size_bytes=size_bytes)
         else:
             self.in_order.heard(interest.space, cursor, follows=prev)
