@@ -17,6 +17,7 @@ from less_sync.bins.errors import CommandError
 from less_sync.bins.federation import Federation, open_federation
 from less_sync.bins.file_storage import open_blobs
 from less_sync.bins.logs import set_log_level
+from less_sync.bins.replicas import use_replicas
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
@@ -132,6 +133,7 @@ async def open_services(
     services.metrics = Recorder(verbose=settings.log.level in VERBOSE_LEVELS)
     if services.nodes is not None:
         measure_nodes(services.metrics, services.nodes)
+    use_replicas(settings, pool, services, stack)
     stack.callback(services.mailboxes.close)
     if services.files is not None:
         stack.push_async_callback(services.files.removals.aclose, CLOSE_TIMEOUT_S)

@@ -39,6 +39,8 @@ from less_sync.storage.postgres.place import place_of
 from less_sync.storage.postgres.pool import PostgresPool
 from less_sync.storage.postgres.pulls import PostgresPullStore
 from less_sync.storage.postgres.rate_limits import PostgresRateLimitStore
+from less_sync.storage.postgres.replica_pulls import ReplicatedPullStore
+from less_sync.storage.postgres.replicas import Replicas
 from less_sync.storage.postgres.revocations import PostgresRevocationStore
 from less_sync.storage.postgres.spaces import PostgresSpaceStore
 from less_sync.storage.postgres.turns import Turns
@@ -249,6 +251,8 @@ __all__ = [
     "RateSlot",
     "RecordFileOutcome",
     "RecordFileStatus",
+    "Replicas",
+    "ReplicatedPullStore",
     "RevocationStore",
     "RevokeStatus",
     "RewrapStatus",

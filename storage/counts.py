@@ -88,6 +88,11 @@ class PoolCounts:
         """How often none was had: none became free in time, or none could be opened."""
 
 
+REFUSALS: Final = ("behind", "away", "cancelled", "stranger")
+"""Why a pull was not read from a replica that was asked for it: it did not yet have everything; it did not
+answer; it gave up, or cut the pull off, as recovery makes it do; it is no standby of our database."""
+
+
 class ReplicaCounts:
     """What one replica was asked for."""
 
@@ -96,8 +101,7 @@ class ReplicaCounts:
     def __init__(self) -> None:
         self.served = 0
         """Pulls that were read from it, at least to begin with."""
-        self.refused = {"behind": 0, "away": 0, "cancelled": 0, "stranger": 0}
-        """Tries that ended at the primary, by why: it did not yet have everything; it did not answer; it gave
-        up, or cut a pull off, as recovery makes it do; it is no standby of our database."""
+        self.refused = dict.fromkeys(REFUSALS, 0)
+        """Tries that ended at the primary."""
         self.continued = 0
         """Those of them that had begun, and went on at the primary in the middle."""

@@ -20,8 +20,6 @@ _STREAMING: Final = {
     "autovacuum": "off",
     "max_connections": "60",
     "wal_keep_size": "512MB",
-    # Deletions and VACUUM on the primary cancel what the standby reads at once, when it is not paused.
-    "max_standby_streaming_delay": "0",
     "hot_standby_feedback": "off",
     "wal_receiver_status_interval": "1s",
     "wal_retrieve_retry_interval": "100ms",
@@ -86,6 +84,12 @@ class Pair:
         await self._ask("SELECT pg_wal_replay_resume()")
         await self.catch_up()
 
+    async def cancel_at_once(self) -> None:
+        """From now on what the standby replays cancels, without waiting, whatever it reads."""
+        await self._ask("ALTER SYSTEM SET max_standby_streaming_delay = 0", change=True)
+        await self._ask("SELECT pg_reload_conf()")
+        await self._until(lambda: self._ask("SELECT current_setting('max_standby_streaming_delay') = '0'"))
+
     async def catch_up(self) -> None:
         """Return once the standby has replayed what the primary has committed.
 
@@ -95,13 +99,13 @@ class Pair:
         query = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
         await self._until(lambda: self._ask(query, written))
 
-    async def _ask(self, query: str, *args: object) -> object:
+    async def _ask(self, query: str, *args: object, change: bool = False) -> object:
         """Ask the standby; what it replays may cancel any query."""
         while True:
             try:
                 con = await asyncpg.connect(self.standby_url)
                 try:
-                    return await con.fetchval(query, *args)
+                    return await (con.execute(query) if change else con.fetchval(query, *args))
                 finally:
                     await con.close()
             except (asyncpg.SerializationError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError):

@@ -6,11 +6,14 @@ from typing import Final, NamedTuple
 from prometheus_client.metrics_core import Metric
 
 from less_sync.bins.admin.families import Make, Values, by, by_name, counter, gauge, histogram, one
+from less_sync.bins.replicas import MEASURED as REPLICAS
 from less_sync.storage import PostgresPool, PushLanes
 from less_sync.sync.live.measured import BUS, NEWS
 from less_sync.sync.metrics import INTERNAL, OK, Recorder
 from less_sync.sync.services import Services
 
+OUTCOMES: Final = ("served", "behind", "away", "cancelled", "stranger")
+"""Of a pull that a replica was asked for."""
 _ALWAYS: Final = (OK, INTERNAL)
 """Outcomes of which a method has series from its first request on: a rate wants to have seen the zero."""
 
@@ -286,6 +289,28 @@ def of_bus(recorder: Recorder) -> Iterator[Metric]:
     for counts, families in ((bus, OF_BUS), (news, OF_NEWS)):
         for name, (make, family, text) in families.items():
             yield make(family, text, one(counts.get(name)))
+
+
+def of_replicas(recorder: Recorder) -> Iterator[Metric]:
+    """What pulls have read from standbys. Without any there are no series."""
+    counts = recorder.measured_of(REPLICAS) or {}
+    yield gauge(
+        "less_sync_replicas",
+        "Replicas of the database, by whether pulls are read from them now. No series: there are none.",
+        by({state: counts[state] for state in ("used", "left") if state in counts}),
+        "state",
+    )
+    yield counter(
+        "less_sync_replica_pulls_total",
+        "Pulls that a replica was asked for: served, or why the primary was read.",
+        by({outcome: counts[outcome] for outcome in OUTCOMES if outcome in counts}),
+        "outcome",
+    )
+    yield counter(
+        "less_sync_replica_continued_total",
+        "Pulls that a replica began and the primary went on with.",
+        one(counts.get("continued")),
+    )
 
 
 def of_workers(counts: WorkerCounts | None) -> Iterator[Metric]:

@@ -11,7 +11,15 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from less_sync.bins.admin.counts import of_bus, of_federation, of_sessions, of_storage, of_traffic, of_workers
+from less_sync.bins.admin.counts import (
+    of_bus,
+    of_federation,
+    of_replicas,
+    of_sessions,
+    of_storage,
+    of_traffic,
+    of_workers,
+)
 from less_sync.bins.admin.families import by, counter, gauge, one, with_role
 from less_sync.bins.admin.watchdog import Delivery
 from less_sync.bins.backup.last import LastBackupError, read_last_backup
@@ -100,6 +108,7 @@ class _Server(Collector):
         yield from of_sessions(self._services)
         yield from of_traffic(self._services)
         yield from of_storage(self._pool, self._lanes)
+        yield from of_replicas(self._services.metrics)
         yield from of_federation(self._services.metrics)
         yield from of_bus(self._services.metrics)
         yield from self._of_delivery()

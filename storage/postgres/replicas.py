@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from less_sync.storage.counts import ReplicaCounts
+from less_sync.storage.counts import REFUSALS, ReplicaCounts
 from less_sync.storage.errors import QUERY_CANCELED, REPEATABLE, StorageError, translate
 from less_sync.storage.postgres.place import place_of
 from less_sync.storage.postgres.pool import Connect, PostgresPool, Special
@@ -242,6 +242,19 @@ class Replicas:
                 self._next = (self._next + step + 1) % len(self.all)
                 return replica
         return None
+
+    def measured(self) -> dict[str, int]:
+        """How many are `used` now and how many are `left` alone; pulls that were `served`, or refused, by
+        why; and those that were `continued` at the primary."""
+        used = sum(replica.usable for replica in self.all)
+        counts = [replica.counts for replica in self.all]
+        return {
+            "used": used,
+            "left": len(self.all) - used,
+            "served": sum(one.served for one in counts),
+            **{reason: sum(one.refused[reason] for one in counts) for reason in REFUSALS},
+            "continued": sum(one.continued for one in counts),
+        }
 
     async def aclose(self, timeout_s: float) -> None:
         """Close all connections."""

@@ -85,21 +85,26 @@ def reading(r: Rig, patience: object) -> ReplicatedPullStore:
 
 
 @pytest.mark.parametrize("patience", [EAGER, HASTY], ids=["portal", "pages"])
-async def test_a_pull_that_recovery_cancels_goes_on_at_the_primary(r: Rig, patience: object) -> None:
-    space = await large(r)
-    begun = await begin(r, space, reading(r, patience))
-    ids = [row[2] for row in (await pulled(r.primary, space))[1][::3]]
-    assert all(ids)
-    for number, id in enumerate(ids[:300]):
-        cursor = (number * 3) // 100 + 1
-        await r.push(space, (id or uuid4(), cursor, b"changed" if number % 2 else None))
-    await r.pair.primary.execute("VACUUM records")
-    await r.pair.catch_up()
-    r.forget()
-    await begun.finish()
-    if patience is EAGER:
-        assert "pull_page" in r.at_primary
-        assert r.replica.counts.refused["cancelled"] == r.replica.counts.continued == 1
+async def test_a_pull_that_recovery_cancels_goes_on_at_the_primary(
+    streaming: Streaming, patience: object
+) -> None:
+    async with own_standby(streaming, f"cancelled-{patience is EAGER}") as standby:
+        async with rig(streaming.primary.url, [standby.url]) as r:
+            await r.pair.cancel_at_once()
+            await r.ready()
+            space = await large(r)
+            begun = await begin(r, space, reading(r, patience))
+            ids = [row[2] for row in (await pulled(r.primary, space))[1][::3]]
+            for number, id in enumerate(ids[:300]):
+                cursor = (number * 3) // 100 + 1
+                await r.push(space, (id or uuid4(), cursor, b"changed" if number % 2 else None))
+            await r.pair.primary.execute("VACUUM records")
+            await r.pair.catch_up()
+            r.forget()
+            await begun.finish()
+            if patience is EAGER:
+                assert "pull_page" in r.at_primary
+                assert r.replica.counts.refused["cancelled"] == r.replica.counts.continued == 1
 
 
 @pytest.mark.parametrize("patience", [EAGER, HASTY], ids=["portal", "pages"])
