@@ -27,7 +27,7 @@ LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/t
 	tests/wire/test_replay.py $(addprefix tests/storage/test_,$(addsuffix .py,pulls deks_listing pull_places blobs)) \
 	tests/sync/http/test_openapi.py tests/sync/live/test_nodes_property.py tests/test_transcripts.py tests/federation/long \
 	tests/bins/admin/test_stops.py tests/js/long tests/deploy tests/bins/backup/long tests/volume/long \
-	$(addprefix tests/bins/test_,$(addsuffix .py,admin embedded embedded_faults federation_keygen output packages server)) \
+	$(addprefix tests/bins/test_,$(addsuffix .py,admin embedded embedded_faults federation_keygen loaded output packages server)) \
 	$(addprefix tests/bins/restore/test_,$(addsuffix .py,killed upgrade_data restore restore_faults restore_s3)) \
 	$(addprefix tests/client/folder/test_,$(addsuffix .py,looking replica processes large_processes large_resumed large_refused large_shared)) \
 	$(addprefix tests/client/sharing/test_,$(addsuffix .py,life entering spaces rotation rotation_files rotation_attacks))

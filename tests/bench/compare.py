@@ -24,6 +24,7 @@ from tests.bench import usage
 from tests.bench.child import Child
 from tests.bench.folder import FolderCommands, pulled, pushed
 from tests.bench.model import KIB, Target, Use
+from tests.bench.starting import started
 from tests.wire.process import Program, ServerProcess
 
 WORSE_MAX: Final = 1.05
@@ -181,6 +182,16 @@ async def idle(side: Side, size: Size) -> float:
     return each_kib
 
 
+async def cold_start(side: Side, _size: Size) -> float:
+    """A server that starts, until it has answered: its CPU."""
+    return (await started(side)).cpu_s * 1e3
+
+
+async def idle_server(side: Side, _size: Size) -> float:
+    """Memory of a server that has nothing to do."""
+    return (await started(side)).resident_bytes / KIB / KIB
+
+
 async def folder_push(side: Side, size: Size) -> float:
     """A folder pushed to an empty space by a command, from its start to its end."""
     side.folder, seconds = await pushed(side, side.program, side.disk, size.folder_files, Use())
@@ -207,6 +218,8 @@ WORKS: Final[Mapping[str, Work]] = {
     "folder push": Work("push of a folder of 20,000 files: the command", "s", folder_push, 5, 0.5),
     "folder pull": Work("pull of it into an empty folder: the command", "s", folder_pull, 5),
     "idle": Work("idle connection: resident memory", "KiB", idle),
+    "cold start": Work("start until the first answer", "ms", cold_start),
+    "idle server": Work("server with nothing to do: resident memory", "MiB", idle_server, 5),
 }
 
 

@@ -13,6 +13,7 @@ from tests.bench.federation import FEDERATION_ROWS, federation_measures
 from tests.bench.files import FileRows
 from tests.bench.folder import FolderRows
 from tests.bench.model import KIB, Bench, Measure, Pair, Pairs, Row, Scale, Use
+from tests.bench.starting import START_ROWS, starting
 from tests.wire.process import Program
 
 CONNECT_PARALLEL: Final = 16
@@ -277,6 +278,7 @@ ROWS: Final[Mapping[str, Row]] = {
         "",
     ),
     "idle": Row("idle connection: resident memory, at 2000", "", "KiB", 20.0, False, "140", "{:.1f}"),
+    **START_ROWS,
     "local upload": Row(
         "upload of a file of 100 MiB to a local directory",
         "a bare asyncio server that writes, syncs and renames it",
@@ -334,6 +336,7 @@ def measures(
         (frozenset({"chain cold", "chain warm"}), chains),
         (frozenset(folder_rows), FolderRows(*folder_rows, program)),
         (frozenset({"idle"}), idle),
+        (frozenset(START_ROWS), starting),
         *((rows.names, rows) for rows in (FileRows("local"), FileRows("s3"))),
         (frozenset({"strangers"}), strangers),
         (frozenset({"tiny items memory", "tiny items wait"}), tiny_items),
