@@ -130,6 +130,8 @@ async def open_services(
     services.subprotocols = settings.subprotocols
     services.enforce_token_expiry = settings.enforce_token_expiry
     services.node_name = settings.cluster.node_name
+    if services.elsewhere is not None:
+        services.elsewhere.name = settings.cluster.node
     services.metrics = Recorder(verbose=settings.log.level in VERBOSE_LEVELS)
     if services.nodes is not None:
         measure_nodes(services.metrics, services.nodes)

@@ -26,7 +26,6 @@ from less_sync.sync.files.space_files import SpaceFiles
 from less_sync.sync.forwarding import Alone, Forwarder, ForwardRoom
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
-from less_sync.sync.live.elsewhere import PresenceElsewhere, Publish
 from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.presence import Presence
 from less_sync.sync.metrics import Recorder
@@ -37,6 +36,7 @@ from less_sync.sync.session.open_sessions import Doors, Sessions
 from less_sync.sync.turns import Turns
 
 if TYPE_CHECKING:
+    from less_sync.sync.live.elsewhere import PresenceElsewhere
     from less_sync.sync.live.nodes import Nodes
 
 
@@ -73,8 +73,8 @@ class Services:
     """Pushes on their way to them."""
     nodes: "Nodes | None" = None
     """Other processes on the same database; None: there is no bus, and this one knows of none."""
-    elsewhere: PresenceElsewhere | None = None
-    """Who is present at other nodes, if there are any; set by `share_presence`."""
+    elsewhere: "PresenceElsewhere | None" = None
+    """Who is present at other nodes, if there are any."""
     files: SpaceFiles | None = None
     """None: no file storage is configured, and there is no route for files."""
     subprotocols: tuple[str, ...] = SUBPROTOCOLS
@@ -102,31 +102,26 @@ class Services:
         self.frame_bounds = self.limits.frame_bounds
         self.large_frames = LargeFrames(lambda: self.clock())
         self.looks = Looks(lambda: self.clock())
+        if self.nodes is not None:
+            self._share_presence(self.nodes)
 
     @property
     def draining(self) -> bool:
         """True while the server drains or shuts down: no upgrade is accepted."""
         return self.sessions.doors is not Doors.OPEN
 
-    def share_presence(self, node: bytes, name: str, publish: Publish) -> PresenceElsewhere:
-        """Tell other nodes who is present here, and hear from them.
+    def _share_presence(self, nodes: "Nodes") -> None:
+        # Loaded where there are other nodes alone.
+        from less_sync.sync.live.elsewhere import PresenceElsewhere
 
-        Args:
-            node: the id of this node.
-            name: how operators call it.
-            publish: sends to the other nodes.
-        """
-        elsewhere = PresenceElsewhere(
-            node,
-            name,
-            publish=publish,
+        self.elsewhere = self.announce.elsewhere = nodes.people = PresenceElsewhere(
+            nodes.node,
+            publish=nodes.publish,
             tell=self.announce.publish,
             presence=self.presence,
             limits=self.limits,
             clock=lambda: self.clock(),
         )
-        self.elsewhere = self.announce.elsewhere = elsewhere
-        return elsewhere
 
     def federate(self, forwarder: Forwarder) -> None:
         """Use spaces of other servers through this one."""

@@ -75,7 +75,6 @@ class PresenceElsewhere:
 
     Args:
         node: this one's id.
-        name: for operators of the others.
         tell: tells this node's clients of a space, never other servers.
         presence: this node's own people.
         clock: monotonic seconds.
@@ -84,7 +83,6 @@ class PresenceElsewhere:
     def __init__(
         self,
         node: bytes,
-        name: str,
         *,
         publish: Publish,
         tell: Tell,
@@ -94,7 +92,8 @@ class PresenceElsewhere:
         later: Later = later,
     ) -> None:
         self._node = node
-        self._name = name
+        self.name = ""
+        """What operators call this node; the others are told."""
         self._publish = publish
         self._tell = tell
         self._presence = presence
@@ -402,7 +401,7 @@ class PresenceElsewhere:
 
     def _give_sign(self) -> None:
         self._alive_s = self._clock()
-        self._publish(SUBJECT_OF_NODES, Alive(self._node, self._name))
+        self._publish(SUBJECT_OF_NODES, Alive(self._node, self.name))
 
     def _look_at_oldest(self, now_s: float) -> None:
         """Ask for groups that were not confirmed for long, and drop those for which nobody answers."""
