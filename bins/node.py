@@ -6,6 +6,7 @@ Of what it imports nothing serves anybody, so that it stays small.
 
 import asyncio
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -206,8 +207,10 @@ class Node:
             self._crew.replace()
 
     def _end_at_once(self) -> None:
-        if self._crew is not None:
-            self._crew.kill()
+        if self._crew is None:
+            os._exit(1)
+        self._crew.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
         os._exit(1)  # nothing may hold this up; what else this process has started follows it
 
     async def _reload(self, asked: asyncio.Event) -> None:

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import structlog
 
 from less_sync.bins.errors import CommandError
-from less_sync.bins.settings.config import Settings
+from less_sync.bins.settings.config import DatabaseSettings, Settings
 from less_sync.bins.supervisor import Ended, Supervisor
 
 OPEN_FILES_MAX: Final = 1 << 20
@@ -63,6 +63,12 @@ def words_of(ended: Ended) -> str:
     return f"the {ended.task} ended unexpectedly, so the server was stopped; the log says where"
 
 
+def connections_of(database: DatabaseSettings) -> dict[str, str]:
+    """What an embedded Postgres is told: it serves nobody else, so it takes what its server may want."""
+    wanted = database.connections_max + database.push_lanes + CONNECTIONS_BESIDE
+    return {"max_connections": str(max(POSTGRES_CONNECTIONS, wanted))}
+
+
 async def own_database(settings: Settings, stack: AsyncExitStack, vital: Supervisor) -> str:
     """Start the Postgres of the data directory, keep it running, and say where it answers.
 
@@ -72,10 +78,7 @@ async def own_database(settings: Settings, stack: AsyncExitStack, vital: Supervi
     from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
     from less_sync.bins.postgres.keeper import OwnPostgres
 
-    # It serves nobody else, so it takes as many connections as this server may want.
-    wanted = settings.database.connections_max + settings.database.push_lanes + CONNECTIONS_BESIDE
-    limit = {"max_connections": str(max(POSTGRES_CONNECTIONS, wanted))}
-    start = partial(EmbeddedPostgres, settings=limit)
+    start = partial(EmbeddedPostgres, settings=connections_of(settings.database))
     try:
         postgres = await stack.enter_async_context(OwnPostgres(settings.data_dir, start=start))
     except EmbeddedPostgresError as error:

@@ -21,6 +21,7 @@ from less_sync.bins.doctor.issuers import look_at_issuers
 from less_sync.bins.doctor.peers import Own, look_at_peers
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from less_sync.bins.postgres.private import private_postgres, running_postgres
+from less_sync.bins.process import connections_of
 from less_sync.bins.settings.config import Settings
 from less_sync.storage import Inspection, StorageError
 
@@ -112,7 +113,9 @@ async def _where(settings: Settings) -> AsyncIterator[Where]:
     note = "" if running else "; started for this look, as no server runs"
     async with AsyncExitStack() as stack:
         try:
-            url = await stack.enter_async_context(private_postgres(settings.data_dir))
+            url = await stack.enter_async_context(
+                private_postgres(settings.data_dir, connections_of(settings.database))
+            )
         except EmbeddedPostgresError as error:
             todo = "see docs/data-directory.md"
             raise NoDatabase(failed("database", str(error), todo)) from error

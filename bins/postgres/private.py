@@ -1,7 +1,7 @@
 """The private Postgres of a data directory, for a command: a server may be using it meanwhile."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -14,8 +14,8 @@ _SOCKET: Final = ".s.PGSQL.5432"
 
 
 @asynccontextmanager
-async def private_postgres(data_dir: Path) -> AsyncIterator[str]:
-    """The URL of the running server's Postgres, else of one that is started for the block.
+async def private_postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[str]:
+    """The URL of the running server's Postgres, else of one that is started for the block, with `settings`.
 
     Raises:
         EmbeddedPostgresError: it cannot be started.
@@ -25,7 +25,7 @@ async def private_postgres(data_dir: Path) -> AsyncIterator[str]:
         yield running
         return
     refuse_root_of_others(data_dir)
-    async with EmbeddedPostgres(data_dir) as postgres:
+    async with EmbeddedPostgres(data_dir, settings=settings) as postgres:
         yield postgres.url
 
 

@@ -6,11 +6,11 @@ the supervisor is gone, and the worker drains and ends.
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -89,9 +89,8 @@ class Worker:
         finally:
             hearing.cancel()
             await asyncio.wait({hearing})
-            if begin.admin is not None:
-                with suppress(FileNotFoundError):
-                    os.unlink(begin.admin)
+            if self.abandoned:  # nobody else is left to do so
+                shutil.rmtree(begin.people, ignore_errors=True)
 
     async def _database(self, begin: Begin) -> str:
         if begin.migrate:

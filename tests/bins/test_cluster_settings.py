@@ -124,3 +124,26 @@ def test_a_password_and_a_token_are_masked(url: str, shown: str) -> None:
     texts = {row.name: row.value for row in rows(settings)}
     assert texts["NATS_URL"] == shown
     assert "hunter" not in str(texts) + repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("workers", "given", "node", "share"),
+    [
+        ("1", {}, (10, 2), None),
+        ("2", {}, (10, 6), (3, 2)),
+        ("8", {}, (27, 18), (3, 2)),
+        ("2", {"DATABASE_MAX_CONNECTIONS": "6", "PUSH_LANES": "3"}, (6, 3), (2, 1)),
+        ("64", {}, (195, 130), (3, 2)),
+        ("1", {"DATABASE_MAX_CONNECTIONS": "1", "PUSH_LANES": "1"}, (1, 1), None),
+    ],
+)
+def test_connections_are_of_all_workers_and_one_more_fits(
+    workers: str, given: dict[str, str], node: tuple[int, int], share: tuple[int, int] | None
+) -> None:
+    database = read(WORKERS=workers, **given).database
+    assert (database.connections_max, database.push_lanes) == node
+    if share is not None:
+        each = database.share(int(workers))
+        assert (each.connections_max, each.push_lanes) == share
+        assert (int(workers) + 1) * each.connections_max <= database.connections_max
+        assert (int(workers) + 1) * each.push_lanes <= database.push_lanes

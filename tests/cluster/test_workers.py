@@ -5,7 +5,7 @@ import base64
 import json
 import signal
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import cbor2
 import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
+from websockets.exceptions import InvalidState
 
 from less_sync.bins.dev import DevIssuer, dev_start_secret
 from tests.bins.commands import run_less_sync
@@ -31,6 +32,12 @@ CLIENTS = 40
 async def everybody(data_dir: Path, running: ServerProcess, number: int = CLIENTS) -> list[Socket]:
     """Clients of several people: a person may have so many connections only."""
     return [await signed_in(running, data_dir, person(k)) for k in range(number)]
+
+
+def directories_of(running: ServerProcess) -> set[Path]:
+    """Where the admin sockets of the workers lie."""
+    paths = [one.laddr for worker in workers_of(running) for one in worker.net_connections("unix")]
+    return {Path(path).parent for path in paths if path.endswith(".sock")}
 
 
 def person(number: int) -> str:
@@ -178,8 +185,9 @@ async def signed_in_unless_going(port: int, data_dir: Path) -> Socket:
     """A connection; the upgrade is never refused, whoever is just going."""
     client = await open_socket("127.0.0.1", port)
     token = DevIssuer(data_dir).mint("alice", now=datetime.now(UTC))
-    client.send(cbor2.dumps({"type": 2, "method": "auth", "params": {"token": token}}))
-    client.send(cbor2.dumps({"type": 0, "id": "1", "method": "no-such", "params": {}}))
+    with suppress(InvalidState):  # it is going already
+        client.send(cbor2.dumps({"type": 2, "method": "auth", "params": {"token": token}}))
+        client.send(cbor2.dumps({"type": 0, "id": "1", "method": "no-such", "params": {}}))
     event = await client.receive(TIMEOUT_S)
     assert not isinstance(event, Closed) or event == GOING, event
     return client
@@ -223,9 +231,11 @@ async def test_a_second_signal_ends_all_processes_at_once(tmp_path: Path) -> Non
             worker.suspend()  # so that they cannot drain
         running.signal(signal.SIGTERM)
         await until(lambda: said(running, "shutting down"))
+        (directory,) = directories_of(running)
         running.signal(signal.SIGINT)
         assert await running.wait(TIMEOUT_S) == 1
         await until_gone(processes)
+        assert not directory.exists()
 
 
 async def test_workers_whose_supervisor_is_killed_drain_and_end(tmp_path: Path) -> None:
@@ -233,9 +243,11 @@ async def test_workers_whose_supervisor_is_killed_drain_and_end(tmp_path: Path) 
         processes = all_of(running)
         assert any("postgres" in one.name() for one in processes)
         clients = await everybody(tmp_path, running, 10)
+        (directory,) = directories_of(running)
         await running.kill()
         assert [await client.receive(TIMEOUT_S) for client in clients] == [GOING] * 10
         await until_gone(processes)
+        assert not directory.exists()
     async with node(tmp_path, "--listen", f"127.0.0.1:{running.port}") as again:
         assert (await fetch(again.port, "GET", "/health")).status == 200
 
