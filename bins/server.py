@@ -33,7 +33,7 @@ from less_sync.bins.supervisor import Supervisor
 from less_sync.sync.background import run_background
 
 if TYPE_CHECKING:
-    # What some servers do without is loaded by those that need it: docs/architecture.md 2.
+    # What some servers do without is loaded by those that need it: docs/architecture.md.
     from less_sync.bins.admin.listener import AdminListener
     from less_sync.bins.nats.access import BusAccess
     from less_sync.bins.start_page import StartPage
