@@ -4,7 +4,10 @@ Two steps, because finding the key may need the network and nothing here does:
 `parse_token` says which issuer's key is needed, `verify_token` does the rest with it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -36,6 +39,10 @@ TOKEN_CHARS_MAX: Final = 16_384
 
 NOT_BEFORE_LEEWAY_S: Final = 60
 """How far ahead of our clock `nbf` may be."""
+
+HEADERS_REMEMBERED: Final = 64
+"""Headers of tokens, of which all that one key signs have the same."""
+HEADER_CHARS_REMEMBERED: Final = 512
 
 _ACCESS_TOKEN_TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 """In lower case: media types have no case (RFC 7515 4.1.9, RFC 9068 2.1)."""
@@ -106,7 +113,7 @@ def parse_token(token: str, issuers: TrustedIssuers) -> UnverifiedToken:
     header, payload, signature = token.split(".")
     reading = TokenCheck.HEADER
     try:
-        header_members = parse_json_object(b64url_decode(header))
+        header_members = _header(header)
         fault = header_fault(header_members, issuers.algorithms)
         if fault is None and header_members.get("kid") is None:
             fault = TokenCheck.KEY_ID
@@ -135,8 +142,20 @@ def parse_token(token: str, issuers: TrustedIssuers) -> UnverifiedToken:
         raise InvalidToken(reading) from None
 
 
+def _header(segment: str) -> Mapping[str, Any]:
+    """The members of a header, read-only: all tokens of one key have the same."""
+    if len(segment) > HEADER_CHARS_REMEMBERED:
+        return parse_json_object(b64url_decode(segment))
+    return _remembered_header(segment)
+
+
+@lru_cache(maxsize=HEADERS_REMEMBERED)
+def _remembered_header(segment: str) -> Mapping[str, Any]:
+    return MappingProxyType(parse_json_object(b64url_decode(segment)))
+
+
 def header_fault(
-    header: dict[str, Any], algorithms: frozenset[str] = DEFAULT_ALGORITHMS
+    header: Mapping[str, Any], algorithms: frozenset[str] = DEFAULT_ALGORITHMS
 ) -> TokenCheck | None:
     """Why a header is not plain, of a configured algorithm and without extension (RFC 8725 3.1), or None.
 
@@ -153,7 +172,7 @@ def header_fault(
     return None
 
 
-def _kind_fault(header: dict[str, Any], claims: dict[str, Any], rules: Issuer | None) -> TokenCheck | None:
+def _kind_fault(header: Mapping[str, Any], claims: dict[str, Any], rules: Issuer | None) -> TokenCheck | None:
     """Why a token cannot be one of this issuer's that says who signs in, or None (docs/tokens.md 4.6)."""
     if rules is None:
         return None if header["alg"] in DEFAULT_ALGORITHMS else TokenCheck.ALGORITHM

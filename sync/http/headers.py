@@ -1,6 +1,7 @@
 """The headers that every response of the application carries, the 101 of an upgrade included."""
 
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -26,7 +27,12 @@ _COMMON_LINES: Final = "".join(f"{name}: {value}\r\n" for name, value in COMMON_
 
 def head_lines(now_s: float) -> str:
     """`Date`, by which clients see that their clock is wrong (RFC 9110 6.6.1), and the common headers."""
-    return f"Date: {formatdate(now_s, usegmt=True)}\r\n{_COMMON_LINES}"
+    return _lines_at(int(now_s))
+
+
+@lru_cache(maxsize=1)
+def _lines_at(second: int) -> str:
+    return f"Date: {formatdate(second, usegmt=True)}\r\n{_COMMON_LINES}"
 
 
 def last_answer(refusal: Refusal, now_s: float) -> bytes:

@@ -8,6 +8,7 @@ The parser is a generator that asks its reader for data; between two frames it a
 That question is where it is held, and where it is sent another way.
 """
 
+import logging
 from collections.abc import Generator
 from typing import Final
 
@@ -16,6 +17,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.streams import StreamReader
 
+_LOGGER: Final = logging.getLogger("websockets.server")
+"""As the core would look it up for each connection."""
 _DATA: Final = (Opcode.BINARY, Opcode.TEXT, Opcode.CONT)
 
 
@@ -47,7 +50,7 @@ class Receiver(Protocol):
     reader: _Reader
 
     def __init__(self, *, first_message_bytes: int, first_frames: int) -> None:
-        super().__init__(SERVER, state=OPEN, max_size=first_message_bytes)
+        super().__init__(SERVER, state=OPEN, max_size=first_message_bytes, logger=_LOGGER)
         self._first_frames = first_frames
         self.trusted = False
         self.reader = _Reader()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -467,3 +468,17 @@ def test_a_refusal_names_the_check_that_failed(token: str, check: TokenCheck) ->
     with pytest.raises(TokenError) as caught:
         identify(token, policy=policy)
     assert caught.value.check is check
+
+
+def test_a_header_that_is_remembered_is_judged_anew() -> None:
+    issuers = TrustedIssuers.of({ISSUER.url: ISSUER.keys})
+    for _ in range(2):
+        assert parse_token(VALID, issuers).kid == ISSUER.kid
+        with pytest.raises(InvalidToken) as caught:
+            parse_token(VALID, replace(issuers, algorithms=frozenset({"RS256"})))
+        assert caught.value.check is TokenCheck.ALGORITHM
+
+
+def test_a_header_too_long_to_be_remembered_is_read_all_the_same() -> None:
+    header = ISSUER.header(x="x" * 1000)
+    assert identify(ISSUER.mint(header=header)).user_id == "user-1"

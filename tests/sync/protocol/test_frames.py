@@ -23,6 +23,7 @@ from less_sync.sync.protocol.codes import (
 from less_sync.sync.protocol.errors import RemoteProtocolError
 from less_sync.sync.protocol.frames import (
     AUTH_ITEMS_MAX,
+    AUTH_ITEMS_USUAL,
     KEEPALIVE,
     Chunk,
     FrameBounds,
@@ -42,7 +43,7 @@ from less_sync.sync.protocol.frames import (
 )
 from less_sync.sync.protocol.messages import AuthParams, Empty, PushResult
 from less_sync.sync.protocol.scanner import DEPTH_MAX, ODD_FRAME_ITEMS_MAX, REFUSED
-from tests.sync.protocol.cbor_examples import anything, nested
+from tests.sync.protocol.cbor_examples import anything, nested, odd, plain
 
 HEADERS: dict[Any, Any] = {"type": 0, "id": "1", "method": "x"}
 
@@ -107,8 +108,8 @@ def test_an_unknown_key_may_hold_anything(odd: object) -> None:
 
 
 def test_odd_params_reach_the_caller_as_something_no_type_accepts() -> None:
-    for odd in (CBORTag(24, b""), {1: 2}):
-        assert decode_frame(dumps({**HEADERS, "params": odd})) == Request("1", "x", REFUSED)
+    for value in (CBORTag(24, b""), {1: 2}):
+        assert decode_frame(dumps({**HEADERS, "params": value})) == Request("1", "x", REFUSED)
     twice = dumps("params") + dumps({})
     assert decode_frame(b"\xa5" + dumps(HEADERS)[1:] + twice + twice) == Request("1", "x", REFUSED)
 
@@ -244,6 +245,25 @@ def test_an_auth_frame_may_bring_a_did_proof() -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         decode_auth(dumps({**AUTH, "params": {"token": "t", "did_proof": b"p"}}))
     assert caught.value.close == INVALID_AUTH
+
+
+TEXTS = st.text(max_size=3) | st.sampled_from(["token", "did_proof"])
+FIRST_MESSAGES = st.fixed_dictionaries(
+    {
+        "type": st.just(2) | plain,
+        "method": st.just("auth") | plain,
+        "params": st.dictionaries(TEXTS, TEXTS | plain) | plain,
+    },
+    optional={"id": plain, "more": odd},
+)
+
+
+@given(FIRST_MESSAGES)
+def test_a_usual_first_message_means_what_the_scanner_says(message: dict[str, Any]) -> None:
+    data = dumps(message)
+    # What follows the map has no meaning, but so many bytes more leave it to the scanner.
+    scanned = data + bytes(AUTH_ITEMS_USUAL + 1)
+    assert outcome_of(decode_auth, data) == outcome_of(decode_auth, scanned)
 
 
 @given(anything)
