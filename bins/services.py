@@ -47,6 +47,7 @@ from less_sync.sync.http.framing import ws_frame
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.broker import Broker
 from less_sync.sync.live.bus import Bus
+from less_sync.sync.live.cork import Cork
 from less_sync.sync.live.mailboxes import Mailboxes
 from less_sync.sync.live.measured import measure_nodes
 from less_sync.sync.live.presence import Presence
@@ -170,7 +171,8 @@ def build_services(
     """
     chance = chance or random.Random()
     spaces = PostgresSpaceStore(pool)
-    broker = Broker(ws_frame, held_frames_max=limits.queue_frames)
+    cork = Cork(lambda end: asyncio.get_running_loop().call_soon(end))
+    broker = Broker(ws_frame, held_frames_max=limits.queue_frames, cork=cork)
     presence = Presence(limits, secret=presence_secret, clock=clock)
     mailboxes = Mailboxes(limits, chance, frame=ws_frame)
     announce = Announcer(broker, presence, mailboxes, spaces)

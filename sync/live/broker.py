@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
+from less_sync.sync.live.cork import OPEN, Cork
 from less_sync.sync.protocol.codes import Close
 
 NO_CURSOR: Final = -1
@@ -169,6 +170,7 @@ class Broker:
     Args:
         frame: makes of a payload what is written to a transport.
         held_frames_max: what is kept at most for a session that is just being let in; so is the next.
+        cork: told of each turn of the loop in which something is published.
     """
 
     def __init__(
@@ -177,7 +179,9 @@ class Broker:
         *,
         held_frames_max: int = 64,
         held_bytes_max: int = 16 * 1024 * 1024,
+        cork: Cork = OPEN,
     ) -> None:
+        self.cork: Final = cork
         self._frame = frame
         self._held_frames_max = held_frames_max
         self._held_bytes_max = held_bytes_max
@@ -393,6 +397,7 @@ class Broker:
         spellings = audience.spellings
         if len(spellings) == 1 and exclude in spellings:
             return 0
+        self.cork.begin()
         canonical: bytes | None = None
         respelled: dict[str, bytes] = {}
         delivered = 0

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 from less_sync.sync.limits import Limits
+from less_sync.sync.live.cork import CORKED_FRAME_BYTES_MAX, CORKED_FRAMES_MAX, OPEN, Cork
 from less_sync.sync.protocol.codes import Close
 
 
@@ -62,6 +63,8 @@ class Outbound:
 
     __slots__ = (
         "_connection_id",
+        "_cork",
+        "_corked",
         "_deadline",
         "_drained",
         "_frame",
@@ -70,6 +73,7 @@ class Outbound:
         "_owner",
         "_queue",
         "_queue_bytes",
+        "_turn",
         "_unsent_bytes",
         "_wire",
         "_writable",
@@ -83,8 +87,15 @@ class Outbound:
     is_peer: ClassVar[bool] = False
     """Another server is at the other end."""
 
-    def __init__(self, wire: Wire, owner: Owner, limits: Limits, *, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, wire: Wire, owner: Owner, limits: Limits, *, new_id: Callable[[], str], cork: Cork = OPEN
+    ) -> None:
         self._connection_id = ""
+        self._cork = cork
+        self._corked: list[bytes] | None = None
+        """Notices that wait for the end of the turn, all of them newer than what was sent or is queued."""
+        self._turn = 0
+        """The last turn in which a notice went out at once."""
         self._new_id = new_id
         self._frame = wire.frame
         self.frame_header = wire.frame_header
@@ -123,13 +134,15 @@ class Outbound:
 
     def send(self, payload: bytes) -> None:
         """Send a response; callers hold back more until `ready`."""
-        if self.ready:
+        if self.ready and self._corked is None:
             self._write(self._frame(payload))
         else:
             self.send_raw(self._frame(payload))
 
     def send_raw(self, frame: bytes) -> None:
         """Send complete frames; callers hold back more until `ready`."""
+        if self._corked is not None:
+            self.uncork()
         if self._queue:
             self._enqueue(frame)
         elif not self.closed:
@@ -142,14 +155,48 @@ class Outbound:
     def deliver(self, frame: bytes) -> None:
         """Send one notification frame, or queue it; over the bounds the owner is told."""
         if self.ready:
-            self._write(frame)
+            turn = self._cork.turn
+            if turn != self._turn or not turn:
+                self._turn = turn
+                self._write(frame)
+            else:
+                self._hold(frame)
         elif not self.closed:
+            if self._corked is not None:
+                self.uncork()
             frames = len(self._queue) if self._queue else 0
             limits = self._limits
             if frames >= limits.queue_frames or self._queue_bytes + len(frame) > limits.queue_bytes:
                 self.overflow()
             else:
                 self._enqueue(frame)
+
+    def _hold(self, frame: bytes) -> None:
+        """Let a notice wait for the end of the turn, behind those that do."""
+        if len(frame) > CORKED_FRAME_BYTES_MAX:
+            self.uncork()
+            if self.ready:
+                self._write(frame)
+            else:
+                self.deliver(frame)
+        elif self._corked is None:
+            self._corked = [frame]
+            self._cork.add(self)
+        else:
+            self._corked.append(frame)
+            if len(self._corked) >= CORKED_FRAMES_MAX:
+                self.uncork()
+
+    def uncork(self) -> None:
+        """Send what waits for the end of the turn, if it still does."""
+        frames, self._corked = self._corked, None
+        if frames is None:
+            return
+        if self.ready:
+            self._write(frames[0] if len(frames) == 1 else b"".join(frames))
+        else:  # written to past us meanwhile, and paused
+            for frame in frames:
+                self.deliver(frame)
 
     def overflow(self) -> None:
         """Drop what is queued, and what there was no room for, and tell the owner."""
@@ -163,11 +210,12 @@ class Outbound:
 
     def discard(self) -> None:
         """Drop what is queued and send nothing more: the way of a close frame is free."""
+        if self.ready:
+            self.uncork()  # as if it had not waited
         self.closed = True
         self.ready = False
-        if self._queue:
-            self.dropped += len(self._queue)
-        self._queue = None
+        self.dropped += len(self._queue or ()) + len(self._corked or ())
+        self._queue = self._corked = None
         self._queue_bytes = 0
 
     def _enqueue(self, frame: bytes) -> None:
@@ -237,6 +285,7 @@ class Outbound:
 
     def lost(self) -> None:
         """The connection is gone: forget everything, release whoever waits."""
+        self.ready = False
         self.discard()
         self._disarm()
         self._wake()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from less_sync.sync.limits import Limits
+from less_sync.sync.live.cork import OPEN, Cork
 from less_sync.sync.session.outbound import Outbound, Owner, Wire
 
 
@@ -20,8 +21,10 @@ class PatientOutbound(Outbound):
 
     is_peer: ClassVar[bool] = True
 
-    def __init__(self, wire: Wire, owner: Owner, limits: Limits, *, new_id: Callable[[], str]) -> None:
-        super().__init__(wire, owner, limits, new_id=new_id)
+    def __init__(
+        self, wire: Wire, owner: Owner, limits: Limits, *, new_id: Callable[[], str], cork: Cork = OPEN
+    ) -> None:
+        super().__init__(wire, owner, limits, new_id=new_id, cork=cork)
         self._owes = False
         """An answer waits to be sent."""
 

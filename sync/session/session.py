@@ -135,7 +135,7 @@ class Session:
         self._limits = limits
         self._wire = wire
         self._loop = asyncio.get_running_loop()
-        self._out = conduct.outbound(wire, self, limits, new_id=services.new_id)
+        self._out = conduct.outbound(wire, self, limits, new_id=services.new_id, cork=services.broker.cork)
         self._connection = Connection(services.frame_bounds)
         self._backlog: deque[bytes | Close] = deque()
         self._backlog_bytes = 0

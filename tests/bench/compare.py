@@ -31,6 +31,9 @@ WORSE_MAX: Final = 1.05
 """How much more CPU than the other checkout counts as worse: less is lost in the noise."""
 CONNECT_PARALLEL: Final = 16
 IDLE_WARM_UP: Final = 64
+BUSY_WRITERS: Final = 32
+BUSY_BLOB_BYTES: Final = 64
+"""So that all that a listener is told fits into the buffer of its socket: it is not read before the end."""
 SETTLE_S: Final = 0.05
 """Work put off until after the answer is the server's too."""
 
@@ -46,6 +49,7 @@ class Size(NamedTuple):
     pulls: int = 6
     subscribers: int = 200
     fan_outs: int = 60
+    busy_pushes: int = 10
     notifications: int = 400
     connects: int = 600
     idle: int = 1000
@@ -61,6 +65,7 @@ SMALL: Final = Size(
     pulls=1,
     subscribers=4,
     fan_outs=2,
+    busy_pushes=1,
     notifications=2,
     connects=4,
     idle=8,
@@ -147,6 +152,23 @@ async def fan_out(side: Side, size: Size) -> float:
     return used
 
 
+async def busy_space(side: Side, size: Size) -> float:
+    """Many who write into one space that many listen to: notices of one turn of the loop."""
+    space = str(uuid4())
+    await side.open("subscribers", size.subscribers, space=space, subscribe=True)
+    await side.open("push", BUSY_WRITERS, space=space)
+    shape = {"pushes": size.busy_pushes, "records": 1, "blob_bytes": BUSY_BLOB_BYTES}
+    await side.load("prepare", group="push", spaces=[space], **shape)
+    use = Use()
+    async with side.using(use):
+        done = await side.load("push", group="push")
+        await asyncio.sleep(SETTLE_S)
+    told = (done["pushes"] + done["late"]) * size.subscribers
+    await side.load("close", group="push")
+    await side.load("close", group="subscribers")
+    return use.server_s / told * 1e6
+
+
 async def notification(side: Side, size: Size) -> float:
     """A push and its notification at another device, one after the other."""
     space = str(uuid4())
@@ -213,6 +235,7 @@ WORKS: Final[Mapping[str, Work]] = {
     "push 1000": pushing(2, 1000, lambda size: size.thousand_pushes),
     "pull": Work("pull of 10,000 records of 1 KiB: a record", "µs", pull),
     "fan-out": Work("fan-out of 1 KiB to 200 subscribers: a delivery", "µs", fan_out),
+    "busy space": Work("32 writers and 200 subscribers in one space: a delivery", "µs", busy_space),
     "notification": Work("push and its notification, nothing else going on", "µs", notification),
     "connect": Work("connect, authenticate, subscribe", "µs", connecting),
     "folder push": Work("push of a folder of 20,000 files: the command", "s", folder_push, 5, 0.5),
