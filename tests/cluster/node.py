@@ -39,6 +39,14 @@ def _is_worker(process: psutil.Process) -> bool:
     return False
 
 
+def connections(worker: psutil.Process, port: int) -> int:
+    """How many clients it has."""
+    return sum(
+        one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port
+        for one in worker.net_connections("tcp")
+    )
+
+
 def all_of(running: ServerProcess) -> list[psutil.Process]:
     """Every process that belongs to it, itself included."""
     supervisor = psutil.Process(running.pid)

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import cbor2
-import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 from websockets.exceptions import InvalidState
 
 from less_sync.bins.dev import DevIssuer, dev_start_secret
 from tests.bins.commands import run_less_sync
 from tests.bins.test_server import push, signed_in
-from tests.cluster.node import all_of, environment_of, node, said, until, until_gone, workers_of
+from tests.cluster.node import all_of, connections, environment_of, node, said, until, until_gone, workers_of
 from tests.sync.raw_http import connected, fetch
 from tests.wire.client import Closed, Socket, open_socket
 from tests.wire.process import ServerProcess
@@ -42,14 +41,6 @@ def directories_of(running: ServerProcess) -> set[Path]:
 
 def person(number: int) -> str:
     return f"user{number % 8}"
-
-
-def connections(worker: psutil.Process, port: int) -> int:
-    """How many clients it has."""
-    return sum(
-        one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port
-        for one in worker.net_connections("tcp")
-    )
 
 
 async def test_two_workers_serve_one_address_and_know_the_same_people(
