@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.bins.settings.reader import SettingsReader
+from less_sync.sync.limits import Limits
+from less_sync.sync.live.news import SAID_BYTES_MAX
 
 WORKERS_MAX: Final = 64
 CONNECTIONS_MIN: Final = 2
@@ -95,6 +97,18 @@ def node_connections(
                 "each has a part of them, and so has one that replaces another"
             )
     return connections_max or max(10, CONNECTIONS_USUAL * shares), push_lanes or LANES_USUAL * shares
+
+
+def cluster_warnings(cluster: ClusterSettings, limits: Limits) -> list[str]:
+    """What clients of one node may say that those of another do not hear (docs/scaling.md 3.4)."""
+    if cluster.bus is None and cluster.workers == 1:
+        return []
+    said = (("LIMIT_EVENT_BYTES", limits.event_bytes), ("LIMIT_PRESENCE_BYTES", limits.presence_bytes))
+    return [
+        f"{name} is above what goes from one process to another, {SAID_BYTES_MAX} bytes"
+        for name, value in said
+        if value > SAID_BYTES_MAX
+    ]
 
 
 def _read_bus(reader: SettingsReader) -> BusSettings | None:

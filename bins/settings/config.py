@@ -13,7 +13,7 @@ from typing import Final, Literal, Self
 
 from less_sync.auth import JwksPolicy, Permission, TokenPolicy, parse_audiences
 from less_sync.bins.dev import DEV_AUDIENCE
-from less_sync.bins.settings.cluster import ClusterSettings, node_connections, read_cluster
+from less_sync.bins.settings.cluster import ClusterSettings, cluster_warnings, node_connections, read_cluster
 from less_sync.bins.settings.env_file import EnvFileError
 from less_sync.bins.settings.federation import federation_warnings, read_federation
 from less_sync.bins.settings.files import FILE_BYTES_LIMIT_MAX, FileSettings, parse_file_place
@@ -250,6 +250,7 @@ class Settings:
             )
         if self.perf_mode:
             found.append("perf mode enabled: connection and rate limits are off")
+        found += cluster_warnings(self.cluster, self.limits)
         return [*found, *federation_warnings(self.federation), *self.slips]
 
 

@@ -25,7 +25,7 @@ from less_sync.sync.limits import Limits
 from less_sync.sync.live.bus import SUBJECT_OF_NODES, subject_of
 from less_sync.sync.live.groups import PEER_CHARS_MAX, Group, Groups, Listened, OtherNode, Roll, Tell
 from less_sync.sync.live.news import (
-    NEWS_BYTES_MAX,
+    SAID_BYTES_MAX,
     Alive,
     AnyNews,
     Asked,
@@ -55,8 +55,6 @@ ASKS_MIN: Final = 2
 LOOKED_AT_PER_TICK: Final = 1000
 NODES_MAX: Final = 4096
 NAME_CHARS_MAX: Final = 128
-SAID_BYTES_MAX: Final = NEWS_BYTES_MAX - 1024
-"""What one person may show or say beyond this node; so much is in one part of an answer at most."""
 PARTS_MAX: Final = 1024
 
 _ITEM_BYTES: Final = 16

@@ -12,6 +12,8 @@ NODE_BYTES: Final = 8
 """A node's id: random, new with each start of a process."""
 NEWS_BYTES_MAX: Final = 256 * 1024
 """Payload of one message at most; of a longer commit only the news travels, and receivers read the rows."""
+SAID_BYTES_MAX: Final = NEWS_BYTES_MAX - 1024
+"""What one person may show or say beyond the own node; so much is in one part of an answer at most."""
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):

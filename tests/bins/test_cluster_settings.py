@@ -147,3 +147,14 @@ def test_connections_are_of_all_workers_and_one_more_fits(
         assert (each.connections_max, each.push_lanes) == share
         assert (int(workers) + 1) * each.connections_max <= database.connections_max
         assert (int(workers) + 1) * each.push_lanes <= database.push_lanes
+
+
+def test_what_other_nodes_would_not_hear_is_a_warning() -> None:
+    quiet = {"IDENTITY_HASH_KEY": "ab" * 32, "AUDIENCES": "less-sync"}
+    above = {"LIMIT_EVENT_BYTES": "261121", "LIMIT_PRESENCE_BYTES": "261121"}
+    assert read(**quiet, **above).warnings() == []
+    for cluster in ({"WORKERS": "2"}, {"NATS_URL": "nats://127.0.0.1"}):
+        assert read(**quiet, **cluster, **dict.fromkeys(above, "261120")).warnings() == []
+        assert read(**quiet, **cluster, **above).warnings() == [
+            f"{name} is above what goes from one process to another, 261120 bytes" for name in above
+        ]

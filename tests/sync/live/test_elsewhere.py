@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from less_sync.sync.limits import Limits
 from less_sync.sync.live import elsewhere as module
-from less_sync.sync.live.elsewhere import ALIVE_S, NODES_MAX, SAID_BYTES_MAX, SILENCE_S_MAX
+from less_sync.sync.live.elsewhere import ALIVE_S, NODES_MAX, SILENCE_S_MAX
 from less_sync.sync.live.groups import EVENT_WINDOW, Groups, Listened, OtherNode, Seen
 from less_sync.sync.live.news import (
     NEWS_BYTES_MAX,
+    SAID_BYTES_MAX,
     Alive,
     Asked,
     Event,

@@ -12,6 +12,7 @@ from less_sync.sync.background import sweep
 from less_sync.sync.limits import Limits
 from less_sync.sync.live.presence import Presence
 from tests.live import Client, Live, Person, live_server
+from tests.shapes import InForce, Shape
 
 SEEN = ("presence", b"here")
 
@@ -33,6 +34,13 @@ async def heard(client: Client) -> list[tuple[str, str, bytes | None]]:
 
 def show(client: Client, data: bytes = b"here", space: str = "") -> None:
     client.notify("presence.set", {"space": space or client.space, "data": data})
+
+
+async def reached(live: Live, *clients: Client) -> None:
+    """Return once what these sent is known everywhere."""
+    for client in clients:
+        await live.settled(client)
+    await live.news_told()
 
 
 async def here(live: Live, user: str, space: str, **claims: Any) -> Client:
@@ -142,17 +150,16 @@ async def test_a_full_space_takes_nobody_new_and_lets_those_in_it_refresh(databa
         listener, *clients = [await here(live, f"user {number}", space) for number in range(4)]
         for client in clients:
             show(client)
-            await live.settled(client)
+            await reached(live, client)
         assert len(await heard(listener)) == 2
         show(clients[0], b"still")
         show(clients[2], b"me too")
-        await live.settled(clients[0])
-        await live.settled(clients[2])
+        await reached(live, *clients)
         assert [data for _, _, data in await heard(listener)] == [b"still"]
         clients[1].notify("presence.clear", {"space": space})
-        await live.settled(clients[1])
+        await reached(live, clients[1])
         show(clients[2], b"at last")
-        await live.settled(clients[2])
+        await reached(live, clients[2])
         assert [(method, data) for method, _, data in await heard(listener)] == [
             ("presence.leave", None),
             ("presence", b"at last"),
@@ -226,7 +233,7 @@ async def test_a_hundred_members_see_every_update_of_one_another_in_order(databa
 
 @pytest.mark.in_process
 async def test_a_member_that_stops_reading_is_closed_and_nobody_else_notices(database_url: str) -> None:
-    event_bytes, events = 256 * 1024, 60
+    event_bytes, events = 240 * 1024, 64  # as much as a bus carries, about
     limits = Limits(event_bytes=event_bytes, queue_frames=8)  # the kernel takes some megabytes before that
     async with live_server(database_url, limits) as live, crowd(live, 6) as members:
         slow, sender, *readers = members
@@ -269,9 +276,13 @@ async def test_presence_that_does_not_fit_the_answer_of_subscribe_follows_as_not
         await live.settled(there)
         entries = [{"id": space, "since": 0, "ucan": ucans[space], "presence": True} for space in spaces]
         answer = await comes.call("subscribe", {"spaces": entries})
-        told = [entry["id"] for entry in answer["spaces"] if entry.get("peers")]
-        assert told == spaces[:3]
-        followed = [await comes.next() for _ in spaces[3:]]
-        assert [notice.params["space"] for notice in followed] == spaces[3:]  # type: ignore[union-attr, index]  # else it fails
-        assert {notice.method for notice in followed} == {"presence"}  # type: ignore[union-attr]  # as above
+        answered = [entry["id"] for entry in answer["spaces"] if entry.get("peers")]
+        notices: list[Any] = [await comes.next() for _ in spaces[len(answered) :]]
+        assert {notice.method for notice in notices} == {"presence"}
+        followed = [notice.params["space"] for notice in notices]
+        if InForce.shape is Shape.ONE:
+            assert (answered, followed) == (spaces[:3], spaces[3:])
+        # The first who listens at a node is answered before the other nodes are.
+        assert len(answered) <= 3
+        assert sorted(answered + followed) == sorted(spaces)
         assert await comes.heard() == []
