@@ -78,6 +78,8 @@ class Comparison:
             StorageError: the database was away.
         """
         told = {space: self._broker.cursor(space) for space in spaces}
+        # As of before the query: whoever compares meanwhile may have seen what this one does not see.
+        known = {space: one.revocations for space in spaces if (one := self._interests.get(space))}
         states = await self._store.compare(spaces)
         risen: dict[UUID, int | None] = {}
         for space in spaces:
@@ -87,11 +89,14 @@ class Comparison:
             if self._announce.forwarder.is_foreign(state.home_server):
                 self._interests.end(space)
                 continue
-            fewer = interest.revocations is not None and state.revocations < interest.revocations
+            before, now = known.get(space), interest.revocations
+            fewer = before is not None and state.revocations < before
             if told[space] > state.cursor or fewer:
                 self._begin_anew(space, interest, state)
                 continue
-            if state.revocations != interest.revocations or interest.is_recheck_due:
+            if now is not None and state.revocations < now:
+                pass  # of before what is known by now
+            elif state.revocations != now or interest.is_recheck_due:
                 risen[space] = interest.revocations
                 interest.revocations = state.revocations
             else:

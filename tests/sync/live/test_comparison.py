@@ -2,15 +2,16 @@
 never true is undone."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from less_sync.storage import Invited
+from less_sync.storage import Invited, SpaceState
 from less_sync.sync.live.broker import NO_CURSOR, Granted, Hold
 from less_sync.sync.live.bus import SUBJECT_OF_NODES, subject_of
+from less_sync.sync.live.comparison import Comparison
 from less_sync.sync.live.news import Committed, Created, Frame, Revoked, encode_news
 from less_sync.sync.live.news import Invited as InvitedNews
 from tests.sync.live.lossy_bus import Hub
@@ -112,6 +113,44 @@ async def test_what_is_told_while_the_database_is_asked_is_not_taken_for_beyond_
 
 
 # Revocations.
+
+
+async def test_what_two_comparisons_saw_in_another_order_than_they_end_is_not_taken_for_fewer(
+    world: World,
+) -> None:
+    ear = await world.here.ear(SPACE, hold=rests_on("root"))
+    slow, asked = asyncio.Event(), asyncio.Event()
+    compare = world.rows.compare
+
+    class Slow(Rows):
+        """Answers with what it saw before."""
+
+        async def compare(self, ids: Sequence[UUID]) -> dict[UUID, SpaceState]:
+            states = await compare(ids)
+            asked.set()
+            await slow.wait()
+            return states
+
+    first = Comparison(
+        Slow(),
+        world.here.broker,
+        world.here.announce,
+        world.here.mailboxes,
+        world.here.nodes.interests,
+        world.here.nodes.in_order,
+    )
+    comparing = asyncio.create_task(first.compare([SPACE]))
+    await asyncio.wait_for(asked.wait(), 10)
+    await world.revoke("cid")
+    await world.here.compare()
+    slow.set()
+    await comparing
+    assert world.here.broker.listeners(SPACE) == [ear]
+    assert ear.heard == []
+    # The later one counts: what comes next is told.
+    await world.revoke("root")
+    await world.here.compare()
+    assert world.here.broker.listeners(SPACE) == []
 
 
 async def test_a_revocation_ends_at_every_node_what_rests_on_it(world: World) -> None:
