@@ -156,10 +156,12 @@ class _Audience:
     Whoever comes later may have read a higher cursor; that tells the others nothing.
     """
 
-    __slots__ = ("cursor", "spellings")
+    __slots__ = ("cursor", "opened_at", "spellings")
 
     def __init__(self, cursor: int) -> None:
         self.cursor = cursor
+        self.opened_at = cursor
+        """Where what is told began, with the first of them."""
         self.spellings: dict[Subscriber, str | None] = {}
         """Each with the spelling it subscribed under, None for the canonical one."""
 
@@ -240,6 +242,11 @@ class Broker:
         """Up to which cursor all subscribers of this space have been told; `NO_CURSOR` without any."""
         audience = self._audiences.get(space)
         return NO_CURSOR if audience is None else audience.cursor
+
+    def opened_at(self, space: UUID) -> int:
+        """The cursor from which on this space's subscribers are told; `NO_CURSOR` without any."""
+        audience = self._audiences.get(space)
+        return NO_CURSOR if audience is None else audience.opened_at
 
     def cursor_told(self, space: UUID) -> int:
         """The highest cursor that anybody was told of who listens or is just being let in."""

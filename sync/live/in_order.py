@@ -105,9 +105,11 @@ class InOrder:
         told = self._broker.cursor(space)
         if told != NO_CURSOR and cursor <= told:
             return
-        sequence = self._sequences.get(space) or self._begin(space, told)
-        if sequence is None:
-            return
+        sequence = self._sequences.get(space)
+        if sequence is None:  # one in which nothing waits is one all the same, and may be read for
+            sequence = self._begin(space, told)
+            if sequence is None:
+                return
         sequence.heard(cursor)
         if told != NO_CURSOR and follows == told:
             self._fill_soon(space, sequence)
@@ -197,19 +199,26 @@ class InOrder:
                 self._fillers.discard(task)
 
     async def _fill(self, space: UUID) -> None:
-        """Read what is missing until nothing is; the comparison tries again what fails."""
+        """Read what is missing once; the comparison tries again what fails.
+
+        What is missing then takes its turn behind the others: a space that is written to faster than it is
+        read would keep them waiting for ever.
+        """
         sequence = self._sequences.get(space)
         if sequence is None:
             return
+        more = False
         try:
-            while await self._read(space, sequence):
-                pass
+            more = await self._read(space, sequence)
         except StorageError as error:
             log.debug("news were not read", space=str(space), error=str(error))
         except Exception:
             log.exception("news were not read", space=str(space))
         finally:
-            sequence.filling = False
+            # It may have been dropped, and the space have another one, which is wanted by itself.
+            sequence.filling = more = more and self._sequences.get(space) is sequence
+            if more:
+                self._wanted[space] = None
 
     async def _read(self, space: UUID, sequence: Sequence) -> bool:
         """Fill one gap; whether there may be another one."""

@@ -39,7 +39,8 @@ class Interest:
         self.confirmed = -1
         """The connection to the bus on which it is surely heard of, by its number."""
         self.opened_at: int | None = None
-        """The cursor that the first who listens had read; None while nobody listens."""
+        """The highest cursor from which on anybody was told since nobody was being let in; None while nobody
+        listens."""
         self.people = False
         """Whether others were asked who is there."""
         self.revocations: int | None = None

@@ -198,11 +198,15 @@ class Nodes:
         behind: list[UUID] = []
         for space, one in granted.items():
             interest = self.interests.begin(space)
+            opened_at = self._broker.opened_at(space)
             if interest.opened_at is None:
-                interest.opened_at = self._broker.cursor(space)
-                self.in_order.entered(space)
-            elif one.cursor < interest.opened_at:
-                behind.append(space)
+                interest.opened_at = opened_at
+            else:
+                # The last who listened may have gone while this one, or another, was being let in.
+                interest.opened_at = max(interest.opened_at, opened_at)
+                if one.cursor < interest.opened_at:
+                    behind.append(space)
+            self.in_order.entered(space)
             if not interest.people:
                 interest.people = True
                 if self.people is not None:

@@ -7,9 +7,11 @@ from uuid import UUID, uuid4
 import cbor2
 import pytest
 
+from less_sync.storage import SpaceNews
 from less_sync.sync.announce import Change, Notice
 from less_sync.sync.live.broker import NO_CURSOR
 from less_sync.sync.live.bus import SUBJECT_OF_NODES, subject_of
+from less_sync.sync.live.in_order import FILLS_MAX
 from less_sync.sync.live.interest import Interests
 from less_sync.sync.live.news import Committed, Frame, encode_news
 from less_sync.sync.live.nodes import CURSOR_MAX
@@ -146,6 +148,28 @@ async def test_a_commit_too_long_for_the_bus_is_read_at_once(world: World) -> No
     assert max(len(message) for _, message in world.hub.sent) < 100
 
 
+async def test_what_is_read_is_told_though_more_is_said_to_be_there_meanwhile(world: World) -> None:
+    ear = await world.here.ear(SPACE)
+    world.rows.gate = asyncio.Event()
+    for record in (R1, R2):
+        world.commit(world.there, record, blob=bytes(300_000))
+        await a_while()
+    world.rows.gate.set()
+    await a_while()
+    assert world.rows.reads == [(4, 5), (5, 6)]
+    assert ear.heard == [sync(4, 5), sync(5, 6)]
+
+
+async def test_what_is_said_last_is_not_taken_for_all_there_is(world: World) -> None:
+    ear = await world.here.ear(SPACE)
+    for record in (R1, R2, R3):
+        world.rows.commit(SPACE, record)
+    for cursor in (7, 6):
+        world.tell(cursor, cursor)
+    await a_while(BEYOND_S)
+    assert ear.heard == [sync(4, 7, 5, 6, 7)]
+
+
 async def test_an_own_push_waits_for_the_one_of_another_node_before_it(world: World) -> None:
     author = await world.here.ear(SPACE)
     ear = await world.here.ear(SPACE)
@@ -204,6 +228,31 @@ async def test_who_read_a_lower_cursor_than_who_was_let_in_first_is_told_to_pull
     assert world.here.confirm(waiting[2], SPACE, 6) == []
     # What the second has missed was not yet heard of when the first came, and is late now.
     world.tell(4, 5, frame(5))
+    assert second.heard == []
+
+
+async def test_who_is_let_in_when_the_last_one_has_gone_hears_what_came_meanwhile(world: World) -> None:
+    gone, ear = await world.here.ear(SPACE), Ear()
+    waiting = await world.here.prepare(ear, SPACE)
+    cursor = world.rows.cursors[SPACE]
+    world.here.announce.end_session(gone, present=False)
+    world.commit(world.there, R1)
+    await a_while()
+    assert world.here.confirm(waiting, SPACE, cursor) == []
+    assert ear.heard == [sync(4, 5)]
+    assert world.here.nodes.in_order.waiting == 0
+
+
+async def test_who_read_a_lower_cursor_than_who_began_anew_is_told_to_pull(world: World) -> None:
+    gone, first, second = await world.here.ear(SPACE), Ear(), Ear()
+    waiting = [await world.here.prepare(ear, SPACE) for ear in (first, second)]
+    world.here.announce.end_session(gone, present=False)
+    world.rows.cursors[SPACE] = 6
+    assert world.here.confirm(waiting[0], SPACE, 6) == []
+    # The second has read before that, and the news of it is late for the first.
+    world.tell(4, 5, frame(5))
+    world.tell(5, 6, frame(6))
+    assert world.here.confirm(waiting[1], SPACE, 4) == [SPACE]
     assert second.heard == []
 
 
@@ -301,6 +350,41 @@ async def test_what_came_while_rows_were_read_is_not_told_twice(world: World) ->
     await a_while(BEYOND_S)
     assert ear.heard == [sync(4, 5), sync(5, 6), sync(6, 7)]
     assert world.rows.reads == [(4, 6), (5, 6)]
+
+
+class BusyRows(Rows):
+    """Some spaces are written to whenever they are read."""
+
+    busy: dict[UUID, Node]
+
+    async def between(
+        self, space: UUID, above: int, up_to: int, *, rows_max: int, bytes_max: int
+    ) -> SpaceNews | None:
+        news = await super().between(space, above, up_to, rows_max=rows_max, bytes_max=bytes_max)
+        if space in self.busy:
+            self.busy[space].nodes.in_order.heard(space, self.commit(space, uuid4()))
+        return news
+
+
+async def test_spaces_that_are_written_to_without_a_pause_do_not_keep_others_from_being_read() -> None:
+    rows = BusyRows({SPACE: 4})
+    node = Node(Hub(), rows, b"here")
+    rows.busy = {uuid4(): node for _ in range(2 * FILLS_MAX)}
+    for space in rows.busy:
+        rows.cursors[space] = 0
+        await node.ear(space)
+        node.nodes.in_order.heard(space, rows.commit(space, R1), follows=0)
+    await a_while()
+    ear = await node.ear(SPACE)
+    node.nodes.in_order.heard(SPACE, rows.commit(SPACE, R1), follows=4)
+    told, before = {space: node.broker.cursor(space) for space in rows.busy}, len(rows.reads)
+    await a_while(BEYOND_S)
+    assert ear.heard == [sync(4, 5)]
+    assert rows.reads.index((4, 5), before) - before <= 3 * FILLS_MAX
+    # Busy ones have their turns too.
+    assert all(node.broker.cursor(space) > cursor for space, cursor in told.items())
+    await node.announce.aclose(0)
+    await node.nodes.aclose()
 
 
 async def test_an_unknown_outcome_is_told_in_sequence_and_to_other_nodes(world: World) -> None:
