@@ -37,7 +37,7 @@ class SpacesRead:
 
 
 class PushStatus(IntEnum):
-    """What `lsync_push_v1` answers for one push (docs/storage.md 4.1)."""
+    """What is answered for one push (docs/storage.md 4.1)."""
 
     WRITTEN = 0
     CONFLICT = 1

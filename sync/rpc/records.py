@@ -41,7 +41,8 @@ def submit_push(in_flight: "PushInFlight", grant: Grant, *, local_only: bool = F
     Args:
         local_only: refuse a space whose home is another server.
     """
-    # Safe under concurrency: `lsync_push_v1` checks and writes under the lock of the space's row.
+    # Safe under concurrency: the functions of docs/storage.md 4.1 and 4.2 check and write under the lock of
+    # the space's row.
     call = in_flight.call
     services = call.services
     prepared = columns_of(in_flight.params.changes, services.limits)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from hashlib import sha256
+from itertools import accumulate
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,9 +20,9 @@ NAMES: Final = {query.text: name for name, query in QUERIES.items()}
 """The name of each query by its text."""
 
 
-PUSHES_TOGETHER: Final = frozenset({"push_changes", "push_batch"})
+PUSHES_TOGETHER: Final = frozenset({"push_changes", "push_packed", "push_batch"})
 """Their arguments are arrays, that of the spaces first, and each push has a row of its own."""
-PUSHES: Final = PUSHES_TOGETHER | {"push", "push_change"}
+PUSHES: Final = PUSHES_TOGETHER | {"push", "push_change", "push_many"}
 
 
 def locked(name: str, args: Args) -> list[UUID]:
@@ -31,12 +32,13 @@ def locked(name: str, args: Args) -> list[UUID]:
     return [args[0]] if name in LOCKING else []
 
 
-IDS: Final = {"push": 1, "push_change": 1, "push_changes": 3, "push_batch": 8, "rewrap": 2}
+IDS: Final = {"push": 1, "push_change": 1, "push_changes": 5, "push_batch": 8, "rewrap": 2}
 """Where ids stand that may come as text: an array of them, or one."""
 LOCKING: Final = frozenset(
     {
         "push",
         "push_change",
+        "push_many",
         "append_member",
         "revoke",
         "advance_epoch",
@@ -101,11 +103,38 @@ def _push_change(tables: Tables, args: Args) -> list[Row]:
     return _push(tables, (space, [id], [expected], [blob], [dek], *whose))
 
 
+def _push_many(tables: Tables, args: Args) -> list[Row]:
+    space, ids, expected, blobs, sizes, deks, *whose = args
+    return _push(tables, (space, *_unpacked(ids, expected, blobs, sizes, deks), *whose))
+
+
+def _unpacked(
+    ids: bytes, expected: Sequence[int], blobs: bytes, sizes: str, deks: bytes | None
+) -> tuple[list[UUID], list[int], list[bytes | None], list[bytes | None]]:
+    """Packed columns one by one."""
+    lengths = [None if size == "NULL" else int(size) for size in sizes.strip("{}").split(",")]
+    each = range(len(lengths))
+    ends = list(accumulate((length or 0 for length in lengths), initial=0))
+    return (
+        [UUID(bytes=ids[16 * n : 16 * n + 16]) for n in each],
+        list(expected) or [0] * len(lengths),
+        [None if lengths[n] is None else blobs[ends[n] : ends[n + 1]] for n in each],
+        [None if deks is None else deks[44 * n : 44 * n + 44] for n in each],
+    )
+
+
 def _push_changes(tables: Tables, args: Args) -> list[Row]:
+    columns = [column or [None] * len(args[0]) for column in args]
     rows: list[Row] = []
-    for space, client, min_epoch, *change in zip(*args, strict=True):
-        rows += _push_change(tables, (space, *change, client, None, min_epoch, False))
+    for space, client, cids, min_epoch, local_only, id, expected, blob, dek in zip(*columns, strict=True):
+        whose = client, cids.split(",") if cids else None, min_epoch, bool(local_only)
+        rows += _push_change(tables, (space, id, expected or 0, blob, dek, *whose))
     return rows
+
+
+def _push_packed(tables: Tables, args: Args) -> list[Row]:
+    columns = _unpacked(*args[10:15])
+    return _push_batch(tables, (*args[:6], *args[8:10], *columns, args[15]))
 
 
 def _push_batch(tables: Tables, args: Args) -> list[Row]:
@@ -432,7 +461,9 @@ def _called(method: Callable[..., Row], count: int) -> Query:
 MODELLED: Final[dict[str, Query]] = {
     "push": _push,
     "push_change": _push_change,
+    "push_many": _push_many,
     "push_changes": _push_changes,
+    "push_packed": _push_packed,
     "push_batch": _push_batch,
     "pull_first": _pull_first,
     "pull_meta": _pull_meta,
