@@ -163,7 +163,7 @@ async def busy_space(side: Side, size: Size) -> float:
     async with side.using(use):
         done = await side.load("push", group="push")
         await asyncio.sleep(SETTLE_S)
-    told = (done["pushes"] + done["late"]) * size.subscribers
+    told: int = (done["pushes"] + done["late"]) * size.subscribers
     await side.load("close", group="push")
     await side.load("close", group="subscribers")
     return use.server_s / told * 1e6
