@@ -83,7 +83,13 @@ async def test_whoever_leaves_is_said_to_leave_under_the_name_that_came(live: Li
     assert (notice.method, notice.params) == ("presence.leave", {"space": space, "peer": peer})
     assert await heard(stayer) == []
     answer = await owner.subscribe(space, ucan=alice.grant(alice, space), presence=True)
-    assert answer["spaces"][0]["peers"] == [{"peer": other, "data": b"here"}]
+    peers = answer["spaces"][0].get("peers", [])
+    if InForce.shape is Shape.WORKERS and not peers:  # the owner is alone at a worker, which asks the other
+        followed: Any = await owner.next()
+        assert (followed.method, followed.params.pop("space")) == ("presence", space)
+        peers = [followed.params]
+    assert peers == [{"peer": other, "data": b"here"}]
+    assert await heard(owner) == []
 
 
 async def test_names_tell_nothing_across_spaces_and_connections(live: Live) -> None:
@@ -191,7 +197,6 @@ async def test_who_falls_silent_is_swept_and_told_to_everybody_himself_included(
     assert await heard(lively) == [("presence", peer, b"here")]
 
 
-MEMBERS = 100
 UPDATES_EACH = 10
 
 
@@ -203,9 +208,10 @@ async def crowd(live: Live, count: int) -> AsyncIterator[list[Client]]:
 
 
 @pytest.mark.in_process
-async def test_a_hundred_members_see_every_update_of_one_another_in_order(database_url: str) -> None:
+async def test_the_members_of_a_crowd_see_every_update_of_one_another_in_order(database_url: str) -> None:
+    count = 100 if InForce.shape is Shape.ONE else 40
     limits = Limits(transient_per_s=10, transient_burst=UPDATES_EACH)
-    async with live_server(database_url, limits) as live, crowd(live, MEMBERS) as members:
+    async with live_server(database_url, limits) as live, crowd(live, count) as members:
         for update in range(UPDATES_EACH):
             for number, member in enumerate(members):
                 show(member, bytes([number, update]))
@@ -215,7 +221,7 @@ async def test_a_hundred_members_see_every_update_of_one_another_in_order(databa
         peers: dict[int, str] = {}
         for reader, member in enumerate(members):
             told = [notice.params for notice in await member.heard()]
-            assert len(told) == (MEMBERS - 1) * UPDATES_EACH
+            assert len(told) == (count - 1) * UPDATES_EACH
             if reader % 10:  # all of them counted, some of them looked at
                 continue
             seen: dict[int, list[int]] = {}
@@ -224,11 +230,11 @@ async def test_a_hundred_members_see_every_update_of_one_another_in_order(databa
                 number, update = params["data"]
                 assert peers.setdefault(number, params["peer"]) == params["peer"]
                 seen.setdefault(number, []).append(update)
-            everybody_else = set(range(MEMBERS)) - {reader}
+            everybody_else = set(range(count)) - {reader}
             assert seen == {number: list(range(UPDATES_EACH)) for number in everybody_else}
-        assert len(set(peers.values())) == MEMBERS
-        assert live.present == MEMBERS
-        assert len(live.connections()) == MEMBERS
+        assert len(set(peers.values())) == count
+        assert live.present == count
+        assert len(live.connections()) == count
 
 
 @pytest.mark.in_process
