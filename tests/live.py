@@ -39,7 +39,8 @@ from less_sync.sync.live.bus import Bus
 from less_sync.sync.live.nats_bus import NatsBus
 from less_sync.sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
 from less_sync.sync.services import Services
-from tests.shapes import BETWEEN_WORKERS_S, InForce, Shape, flushed, served_by_workers, two_buses
+from tests.between_workers import BetweenWorkers
+from tests.shapes import InForce, Shape, flushed, served_by_workers, two_buses
 from tests.wire.client import Closed, Message, Socket, open_socket
 from tests.wire.issuer import KID, Issuer, new_issuer
 
@@ -47,6 +48,7 @@ ISSUER = "https://accounts.example"
 CLIENT_ID = "11111111-1111-1111-1111-111111111111"
 TIMEOUT_S = 20.0
 TICK_S: Final = 0.1
+ASKED_IN: Final = str(uuid4())
 GRANT_S: Final = 3600
 """How long a UCAN made here is good."""
 
@@ -124,6 +126,11 @@ class Client:
     """Waits until what was said to other nodes has reached this client's."""
     unread: list[Response | Chunk | Notification] = field(default_factory=list)
     requests: int = 0
+
+    @property
+    def local_port(self) -> int:
+        """This end's."""
+        return self.socket.local_port
 
     def send(self, method: str, params: Mapping[str, object]) -> str:
         """Send a request without waiting; return its id."""
@@ -243,6 +250,8 @@ class Live:
     """None of them is in this process where there are workers."""
     ports: Sequence[int]
     opened: list[Socket] = field(default_factory=list)
+    between: BetweenWorkers | None = None
+    """Where there are workers."""
 
     @property
     def services(self) -> Services:
@@ -290,8 +299,8 @@ class Live:
 
     async def news_told(self) -> None:
         """Return once every node has heard what the others had to say."""
-        if not self.nodes:
-            await asyncio.sleep(BETWEEN_WORKERS_S)
+        if self.between is not None:
+            await self.between.told()
         if len(self.nodes) < 2:
             return
         # A server of NATS takes what one client sends in order: behind the answer to a ping all of it is on
@@ -305,6 +314,12 @@ class Live:
         """The server's ends of the open WebSockets."""
         ends = chain.from_iterable(node.server.server_state.connections for node in self.nodes)
         return [one for one in ends if isinstance(one, ClientSocket)]
+
+    async def ask(self) -> Client:
+        """Connect and subscribe where nobody is but those who ask for what workers tell each other."""
+        client = await self.connect("asker", personal_space_id=ASKED_IN)
+        await client.subscribe()
+        return client
 
     @property
     def present(self) -> int:
@@ -379,8 +394,9 @@ async def live_server(
             limits=limits,
             identity_hash_key=identity_hash_key,
             files=blobs is not None,
-        ) as port:
-            live = Live(issuer, (), (port,))
+        ) as server:
+            live = Live(issuer, (), (server.port,))
+            live.between = BetweenWorkers(server.pid, server.port, ASKED_IN, live.ask)
             yield live
             for socket in live.opened:
                 socket.abort()

@@ -23,9 +23,6 @@ from tests.nats import NatsServer
 from tests.wire.issuer import Issuer, served_key_set
 from tests.wire.process import ServerProcess
 
-BETWEEN_WORKERS_S: Final = 0.3
-"""How long a test waits for what one worker says to another: nothing tells when it has come."""
-
 
 class Shape(StrEnum):
     """What `tests.live.live_server` starts."""
@@ -72,8 +69,8 @@ async def served_by_workers(
     limits: Limits,
     identity_hash_key: bytes | None,
     files: bool,
-) -> AsyncIterator[int]:
-    """Start `less-sync serve --workers 2` that takes the tokens of `issuer` under `name`; yield its port."""
+) -> AsyncIterator[ServerProcess]:
+    """Start `less-sync serve --workers 2` that takes the tokens of `issuer` under `name`."""
     settings = {
         "DATABASE_URL": database_url,
         "DATABASE_MAX_CONNECTIONS": "24",
@@ -89,7 +86,7 @@ async def served_by_workers(
         async with served_key_set(issuer) as key_set_url:
             settings |= {"DATA_DIR": directory, "TRUSTED_ISSUERS": f"{name}={key_set_url}"}
             async with ServerProcess(settings) as server:
-                yield server.port
+                yield server
 
 
 def _variables(limits: Limits) -> dict[str, str]:

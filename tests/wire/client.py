@@ -146,6 +146,12 @@ class Socket:
         return self._link.pings
 
     @property
+    def local_port(self) -> int:
+        """This end's; good while the connection is there."""
+        port: int = self._link.transport.get_extra_info("sockname")[1]
+        return port
+
+    @property
     def lost(self) -> bool:
         """Whether the TCP connection has ended."""
         return self._link.lost
