@@ -31,8 +31,8 @@ class Ear:
     heard: list[tuple[str, int, int]] = field(default_factory=list)
     """Method, prev (of `sync` alone) and cursor of each notification."""
     records: dict[str, int] = field(default_factory=dict)
-    behind: int = 0
-    """How often it had to pull."""
+    behind: list[tuple[str, int, int]] = field(default_factory=list)
+    """What did not begin where it was, so that it had to pull."""
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -48,8 +48,9 @@ class Ear:
         for record in params.get("records", ()):
             self.records[record["id"]] = record["cursor"]
         if cursor > self.cursor:
-            if prev != self.cursor or (notice.method == "sync" and not params["records"]):
-                self.behind += 1
+            # A `sync` without records says pull: what a gap had has been written again since.
+            if prev != self.cursor and (notice.method != "sync" or params["records"]):
+                self.behind.append(self.heard[-1])
             self.cursor = cursor
             self.changed.set()
 
@@ -184,4 +185,4 @@ async def test_who_listens_misses_nothing_and_hears_everything_in_order(
             for record in (notice.params.get("records", ()) if isinstance(notice.params, dict) else ())
         ]
         assert not author.own & set(told)
-    assert all(ear.behind == 0 for ear in ears), [ear.behind for ear in ears]
+    assert [ear.behind for ear in ears] == [[]] * len(ears)
