@@ -29,6 +29,7 @@ from less_sync.sync.protocol.codes import (
 from less_sync.sync.protocol.errors import MalformedCbor, ParamsError, RemoteProtocolError
 from less_sync.sync.protocol.items import CONTAINER_ITEMS, FRAME_ITEMS_MAX, count_items
 from less_sync.sync.protocol.messages import AuthParams, Message, decode_params
+from less_sync.sync.protocol.pushes import LARGE_BYTES, read_push
 from less_sync.sync.protocol.scanner import (
     BYTE_STRING_TAG,
     DEPTH_MAX,
@@ -74,7 +75,10 @@ servers of other makers bound their frames in bytes alone."""
 
 
 class Request(Message, frozen=True):
-    """A call to be answered under `id`; `params` as decoded, None when the key was missing."""
+    """A call to be answered under `id`; `params` as decoded, None when the key was missing.
+
+    Those of a large `push` may be `PushParams` already.
+    """
 
     id: str
     method: str
@@ -220,6 +224,17 @@ def _read_headers(data: bytes, bounds: FrameBounds) -> _Frame:
     return _Frame(kind, request_id, method, fields)
 
 
+def _bounded(request_id: str, bytes_max: int) -> str:
+    """The id of a request, which is echoed in every chunk of the answer: bounded, against amplification.
+
+    Raises:
+        RemoteProtocolError: it is too long.
+    """
+    if len(request_id) * 4 > bytes_max and len(request_id.encode()) > bytes_max:
+        raise RemoteProtocolError(REQUEST_ID_TOO_LONG)
+    return request_id
+
+
 def decode_frame(data: bytes, bounds: FrameBounds = DEFAULT_BOUNDS) -> Request | Notification | None:
     """Decode one binary message of a client after the handshake, by docs/protocol.md 3.4.
 
@@ -230,13 +245,13 @@ def decode_frame(data: bytes, bounds: FrameBounds = DEFAULT_BOUNDS) -> Request |
     """
     if data == KEEPALIVE:
         return None
+    if len(data) > LARGE_BYTES:
+        push = read_push(data, items_max=bounds.items, depth_max=bounds.depth)
+        if push is not None:
+            return Request(_bounded(push[0], bounds.request_id_bytes), "push", push[1])
     kind, request_id, method, fields = _read_headers(data, bounds)
     if kind == REQUEST:
-        # An id is echoed in every chunk of an answer: bounded, against amplification.
-        bytes_max = bounds.request_id_bytes
-        if len(request_id) * 4 > bytes_max and len(request_id.encode()) > bytes_max:
-            raise RemoteProtocolError(REQUEST_ID_TOO_LONG)
-        return Request(request_id, method, fields.get("params"))
+        return Request(_bounded(request_id, bounds.request_id_bytes), method, fields.get("params"))
     if kind == NOTIFICATION:
         return Notification(method, fields.get("params"))
     return None

@@ -24,6 +24,8 @@ from less_sync.sync.protocol.frames import (
     decode_server_frame,
 )
 from less_sync.sync.protocol.items import CONTAINER_ITEMS, count_items
+from less_sync.sync.protocol.messages import PushParams, decode_params
+from less_sync.sync.protocol.pushes import DEPTH_MIN
 from less_sync.sync.protocol.scanner import scan
 from tests.sync.protocol.cbor_examples import CountedBytes, anything, same
 
@@ -260,9 +262,13 @@ def test_a_frame_of_ciphertext_is_legal_whatever_it_looks_like(blob_bytes: int) 
     changes = [
         record(n, blob=random.randbytes(blob_bytes), dek=random.randbytes(44)) for n in range(max(count, 1))
     ]
+    params = {"space": "s", "changes": changes}
     decoded = decode_frame(push(changes))
     assert isinstance(decoded, Request)
-    assert decoded.params == {"space": "s", "changes": changes}
+    assert decode_params(PushParams, decoded.params) == decode_params(PushParams, params)
+    counted = decode_frame(push(changes), FrameBounds(depth=DEPTH_MIN - 1))
+    assert isinstance(counted, Request)
+    assert counted.params == params
 
 
 # Bounds.
