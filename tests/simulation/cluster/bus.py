@@ -49,15 +49,15 @@ class Hub:
         """None of it runs."""
 
     def carry(self, sender: "SimulatedBus", subject: str, message: bytes) -> None:
-        """Take a message to everybody else who listens when it arrives."""
+        """Take a message to everybody else who is known to listen: called when it has arrived here."""
         chance, weather = self.chance.random, self.weather
         for end in self.ends:
-            if end is sender:
+            if end is sender or not end.is_heard(subject):
                 continue
             for _ in range(1 + (chance() < weather.repeats)):
                 if chance() < weather.loses:
                     continue
-                at_s = sender.arrival_s(end, chance() * weather.latency_s)
+                at_s = end.arrival_s(chance() * weather.latency_s)
                 if chance() < weather.delays:
                     at_s += chance() * weather.delay_s
                 self._deliver(end, end.life, subject, message, at_s)
@@ -107,9 +107,10 @@ class SimulatedBus:
         self._reconnected: Reconnected = lambda: None
         self._wanted: dict[str, None] = {}
         self._heard: set[str] = set()
-        self._arrivals_s: dict[SimulatedBus, float] = {}
         self._sent_s = 0.0
         """When what was sent to the bus last arrives there."""
+        self._arrival_s = 0.0
+        """And when what comes from there."""
         self._pongs: list[asyncio.Future[None]] = []
         self.parted = False
         self.life = 0
@@ -130,8 +131,8 @@ class SimulatedBus:
 
     def publish(self, subject: str, message: bytes) -> None:
         """Send to whoever listens."""
-        if self.is_open and not self._hub.is_cut(self):
-            self._hub.carry(self, subject, message)
+        if self.is_open:
+            self._tell_hub(lambda: self._hub.carry(self, subject, message))
 
     def listen(self, subject: str) -> None:
         """Hear of a subject, once the bus knows."""
@@ -162,15 +163,18 @@ class SimulatedBus:
 
     # What happens to it.
 
-    def arrival_s(self, to: "SimulatedBus", latency_s: float) -> float:
-        """When what is sent now arrives: not before what was sent before."""
-        at_s = max(self._hub.clock() + latency_s, self._arrivals_s.get(to, 0.0))
-        self._arrivals_s[to] = at_s
-        return at_s
+    def is_heard(self, subject: str) -> bool:
+        """Whether the bus knows that this node listens."""
+        return subject in self._heard
+
+    def arrival_s(self, latency_s: float) -> float:
+        """When what the bus sends now arrives: not before what it sent before."""
+        self._arrival_s = max(self._hub.clock() + latency_s, self._arrival_s)
+        return self._arrival_s
 
     def take(self, subject: str, message: bytes) -> None:
         """A message arrives."""
-        if subject in self._heard:
+        if subject in self._wanted:
             self._hear(message)
 
     def lose_sight(self, noticed_s: float) -> None:

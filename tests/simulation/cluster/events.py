@@ -1,14 +1,18 @@
 """What happens to a cluster at a time that the script names."""
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from tests.simulation.cast import SHARED
 from tests.simulation.cluster.servers import Node
+from tests.simulation.system import StorageError
 
 if TYPE_CHECKING:
     from tests.simulation.cluster.world import ClusterWorld
 
+AGAIN_S: Final = 0.5
+"""When a node is started again that found no database."""
 AWAY_S: Final = 20.0
 """How long the bus is away at most, or a node parted from it."""
 
@@ -55,9 +59,14 @@ def _restart(world: "ClusterWorld", amount: float, *, politely: bool) -> None:
     async def again() -> None:
         try:
             await node.stop()
-            fresh = Node(node.name, world.around, node.database, world.fork())
-            world.leftovers[number] = await world.begin(number, fresh)
-            world.nodes[number] = fresh
+            while world.nodes[number] is node:
+                fresh = Node(node.name, world.around, node.database, world.fork())
+                try:
+                    world.leftovers[number] = await world.begin(fresh)
+                    world.nodes[number] = fresh
+                except StorageError:
+                    fresh.bus.close()
+                    await asyncio.sleep(AGAIN_S)
         finally:
             del world.restarting[number]
 

@@ -25,6 +25,11 @@ class Member(Actor):
         self._subscribe()
         self.show()
 
+    def write(self) -> None:
+        """Push something into the shared space."""
+        if self._witness is not None:
+            self.push(str(SHARED), self._granted()[0])
+
     def show(self) -> None:
         """`presence.set`, with what the connection is known by."""
         if self._witness is not None:

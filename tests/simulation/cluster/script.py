@@ -18,7 +18,7 @@ OTHER_EVENTS: Final = ("lock", "lose", "outage", "elsewhere")
 COMPARED_S: Final = 5.0
 """Within which everything stored is heard of, whatever becomes of the bus."""
 PROMPT_S: Final = 0.25
-"""And over a bus without faults: more than waiting for a gap and reading it takes."""
+"""And over a bus without faults: more than waiting for a gap and reading it takes; beside both its ways."""
 REVOKED_S: Final = 0.1
 """And a revocation over such a bus."""
 
@@ -37,6 +37,10 @@ class ClusterScript:
     events: list[Event]
     callback_s_max: float
     play_s: float
+    arrive_s: float
+    """When the last member comes, at most."""
+    quiet_s: float
+    """How long the bus stays as it is when nobody does anything any more."""
     is_timed: bool
     """The database has no faults, clients read at once: what is stored has its time."""
 
@@ -45,19 +49,28 @@ class ClusterScript:
         """Within which time what was committed is heard of by all who listen; None: some time."""
         if not self.is_timed:
             return None
-        return COMPARED_S if self.events or not self.bus.faultless else PROMPT_S
+        if self.events or not self.bus.faultless:
+            return COMPARED_S
+        return prompt_s(self.bus)
 
     @property
     def revoked_s(self) -> float | None:
         """Within which time whose access was revoked hears nothing any more, at every node."""
-        return REVOKED_S if self.heard_s == PROMPT_S else self.heard_s
+        if self.heard_s is None or self.heard_s == COMPARED_S:
+            return self.heard_s
+        return REVOKED_S + 2 * self.bus.latency_s
+
+
+def prompt_s(bus: BusWeather) -> float:
+    """Within which time what is stored is heard of over a bus without faults."""
+    return PROMPT_S + 2 * bus.latency_s
 
 
 def write_script(chance: random.Random) -> ClusterScript:
     """Draw a script. Half of the runs have a faultless database, and some of them a faultless bus too."""
     pick = chance.choice
     is_timed = chance.random() < 0.6
-    calm = chance.random() < 0.2
+    calm = chance.random() < 0.25
     play_s = pick((2.0, 10.0, 40.0))
     return ClusterScript(
         nodes=pick((2, 2, 3)),
@@ -71,11 +84,13 @@ def write_script(chance: random.Random) -> ClusterScript:
             invitations_per_window=1000,
             presence_answer_bytes=pick((3_670_016, 64)),
         ),
-        bus=BusWeather(latency_s=pick((0.0001, 0.002))) if calm else _bus(chance),
+        bus=BusWeather(latency_s=pick((0.0001, 0.002, 0.03, 0.08))) if calm else _bus(chance),
         database=Weather(latency_s=pick((0.0, 0.0005, 0.003))) if is_timed else _database(chance),
         events=[] if calm else _events(chance, play_s, BUS_EVENTS if is_timed else BUS_EVENTS + OTHER_EVENTS),
         callback_s_max=pick((0.00002, 0.0001)),
         play_s=play_s,
+        quiet_s=pick((0.0, 60.0)),
+        arrive_s=pick((0.05, 1.0, 1.0)),
         is_timed=is_timed,
     )
 
@@ -110,6 +125,7 @@ def _weights(chance: random.Random) -> dict[str, int]:
     names = ("push", "pull", "append", "revoke", "presence", "invite", "resubscribe", "unsubscribe", "epoch")
     weights = {name: chance.choice((0, 1, 1, 3)) for name in names}
     weights["push"] += 3
+    weights["presence"] *= chance.choice((1, 3))
     return weights
 
 
@@ -119,7 +135,7 @@ def _bus(chance: random.Random) -> BusWeather:
 
     return BusWeather(
         latency_s=chance.choice((0.0001, 0.002, 0.03)),
-        loses=maybe(0.02, 0.2, 1.0),
+        loses=maybe(0.05, 0.3, 0.3, 1.0),
         repeats=maybe(0.1, 0.5),
         delays=maybe(0.1, 0.5),
         delay_s=chance.choice((0.02, 0.1, 3.0)),

@@ -19,6 +19,7 @@ from tests.simulation.system import (
     PostgresPool,
     PushLanes,
     Services,
+    StorageError,
     build_services,
     client_sessions,
     run_background,
@@ -58,13 +59,21 @@ class Node:
         self.is_listening = False
 
     async def start(self) -> None:
-        """Open the database, ready to serve: whoever starts it says that it `is_listening`."""
+        """Open the database, ready to serve: whoever starts it says that it `is_listening`.
+
+        Raises:
+            StorageError: the database is away, and nothing was begun.
+        """
         chance, around = self._chance, self._around
         self._pool = await PostgresPool.open(
             "postgres://model", max_connections=6, connect=self.database.connect, chance=chance
         )
         self._lanes = PushLanes(self._pool)
-        await self._lanes.open()
+        try:
+            await self._lanes.open()
+        except StorageError:
+            await self._pool.aclose(5.0)
+            raise
         self._authenticator = authenticator(around.now, None)
         services = self.services = build_services(
             self._pool,

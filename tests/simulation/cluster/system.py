@@ -8,6 +8,7 @@ from less_sync.sync.live.in_order import InOrder
 from less_sync.sync.live.news import Here, Left, Present, Revoked, decode_news
 from less_sync.sync.live.nodes import Nodes
 from less_sync.sync.live.sequence import Early, Sequence
+from less_sync.sync.protocol.messages import PresenceEntry
 
 __all__ = [
     "CONFIRM_S_MAX",
@@ -21,6 +22,7 @@ __all__ = [
     "Left",
     "Nodes",
     "PresenceElsewhere",
+    "PresenceEntry",
     "Present",
     "Reconnected",
     "Revoked",

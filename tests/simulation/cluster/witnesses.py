@@ -1,6 +1,6 @@
 """What is asked of a node's notifications where there are others: no gap, nothing twice, and people."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from tests.simulation.cast import SHARED
@@ -18,6 +18,7 @@ class MemberWitness(Witness):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.node = 0
+        self.on_subscribed: Callable[[str], None] = lambda space: None
         self.view: View = {}
         """Who it believes is present in the shared space."""
         self._told: set[tuple[str, int]] = set()
@@ -27,6 +28,7 @@ class MemberWitness(Witness):
         for row in result["spaces"]:
             if row["id"] == SPACE:
                 self.view = {peer["peer"]: peer["data"] for peer in row.get("peers", ())}
+            self.on_subscribed(row["id"])
 
     def left(self, space: str) -> None:
         super().left(space)
@@ -71,28 +73,39 @@ class MemberWitness(Witness):
 
     # What is owed at a time.
 
-    def listens(self) -> int | None:
-        """A number of the subscription to the shared space that is on and has no question open, or None."""
-        subscription = self.subscriptions.get(SPACE)
+    def listens(self, space: str = SPACE) -> int | None:
+        """A number of the subscription to a space that is on and has no question open, or None."""
+        subscription = self.subscriptions.get(space)
         alive = self.closed_with is None and not self.ended and not self.behind()
         if subscription is None or not alive or not subscription.on or subscription.asked:
             return None
-        return None if subscription.barred else subscription.times
+        revoked = (SHARED, subscription.cid) in self._tables.revoked
+        return None if subscription.barred or revoked else subscription.times
 
-    def check_heard(self, commits: Iterable[Commit], *, within_s: float) -> None:
-        """These were committed long enough ago."""
-        subscription = self.subscriptions[SPACE]
+    def check_heard(self, commit: Commit, *, within_s: float) -> None:
+        """This was committed long enough ago."""
+        space = str(commit.space)
+        subscription = self.subscriptions[space]
         missing = announced_missing(
-            list(commits),
-            space=SPACE,
+            self._not_superseded([commit]),
+            space=space,
             since=subscription.since,
             heard=subscription.heard,
             pull_at=subscription.pull_at,
             own=self.own_mark,
         )
         if missing:
-            what = ", ".join(f"{one.kind.name} {one.cursor} of {one.at_s:.6f} s" for one in missing[:5])
-            self._charge(Rule.ANNOUNCED, f"{what} not heard within {within_s} s")
+            what = f"{commit.kind.name} {commit.cursor} of {commit.at_s:.6f} s in {space}"
+            self._charge(Rule.ANNOUNCED, f"{what} is not heard within {within_s} s")
+
+    def _journal_of(self, space: str) -> list[Commit]:
+        return self._not_superseded(super()._journal_of(space))
+
+    def _not_superseded(self, commits: Iterable[Commit]) -> list[Commit]:
+        """Without pushes whose records were all written again: who has missed them is told of the later state
+        alone."""
+        there = {(row.space, row.cursor) for row in self._tables.records.values()}
+        return [one for one in commits if one.kind is not Kind.PUSH or (one.space, one.cursor) in there]
 
     def check_view(self, present: View, own: str | None) -> None:
         """At rest: everybody sees whoever is present but himself."""
@@ -104,5 +117,5 @@ class MemberWitness(Witness):
 
 
 def is_told(commit: Commit) -> bool:
-    """Whether a commit is announced in the shared space."""
-    return commit.space == SHARED and commit.kind in (Kind.PUSH, Kind.APPEND)
+    """Whether a commit is announced."""
+    return commit.kind in (Kind.PUSH, Kind.APPEND)

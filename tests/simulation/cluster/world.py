@@ -21,7 +21,7 @@ from tests.simulation.cluster.bus import BusWeather, Hub
 from tests.simulation.cluster.events import EVENTS
 from tests.simulation.cluster.members import Member
 from tests.simulation.cluster.parts import ClusterParts
-from tests.simulation.cluster.script import ClusterScript, write_script
+from tests.simulation.cluster.script import ClusterScript, prompt_s, write_script
 from tests.simulation.cluster.servers import SHUTDOWN_S, Around, Node
 from tests.simulation.cluster.witnesses import MemberWitness, View, is_told
 from tests.simulation.database import Database, Weather
@@ -38,11 +38,15 @@ from tests.simulation.world import UPGRADE, Client, Outcome, Seat
 STEPS_MAX: Final = 600_000
 CALM_S: Final = 75.0
 """Longer than the driver waits for an answer, a session for a reader, and than presence lasts."""
+WRITTEN_S: Final = 0.1
+"""How soon after somebody has come something is written at most."""
 SHOWN_S: Final = 30.0
 """How often members show that they are there."""
 SEEN_S: Final = 3.0
 """Within which time they are seen at every node, over a bus without faults."""
 LOOKED_S: Final = 2.0
+FORGOTTEN_S: Final = 40.0
+"""After that no node hears of a space any more to which nobody listens."""
 GHOST_S: Final = 45.0 + 5.0
 """How long somebody may be shown at most after he has left: as long as presence lasts, and a look behind."""
 GONE_S: Final = 120.0
@@ -159,6 +163,8 @@ class ClusterWorld:
         self.nodes: list[Node] = []
         self.leftovers: list[Leftovers] = []
         self.seats: list[Seat] = []
+        self.heard_s = self.script.heard_s
+        """Within which time what is committed now is heard of; None: some time."""
         self.restarting: dict[int, asyncio.Task[None]] = {}
         self._seen_s: dict[str, float] = {}
         """When each pseudonym was last present at its node."""
@@ -220,6 +226,7 @@ class ClusterWorld:
             waiting_max + limits.queue_frames,
         )
         witness.node = number
+        witness.on_subscribed = lambda space: self._subscribed(witness, space)
         witness.on_revoked = lambda cid: self._revoked(number, cid)
         witness.may_say_goodbye = lambda: not node.is_listening or node.services.draining
         if self._trace is not None:
@@ -240,15 +247,30 @@ class ClusterWorld:
     # What is owed at a time.
 
     def _committed(self, commit: Commit) -> None:
-        within_s = self.script.heard_s
+        within_s = self.heard_s
         if within_s is None or not is_told(commit):
             return
-        listening = [(one, times) for one in self.witnesses() if (times := one.listens()) is not None]
+        space = str(commit.space)
+        listening = [(one, times) for one in self.witnesses() if (times := one.listens(space)) is not None]
 
         def check() -> None:
             for witness, times in listening:
-                if witness.listens() == times:
-                    witness.check_heard([commit], within_s=within_s)
+                if witness.listens(space) == times:
+                    witness.check_heard(commit, within_s=within_s)
+
+        self.loop.outside(within_s + SLACK_S, "to be heard", check)
+
+    def _subscribed(self, witness: MemberWitness, space: str) -> None:
+        """What was committed while the answer was on its way is owed as well."""
+        within_s, now_s, times = self.heard_s, self.loop.time(), witness.listens(space)
+        if within_s is None or times is None:
+            return
+
+        def check() -> None:
+            if witness.listens(space) == times:
+                for commit in self.tables.journal:
+                    if str(commit.space) == space and commit.at_s <= now_s and is_told(commit):
+                        witness.check_heard(commit, within_s=within_s)
 
         self.loop.outside(within_s + SLACK_S, "to be heard", check)
 
@@ -280,7 +302,7 @@ class ClusterWorld:
             if witness.listens() is None:
                 continue
             for peer in witness.view:
-                if now_s - self._seen_s.get(peer, now_s) > GHOST_S:
+                if now_s - self._seen_s.setdefault(peer, now_s) > GHOST_S:
                     what = f"connection {witness.number} still sees {peer[:6]}"
                     self.court.charge(Rule.PRESENCE, what, now_s)
         self.loop.outside(LOOKED_S, "look", self._look_for_ghosts)
@@ -332,9 +354,9 @@ class ClusterWorld:
         for number in range(self.script.nodes):
             node = Node(f"node {number}", self.around, self.databases[number], self.fork())
             self.nodes.append(node)
-            self.leftovers.append(await self.begin(number, node))
+            self.leftovers.append(await self.begin(node))
 
-    async def begin(self, number: int, node: Node) -> Leftovers:
+    async def begin(self, node: Node) -> Leftovers:
         """Begin a life of a node."""
         await node.start()
         for _ in range(4):  # what the background does once, at the start, is over then
@@ -351,7 +373,7 @@ class ClusterWorld:
         for database in self.databases:
             database.weather = script.database
         for member in self.members:
-            loop.outside(self.chance.random() * 0.05, "arrive", member.connect)
+            loop.outside(self.chance.random() * script.arrive_s, "arrive", member.connect)
         for event in script.events:
             loop.outside(event.at_s, event.name, lambda event=event: EVENTS[event.name](self, event.amount))  # type: ignore[misc]  # mypy cannot type its default
         loop.run_for(script.play_s)
@@ -361,8 +383,9 @@ class ClusterWorld:
         self.playing = False
         for database in self.databases:
             database.weather = Weather()
-        self.loop.run_for(script_end_s(self.script))  # whoever restarts has, and the bus is back
-        self.hub.weather = BusWeather()
+        # Whoever restarts has, the bus is back, and those of whom nothing is heard any more have been swept.
+        self.loop.run_for(script_end_s(self.script) + self.script.quiet_s)
+        self.hub.weather = BusWeather(latency_s=self.script.bus.latency_s)
         for member in self.members:
             member.calm()
         self.loop.run_for(CALM_S)
@@ -401,10 +424,12 @@ class ClusterWorld:
         more but by that."""
         for member in self.members:
             member.hang_up()
-        self.loop.run_for(1.0)
+        self.loop.run_for(FORGOTTEN_S)
         begun = len(self.seats)
+        self.heard_s = prompt_s(self.hub.weather)
         for number, member in enumerate(self.members):
             self.loop.outside(number * 0.4, "come back", member.come_back)
+            self.loop.outside(number * 0.4 + self.chance.random() * WRITTEN_S, "write", self.members[0].write)
         for _ in range(2):
             self.loop.run_for(SHOWN_S / 2 + SEEN_S)
             present = self.present()
