@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-from less_sync.sync.live.cork import OPEN, Cork
+from less_sync.sync.live.cork import CORKED_FRAME_BYTES_MAX, OPEN, Cork
 from less_sync.sync.protocol.codes import Close
 
 NO_CURSOR: Final = -1
@@ -34,6 +34,9 @@ class Subscriber(Protocol):
 
     def deliver(self, frame: bytes) -> None:
         """Take one complete frame of the transport. Must not block, raise, or call the broker."""
+
+    def deliver_soon(self, frame: bytes) -> None:
+        """The same by the end of the turn of the loop, and in the order of all that is delivered."""
 
     def overflow(self) -> None:
         """Take note that frames were lost: the session must be closed so that its client pulls."""
@@ -156,12 +159,14 @@ class _Audience:
     Whoever comes later may have read a higher cursor; that tells the others nothing.
     """
 
-    __slots__ = ("cursor", "opened_at", "spellings")
+    __slots__ = ("cursor", "opened_at", "spellings", "turn")
 
     def __init__(self, cursor: int) -> None:
         self.cursor = cursor
         self.opened_at = cursor
         """Where what is told began, with the first of them."""
+        self.turn = 0
+        """In which something was last published to it."""
         self.spellings: dict[Subscriber, str | None] = {}
         """Each with the spelling it subscribed under, None for the canonical one."""
 
@@ -404,7 +409,7 @@ class Broker:
         spellings = audience.spellings
         if len(spellings) == 1 and exclude in spellings:
             return 0
-        self.cork.begin()
+        soon = self._follows(audience)
         canonical: bytes | None = None
         respelled: dict[str, bytes] = {}
         delivered = 0
@@ -414,14 +419,23 @@ class Broker:
             if spelling is None:
                 if canonical is None:
                     canonical = self._frame(build(str(space)))
-                subscriber.deliver(canonical)
+                frame = canonical
             else:
                 if spelling not in respelled:
                     respelled[spelling] = self._frame(build(spelling))
-                subscriber.deliver(respelled[spelling])
+                frame = respelled[spelling]
+            if soon and len(frame) <= CORKED_FRAME_BYTES_MAX:
+                subscriber.deliver_soon(frame)
+            else:
+                subscriber.deliver(frame)
             delivered += 1
         self.delivered += delivered
         return delivered
+
+    def _follows(self, audience: _Audience) -> bool:
+        """Whether something was published to them already in this turn of the loop."""
+        before, audience.turn = audience.turn, self.cork.begin()
+        return audience.turn != 0 and audience.turn == before
 
     def _hold(
         self,

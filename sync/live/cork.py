@@ -12,7 +12,7 @@ from typing import Final, Protocol
 CORKED_FRAMES_MAX: Final = 16
 """What may wait for one session."""
 CORKED_FRAME_BYTES_MAX: Final = 4096
-"""Larger frames do not wait: to copy them together, for each who hears them, takes as long as a write."""
+"""Larger ones do not wait: to copy them together, for each who hears them, takes as long as a write."""
 
 Later = Callable[[Callable[[], None]], object]
 """Has something called at the end of the turn of the loop."""
@@ -32,29 +32,30 @@ class Cork:
         later: None: there are no turns, and nothing waits.
     """
 
-    __slots__ = ("_later", "_serial", "_waiting", "turn")
+    __slots__ = ("_later", "_serial", "_turn", "_waiting")
 
     def __init__(self, later: Later | None = None) -> None:
         self._later = later
         self._serial = 0
         self._waiting: list[Corked] = []
         """Those with something to write. As many as there are sessions at most, for a turn."""
-        self.turn = 0
+        self._turn = 0
         """The number of the turn that runs; 0 while nothing was published in it."""
 
-    def begin(self) -> None:
-        """Something is about to be published: there is a turn from now to its end."""
-        if not self.turn and self._later is not None:
+    def begin(self) -> int:
+        """Something is about to be published: the number of the turn that runs, 0 where there are none."""
+        if not self._turn and self._later is not None:
             self._serial += 1
-            self.turn = self._serial
+            self._turn = self._serial
             self._later(self._end)
+        return self._turn
 
     def add(self, corked: Corked) -> None:
         """Have it write at the end of this turn."""
         self._waiting.append(corked)
 
     def _end(self) -> None:
-        self.turn = 0
+        self._turn = 0
         waiting, self._waiting = self._waiting, []
         for corked in waiting:
             corked.uncork()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 from less_sync.sync.limits import Limits
-from less_sync.sync.live.cork import CORKED_FRAME_BYTES_MAX, CORKED_FRAMES_MAX, OPEN, Cork
+from less_sync.sync.live.cork import CORKED_FRAMES_MAX, OPEN, Cork
 from less_sync.sync.protocol.codes import Close
 
 
@@ -73,7 +73,6 @@ class Outbound:
         "_owner",
         "_queue",
         "_queue_bytes",
-        "_turn",
         "_unsent_bytes",
         "_wire",
         "_writable",
@@ -93,9 +92,8 @@ class Outbound:
         self._connection_id = ""
         self._cork = cork
         self._corked: list[bytes] | None = None
-        """Notices that wait for the end of the turn, all of them newer than what was sent or is queued."""
-        self._turn = 0
-        """The last turn in which a notice went out at once."""
+        """Notices that wait for the end of the turn, all of them newer than what was sent or is queued. While
+        there are any, `_write` writes them first."""
         self._new_id = new_id
         self._frame = wire.frame
         self.frame_header = wire.frame_header
@@ -134,15 +132,13 @@ class Outbound:
 
     def send(self, payload: bytes) -> None:
         """Send a response; callers hold back more until `ready`."""
-        if self.ready and self._corked is None:
+        if self.ready:
             self._write(self._frame(payload))
         else:
             self.send_raw(self._frame(payload))
 
     def send_raw(self, frame: bytes) -> None:
         """Send complete frames; callers hold back more until `ready`."""
-        if self._corked is not None:
-            self.uncork()
         if self._queue:
             self._enqueue(frame)
         elif not self.closed:
@@ -155,12 +151,7 @@ class Outbound:
     def deliver(self, frame: bytes) -> None:
         """Send one notification frame, or queue it; over the bounds the owner is told."""
         if self.ready:
-            turn = self._cork.turn
-            if turn != self._turn or not turn:
-                self._turn = turn
-                self._write(frame)
-            else:
-                self._hold(frame)
+            self._write(frame)
         elif not self.closed:
             if self._corked is not None:
                 self.uncork()
@@ -171,32 +162,37 @@ class Outbound:
             else:
                 self._enqueue(frame)
 
-    def _hold(self, frame: bytes) -> None:
-        """Let a notice wait for the end of the turn, behind those that do."""
-        if len(frame) > CORKED_FRAME_BYTES_MAX:
-            self.uncork()
-            if self.ready:
-                self._write(frame)
-            else:
-                self.deliver(frame)
-        elif self._corked is None:
-            self._corked = [frame]
-            self._cork.add(self)
-        else:
+    def deliver_soon(self, frame: bytes) -> None:
+        """Send one notification frame at the end of the turn, behind those that wait for it already."""
+        if self._corked is not None:
             self._corked.append(frame)
             if len(self._corked) >= CORKED_FRAMES_MAX:
                 self.uncork()
+        elif self.ready:
+            self._corked = [frame]
+            self._write = self._write_behind
+            self._cork.add(self)
+        else:
+            self.deliver(frame)
 
     def uncork(self) -> None:
         """Send what waits for the end of the turn, if it still does."""
         frames, self._corked = self._corked, None
         if frames is None:
             return
+        self._write = self._wire.write
         if self.ready:
             self._write(frames[0] if len(frames) == 1 else b"".join(frames))
-        else:  # written to past us meanwhile, and paused
+        else:  # somebody wrote past us meanwhile, and we were paused
             for frame in frames:
                 self.deliver(frame)
+
+    def _write_behind(self, frame: bytes) -> None:
+        self.uncork()
+        if self._queue:
+            self._enqueue(frame)
+        else:
+            self._write(frame)
 
     def overflow(self) -> None:
         """Drop what is queued, and what there was no room for, and tell the owner."""

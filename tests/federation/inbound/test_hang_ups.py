@@ -124,6 +124,9 @@ class Nobody:
     def deliver(self, frame: bytes) -> None:
         raise AssertionError
 
+    def deliver_soon(self, frame: bytes) -> None:
+        self.deliver(frame)
+
     def overflow(self) -> None:
         raise AssertionError
 

@@ -310,6 +310,9 @@ class Session:
     def deliver(self, frame: bytes) -> None:
         self.told.append(frame)
 
+    def deliver_soon(self, frame: bytes) -> None:
+        self.deliver(frame)
+
     def notify(self, payload: bytes) -> None:
         self.told.append(payload)
 
