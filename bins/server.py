@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 import uvloop
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from less_sync.bins.nats.access import BusAccess
     from less_sync.bins.start_page import StartPage
     from less_sync.sync.live.bus import Bus
+
+KEYS_AHEAD_S_MAX: Final = 5.0
+"""How long a worker waits for the key sets of issuers before it listens."""
 
 _log = structlog.get_logger(__name__)
 
@@ -204,12 +207,17 @@ async def _start(
         expose_etag=settings.cors_expose_etag,
         pages=_start_page(settings, handed).routes(map(bound_address, listeners)) if settings.dev else (),
     )
+    fetching = beside(fetch_issuer_keys(services))
+    if handed is not None:
+        # It may replace another one, whose clients come all at once.
+        await asyncio.wait({await stack.enter_async_context(fetching)}, timeout=KEYS_AHEAD_S_MAX)
     await server.start(listeners, partial(vital.start, "HTTP server"))
     if handed is None:
         _log.info("server listening", address=str(server.address))
     if admin is not None:
         admin.public_port_is_open()
-    await stack.enter_async_context(beside(fetch_issuer_keys(services)))
+    if handed is None:
+        await stack.enter_async_context(fetching)
     return Started(server, admin)
 
 
