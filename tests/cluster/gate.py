@@ -43,23 +43,29 @@ class Gate:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        ends = [writer]
         self._writers.add(writer)
-        with suppress(OSError):
+        try:
             await self._open.wait()
             behind, into = await asyncio.open_connection("127.0.0.1", self._port_behind)
+            ends.append(into)
             self._writers.add(into)
-            await asyncio.wait(
-                [asyncio.create_task(self._pass(*way)) for way in ((reader, into), (behind, writer))],
-                return_when=asyncio.ALL_COMPLETED,
-            )
-            self._writers.discard(into)
-        self._writers.discard(writer)
-        self._tasks.discard(task)
+            ways = ((reader, into), (behind, writer))
+            await asyncio.wait([asyncio.create_task(self._pass(*way)) for way in ways])
+        except OSError:
+            pass  # there is no NATS: the node sees the same
+        finally:
+            for end in ends:
+                end.transport.abort()
+            self._writers.difference_update(ends)
+            self._tasks.discard(task)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(READ_BYTES):
                 await self._open.wait()
+                if writer.transport.is_closing():
+                    break
                 writer.write(data)
                 self.bytes += len(data)
                 await writer.drain()

@@ -9,21 +9,22 @@ import asyncio
 import resource
 import signal
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from threading import Thread
 from typing import Final
 from uuid import uuid4
 
 import pytest
 
 from tests.bench.child import raise_open_files
-from tests.cluster.crowd import GOING, Crowd, Listener, Place, Space, Writer, crowd
+from tests.cluster.crowd import GOING, TIMEOUT_S, Crowd, Listener, Place, Space, Writer, crowd
 from tests.cluster.gate import gate
 from tests.cluster.node import all_of, connections, said, until, workers_of
 from tests.live import ISSUER, Person
 from tests.nats import NatsServer
-from tests.wire.issuer import new_issuer, served_key_set
+from tests.wire.issuer import Issuer, new_issuer, served_key_set
 from tests.wire.process import ServerProcess
 
 HEARD_S_MAX: Final = 20.0
@@ -44,17 +45,39 @@ async def crowd_of(
 ) -> AsyncIterator[tuple[Crowd, Mapping[str, str]]]:
     """A crowd that has not gathered yet, and the settings of the servers that take its tokens."""
     issuer = new_issuer()
-    async with served_key_set(issuer) as key_set, crowd(issuer, database_url) as people:
-        yield (
-            people,
-            {
-                "DATABASE_URL": database_url,
-                "DATABASE_MAX_CONNECTIONS": "24",
-                "PUSH_LANES": "6",
-                "IDENTITY_HASH_KEY": bytes(32).hex(),
-                "TRUSTED_ISSUERS": f"{ISSUER}={key_set}",
-            },
-        )
+    with key_set_of(issuer) as key_set:
+        async with crowd(issuer, database_url) as people:
+            yield (
+                people,
+                {
+                    "DATABASE_URL": database_url,
+                    "DATABASE_MAX_CONNECTIONS": "24",
+                    "PUSH_LANES": "6",
+                    "IDENTITY_HASH_KEY": bytes(32).hex(),
+                    "TRUSTED_ISSUERS": f"{ISSUER}={key_set}",
+                },
+            )
+
+
+@contextmanager
+def key_set_of(issuer: Issuer) -> Iterator[str]:
+    """Serve the key set from a thread of its own: a crowd keeps this one busy for seconds."""
+    started: Future[tuple[str, asyncio.AbstractEventLoop]] = Future()
+    end = asyncio.Event()
+
+    async def serve() -> None:
+        async with served_key_set(issuer) as url:
+            started.set_result((url, asyncio.get_running_loop()))
+            await end.wait()
+
+    thread = Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    url, loop = started.result(TIMEOUT_S)
+    try:
+        yield url
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
 
 
 def pair_of(people: Crowd) -> tuple[Listener, Listener]:
@@ -71,7 +94,7 @@ async def both_ways(people: Crowd, *, within_s: float = HEARD_S_MAX) -> bool:
 
 async def ends_of_access(people: Crowd, guest: Listener, place: Place, *, bus: bool) -> None:
     """Take somebody's access back under load: nothing reaches him that is written later."""
-    assert guest.told_last_s
+    await people.until(lambda: guest.told_last_s > 0)
     end_s = await people.revoke(guest, place) + ACCESS_S[bus]
     await people.until(lambda: time.monotonic() > end_s + 1)
     assert guest.revoked
@@ -94,32 +117,33 @@ async def test_a_nats_that_dies_hangs_or_is_out_of_reach_costs_seconds_and_nothi
         assert await both_ways(people)
         assert way.bytes > 0
         await ends_of_access(people, people.guests[0], first, bus=True)
-        print("healthy", await people.all_heard(HEARD_S_MAX))
+        await people.all_heard(HEARD_S_MAX)
 
         nats_server.kill()
         assert not await both_ways(people, within_s=1)
         await ends_of_access(people, people.guests[1], first, bus=False)
-        print("killed", await people.all_heard(HEARD_S_MAX))
+        await people.all_heard(HEARD_S_MAX)
         nats_server.start()
         assert await both_ways(people)
-        print("started", await people.all_heard(HEARD_S_MAX))
+        await people.all_heard(HEARD_S_MAX)
 
         nats_server.stop()
         await ends_of_access(people, people.guests[2], first, bus=False)
-        print("stopped", await people.all_heard(HEARD_S_MAX))
+        await people.all_heard(HEARD_S_MAX)
         nats_server.cont()
         assert await both_ways(people)
-        print("continued", await people.all_heard(HEARD_S_MAX))
+        await people.all_heard(HEARD_S_MAX)
 
         way.part()
         await ends_of_access(people, people.guests[3], first, bus=False)
         assert not await both_ways(people, within_s=1)
-        print("parted", await people.all_heard(HEARD_S_MAX))
+        await people.all_heard(HEARD_S_MAX)
         way.heal()
         assert await both_ways(people)
-        print("healed", await people.all_heard(HEARD_S_MAX))
+        await people.all_heard(HEARD_S_MAX)
         assert people.ends() == 0
-        print(Counter(listener.pulls for listener in people.listeners))
+        # What was missed came as `sync`, whole: nobody had to pull.
+        assert not any(listener.pulls for listener in people.listeners)
 
 
 async def test_a_node_that_is_killed_under_load_takes_its_own_clients_connections_and_nothing_else(
@@ -137,9 +161,7 @@ async def test_a_node_that_is_killed_under_load_takes_its_own_clients_connection
                 await people.until(lambda: shows_up(leaver, stayer))
                 await people.wait(1)
                 await two.kill()
-            killed_s = time.monotonic()
             await people.until(lambda: not stayer.present, SILENCE_S + HEARD_S_MAX)
-            print("left", time.monotonic() - killed_s)
             # Whoever was at the other one writes nothing meanwhile; the others go on.
             here = [writer for writer in people.writers if writer.place is first]
             before = [len(writer.acknowledged) for writer in here]
@@ -149,7 +171,7 @@ async def test_a_node_that_is_killed_under_load_takes_its_own_clients_connection
                 second.port = two.port
                 assert await both_ways(people)
                 await people.until(lambda: shows_up(leaver, stayer))
-                print("node back", await people.all_heard(HEARD_S_MAX))
+                await people.all_heard(HEARD_S_MAX)
                 assert not people.closes()
                 there = [one for one in (*people.writers, *people.listeners) if one.place is second]
                 assert people.ends() == sum(len(one.ends) for one in there) == len(there)
@@ -176,12 +198,12 @@ async def test_a_worker_and_the_private_nats_that_are_killed_under_load(database
             workers_of(running)[0].kill()
             await people.wait(1)
             await until(lambda: len(said(running, "a worker is ready")) == number)  # noqa: B023  # called at once
-            print("worker", await people.all_heard(HEARD_S_MAX))
+            await people.all_heard(HEARD_S_MAX)
         (nats,) = (one for one in all_of(running) if "nats-server" in one.name())
         nats.kill()
         await until(lambda: said(running, "the private NATS has ended and is started again"))
         await people.wait(2)
-        print("private nats", await people.all_heard(HEARD_S_MAX))
+        await people.all_heard(HEARD_S_MAX)
         # An event reaches everybody in its space, at whichever worker.
         for ear in people.listeners[1:4]:
             assert await people.events_cross(people.listeners[0], ear, within_s=HEARD_S_MAX)
@@ -203,9 +225,11 @@ async def test_workers_are_replaced_under_load_with_thousands_of_clients(
     database_url: str, many_files: None
 ) -> None:
     """Each connection that was open ends with 1001, once, and whoever comes back at once is let in."""
+    asyncio.get_running_loop().set_debug(False)  # thousands of clients in one thread are slow enough
+    patient = {"LIMIT_AUTH_TIMEOUT_S": "60"}  # so slow that some take longer than 5 s to begin
     async with (
         crowd_of(database_url) as (people, settings),
-        ServerProcess({**settings, "WORKERS": "2", "LOG_LEVEL": "info"}, fresh=True) as running,
+        ServerProcess({**settings, **patient, "WORKERS": "2"}, fresh=True) as running,
     ):
         place = Place(running.port)
         spaces = [Space(str(uuid4()), Person(f"owner {k}"), shared=False) for k in range(SPACES)]
@@ -228,10 +252,9 @@ async def test_workers_are_replaced_under_load_with_thousands_of_clients(
         await people.until(lambda: bool(said(running, "the workers were replaced")))
         assert not set(before) & set(workers_of(running))
         await people.until(lambda: all(one.subscribed and one.ends for one in people.listeners))
-        print("replaced", await people.all_heard(HEARD_S_MAX))
+        await people.all_heard(HEARD_S_MAX)
         everybody = (*people.writers, *people.listeners)
         # Whoever came back to the second one before it was replaced too has two ends behind him.
         assert {end for one in everybody for end in one.ends} == {GOING}
         assert {len(one.ends) for one in everybody} <= {1, 2}
-        print(Counter(len(one.ends) for one in everybody))
         assert not any(one.refused for one in everybody)
