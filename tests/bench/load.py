@@ -78,6 +78,7 @@ class Load:
             "open_peers": self.open_peers,
             "prepare": self.prepare,
             "push": self.push,
+            "push_heard": self.push_heard,
             "pull": self.pull,
             "fan_out": self.fan_out,
             "notify": self.notify,
@@ -231,6 +232,30 @@ class Load:
                         poll.unregister(fd)
                         del links[fd]
         return {"pushes": answered, "late": late, "seconds": seconds}
+
+    def push_heard(self, group: str, listeners: str) -> dict[str, Any]:
+        """As `push`, until all pushes are answered and heard."""
+        links = {link.sock.fileno(): link for link in self._groups[group]}
+        ears = {link.sock.fileno(): link for link in self._groups[listeners]}
+        unanswered = unheard = sum(len(link.frames) for link in links.values())
+        with select.epoll() as poll:
+            for fd in (*links, *ears):
+                poll.register(fd, select.EPOLLIN)
+            for link in links.values():
+                send_next(link)
+            while unanswered or unheard:
+                for fd, _ in waited(poll):
+                    if fd in ears:
+                        data = ears[fd].sock.recv(READ_BYTES)
+                        assert data, "the server closed a listener"
+                        unheard -= ears[fd].counter.feed(data)
+                        continue
+                    link = links[fd]
+                    count = read_push_answer(link)
+                    unanswered -= count
+                    if count and link.next < len(link.frames):
+                        send_next(link)
+        return {}
 
     def pull(self, group: str, space: str, ucan: str = "", bytes_per_s: int | None = None) -> dict[str, Any]:
         """Pull a whole space on the group's first connection. Bytes are kept, and counted after the clock

@@ -43,6 +43,7 @@ class Scale:
     edge_pushes: int = 300
     relayed_records: int = 1_000_000
     links: int = 200
+    heard_pushes: int = 200
 
 
 QUICK: Final = Scale(
@@ -69,6 +70,7 @@ QUICK: Final = Scale(
     edge_pushes=50,
     relayed_records=50_000,
     links=20,
+    heard_pushes=30,
 )
 
 

@@ -13,6 +13,7 @@ from tests.bench.federation import FEDERATION_ROWS, federation_measures
 from tests.bench.files import FileRows
 from tests.bench.folder import FolderRows
 from tests.bench.model import KIB, Bench, Measure, Pair, Pairs, Row, Scale, Use
+from tests.bench.nodes import NODES_ROWS, nodes_measures
 from tests.bench.starting import START_ROWS, starting
 from tests.wire.process import Program
 
@@ -309,6 +310,7 @@ ROWS: Final[Mapping[str, Row]] = {
     ),
     **ATTACK_ROWS,
     **FEDERATION_ROWS,
+    **NODES_ROWS,
 }
 
 
@@ -343,6 +345,7 @@ def measures(
         (frozenset({"huge pushes: push", "huge pushes: pull"}), huge_pushes),
         (STALLED_ROWS, stalled_pulls),
         *federation_measures(),
+        *nodes_measures(),
     ]
 
 
