@@ -71,8 +71,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return cores + (cores + 1) // 2
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let thousands of short tests come last: they fill the time in which another worker ends a long one."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let thousands of short tests come last: they fill the time in which another worker ends a long one.
+
+    Of those that are run in other shapes, leave out what has the usual one alone.
+    """
+    if config.getoption("--shapes"):
+        alone = [item for item in items if _is(item, "alone")]
+        items[:] = [item for item in items if not _is(item, "alone")]
+        config.hook.pytest_deselected(items=alone)
     items.sort(key=lambda item: any(item.path.is_relative_to(room) for room in _SHORT))
 
 
@@ -84,13 +91,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test once in each of the shapes asked for that suit it."""
     shapes = [Shape(name) for name in metafunc.config.getoption("shapes").split(",") if name]
-    alone = metafunc.definition.get_closest_marker("alone") is not None
-    if alone or metafunc.definition.path.is_relative_to(_CLUSTER):
+    if metafunc.definition.path.is_relative_to(_CLUSTER) or _is(metafunc.definition, "alone"):
         return  # these are of one shape each
-    if metafunc.definition.get_closest_marker("in_process") is not None:
+    if _is(metafunc.definition, "in_process") or _is(metafunc.definition, "one_connection"):
         shapes = [shape for shape in shapes if shape is not Shape.WORKERS]
     if shapes:
         metafunc.parametrize("server_shape", shapes, indirect=True, ids=str)
+
+
+def _is(test: pytest.Item, marker: str) -> bool:
+    return test.get_closest_marker(marker) is not None
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +114,10 @@ def server_shape(request: pytest.FixtureRequest) -> Iterator[None]:
 def pytest_configure(config: pytest.Config) -> None:
     """Let `tmp_path` be in memory too: SQLite and Postgres sync thousands of times in a run."""
     config.addinivalue_line("markers", "in_process: looks inside the server, so it has no workers")
-    config.addinivalue_line("markers", "alone: replaces parts of the server, so it has one node")
+    config.addinivalue_line("markers", "one_connection: is about requests of one, so it has no workers")
+    config.addinivalue_line(
+        "markers", "alone: replaces parts of the server, or is about amounts: one process"
+    )
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_scratch()))
 
 

@@ -1,8 +1,9 @@
 """In what shape a server is tested: as one process, as two nodes of one cluster, or as two workers.
 
 Tests are written for one process. `make test-cluster` runs those about what clients tell each other in the
-other shapes too: `--shapes nodes,workers`. A test marked `in_process` looks inside: it has no workers;
-one marked `alone` has one node.
+other shapes too: `--shapes nodes,workers`. A test marked `in_process` looks inside, and one marked
+`one_connection` is about the requests of one client: they have no workers, which take seconds to start. One
+marked `alone` is not run in other shapes.
 """
 
 import asyncio

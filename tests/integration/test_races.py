@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
 
 from less_sync.sync.protocol.frames import Notification
 from tests.integration.waiting import until
@@ -166,6 +167,7 @@ async def stalled_pull(client: Client, database: "asyncpg.Connection[asyncpg.Rec
     return id, pids[0]
 
 
+@pytest.mark.one_connection
 async def test_a_pull_that_breaks_midway_ends_in_an_error_without_commit(database_url: str) -> None:
     database = await asyncpg.connect(database_url)
     async with live_server(database_url) as live:
@@ -183,6 +185,7 @@ async def test_a_pull_that_breaks_midway_ends_in_an_error_without_commit(databas
     await database.close()
 
 
+@pytest.mark.one_connection
 async def test_a_reader_that_vanishes_in_mid_pull_frees_its_database_connection(database_url: str) -> None:
     database = await asyncpg.connect(database_url)
     async with live_server(database_url) as live:

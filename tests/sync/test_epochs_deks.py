@@ -201,6 +201,7 @@ async def test_a_rotation_in_several_requests_is_all_there_at_its_end(live: Live
     assert await client.call("epoch.complete", {"space": client.space, "epoch": 2}) == {}
 
 
+@pytest.mark.one_connection
 async def test_a_rewrap_that_fails_late_changes_nothing(live: Live) -> None:
     client = await live.connect()
     ids = await filled(client, 3)
@@ -256,6 +257,7 @@ async def test_a_new_listing_takes_in_what_was_replaced(live: Live) -> None:
     assert await rewrap(client, wrapped([id], 2)) == {"ok": True, "count": 1}
 
 
+@pytest.mark.one_connection
 async def test_a_result_too_long_for_a_frame_leaves_the_list_out(database_url: str) -> None:
     async with live_server(database_url, Limits(outbound_frame_bytes=1000)) as live:
         client = await live.connect()
@@ -335,6 +337,7 @@ async def large_space(database_url: str) -> AsyncIterator[tuple[ServerProcess, F
         yield server, Frames(socket), space
 
 
+@pytest.mark.alone
 async def test_a_rotation_of_100_000_records_in_small_frames_and_little_memory(database_url: str) -> None:
     async with large_space(database_url) as (server, frames, space):
         # The paths are warm: what comes is the rotation's.

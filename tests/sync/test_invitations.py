@@ -128,6 +128,7 @@ async def test_without_a_mailbox_in_the_token_the_client_id_is_the_mailbox(live:
     assert await listed(plain) == [id]
 
 
+@pytest.mark.one_connection
 async def test_pages_follow_one_another_and_their_length_is_bounded(live: Live, database_url: str) -> None:
     count = 205
     con = await asyncpg.connect(database_url)
@@ -154,6 +155,7 @@ async def test_pages_follow_one_another_and_their_length_is_bounded(live: Live, 
     assert seen == ids
 
 
+@pytest.mark.one_connection
 async def test_a_page_ends_before_it_outgrows_a_frame(live: Live) -> None:
     sender, reader = await live.connect(), await live.connect("bob", mailbox_id=MAILBOX)
     payload = "x" * 131_072

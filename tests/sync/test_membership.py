@@ -79,6 +79,7 @@ async def test_a_failed_append_gives_its_slot_back(live: Live) -> None:
     assert await client.error("membership.append", good) == LIMIT
 
 
+@pytest.mark.one_connection
 async def test_checks_come_in_order(unlimited: Live) -> None:
     client = await unlimited.connect()
     foreign = entry(str(uuid4()), 5)
@@ -91,6 +92,7 @@ async def test_checks_come_in_order(unlimited: Live) -> None:
         assert await client.error("membership.append", foreign | broken) == error
 
 
+@pytest.mark.one_connection
 async def test_the_chain_takes_only_its_next_link(unlimited: Live) -> None:
     client = await unlimited.connect()
     space = client.space
@@ -180,6 +182,7 @@ async def test_an_append_is_announced_to_the_others_with_its_cursor(live: Live) 
     assert len((await member.call("membership.list", {"space": space, "ucan": his}))["entries"]) == 1
 
 
+@pytest.mark.one_connection
 @pytest.mark.parametrize(
     ("cid", "accepted"),
     [

@@ -77,6 +77,7 @@ async def revoke(owner: Client, person: Person, space: str, cid: str) -> None:
     assert await owner.call("membership.revoke", {"space": space, "ucan": ucan, "ucan_cid": cid}) == {}
 
 
+@pytest.mark.one_connection
 @pytest.mark.parametrize("depth", [1, 2, 3, 8])
 async def test_a_chain_of_any_allowed_depth_opens_subscribe_push_and_pull(live: Live, depth: int) -> None:
     people = [Person(f"person {number}") for number in range(depth + 1)]
@@ -343,6 +344,7 @@ async def test_a_claim_on_a_shared_space_opens_nothing_and_writes_nothing(
         await con.close()
 
 
+@pytest.mark.one_connection
 @pytest.mark.parametrize(
     "method", ["push", "pull", "subscribe", "epoch.begin", "membership.list", "deks.get"]
 )
@@ -369,6 +371,7 @@ async def test_a_space_claimed_as_personal_that_is_shared_is_open_to_its_members
     assert not await may_write(member, space, ucan)
 
 
+@pytest.mark.one_connection
 @pytest.mark.parametrize("table", ["spaces", "revocations"])
 @pytest.mark.parametrize("known", [False, True], ids=["root key unknown", "root key known"])
 async def test_a_storage_fault_while_authorising_is_never_called_forbidden(
@@ -394,6 +397,7 @@ async def test_a_storage_fault_while_authorising_is_never_called_forbidden(
     assert await may_write(client, space, ucan)
 
 
+@pytest.mark.one_connection
 async def test_one_space_asked_for_twice_is_judged_by_each_token(
     live: Live, alice: Person, bob: Person
 ) -> None:
@@ -421,6 +425,7 @@ async def test_a_space_created_after_a_refused_attempt_is_there(live: Live, alic
     assert await may_read(client, space, ucan)
 
 
+@pytest.mark.one_connection
 @pytest.mark.parametrize("over", [False, True], ids=["longest", "longer"])
 async def test_a_ucan_is_read_up_to_its_longest_and_not_beyond(live: Live, over: bool) -> None:
     owner = Minter()
