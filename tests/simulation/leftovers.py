@@ -16,6 +16,7 @@ _IGNORED: Final = frozenset(
         "_doors",
         "_limits",
         "_recent_looks",
+        "_serial",
         "_tasks",
         "_tickets",
         "authenticator",

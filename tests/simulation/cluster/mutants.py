@@ -13,6 +13,7 @@
 | `quiet_arrival`   | who begins to listen does not ask who is there                        | 0          |
 """
 
+from collections.abc import Sequence as Many
 from typing import Final
 from uuid import UUID
 
@@ -20,9 +21,9 @@ from tests.simulation.cluster.bus import SimulatedBus
 from tests.simulation.cluster.parts import ClusterParts
 from tests.simulation.cluster.system import (
     Comparison,
-    Early,
     InOrder,
     Nodes,
+    Notice,
     PresenceElsewhere,
     PresenceEntry,
     Revoked,
@@ -40,18 +41,20 @@ class SkippingOrder(InOrder):
     def _fill_soon(self, space: UUID, sequence: Sequence) -> None:
         sequence.stop_waiting()
         while (at := sequence.gap_ends()) < sequence.top and (one := sequence.next(at)) is not None:
-            self._tell(space, one)
+            self._tell(space, one.cursor, one.notices)
         self.drop(space)
 
 
 class BelatedOrder(InOrder):
     """Drops nothing."""
 
-    def take(self, space: UUID, one: Early) -> None:
-        if one.cursor <= self._broker.cursor(space):
-            self._tell(space, one)
+    def take(
+        self, space: UUID, cursor: int, notices: Many[Notice], *, size_bytes: int, own: bool = False
+    ) -> None:
+        if cursor <= self._broker.cursor(space):
+            self._tell(space, cursor, notices)
         else:
-            super().take(space, one)
+            super().take(space, cursor, notices, size_bytes=size_bytes, own=own)
 
 
 class NoComparison(Comparison):
