@@ -44,7 +44,7 @@ BROWSER := tests/browser
 CLUSTER := tests/cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help install links serve test long test-cluster test-browser lint format types protos transcripts simulate bench clean
+.PHONY: help install links serve test long test-cluster test-browser lint format types protos transcripts simulate bench capacity clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -125,6 +125,9 @@ simulate: $(DEV_READY) ## play SEEDS=100000 simulated worlds on all cores; SEED=
 
 bench: $(DEV_READY) ## measure against bare Postgres and bare sockets, print one table
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+capacity: $(DEV_READY) ## count a cluster of 1,000 nodes, run one of its nodes, hold both against docs/scaling.md 6
+	@$(BIN)/python -m tests.bench.capacity $(ARGS)
 
 clean: ## remove .venv and caches (not the data directory)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build artefacts *.egg-info clients/js/node_modules

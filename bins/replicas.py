@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from less_sync.bins.settings.config import Settings
-from less_sync.storage import PostgresPool, PostgresPullStore, Replicas, ReplicatedPullStore
+from less_sync.storage import PostgresPool, PostgresPullStore
 from less_sync.sync.services import Services
 
 MEASURED: Final = "replicas"
@@ -20,6 +20,9 @@ def use_replicas(settings: Settings, pool: PostgresPool, services: Services, sta
     """
     if not settings.cluster.replicas:
         return
+    # What few servers need is loaded by those that do.
+    from less_sync.storage import Replicas, ReplicatedPullStore
+
     replicas = Replicas.at(
         settings.cluster.replicas, pool, max_connections=max(1, settings.database.connections_max // 2)
     )

@@ -39,8 +39,6 @@ from less_sync.storage.postgres.place import place_of
 from less_sync.storage.postgres.pool import PostgresPool
 from less_sync.storage.postgres.pulls import PostgresPullStore
 from less_sync.storage.postgres.rate_limits import PostgresRateLimitStore
-from less_sync.storage.postgres.replica_pulls import ReplicatedPullStore
-from less_sync.storage.postgres.replicas import Replicas
 from less_sync.storage.postgres.revocations import PostgresRevocationStore
 from less_sync.storage.postgres.spaces import PostgresSpaceStore
 from less_sync.storage.postgres.turns import Turns
@@ -121,6 +119,8 @@ if TYPE_CHECKING:
         inspecting,
     )
     from less_sync.storage.postgres.purge import Purged, purge_space
+    from less_sync.storage.postgres.replica_pulls import ReplicatedPullStore
+    from less_sync.storage.postgres.replicas import Replicas
     from less_sync.storage.postgres.surveys import (
         ALL_IDS,
         IdRange,
@@ -148,6 +148,8 @@ else:
             "inspecting",
         ),
         "postgres.purge": ("Purged", "purge_space"),
+        "postgres.replica_pulls": ("ReplicatedPullStore",),
+        "postgres.replicas": ("Replicas",),
         "postgres.surveys": (
             "ALL_IDS",
             "IdRange",

@@ -19,6 +19,7 @@ from less_sync.bins.doctor.host import (
 )
 from less_sync.bins.doctor.issuers import look_at_issuers
 from less_sync.bins.doctor.peers import Own, look_at_peers
+from less_sync.bins.doctor.replicas import look_at_replicas
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from less_sync.bins.postgres.private import private_postgres, running_postgres
 from less_sync.bins.process import connections_of
@@ -58,6 +59,7 @@ async def examine(settings: Settings, *, now: Callable[[], float] = time.time) -
         looked("file storage", lambda: look_at_files(settings.files)),
         looked("peers", lambda: look_at_peers(settings.federation, own, now), bound_s=DATABASE_S + MANY_S),
         looked("bus", lambda: look_at_bus(settings.cluster.bus), bound_s=MANY_S),
+        looked("replicas", lambda: look_at_replicas(settings.cluster)),
         looked("ports", lambda: look_at_ports(settings)),
         looked("open files", lambda: look_at_open_files(holder)),
         looked("data directory", lambda: look_at_data_directory(settings, holder)),

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from less_sync.storage.postgres.pool import PooledConnection
 
 PATIENCE_S: Final = 1.0
-"""For which a pull waits for a replica, counted from the answer of the primary."""
 
 
 class _Ask(Enum):
@@ -51,11 +50,18 @@ class ReplicatedPullStore:
 
     Args:
         patience: how long a pull may keep the snapshot of a replica before it reads on by pages.
+        wait_s: for which a pull waits for a replica, counted from the answer of the primary.
     """
 
     def __init__(
-        self, primary: PostgresPullStore, replicas: Replicas, *, patience: Patience | None = None
+        self,
+        primary: PostgresPullStore,
+        replicas: Replicas,
+        *,
+        patience: Patience | None = None,
+        wait_s: float = PATIENCE_S,
     ) -> None:
+        self._wait_s = wait_s
         self._primary = primary
         self._replicas = replicas
         self._patience = patience or Patience()
@@ -63,7 +69,7 @@ class ReplicatedPullStore:
     @asynccontextmanager
     async def pull(self, space: UUID, since: int, *, reader: str = "") -> AsyncIterator[Page | Stream | None]:
         """As `PostgresPullStore.pull`; what a replica does not give, the primary does."""
-        pull = _Pull(self._primary.places, space, since, reader, self._patience)
+        pull = _Pull(self._primary.places, space, since, reader, self._patience, self._wait_s)
         replica = self._replicas.take(pull)
         if replica is not None:
             try:
@@ -81,7 +87,16 @@ class ReplicatedPullStore:
 class _Pull:
     """One pull that a replica is asked for. Implements `pull_reader.Standby`."""
 
-    def __init__(self, primary: PullPlaces, space: UUID, since: int, reader: str, patience: Patience) -> None:
+    def __init__(
+        self,
+        primary: PullPlaces,
+        space: UUID,
+        since: int,
+        reader: str,
+        patience: Patience,
+        wait_s: float,
+    ) -> None:
+        self._wait_s = wait_s
         self._primary = primary
         self._space = space
         self._since = since
@@ -186,11 +201,11 @@ class _Pull:
     ) -> Page | Stream:
         """Wait for the replica; raises its `StorageError`."""
         try:
-            await asyncio.wait({asked}, timeout=PATIENCE_S)
+            await asyncio.wait({asked}, timeout=self._wait_s)
         finally:
             asked.cancel()
         if not asked.done():
-            raise _no_answer()
+            raise _no_answer(self._wait_s)
         rows = asked.result()
         if isinstance(rows, StorageError):
             raise rows
@@ -213,10 +228,10 @@ class _Pull:
         )
         meta = None
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(self._wait_s):
                 meta = await rest.open()
         except TimeoutError as error:
-            raise _no_answer() from error
+            raise _no_answer(self._wait_s) from error
         finally:
             if meta is None:
                 replica.ask(rest.aclose)  # which may take seconds, if it does not answer
@@ -225,5 +240,5 @@ class _Pull:
         return Stream(meta, rest)
 
 
-def _no_answer() -> StorageError:
-    return Unavailable(f"no answer within {PATIENCE_S:g} s")
+def _no_answer(wait_s: float) -> StorageError:
+    return Unavailable(f"no answer within {wait_s:g} s")

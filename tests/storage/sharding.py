@@ -85,10 +85,14 @@ def spaces_of(query: Query) -> str:
     arrays = rf"\b(?:\w+\.)?(?:{'|'.join(re.escape(one) for one in columns)})\s*=\s*ANY \(\$"
     if re.search(arrays, text) or re.search(r"unnest\(\$1::uuid\[\]", text):
         return SEVERAL
+    if any(_told(name, given, "p_spaces") for name, given in _CALL.findall(text)):
+        return SEVERAL
     ones = rf"(?<![\w.])(?:\w+\.)?(?:{'|'.join(re.escape(one) for one in columns)})\s*=\s*\$"
     if re.search(ones, text) or re.search(r"\$\d::uuid AS space\b", text):
         return ONE
-    if re.search(r"INSERT INTO spaces \(id\b", text) or any(_told(*call) for call in _CALL.findall(text)):
+    if re.search(r"INSERT INTO spaces \(id\b", text) or any(
+        _told(name, given, "p_space") for name, given in _CALL.findall(text)
+    ):
         return ONE
     return NONE
 
@@ -102,13 +106,13 @@ def _aliases(text: str) -> set[str]:
     }
 
 
-def _told(name: str, arguments: str) -> bool:
-    """Whether a function is given its space by a parameter of the statement."""
+def _told(name: str, arguments: str, parameter: str) -> bool:
+    """Whether a function is given this by a parameter of the statement."""
     parameters = functions()[name].parameters
-    if "p_space" not in parameters:
+    if parameter not in parameters:
         return False
     given = [one.strip() for one in arguments.split(",")]
-    return re.fullmatch(r"\$\d+", given[parameters.index("p_space")]) is not None
+    return re.fullmatch(r"\$\d+", given[parameters.index(parameter)]) is not None
 
 
 BEGIN, END = "<!-- statements -->", "<!-- end of statements -->"

@@ -1,7 +1,7 @@
 """A store of pulls over a primary and a standby, on a clock of the test's own, that tells who was asked."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +19,6 @@ from less_sync.storage import (
     PullRow,
     PushLanes,
 )
-from less_sync.storage.postgres.pull_reader import Patience
 from less_sync.storage.postgres.replica_pulls import ReplicatedPullStore
 from less_sync.storage.postgres.replicas import Identity, Replica, Replicas
 from less_sync.storage.queries import QUERIES
@@ -32,6 +31,8 @@ else:
     Connection = asyncpg.Connection
 
 _NAMES: Final = {query.text: name for name, query in QUERIES.items()}
+WAIT_S: Final = 15.0
+"""For a standby: longer than a busy machine takes, and a promotion."""
 READING: Final = ("pull_first", "pull_first_of_replica", "pull_all", "pull_page", "pull_legacy")
 
 
@@ -48,6 +49,9 @@ class Clock:
 class Asked(list[str]):
     """Names of the queries that connections of one kind were asked, in their order."""
 
+    before_portal: Callable[[], Awaitable[None]] | None = None
+    """What is to happen before the next transaction begins."""
+
     @property
     def rows(self) -> list[str]:
         """Those that read entries."""
@@ -58,6 +62,12 @@ class Asked(list[str]):
         asked = self
 
         class Telling(Connection):
+            async def execute(self, query: str, *args: Any, **options: Any) -> str:
+                if query.startswith("BEGIN") and asked.before_portal is not None:
+                    happens, asked.before_portal = asked.before_portal, None
+                    await happens()
+                return await super().execute(query, *args, **options)
+
             async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
                 asked.append(_NAMES.get(query, query))
                 return await super().fetch(query, *args, **options)
@@ -136,9 +146,7 @@ async def pulled(
 
 
 @asynccontextmanager
-async def rig(
-    primary_url: str, standby_urls: Sequence[str], *, patience: Patience | None = None
-) -> AsyncIterator[Rig]:
+async def rig(primary_url: str, standby_urls: Sequence[str], *, wait_s: float = WAIT_S) -> AsyncIterator[Rig]:
     """Pulls with the standbys at the URLs; the last of them is the one in `pair`."""
     at_primary, at_standby, clock = Asked(), Asked(), Clock()
     pool = await PostgresPool.open(primary_url, max_connections=10, connect=at_primary.connect)
@@ -153,7 +161,7 @@ async def rig(
     )
     lanes = await PushLanes.start(pool)
     try:
-        primary = PostgresPullStore(pool, patience=patience)
+        primary = PostgresPullStore(pool)
         async with pair(primary_url, standby_urls[-1]) as both:
             yield Rig(
                 pool,
@@ -161,7 +169,7 @@ async def rig(
                 both,
                 clock,
                 primary,
-                ReplicatedPullStore(primary, replicas, patience=patience),
+                ReplicatedPullStore(primary, replicas, wait_s=wait_s),
                 replicas,
                 at_primary,
                 at_standby,

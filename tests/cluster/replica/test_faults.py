@@ -16,7 +16,7 @@ from less_sync.storage import PostgresPullStore, PullRow, Unavailable
 from less_sync.storage.postgres.replica_pulls import ReplicatedPullStore
 from less_sync.storage.postgres.replicas import Replicas
 from tests.cluster.replica.conftest import Streaming
-from tests.cluster.replica.rig import Rig, pulled, rig
+from tests.cluster.replica.rig import WAIT_S, Rig, pulled, rig
 from tests.standby import standby_of
 from tests.storage.support import as_tuple, patient
 
@@ -81,7 +81,7 @@ class Begun:
 
 def reading(r: Rig, patience: object) -> ReplicatedPullStore:
     assert patience is EAGER or patience is HASTY
-    return ReplicatedPullStore(PostgresPullStore(r.pool), r.replicas, patience=patience)
+    return ReplicatedPullStore(PostgresPullStore(r.pool), r.replicas, patience=patience, wait_s=WAIT_S)
 
 
 @pytest.mark.parametrize("patience", [EAGER, HASTY], ids=["portal", "pages"])
@@ -193,6 +193,22 @@ async def test_a_standby_that_is_promoted_is_another_truth(streaming: Streaming,
             assert r.replica.counts.served == before
 
 
+async def test_a_standby_that_is_promoted_between_the_first_page_and_the_snapshot(
+    streaming: Streaming,
+) -> None:
+    async with own_standby(streaming, "between") as standby, rig(streaming.primary.url, [standby.url]) as r:
+        await r.ready()
+        space = await large(r)
+
+        async def promote() -> None:
+            assert await r.pair.standby.fetchval("SELECT pg_promote()")
+            await r.pair.standby.execute("UPDATE records SET cursor = cursor + 1000")
+
+        r.at_standby.before_portal = promote
+        assert await pulled(r.pulls, space) == await pulled(r.primary, space)
+        assert r.replica.counts.refused["stranger"] == 1
+
+
 async def test_a_copy_that_is_ahead_of_a_new_primary_is_not_read_from(streaming: Streaming) -> None:
     """After a failover to a standby that lacked the last writes, another one has them: they never were."""
     async with own_standby(streaming, "successor") as successor, own_standby(streaming, "ahead") as ahead:
@@ -219,7 +235,7 @@ async def test_a_copy_that_is_ahead_of_a_new_primary_is_not_read_from(streaming:
 
 async def test_a_standby_that_hangs_costs_one_wait(streaming: Streaming) -> None:
     async with own_standby(streaming, "hanging") as standby:
-        async with rig(streaming.primary.url, [standby.url]) as r:
+        async with rig(streaming.primary.url, [standby.url], wait_s=1.0) as r:
             await r.ready()
             space = await r.space()
             await r.pair.catch_up()

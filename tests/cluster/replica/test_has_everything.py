@@ -1,5 +1,6 @@
 """What is read where: rows come from a standby only if its snapshot has all that the primary has."""
 
+import asyncio
 from hashlib import sha256
 from uuid import uuid4
 
@@ -55,6 +56,12 @@ async def test_a_standby_that_lags_costs_one_try_a_second(r: Rig) -> None:
             assert (await pulled(r.pulls, space))[0].cursor == 2
         assert r.at_standby.rows == ["pull_first_of_replica"]
         r.clock.now_s += 1.0
+    r.forget()
+    assert {
+        meta.cursor for meta, _ in await asyncio.gather(*(pulled(r.pulls, space) for _ in range(20)))
+    } == {2}
+    assert r.at_standby.rows == ["pull_first_of_replica"], "one at a time"
+    r.clock.now_s += 1.0
     await r.pair.resume()
     r.forget()
     for _ in range(20):
@@ -99,6 +106,7 @@ async def test_while_a_rewrap_is_pending_the_primary_is_read(r: Rig) -> None:
         [row] = (await pulled(r.pulls, space))[1]
         assert row[4] == dek
     assert len(r.at_primary.rows) == 3
+    assert sum(r.replica.counts.refused.values()) == 0, "the replica is not to blame"
     await r.epochs.complete(space, 2)
     await r.pair.catch_up()
     r.forget()
@@ -153,6 +161,14 @@ async def test_a_space_that_was_deleted_and_made_anew_shows_nothing_of_the_forme
     await r.push(space, (record, 0, b"anew"))
     assert [row[2] for row in (await pulled(r.pulls, space))[1]] == [record]
     assert (await pulled(r.pulls, space, 5))[0].restarted
+
+
+async def test_who_is_ahead_of_the_space_begins_again_at_the_primary(r: Rig) -> None:
+    space = await r.space(pushes=2)
+    await r.pair.catch_up()
+    meta, rows = await pulled(r.pulls, space, 3)
+    assert (meta.restarted, meta.cursor, len(rows)) == (True, 2, 2)
+    assert sum(r.replica.counts.refused.values()) == 0
 
 
 async def test_a_lock_of_a_writer_sends_to_the_primary_until_the_next_change_alone(r: Rig) -> None:
