@@ -6,6 +6,7 @@ follows upon its cursor, pulls what does not, and keeps what it knows when its c
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ class Space:
 
 
 @dataclass
-class Member:
+class Member(ABC):
     """Somebody at one node, in one space, who comes back whenever the connection ends."""
 
     crowd: "Crowd"
@@ -127,8 +128,9 @@ class Member:
             finally:
                 client.socket.abort()
 
+    @abstractmethod
     async def take_part(self, client: Caller) -> None:
-        raise NotImplementedError
+        """Do it over one connection, until that is lost."""
 
     @property
     def closes(self) -> set[Closed]:
