@@ -120,8 +120,10 @@ transcripts: $(DEV_READY) ## play the pages' transcripts and compare (ARGS=--wri
 # played with two servers as well: those take a fifth of the time.
 SEEDS ?= 2000
 simulate: $(DEV_READY) ## play SEEDS=100000 simulated worlds on all cores; SEED=7 replays one
-	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+	@$(BIN)/python -m tests.simulation \
+		$(if $(SEED),--seed $(SEED),--seeds $(if $(ARGS),$(SEEDS),$$(($(SEEDS) * 5 / 6)))) $(ARGS)
 	$(if $(SEED)$(ARGS),,@$(BIN)/python -m tests.simulation --federation --seeds $$(($(SEEDS) / 12)))
+	$(if $(SEED)$(ARGS),,@$(BIN)/python -m tests.simulation --cluster --seeds $$(($(SEEDS) / 12)))
 
 bench: $(DEV_READY) ## measure against bare Postgres and bare sockets, print one table
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -29,7 +29,8 @@ payload and that begin with the number of the connection.
     make simulate ARGS='--rules answers,cursors'     # looks at these rules alone
     make simulate ARGS='--mutant lost_wakeup'        # looks for an old fault that is put back
 
-Two servers, and the wire between them, are a world of their own: `tests/simulation/federation/`.
+Two servers, and the wire between them, are a world of their own: `tests/simulation/federation/`. So are nodes
+on one database and the bus between them: `tests/simulation/cluster/`.
 
 To add a rule: give it a name in `Rule`, and call `Court.charge` where it is broken. Say no more than the
 server promises: a rule that is wrong in one seed of a thousand costs more than it finds. To add trouble: a

@@ -6,10 +6,10 @@
 |-------------------|-----------------------------------------------------------------------|------------|
 | `skipped_gap`     | what came early is told after a while, what is before it never        | 0          |
 | `late_news`       | what came late is told, though what is behind it was                  | 0          |
-| `trusting_bus`    | nothing is compared with the database                                 | 0          |
-| `hasty_subscribe` | `subscribe` reads cursors before the bus has confirmed                | 0          |
-| `deaf_node`       | of revocations nothing is heard on the bus                            | 0          |
-| `patient_groups`  | of whom nothing is heard is there for ever, as long as his node lives | 0          |
+| `trusting_bus`    | nothing is compared with the database                                 | 1          |
+| `hasty_subscribe` | `subscribe` reads cursors before the bus has confirmed                | 7          |
+| `deaf_node`       | of revocations nothing is heard on the bus                            | 31         |
+| `patient_groups`  | of whom nothing is heard is there for ever, as long as his node lives | 9          |
 | `quiet_arrival`   | who begins to listen does not ask who is there                        | 0          |
 """
 
@@ -135,9 +135,9 @@ def _people(kind: type[PresenceElsewhere]) -> ClusterParts:
 MUTANTS: Final[dict[str, Mutant[ClusterParts]]] = {
     "skipped_gap": Mutant(_in_order(SkippingOrder), frozenset({Rule.ANNOUNCED}), 0),
     "late_news": Mutant(_in_order(BelatedOrder), frozenset({Rule.CURSORS}), 0),
-    "trusting_bus": Mutant(ClusterParts(alter=_uncompared), frozenset({Rule.ANNOUNCED}), 0),
-    "hasty_subscribe": Mutant(ClusterParts(bus=HastyBus), frozenset({Rule.ANNOUNCED}), 0),
-    "deaf_node": Mutant(ClusterParts(bus=DeafBus), frozenset({Rule.REVOKED}), 0),
-    "patient_groups": Mutant(_people(PatientPresence), frozenset({Rule.PRESENCE}), 0),
+    "trusting_bus": Mutant(ClusterParts(alter=_uncompared), frozenset({Rule.ANNOUNCED}), 1),
+    "hasty_subscribe": Mutant(ClusterParts(bus=HastyBus), frozenset({Rule.ANNOUNCED}), 7),
+    "deaf_node": Mutant(ClusterParts(bus=DeafBus), frozenset({Rule.REVOKED}), 31),
+    "patient_groups": Mutant(_people(PatientPresence), frozenset({Rule.PRESENCE}), 9),
     "quiet_arrival": Mutant(_people(QuietPresence), frozenset({Rule.PRESENCE}), 0),
 }
