@@ -347,9 +347,10 @@ class Announcer:
 
     def revoked(self, space: UUID, cid: str, *, exclude: Subscriber) -> None:
         """A UCAN was revoked: everybody else hears so, and whose access rested on it nothing after that."""
-        self.revoked_here(space, [cid], exclude=exclude)
+        # Other nodes are told first: what is left by those whose access ends here must not overtake it.
         if self.nodes is not None:
             self.nodes.revoked(space, cid)
+        self.revoked_here(space, [cid], exclude=exclude)
 
     def revoked_here(self, space: UUID, cids: Iterable[str], *, exclude: Subscriber | None = None) -> None:
         """Tell this node's people of revocations in a space, and end what rested on them."""
