@@ -196,10 +196,13 @@ async def test_the_console_shows_one_server(running: Merged) -> None:
         assert "worker 2: delivery watchdog" in told["tasks"]
         [chore] = told["chores"]
         assert (chore["name"], chore["runs"], chore["failures"]) == ("maintenance", 2, 0)
-        await client.push({**change(), "blob": b"x" * 100})
-        while not told["growing"] or not told["largest"]:
+        # Growth is that of the last minute, and a busy machine may take longer for the survey.
+        growing, largest = told["growing"], told["largest"]
+        while not growing or not largest:
+            await client.push({**change(), "blob": b"x" * 100})
             told = await console.next()
-        assert told["growing"][0]["bytes"] == 100
+            growing, largest = growing or told["growing"], largest or told["largest"]
+        assert growing[0]["bytes"] % 100 == 0
         assert told["largest_fault"] == ""
         assert all(each.live.services.metrics.growth is not None for each in (one, two))
 
