@@ -25,8 +25,8 @@ COMMAND_S_MAX: Final = 60.0
 END_S_MAX: Final = 30.0
 QUIET_S: Final = 2.0
 PAGE_PORTS: Final = (5379, 5380, 5443, 8333, 9333, 8080, 8888, 4222)
-"""Those of the pages: of the server first, of a second one, of proxies, of an S3-compatible one, whose gRPC has
-each plus `GRPC`, and of a NATS."""
+"""Those of the pages: of the server first, of a second one, of proxies, of an S3-compatible one, whose gRPC
+has each plus `GRPC`, and of a NATS."""
 PAGE_ADDRESSES: Final = ("127.0.0.1", "127.0.0.2")
 GRPC: Final = 10_000
 _PORTS: Final = range(20_000, 22_000)
