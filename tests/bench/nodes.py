@@ -247,7 +247,7 @@ NODES_ROWS: Final[Mapping[str, Row]] = {
         "connect, authenticate, subscribe, 16 at a time: two workers", "one process", "/s", 0.0, True, ""
     ),
     "workers memory": Row(
-        "a second worker with nothing to do: resident memory", "", "MiB", 64.0, False, "", "{:.1f}"
+        "a second worker with nothing to do: resident memory", "", "MiB", 80.0, False, "", "{:.1f}"
     ),
     "workers beside": Row(
         "what two workers have beside them (supervisor, NATS): resident memory",
