@@ -53,6 +53,7 @@ def test_few_transcripts_cannot_be_played_and_each_says_why() -> None:
         ("docs/operations.md", ["alias", "as-less-sync='sudo"]),
         ("docs/operations.md", ["python", "-m"]),
         ("docs/python.md", ["pip", "install"]),
+        ("docs/scaling.md", ["cp", "deploy/cluster/.env.example"]),
     ]
 
 

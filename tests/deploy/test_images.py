@@ -85,7 +85,7 @@ def test_both_images_install_what_constraints_name() -> None:
     for name in ("Dockerfile", "Dockerfile.dev"):
         (line,) = [one for one in instructions(name) if "pip --python" in one.value]
         assert "/opt/less-sync/bin/python install" in line.value
-        assert "--constraint constraints.txt '.[server]'" in line.value
+        assert "--constraint constraints.txt '.[server,cluster]'" in line.value
 
 
 def test_libraries_of_the_development_image_lie_where_no_mount_hides_them() -> None:
