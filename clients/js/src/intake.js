@@ -403,7 +403,7 @@ function noted({ local }, remote, one) {
 
 /** What both sides had: the server's version itself if we pushed it and never heard so. */
 function knownOf(/** @type {Row} */ row, /** @type {Remote} */ remote) {
-  return row.sent !== null && row.sent === (remote.digest ?? "") ? remote : row.base;
+  return row.sent?.includes(remote.digest ?? "") ? remote : row.base;
 }
 
 /**

@@ -25,6 +25,8 @@ const CHANGE_OVERHEAD_BYTES = 160;
 const PUSH_BYTES_MAX = LIMITS.frameBytes - 1024;
 const CHANGES_MAX = 1000;
 const ATTEMPTS_MAX = 4;
+/** Versions of one entry that are remembered as sent and not acknowledged. */
+const SENT_MAX = 9;
 const CONTENT_GONE = "its content is gone";
 /** So many large contents may fail in one pass before the server is left alone for a while. */
 const TROUBLE_MAX = 2;
@@ -188,7 +190,9 @@ export class Sending extends MadeOf {
       batch.filter(({ row, digest }) => {
         const now = /** @type {Row} */ (rows.get(row.id));
         if (now.rev !== row.rev) return false;
-        rows.set(row.id, { ...now, sent: digest ?? "" });
+        // Another tab's push, or one whose answer was lost, may still be what the next pull brings.
+        const sent = new Set(now.sent).add(digest ?? "");
+        rows.set(row.id, { ...now, sent: [...sent].slice(-SENT_MAX) });
         return true;
       }),
     );

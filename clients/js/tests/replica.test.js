@@ -118,6 +118,33 @@ test("a push whose answer is lost is no conflict with what was edited after it",
   assert.deepEqual(events.filter((one) => one.startsWith("conflict")), []);
 });
 
+test("of two tabs that both sync, one edits over what the other is just sending", async () => {
+  const [world, values] = [new World(), new MemoryStore().values];
+  const first = await opened(world, new MemoryStore({ values }));
+  const second = await opened(world, new MemoryStore({ values }));
+  await Promise.all([first.space.settled(), second.space.settled()]);
+  const push = first.client.push.bind(first.client);
+  /** @type {() => void} */
+  let answer = () => {};
+  const sent = new Promise((stored) => {
+    first.client.push = async (space, changes) => {
+      const answered = await push(space, changes);
+      stored(undefined);
+      await new Promise((resolve) => (answer = () => resolve(undefined)));
+      return answered;
+    };
+  });
+  await first.space.put("a", "1");
+  await sent;
+  await second.space.put("a", "2");
+  await second.space.settled();
+  first.client.push = push;
+  answer();
+  await first.space.settled();
+  assert.deepEqual([await texts(first.space), await texts(second.space)], [{ a: "2" }, { a: "2" }]);
+  assert.deepEqual([...first.events, ...second.events].filter((one) => one.startsWith("conflict")), []);
+});
+
 test("who writes all the time is sent all the time", async () => {
   const world = new World();
   const { space, client, events } = await opened(world, new MemoryStore());

@@ -29,7 +29,7 @@ export function writeRow(keys: Keys, write: Write, row: Row, former: Row): numbe
  *
  * A row has four parts. *Local* is what is here. The *base* is what both sides had. *Pending* is set when the
  * server has something newer that could not be applied. *Sent* is what is on its way, so that an edit made after
- * a push whose answer was lost is no conflict with it. The *version* is the highest that was ever seen: it
+ * a push whose answer was lost, or is another tab's, is no conflict with it. The *version* is the highest that was ever seen: it
  * outlives everything else, because a server that shows a lower one goes back.
  *
  * Keys of a store, each below `s/<space>/`:
@@ -60,7 +60,7 @@ export function writeRow(keys: Keys, write: Write, row: Row, former: Row): numbe
  * @property {Content | null} local
  * @property {Base | null} base
  * @property {{ cursor: number, reason: string } | null} pending
- * @property {string | null} sent  digest that was sent and is not yet acknowledged; empty for a deletion
+ * @property {string[] | null} sent  the last few digests sent and not yet acknowledged; empty: a deletion
  * @property {number} version
  * @property {string | null} content  the content record that the server's version points to
  * @property {boolean} lost  whether the server has lost that content record
@@ -144,9 +144,9 @@ export type Row = {
         reason: string;
     } | null;
     /**
-     * digest that was sent and is not yet acknowledged; empty for a deletion
+     * the last few digests sent and not yet acknowledged; empty: a deletion
      */
-    sent: string | null;
+    sent: string[] | null;
     version: number;
     /**
      * the content record that the server's version points to
