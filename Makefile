@@ -13,7 +13,12 @@ JS_READY := clients/js/node_modules/.ready
 INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check \
 	--root-user-action=ignore --constraint constraints.txt --editable
 
-# What decides who is who and what a byte means has every branch tested. Asked of a full run only.
+# Compiled files are kept whatever the surroundings say: tests start many interpreters.
+PYTEST := @env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+
+# What decides who is who and what a byte means has every branch tested, by the tests of these rooms: measuring
+# makes a test two to three times as slow.
+COVERED := tests/auth tests/sync/protocol tests/test_rooms.py
 COVERAGE := --cov=auth --cov=sync/protocol --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
 # All cores; tests are handed out a few at a time, in order. A choice of tests runs in one process, at once.
@@ -77,21 +82,19 @@ links:
 serve: $(SERVER_READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for options)
 	@$(BIN)/less-sync serve $(ARGS)
 
-# Compiled files are kept whatever the surroundings say: tests start many interpreters.
 test: $(DEV_READY) $(JS_READY) ## run all tests but the long ones against a real Postgres (ARGS='-k push' to choose of all)
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest \
-		$(if $(ARGS),$(ARGS),$(WORKERS) $(COVERAGE) $(LONG:%=--ignore=%) --ignore=$(BROWSER) --ignore=$(CLUSTER))
+	$(if $(ARGS),,$(PYTEST) $(WORKERS) $(COVERAGE) $(COVERED))
+	$(PYTEST) $(if $(ARGS),$(ARGS),$(WORKERS) $(addprefix --ignore=,$(COVERED) $(LONG) $(BROWSER) $(CLUSTER)))
 
 long: $(DEV_READY) $(JS_READY) ## run the long tests: histories, pages, the bench in small, other servers, the HTTP description
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(WORKERS) $(LONG)
+	$(PYTEST) $(WORKERS) $(LONG)
 
 test-cluster: $(DEV_READY) $(JS_READY) ## run the tests of several workers and nodes, and of the NATS between them (ARGS='-k reconnect')
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(if $(ARGS),,$(WORKERS)) \
-		--shapes nodes,workers $(CLUSTER) $(SHAPED) $(ARGS)
+	$(PYTEST) $(if $(ARGS),,$(WORKERS)) --shapes nodes,workers $(CLUSTER) $(SHAPED) $(ARGS)
 
 test-browser: $(DEV_READY) $(JS_READY) ## run the tests in a real Chromium, which Debian's root gets installed (ARGS='-k console')
 	@$(BIN)/python -m tests.browser.chromium
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(if $(ARGS),$(BROWSER) $(ARGS),--numprocesses=2 $(BROWSER))
+	$(PYTEST) $(if $(ARGS),$(BROWSER) $(ARGS),--numprocesses=2 $(BROWSER))
 
 lint: $(DEV_READY) $(JS_READY) ## format check, lint, strict types of Python and JavaScript
 	$(BIN)/ruff format --check .

@@ -35,6 +35,7 @@ from less_sync.sync.protocol.frames import (
     decode_frame,
     decode_server_frame,
     encode_chunk,
+    encode_decoded,
     encode_error,
     encode_notification,
     encode_pushed,
@@ -338,6 +339,12 @@ def test_push_results_written_by_hand_are_those_of_a_generic_encoder(request_id:
     written = encode_pushed(request_id, cursor)
     assert written == dumps({"type": 1, "id": request_id, "result": result})
     assert written == encode_response(request_id, PushResult(True, cursor))
+
+
+def test_what_came_as_cbor_goes_on_with_all_of_its_fields() -> None:
+    came = {"ok": True, "of another version": [1, b"x", None]}
+    assert encode_decoded(came) == dumps(came)
+    assert encode_request("1", "push", encode_decoded(came)) == encode_request("1", "push", came)
 
 
 def test_a_repr_shows_no_token_of_params() -> None:
