@@ -8,9 +8,8 @@ import asyncio
 import os
 import shutil
 import signal
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -24,6 +23,7 @@ from less_sync.bins.listening import bound_address, open_listeners, open_shares
 from less_sync.bins.logs import configure_logging, log_loop_fault, set_log_level
 from less_sync.bins.nats.access import BusAccess, configured_access
 from less_sync.bins.process import first_of, own_database, raise_open_files_limit, unless, words_of
+from less_sync.bins.run_folder import run_folder
 from less_sync.bins.settings.config import ConfigError, Settings, environment
 from less_sync.bins.settings.issuers import read_issuers_file
 from less_sync.bins.settings.live import refusal_of
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from less_sync.bins.admin.merged import MergedListener
 
 PPROF_SETTING: Final = "--pprof-addr or PPROF_ADDR"
+FOLDER: Final = "less-sync-node-"
+"""Has the sockets that workers are asked at, and what they keep for each other."""
 RELOAD_S_MAX: Final = 10.0
 CLOSING_S: Final = 10.0
 """For what a worker does beside the grace period: leaving the door, lanes, links, pool."""
@@ -127,7 +129,10 @@ class Node:
             _log.warning(warning)
         if os.getpid() == 1:
             stack.push_async_callback(vital.stop, vital.start("collector of orphans", collect_orphans()))
-        self._directory = stack.enter_context(_private_directory())
+        try:
+            self._directory = stack.enter_context(run_folder(FOLDER))
+        except OSError as error:
+            raise CommandError(f"cannot make a temporary directory: {os_error_text(error)}") from error
         shares, doors = open_shares(settings.listen, settings.cluster.workers)
         stack.enter_context(doors)
         self._sockets = [[one.fileno() for one in share] for share in shares]
@@ -256,14 +261,3 @@ def _issuers(settings: Settings) -> bytes | None:
     except (OSError, NotRegular, ConfigError) as error:
         raise CommandError(f"ISSUERS_FILE was changed while it was read: {error}") from error
     return content
-
-
-@contextmanager
-def _private_directory() -> Iterator[Path]:
-    """For the sockets that workers are asked at, and what they keep for each other; of mode 0700."""
-    try:
-        directory = tempfile.TemporaryDirectory(prefix="less-sync-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise CommandError(f"cannot make a temporary directory: {os_error_text(error)}") from error
-    with directory as name:
-        yield Path(name)

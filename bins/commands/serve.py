@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,8 @@ def serve(*, options: "Mapping[str, str]", dev: bool) -> None:
     (TRUSTED_ISSUERS, ISSUERS_FILE) it runs in dev mode: `less-sync token --user alice` mints tokens for it.
     """
     hold_hangups()
+    # Whoever asks for new workers before the first ones are there has them, and ends no server.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     hold_collector()
     with server_parts("less-sync serve"):
         settings = settings_or_exit(options, dev=dev)

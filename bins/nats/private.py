@@ -7,29 +7,25 @@
     certificate.pem, key.pem   made for this run; clients trust this certificate and no other
     nats.log, output           its log, bounded, and what it wrote before that
 
-The folder is locked by the server that made it: one without a lock is removed by the next start, and those
-who clean up temporary files leave a locked one alone. No argument and no variable of its environment holds a
-secret. It ends with its server, also with one that is killed (on Linux). When it ends by itself `keep` starts
-it again, at the same port and with the same certificate, so that clients come back by themselves; whoever
-took the port meanwhile has neither.
+No argument and no variable of its environment holds a secret. It ends with its server, also with one that is
+killed (on Linux). When it ends by itself, or answers no more, `keep` starts it again, at the same port and
+with the same certificate, so that clients come back by themselves; whoever took the port has neither.
 """
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import pwd
 import secrets
-import shutil
+import ssl
 import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import BinaryIO, Final, NamedTuple, Self
 
 import structlog
 
@@ -37,6 +33,7 @@ from less_sync.bins.errors import CommandError, os_error_text
 from less_sync.bins.nats.access import BusAccess
 from less_sync.bins.nats.binary import nats_server_program
 from less_sync.bins.nats.certificate import loopback_certificate
+from less_sync.bins.run_folder import run_folder
 
 PAUSES_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Before each attempt to start it again; the last one for ever. Without it news is late and not lost."""
@@ -50,17 +47,18 @@ TOKEN_BYTES: Final = 32
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _POLL_S: Final = 0.01
 _TAIL_BYTES: Final = 2000
-_YOUNG_S: Final = 60.0
-_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _log = structlog.get_logger(__name__)
 
 
 class Pace(NamedTuple):
-    """When to try again."""
+    """When to try again, and when to give one up that runs."""
 
     pauses_s: tuple[float, ...] = PAUSES_S
     lasting_s: float = LASTING_S
+    look_s: float = 10.0
+    """Between two looks whether it answers, and how long one may take."""
+    silent_looks_max: int = 3
 
 
 class PrivateNats:
@@ -118,8 +116,7 @@ class PrivateNats:
         self._binary = self._program or nats_server_program()
         async with contextlib.AsyncExitStack() as stack:
             try:
-                _remove_leftovers(self._parent)
-                self._folder = stack.enter_context(_own_folder(self._parent))
+                self._folder = stack.enter_context(run_folder(FOLDER, self._parent))
                 self._user = _user_for(self._folder)
                 self._write_files()
             except OSError as error:
@@ -140,12 +137,12 @@ class PrivateNats:
         await self._stack.aclose()
 
     async def keep(self) -> None:
-        """Start it again whenever it ends, for ever. Cancel this before leaving."""
+        """Start it again whenever it ends or answers no more, for ever. Cancel this before leaving."""
         failures = 0
         while True:
             assert self._process is not None
             began_s = time.monotonic()
-            status = await self._process.wait()
+            status = await self._ended(self._process)
             if time.monotonic() - began_s >= self._pace.lasting_s:
                 failures = 0
             _log.error("the private NATS has ended and is started again", status=status)
@@ -158,6 +155,29 @@ class PrivateNats:
                 _log.error("the private NATS does not start", reason=problem)
             self.restarts += 1
 
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """Wait for its end, and bring that about when it does not shake hands time after time."""
+        silent = 0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(process.wait(), self._pace.look_s)
+            silent = 0 if await self._answers() else silent + 1
+            if silent >= self._pace.silent_looks_max:
+                _log.error("the private NATS answers no more and is killed", looks=silent)
+                await self._end()
+                silent = 0
+
+    async def _answers(self) -> bool:
+        """Whether it shakes hands, which it does before anything else is said."""
+        trusted = ssl.create_default_context(cafile=str(self._folder / "certificate.pem"))
+        try:
+            async with asyncio.timeout(self._pace.look_s):
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=trusted)
+        except (OSError, TimeoutError):
+            return False
+        writer.transport.abort()
+        return True
+
     def _write_files(self) -> None:
         certificate, key = loopback_certificate()
         self._write("token", self._token.encode())
@@ -165,13 +185,16 @@ class PrivateNats:
         self._write("key.pem", key)
 
     def _write(self, name: str, content: bytes) -> None:
-        """Write a file that its owner alone reads, from its first byte on."""
+        with self._new_file(name) as file:
+            file.write(content)
+
+    def _new_file(self, name: str) -> BinaryIO:
+        """A file that its owner alone reads, from its first byte on."""
         path = self._folder / name
         path.unlink(missing_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(handle, "wb") as file:
-            os.fchown(handle, *self._user)
-            file.write(content)
+        os.fchown(handle, *self._user)
+        return open(handle, "wb")
 
     def _configuration(self) -> str:
         def text(name: str) -> str:
@@ -219,10 +242,9 @@ tls {{
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         self._write("nats.conf", self._configuration().encode())
-        self._write("output", b"")
         (self._folder / "nats.log").unlink(missing_ok=True)
         launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *map(str, self._user)]
-        with (self._folder / "output").open("ab") as output:
+        with self._new_file("output") as output:
             return await asyncio.create_subprocess_exec(
                 *launcher,
                 *(str(self._binary), "--config", str(self._folder / "nats.conf")),
@@ -271,29 +293,3 @@ def _user_for(folder: Path) -> tuple[int, int]:
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
             return nobody.pw_uid, nobody.pw_gid
     return os.geteuid(), os.getegid()
-
-
-@contextlib.contextmanager
-def _own_folder(parent: Path) -> Iterator[Path]:
-    """A new folder that nobody else may look into, locked while it is used."""
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=parent))
-    handle = os.open(folder, _FOLDER_FLAGS)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(handle)
-
-
-def _remove_leftovers(parent: Path) -> None:
-    """Remove the folders of killed servers. A young one may be another's that is about to lock it."""
-    for folder in parent.glob(f"{FOLDER}*"):
-        with contextlib.suppress(OSError):  # in use, or another user's
-            handle = os.open(folder, _FOLDER_FLAGS)
-            try:
-                if time.time() - os.fstat(handle).st_mtime >= _YOUNG_S:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder)
-            finally:
-                os.close(handle)

@@ -84,6 +84,22 @@ async def test_one_that_ends_is_started_again_where_it_was() -> None:
         await asyncio.wait({keeping})
 
 
+async def test_one_that_answers_no_more_is_killed_and_started_again() -> None:
+    with capture_logs() as logged:
+        async with PrivateNats(pace=Pace(pauses_s=(0.0,), look_s=0.2, silent_looks_max=2)) as private:
+            first = private.pid
+            keeping = asyncio.create_task(private.keep())
+            await asyncio.sleep(1)  # five looks, each of which it answers
+            assert private.restarts == 0
+            os.kill(first, signal.SIGSTOP)
+            async with running(nats_access(private.access)) as (bus, _):
+                await until(lambda: bus.connected)
+            assert (private.restarts, private.pid != first, runs(first)) == (1, True, False)
+            keeping.cancel()
+            await asyncio.wait({keeping})
+    assert [entry["looks"] for entry in logged if "answers no more" in entry["event"]] == [2]
+
+
 async def test_one_whose_port_is_taken_is_tried_until_it_is_free() -> None:
     with capture_logs() as logged:
         async with PrivateNats(pace=Pace(pauses_s=(0.05,))) as private:

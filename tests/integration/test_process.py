@@ -94,6 +94,14 @@ async def test_a_second_signal_ends_the_process_at_once_with_status_1(database_u
         socket.abort()
 
 
+async def test_a_server_without_workers_ignores_the_signal_that_replaces_them(database_url: str) -> None:
+    async with server_of(database_url) as (server, _):
+        server.signal(signal.SIGUSR2)
+        assert (await ask(server.port, "GET /health HTTP/1.1")).status == 200
+        server.signal(signal.SIGTERM)
+        assert await server.wait(TIMEOUT_S) == 0
+
+
 async def test_the_log_holds_no_token_no_payload_and_nobodys_name_at_any_level(database_url: str) -> None:
     space, user, did, mailbox = str(uuid4()), "user-confidential", "did:key:zConfidential", "cd" * 32
     secret = b"payload-confidential"
