@@ -87,10 +87,12 @@ async def subscribe(
         broker.withdraw(provisional)
         raise RpcError(ErrorCode.RATE_LIMITED, "space subscription quota exceeded")
     granted = {space: Granted(one.row.cursor, one.hold) for space, one in entered.items()}
-    broker.confirm(provisional, granted)
+    behind = [] if nodes is None else nodes.entering(granted)
+    broker.confirm(provisional, granted, behind=behind)
     if nodes is not None:
-        for space in nodes.entered(granted):
+        for space in behind:
             tell_behind(call, spellings[space], entered[space].row)
+        nodes.entered(granted)
     answered = list(zip(entries, outcomes, strict=True))
     return SubscribeResult(
         spaces=[

@@ -8,7 +8,7 @@ is published meanwhile is kept for it, then delivered or dropped. So no push fal
 `subscribe` answers and the first notification (docs/protocol.md 6.2).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
@@ -122,24 +122,27 @@ class Provisional:
         self._frames_max = frames_max
         self._bytes_left = bytes_max
         self._told_to_pull = told_to_pull
-        self._held: list[tuple[UUID, bytes]] = []
+        self._held: list[tuple[UUID, bytes, int]] = []
 
-    def hold(self, space: UUID, frame: bytes) -> None:
-        """Keep one frame, as long as none was lost."""
+    def hold(self, space: UUID, frame: bytes, cursor: int = NO_CURSOR) -> None:
+        """Keep one frame, as long as none was lost; `cursor` of the change that it tells of."""
         if not self.lost and len(self._held) < self._frames_max and self._bytes_left >= len(frame):
-            self._held.append((space, frame))
+            self._held.append((space, frame, cursor))
             self._bytes_left -= len(frame)
         else:
             self.lost[space] = None
 
-    def release(self, granted: frozenset[UUID]) -> None:
-        """Deliver what was held for the granted spaces, in the order it was published."""
+    def release(self, granted: frozenset[UUID], behind: Collection[UUID] = ()) -> None:
+        """Deliver what was held for the granted spaces, in the order it was published.
+
+        Of those in `behind` no changes: they are told to pull at a cursor that is not below any of them.
+        """
         held, self._held = self._held, []
         if self.lost and not self._told_to_pull:
             self.subscriber.overflow()
             return
-        for space, frame in held:
-            if space in granted:
+        for space, frame, cursor in held:
+            if space in granted and (cursor == NO_CURSOR or space not in behind):
                 self.subscriber.deliver(frame)
 
 
@@ -292,8 +295,14 @@ class Broker:
             arrivals.waiting.append(provisional)
         return provisional
 
-    def confirm(self, provisional: Provisional, granted: Mapping[UUID, Granted]) -> None:
-        """Subscribe to the granted spaces and deliver what was held for them; drop the rest."""
+    def confirm(
+        self, provisional: Provisional, granted: Mapping[UUID, Granted], *, behind: Collection[UUID] = ()
+    ) -> None:
+        """Subscribe to the granted spaces and deliver what was held for them; drop the rest.
+
+        Args:
+            behind: spaces whose changes were not all held. The caller tells to pull right after this.
+        """
         subscriber, spaces = provisional.subscriber, provisional.spaces
         for space, one in granted.items():
             self._spaces.setdefault(subscriber, {})[space] = None
@@ -306,7 +315,7 @@ class Broker:
             if one.hold is not None:
                 self._holds.setdefault(subscriber, {})[space] = one.hold
         self._forget(provisional)
-        provisional.release(frozenset(granted))
+        provisional.release(frozenset(granted), behind)
 
     def holds(self, subscriber: Subscriber) -> Mapping[UUID, Hold]:
         """The session's subscriptions that rest on tokens, with what each rests on."""
@@ -400,7 +409,7 @@ class Broker:
         arrivals = self._arrivals.get(space) if self._arrivals else None
         if arrivals is not None:
             arrivals.cursor = max(arrivals.cursor, cursor)
-            self._hold(arrivals.waiting, space, build, exclude, clients_only=clients_only)
+            self._hold(arrivals.waiting, space, build, exclude, cursor, clients_only=clients_only)
         audience = self._audiences.get(space)
         if audience is None:
             return 0
@@ -443,6 +452,7 @@ class Broker:
         space: UUID,
         build: Build,
         exclude: Subscriber | None,
+        cursor: int,
         *,
         clients_only: bool,
     ) -> None:
@@ -456,4 +466,4 @@ class Broker:
             spelling = provisional.spaces[space]
             if spelling not in frames:
                 frames[spelling] = self._frame(build(spelling))
-            provisional.hold(space, frames[spelling])
+            provisional.hold(space, frames[spelling], cursor)

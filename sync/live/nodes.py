@@ -8,7 +8,7 @@ the database every few seconds.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
@@ -18,7 +18,7 @@ import structlog
 
 from less_sync.storage import NewsStore, StorageError
 from less_sync.sync.announce import Announcer, Change, Notice
-from less_sync.sync.live.broker import Broker, Build, Granted
+from less_sync.sync.live.broker import NO_CURSOR, Broker, Build, Granted
 from less_sync.sync.live.bus import SUBJECT_OF_NODES, Bus, subject_of
 from less_sync.sync.live.comparison import SPACES_PER_QUERY, Comparison
 from less_sync.sync.live.in_order import GAP_S, InOrder
@@ -187,8 +187,8 @@ class Nodes:
         for space in spaces:
             self.interests.end(space)
 
-    def entered(self, granted: Mapping[UUID, Granted]) -> list[UUID]:
-        """Somebody listens to these spaces now, whose home is here: to be called right after
+    def entering(self, granted: Mapping[UUID, Granted]) -> list[UUID]:
+        """Somebody is about to listen to these spaces, whose home is here: to be called right before
         `Broker.confirm`.
 
         Returns:
@@ -199,6 +199,8 @@ class Nodes:
         for space, one in granted.items():
             interest = self.interests.begin(space)
             opened_at = self._broker.opened_at(space)
+            if opened_at == NO_CURSOR:  # this one opens it
+                opened_at = max(one.cursor, self._broker.cursor_told(space))
             if interest.opened_at is None:
                 interest.opened_at = opened_at
             else:
@@ -206,12 +208,17 @@ class Nodes:
                 interest.opened_at = max(interest.opened_at, opened_at)
                 if one.cursor < interest.opened_at:
                     behind.append(space)
+        return behind
+
+    def entered(self, granted: Iterable[UUID]) -> None:
+        """The same one listens to them now: to be called right after `Broker.confirm`."""
+        for space in granted:
             self.in_order.entered(space)
+            interest = self.interests.begin(space)
             if not interest.people:
                 interest.people = True
                 if self.people is not None:
                     self.people.began(space)
-        return behind
 
     # What is told to the others.
 

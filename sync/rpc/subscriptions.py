@@ -75,12 +75,14 @@ async def subscribe(call: Call, params: SubscribeParams, accesses: list[Access])
         one for index, one in enumerate(outcomes) if isinstance(one, _Entered) and index not in elsewhere
     ]
     entered = {one.grant.space: Granted(one.row.cursor, _hold(one.grant)) for one in granted}
-    broker.confirm(provisional, entered)
+    behind = [] if nodes is None else nodes.entering(entered)
+    broker.confirm(provisional, entered, behind=behind)
     if nodes is not None:
         nodes.foreign([asked.space for asked in elsewhere.values()])
         rows = {one.row.id: one.row for one in granted}
-        for space in nodes.entered(entered):
+        for space in behind:
             tell_behind(call, spellings[space], rows[space])
+        nodes.entered(entered)
     if elsewhere:
         # Spaces of this server are heard of already: a home that is slow holds up their answer, not more.
         await _subscribe_elsewhere(call, elsewhere, outcomes)

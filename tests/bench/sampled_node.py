@@ -179,7 +179,8 @@ class SampledNode:
             provisional = self.broker.prepare(self._ears[device], asked)
             await self.nodes.listen(list(asked))
             granted = {space: Granted(0) for space in asked}
-            self.broker.confirm(provisional, granted)
+            behind = self.nodes.entering(granted)
+            self.broker.confirm(provisional, granted, behind=behind)
             self.nodes.entered(granted)
         del provisional, asked, granted
         gc.collect()

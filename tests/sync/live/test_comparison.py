@@ -76,8 +76,9 @@ async def test_a_thousand_spaces_are_one_query(world: World) -> None:
     provisional = world.here.broker.prepare(ear, texts)
     await world.here.nodes.listen(spaces)
     granted = {space: Granted(1) for space in spaces}
+    assert world.here.nodes.entering(granted) == []
     world.here.broker.confirm(provisional, granted)
-    assert world.here.nodes.entered(granted) == []
+    world.here.nodes.entered(granted)
     await world.here.compare()
     assert world.rows.compared == [1000, 1000, 500]
     assert world.here.bus.confirmations == 1

@@ -16,6 +16,7 @@ from less_sync.sync.live.interest import Interests
 from less_sync.sync.live.news import Committed, Frame, encode_news
 from less_sync.sync.live.nodes import CURSOR_MAX
 from less_sync.sync.live.sequence import CHANGES_MAX, Early, Room, Sequence
+from less_sync.sync.protocol.notifications import presence_leave_notification
 from tests.sync.live.lossy_bus import Hub
 from tests.sync.live.world import GAP_S, Ear, Node, Rows, a_while, pushed
 
@@ -229,6 +230,20 @@ async def test_who_read_a_lower_cursor_than_who_was_let_in_first_is_told_to_pull
     # What the second has missed was not yet heard of when the first came, and is late now.
     world.tell(4, 5, frame(5))
     assert second.heard == []
+
+
+async def test_who_is_told_to_pull_is_told_so_in_the_place_of_changes_that_were_held(world: World) -> None:
+    first, second = Ear(), Ear()
+    waiting = [await world.here.prepare(ear, SPACE) for ear in (first, second)]
+    assert world.here.confirm(waiting[0], SPACE, 6) == []
+    world.tell(6, 7, frame(7))
+    world.here.announce.publish(SPACE, lambda text: presence_leave_notification(text, peer="p"))
+    # Of 5 and 6 nothing was held: behind 7 it would be told of an earlier cursor, or of 7 again.
+    assert world.here.confirm(waiting[1], SPACE, 4) == [SPACE]
+    assert [one[0] for one in second.heard] == ["presence.leave"]
+    world.tell(7, 8, frame(8))
+    assert first.heard[0] == sync(6, 7)
+    assert first.heard[-1] == second.heard[-1] == sync(7, 8)
 
 
 async def test_who_is_let_in_when_the_last_one_has_gone_hears_what_came_meanwhile(world: World) -> None:

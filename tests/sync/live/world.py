@@ -174,8 +174,10 @@ class Node:
         self, provisional: Provisional, space: UUID, cursor: int, hold: Hold | None = None
     ) -> list[UUID]:
         granted = {space: Granted(cursor, hold)}
-        self.broker.confirm(provisional, granted)
-        return self.nodes.entered(granted)
+        behind = self.nodes.entering(granted)
+        self.broker.confirm(provisional, granted, behind=behind)
+        self.nodes.entered(granted)
+        return behind
 
     async def ear(
         self, space: UUID, *, hold: Hold | None = None, text: str = "", is_peer: bool = False
