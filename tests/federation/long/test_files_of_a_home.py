@@ -31,9 +31,7 @@ from tests.sync.file_requests import dek, path, told
 from tests.sync.raw_http import Connection, Response, connected
 
 NOW: Final = 1_700_000_000
-QUICK: Final = FileLimits(
-    at_once=2, at_once_per_person=1, waiting_per_person=1, head_timeout_s=0.5, silence_s=0.5
-)
+IMPATIENT: Final = FileLimits(head_timeout_s=0.5, silence_s=0.5)
 
 
 def answer(status: str, *lines: str, body: bytes = b"", length: int | None = None) -> bytes:
@@ -137,7 +135,7 @@ class Edge:
 async def edge_of(
     database_url: str,
     *,
-    limits: FileLimits = QUICK,
+    limits: FileLimits | None = None,
     keys: Keys | None = None,
     schemes: Sequence[str] | None = None,
     nonces: Callable[[], str] | None = None,
@@ -154,7 +152,7 @@ async def edge_of(
         tls=ssl.create_default_context(),
         new_nonce=nonces or (lambda: f"n{next(numbers)}"),
         schemes=schemes,
-        limits=limits,
+        limits=limits or FileLimits(),
     )
 
     def no_link(address: PeerAddress, owner: LinkOwner) -> PeerCalls:
@@ -290,11 +288,13 @@ async def test_a_file_of_unknown_length_is_502(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("closes", [True, False])
-async def test_a_body_that_is_too_short_breaks_the_clients_connection(edge: Edge, closes: bool) -> None:
+async def test_a_body_that_is_too_short_breaks_the_clients_connection(
+    database_url: str, closes: bool
+) -> None:
     """Whether the home hangs up, or says nothing more for too long."""
-    edge.home.then_close = closes
-    edge.home.answers = [edge.found(b"cont", length=7)]
-    async with connected(edge.live.port) as connection:
+    async with edge_of(database_url, limits=IMPATIENT) as edge, connected(edge.live.port) as connection:
+        edge.home.then_close = closes
+        edge.home.answers = [edge.found(b"cont", length=7)]
         edge.begin(connection)
         with pytest.raises(asyncio.IncompleteReadError) as short:
             await connection.receive()
@@ -310,11 +310,12 @@ async def test_what_follows_a_body_is_none_of_it(edge: Edge) -> None:
             assert (await connection.receive()).body == b"content"
 
 
-async def test_a_home_that_says_nothing_is_503(edge: Edge) -> None:
-    edge.home.answers = [b""]
-    assert told(await edge.ask()) == (503, "home server unavailable")
-    await edge.home.ended.wait()
-    assert edge.home.open == 0
+async def test_a_home_that_says_nothing_is_503(database_url: str) -> None:
+    async with edge_of(database_url, limits=IMPATIENT) as edge:
+        edge.home.answers = [b""]
+        assert told(await edge.ask()) == (503, "home server unavailable")
+        await edge.home.ended.wait()
+        assert edge.home.open == 0
 
 
 @pytest.mark.parametrize("begun", [False, True])
