@@ -121,10 +121,17 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_scratch()))
 
 
+DEBUGGED: Final = ("asyncio", {"use_uvloop": True, "debug": True})
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """Asynchronous tests run as the server does, on asyncio with uvloop, and with asyncio's debug mode on."""
-    return "asyncio", {"use_uvloop": True, "debug": True}
+    """Asynchronous tests run as the server does, on asyncio with uvloop.
+
+    In asyncio's debug mode when few are run, in one process. It costs a third of all CPU, so in whole runs it
+    is on where threads work for a loop, as it finds calls from the wrong one: `DEBUGGED`.
+    """
+    return DEBUGGED if "PYTEST_XDIST_WORKER" not in os.environ else ("asyncio", {"use_uvloop": True})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from less_sync.storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes
+from tests.conftest import DEBUGGED
 from tests.simulation.modelled_pool import modelled_pool
 from tests.storage.modelled import reason_against
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Threads work for the loop here: its debug mode finds calls from the wrong one."""
+    return DEBUGGED
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -5,5 +5,5 @@ import pytest
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """As the server runs: asyncio's debug mode, which all other tests have, would take four times as long."""
+    """As the server runs, always: in asyncio's debug mode these would take four times as long."""
     return "asyncio", {"use_uvloop": True}
