@@ -176,7 +176,8 @@ class NatsLink(Client):
 
     def write(self, commands: Sequence[bytes]) -> None:
         """Hand commands to the connection, in order; `drained` says when more may follow."""
-        self._wire.writelines(list(commands))
+        # Joined: each piece would be encrypted and framed by itself.
+        self._wire.write(b"".join(commands))
 
     async def drained(self) -> None:
         """Wait until little of what was written is still here. Ends with `lost` at the latest."""

@@ -7,7 +7,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from less_sync.sync.live.bus import CONFIRM_S_MAX
-from less_sync.sync.live.nats_bus import COMMANDS_MAX, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, NatsBus
+from less_sync.sync.live.nats_bus import (
+    BUSY_MESSAGES,
+    COMMANDS_MAX,
+    GATHER_S,
+    OUTBOX_BYTES_MAX,
+    OUTBOX_MESSAGES_MAX,
+    NatsBus,
+)
 from less_sync.sync.live.nats_link import NatsAccess, NatsAddress, Pings
 from tests.cluster.buses import plain, running, two, until
 from tests.nats import NatsServer
@@ -36,6 +43,28 @@ async def test_who_listens_hears_in_order_and_nobody_else_does(nats_server: Nats
         assert (hearer.received, teller.published, teller.dropped) == (1000, 2000, 0)
         assert (teller.received, other_ear.messages) == (0, [])
         assert (hearer.subjects, ear.connections) == (1, 1)
+
+
+async def test_who_tells_a_lot_writes_less_often_and_one_message_alone_waits_for_nothing(
+    nats_server: NatsServer,
+) -> None:
+    async with two(plain(nats_server)) as (teller, hearer, ear):
+        hearer.listen("s.1")
+        assert await hearer.confirmed()
+        clock = asyncio.get_running_loop().time
+        started_s = clock()
+        for number in range(300):
+            teller.publish("s.1", b"%d" % number)
+            await asyncio.sleep(0)  # the writer has its turn
+        windows = (clock() - started_s) / GATHER_S + 2
+        await until(lambda: len(ear.messages) == 300)
+        assert ear.messages == [b"%d" % number for number in range(300)]
+        assert teller.writes < min(300, windows * BUSY_MESSAGES)
+        for number in range(1, 11):
+            teller.publish("s.1", b"alone")
+            before = teller.writes
+            await until(lambda number=number: len(ear.messages) == 300 + number)  # type: ignore[misc]
+            assert teller.writes == before + 1
 
 
 async def test_what_was_left_is_heard_no_more_and_may_be_heard_again(nats_server: NatsServer) -> None:
