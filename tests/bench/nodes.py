@@ -147,6 +147,7 @@ async def two_workers(bench: Bench) -> AsyncIterator[ServerProcess]:
 async def workers_rates(bench: Bench) -> Pairs:
     """Pushes and connects a second of two workers against those of one process, CPU of all processes each."""
     pushes, connects, uses = [], [], []
+    each_us: list[list[float]] = []
     async with (
         ServerProcess({**bench.settings, **LARGE}, fresh=True) as alone,
         two_workers(bench) as workers,
@@ -162,6 +163,8 @@ async def workers_rates(bench: Bench) -> Pairs:
             await bench.load("close", group="push")
             pushes.append(done["pushes"] / done["seconds"])
             between = usage.family_cpu_s(server.pid)
+            spent = sorted((between[pid] - before[pid] for pid in before.keys() & between), reverse=True)
+            each_us.append([seconds / done["pushes"] * 1e6 for seconds in spent])
             space, count = str(uuid4()), bench.scale.connects
             await bench.load("target", port=server.port)
             tokens = (await bench.load("tokens", count=count, user="many", space=space))["tokens"]
@@ -176,11 +179,19 @@ async def workers_rates(bench: Bench) -> Pairs:
                 Use(server_s=usage.spent_s(*pair), load_share=share)
                 for pair, share in zip(((before, between), (between, after)), shares, strict=True)
             ]
+    one_us, (busier_us, other_us, *rest_us) = each_us[0][0], each_us[1]
+    parts_us = (busier_us, other_us, sum(rest_us))
     return {
-        name: Pair(floor, served, served / floor, use)
-        for name, (floor, served), use in zip(
-            ("workers push", "workers connect"), (pushes, connects), uses, strict=True
-        )
+        **{
+            name: Pair(floor, served, served / floor, use)
+            for name, (floor, served), use in zip(
+                ("workers push", "workers connect"), (pushes, connects), uses, strict=True
+            )
+        },
+        **{
+            name: Pair(one_us, us, us / one_us, Use())
+            for name, us in zip(WORKERS_PARTS, parts_us, strict=True)
+        },
     }
 
 
@@ -219,6 +230,12 @@ async def nodes_idle(bench: Bench) -> Pairs:
 
 PARTS: Final = ("nodes push: writers' node", "nodes push: listeners' node", "nodes push: NATS")
 _ONE: Final = "push and delivery in one process"
+WORKERS_PARTS: Final = (
+    "workers push: busier worker",
+    "workers push: other worker",
+    "workers push: supervisor and NATS",
+)
+_ONE_PUSH: Final = "a push in one process"
 
 NODES_ROWS: Final[Mapping[str, Row]] = {
     "nodes push": Row(
@@ -243,6 +260,9 @@ NODES_ROWS: Final[Mapping[str, Row]] = {
     "workers push": Row(
         "push of 1 record, 32 connections: two workers", "one process", "pushes/s", 0.0, True, ""
     ),
+    WORKERS_PARTS[0]: Row("CPU a push of it: the busier worker", _ONE_PUSH, "µs", 0.0, True, ""),
+    WORKERS_PARTS[1]: Row("CPU a push of it: the other worker", _ONE_PUSH, "µs", 0.0, True, ""),
+    WORKERS_PARTS[2]: Row("CPU a push of it: supervisor and NATS", _ONE_PUSH, "µs", 0.0, True, ""),
     "workers connect": Row(
         "connect, authenticate, subscribe, 16 at a time: two workers", "one process", "/s", 0.0, True, ""
     ),
@@ -275,7 +295,7 @@ def nodes_measures() -> list[tuple[frozenset[str], Measure]]:
     return [
         (frozenset({"nodes push", *PARTS}), crossing),
         (frozenset({"nodes notification"}), nodes_notification),
-        (frozenset({"workers push", "workers connect"}), workers_rates),
+        (frozenset({"workers push", "workers connect", *WORKERS_PARTS}), workers_rates),
         (frozenset({"workers memory", "workers beside"}), workers_memory),
         (frozenset({"nodes idle"}), nodes_idle),
     ]
