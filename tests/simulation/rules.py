@@ -27,6 +27,7 @@ class Rule(StrEnum):
     ONCE = "once"  # what a client of an edge was told is written is at the home, once, under that cursor
     CONVERGED = "converged"  # once the weather is good, what an edge's client pulls is what the home has
     PRESENCE = "presence"  # whoever listens sees who is present at any node, and nobody long after they left
+    INVITED = "invited"  # every connection of a mailbox hears that something came to it, at whichever node
     NEIGHBOURS = "neighbours"  # whoever uses no space of another server is answered in time
 
 

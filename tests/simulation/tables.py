@@ -96,6 +96,8 @@ class Tables:
     """By space and file, the marks of all uploads that were ever recorded."""
     file_changed: Callable[[UUID, UUID], None] = lambda space, file: None
     """Told of every row of a file that was written or deleted."""
+    on_invited: Callable[[str], None] = lambda mailbox: None
+    """Told of the mailbox of every invitation that was stored."""
     rates_made: int = 0
     slots: dict[str, int] = field(default_factory=dict)
     """By action, how many were taken and not given back; that their time passes does not matter."""
@@ -370,6 +372,7 @@ class Tables:
         self.invitations_made += 1
         id = UUID(int=self.chance.getrandbits(128), version=4)
         row = self.invitations[id] = InvitationRow(id, mailbox, payload, now, now + INVITATION_LIFE)
+        self.on_invited(mailbox)
         return row.id, row.payload, row.created_at, row.expires_at
 
     def take_rate(self, action: str, actor: str, window_s: int, max: int) -> Row:

@@ -14,7 +14,8 @@ not timed, statements fail and a server that is not on the bus writes.
 What must hold beside the rules that hold at each server: what was committed is heard by everybody who
 listens, at every node, each thing once and none without what is before it; where the database has no faults
 within 5 s, over a bus without faults at once (ANNOUNCED). Who was shut out hears nothing any more, after the
-same times (REVOKED). When the weather is good everybody sees everybody else who is present, and at no time
+same times (REVOKED). What comes to a mailbox is told to all of its connections, within the times of what is
+committed (INVITED). When the weather is good everybody sees everybody else who is present, and at no time
 anybody who left longer ago than presence lasts (PRESENCE). When all have left nothing is kept for anybody
 (ZERO).
 """

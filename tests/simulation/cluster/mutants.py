@@ -10,6 +10,7 @@
 | `hasty_subscribe` | `subscribe` reads cursors before the bus has confirmed                | 7          |
 | `deaf_node`       | of revocations nothing is heard on the bus                            | 31         |
 | `patient_groups`  | of whom nothing is heard is there for ever, as long as his node lives | 9          |
+| `unread_mailbox`  | of invitations nothing is read from the database                      | 3          |
 | `quiet_arrival`   | who begins to listen does not ask who is there                        | 0          |
 """
 
@@ -79,6 +80,13 @@ class DeafBus(SimulatedBus):
             super().take(subject, message)
 
 
+class ForgetfulComparison(Comparison):
+    """Reads no mailbox."""
+
+    async def _read_invitations(self) -> None:
+        """The bus has told it."""
+
+
 class PatientPresence(PresenceElsewhere):
     """Looks at no group that was not confirmed."""
 
@@ -109,12 +117,15 @@ def _in_order(kind: type[InOrder]) -> ClusterParts:
     return ClusterParts(alter=alter)
 
 
-def _uncompared(services: Services) -> None:
-    nodes = _nodes(services)
-    old = nodes.comparison
-    nodes.comparison = NoComparison(
-        old._store, old._broker, old._announce, old._mailboxes, old._interests, old._in_order
-    )
+def _comparison(kind: type[Comparison]) -> ClusterParts:
+    def alter(services: Services) -> None:
+        nodes = _nodes(services)
+        old = nodes.comparison
+        nodes.comparison = kind(
+            old._store, old._broker, old._announce, old._mailboxes, old._interests, old._in_order
+        )
+
+    return ClusterParts(alter=alter)
 
 
 def _people(kind: type[PresenceElsewhere]) -> ClusterParts:
@@ -135,9 +146,10 @@ def _people(kind: type[PresenceElsewhere]) -> ClusterParts:
 MUTANTS: Final[dict[str, Mutant[ClusterParts]]] = {
     "skipped_gap": Mutant(_in_order(SkippingOrder), frozenset({Rule.ANNOUNCED}), 0),
     "late_news": Mutant(_in_order(BelatedOrder), frozenset({Rule.CURSORS}), 0),
-    "trusting_bus": Mutant(ClusterParts(alter=_uncompared), frozenset({Rule.ANNOUNCED}), 1),
+    "trusting_bus": Mutant(_comparison(NoComparison), frozenset({Rule.ANNOUNCED}), 1),
     "hasty_subscribe": Mutant(ClusterParts(bus=HastyBus), frozenset({Rule.ANNOUNCED}), 7),
     "deaf_node": Mutant(ClusterParts(bus=DeafBus), frozenset({Rule.REVOKED}), 31),
     "patient_groups": Mutant(_people(PatientPresence), frozenset({Rule.PRESENCE}), 9),
+    "unread_mailbox": Mutant(_comparison(ForgetfulComparison), frozenset({Rule.INVITED}), 3),
     "quiet_arrival": Mutant(_people(QuietPresence), frozenset({Rule.PRESENCE}), 0),
 }

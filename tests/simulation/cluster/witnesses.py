@@ -1,5 +1,6 @@
 """What is asked of a node's notifications where there are others: no gap, nothing twice, and people."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ class MemberWitness(Witness):
         self.on_subscribed: Callable[[str], None] = lambda space: None
         self.view: View = {}
         """Who it believes is present in the shared space."""
+        self.invited_s = -math.inf
+        """When it heard last that something came to its mailbox."""
         self._told: set[tuple[str, int]] = set()
 
     def _subscribed(self, asked: Asked, result: Any) -> None:
@@ -40,6 +43,8 @@ class MemberWitness(Witness):
         subscription = self.subscriptions.get(space)
         before = 0 if subscription is None else max(subscription.last, subscription.since)
         super()._notified(method, params)
+        if method == "invitation":
+            self.invited_s = self._clock()
         if subscription is None:
             return
         if method == "sync":
@@ -97,6 +102,14 @@ class MemberWitness(Witness):
         if missing:
             what = f"{commit.kind.name} {commit.cursor} of {commit.at_s:.6f} s in {space}"
             self._charge(Rule.ANNOUNCED, f"{what} is not heard within {within_s} s")
+
+    def check_invited(self, at_s: float, *, within_s: float) -> None:
+        """Something came to its mailbox then, long enough ago. What comes together is told once."""
+        if self.invited_s < at_s:
+            what = (
+                f"connection {self.number} does not hear of an invitation of {at_s:.6f} s within {within_s} s"
+            )
+            self._charge(Rule.INVITED, what)
 
     def _journal_of(self, space: str) -> list[Commit]:
         return self._not_superseded(super()._journal_of(space))

@@ -153,6 +153,7 @@ class ClusterWorld:
         )
         loop = self.loop
         self.tables = Tables(self.wall, loop.time, self.fork(), journal=Journal(self._committed))
+        self.tables.on_invited = self._invited
         self.hub = Hub(loop.outside, loop.time, self.fork())
         self.hub.weather = self.script.bus
         self.around = Around(loop, self.script, self.hub, self.wall, parts or ClusterParts())
@@ -257,6 +258,24 @@ class ClusterWorld:
             for witness, times in listening:
                 if witness.listens(space) == times:
                     witness.check_heard(commit, within_s=within_s)
+
+        self.loop.outside(within_s + SLACK_S, "to be heard", check)
+
+    def _invited(self, mailbox: str) -> None:
+        """Who listens to a space has signed in, and hears of what comes to his mailbox."""
+        if self.heard_s is None:
+            return
+        within_s, now_s = self.heard_s + self.script.limits.invitation_delay_max_s, self.loop.time()
+        owed = [
+            (one, times)
+            for one in self.witnesses()
+            if one.person.mailbox == mailbox and (times := one.listens()) is not None
+        ]
+
+        def check() -> None:
+            for witness, times in owed:
+                if witness.listens() == times:
+                    witness.check_invited(now_s, within_s=within_s)
 
         self.loop.outside(within_s + SLACK_S, "to be heard", check)
 
