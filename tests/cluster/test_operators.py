@@ -67,6 +67,13 @@ async def counted(server: Operated, pushes: int, answering: int) -> Scrape:
             await asyncio.sleep(0.2)
 
 
+async def restarted(server: Operated) -> None:
+    """Wait until the end of a worker is noticed and another takes its place."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while not (await server.told()).value("less_sync_worker_restarts_total"):
+            await asyncio.sleep(0.2)
+
+
 async def test_operators_see_one_server_while_its_workers_are_killed_stopped_and_replaced(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -83,7 +90,7 @@ async def test_operators_see_one_server_while_its_workers_are_killed_stopped_and
         killed, stopped = workers_of(server.running)
         await server.json("POST", "/log-level/debug")
         killed.send_signal(signal.SIGKILL)
-        await until(lambda: said(server.running, "a worker is ready"))
+        await restarted(server)
         told = await counted(server, CLIENTS, 2)
         assert told.value("less_sync_worker_restarts_total") == 1
         await until(lambda: len(said(server.running, "the log level was changed by an operator")) == 4)
