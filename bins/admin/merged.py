@@ -128,9 +128,8 @@ class MergedServer:
             living = self._living()
             self._tended &= set(living)
             for place in living:
-                if place not in self._tended:
+                if place not in self._tended and await self._tell(place):
                     self._tended.add(place)
-                    await self._tell(place)
 
     async def ask_all(self, path: str) -> dict[WorkerPlace, Answer]:
         """What every worker answers."""
@@ -146,12 +145,13 @@ class MergedServer:
     def _living(self) -> Sequence[WorkerPlace]:
         return list(self._workers.places())
 
-    async def _tell(self, place: WorkerPlace) -> None:
+    async def _tell(self, place: WorkerPlace) -> bool:
+        """Tell one what was asked of all; whether it has answered. Who has not is told again."""
         async with self._acting:
-            if self._level is not None:
-                await ask_all([place], "POST", f"/log-level/{self._level}")
-            if self._draining:
-                await ask_all([place], "POST", "/drain")
+            wanted = [f"/log-level/{self._level}"] if self._level is not None else []
+            wanted += ["/drain"] if self._draining else []
+            answers = [await ask_all([place], "POST", path) for path in wanted]
+        return all(place in answer for answer in answers)
 
     async def _act(self, method: str, path: str, state: str) -> Told:
         """The answers of all as one: the sum of their sessions, and 409 only if nobody could."""

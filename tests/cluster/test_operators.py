@@ -70,7 +70,9 @@ async def counted(server: Operated, pushes: int, answering: int) -> Scrape:
 async def restarted(server: Operated) -> None:
     """Wait until the end of a worker is noticed and another takes its place."""
     async with asyncio.timeout(TIMEOUT_S):
-        while not (await server.told()).value("less_sync_worker_restarts_total"):
+        while True:
+            if (await server.told()).value("less_sync_worker_restarts_total"):
+                return
             await asyncio.sleep(0.2)
 
 
@@ -93,7 +95,7 @@ async def test_operators_see_one_server_while_its_workers_are_killed_stopped_and
         await restarted(server)
         told = await counted(server, CLIENTS, 2)
         assert told.value("less_sync_worker_restarts_total") == 1
-        await until(lambda: len(said(server.running, "the log level was changed by an operator")) == 4)
+        await until(lambda: len(said(server.running, "the log level was changed by an operator")) >= 4)
 
         stopped.send_signal(signal.SIGSTOP)
         await counted(server, CLIENTS, 1)  # its counts stay, and nobody waits for it for long

@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from less_sync.bins import logs
 from less_sync.bins.admin.asking import Answer, Silent, ask, ask_all
 from less_sync.bins.admin.families import NAMES_MAX, ROLE_LABEL, counter, gauge, histogram
+from less_sync.bins.admin.merged import TEND_EVERY_S
 from less_sync.bins.admin.merged_readiness import merged_report
 from less_sync.bins.admin.merging import RULES, Merger
 from less_sync.bins.admin.metrics import CONTENT_TYPE
@@ -156,6 +157,22 @@ async def test_a_drain_reaches_all_workers_and_those_that_come_later(
         for each in (one, successor):
             each.live.services.sessions.refuse()
         assert (await running.act("DELETE"))[0] == 409
+        running.living[1] = two.place
+
+
+async def test_who_comes_later_and_does_not_answer_at_first_is_told_again(
+    running: Merged, database_url: str, tmp_path: Path
+) -> None:
+    _, two = running.workers
+    assert (await running.act("POST"))[1]["state"] == "draining"
+    async with worker(database_url, tmp_path, 2, LIMITS) as successor:
+        away = successor.place.socket.with_suffix(".away")
+        successor.place.socket.rename(away)
+        running.living[1] = successor.place
+        await asyncio.sleep(3 * TEND_EVERY_S)
+        assert not successor.live.services.draining
+        away.rename(successor.place.socket)
+        await until(lambda: successor.live.services.draining)
         running.living[1] = two.place
 
 
