@@ -150,8 +150,10 @@ class MergedServer:
         async with self._acting:
             wanted = [f"/log-level/{self._level}"] if self._level is not None else []
             wanted += ["/drain"] if self._draining else []
-            answers = [await ask_all([place], "POST", path) for path in wanted]
-        return all(place in answer for answer in answers)
+            for path in wanted:
+                if place not in await ask_all([place], "POST", path):
+                    return False
+        return True
 
     async def _act(self, method: str, path: str, state: str) -> Told:
         """The answers of all as one: the sum of their sessions, and 409 only if nobody could."""

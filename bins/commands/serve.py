@@ -29,8 +29,6 @@ def serve(*, options: "Mapping[str, str]", dev: bool) -> None:
     (TRUSTED_ISSUERS, ISSUERS_FILE) it runs in dev mode: `less-sync token --user alice` mints tokens for it.
     """
     hold_hangups()
-    # Whoever asks for new workers before the first ones are there has them, and ends no server.
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     hold_collector()
     with server_parts("less-sync serve"):
         settings = settings_or_exit(options, dev=dev)
@@ -44,6 +42,8 @@ def serving(command: str, settings: "Settings") -> "Callable[[Settings, Announce
     Raises:
         CommandError: what that needs is not installed.
     """
+    # Whoever asks for new workers before the first ones are there, or where there are none, ends no server.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     with server_parts(command):
         if settings.cluster.workers > 1:
             from less_sync.bins.node import run_node

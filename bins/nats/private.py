@@ -160,7 +160,8 @@ class PrivateNats:
         silent = 0
         while True:
             with contextlib.suppress(TimeoutError):
-                return await asyncio.wait_for(process.wait(), self._pace.look_s)
+                async with asyncio.timeout(self._pace.look_s):
+                    return await process.wait()
             silent = 0 if await self._answers() else silent + 1
             if silent >= self._pace.silent_looks_max:
                 _log.error("the private NATS answers no more and is killed", looks=silent)
@@ -169,10 +170,9 @@ class PrivateNats:
 
     async def _answers(self) -> bool:
         """Whether it shakes hands, which it does before anything else is said."""
-        trusted = ssl.create_default_context(cafile=str(self._folder / "certificate.pem"))
         try:
             async with asyncio.timeout(self._pace.look_s):
-                _, writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=trusted)
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=self._trusted)
         except (OSError, TimeoutError):
             return False
         writer.transport.abort()
@@ -182,6 +182,7 @@ class PrivateNats:
         certificate, key = loopback_certificate()
         self._write("token", self._token.encode())
         self._write("certificate.pem", certificate)
+        self._trusted = ssl.create_default_context(cadata=certificate.decode())
         self._write("key.pem", key)
 
     def _write(self, name: str, content: bytes) -> None:

@@ -106,9 +106,7 @@ class MemberWitness(Witness):
     def check_invited(self, at_s: float, *, within_s: float) -> None:
         """Something came to its mailbox then, long enough ago. What comes together is told once."""
         if self.invited_s < at_s:
-            what = (
-                f"connection {self.number} does not hear of an invitation of {at_s:.6f} s within {within_s} s"
-            )
+            what = f"an invitation of {at_s:.6f} s is not heard of within {within_s} s"
             self._charge(Rule.INVITED, what)
 
     def _journal_of(self, space: str) -> list[Commit]:
