@@ -184,11 +184,15 @@ class Comparison:
 
     # Invitations.
 
-    def knows(self, invitation: bytes) -> None:
-        """An invitation, by the 16 bytes of its id, has been told to whoever reads its mailbox here."""
+    def knows(self, invitation: bytes) -> bool:
+        """Whether an invitation, by the 16 bytes of its id, was told before to who reads its mailbox here;
+        from now on it was."""
+        if invitation in self._known_invitations:
+            return True
         self._known_invitations[invitation] = None
         if len(self._known_invitations) > INVITATIONS_MAX:
             self._known_invitations.popitem(last=False)
+        return False
 
     async def _read_invitations(self) -> None:
         now_s = asyncio.get_running_loop().time()
@@ -206,9 +210,8 @@ class Comparison:
     def _hear(self, one: Invited) -> None:
         hashed, invitation = mailbox_hash(one.mailbox), one.id.bytes
         read_s = self._mailboxes.listened_to_s(hashed)
-        if read_s is None or invitation in self._known_invitations:
+        if read_s is None or self.knows(invitation):
             return
-        self.knows(invitation)
         if one.age_s <= read_s + JOINED_S:
             self._mailboxes.announce_hashed(hashed)
 

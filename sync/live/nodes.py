@@ -310,10 +310,11 @@ class Nodes:
                 if self.interests.get(space) is not None:
                     self._announce.created_here(space)
             case Invited():
-                if self._mailboxes.listened_to_s(news.mailbox) is not None:
-                    if news.invitation:
-                        self.comparison.knows(news.invitation)
-                    self._mailboxes.announce_hashed(news.mailbox)
+                if self._mailboxes.listened_to_s(news.mailbox) is None:
+                    return
+                if news.invitation and self.comparison.knows(news.invitation):
+                    return  # a comparison was faster than the bus, or the bus repeats itself
+                self._mailboxes.announce_hashed(news.mailbox)
             case Alive() | Gone():
                 if self.people is not None:
                     self.people.hear(news)

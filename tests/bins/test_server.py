@@ -6,7 +6,7 @@ import shlex
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -263,14 +263,16 @@ async def test_a_database_that_hangs_shows_in_health_and_the_server_recovers(tmp
     async with server(tmp_path) as running:
         client = await signed_in(running, tmp_path)
         stopped = [postmaster(tmp_path), *postmaster(tmp_path).children(recursive=True)]
-        for process in stopped:
-            process.suspend()
         try:
+            for process in stopped:
+                with suppress(psutil.NoSuchProcess):  # of a connection that was just closed
+                    process.suspend()
             response = await until_health_is(running, 503)
             assert response.body == b'{"status":"unhealthy","error":"database unavailable"}'
         finally:
             for process in stopped:
-                process.resume()
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
         await until_health_is(running, 200)
         await push(client, "00000000-0000-4000-8000-000000000001")
 

@@ -258,6 +258,7 @@ async def open_socket(
     Raises:
         Refused: the answer was not 101.
         TimeoutError: there was no answer.
+        ConnectionError: the server hung up before it had answered.
     """
     core = ClientProtocol(parse_uri(f"ws://{host}:{port}{path}"), max_size=None)
     core.available_subprotocols = [token.strip() for line in subprotocols for token in line.split(",")]  # type: ignore[misc]  # a NewType over str
@@ -276,7 +277,9 @@ async def open_socket(
     link.transport.abort()
     if link.response is not None and link.response.status_code != 101:
         raise Refused(link.response)
-    raise core.handshake_exc or ConnectionError("connection ended before the upgrade was answered")
+    if core.handshake_exc is None or isinstance(core.handshake_exc.__cause__, EOFError):
+        raise ConnectionError("connection ended before the upgrade was answered")
+    raise core.handshake_exc
 
 
 def _with_lines(made: Headers, subprotocols: Sequence[str], more: Sequence[tuple[str, str]]) -> Headers:

@@ -240,16 +240,19 @@ async def test_a_standby_that_hangs_costs_one_wait(streaming: Streaming) -> None
             space = await r.space()
             await r.pair.catch_up()
             children = [int(pid) for pid in _children(standby.pid)]
-            for pid in children:
-                os.kill(pid, signal.SIGSTOP)
             try:
+                _tell(children, signal.SIGSTOP)
                 for _ in range(10):
                     assert len((await pulled(r.pulls, space))[1]) == 1
                 assert r.replica.counts.refused["away"] == 1
             finally:
-                for pid in children:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGCONT)
+                _tell(children, signal.SIGCONT)
+
+
+def _tell(pids: list[int], what: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # of a connection that was just closed
+            os.kill(pid, what)
 
 
 def _children(pid: int) -> list[str]:

@@ -310,6 +310,10 @@ async def test_an_invitation_is_told_once_by_the_bus_or_by_the_comparison(world:
     await world.here.compare()
     await a_while(0.01)
     assert len(ear.heard) == 2
+    for late in (told, lost):
+        world.there.announce.invited(MAILBOX, late.id)
+    await a_while(0.01)
+    assert len(ear.heard) == 2, "the bus was slow, or repeats itself"
 
 
 async def test_what_lay_in_a_mailbox_before_its_owner_came_is_no_news(world: World) -> None:
