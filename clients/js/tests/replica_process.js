@@ -34,7 +34,10 @@ const orders = {
   put: ({ path, bytes, was }) => changed([[path, Buffer.from(bytes, "base64"), was]]),
   delete: ({ path, was }) => changed([[path, undefined, was]]),
   rename: async ({ path, to, was }) => {
-    const entry = await space.get(path);
+    // The parts of a content go with the push that replaces it, which this replica may not have pulled yet.
+    const entry = await space.get(path).catch((error) => {
+      if (error.code !== "not_fetched") throw error;
+    });
     return entry?.digest === was && (await changed([[path, undefined, was], [to, entry?.bytes, null]]));
   },
   digests: async () => Object.fromEntries((await space.list()).map((entry) => [entry.path, entry.digest])),
