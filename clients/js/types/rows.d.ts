@@ -28,9 +28,9 @@ export function writeRow(keys: Keys, write: Write, row: Row, former: Row): numbe
  * What is remembered of each record of a space, and what of it waits to be sent.
  *
  * A row has four parts. *Local* is what is here. The *base* is what both sides had. *Pending* is set when the
- * server has something newer that could not be applied. *Sent* is what is on its way, so that an edit made after
- * a push whose answer was lost, or is another tab's, is no conflict with it. The *version* is the highest that was ever seen: it
- * outlives everything else, because a server that shows a lower one goes back.
+ * server has something newer that could not be applied. *Sent* is what is on its way, so that an edit made after a
+ * push whose answer was lost, or is another tab's, is no conflict with it. The *version* is the highest that was
+ * ever seen: it outlives everything else, because a server that shows a lower one goes back.
  *
  * Keys of a store, each below `s/<space>/`:
  *
