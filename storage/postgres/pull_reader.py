@@ -75,6 +75,14 @@ class Standby(Protocol):
             StorageError: it lacks something; nothing was read yet.
         """
 
+    async def check_again(self, con: "PooledConnection", cursor: int) -> None:
+        """Called before a page up to `cursor` is read outside that snapshot, on the same connection.
+
+        Raises:
+            StorageError: what answers lacks something that was there before: it has restarted and is still
+                replaying, or is another standby at the same address.
+        """
+
     async def confirm(self, con: "PooledConnection") -> None:
         """Called after a page was read outside that snapshot, before any of it is used.
 
@@ -306,6 +314,8 @@ class PullReader:
     async def _read_page(self, con: "PooledConnection") -> tuple[Sequence[PullRow], bool]:
         """Return what comes after the position, and whether it was the last."""
         position = self._position
+        if self._standby is not None:
+            await self._standby.check_again(con, self._cursor)
         if position.legacy is not None:
             asked = ROWS_FIRST
             rows = await self._fetch_legacy(con, position.legacy)

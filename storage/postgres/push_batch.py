@@ -119,11 +119,11 @@ def _changes_arguments(pushes: Sequence[Push]) -> tuple[object, ...] | None:
         expected += push.expected
         blobs += push.blobs
         deks += push.deks
-        if push.cids or push.local_only:
-            cids = [",".join(one.cids) if one.cids else None for one in pushes]
-            local_only = [one.local_only for one in pushes]
-            if any(one.cids and "," in "".join(one.cids) for one in pushes):
-                return None
+    if any(push.cids or push.local_only for push in pushes):
+        cids = [",".join(push.cids) if push.cids else None for push in pushes]
+        local_only = [push.local_only for push in pushes]
+        if any(push.cids and "," in "".join(push.cids) for push in pushes):
+            return None
     return (
         [push.space for push in pushes],
         [push.client for push in pushes],

@@ -159,6 +159,14 @@ class _Pull:
         ):
             raise NotFit("behind", "it does not have everything yet")
 
+    async def check_again(self, con: "PooledConnection", cursor: int) -> None:
+        """As `check`, and that everything up to `cursor` is there: later than that nothing is unlearnt while
+        the connection lasts."""
+        row = await con.fetchrow(sql("pull_bound"), self._space)
+        self.check(None if row is None else tuple(row))
+        if row is not None and row["cursor"] < cursor:
+            raise NotFit("behind", "it has less than before")
+
     async def confirm(self, con: "PooledConnection") -> None:
         """Make sure that it still follows. Asked after the page was read: it never begins to follow again."""
         if not await con.fetchval(sql("is_standby")):

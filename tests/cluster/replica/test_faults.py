@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -12,12 +13,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from less_sync.bins.postgres.embedded import EmbeddedPostgres
-from less_sync.storage import PostgresPullStore, PullRow, Unavailable
+from less_sync.storage import PostgresPullStore, PullRow, StorageError, Unavailable
 from less_sync.storage.postgres.replica_pulls import ReplicatedPullStore
 from less_sync.storage.postgres.replicas import Replicas
 from tests.cluster.replica.conftest import Streaming
 from tests.cluster.replica.rig import WAIT_S, Rig, pulled, rig
-from tests.standby import standby_of
+from tests.standby import pair, standby_of
 from tests.storage.support import as_tuple, patient
 
 EAGER = patient(60.0)
@@ -231,6 +232,58 @@ async def test_a_copy_that_is_ahead_of_a_new_primary_is_not_read_from(streaming:
                     assert [row[3] for row in (await pulled(r.pulls, space))[1]] == [b"the only one"]
                     await asyncio.sleep(0.01)
             assert r.replica.counts.served == 0
+
+
+async def test_another_standby_at_the_same_address_that_has_less_ends_no_pull_too_early(
+    streaming: Streaming,
+) -> None:
+    """As behind a name that means several, or where one has restarted and still replays."""
+    async with own_standby(streaming, "one") as one, own_standby(streaming, "other") as other:
+        either = streaming.folder / "either"
+        either.symlink_to(_socket_of(one))
+        async with (
+            pair(streaming.primary.url, other.url) as behind,
+            rig(streaming.primary.url, [one.url.replace(_socket_of(one), str(either))]) as r,
+        ):
+            await r.ready()
+            await behind.pause()
+            space = await large(r)
+            begun = await begin(r, space, reading(r, HASTY))
+            while "is_standby" not in r.at_standby:  # noqa: ASYNC110  # then a page waits to be taken
+                await asyncio.sleep(0.01)
+            either.unlink()
+            either.symlink_to(_socket_of(other))
+            await _hang_up_when_idle(one)
+            await _has_not_heard_of(r, space)
+            await begun.finish()
+            assert r.replica.counts.refused == {"behind": 1, "away": 0, "cancelled": 0, "stranger": 0}
+            await behind.resume()
+
+
+async def _hang_up_when_idle(postgres: EmbeddedPostgres) -> None:
+    """End all connections, none of which is in the middle of anything."""
+    others = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    admin = await asyncpg.connect(postgres.url)
+    while await admin.fetchval(f"SELECT count(*) {others} AND state <> 'idle'"):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await admin.execute(f"SELECT pg_terminate_backend(pid) {others}")
+    await admin.close()
+
+
+async def _has_not_heard_of(r: Rig, space: UUID) -> None:
+    """Return once all of the pool's connections lead to a standby that does not have the space."""
+    pool = r.replica.pool
+    assert pool is not None
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            with suppress(StorageError):  # of a connection whose end was not noticed yet
+                if not any(await asyncio.gather(*[pool.fetch("pull_bound", space) for _ in range(5)])):
+                    return
+
+
+def _socket_of(postgres: EmbeddedPostgres) -> str:
+    [folder] = parse_qs(urlsplit(postgres.url).query)["host"]
+    return folder
 
 
 async def test_a_standby_that_hangs_costs_one_wait(streaming: Streaming) -> None:
