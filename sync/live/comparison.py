@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 class Comparison:
-    """Of one node with the database. Whoever runs it runs it once at a time."""
+    """Of one node with the database. `once` runs once at a time; `compare` may beside it."""
 
     def __init__(
         self,
@@ -107,7 +107,19 @@ class Comparison:
             else:
                 self._in_order.entered(space)
         if risen:
+            await self._check_risen(risen)
+
+    async def _check_risen(self, risen: dict[UUID, int | None]) -> None:
+        """Check revocations; what is not, whatever the reason, is the next time."""
+        now = {space: one.revocations for space in risen if (one := self._interests.get(space))}
+        try:
             await self._check_revocations(risen)
+        except BaseException:
+            for space, known in risen.items():
+                interest = self._interests.get(space)
+                if interest is not None and interest.revocations == now.get(space):
+                    interest.revocations, interest.is_recheck_due = known, True
+            raise
 
     def _begin_anew(self, space: UUID, interest: Interest, state: SpaceState) -> None:
         """What was told cannot be true of the space that is there: it is another one of the same id, or an
@@ -136,8 +148,8 @@ class Comparison:
         Args:
             risen: each space with the number that was known before.
         """
-        for space in risen:
-            self._doubt_arrivals(space)
+        for space, known in risen.items():
+            self._doubt_arrivals(space, known)
         revoked: dict[UUID, list[str]] = {}
         for pairs in _pieces(self._pairs(risen), PAIRS_PER_QUERY):
             for space, cid in await self._store.revoked_among(pairs):
@@ -155,15 +167,17 @@ class Comparison:
             for subscriber in unnamed:
                 self._announce.end_subscriptions(subscriber, [space])
 
-    def _doubt_arrivals(self, space: UUID) -> None:
-        """Who is being let in may have been checked before: those with a named token are checked next
-        time."""
+    def _doubt_arrivals(self, space: UUID, known: int | None) -> None:
+        """Who is being let in may have been checked before: those with a named token are checked next time,
+        of the others it is not known whether they rest on what was revoked since `known`."""
         arriving = self._broker.arriving(space)
-        for one in arriving:
-            one.doubted.add((space, ""))
         interest = self._interests.get(space)
-        if interest is not None:
-            interest.is_recheck_due = bool(arriving)
+        if interest is None:
+            return
+        if known is not None and interest.revocations != known:
+            for one in arriving:
+                one.doubted.add((space, ""))
+        interest.is_recheck_due = bool(arriving)
 
     def _pairs(self, spaces: Iterable[UUID]) -> Iterator[tuple[UUID, str]]:
         """What subscriptions here rest on, each once."""

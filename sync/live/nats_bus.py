@@ -8,6 +8,7 @@ all of them, and counts as there once the server has taken them.
 import asyncio
 import math
 import random
+from contextlib import suppress
 from itertools import islice
 from typing import Final
 
@@ -182,7 +183,8 @@ class NatsBus:
             # What was published last is that this node is gone.
             politely = self.connected
             if politely:
-                link.write(self._unload())
+                with suppress(OSError):
+                    link.write(self._unload())
             raise
         finally:
             for task in tasks:

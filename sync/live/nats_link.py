@@ -175,9 +175,17 @@ class NatsLink(Client):
             raise NatsError("it did not answer as a NATS server does")
 
     def write(self, commands: Sequence[bytes]) -> None:
-        """Hand commands to the connection, in order; `drained` says when more may follow."""
+        """Hand commands to the connection, in order; `drained` says when more may follow.
+
+        Raises:
+            ConnectionError: it is closed already.
+        """
         # Joined: each piece would be encrypted and framed by itself.
-        self._wire.write(b"".join(commands))
+        data = b"".join(commands)
+        try:
+            self._wire.write(data)
+        except RuntimeError as error:  # uvloop's way to say that the loss was noticed; asyncio says nothing
+            raise ConnectionResetError("it hung up") from error
 
     async def drained(self) -> None:
         """Wait until little of what was written is still here. Ends with `lost` at the latest."""

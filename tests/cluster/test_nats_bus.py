@@ -1,6 +1,7 @@
 """The bus over a real NATS: what it promises, and what becomes of it when NATS fails."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,28 @@ async def test_after_a_kill_everything_listened_to_is_heard_again(nats_server: N
         await until(lambda: len(ear.messages) >= 3)
         assert ear.messages == [b"s.0", b"s.2999", b"s.while-away"]
         assert hearer.subjects == 2999
+
+
+async def test_a_loss_that_is_noticed_while_much_is_told_ends_nothing_but_the_connection(
+    nats_server: NatsServer,
+) -> None:
+    """uvloop refuses a write to a connection whose loss it knows, a few turns before the bus hears of it."""
+    async with two(plain(nats_server)) as (teller, hearer, _):
+        for number in range(1, 6):
+            nats_server.kill()
+            while teller.connected:
+                teller.publish("s.1", b"x")
+                await asyncio.sleep(0)
+            nats_server.start()
+            await until(lambda number=number: teller.reconnects == hearer.reconnects == number)  # type: ignore[misc]
+        link = teller._link
+        assert link is not None
+        link._wire.abort()
+        while not link.lost.done():
+            with suppress(ConnectionError):
+                link.write([b"PING\r\n"])
+            await asyncio.sleep(0)
+        await until(lambda: teller.reconnects == 6)
 
 
 async def test_a_hundred_thousand_subjects_are_kept_over_a_restart(nats_server: NatsServer) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from less_sync.storage import Invited, SpaceState
+from less_sync.storage import Invited, SpaceState, Unavailable
 from less_sync.sync.live.broker import NO_CURSOR, Granted, Hold
 from less_sync.sync.live.bus import SUBJECT_OF_NODES, subject_of
 from less_sync.sync.live.comparison import Comparison
@@ -218,11 +218,39 @@ async def test_who_rests_on_what_is_not_named_is_counted_from_before_he_was_chec
     provisional = world.here.broker.prepare(ear := Ear(is_peer=True), {SPACE: str(SPACE)})
     await world.here.nodes.listen([SPACE], counted=True)
     assert world.rows.compared == [1]
+    assert not any(UNNAMED.rests_on(cid) for _, cid in provisional.doubted), "nothing has risen"
     await world.revoke("cid")
     world.here.confirm(provisional, SPACE, 4, UNNAMED)
     await world.here.compare()
     assert ear.heard == [("revoked",)]
     assert world.here.broker.listeners(SPACE) == []
+
+
+@pytest.mark.parametrize("how", ["fails", "cancelled"])
+async def test_a_revocation_that_was_counted_and_could_not_be_read_is_read_the_next_time(
+    world: World, how: str
+) -> None:
+    gone = await world.here.ear(SPACE, hold=rests_on("cid"))
+    stays = await world.here.ear(SPACE, hold=rests_on("root"))
+    await world.here.compare()
+    await world.revoke("cid")
+    if how == "fails":
+        world.rows.revocations_are_away = True
+        with pytest.raises(Unavailable):
+            await world.here.compare()
+        world.rows.revocations_are_away = False
+    else:
+        comparing = asyncio.create_task(world.here.compare())
+        interest = world.here.nodes.interests.get(SPACE)
+        assert interest is not None
+        while interest.revocations != 1:  # noqa: ASYNC110  # between its two queries
+            await asyncio.sleep(0)
+        comparing.cancel()
+        await asyncio.wait({comparing})
+    assert gone.heard == []
+    await world.here.compare()
+    assert gone.heard == [("revoked",)]
+    assert world.here.broker.listeners(SPACE) == [stays]
 
 
 async def test_who_is_being_let_in_while_the_number_rises_is_checked_next_time(world: World) -> None:

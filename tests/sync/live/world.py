@@ -81,6 +81,8 @@ class Rows:
     homes: dict[UUID, str] = field(default_factory=dict)
     invitations: list[Invited] = field(default_factory=list)
     is_away: bool = False
+    revocations_are_away: bool = False
+    """The query for revocations alone fails."""
     reads: list[tuple[int, int]] = field(default_factory=list)
     """Each gap that was read."""
     compared: list[int] = field(default_factory=list)
@@ -134,6 +136,8 @@ class Rows:
 
     async def revoked_among(self, pairs: Sequence[tuple[UUID, str]]) -> set[tuple[UUID, str]]:
         await asyncio.sleep(0)
+        if self.revocations_are_away:
+            raise Unavailable
         return self.revoked & set(pairs)
 
     async def invited_since(self, seconds: float, after: Invited | None = None) -> Sequence[Invited]:
