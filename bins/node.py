@@ -1,7 +1,7 @@
 """A server of several processes: this one supervises, the workers serve (docs/scaling.md 1).
 
 It makes what they share, once: the embedded Postgres, the sockets, the news between them, the admin listener.
-Of what it imports nothing serves anybody, so that it stays small.
+What it imports serves no client, so that it stays small; the admin listener is half of it.
 """
 
 import asyncio
@@ -19,10 +19,11 @@ import structlog
 
 from less_sync.bins.errors import CommandError, os_error_text
 from less_sync.bins.hangups import hold_hangups
+from less_sync.bins.heap import forget_modules
 from less_sync.bins.listening import bound_address, open_listeners, open_shares
 from less_sync.bins.logs import configure_logging, log_loop_fault, set_log_level
 from less_sync.bins.nats.access import BusAccess, configured_access
-from less_sync.bins.process import first_of, own_database, raise_open_files_limit, unless, words_of
+from less_sync.bins.process import failure_of, first_of, own_database, raise_open_files_limit, unless
 from less_sync.bins.run_folder import run_folder
 from less_sync.bins.settings.config import ConfigError, Settings, environment
 from less_sync.bins.settings.issuers import read_issuers_file
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 PPROF_SETTING: Final = "--pprof-addr or PPROF_ADDR"
 FOLDER: Final = "less-sync-node-"
 """Has the sockets that workers are asked at, and what they keep for each other."""
+DIRECTORY_BYTES_MAX: Final = 80
+"""Of that folder's path: the system allows 107 for a socket's (103 on macOS), and its name takes up to 20."""
 RELOAD_S_MAX: Final = 10.0
 CLOSING_S: Final = 10.0
 """For what a worker does beside the grace period: leaving the door, lanes, links, pool."""
@@ -63,6 +66,7 @@ def run_node(
     Raises:
         CommandError: the start failed, or something vital ended.
     """
+    forget_modules()
     configure_logging(level=settings.log.level, form=settings.log.form)
     raise_open_files_limit()
     with asyncio.Runner() as runner:
@@ -89,7 +93,10 @@ class Node:
         """Descriptors of each worker's listeners."""
         self._profilers: list[list[int]] = []
         self._bus: BusAccess | None = None
+        self._admin: MergedListener | None = None
         self._directory = Path()
+        self._nats_directory: Path | None = None
+        """Of the private one."""
         self._serial = count(1)
         self._crew: Crew | None = None
 
@@ -102,7 +109,9 @@ class Node:
         try:
             await self._supervise(signals)
         finally:
-            hold_hangups()  # the loop takes its handlers away when it is closed
+            # The loop takes its handlers away when it is closed, and with each what was said of the signal.
+            hold_hangups()
+            loop.remove_signal_handler(signal.SIGUSR2)
             signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
     async def _supervise(self, signals: Signals) -> None:
@@ -115,11 +124,13 @@ class Node:
                     await first_of(signals.stop, vital.ended)
                     _log.info("shutting down", grace_s=self._settings.shutdown_grace_s)
                     vital.expect_ends()
+                    if self._crew is not None:
+                        self._crew.keep_no_more()
                     close_doors()
             finally:
                 vital.expect_ends()
         if vital.first is not None:
-            raise CommandError(words_of(vital.first)) from vital.first.fault
+            raise failure_of(vital.first) from vital.first.fault
         _log.info("server stopped")
 
     async def _start(self, stack: AsyncExitStack, vital: Supervisor) -> Callable[[], None]:
@@ -133,6 +144,10 @@ class Node:
             self._directory = stack.enter_context(run_folder(FOLDER))
         except OSError as error:
             raise CommandError(f"cannot make a temporary directory: {os_error_text(error)}") from error
+        if len(os.fsencode(self._directory)) > DIRECTORY_BYTES_MAX:
+            raise CommandError(
+                f"{self._directory.parent} is too long for sockets: set TMPDIR to a shorter path"
+            )
         shares, doors = open_shares(settings.listen, settings.cluster.workers)
         stack.enter_context(doors)
         self._sockets = [[one.fileno() for one in share] for share in shares]
@@ -148,14 +163,14 @@ class Node:
         await crew.gather()
         self._url = settings.database.url or await own_database(settings, stack, vital)
         self._bus = await self._open_bus(stack, vital)
-        admin = await self._open_admin(crew, stack, vital)
+        self._admin = await self._open_admin(crew, stack, vital)
         stack.push_async_callback(crew.stop)
         await crew.begin()
         address = bound_address(shares[0][0])
         _log.info("server listening", address=str(address), workers=settings.cluster.workers)
         self._announce(address)
-        if admin is not None:
-            self._announce_admin(admin.address)
+        if self._admin is not None:
+            self._announce_admin(self._admin.address)
         return doors.close
 
     async def _open_bus(self, stack: AsyncExitStack, vital: Supervisor) -> BusAccess:
@@ -165,6 +180,7 @@ class Node:
         from less_sync.bins.nats.private import PrivateNats
 
         private = await stack.enter_async_context(PrivateNats())
+        self._nats_directory = private.directory
         stack.push_async_callback(vital.stop, vital.start("keeper of the private NATS", private.keep()))
         return private.access
 
@@ -215,7 +231,9 @@ class Node:
         if self._crew is None:
             os._exit(1)
         self._crew.kill()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        for directory in (self._directory, self._nats_directory):
+            if directory is not None:
+                shutil.rmtree(directory, ignore_errors=True)
         os._exit(1)  # nothing may hold this up; what else this process has started follows it
 
     async def _reload(self, asked: asyncio.Event) -> None:
@@ -232,6 +250,8 @@ class Node:
                 self._live, level = read
                 if level != self._level:  # else an operator may have changed it meanwhile
                     set_log_level(level)
+                    if self._admin is not None:
+                        self._admin.forget_level()
                 self._level = level
             self._crew.reload()
 

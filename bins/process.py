@@ -54,13 +54,16 @@ async def unless(work: Coroutine[object, object, T], *events: asyncio.Event) -> 
     return None if working.cancelled() else working.result()
 
 
-def words_of(ended: Ended) -> str:
+def failure_of(ended: Ended) -> CommandError:
     """What an operator reads who did not see the log."""
     from less_sync.bins.postgres.files import EmbeddedPostgresError
 
-    if isinstance(ended.fault, EmbeddedPostgresError):
-        return str(ended.fault)
-    return f"the {ended.task} ended unexpectedly, so the server was stopped; the log says where"
+    fault = ended.fault
+    if isinstance(fault, CommandError):
+        return CommandError(str(fault), fault.causes)
+    if isinstance(fault, EmbeddedPostgresError):
+        return CommandError(str(fault))
+    return CommandError(f"the {ended.task} ended unexpectedly, so the server was stopped; the log says where")
 
 
 def connections_of(database: DatabaseSettings) -> dict[str, str]:

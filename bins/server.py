@@ -23,7 +23,7 @@ from less_sync.bins.http_server import HttpServer
 from less_sync.bins.listening import bound_address, listen, open_listeners
 from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.reach import migrate_when_reachable
-from less_sync.bins.process import first_of, own_database, raise_open_files_limit, unless, words_of
+from less_sync.bins.process import failure_of, first_of, own_database, raise_open_files_limit, unless
 from less_sync.bins.reload import Reloading
 from less_sync.bins.services import Opened, beside, fetch_issuer_keys, open_services
 from less_sync.bins.settings.config import DatabaseSettings, Settings
@@ -159,7 +159,7 @@ async def serve(
         finally:
             vital.expect_ends()
     if vital.first is not None:
-        raise CommandError(words_of(vital.first)) from vital.first.fault
+        raise failure_of(vital.first) from vital.first.fault
     _log.info("server stopped")
 
 
@@ -244,7 +244,7 @@ def _bus_access(settings: Settings, handed: Handed | None) -> "BusAccess | None"
 def _open_bus(access: "BusAccess", settings: Settings, handed: Handed | None, vital: Supervisor) -> "Bus":
     from less_sync.bins.nats.open import open_bus
 
-    name = settings.cluster.node_name or socket.gethostname()
+    name = settings.cluster.node
     return open_bus(access, name=name if handed is None else f"{name}/{handed.number}", vital=vital)
 
 

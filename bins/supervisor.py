@@ -49,7 +49,7 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for task in self._work:
-            self._cancel(task)
+            self.cancel(task)
         # Not told of the block's own error, which the group would wrap; it goes its way when this returns.
         await self._group.__aexit__(None, None, None)
         for work in self._work.values():
@@ -66,9 +66,14 @@ class Supervisor:
         self._work[task] = work
         return task
 
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancel a task, which is not unexpected then. It does nothing more but to end."""
+        self._asked.add(task)
+        task.cancel()
+
     async def stop(self, task: asyncio.Task[None]) -> None:
-        """Cancel a task, which is not unexpected then, and wait for its end."""
-        self._cancel(task)
+        """Cancel a task and wait for its end."""
+        self.cancel(task)
         await asyncio.wait({task})
         self._forget(task)
 
@@ -81,10 +86,6 @@ class Supervisor:
         work = self._work.pop(task, None)
         if work is not None:
             work.close()
-
-    def _cancel(self, task: asyncio.Task[None]) -> None:
-        self._asked.add(task)
-        task.cancel()
 
     async def _watched(self, name: str, work: Coroutine[object, object, None]) -> None:
         task = asyncio.current_task()

@@ -24,7 +24,7 @@ from less_sync.bins.listening import bound_address, open_listeners
 from less_sync.bins.own_spaces import OWN_SPACES
 from less_sync.bins.services import log_at
 from less_sync.bins.settings.config import Settings
-from less_sync.bins.settings.parts import DEV_ADMIN_ADDRESS, ListenAddress
+from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
 from less_sync.storage import PostgresPool, PostgresSurveys, PushLanes
@@ -181,7 +181,8 @@ async def serve_operators(
         CommandError: as `open_admin`.
     """
     if within is None:
-        address = settings.admin.listen or DEV_ADMIN_ADDRESS
+        address = settings.admin.listen
+        assert address is not None, "asked of nobody else"
         try:
             token = settings.admin.token or kept_token(settings.data_dir)
         except KeyFileError as error:

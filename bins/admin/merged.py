@@ -75,7 +75,8 @@ class MergedServer:
         self._looked_s: float | None = None
         self._acting = asyncio.Lock()
         """Lest a new worker hear of a drain behind the word that it was taken back."""
-        self._draining = False
+        self._draining: bool | None = None
+        """None: operators have asked for neither."""
         self._level: str | None = None
         self._tended: set[WorkerPlace] = set()
 
@@ -117,12 +118,19 @@ class MergedServer:
         async with self._acting:
             self._level = level
             set_log_level(level)
-            await ask_all(self._living(), "POST", f"/log-level/{level}")
+            await self._ask_of_all("POST", f"/log-level/{level}")
         _log.warning("the log level was changed by an operator", to=level)
         return Told(200, {"log_level": level})
 
+    def forget_level(self) -> None:
+        """The settings name another level, which all know by now: workers that come later begin with it."""
+        self._level = None
+
     async def tend(self) -> None:
-        """Ask of new workers what operators have asked of all. Runs until it is cancelled."""
+        """Ask what operators have asked of all of new workers, and of those that were too busy to answer.
+
+        Runs until it is cancelled.
+        """
         while True:
             await asyncio.sleep(TEND_EVERY_S)
             living = self._living()
@@ -145,25 +153,35 @@ class MergedServer:
     def _living(self) -> Sequence[WorkerPlace]:
         return list(self._workers.places())
 
+    async def _ask_of_all(self, method: str, path: str) -> dict[WorkerPlace, Answer]:
+        """Ask every worker that lives; who does not answer is asked again by `tend`."""
+        answers = await ask_all(self._living(), method, path)
+        self._tended.intersection_update(answers)
+        return answers
+
     async def _tell(self, place: WorkerPlace) -> bool:
         """Tell one what was asked of all; whether it has answered. Who has not is told again."""
         async with self._acting:
-            wanted = [f"/log-level/{self._level}"] if self._level is not None else []
-            wanted += ["/drain"] if self._draining else []
-            for path in wanted:
-                if place not in await ask_all([place], "POST", path):
+            wanted = [("POST", f"/log-level/{self._level}")] if self._level is not None else []
+            if self._draining is not None:
+                wanted.append(("POST" if self._draining else "DELETE", "/drain"))
+            for method, path in wanted:
+                if place not in await ask_all([place], method, path):
                     return False
         return True
 
     async def _act(self, method: str, path: str, state: str) -> Told:
-        """The answers of all as one: the sum of their sessions, and 409 only if nobody could."""
-        answers = await ask_all(self._living(), method, path)
+        """The answers of all as one: the sum of their sessions, 409 only if nobody could, and not done (202)
+        while one has not answered."""
+        living = len(self._living())
+        answers = await self._ask_of_all(method, path)
         told = [(answer.status, json.loads(answer.body)) for answer in answers.values()]
         sessions = sum(body["sessions"] for _, body in told)
         able = [status for status, _ in told if status < 300]
         if told and not able:
             return Told(told[0][0], {"state": told[0][1]["state"], "sessions": sessions})
-        return Told(max(able, default=200), {"state": state, "sessions": sessions})
+        done = 200 if len(answers) >= living else 202
+        return Told(max([done, *able]), {"state": state, "sessions": sessions})
 
     async def _look(self) -> Sequence[Metric]:
         living = self._living()
@@ -258,8 +276,9 @@ _NONE_LARGEST: Final[Mapping[str, Any]] = {
 class MergedListener:
     """The listener while it is open."""
 
-    def __init__(self, server: SteppedServer) -> None:
+    def __init__(self, server: SteppedServer, merged: MergedServer) -> None:
         self._server = server
+        self.forget_level: Final = merged.forget_level
 
     @property
     def address(self) -> ListenAddress:
@@ -274,24 +293,19 @@ async def open_merged(
     vital: Supervisor,
     *,
     clock: Callable[[], float] = time.monotonic,
-) -> MergedListener | None:
-    """Listen where `ADMIN_ADDR` says, for all workers; `stack` ends it.
+) -> MergedListener:
+    """Listen where `ADMIN_ADDR` says, which must be set, for all workers; `stack` ends it.
 
     Args:
         clock: monotonic seconds, for the age of metrics.
 
-    Returns:
-        None: there is no `ADMIN_ADDR`.
-
     Raises:
         CommandError: as `open_admin`.
     """
-    if settings.admin.listen is None:
-        return None
     merged = MergedServer(workers, clock=clock)
     server = await serve_operators(settings, merged, MergedState(merged, vital), stack, vital)
     stack.push_async_callback(vital.stop, vital.start("tending of new workers", merged.tend()))
-    return MergedListener(server)
+    return MergedListener(server, merged)
 
 
 class _Made(Collector):

@@ -1,8 +1,8 @@
 """Whether a server of several workers should be sent clients (docs/operations.md 12.5).
 
 The system spreads connections over all workers, whatever state each is in. So the server is ready when all
-of its numbers are: for each there is a worker that is. One that starts or drains beside a ready one of its
-number is about to take its place, or has been replaced.
+of its numbers are: for each there is a worker that is. Two have one number for a moment when the second is
+about to take the place of the first.
 """
 
 import json

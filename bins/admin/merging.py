@@ -27,7 +27,7 @@ RULES: Final[Mapping[str, Callable[[float, float], float]]] = {
     "less_sync_node_info": max,
     "less_sync_build_info": max,
     "python_info": max,
-    # While a worker is replaced, two have its number.
+    # When a worker is replaced, two have its number for a moment.
     "process_start_time_seconds": max,
 }
 """What becomes of two values of one series of a gauge, where that is not their sum."""

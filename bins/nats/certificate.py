@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LASTS: Final = timedelta(days=36_500)
-"""Longer than any run: the key is on no disk afterwards."""
+"""Longer than any run: the key is removed with it, or by a later one if all processes were killed."""
 EARLIER: Final = timedelta(days=1)
 """A clock may be set back while the server runs."""
 

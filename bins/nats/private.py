@@ -91,8 +91,6 @@ class PrivateNats:
         self._port = -1
         self._token = secrets.token_urlsafe(TOKEN_BYTES)
         self._process: asyncio.subprocess.Process | None = None
-        self.restarts = 0
-        """How often it was started again."""
 
     @property
     def access(self) -> BusAccess:
@@ -105,6 +103,11 @@ class PrivateNats:
             ca_file=str(self._folder / "certificate.pem"),
             token_file=str(self._folder / "token"),
         )
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are; removed on leaving."""
+        return self._folder
 
     @property
     def pid(self) -> int:
@@ -153,20 +156,22 @@ class PrivateNats:
                 if problem is None:
                     break
                 _log.error("the private NATS does not start", reason=problem)
-            self.restarts += 1
 
     async def _ended(self, process: asyncio.subprocess.Process) -> int:
         """Wait for its end, and bring that about when it does not shake hands time after time."""
         silent = 0
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pace.look_s):
-                    return await process.wait()
-            silent = 0 if await self._answers() else silent + 1
-            if silent >= self._pace.silent_looks_max:
-                _log.error("the private NATS answers no more and is killed", looks=silent)
-                await self._end()
-                silent = 0
+        # One for all looks: asyncio keeps what each has waited on until the process ends.
+        end = asyncio.create_task(process.wait())
+        try:
+            while not (await asyncio.wait({end}, timeout=self._pace.look_s))[0]:
+                silent = 0 if await self._answers() else silent + 1
+                if silent >= self._pace.silent_looks_max:
+                    _log.error("the private NATS answers no more and is killed", looks=silent)
+                    await self._end()
+                    silent = 0
+            return end.result()
+        finally:
+            end.cancel()
 
     async def _answers(self) -> bool:
         """Whether it shakes hands, which it does before anything else is said."""

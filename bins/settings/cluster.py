@@ -38,11 +38,6 @@ class BusSettings:
     prefix: str
     """What every subject begins with: the clusters of one NATS are told apart by it."""
 
-    @property
-    def tls(self) -> bool:
-        """Whether the connection must be encrypted; never downgraded."""
-        return self.urls[0].startswith("tls://")
-
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:

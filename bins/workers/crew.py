@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from less_sync.bins.errors import CommandError
+from less_sync.bins.process import first_of
 from less_sync.bins.supervisor import Supervisor
 from less_sync.bins.workers.messages import Begin, Reload
 from less_sync.bins.workers.places import WorkerPlace
@@ -91,7 +92,11 @@ class Crew:
         return any(one.is_ready for one in self._living)
 
     async def gather(self) -> None:
-        """Start the processes: they import what they need, and wait for `begin`."""
+        """Start the processes: they import what they need, and wait for `begin`.
+
+        Raises:
+            CommandError: the system gives none.
+        """
         for slot in self._slots:
             await slot.fill()
 
@@ -122,6 +127,11 @@ class Crew:
         """Replace all, one after the other. Asked again meanwhile, it is done once more."""
         self._asked.set()
 
+    def keep_no_more(self) -> None:
+        """Start nobody from now on. To be called before the sockets are closed that a worker is given."""
+        for task in self._tasks:
+            self._vital.cancel(task)
+
     async def stop(self) -> None:
         """Let all drain together, and kill what is left when the time is over."""
         for task in self._tasks:
@@ -136,7 +146,7 @@ class Crew:
             one.kill()
 
     async def start(self, number: int) -> WorkerProcess:
-        """Start a process for a slot."""
+        """Start a process for a slot; raises as `WorkerProcess.start`."""
         orders = self._orders
         started = await WorkerProcess.start(
             number, orders.command, orders.environment, orders.files(number), gone=self._gone
@@ -189,10 +199,19 @@ class _Slot:
         self._starting = asyncio.Lock()
         """Held by whoever puts another process here."""
         self._current: WorkerProcess
+        self._replaced = asyncio.Event()
+        """Set when another one is the current one: the end of that one is to be waited for."""
 
     async def fill(self) -> None:
-        """Start the first process."""
-        self._current = await self._crew.start(self.number)
+        """Start the first process.
+
+        Raises:
+            CommandError: the system gives none.
+        """
+        try:
+            self._current = await self._crew.start(self.number)
+        except WorkerFailed as failed:
+            raise CommandError(f"worker {self.number} does not start: {failed}") from failed
 
     def begin(self, *, migrates: bool) -> None:
         """Let it serve."""
@@ -229,34 +248,36 @@ class _Slot:
         attempts = failures = 0
         while True:
             ended = self._current
-            await ended.over.wait()
+            await first_of(ended.over, self._replaced)
+            self._replaced.clear()
             async with self._starting:
-                if self._current is not ended:
-                    continue  # it was replaced before it ended
+                if self._current is not ended or not ended.over.is_set():
+                    continue
                 if self._pace.clock() - ended.started_s >= self._pace.lasting_s:
                     attempts = 0
-                pause_s = self._pace.pause_s(attempts)
-                attempts += 1
                 _log.error(
                     "a worker has ended and is started again",
                     number=self.number,
                     pid=ended.pid,
                     end=ended.end,
-                    pause_s=pause_s,
+                    pause_s=self._pace.pause_s(attempts),
                 )
-                await asyncio.sleep(pause_s)
-                self._current = started = await self._crew.start(self.number)
-                self._crew.restarts += 1
-                self._crew.let_begin(started)
-                failures = 0 if await self._gets_ready(started, failures + 1) else failures + 1
+                while self._current is ended:
+                    await asyncio.sleep(self._pace.pause_s(attempts))
+                    attempts += 1
+                    failures = 0 if await self._gets_ready(failures + 1) else failures + 1
 
-    async def _gets_ready(self, started: WorkerProcess, failures: int) -> bool:
-        """Whether it does; that it did not so often and nobody else serves ends the server."""
+    async def _gets_ready(self, failures: int) -> bool:
+        """Start a process and say whether it gets ready; that none did so often and nobody else serves ends
+        the server."""
         try:
+            started = await self._crew.start(self.number)
+            self._current = started
+            self._crew.restarts += 1
+            self._crew.let_begin(started)
             await started.ready()
         except WorkerFailed as failed:
             _log.error("a worker does not start", number=self.number, reason=str(failed))
-            await started.over.wait()
             if failures >= FAILURES_MAX and not self._crew.somebody_serves:
                 raise CommandError(str(failed), failed.causes) from failed
             return False
@@ -270,16 +291,18 @@ class _Slot:
             False when the other one does not get ready: then the one before stays.
         """
         async with self._starting:
-            before = self._current
-            after = await self._crew.start(self.number)
-            self._crew.let_begin(after)
+            before, after = self._current, None
             try:
+                after = await self._crew.start(self.number)
+                self._crew.let_begin(after)
                 await after.ready()
             except WorkerFailed as failed:
                 _log.error("a worker does not start", number=self.number, reason=str(failed))
-                await self._crew.see_off(after)
+                if after is not None:
+                    await self._crew.see_off(after)
                 return False
             self._current = after
+            self._replaced.set()
             before.stop(replaced=True)
         _log.info("a worker is replaced", number=self.number, pid=after.pid, before=before.pid)
         await self._crew.see_off(before)

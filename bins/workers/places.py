@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class WorkerPlace(NamedTuple):
-    """One worker process that lives. While it is replaced two have the same number."""
+    """One worker process that lives."""
 
     number: int
-    """From 1 to `WORKERS`; a successor has that of its predecessor."""
+    """From 1 to `WORKERS`; a successor has that of its predecessor, who is asked no more."""
     pid: int
     socket: Path
     """The Unix socket of its admin application, in a directory that nobody else may enter."""

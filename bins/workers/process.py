@@ -7,11 +7,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final, Self
 
 import structlog
 
+from less_sync.bins.errors import os_error_text
 from less_sync.bins.workers.messages import (
     Begin,
     Channel,
@@ -84,17 +85,25 @@ class WorkerProcess:
             environment: of that process.
             files: descriptors that it inherits, at the same numbers.
             gone: called at its end.
+
+        Raises:
+            WorkerFailed: the system gives no process.
         """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                str(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                env=environment,
-                pass_fds=(theirs.fileno(), *files),
-                start_new_session=True,  # a terminal's Ctrl-C is for the supervisor
-            )
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs, ExitStack() as unless_started:
+                unless_started.enter_context(ours)
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    str(theirs.fileno()),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    env=environment,
+                    pass_fds=(theirs.fileno(), *files),
+                    start_new_session=True,  # a terminal's Ctrl-C is for the supervisor
+                )
+                unless_started.pop_all()
+        except OSError as error:
+            raise WorkerFailed(f"no process can be started: {os_error_text(error)}", told=False) from error
         worker = cls(number, process, await Channel.open(ours, FromWorker))
         worker._hearing = asyncio.create_task(worker._hear(gone))
         return worker

@@ -135,6 +135,23 @@ async def test_completion_can_be_shown_for_a_shell() -> None:
     assert (await process.communicate())[0].split() == [b"serve"]
 
 
+async def test_the_collector_is_held_while_a_supervisor_is_loaded_and_not_for_its_life(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import gc, socket; taken = socket.create_server(('127.0.0.1', 0))\n"
+        "from less_sync.bins.commands.serve import serve\n"
+        "from less_sync.bins.errors import CommandError\n"
+        "options = {'LISTEN_ADDR': f'127.0.0.1:{taken.getsockname()[1]}', 'WORKERS': '2'}\n"
+        "try: serve(options=options, dev=True)\n"
+        "except CommandError: print(gc.isenabled())"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+    )
+    assert (await process.communicate())[0].splitlines()[-1] == b"True"
+
+
 async def test_minting_a_token_does_not_load_the_server() -> None:
     code = (
         "import sys; sys.argv = ['less-sync', 'token', '--help']\n"

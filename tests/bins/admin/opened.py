@@ -161,7 +161,6 @@ async def merged(
             vital,
             clock=count(step=10).__next__,  # no look is fresh when the next one is asked for
         )
-        assert listener is not None
         yield Merged(listener, [one, two], living)
         vital.expect_ends()
     assert vital.first is None

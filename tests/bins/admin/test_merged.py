@@ -176,6 +176,20 @@ async def test_who_comes_later_and_does_not_answer_at_first_is_told_again(
         running.living[1] = two.place
 
 
+async def test_who_does_not_answer_a_drain_or_its_end_is_told_again_and_nothing_is_done_before(
+    running: Merged,
+) -> None:
+    _, two = running.workers
+    await asyncio.sleep(3 * TEND_EVERY_S)  # both have been looked after by now
+    away = two.place.socket.with_suffix(".away")
+    for method, state, draining in (("POST", "draining", True), ("DELETE", "serving", False)):
+        two.place.socket.rename(away)
+        assert await running.act(method) == (202, {"state": state, "sessions": 0})
+        assert two.live.services.draining is not draining
+        away.rename(two.place.socket)
+        await until(lambda draining=draining: two.live.services.draining is draining)  # type: ignore[misc]
+
+
 async def test_the_rules_of_access_are_those_of_one_process(running: Merged) -> None:
     for headers, status in (
         ({}, 401),

@@ -4,12 +4,13 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
+from structlog.testing import capture_logs
 
 from less_sync.bins.errors import CommandError
 from less_sync.bins.settings.given import Given
@@ -25,7 +26,13 @@ AT_ONCE = Pace((0.0, 0.01))
 
 @asynccontextmanager
 async def crew_of(
-    mode: str, directory: Path, *, number: int = 2, ending_s: float = 15.0
+    mode: str,
+    directory: Path,
+    *,
+    number: int = 2,
+    ending_s: float = 15.0,
+    command: Sequence[str] | None = None,
+    pace: Pace = AT_ONCE,
 ) -> AsyncIterator[tuple[Crew, Supervisor]]:
     """A crew of stubs whose processes wait for their first message; all gone at the end."""
 
@@ -33,10 +40,10 @@ async def crew_of(
         socket = str(directory.parent / f"{number}.sock")
         return Begin(number, Sources.of(Given({})), None, migrate=migrates, admin=socket)
 
-    command = [sys.executable, str(STUB), mode, str(directory)]
+    command = command or [sys.executable, str(STUB), mode, str(directory)]
     async with Supervisor() as vital:
         orders = Orders(command, {"PATH": os.defpath}, lambda _number: (), begin)
-        crew = Crew(number, orders, vital, ending_s=ending_s, pace=AT_ONCE)
+        crew = Crew(number, orders, vital, ending_s=ending_s, pace=pace)
         await crew.gather()
         try:
             yield crew, vital
@@ -134,6 +141,66 @@ async def test_nobody_left_and_none_that_starts_ends_the_server_with_the_workers
         assert vital.first.task == "keeper of worker 1"
         assert str(vital.first.fault) == "there is no such thing"
         assert len(begun(directory)) == 1 + 5
+
+
+async def test_a_successor_that_dies_while_the_one_before_drains_is_started_again_at_once(
+    directory: Path,
+) -> None:
+    async with crew_of("deaf", directory, number=1, ending_s=3.0) as (crew, _):
+        await crew.begin()
+        [before] = crew.places()
+        crew.replace()
+        await until(lambda: crew.places() and before not in crew.places())
+        [after] = crew.places()
+        os.kill(after.pid, signal.SIGKILL)
+        await until(lambda: crew.restarts == 1 and crew.places())
+        assert psutil.pid_exists(before.pid), "it does not end by itself"
+
+
+async def test_where_no_process_can_be_started_who_serves_stays_and_another_is_tried(directory: Path) -> None:
+    class Refusing(list[str]):
+        """A command that does not exist while it is told so: an upgrade that is under way."""
+
+        is_there = True
+
+        def __iter__(self) -> Iterator[str]:
+            return iter([self[0] if self.is_there else "/nonexistent", *self[1:]])
+
+    command = Refusing([sys.executable, str(STUB), "good", str(directory)])
+    async with crew_of("good", directory, number=1, command=command) as (crew, vital):
+        await crew.begin()
+        [before] = crew.places()
+        command.is_there = False
+        with capture_logs() as logged:
+            crew.replace()
+            await until(lambda: any(entry["event"] == "the workers are not replaced" for entry in logged))
+        assert [entry["reason"] for entry in logged if "reason" in entry] == [
+            "no process can be started: No such file or directory (os error 2)"
+        ]
+        assert crew.places() == [before]
+        with capture_logs() as logged:
+            os.kill(before.pid, signal.SIGKILL)
+            await until(lambda: any(entry["event"] == "a worker does not start" for entry in logged))
+            command.is_there = True
+            await until(crew.places)
+        assert not vital.ended.is_set()
+
+
+async def test_where_no_process_can_be_started_at_all_the_start_says_so(directory: Path) -> None:
+    with pytest.raises(CommandError, match=r"^worker 1 does not start: no process can be started: "):
+        async with crew_of("good", directory, command=["/nonexistent"]):
+            pytest.fail("it started")
+
+
+async def test_who_stops_starts_nobody_any_more_and_that_is_no_fault(directory: Path) -> None:
+    async with crew_of("good", directory, number=1, pace=Pace((3600.0,))) as (crew, vital):
+        await crew.begin()
+        os.kill(crew.places()[0].pid, signal.SIGKILL)
+        await until(lambda: not crew.places())
+        vital.expect_ends()
+        crew.keep_no_more()
+        await crew.stop()
+        assert vital.first is None
 
 
 async def test_one_that_does_not_end_is_killed_when_its_time_is_over(directory: Path) -> None:
