@@ -11,7 +11,7 @@ from uuid import UUID
 CONFIRM_S_MAX: Final = 0.2
 """How long anybody waits until a bus listens. Beyond it the comparison heals what was missed."""
 SUBJECT_OF_NODES: Final = "nodes"
-"""Signs of life, and that invitations were stored: heard by every node, always."""
+"""Signs of life and ends of nodes, spaces created, invitations stored: heard by every node, always."""
 
 Hear = Callable[[bytes], None]
 """Takes one message of any subject listened to. Must not block or raise."""

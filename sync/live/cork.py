@@ -38,7 +38,7 @@ class Cork:
         self._later = later
         self._serial = 0
         self._waiting: list[Corked] = []
-        """Those with something to write. As many as there are sessions at most, for a turn."""
+        """Those with something to write, for a turn; who has written and waits again stands there twice."""
         self._turn = 0
         """The number of the turn that runs; 0 while nothing was published in it."""
 
