@@ -186,6 +186,11 @@ async def _subscribe_at(call: Call, asked: Mapping[int, Asked], outcomes: list[O
     if refused:
         call.services.announce.end_subscriptions(call.outbound, refused)
     broker.confirm(provisional, granted)
+    if call.outbound.closed:
+        # It ended in the turn in which the home answered: nothing was here to end then, and this task was not
+        # cancelled yet.
+        call.services.announce.end_session(call.outbound, present=False)
+        return
     for space in provisional.lost:
         if space in states:
             state = states[space]._replace(cursor=broker.cursor(space))

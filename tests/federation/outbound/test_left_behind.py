@@ -106,3 +106,24 @@ async def test_who_is_let_in_slowly_is_told_to_pull_instead_of_being_cut_off(dat
         answer = await carol.next()
         assert isinstance(answer, Response)
         assert answer.id == asked
+
+
+async def test_who_hangs_up_just_when_the_home_answers_leaves_nothing_behind(database_url: str) -> None:
+    """In whichever turn of the loop he is found to be gone."""
+    async with edge(database_url) as at:
+        for turns in range(16):
+            space = await at.shared(OWNER)
+            before = set(at.live.connections())
+            carol, hers = await at.member(OWNER, f"carol {turns}", space)
+            [connection] = set(at.live.connections()) - before
+            gate = at.home.gates["subscribe"] = asyncio.Event()
+            carol.send("subscribe", {"spaces": [{"id": space, "since": 0, "ucan": hers}]})
+            await until(lambda: at.home.in_flight)
+            gate.set()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            connection.connection_lost(None)
+            connection.transport.abort()
+            await until(lambda: not at.home.in_flight)
+            await asyncio.sleep(0.01)
+            assert not at.live.services.broker.listened_to(UUID(space)), turns
