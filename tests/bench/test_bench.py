@@ -106,7 +106,7 @@ def test_the_table_gives_the_median_and_says_what_was_not_reached() -> None:
     idle = [Pair(None, 12.0, 12.0, use)]
     lines = table({"push 1": pairs, "idle": idle}).splitlines()
     assert "| 10 pushes/s: one prepared INSERT per commit | 5.5 pushes/s | 0.55 (0.50-0.70) |" in lines[2]
-    assert "| ≥ 0.6 | 0.15 | NO | 1.00 s | 2.00 s | 25% |" in lines[2]
+    assert "| ≥ 0.75 | 0.15 | NO | 1.00 s | 2.00 s | 25% |" in lines[2]
     assert "|  | 12 KiB | 12.0 (12.0-12.0) | ≤ 20 | 140 | yes |" in lines[3]
     rows = as_json({"push 1": pairs}, {"date": "today"})["rows"]
     assert rows[0]["ratio"] == 0.55
