@@ -1,6 +1,6 @@
 """Pushes to statement arguments and result rows to outcomes (docs/storage.md 4.1 and 4.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
@@ -125,16 +125,21 @@ def _changes_arguments(pushes: Sequence[Push]) -> tuple[object, ...] | None:
         if any(push.cids and "," in "".join(push.cids) for push in pushes):
             return None
     return (
-        [push.space for push in pushes],
+        _array_text([f"{push.space.int:032x}" for push in pushes]),
         [push.client for push in pushes],
         cids,
-        [push.min_epoch for push in pushes],
+        _array_text(["NULL" if push.min_epoch is None else str(push.min_epoch) for push in pushes]),
         local_only,
-        ids,
-        expected if any(expected) else (),
+        _array_text(map(str, ids)),
+        _array_text(map(str, expected)) if any(expected) else "{}",
         blobs,
         deks,
     )
+
+
+def _array_text(elements: Iterable[str]) -> str:
+    """An array as Postgres reads it; no element has anything to be quoted."""
+    return f"{{{','.join(elements)}}}"
 
 
 class _Columns:

@@ -22,9 +22,11 @@ FROM lsync_push_v2($1, $2, nullif($3::bigint[], '{}'), $4, $5::text::int[], $6, 
 -- name: push_changes
 -- Pushes of one change each, written together; one row each in the order of the arrays. $1 spaces, $2 clients,
 -- $3 CIDs with commas between them or none, $4 smallest epochs, $5 local only or none, $6 ids, $7 expected cursors or
--- none, $8 blobs, $9 DEKs or none.
+-- none, $8 blobs, $9 DEKs or none. Ids and numbers come as the text of an array: the driver asks two abstract classes
+-- about each element of an array that is neither text nor bytes.
 SELECT status, new_cursor, key_gen, rewrap, file_ids, file_records
-FROM lsync_push_changes_v2($1, $2, $3, $4, $5, $6, $7, $8, $9);
+FROM lsync_push_changes_v2(
+  $1::text::uuid[], $2, $3, $4::text::bigint[], $5, $6::text::uuid[], $7::text::bigint[], $8, $9);
 
 -- name: push_packed
 -- Any pushes in packed columns, one call of the function each, in the order of the arrays. $1 spaces, $2 clients,

@@ -182,11 +182,16 @@ class ClientSocket(asyncio.Protocol):
     # Bytes and messages in.
 
     def data_received(self, data: bytes) -> None:
-        """Feed the receiver."""
+        """Take a message that came by itself, or feed the receiver."""
         session = self._session
         if session is None:
             return  # refused: whatever follows is not read
         session.heard = True
+        message = self._receiver.whole_message(data)
+        if message is not None:
+            if not session.closing:
+                session.binary_received(message)
+            return
         self._receiver.receive_data(data)
         self._take(session)
 

@@ -187,17 +187,11 @@ def _strictly(data: bytes, depth_max: int) -> Any:
     )
 
 
-class _Frame(NamedTuple):
-    """A frame's map and what stands in it under `type`, `id` and `method`; "" for an id or method missing."""
-
-    kind: int
-    request_id: str
-    method: str
-    fields: Mapping[Any, object]
-
-
-def _read_headers(data: bytes, bounds: FrameBounds) -> _Frame:
+def _read_headers(data: bytes, bounds: FrameBounds) -> tuple[int, str, str, Mapping[Any, object]]:
     """Read one frame as docs/protocol.md 3.4 says.
+
+    Returns:
+        What stands in it under `type`, `id` and `method`, "" for an id or method missing; and its map.
 
     Raises:
         RemoteProtocolError: it is none.
@@ -221,7 +215,7 @@ def _read_headers(data: bytes, bounds: FrameBounds) -> _Frame:
     for key in fields:
         if type(key) is not str:
             raise RemoteProtocolError(INVALID_FRAME)
-    return _Frame(kind, request_id, method, fields)
+    return kind, request_id, method, fields
 
 
 def _bounded(request_id: str, bytes_max: int) -> str:

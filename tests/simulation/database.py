@@ -270,7 +270,7 @@ class Database:
 
     def _from_a_later_release(self, name: str, statement: Statement) -> list[Row]:
         """Write nothing, and say so in a way that this release does not know."""
-        count = len(statement.args[0]) if name in PUSHES_TOGETHER else 1
+        count = len(statement.args[1]) if name in PUSHES_TOGETHER else 1
         return [(UNKNOWN_STATUS, 0, None, None, None, None)] * count
 
     def _answer(self, statement: Statement, result: Result) -> None:

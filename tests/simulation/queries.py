@@ -21,18 +21,19 @@ NAMES: Final = {query.text: name for name, query in QUERIES.items()}
 
 
 PUSHES_TOGETHER: Final = frozenset({"push_changes", "push_packed", "push_batch"})
-"""Their arguments are arrays, that of the spaces first, and each push has a row of its own."""
+"""Their arguments are arrays, of the spaces, then of the clients, and each push has a row of its own."""
 PUSHES: Final = PUSHES_TOGETHER | {"push", "push_change", "push_many"}
 
 
 def locked(name: str, args: Args) -> list[UUID]:
     """The spaces whose rows a query locks, in its order."""
     if name in PUSHES_TOGETHER:
-        return list(dict.fromkeys(args[0]))
+        spaces = map(UUID, _elements(args[0])) if name == "push_changes" else args[0]
+        return list(dict.fromkeys(spaces))
     return [args[0]] if name in LOCKING else []
 
 
-IDS: Final = {"push": 1, "push_change": 1, "push_changes": 5, "push_batch": 8, "rewrap": 2}
+IDS: Final = {"push": 1, "push_change": 1, "push_batch": 8, "rewrap": 2}
 """Where ids stand that may come as text: an array of them, or one."""
 LOCKING: Final = frozenset(
     {
@@ -76,7 +77,29 @@ def answer(name: str, tables: Tables, args: Args) -> list[Row] | Exception:
         except ValueError:
             return asyncpg.DataError("invalid input for query argument")
         args = (*args[:position], ids, *args[position + 1 :])
+    elif name == "push_changes":
+        try:
+            args = _changes(args)
+        except ValueError:
+            return asyncpg.InvalidTextRepresentationError("invalid input syntax for type uuid")
     return MODELLED[name](tables, args)
+
+
+def _changes(args: Args) -> Args:
+    """Arguments of `push_changes` with its arrays that come as text."""
+    spaces, clients, cids, min_epochs, local_only, ids, expected, *values = args
+    space_ids, record_ids = map(UUID, _elements(spaces)), map(UUID, _elements(ids))
+    cursors = _numbers(expected)
+    return (
+        list(space_ids),
+        clients,
+        cids,
+        _numbers(min_epochs),
+        local_only,
+        list(record_ids),
+        cursors,
+        *values,
+    )
 
 
 def _id(given: UUID | str | None) -> UUID | None:
@@ -112,7 +135,7 @@ def _unpacked(
     ids: bytes, expected: Sequence[int], blobs: bytes, sizes: str, deks: bytes | None
 ) -> tuple[list[UUID], list[int], list[bytes | None], list[bytes | None]]:
     """Packed columns one by one."""
-    lengths = [None if size == "NULL" else int(size) for size in sizes.strip("{}").split(",")]
+    lengths = _numbers(sizes)
     each = range(len(lengths))
     ends = list(accumulate((length or 0 for length in lengths), initial=0))
     return (
@@ -123,8 +146,17 @@ def _unpacked(
     )
 
 
+def _elements(array: str) -> list[str]:
+    """Those of an array that comes as text."""
+    return array.strip("{}").split(",") if array != "{}" else []
+
+
+def _numbers(array: str) -> list[int | None]:
+    return [None if element == "NULL" else int(element) for element in _elements(array)]
+
+
 def _push_changes(tables: Tables, args: Args) -> list[Row]:
-    columns = [column or [None] * len(args[0]) for column in args]
+    columns = [column or [None] * len(args[1]) for column in args]
     rows: list[Row] = []
     for space, client, cids, min_epoch, local_only, id, expected, blob, dek in zip(*columns, strict=True):
         whose = client, cids.split(",") if cids else None, min_epoch, bool(local_only)
