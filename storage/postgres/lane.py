@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PUSHES_PER_STATEMENT_MAX: Final = 16
 PUSHES_WITHOUT_TURNS_MAX: Final = 64
 """What waits goes as it came up to this many pushes, unless it weighs more than one statement may."""
+LIGHT_BYTES_MAX: Final = 128 * 1024
+"""Weight of two statements, one in flight and one behind it, that take the database a few milliseconds."""
 BACKOFF_MAX_S: Final = 1.0
 
 _LANE_SETTINGS: Final = {"lock_timeout": "200ms"}
@@ -90,6 +92,10 @@ class Lane:
         idle = self._idle
         if idle is not None and not idle.done():
             idle.set_result(None)
+
+    def takes_along(self, weight: int) -> bool:
+        """Whether a push would go with the next statement, and soon."""
+        return len(self._queue) < PUSHES_PER_STATEMENT_MAX and self.load + weight <= LIGHT_BYTES_MAX
 
     @property
     def connected(self) -> bool:

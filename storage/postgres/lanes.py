@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
@@ -31,6 +31,9 @@ from less_sync.storage.types import Push
 
 if TYPE_CHECKING:
     from less_sync.storage.postgres.pool import PostgresPool
+
+FEW_PER_LANE: Final = 2
+"""Pushes that wait side by side before they gather: one in flight and one behind it."""
 
 _load = attrgetter("load")
 _log = structlog.get_logger(__name__)
@@ -61,6 +64,7 @@ class PushLanes:
             Lane(pool, finish=self._finish, hold=self._hold, outage=outage, counts=self.counts, clock=clock)
             for _ in range(lanes)
         ]
+        self._few = FEW_PER_LANE * lanes
         self._lines: dict[int, Line] = {}
         """By the number of the space: a UUID hashes in Python, each time."""
         self._bounds = AuthorBounds(entries_max=entries_max, bytes_max=queue_bytes_max)
@@ -173,7 +177,7 @@ class PushLanes:
         space = push.space.int
         line = self._lines.get(space)
         if line is None:
-            line = self._lines[space] = Line(min(self._lanes, key=_load))
+            line = self._lines[space] = Line(self._lane_for(weight))
         line.waiting += 1
         entry = Entry(push, done, line, account, weight)
         if line.beside is not None:
@@ -184,6 +188,13 @@ class PushLanes:
         else:
             line.lane.add(entry)
         return True
+
+    def _lane_for(self, weight: int) -> Lane:
+        if self._bounds.entries > self._few:
+            for lane in self._lanes:
+                if lane.takes_along(weight):
+                    return lane
+        return min(self._lanes, key=_load)
 
     async def aclose(self, timeout_s: float) -> None:
         """Take no more pushes, write what is queued for up to `timeout_s`, fail the rest, disconnect."""

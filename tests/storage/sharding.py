@@ -112,7 +112,7 @@ def _told(name: str, arguments: str, parameter: str) -> bool:
     if parameter not in parameters:
         return False
     given = [one.strip() for one in arguments.split(",")]
-    return re.fullmatch(r"\$\d+", given[parameters.index(parameter)]) is not None
+    return re.fullmatch(r"\$\d+(?:::text::uuid\[\])?", given[parameters.index(parameter)]) is not None
 
 
 BEGIN, END = "<!-- statements -->", "<!-- end of statements -->"

@@ -3,6 +3,8 @@
 import asyncio
 from uuid import uuid4
 
+import pytest
+
 from less_sync.storage import (
     PostgresPool,
     PostgresRevocationStore,
@@ -54,6 +56,24 @@ async def test_pushes_that_wait_together_share_a_transaction(lanes: PushLanes, p
     [row] = await select(pool, "SELECT count(DISTINCT xmin::text)::int, count(*)::int FROM records")
     assert row[1] == 41
     assert row[0] <= 6  # two lanes, sixteen a statement
+
+
+@pytest.mark.parametrize(
+    ("count", "blob_bytes", "of_two"),
+    [
+        pytest.param(4, 1024, 2, id="a few side by side"),
+        pytest.param(18, 1024, 1, id="many in the first statement that has room, the others in another"),
+        pytest.param(18, 16 * 1024, 0, id="heavy ones side by side"),
+    ],
+)
+async def test_how_pushes_of_many_spaces_are_dealt_to_two_lanes(
+    lanes: PushLanes, count: int, blob_bytes: int, of_two: int
+) -> None:
+    pushes = [make_push(uuid4(), (uuid4(), 0, bytes(blob_bytes)), client="c") for _ in range(count)]
+    await asyncio.gather(*(submit(lanes, push) for push in pushes))
+    statements = dict(lanes.counts.pushes.cumulative())
+    assert (statements["1"], statements["2"], statements["+Inf"]) == (0, of_two, 2)
+    assert lanes.counts.pushes.total == count
 
 
 async def test_a_conflict_among_pushes_of_one_statement_concerns_itself_alone(lanes: PushLanes) -> None:
