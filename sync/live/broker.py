@@ -162,7 +162,7 @@ class _Audience:
     Whoever comes later may have read a higher cursor; that tells the others nothing.
     """
 
-    __slots__ = ("cursor", "opened_at", "spellings", "turn")
+    __slots__ = ("cursor", "opened_at", "spellings", "text", "turn")
 
     def __init__(self, cursor: int) -> None:
         self.cursor = cursor
@@ -170,6 +170,8 @@ class _Audience:
         """Where what is told began, with the first of them."""
         self.turn = 0
         """In which something was last published to it."""
+        self.text = ""
+        """The canonical spelling of the space, once anything was published under it."""
         self.spellings: dict[Subscriber, str | None] = {}
         """Each with the spelling it subscribed under, None for the canonical one."""
 
@@ -427,7 +429,8 @@ class Broker:
                 continue
             if spelling is None:
                 if canonical is None:
-                    canonical = self._frame(build(str(space)))
+                    text = audience.text = audience.text or str(space)
+                    canonical = self._frame(build(text))
                 frame = canonical
             else:
                 if spelling not in respelled:
