@@ -30,6 +30,8 @@ PUSHES_WITHOUT_TURNS_MAX: Final = 64
 """What waits goes as it came up to this many pushes, unless it weighs more than one statement may."""
 LIGHT_BYTES_MAX: Final = 128 * 1024
 """Weight of two statements, one in flight and one behind it, that take the database a few milliseconds."""
+GATHERING_MAX_S: Final = 0.02
+"""A statement that has been in flight for longer may wait for a lock: nobody gathers behind it."""
 BACKOFF_MAX_S: Final = 1.0
 
 _LANE_SETTINGS: Final = {"lock_timeout": "200ms"}
@@ -75,6 +77,8 @@ class Lane:
         self._with_turn = 0
         """How many entries of the queue, the first ones, have their turn."""
         self._in_flight: list[Entry] = []
+        self._sent_s = 0.0
+        """When, by the clock, what is in flight was taken from the queue."""
         self._turn = 0
         """That of the latest push that was sent by its turn. Authors who had nothing here begin with it."""
         self._con: asyncpg.Connection[asyncpg.Record] | None = None
@@ -95,7 +99,11 @@ class Lane:
 
     def takes_along(self, weight: int) -> bool:
         """Whether a push would go with the next statement, and soon."""
-        return len(self._queue) < PUSHES_PER_STATEMENT_MAX and self.load + weight <= LIGHT_BYTES_MAX
+        return (
+            len(self._queue) < PUSHES_PER_STATEMENT_MAX
+            and self.load + weight <= LIGHT_BYTES_MAX
+            and (not self._in_flight or self._clock() - self._sent_s <= GATHERING_MAX_S)
+        )
 
     @property
     def connected(self) -> bool:
@@ -205,6 +213,7 @@ class Lane:
 
     async def _send(self, con: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._in_flight = batch = self._take()
+        self._sent_s = self._clock()
         if len(batch) == 1:
             await self._one_by_one(con)
             return

@@ -76,6 +76,27 @@ async def test_how_pushes_of_many_spaces_are_dealt_to_two_lanes(
     assert lanes.counts.pushes.total == count
 
 
+async def test_light_pushes_do_not_gather_behind_a_statement_that_takes_long(pool: PostgresPool) -> None:
+    now = [0.0]
+    lanes = PushLanes(pool, clock=lambda: now[0])
+    await lanes.open()
+    try:
+        busy = uuid4()
+        await written(lanes, busy, (uuid4(), 0, b"x"))
+        async with locked(pool, busy):
+            stuck = submit(lanes, make_push(busy, (uuid4(), 0, b"x")))
+            await lock_waits(pool, 1)
+            now[0] = 1.0
+            others = [make_push(uuid4(), (uuid4(), 0, b"x"), client="c") for _ in range(10)]
+            await asyncio.gather(*(submit(lanes, push) for push in others))
+            assert not stuck.done()
+        assert outcome_of(await stuck) == (PushStatus.WRITTEN, 2)
+    finally:
+        await lanes.aclose(5.0)
+    statements = dict(lanes.counts.pushes.cumulative())
+    assert statements["16"] - statements["8"] == 1, "they went together, in the other lane"
+
+
 async def test_a_conflict_among_pushes_of_one_statement_concerns_itself_alone(lanes: PushLanes) -> None:
     space, record, elsewhere = uuid4(), uuid4(), uuid4()
     await written(lanes, elsewhere, (elsewhere, 0, b"x"))
