@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -24,6 +23,8 @@ from typing import Final
 
 import obstore
 from obstore.store import S3Store
+
+from tests.ports import free_ports
 
 START_S_MAX: Final = 120.0
 LOOK_EVERY_S: Final = 0.3
@@ -60,7 +61,7 @@ class S3Server:
 @contextmanager
 def own_server(directory: Path) -> Iterator[S3Server]:
     """Run a server with its data in `directory`, and stop it."""
-    ports = _free_ports(2 * len(_ROLES))
+    ports = free_ports(2 * len(_ROLES))
     s3, filer = (f"http://127.0.0.1:{ports[_ROLES.index(role)]}" for role in ("s3", "filer"))
     server = S3Server(s3, filer, "a-test-key", "a-test-secret", 0)
     process = _start(directory, ports, server)
@@ -72,15 +73,6 @@ def own_server(directory: Path) -> Iterator[S3Server]:
         for port in ports:
             for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                 path.unlink(missing_ok=True)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _start(directory: Path, ports: list[int], server: S3Server) -> subprocess.Popen[bytes]:

@@ -22,8 +22,6 @@ from websockets.streams import StreamReader
 _LOGGER: Final = logging.getLogger("websockets.server")
 """As the core would look it up for each connection."""
 _DATA: Final = (Opcode.BINARY, Opcode.TEXT, Opcode.CONT)
-
-
 _apply_mask: Final = frames.apply_mask  # type: ignore[attr-defined]  # in C where that was built
 _WHOLE_BINARY: Final = 0x82
 """First byte of a frame that is a binary message: FIN, nothing reserved (RFC 6455 5.2)."""

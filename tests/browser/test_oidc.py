@@ -13,9 +13,9 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.visits import Visits
-from tests.deploy.proxies import free_ports
 from tests.node import CLIENT
 from tests.oidc import EXAMPLE, Provider
+from tests.ports import free_ports
 from tests.wire.process import ServerProcess
 
 

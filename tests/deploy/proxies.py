@@ -6,7 +6,6 @@ Only addresses and certificates are changed in them.
 import asyncio
 import os
 import signal
-import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from typing import Final, Self
 
 from tests.deploy.debian import Program, program
 from tests.federation.certificates import private_authority_files
+from tests.ports import ADDRESS, free_ports
 from tests.sync.raw_http import fetch
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 START_S: Final = 20.0
 STOP_S: Final = 20.0
-ADDRESS: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +30,6 @@ class Ports:
     tls: int
     plain: int
     server: int
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens at, for programs that cannot choose one and tell."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind((ADDRESS, 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
 
 
 def changed(text: str, changes: Mapping[str, str]) -> str:

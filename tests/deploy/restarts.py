@@ -34,7 +34,8 @@ from less_sync import (
     personal_space,
 )
 from less_sync.bins.dev import DevPeople
-from tests.deploy.proxies import ADDRESS, Nginx, Proxy, free_ports, proxy_before
+from tests.deploy.proxies import Nginx, Proxy, proxy_before
+from tests.ports import ADDRESS, free_ports
 from tests.wire.process import ServerProcess
 
 USERS: Final = ("alice", "bob", "carol")

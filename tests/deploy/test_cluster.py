@@ -15,8 +15,9 @@ import yaml  # type: ignore[import-untyped]  # ships no types
 from less_sync.bins.nats.binary import nats_server_program
 from less_sync.bins.settings.config import Settings
 from tests.deploy.debian import Program, program
-from tests.deploy.proxies import ADDRESS, Proxy, changed, free_ports, proxy_before
+from tests.deploy.proxies import Proxy, changed, proxy_before
 from tests.deploy.test_compose import VARIABLE, filled
+from tests.ports import ADDRESS, free_ports
 from tests.sync.raw_http import fetch
 
 FOLDER: Final = Path(__file__).parents[2] / "deploy" / "cluster"

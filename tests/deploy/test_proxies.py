@@ -19,8 +19,9 @@ from less_sync.sync.files.space_files import FILE_BYTES_MAX
 from less_sync.sync.protocol.codes import SUBPROTOCOLS
 from less_sync.sync.protocol.messages import PullRecord
 from tests.bins.test_server import call, signed_in_at
-from tests.deploy.proxies import ADDRESS, Caddy, Nginx, Proxy, proxy_before
+from tests.deploy.proxies import Caddy, Nginx, Proxy, proxy_before
 from tests.federation.signed import Peer, upgrade
+from tests.ports import ADDRESS
 from tests.sync.raw_http import Connection, Response, connected, fetch
 from tests.wire.client import KEEPALIVE, Closed, Message
 from tests.wire.process import ServerProcess

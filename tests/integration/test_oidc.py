@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 
 from less_sync import SyncClient, TokenRefused
 from less_sync.auth import PERSONAL_SPACE_ROOTS, encode_did_key, personal_space_id
-from tests.deploy.proxies import free_ports
 from tests.oidc import CLIENT_ID, Provider
+from tests.ports import free_ports
 from tests.wire.process import ServerProcess
 
 APP = "http://127.0.0.1:1"
