@@ -22,7 +22,7 @@ COVERED := tests/auth tests/sync/protocol tests/test_rooms.py
 COVERAGE := --cov=auth --cov=sync/protocol --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
 # All cores; tests are handed out a few at a time, in order. A choice of tests runs in one process, at once.
-WORKERS := --numprocesses=auto --dist=load --maxschedchunk=4
+SPREAD := --numprocesses=auto --dist=load --maxschedchunk=4
 
 # What takes long for what it finds between two edits: whole pages, thousands of histories, other servers,
 # faults between ours, former schemas, recorded frames, whole commands, also those that are killed again and again.
@@ -83,14 +83,14 @@ serve: $(SERVER_READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for o
 	@$(BIN)/less-sync serve $(ARGS)
 
 test: $(DEV_READY) $(JS_READY) ## run all tests but the long ones against a real Postgres (ARGS='-k push' to choose of all)
-	$(if $(ARGS),,$(PYTEST) $(WORKERS) $(COVERAGE) $(COVERED))
-	$(PYTEST) $(if $(ARGS),$(ARGS),$(WORKERS) $(addprefix --ignore=,$(COVERED) $(LONG) $(BROWSER) $(CLUSTER)))
+	$(if $(ARGS),,$(PYTEST) $(SPREAD) $(COVERAGE) $(COVERED))
+	$(PYTEST) $(if $(ARGS),$(ARGS),$(SPREAD) $(addprefix --ignore=,$(COVERED) $(LONG) $(BROWSER) $(CLUSTER)))
 
 long: $(DEV_READY) $(JS_READY) ## run the long tests: histories, pages, the bench in small, other servers, the HTTP description
-	$(PYTEST) $(WORKERS) $(LONG)
+	$(PYTEST) $(SPREAD) $(LONG)
 
 test-cluster: $(DEV_READY) $(JS_READY) ## run the tests of several workers and nodes, and of the NATS between them (ARGS='-k reconnect')
-	$(PYTEST) $(if $(ARGS),,$(WORKERS)) --shapes nodes,workers $(CLUSTER) $(SHAPED) $(ARGS)
+	$(PYTEST) $(if $(ARGS),,$(SPREAD)) --shapes nodes,workers $(CLUSTER) $(SHAPED) $(ARGS)
 
 test-browser: $(DEV_READY) $(JS_READY) ## run the tests in a real Chromium, which Debian's root gets installed (ARGS='-k console')
 	@$(BIN)/python -m tests.browser.chromium

@@ -97,3 +97,12 @@ def test_public_modules_and_functions_say_what_they_do() -> None:
 def test_texts_name_no_machine() -> None:
     words = ("/wor" + "k/", "/ro" + "ot/", "pypi" + ".org", "python" + "hosted", "registry.npm" + "js")
     assert [f"{_name(path)}: {word}" for path in TEXTS for word in words if word in path.read_text()] == []
+
+
+def test_no_variable_of_the_makefile_is_a_setting() -> None:
+    # One that came from the environment goes on to what make starts, with the value that the Makefile gives it.
+    ours = set(re.findall(r"^([A-Z_]+) [:?]?=", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    settings = set(re.findall(r"^\| `([A-Z_]+)`", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
+    assert "SPREAD" in ours
+    assert "WORKERS" in settings
+    assert ours.isdisjoint(settings)
