@@ -100,7 +100,7 @@ def test_texts_name_no_machine() -> None:
 
 
 def test_no_variable_of_the_makefile_is_a_setting() -> None:
-    # One that came from the environment goes on to what make starts, with the value that the Makefile gives it.
+    # One that came from the environment goes on to what make starts, with the value that it has here.
     ours = set(re.findall(r"^([A-Z_]+) [:?]?=", (ROOT / "Makefile").read_text(), re.MULTILINE))
     settings = set(re.findall(r"^\| `([A-Z_]+)`", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
     assert "SPREAD" in ours
