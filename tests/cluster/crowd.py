@@ -289,6 +289,8 @@ class Crowd:
             self.start(member.run())
         await self.until(lambda: all(one.subscribed for one in (*self.listeners, *self.guests)))
         self.busy.set()
+        # What fails next may keep a writer away until the crowd pauses: nobody begins with nothing.
+        await self.until(lambda: all(writer.acknowledged for writer in self.writers))
 
     async def _shared(self, owner: Person, place: Place) -> Space:
         space = Space(str(uuid4()), owner, shared=True)
