@@ -74,6 +74,7 @@ from less_sync.auth.errors import (
     WrongMulticodec,
     WrongPointLength,
 )
+from less_sync.auth.es256 import sign_es256
 from less_sync.auth.fst import (
     FST_LIFE_S_MAX,
     LEAF_TAG_BYTES,
@@ -292,6 +293,7 @@ __all__ = [
     "personal_space_id",
     "read_signature",
     "server_mailbox_id",
+    "sign_es256",
     "sign_request",
     "split_key_id",
     "trusted_peer",

@@ -16,7 +16,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "client": {"auth", "sync"},
     "federation": {"auth", "storage", "sync"},
     "volume": set(),
-    "bins": {"auth", "storage", "migrations", "sync", "client", "federation", "volume"},
+    "validation": {"auth", "client", "migrations", "sync"},
+    "bins": {"auth", "storage", "migrations", "sync", "client", "federation", "validation", "volume"},
 }
 BINS_MAY_IMPORT: Final[dict[str, set[str]]] = {
     "postgres": set(),
