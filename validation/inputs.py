@@ -4,12 +4,10 @@ Every variable has a row. A secret may stand in the variable itself, in the file
 what `NAME_COMMAND` prints: two of these, or a secret too short to be masked, are a problem.
 """
 
-import os
 import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Literal
 
 Source = Literal["option", "env", "file", "command", "manifest", "default"]
@@ -103,7 +101,7 @@ class Inputs:
     """All that have one. What a secret's command prints is asked for anew with each use."""
 
     given: dict[str, Input]
-    folder: Path = field(default_factory=Path.cwd)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     commands: dict[str, str] = field(default_factory=dict)
     """Of secrets that a command prints, by name."""
 
@@ -111,9 +109,17 @@ class Inputs:
         """The text of a variable, its default where it is not set; None without one."""
         assert name in VARIABLES, name
         if name in self.commands:
-            return secret_of_command(self.commands[name], name)
+            return secret_of_command(self.commands[name], name, self.environment)
         one = self.given.get(name)
         return one.text if one is not None else VARIABLES[name].default
+
+
+KEPT_VARIABLES: Final = ("PATH", "HOME", "LANG")
+
+
+def environment_of_commands(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the operator's commands are run with: nothing of the run's own secrets."""
+    return {name: environment[name] for name in KEPT_VARIABLES if name in environment}
 
 
 class InputProblem(Exception):
@@ -129,7 +135,7 @@ def read_inputs(
         options: by variable; they win.
         secrets: False: none is read, for commands that only show the matrix.
     """
-    inputs, problems = Inputs({}), []
+    inputs, problems = Inputs({}, environment), []
     for variable in VARIABLES.values():
         try:
             _read(variable, environment, options, inputs, secrets=secrets)
@@ -160,7 +166,10 @@ def _read(
         source, text = "file", _file(environment[set_ways[0]], set_ways[0]) if secrets else ""
     elif set_ways[0].endswith("_COMMAND") and variable.secret:
         inputs.commands[name] = environment[set_ways[0]]
-        source, text = "command", secret_of_command(environment[set_ways[0]], name) if secrets else ""
+        source, text = (
+            "command",
+            secret_of_command(environment[set_ways[0]], name, environment) if secrets else "",
+        )
     else:
         source, text = "env", environment[name]
     if secrets and variable.secret and not variable.url and len(text) < SECRET_CHARS_MIN:
@@ -177,7 +186,7 @@ def _file(path: str, name: str) -> str:
     return _secret_text(content, name)
 
 
-def secret_of_command(command: str, name: str) -> str:
+def secret_of_command(command: str, name: str, environment: Mapping[str, str]) -> str:
     """What a command prints, its last line break cut; run without a shell.
 
     Raises:
@@ -191,7 +200,7 @@ def secret_of_command(command: str, name: str) -> str:
             stderr=subprocess.DEVNULL,
             timeout=COMMAND_S,
             check=False,
-            env=dict(os.environ),
+            env=environment_of_commands(environment),
         )
     except (OSError, ValueError) as error:
         raise InputProblem(f"{name}_COMMAND cannot be run: {error}") from None
