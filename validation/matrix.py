@@ -43,8 +43,8 @@ class Check:
     """Empty: all. Elsewhere the check has no row."""
     kinds: tuple[str, ...] = ()
     retry: Retry | None = None
-    argv: tuple[str, ...] = ()
-    """Of a custom check that runs a command; secrets are references still."""
+    not_applicable: str = ""
+    """Why the row does not apply: a feature that was declared absent, or `previous`. Then it is optional."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,13 @@ class Procedure:
     """Not applicable where this feature is declared absent."""
     previous: bool = False
     """Not applicable in `selfhost` unless the release now in service was named."""
+    compatibility: bool = False
+    """Has a row only where a target's address is not its official one (`canonical_host`)."""
+    own_metrics: bool = False
+    """Reads families that an existing server has not: its row is there only with a metrics address, and is
+    optional."""
+    offered: bool = False
+    """Required only where all of its inputs are given."""
     place: Place = Place.IN_TURN
     writes: bool = False
     """Writes to its target: never tried again, and refused where the target may only be read."""
