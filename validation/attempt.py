@@ -105,7 +105,8 @@ async def _attempts(context: Context) -> tuple[int, Outcome]:
         async with asyncio.timeout(None if window else check.timeout_s):
             while True:
                 attempt += 1
-                context.measured, end = Measured(), await _once(context, attempt)
+                context.measured = Measured()
+                end = await _once(context, attempt)
                 again = retry is not None and isinstance(end, NotReached) and end.step in retry.on
                 if not again or attempt >= times or context.measured.pairs or context.measured.numbers:
                     return attempt, _judged(context, end)

@@ -9,6 +9,7 @@ import cbor2
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from less_sync.sync.protocol.codes import ErrorCode
 from less_sync.sync.protocol.errors import ProtocolError
 from less_sync.sync.protocol.frames import (
     Chunk,
@@ -19,7 +20,7 @@ from less_sync.sync.protocol.frames import (
     encode_request,
 )
 from less_sync.validation.evidence import Evidence
-from less_sync.validation.outcome import Broken, Faulty
+from less_sync.validation.outcome import Blocked, Broken, Faulty
 
 ANSWER_S: Final = 10.0
 """How long a check waits for an answer where its criterion names no time."""
@@ -169,8 +170,11 @@ class Conversation:
 
         Raises:
             Faulty: `refused:METHOD:CODE`; else as `ask`.
+            Blocked: `rate-limited`, which says nothing of what the check is about.
         """
         response = await self.ask(method, params, within_s)
+        if response.error is not None and response.error.code == ErrorCode.RATE_LIMITED:
+            raise Blocked("rate-limited")
         if response.error is not None:
             raise Faulty("refused", method, response.error.code)
         return response.result

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from less_sync.validation.inputs import VARIABLES
 from less_sync.validation.matrix import NO_TARGET, Check, Retry
-from less_sync.validation.procedure import CUSTOM, KINDS, LANES, Looser, Procedure, Value
+from less_sync.validation.procedure import CUSTOM, KINDS, LANES, Looser, Place, Procedure, Value
 from less_sync.validation.toml_lines import Path as KeyPath
 from less_sync.validation.toml_lines import key_lines, line_of
 
@@ -426,22 +426,38 @@ def _check_together(checks: Sequence[Check], reading: _Reading) -> None:
         if check.id in seen:
             reading.problems.append(f"{reading.name}: check {check.id}: its id is taken")
         seen.add(check.id)
-    needs = {check.id: check.needs for check in checks}
+    needs = _waits(checks)
+    places = {check.id: check.procedure.place for check in checks}
     for check in checks:
         for need in check.needs:
-            if need not in needs:
+            if need not in places:
                 reading.problems.append(f"{reading.name}: check {check.id}: needs {need}, which there is not")
+            elif places[need] in (Place.WINDOW, Place.LAST):
+                reading.problems.append(f"{reading.name}: check {check.id}: needs {need}, which ends last")
     done: set[str] = set()
     for start in needs:
         trail: list[str] = []
         _walk(start, needs, done, trail, reading)
 
 
+def _waits(checks: Sequence[Check]) -> dict[str, tuple[str, ...]]:
+    """For which checks each one waits: those that it needs, and the one before it in its lane."""
+    waits: dict[str, tuple[str, ...]] = {}
+    last: dict[str, str] = {}
+    for check in checks:
+        before: tuple[str, ...] = ()
+        if check.procedure.place is Place.IN_TURN:
+            before = (last[check.lane],) if check.lane in last else ()
+            last[check.lane] = check.id
+        waits[check.id] = (*check.needs, *before)
+    return waits
+
+
 def _walk(
     name: str, needs: Mapping[str, Sequence[str]], done: set[str], trail: list[str], reading: _Reading
 ) -> None:
     if name in trail:
-        reading.problems.append(f"{reading.name}: checks need each other: {' -> '.join([*trail, name])}")
+        reading.problems.append(f"{reading.name}: checks wait for each other: {' -> '.join([*trail, name])}")
         done.update(trail)
         return
     if name in done:
