@@ -337,6 +337,8 @@ def _check(row: Any, document: Mapping[str, Any], path: KeyPath, reading: _Readi
         problem("uses", f"there is no procedure {row.get('uses')!r}")
     if len(reading.problems) > before or procedure is None:
         return None
+    if not path and row.get("target", NO_TARGET) in TARGETS.keys() - document.get("targets", {}).keys():
+        return None  # a built-in row whose target this manifest does not have
     _check_words(row, procedure, document, problem)
     parameters = _parameters(row.get("with", {}), procedure, problem)
     retry = _retry(row.get("retry"), problem)
@@ -426,6 +428,8 @@ def _check_together(checks: Sequence[Check], reading: _Reading) -> None:
         if check.id in seen:
             reading.problems.append(f"{reading.name}: check {check.id}: its id is taken")
         seen.add(check.id)
+    if len(seen) < len(checks):
+        return
     needs = _waits(checks)
     places = {check.id: check.procedure.place for check in checks}
     for check in checks:
