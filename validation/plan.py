@@ -4,7 +4,7 @@ All that is wrong is told at once (docs/validation.md 3). A plan is data: it can
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -97,6 +97,7 @@ def plan(
     environment: Mapping[str, str],
     *,
     catalogue: Mapping[str, Procedure] = CATALOGUE,
+    built_in_text: Callable[[str], str] = built_in,
     secrets: bool = True,
     addresses: bool = True,
 ) -> Plan:
@@ -114,7 +115,7 @@ def plan(
     off = _switched_off(environment, problems)
     mine = builtin = None
     try:
-        mine, builtin = _declared(wishes, environment, catalogue)
+        mine, builtin = _declared(wishes, environment, catalogue, built_in_text)
     except ManifestErrors as errors:
         problems += errors.problems
     if mine is None or builtin is None:
@@ -153,21 +154,24 @@ def plan(
 
 
 def _declared(
-    wishes: Wishes, environment: Mapping[str, str], catalogue: Mapping[str, Procedure]
+    wishes: Wishes,
+    environment: Mapping[str, str],
+    catalogue: Mapping[str, Procedure],
+    built_in_text: Callable[[str], str],
 ) -> tuple[Declared, Declared]:
     """The manifest of this run, and the built-in one of its kind."""
     if wishes.kind is not None and wishes.kind not in KINDS:
         raise ManifestErrors([f"--kind: there is no kind {wishes.kind!r}; there are {', '.join(KINDS)}"])
     if wishes.manifest is None:
         kind = wishes.kind or DEFAULT_KIND
-        text, name = built_in(kind), f"{kind}.toml"
+        text, name = built_in_text(kind), f"{kind}.toml"
     else:
         text, name = _read(wishes.manifest), str(wishes.manifest)
     mine = declared(text, name, catalogue=catalogue, environment=environment, settings=wishes.settings)
     kind = str(mine.raw["kind"])
     if wishes.kind is not None and kind != wishes.kind:
         raise ManifestErrors([f"--kind {wishes.kind}: the manifest is of kind {kind}"])
-    builtin = declared(built_in(kind), f"{kind}.toml", catalogue=catalogue, environment=environment)
+    builtin = declared(built_in_text(kind), f"{kind}.toml", catalogue=catalogue, environment=environment)
     return mine, builtin
 
 

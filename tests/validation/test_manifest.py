@@ -193,7 +193,8 @@ def test_the_environment_wins_over_the_manifest_and_an_option_over_both() -> Non
     text = HEAD.replace("${STAGING_BASE_URL}", "https://manifest.example") + HEALTH
     assert matrix(text).targets["staging"].base_url == "https://manifest.example"
     env = {"STAGING_BASE_URL": "https://env.example"}
-    assert matrix(text, **env).targets["staging"].base_url == "https://env.example"
+    given = matrix(text, STAGING_BASE_URL=env["STAGING_BASE_URL"])
+    assert given.targets["staging"].base_url == "https://env.example"
     made = read(text, ("targets.staging.base_url", "https://option.example"), **env)
     inputs, _ = read_inputs(env, {})
     whole = manifest_of(made, stage="before", inputs=inputs, previous=False)
