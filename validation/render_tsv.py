@@ -1,7 +1,7 @@
 """`results.tsv`: one line per row for shells and spreadsheets. Pure, without anything volatile.
 
-Nine fields, one tab between, never an empty one: shells that split on tabs take two of them for one, and every
-following column would shift (docs/validation.md 7.2).
+Nine fields, one tab between, never an empty one: shells that split on tabs take two of them for one, and
+every following column would shift (docs/validation.md 7.2).
 """
 
 import re

@@ -291,7 +291,7 @@ VOLATILE_MEMBERS: Final = (
     "/subject/backup/age_s",
     "/left_behind/*/id",
 )
-"""What may differ between two equal runs: paths in the document, `*` for any member (docs/validation.md 7.6)."""
+"""What may differ between two equal runs: paths in the document, `*` for any (docs/validation.md 7.6)."""
 VOLATILE_FILES: Final = (
     *("logs/", "evidence/", "run.json", "journal.ndjson", "SHA256SUMS", "attestation.dsse.json"),
     "SUMMARY.md between <!-- volatile --> and <!-- /volatile -->",
