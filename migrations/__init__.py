@@ -6,12 +6,15 @@ history.py     what a database says was done to it  schema.py   what its tables 
 runner.py      up, down, status                     repair.py   cursors for rows of before migration 10
 create.py      new scripts                          errors.py   why it did not work
 restoring.py   a database that a backup goes into   half_restored.py   its mark, which keeps others out
+losses.py      what going down loses                copy_text.py  the order in which rows are copied out
 """
 
 if __name__ != "less_sync.migrations":  # the checkout is on sys.path under pytest and `python -m`
     raise ImportError(f"import less_sync.migrations, not {__name__}: each class would exist twice")
 
+from less_sync.migrations.catalog import load
 from less_sync.migrations.connection import Connection
+from less_sync.migrations.copy_text import copy_query, quoted
 from less_sync.migrations.create import create
 from less_sync.migrations.errors import (
     DatabaseUnreachable,
@@ -22,6 +25,7 @@ from less_sync.migrations.errors import (
 )
 from less_sync.migrations.half_restored import RESTORE_MARK, Begun, refuse_half_restored
 from less_sync.migrations.history import BOOKKEEPING
+from less_sync.migrations.losses import Loss, losses
 from less_sync.migrations.repair import Cursorless, Repaired, cursorless, repair_cursors
 from less_sync.migrations.restoring import (
     COPY_SETTINGS,
@@ -53,6 +57,7 @@ __all__ = [
     "Cursorless",
     "DatabaseUnreachable",
     "LockHeld",
+    "Loss",
     "MigrationError",
     "NeedsConfirmation",
     "NothingToRollBack",
@@ -60,11 +65,15 @@ __all__ = [
     "RestoredDatabase",
     "State",
     "UnknownVersions",
+    "copy_query",
     "create",
     "cursorless",
+    "load",
+    "losses",
     "migrate_down",
     "migrate_up",
     "pending",
+    "quoted",
     "refuse_half_restored",
     "repair_cursors",
     "restoring",

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 import asyncpg
 
@@ -19,6 +18,7 @@ from less_sync.migrations.connection import LOCK_WAIT_S, Connection
 from less_sync.migrations.errors import NeedsConfirmation, NothingToRollBack, failed
 from less_sync.migrations.half_restored import refuse_half_restored
 from less_sync.migrations.history import History
+from less_sync.migrations.losses import losses
 from less_sync.migrations.session import reading, session, verified
 
 
@@ -39,29 +39,6 @@ class State:
     name: str
     applied: bool
     applied_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Guard:
-    """Why reverting a version needs confirmation; with a table and condition only if a row meets it."""
-
-    loss: str
-    table: str | None = None
-    condition: str = "TRUE"
-
-
-_GUARDS: Final = {
-    1: _Guard("destroys every space, record, file entry and membership log"),
-    2: _Guard("makes every revoked delegation valid again"),
-    3: _Guard("loses all invitations"),
-    4: _Guard("makes every record unreadable"),
-    5: _Guard("forgets which record each file belongs to"),
-    7: _Guard("loses all invitations"),
-    9: _Guard("forgets a re-wrap that is in progress", "spaces", "rewrap_epoch IS NOT NULL"),
-    10: _Guard("loses the cursors of files and members"),
-    11: _Guard("destroys the federation signing keys", "federation_signing_keys"),
-    12: _Guard("publishes deactivated federation keys again", "federation_signing_keys", "NOT is_active"),
-}
 
 
 async def migrate_up(
@@ -232,14 +209,12 @@ async def _guard(
     connection: Connection, migration: Migration, *, confirmed: bool, lock: bool = False
 ) -> None:
     """Refuse an unconfirmed loss. With `lock`, no row that matters can appear between check and script."""
-    guard = _GUARDS.get(migration.version)
-    if guard is None or confirmed:
+    loss = None if confirmed else losses().get(migration.version)
+    if loss is None or not loss.asks:
         return
-    if guard.table is not None:
+    if loss.query is not None:
         if lock:
-            await connection.execute(f"LOCK TABLE {guard.table} IN ACCESS EXCLUSIVE MODE")
-        if not await connection.fetchval(
-            f"SELECT EXISTS (SELECT 1 FROM {guard.table} WHERE {guard.condition})"
-        ):
+            await connection.execute(f"LOCK TABLE {loss.table} IN ACCESS EXCLUSIVE MODE")
+        if not await connection.fetchval(loss.query):
             return
-    raise NeedsConfirmation(migration.label, guard.loss)
+    raise NeedsConfirmation(migration.label, loss.text)

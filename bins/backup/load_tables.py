@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Final
 
-from less_sync.bins.backup.copy_text import copy_query, quoted
 from less_sync.bins.backup.manifest import Manifest, TableEntry
 from less_sync.bins.backup.reading import Tally, compare, pieces
 from less_sync.bins.backup.watching import Doing, Progress
 from less_sync.bins.errors import CommandError
-from less_sync.migrations import Connection, RestoredDatabase
+from less_sync.migrations import Connection, RestoredDatabase, copy_query, quoted
 from less_sync.sync.canary import CANARY_FIRST, CANARY_LAST
 
 COUNTED_MAX: Final = 100_000

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple
 from uuid import UUID
 
-from less_sync.bins.backup.copy_text import copy_query
 from less_sync.bins.backup.disk import drop_cache, open_anew
 from less_sync.bins.backup.manifest import FileEntry, TableEntry, table_path
 from less_sync.bins.backup.reading import Tally, content_path
 from less_sync.bins.backup.source import Source
 from less_sync.bins.backup.watching import Watcher
+from less_sync.migrations import copy_query
 from less_sync.storage import BlobKey
 
 PIECE_BYTES: Final = 1024 * 1024

@@ -13,9 +13,9 @@ import asyncpg
 from nacl.signing import SigningKey
 
 from less_sync.bins.backup import take as backup
-from less_sync.bins.backup.copy_text import copy_query
 from less_sync.bins.backup.manifest import Manifest
 from less_sync.bins.backup.take import Wanted
+from less_sync.migrations import copy_query
 from less_sync.migrations.schema import TABLES
 from less_sync.storage import BlobKey, BlobStore
 from less_sync.storage.objects.memory import MemoryBlobs
