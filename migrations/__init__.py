@@ -7,15 +7,17 @@ runner.py      up, down, status                     repair.py   cursors for rows
 create.py      new scripts                          errors.py   why it did not work
 restoring.py   a database that a backup goes into   half_restored.py   its mark, which keeps others out
 losses.py      what going down loses                copy_text.py  the order in which rows are copied out
+drift.py       what a database has beside what it should have, for whoever judges it
 """
 
 if __name__ != "less_sync.migrations":  # the checkout is on sys.path under pytest and `python -m`
     raise ImportError(f"import less_sync.migrations, not {__name__}: each class would exist twice")
 
-from less_sync.migrations.catalog import load
+from less_sync.migrations.catalog import SHARED_LAST, Catalog, load
 from less_sync.migrations.connection import Connection
 from less_sync.migrations.copy_text import copy_query, quoted
 from less_sync.migrations.create import create
+from less_sync.migrations.drift import Announced, Difference, Recorded, announced, drift, recorded
 from less_sync.migrations.errors import (
     DatabaseUnreachable,
     LockHeld,
@@ -23,7 +25,7 @@ from less_sync.migrations.errors import (
     NeedsConfirmation,
     NothingToRollBack,
 )
-from less_sync.migrations.half_restored import RESTORE_MARK, Begun, refuse_half_restored
+from less_sync.migrations.half_restored import RESTORE_MARK, Begun, begun, refuse_half_restored
 from less_sync.migrations.history import BOOKKEEPING
 from less_sync.migrations.losses import Loss, losses
 from less_sync.migrations.repair import Cursorless, Repaired, cursorless, repair_cursors
@@ -50,30 +52,39 @@ __all__ = [
     "BOOKKEEPING",
     "COPY_SETTINGS",
     "RESTORE_MARK",
+    "SHARED_LAST",
     "TABLES",
+    "Announced",
     "Applied",
     "Begun",
+    "Catalog",
     "Connection",
     "Cursorless",
     "DatabaseUnreachable",
+    "Difference",
     "LockHeld",
     "Loss",
     "MigrationError",
     "NeedsConfirmation",
     "NothingToRollBack",
+    "Recorded",
     "Repaired",
     "RestoredDatabase",
     "State",
     "UnknownVersions",
+    "announced",
+    "begun",
     "copy_query",
     "create",
     "cursorless",
+    "drift",
     "load",
     "losses",
     "migrate_down",
     "migrate_up",
     "pending",
     "quoted",
+    "recorded",
     "refuse_half_restored",
     "repair_cursors",
     "restoring",
