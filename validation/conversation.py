@@ -66,6 +66,8 @@ class Conversation:
     requests: int = 0
     keepalives: int = 0
     """`F6` messages that came."""
+    heard: bool = False
+    """Whether the server has said anything."""
 
     async def send(self, method: str, params: Mapping[str, object]) -> str:
         """Send a request without waiting; return its id.
@@ -109,6 +111,7 @@ class Conversation:
             closed = self._closed()
             self.evidence.closed(closed.code, closed.reason)
             raise Ended(closed) from None
+        self.heard = True
         self.evidence.received(message)
         if message == KEEPALIVE:
             self.keepalives += 1

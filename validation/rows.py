@@ -13,14 +13,8 @@ from less_sync.validation.inputs import Inputs
 from less_sync.validation.manifest import TARGETS, Declared, ManifestErrors
 from less_sync.validation.matrix import NO_TARGET, Check, Manifest, TargetSpec
 from less_sync.validation.metrics import FAMILIES
+from less_sync.validation.metrics import VARIABLES as METRICS
 
-METRICS: Final = {
-    "staging": "STAGING_METRICS",
-    "production": "PROD_METRICS",
-    "incumbent": "INCUMBENT_METRICS",
-    "candidate": "PROD_CANDIDATE_METRICS",
-}
-"""The beginnings of the variables that say where a target's metrics are."""
 EXISTING_CONNECTIONS: Final = 3
 """Connections of one mailbox that an existing server allows."""
 

@@ -12,12 +12,13 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 SOCKET_PATH: Final = "/api/v1/ws"
 READ_HTTP: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CONNECT_S: Final = 10.0
+TURNED_AWAY: Final = frozenset({1002, 1009, 1013, 4000, 4003})
+"""Close codes with which a connection ends before it is a session (docs/protocol.md 11)."""
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of one answer's body; a file of a check has 3 MiB."""
 DATABASE_SETTINGS: Final = {
@@ -76,6 +79,12 @@ class Target:
     base_url: str
     database_url: str | None = field(default=None, repr=False)
     metrics_url: str | None = None
+    log_path: Path | None = None
+    """Where a server that the run itself started writes its log."""
+    upgrades: int = 0
+    """Handshakes of this run that the server answered."""
+    refused: int = 0
+    """Those of them that it did not let in: by the status, or by closing before it said anything."""
     http: httpx.AsyncClient = field(init=False, repr=False)
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     """Another trust store than the system's, for tests."""
@@ -132,6 +141,8 @@ class Target:
         except httpx.HTTPError as error:
             context.evidence.note(f"cut: {error!r}")
             raise Faulty("cut") from None
+        if path.partition("?")[0] == SOCKET_PATH and any(name.lower() == "upgrade" for name in sent):
+            self.upgrades, self.refused = self.upgrades + 1, self.refused + 1
         pairs = tuple((name.lower(), value) for name, value in response.headers.multi_items())
         context.evidence.answer(response.status_code, pairs, content)
         return Answer(response.status_code, pairs, content, int((time.monotonic() - began_s) * 1000))
@@ -147,22 +158,24 @@ class Target:
     ) -> AsyncIterator[Conversation]:
         """See `Context.converse`."""
         socket = await self._open(context, subprotocols)
+        conversation = Conversation(socket, context.evidence, self.spec.writes == "none")
         try:
-            conversation = Conversation(socket, context.evidence, self.spec.writes == "none")
             if token is None and person is not None:
                 token = await person.token()
             if token is not None:
                 await conversation.authenticate(token)
             yield conversation
         finally:
+            if not conversation.heard and _turned_away(socket):
+                self.refused += 1
             await asyncio.shield(socket.close())
 
-    async def _open(self, context: "Context", subprotocols: tuple[str, ...]) -> Any:
+    async def _open(self, context: "Context", subprotocols: tuple[str, ...]) -> ClientConnection:
         where = urlsplit(self.base_url)
         scheme = "wss" if where.scheme == "https" else "ws"
         context.evidence.note(f"> GET {SOCKET_PATH} upgrade, {', '.join(subprotocols) or 'no subprotocol'}")
         try:
-            return await connect(
+            opened = await connect(
                 f"{scheme}://{where.netloc}{SOCKET_PATH}",
                 subprotocols=[Subprotocol(one) for one in subprotocols] or None,
                 user_agent_header=user_agent(context),
@@ -175,6 +188,7 @@ class Target:
                 ssl=(self.tls or ssl.create_default_context()) if scheme == "wss" else None,
             )
         except InvalidStatus as error:
+            self.upgrades, self.refused = self.upgrades + 1, self.refused + 1
             status = error.response.status_code
             context.evidence.answer(
                 status, error.response.headers.raw_items(), bytes(error.response.body or b"")
@@ -186,6 +200,8 @@ class Target:
         except OSError as error:  # TimeoutError too: until the upgrade is answered nothing was said
             context.evidence.note(f"no answer: {error}")
             raise NotReached(_step(error)) from None
+        self.upgrades += 1
+        return opened
 
     @asynccontextmanager
     async def database(self, context: "Context") -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
@@ -203,10 +219,17 @@ class Target:
             try:
                 transaction = connection.transaction(readonly=True)
                 await transaction.start()
+                # Until its first query a transaction could still be made one that writes.
+                await connection.execute("SELECT 1")
                 yield connection
                 await transaction.rollback()
             finally:
                 await asyncio.shield(_closed(connection))
+
+
+def _turned_away(socket: ClientConnection) -> bool:
+    """Whether the server closed first, and with a code for those who are not let in."""
+    return bool(socket.protocol.close_rcvd_then_sent) and socket.close_code in TURNED_AWAY
 
 
 async def _closed(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
