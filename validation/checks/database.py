@@ -75,7 +75,7 @@ WHERE s.schemaname = current_schema() AND s.relname = ANY ($1) ORDER BY 1"""
 
 
 def difference_slug(one: Difference) -> str:
-    """The reason of a row that found it: `schema-differs:records.blob`, `schema-differs:index:records:...`."""
+    """The reason of a row that found it, as `schema-differs:records.blob`."""
     if one.kind == "column":
         return slug("schema-differs", one.name)
     shape = re.sub(r"\W+", "-", one.shape).strip("-")
