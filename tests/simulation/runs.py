@@ -72,8 +72,8 @@ def run_seeds(
     parts = [seeds[at : at + size] for at in range(0, len(seeds), size)]
     run = partial(_run_some, rules=rules, kind=kind)
     if processes == 1:
-        for part in parts:
-            yield from run(part)
+        for seed in seeds:  # one by one: whoever stops at the first that fails plays no more
+            yield kind.play(seed, rules)
         return
     pool = ProcessPoolExecutor(
         processes or os.cpu_count(), mp_context=get_context("fork"), initializer=_ignore_interrupts

@@ -16,7 +16,7 @@ that a `World` is given in place of the server's own.
 | `patched_file`     | a lost content is replaced before its row, which has the old key    | 16         |
 | `hasty_removal`    | a content is removed though it was uploaded again meanwhile         | 1321       |
 | `closed_at_once`   | the lifetime close drops replies of written pushes                  | 330        |
-| `abrupt_drain`     | a drain drops replies of written pushes                             | 456        |
+| `abrupt_drain`     | a drain drops replies of written pushes                             | 598        |
 | `endless_drain`    | a drain that was taken back goes on closing                         | 99         |
 
 A change of the server moves the first seeds, because it moves who runs when. A search that takes long in the
@@ -62,6 +62,6 @@ MUTANTS: Final = {
     "hasty_removal": Mutant(parted_files.HASTY, frozenset({Rule.FILES}), 1321),
     "heedless": Mutant(heedless.PARTS, frozenset({Rule.FILES}), 120),
     "closed_at_once": Mutant(closed_at_once.PARTS, frozenset({Rule.DRAINED}), 330),
-    "abrupt_drain": Mutant(abrupt_drain.PARTS, frozenset({Rule.DRAINED}), 456),
+    "abrupt_drain": Mutant(abrupt_drain.PARTS, frozenset({Rule.DRAINED}), 598),
     "endless_drain": Mutant(endless_drain.PARTS, frozenset({Rule.DRAINED}), 99),
 }
