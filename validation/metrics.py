@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from less_sync.validation.commands import printed
 from less_sync.validation.outcome import Blocked, Broken, Faulty, NotReached
+from less_sync.validation.targets import system_trust
 
 if TYPE_CHECKING:
     from less_sync.validation.context import Context
@@ -153,7 +154,7 @@ async def _fetched(context: "Context", url: str, token: str | None, tls: ssl.SSL
     context.evidence.request("GET", httpx.URL(url).path, headers.items(), None)
     try:
         async with httpx.AsyncClient(
-            verify=tls or True, trust_env=False, follow_redirects=False, timeout=READ_S
+            verify=tls or system_trust(), trust_env=False, follow_redirects=False, timeout=READ_S
         ) as client:
             async with client.stream("GET", url, headers=headers) as response:
                 content = await _bounded(response)

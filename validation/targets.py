@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -94,7 +95,7 @@ class Target:
     def __post_init__(self) -> None:
         self.http = httpx.AsyncClient(
             base_url=self.base_url,
-            verify=self.tls or True,
+            verify=self.tls or system_trust(),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(30.0, connect=CONNECT_S),
@@ -185,7 +186,7 @@ class Target:
                 close_timeout=2.0,
                 ping_interval=None,
                 proxy=None,
-                ssl=(self.tls or ssl.create_default_context()) if scheme == "wss" else None,
+                ssl=(self.tls or system_trust()) if scheme == "wss" else None,
             )
         except InvalidStatus as error:
             self.upgrades, self.refused = self.upgrades + 1, self.refused + 1
@@ -225,6 +226,12 @@ class Target:
                 await transaction.rollback()
             finally:
                 await asyncio.shield(_closed(connection))
+
+
+@cache
+def system_trust() -> ssl.SSLContext:
+    """The roots that this machine trusts. Read once: that takes longer than many a check."""
+    return ssl.create_default_context()
 
 
 def _turned_away(socket: ClientConnection) -> bool:
