@@ -23,6 +23,12 @@ PEM_MARK: Final = b"less-sync private key\n"
 Readers of PEM pass over what stands before a block (RFC 7468, section 2).
 """
 
+SIGNING_KEY_PREFIX: Final = "less-sync-signing-key-1:"
+"""Begins the one line of a file with the key that signs reports: `push` knows it by this, wherever it lies.
+
+Behind it stand the 32 bytes of an Ed25519 seed in base64url.
+"""
+
 _FILE_BYTES_MAX: Final = 4096
 
 

@@ -161,6 +161,12 @@ class Redactor:
         """As `mask`, with markers that are the same in every run."""
         return self._masked(text, named=False)
 
+    def mask_shapes(self, text: str) -> str:
+        """As `mask_stable`; a text in which the net finds something is left out whole."""
+        masked = self.mask_stable(text)
+        shapes = net(masked.encode(errors="surrogatepass"))
+        return f"[left-out:{','.join(shapes)}]" if shapes else masked
+
     def _masked(self, text: str, *, named: bool) -> str:
         data = text.encode(errors="surrogatepass")
         parts: list[bytes] = []

@@ -12,8 +12,8 @@ from less_sync.validation import wording
 from less_sync.validation.results import CheckEntry, Document
 from less_sync.validation.texts import Texts
 
-LOG_BYTES_MAX: Final = 64 * 1024
-"""Of one log, counted in characters before they are escaped."""
+LOG_CHARS_MAX: Final = 16 * 1024
+"""Of one log, before they are escaped."""
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """By XML 1.0, section 2.2."""
 _MARKS: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"}
@@ -92,6 +92,6 @@ def _case(entry: CheckEntry, document: Document, texts: Texts) -> list[str]:
     else:
         what = "required-skipped" if entry.status == "skipped" else entry.reason
         element = f"   <{kind} type={_attribute(what)} message={_attribute(told)}/>"
-    log = texts.logs.get(entry.id, "")[:LOG_BYTES_MAX]
+    log = texts.logs.get(entry.id, "")[:LOG_CHARS_MAX]
     out = [f"   <system-out>{_text(log)}</system-out>"] if log and entry.status != "skipped" else []
     return [f"{head}>", element, *out, "  </testcase>"]

@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import msgspec
@@ -24,13 +24,17 @@ from less_sync.validation.policy import Change
 from less_sync.validation.procedure import Value
 
 FORMAT: Final = 1
-DOCUMENT_BYTES_MAX: Final = 16 * 1024 * 1024
+DOCUMENT_BYTES_MAX: Final = 4 * 1024 * 1024
+ROWS_MAX: Final = 2000
 SECRET_VALUE: Final = "[secret]"
 """What stands for the value of a secret input."""
 SCRATCH_ADDRESS: Final = "scratch:"
 """Begins the address of a server that the run starts itself, whatever its port."""
 
 _TIMES: Final = "%Y-%m-%dT%H:%M:%SZ"
+_ID: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+"""A check's: it names files, too."""
+_ID_CHARS_MAX: Final = 64
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HALF: Final = re.compile("[\ud800-\udfff]")
 """Half of a character beyond 16 bits; alone it has no UTF-8."""
@@ -358,6 +362,11 @@ def time_text(moment: datetime) -> str:
     return moment.strftime(_TIMES)
 
 
+def time_of(text: str) -> datetime:
+    """A moment as reports write it. Raises ValueError."""
+    return datetime.strptime(text, _TIMES).replace(tzinfo=UTC)
+
+
 def log_path(check_id: str) -> str:
     """Where the log of a check is, in the folder."""
     return f"logs/{check_id}.log"
@@ -464,6 +473,11 @@ def read_document(content: bytes) -> Document:
         raise NotADocument(f"results.json is not of this format: {type(error).__name__}") from None
     if read.format != FORMAT:
         raise NotADocument("results.json has a format that this release does not know")
+    ids = [entry.id for entry in read.checks]
+    if len(ids) > ROWS_MAX or len(set(ids)) < len(ids):
+        raise NotADocument("results.json has too many rows, or one twice")
+    if not all(_ID.fullmatch(one) and len(one) <= _ID_CHARS_MAX for one in ids):
+        raise NotADocument("results.json names a check that none can be called")
     try:
         same = canonical(plain_of(read)) == content
     except (ValueError, RecursionError):

@@ -1,9 +1,10 @@
 """What this program keeps secret itself and never pushes, wherever it lies and whatever it is called.
 
-A folder may hold the key file, private keys behind DIDs and spaces, an invitation, or the data directory of a
-server: a home folder holds most of them. Each is known by what is in it or by what it is called, and those in
-use on this machine also by their inodes and keys, which finds hard links, and copies of keys that an earlier
-release made without a mark. A person's own PEM files are none of ours.
+A folder may hold the key file, private keys behind DIDs and spaces, the key that signs reports, an
+invitation, or the data directory of a server: a home folder holds most of them. Each is known by what is in
+it or by what it is called, and those in use on this machine also by their inodes and keys, which finds hard
+links, and copies of keys that an earlier release made without a mark. A person's own PEM files are none of
+ours.
 """
 
 import base64
@@ -20,7 +21,7 @@ from uuid import UUID
 
 from less_sync.client.folder.keyfile import PREFIX as KEY_PREFIX
 from less_sync.client.folder.keyfile import default_key_path
-from less_sync.client.kept_key import PEM_MARK
+from less_sync.client.kept_key import PEM_MARK, SIGNING_KEY_PREFIX
 
 _FILES_MAX: Final = 10_000
 _KEY_BYTES_MAX: Final = 4096
@@ -31,6 +32,10 @@ _DATA_DIR: Final = "the data directory of a less-sync server is never pushed"
 
 _CONTENTS: Final = (
     (re.compile(KEY_PREFIX.encode() + rb"[A-Za-z0-9_-]{48}"), "a key file of less-sync is never pushed"),
+    (
+        re.compile(SIGNING_KEY_PREFIX.encode() + rb"[A-Za-z0-9_-]{43}"),
+        "a signing key of less-sync is never pushed",
+    ),
     (re.compile(re.escape(PEM_MARK.strip()) + rb"\s*-----BEGIN [A-Z ]*PRIVATE KEY-----"), _PRIVATE_KEY),
     (re.compile(rb'"ucan":"[^"]*","keys":\{"[0-9]+":"'), "the keys of a shared space are never pushed"),
 )
