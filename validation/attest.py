@@ -47,6 +47,10 @@ class EvidenceFault(Exception):
         self.code = code
 
 
+class NotSigned(Exception):
+    """No trusted key signed this; worded without its content."""
+
+
 @dataclass(frozen=True, slots=True)
 class SigningKey:
     """An Ed25519 key. Its seed is never shown."""
@@ -187,6 +191,25 @@ def statement(document: Document, *, sums_sha256: str, sums_path: str, manifest_
     )
 
 
+class _Subject(msgspec.Struct):
+    name: str
+
+
+class _Statement(msgspec.Struct):
+    subject: list[_Subject]
+
+
+def subject_name(payload: bytes) -> str:
+    """Where a statement says that the list of digests is. Raises NotSigned: it is no statement."""
+    try:
+        subjects = msgspec.json.decode(payload, type=_Statement).subject
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        subjects = []
+    if not subjects:
+        raise NotSigned("what was signed is no statement")
+    return subjects[0].name
+
+
 def pre_authentication(payload: bytes) -> bytes:
     """What a signature is made over, so that no other protocol's text can be taken for it (DSSE v1)."""
     kind = PAYLOAD_TYPE.encode()
@@ -213,10 +236,6 @@ class _Envelope(msgspec.Struct):
     payload: str
     payloadType: str
     signatures: list[_Signature]
-
-
-class NotSigned(Exception):
-    """No trusted key signed this; worded without its content."""
 
 
 def signed_payload(content: bytes, trusted: Mapping[str, bytes]) -> tuple[bytes, str]:

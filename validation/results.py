@@ -7,6 +7,7 @@ may be somebody else's, and gives it back typed: exactly the keys of docs/valida
 import hashlib
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -323,7 +324,8 @@ def document(
     plain["decision_reasons"] = [_reason(one) for one in results.decision_reasons]
     plain["inputs"] = sorted(plain["inputs"], key=lambda one: one["name"])
     plain["checks"] = [check_entry(row, kept.get(row.check.id)) for row in results.checks]
-    plain["counts"] = _counts(results.checks)
+    counts = counts_of((row.outcome.status, row.check.required) for row in results.checks)
+    plain["counts"] = msgspec.to_builtins(counts)
     plain = masked(plain, mask)
     plain["volatile"] = [*VOLATILE_MEMBERS, *_volatile_of_scratch(plain), *VOLATILE_FILES]
     plain["stable_digest"] = stable_digest(plain)
@@ -399,18 +401,21 @@ def _reason(reason: Reason) -> dict[str, str]:
     return {"code": reason.code} | ({"check_id": reason.check_id} if reason.check_id else {})
 
 
-def _counts(rows: Iterable[Row]) -> dict[str, Any]:
-    counts: dict[str, Any] = {"total": 0, "passed": 0}
-    for status in Status:
-        if status is not Status.PASSED:
-            counts[status.value] = {"required": 0, "optional": 0}
-    for row in rows:
-        counts["total"] += 1
-        if row.outcome.status is Status.PASSED:
-            counts["passed"] += 1
-        else:
-            counts[row.outcome.status.value]["required" if row.check.required else "optional"] += 1
-    return counts
+def counts_of(rows: Iterable[tuple[Status, bool]]) -> Counts:
+    """How many there are, of (status, whether it is required)."""
+    found = Counter(rows)
+
+    def split(status: Status) -> Split:
+        return Split(found[status, True], found[status, False])
+
+    return Counts(
+        total=found.total(),
+        passed=found[Status.PASSED, True] + found[Status.PASSED, False],
+        failed=split(Status.FAILED),
+        skipped=split(Status.SKIPPED),
+        blocked=split(Status.BLOCKED),
+        error=split(Status.ERROR),
+    )
 
 
 def masked(value: Any, mask: Callable[[str], str]) -> Any:
