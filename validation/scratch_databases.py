@@ -1,0 +1,161 @@
+"""Databases that a run makes and drops: `lsv_RUN_NUMBER` (docs/validation.md 3.3).
+
+One that a crashed run left is dropped by the next run once it is a day old and nobody is connected. Postgres
+does not know when a database was made, so that stands in its comment.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from less_sync.validation.outcome import Blocked, Broken
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+PREFIX: Final = "lsv_"
+NAME: Final = "^lsv_[0-9a-f]{8}_[0-9]+$"
+MARK: Final = "less-sync validate, made "
+STALE: Final = timedelta(hours=24)
+CONNECT_S: Final = 10.0
+CLOSE_S: Final = 5.0
+
+_LEFT_OVER: Final = """
+SELECT d.datname AS name, shobj_description(d.oid, 'pg_database') AS made, now() AS now
+FROM pg_database d
+WHERE d.datname ~ $1 AND d.datname NOT LIKE $2 AND pg_has_role(d.datdba, 'MEMBER')
+AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)
+ORDER BY 1"""
+
+
+@dataclass(slots=True)
+class ScratchDatabases:
+    """Those of one run. Use `scratch_databases`."""
+
+    admin: Connection
+    url: str = field(repr=False)
+    prefix: str
+    made: list[str] = field(default_factory=list)
+    count: int = 0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def url_of(self, name: str) -> str:
+        """The URL of one of them."""
+        return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
+
+    async def create(self, template: str = "template0") -> str:
+        """Make one, as a copy of another that nobody is connected to; return its name.
+
+        Raises:
+            Broken: `scratch-database`, it cannot be made.
+        """
+        async with self._lock:
+            self.count += 1
+            name = f"{self.prefix}{self.count}"
+            # Before it is there: whatever happens then, it is dropped in the end.
+            self.made.append(name)
+            try:
+                await self.admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+                await self._mark(name, await self.admin.fetchval("SELECT now()"))
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                raise Broken("scratch-database") from None
+            return name
+
+    async def size_bytes(self, name: str) -> int:
+        """How much room one takes."""
+        async with self._lock:
+            return int(await self.admin.fetchval("SELECT pg_database_size($1::name)", name))
+
+    async def drop(self, name: str) -> None:
+        """Remove one, whoever is connected to it."""
+        async with self._lock:
+            await self._dropped(self.admin, name)
+            self.made.remove(name)
+
+    async def drop_all(self) -> None:
+        """Remove all that are left, over a connection of its own: the other may be busy still."""
+        if not self.made:
+            return
+        connection = await asyncpg.connect(self.url, timeout=CONNECT_S, statement_cache_size=0)
+        try:
+            for name in self.made:
+                await self._dropped(connection, name)
+            self.made.clear()
+        finally:
+            await _closed(connection)
+
+    async def drop_left_over(self) -> list[str]:
+        """Remove what crashed runs left more than a day ago; return the names.
+
+        One without a moment in its comment gets the present one, so that it goes in a day.
+        """
+        gone = []
+        for row in await self.admin.fetch(_LEFT_OVER, NAME, f"{self.prefix}%"):
+            made = _moment(row["made"])
+            with suppress(asyncpg.PostgresError):  # somebody connected meanwhile
+                if made is None:
+                    await self._mark(row["name"], row["now"])
+                elif row["now"] - made > STALE:
+                    await self.admin.execute(f'DROP DATABASE "{row["name"]}"')
+                    gone.append(str(row["name"]))
+        return gone
+
+    async def _mark(self, name: str, moment: datetime) -> None:
+        text = f"{MARK}{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        await self.admin.execute(f"COMMENT ON DATABASE \"{name}\" IS '{text}'")
+
+    @staticmethod
+    async def _dropped(connection: Connection, name: str) -> None:
+        try:
+            await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        except asyncpg.InsufficientPrivilegeError:
+            # An autovacuum worker is at it, which a plain DROP asks to leave.
+            await connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
+
+
+def _moment(comment: str | None) -> datetime | None:
+    if comment is None or not comment.startswith(MARK):
+        return None
+    try:
+        return datetime.strptime(comment[len(MARK) :], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+@asynccontextmanager
+async def scratch_databases(url: str, run_id: bytes) -> AsyncIterator[ScratchDatabases]:
+    """Make databases on this server for the block; all of them are dropped behind it.
+
+    Raises:
+        Blocked: `scratch`, it cannot be connected to.
+    """
+    try:
+        admin = await asyncpg.connect(
+            url,
+            timeout=CONNECT_S,
+            statement_cache_size=0,
+            server_settings={"application_name": "less-sync-validate"},
+        )
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        raise Blocked("scratch", "database") from None
+    databases = ScratchDatabases(admin, url, f"{PREFIX}{run_id.hex()[:8]}_")
+    try:
+        await databases.drop_left_over()
+        yield databases
+    finally:
+        try:
+            await databases.drop_all()
+        finally:
+            await _closed(admin)
+
+
+async def _closed(connection: Connection) -> None:
+    try:
+        await connection.close(timeout=CLOSE_S)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
