@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -48,6 +48,8 @@ class Run:
     """(target, kind, id) of what could not be removed."""
     made: dict[str, list[object]] = field(default_factory=dict)
     """What checks left for the one that cleans up, by target: it knows the forms."""
+    wall_clock_s: Callable[[], float] = time.time
+    """This machine's clock, Unix time."""
     facts: dict[str, object] = field(default_factory=dict)
     """What later checks and the report make use of, by name."""
 

@@ -68,6 +68,8 @@ class Conversation:
     """`F6` messages that came."""
     heard: bool = False
     """Whether the server has said anything."""
+    rate_limited: bool = False
+    """Whether it refused anything for an hourly limit."""
 
     async def send(self, method: str, params: Mapping[str, object]) -> str:
         """Send a request without waiting; return its id.
@@ -156,6 +158,8 @@ class Conversation:
                 while True:
                     frame = await self._arriving(within_s)
                     if isinstance(frame, Response) and frame.id == request_id:
+                        limited = frame.error is not None and frame.error.code == ErrorCode.RATE_LIMITED
+                        self.rate_limited = self.rate_limited or limited
                         return frame, chunks
                     if isinstance(frame, Chunk) and frame.id == request_id:
                         chunks.append(frame)

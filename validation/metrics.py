@@ -102,8 +102,8 @@ def parsed(text: str, names: Mapping[str, str]) -> Families:
     return Families({name: tuple(found) for name, found in series.items()}, names)
 
 
-async def read_metrics(context: "Context") -> Families:
-    """The metrics of the check's target: what its command prints, else what its address answers.
+async def read_metrics(context: "Context", target_name: str | None = None) -> Families:
+    """The metrics of the check's target, or of another one: what its command prints, else what is answered.
 
     Raises:
         Blocked: `input:...`, neither is given.
@@ -111,7 +111,8 @@ async def read_metrics(context: "Context") -> Families:
         Faulty: `status:N`, `deadline`, `cut`, or `not-metrics`.
         Broken: the command came to no result, or there is too much of it.
     """
-    target, variable = context.target, VARIABLES[context.check.target]
+    name = context.check.target if target_name is None else target_name
+    target, variable = context.target_named(name), VARIABLES[name]
     if context.run.inputs.value(f"{variable}_COMMAND") is not None:
         done = await printed(context, f"{variable}_COMMAND", (), within_s=READ_S, show=False)
         if done.status != 0:

@@ -86,6 +86,8 @@ class Target:
     """Handshakes of this run that the server answered."""
     refused: int = 0
     """Those of them that it did not let in: by the status, or by closing before it said anything."""
+    rate_limited: bool = False
+    """Whether any check of this run was refused something for an hourly limit."""
     http: httpx.AsyncClient = field(init=False, repr=False)
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     """Another trust store than the system's, for tests."""
@@ -167,6 +169,7 @@ class Target:
                 await conversation.authenticate(token)
             yield conversation
         finally:
+            self.rate_limited = self.rate_limited or conversation.rate_limited
             if not conversation.heard and _turned_away(socket):
                 self.refused += 1
             await asyncio.shield(socket.close())

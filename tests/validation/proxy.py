@@ -134,6 +134,8 @@ class FaultProxy:
         self.request_delay_s: Callable[[Asked], float] = lambda asked: 0.0
         self.frame_delay_s: Callable[[Frame], float] = lambda frame: 0.0
         self.head_bytes_max: int | None = None
+        self.long_head_status: int | None = 431
+        """What a longer head is answered with; None: the connection is cut."""
         self.body_bytes_max: int | None = None
         self.idle_s: float | None = None
         """A WebSocket opened from now on is cut when neither side sends for so long."""
@@ -173,7 +175,7 @@ class FaultProxy:
         """Answer this late; the requests of a path alone, if one is given."""
         self.request_delay_s = lambda asked: seconds if path in ("", asked.path) else 0.0
 
-    def strip(self, name: str, *, status: int | None = None, path: str = "") -> None:
+    def leave_out(self, name: str, *, status: int | None = None, path: str = "") -> None:
         """Leave a header out of the answers of a status or a path, or of all."""
         self.set_header(name, None, status=status, path=path)
 
@@ -190,7 +192,9 @@ class FaultProxy:
     def rewrite_body(self, path: str, body: Callable[[bytes], bytes]) -> None:
         """Change the bodies of a path's answers."""
         self.replies.append(
-            lambda asked, reply: reply.with_body(body(reply.body)) if asked.path == path else None
+            lambda asked, reply: (
+                reply.with_body(body(reply.body)) if reply.body and asked.path == path else None
+            )
         )
 
     def answer(self, reply: Reply, *, method: str = "", path: str = "") -> None:
@@ -200,9 +204,11 @@ class FaultProxy:
         )
 
     def preflight(self, *allowed: str) -> None:
-        """Answer every OPTIONS by itself, and allow these request headers alone."""
+        """Answer preflights by itself, as proxies do, and allow these request headers alone."""
         common = (("Access-Control-Allow-Origin", "*"), ("Access-Control-Allow-Headers", ", ".join(allowed)))
-        self.answer(Reply(204, common), method="OPTIONS")
+        reply = Reply(204, common)
+        name = "access-control-request-method"
+        self.asks.append(lambda asked: reply if asked.method == "OPTIONS" and asked.header(name) else None)
 
     def fail(self, status: int, *, every: int = 1, times: int | None = None, path: str = "") -> None:
         """Answer each so-manieth request with a status of its own, at most so many times."""
@@ -313,7 +319,7 @@ class FaultProxy:
             asked = found or asked
         if refusal is not None:
             await _write_reply(writer, asked, refusal)
-            return not asked.upgrade and refusal.status not in (413, 431)
+            return not asked.upgrade and refusal.header("connection") != "close"
         if self.target is None:
             raise Cut
         behind, into = await asyncio.open_connection(self.host, self.target, limit=HEAD_BYTES_MAX)
@@ -336,7 +342,9 @@ class FaultProxy:
     def _over(self, asked: Asked) -> Reply | None:
         """The refusal of a proxy that takes no head or body as long as this one."""
         if self.head_bytes_max is not None and asked.head_bytes > self.head_bytes_max:
-            return Reply(431, (("Content-Length", "0"), ("Connection", "close")))
+            if self.long_head_status is None:
+                raise Cut
+            return Reply(self.long_head_status, (("Content-Length", "0"), ("Connection", "close")))
         if self.body_bytes_max is not None and len(asked.body) > self.body_bytes_max:
             return Reply(413, (("Content-Length", "0"), ("Connection", "close")))
         return None
@@ -462,6 +470,8 @@ async def _read_reply(reader: asyncio.StreamReader, asked: Asked) -> tuple[Reply
 async def _write_reply(writer: asyncio.StreamWriter, asked: Asked, reply: Reply) -> None:
     body = b"" if asked.method == "HEAD" else reply.body
     phrase = reply.phrase or "Answered by the proxy"
+    if writer.transport.is_closing():  # whoever asked has gone, or was cut off
+        raise Cut
     writer.write(_encoded(f"HTTP/1.1 {reply.status} {phrase}", reply.headers, body))
     await writer.drain()
 

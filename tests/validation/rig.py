@@ -17,8 +17,10 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from less_sync.bins.postgres.urls import driver_url
@@ -84,6 +86,22 @@ class Server:
     def metrics_url(self) -> str:
         """Of its admin listener."""
         return f"http://127.0.0.1:{self.admin_port}/metrics"
+
+    @asynccontextmanager
+    async def without_database(self) -> AsyncIterator[None]:
+        """Let nobody connect to its database, and end who is connected, until the block ends."""
+        name = urlsplit(self.database_url).path.removeprefix("/")
+        elsewhere = urlunsplit(urlsplit(self.database_url)._replace(path="/postgres"))
+        connection = await asyncpg.connect(driver_url(elsewhere), statement_cache_size=0)
+        try:
+            await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            await connection.fetch(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+            )
+            yield
+        finally:
+            await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            await connection.close()
 
     async def sql(self, statement: str, *args: object) -> list[Any]:
         """Run one statement in its database and return the rows."""
@@ -233,13 +251,34 @@ class Rig:
         """As `row`: its status and reason."""
         return (await self.row(name, **arguments)).outcome
 
+    async def build_version(self) -> str:
+        """What both servers say that they are."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            text = (await http.get(self.server().metrics_url)).text
+        found = re.search(r'less_sync_build_info\{[^}]*\bversion="([^"]+)"', text)
+        assert found is not None, text
+        return found[1]
+
     @asynccontextmanager
-    async def beside(self, target: str = "staging", **settings: str) -> AsyncIterator[Server]:
-        """Another server on a target's database, with other settings: its proxies lead there."""
+    async def one_for_both(self) -> AsyncIterator[None]:
+        """Let staging's server be production's as well."""
+        before = self.servers["production"]
+        self._lead("production", self.servers["staging"])
+        try:
+            yield
+        finally:
+            self._lead("production", before)
+
+    @asynccontextmanager
+    async def beside(
+        self, target: str = "staging", *, database_url: str = "", **settings: str
+    ) -> AsyncIterator[Server]:
+        """Another server on a target's database or another, with other settings: the proxies lead to it."""
         name = SERVER_OF[target]
         before = self.servers[name]
         folder = self.folder / os.urandom(4).hex()
-        async with served(before.database_url, folder, self.key_set_url, settings) as server:
+        url = database_url or before.database_url
+        async with served(url, folder, self.key_set_url, settings) as server:
             self._lead(name, server)
             try:
                 yield server
