@@ -40,6 +40,7 @@ from less_sync.sync.live.nats_bus import NatsBus
 from less_sync.sync.protocol.frames import Chunk, Notification, Response, decode_server_frame, encode_request
 from less_sync.sync.services import Services
 from tests.between_workers import BetweenWorkers
+from tests.primed import connect_primed
 from tests.shapes import InForce, Shape, flushed, served_by_workers, two_buses
 from tests.wire.client import Closed, Message, Socket, open_socket
 from tests.wire.issuer import KID, Issuer, new_issuer
@@ -442,7 +443,7 @@ async def _node(
     policy: TokenPolicy | None,
 ) -> AsyncIterator[Node]:
     """One server on a loopback port."""
-    pool = await PostgresPool.open(database_url)
+    pool = await PostgresPool.open(database_url, connect=connect_primed)
     lanes = await PushLanes.start(pool)
     services = build_services(
         pool,

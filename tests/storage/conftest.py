@@ -10,6 +10,7 @@ import pytest
 
 from less_sync.storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes
 from tests.conftest import DEBUGGED
+from tests.primed import connect_primed
 from tests.simulation.modelled_pool import modelled_pool
 from tests.storage.modelled import reason_against
 
@@ -45,7 +46,7 @@ async def pool(postgres_url: str | None) -> AsyncIterator[PostgresPool]:
         async with modelled_pool(max_connections=10) as modelled:
             yield modelled
         return
-    opened = await PostgresPool.open(postgres_url, max_connections=10)
+    opened = await PostgresPool.open(postgres_url, max_connections=10, connect=connect_primed)
     yield opened
     await opened.aclose(5.0)
 
