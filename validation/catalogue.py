@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from less_sync.validation.checks import command, contract, database, database_images, database_integrity, service
 from less_sync.validation.procedure import Procedure
 
 
@@ -16,4 +17,11 @@ def table(*lanes: Iterable[Procedure]) -> Mapping[str, Procedure]:
     return MappingProxyType(procedures)
 
 
-CATALOGUE: Final = table()
+CATALOGUE: Final = table(
+    service.PROCEDURES,
+    contract.PROCEDURES,
+    database.PROCEDURES,
+    database_integrity.PROCEDURES,
+    database_images.PROCEDURES,
+    command.PROCEDURES,
+)

@@ -27,7 +27,7 @@ class Engine:
 
     Args:
         jobs: how many checks run in turn at once; those beside and of windows are not counted.
-        preset: what is decided about a check before it is tried: that it was not selected, say.
+        preset: the row of a check that is decided before it is tried: that it was not selected, say.
         hear: told of each row when it is finished, in that order.
     """
 
@@ -37,7 +37,7 @@ class Engine:
         checks: Sequence[Check],
         *,
         jobs: int,
-        preset: Callable[[Check], Outcome | None],
+        preset: Callable[[Check], Row | None],
         hear: Callable[[Row], None],
     ) -> None:
         assert 1 <= jobs <= JOBS_MAX
@@ -127,7 +127,7 @@ class Engine:
     async def _one(self, check: Check, *, in_turn: bool = False, tidying: bool = False) -> Row:
         preset = self._preset(check)
         if preset is not None:
-            return Row(check, preset, lines=(f"{preset.status}: {preset.reason}",))
+            return preset
         if self.interrupted and not tidying:
             return Row(check, INTERRUPTED, lines=("not begun: the run was interrupted",))
         for need in check.needs:

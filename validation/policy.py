@@ -36,12 +36,12 @@ def digest(declared: Declared) -> str:
         "features": document.get("features", {}),
         "lanes": document.get("lanes", []),
         "valid_for_s": document["valid_for_s"],
-        "checks": [_decides(check) for check in declared.checks],
+        "checks": [decides(check) for check in declared.checks],
     }
     return hashlib.sha256(compact(body)).hexdigest()
 
 
-def _decides(check: Check) -> dict[str, Any]:
+def decides(check: Check) -> dict[str, Any]:
     """All keys of a row but its description, defaults filled in."""
     retry = check.retry
     return {

@@ -24,6 +24,7 @@ from less_sync.bins.commands.space import add_space_commands
 from less_sync.bins.commands.stats import stats
 from less_sync.bins.commands.token import add_token
 from less_sync.bins.commands.trash import add_trash
+from less_sync.bins.commands.validate import add_validate
 from less_sync.bins.commands.version import VersionOption
 from less_sync.bins.commands.volume import AsTheyAre, volume
 from less_sync.client.folder.errors import INTERRUPTED
@@ -63,6 +64,7 @@ app.command(
 add_token(app)
 app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(doctor)
 app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(stats)
+add_validate(app)
 add_admin(app)
 app.command(
     epilog=exit_codes(0, 1, 2), cls=AsTheyAre, short_help="Start a volume server, or look at one's directory."

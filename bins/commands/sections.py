@@ -16,6 +16,7 @@ OPERATORS: Final = (
     "backup",
     "restore",
     "upgrade-data",
+    "validate",
     "admin",
     "token",
     "federation-keygen",

@@ -95,7 +95,7 @@ def run_of(*checks: Check) -> Run:
 def engine_of(
     *checks: Check,
     jobs: int = 4,
-    preset: Callable[[Check], Outcome | None] = lambda _check: None,
+    preset: Callable[[Check], Row | None] = lambda _check: None,
     hear: Callable[[Row], None] = lambda _row: None,
 ) -> Engine:
     """An engine over a run of these."""

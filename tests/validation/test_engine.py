@@ -121,7 +121,7 @@ async def test_what_is_decided_before_is_not_tried() -> None:
     witness = Witness()
     found = await outcomes(
         [check("a", witness.work()), check("b", witness.work())],
-        preset=lambda one: Outcome(Status.SKIPPED, "not-selected") if one.id == "a" else None,
+        preset=lambda one: Row(one, Outcome(Status.SKIPPED, "not-selected")) if one.id == "a" else None,
     )
     assert found == {"a": "skipped:not-selected", "b": "passed:-"}
     assert witness.events == ["b begins", "b ends"]

@@ -1,0 +1,139 @@
+"""What is done with reports that are there: `validate verify`, `render` and `diff`. Nothing is run."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from less_sync.bins.commands.validate_work import give_up, planned, tools
+from less_sync.bins.errors import CommandError, print_error
+from less_sync.validation.attest import EvidenceFault, parse_trusted_keys
+from less_sync.validation.catalogue import CATALOGUE
+from less_sync.validation.compare import difference, document_of, render_again
+from less_sync.validation.decision import Exit
+from less_sync.validation.inputs import InputProblem
+from less_sync.validation.manifest import built_in, declared
+from less_sync.validation.outcome import CheckEnd
+from less_sync.validation.plan import Wishes
+from less_sync.validation.policy import digest
+from less_sync.validation.procedure import KINDS
+from less_sync.validation.reading import NotAReport
+from less_sync.validation.redact import Redactor
+from less_sync.validation.repository import Repository
+from less_sync.validation.results import Document, Fingerprint, NotADocument
+from less_sync.validation.running import fingerprints, opened
+from less_sync.validation.verify import Wanted, verify
+
+TRUSTED: Final = "TRUSTED_KEYS"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of `verify`."""
+
+    require_go: bool
+    trusted_keys: Path | None
+    policy: str
+    max_age_s: int | None
+    candidate: str
+    kind: str
+    stage: str
+    live: bool
+
+
+def verify_report(folder: Path, asked: Asked) -> int:
+    """Make all demands and say which is not met; the exit code."""
+    wanted = Wanted(
+        go=asked.require_go,
+        trusted=_trusted(folder, asked.trusted_keys),
+        builtin_policy=_builtin_policy,
+        now=datetime.now(UTC),
+        policy=asked.policy,
+        max_age_s=asked.max_age_s,
+        candidate=asked.candidate,
+        kind=asked.kind,
+        stage=asked.stage,
+        repository=_around,
+        live=_live(folder) if asked.live else None,
+    )
+    verdict = verify(folder, wanted)
+    if not verdict.met:
+        print(f"not verified: {verdict.demand}: {verdict.told}")
+        return int(Exit.NOT_VERIFIED)
+    document = verdict.document
+    assert document is not None
+    what = f"a {document.decision} that still holds" if asked.require_go else f"a {document.decision}"
+    print(f"verified: {what}, signed by {verdict.keyid[:16]}, digest {verdict.report_digest}")
+    return int(Exit.GO)
+
+
+def _around(folder: Path) -> Repository:
+    return Repository.around(folder, os.environ)
+
+
+def _trusted(folder: Path, path: Path | None) -> dict[str, bytes]:
+    """The keys whose signatures count: without a file only reports of nobody do, and none verifies."""
+    where = path or folder.resolve().parent.parent / TRUSTED
+    try:
+        return parse_trusted_keys(where.read_bytes())
+    except FileNotFoundError:
+        told = "put the line of `less-sync validate keygen` into it, or name a file by --trusted-keys"
+        print_error(f"there is no {where.name} beside the reports: {told}")
+        return {}
+    except (OSError, ValueError) as error:
+        give_up([f"{where}: {error}"])
+
+
+def _builtin_policy(kind: str) -> str:
+    """The digest of what is built in, empty where there is none of this kind."""
+    if kind not in KINDS:
+        return ""
+    return digest(declared(built_in(kind), f"{kind}.toml", catalogue=CATALOGUE, environment={}))
+
+
+def _live(folder: Path) -> Mapping[str, Fingerprint]:
+    """How the targets look now, by the operator's own addresses."""
+    document = _document(folder)
+    made = planned(Wishes(kind=document.kind, stage=document.stage), os.environ)
+
+    async def look() -> Mapping[str, Fingerprint]:
+        async with opened(made, secrets.token_bytes(16), tools(), Redactor()) as run:
+            return await fingerprints(run.run)
+
+    try:
+        return asyncio.run(look())
+    except (CheckEnd, InputProblem) as error:
+        raise CommandError(f"the targets cannot be looked at: {error}") from None
+
+
+def _document(folder: Path) -> Document:
+    try:
+        return document_of(folder)
+    except (NotAReport, NotADocument) as error:
+        give_up([f"{folder}: {error}"])
+
+
+def render(folder: Path) -> None:
+    """Write the renderings anew, and name those that were not as they are now.
+
+    Raises:
+        CommandError: they cannot be written.
+    """
+    try:
+        others = render_again(folder)
+    except (NotAReport, NotADocument) as error:
+        give_up([f"{folder}: {error}"])
+    except EvidenceFault as fault:
+        raise CommandError(str(fault)) from None
+    print("\n".join(f"written anew: {name}" for name in others) or "every rendering is as it was")
+
+
+def diff(folder: Path, other: Path) -> int:
+    """Say what changed; 0 when the outcome is the same."""
+    found = difference(_document(folder), _document(other))
+    print("\n".join(found.lines) or "nothing changed")
+    return 0 if found.same_outcome else 1
