@@ -4,7 +4,14 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from less_sync.validation.checks import command, contract, database, database_images, database_integrity, service
+from less_sync.validation.checks import (
+    command,
+    contract,
+    database,
+    database_images,
+    database_integrity,
+    service,
+)
 from less_sync.validation.procedure import Procedure
 
 

@@ -183,7 +183,7 @@ def run(
     """Decide whether a server may take over: run the matrix, write a signed report.
 
     `less-sync validate --backup DIR` is the whole gate of one machine: it restores the newest backup, starts
-    this release on copies of it, and looks at everything that clients, operators and the way back rely on. The
+    this release on copies of it, and looks at all that clients, operators and the way back rely on. The
     servers in service are not touched. What the answer means, check by check: docs/validation.md.
     """
     if context.invoked_subcommand is not None:
@@ -341,7 +341,9 @@ def diff(
     raise typer.Exit(reports.diff(report, other))
 
 
-def clean(report: Report, *, kind: Kind = None, manifest: ManifestFile = None, settings: Sets = None) -> None:
+def clean(
+    report: Report, *, kind: Kind = None, manifest: ManifestFile = None, settings: Sets = None
+) -> None:
     """Delete what the run of a report left behind on staging.
 
     Addresses, tokens and keys are taken from your environment, never from the report.

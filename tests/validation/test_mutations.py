@@ -1,0 +1,187 @@
+"""Whatever is done to a check of a built-in matrix, or left undone, it never leaves a GO.
+
+What lies, and measures what is not so, is no matter of the engine: each procedure has faults of its own that
+it has to see (`long/`), and `long/test_catalogue.py` holds that none is without.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from less_sync.validation.attempt import Row, attempted
+from less_sync.validation.catalogue import CATALOGUE
+from less_sync.validation.context import Context
+from less_sync.validation.decision import Facts, decide
+from less_sync.validation.inputs import read_inputs
+from less_sync.validation.manifest import Declared, ManifestErrors, built_in, declared
+from less_sync.validation.matrix import Check, Manifest
+from less_sync.validation.measured import Measured
+from less_sync.validation.outcome import PASSED, Outcome, Status
+from less_sync.validation.people import People
+from less_sync.validation.policy import compare
+from less_sync.validation.procedure import KINDS, Same
+from less_sync.validation.rows import manifest_of
+from tests.validation.matrices import run_of
+
+ENVIRONMENT = {
+    "STAGING_BASE_URL": "https://staging.example",
+    "PROD_BASE_URL": "https://sync.example",
+    "PROD_CANDIDATE_BASE_URL": "https://candidate.example",
+    "STAGING_INCUMBENT_BASE_URL": "https://before.example",
+}
+COMPLETE = ("rollback", "selfhost")
+"""Kinds whose lanes are all there."""
+
+
+def builtin(kind: str, change: Callable[[str], str] = lambda text: text) -> Declared:
+    return declared(change(whole(kind)), f"{kind}.toml", catalogue=CATALOGUE, environment=ENVIRONMENT)
+
+
+def whole(kind: str) -> str:
+    """The kind's file and the rows that it extends, as one text."""
+    base = re.sub(r"^(format|valid_for_s) = .*$", "", built_in("matrix"), flags=re.MULTILINE)
+    own = built_in(kind).replace('extends = "matrix"', "format = 1\nvalid_for_s = 14400")
+    return own + base
+
+
+def matrix(kind: str, made: Declared | None = None, *, stage: str = "before") -> Manifest:
+    inputs, problems = read_inputs(ENVIRONMENT if kind != "selfhost" else {}, {})
+    assert not problems
+    return manifest_of(made or builtin(kind), stage=stage, inputs=inputs, previous=True)
+
+
+def decision(manifest: Manifest, rows: list[Row], *, loosened: bool = False) -> str:
+    facts = Facts(
+        baseline=False,
+        lanes=manifest.lanes,
+        loosened=loosened,
+        subject_changed=False,
+        interrupted=False,
+    )
+    return decide(rows, facts).word
+
+
+def passed(manifest: Manifest) -> list[Row]:
+    return [Row(check, PASSED) for check in manifest.checks]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stage", ["before", "after"])
+def test_all_that_is_built_in_gives_a_go_when_all_of_it_passed_and_its_lanes_are_there(
+    kind: str, stage: str
+) -> None:
+    manifest = matrix(kind, stage=stage)
+    assert decision(manifest, passed(manifest)) == ("GO" if kind in COMPLETE else "NO-GO")
+    if kind not in COMPLETE:
+        present = replace(manifest, lanes=tuple(set(manifest.lanes) - {"parity", "performance"}))
+        assert decision(present, passed(manifest)) == "GO"
+
+
+@pytest.mark.parametrize("kind", COMPLETE)
+def test_no_status_of_a_required_check_but_passed_leaves_a_go(kind: str) -> None:
+    manifest = matrix(kind)
+    for number, check in enumerate(manifest.checks):
+        for status in Status:
+            if status is Status.PASSED:
+                continue
+            rows = passed(manifest)
+            rows[number] = Row(check, Outcome(status, "whatever"))
+            assert decision(manifest, rows) == ("NO-GO" if check.required else "GO"), check.id
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_required_check_that_is_dropped_renamed_or_made_optional_is_looser(kind: str) -> None:
+    before = builtin(kind)
+    text = whole(kind)
+    for check in before.checks:
+        if not check.required:
+            continue
+        row = f'id = "{check.id}"\n'
+        assert text.count(row) == 1, check.id
+        parts = text.split("[[checks]]")
+        dropped = "[[checks]]".join(part for part in parts if row not in part)
+        dropped = re.sub(rf'"{check.id}"(, )?', "", dropped).replace("needs = []\n", "")
+        renamed = text.replace(f'"{check.id}"', f'"{check.id}-x"')
+        optional = text.replace(row, f"{row}required = false\n")
+        for changed in (dropped, renamed, optional):
+            looser, _ = compare(before, builtin(kind, lambda _text, changed=changed: changed))  # type: ignore[misc]  # one default
+            assert check.id in {one.check_id for one in looser}, check.id
+    manifest = matrix(kind)
+    assert decision(manifest, passed(manifest), loosened=True) == "NO-GO"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_procedure_that_is_renamed_or_gone_is_told_before_anything_runs(kind: str) -> None:
+    for name in {check.procedure.name for check in builtin(kind).checks}:
+        catalogue = {key: one for key, one in CATALOGUE.items() if key != name}
+        with pytest.raises(ManifestErrors, match=f"there is no procedure '{name}'"):
+            declared(whole(kind), "changed.toml", catalogue=catalogue, environment=ENVIRONMENT)
+
+
+async def returns_at_once(_context: Context) -> None:
+    pass
+
+
+async def raises(_context: Context) -> None:
+    raise RuntimeError("a bug")
+
+
+async def measures_nothing_but_says_so(context: Context) -> None:
+    for criterion in context.check.procedure.criteria:
+        if isinstance(criterion, Same):
+            context.measured.no_samples(criterion.name)
+        else:
+            context.measured.number(criterion.name, 0, samples=0)
+
+
+async def measures_something_else(context: Context) -> None:
+    context.measured = Measured()
+    context.measured.same("something-else", 1, 1, "something-else")
+    context.measured.number("something_else_ms", 0)
+
+
+@pytest.mark.parametrize(
+    "mutant", [returns_at_once, raises, measures_nothing_but_says_so, measures_something_else]
+)
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+async def test_no_procedure_passes_that_does_not_measure(
+    name: str, mutant: Callable[[Context], object]
+) -> None:
+    procedure = replace(
+        CATALOGUE[name],
+        run=mutant,  # type: ignore[arg-type]  # a coroutine function, as all mutants are
+        inputs=(),
+        capabilities=(),
+    )
+    check = Check(
+        id=name,
+        lane=procedure.lane,
+        procedure=procedure,
+        target="none",
+        required=True,
+        parameters={key: one.default for key, one in procedure.parameters.items()},
+        timeout_s=procedure.timeout_s,
+        description=procedure.description,
+        exclusive=(),
+    )
+    run = run_of(check)
+    run.people = People({}, {})
+    run.others_done.set()
+    row = await attempted(check, run)
+    assert row.outcome.status is not Status.PASSED
+    manifest = replace(run.manifest, lanes=())
+    assert decision(manifest, [row]) == "NO-GO"
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "rows", "required"),
+    [("selfhost", "before", 0, 0)],
+)
+def test_the_built_in_matrices_have_the_rows_that_they_had(
+    kind: str, stage: str, rows: int, required: int
+) -> None:
+    """So that none is lost unseen: who changes a number here has looked at why."""
+    checks = matrix(kind, stage=stage).checks
+    assert (len(checks), sum(check.required for check in checks)) == (rows, required)
