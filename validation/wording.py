@@ -80,7 +80,8 @@ def _why_not(document: Document) -> str:
         chosen = [entry for entry in document.checks if entry.reason != "not-selected"]
         passed = sum(entry.status == "passed" for entry in chosen)
         parts.append(f"{passed} of {len(chosen)} selected checks passed")
-        parts.append(f"{_many(len(left_out), 'required check')} were not selected")
+        were = "was" if len(left_out) == 1 else "were"
+        parts.append(f"{_many(len(left_out), 'required check')} {were} not selected")
     elif bad:
         parts.append(f"{len(bad)} of {_many(required, 'required check')} did not pass")
     text = "; ".join(parts) or "no reason was recorded"
