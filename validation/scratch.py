@@ -7,6 +7,7 @@ when that is interrupted (docs/validation.md 6).
 
 import asyncio
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -43,6 +44,7 @@ hardly compresses."""
 SPARE_BYTES: Final = 256 * 1024 * 1024
 """A cluster, its log, and what the rest of the machine needs."""
 KID: Final = "scratch"
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 Say = Callable[[str], None]
 
@@ -339,8 +341,15 @@ class Scratch:
         if say is not None:
             say(f"less-sync {arguments[0]} ended with status {ran.status}")
             for line in ran.errors:
-                say(f"  {line}")
+                say(f"  {self.shown(line)}")
         return ran
+
+    def shown(self, text: str) -> str:
+        """A line that a program said, without paths of this machine and without ids of anybody's rows."""
+        for path, word in ((self.plan.backup, "BACKUP"), (self._folder, "SCRATCH")):
+            if path is not None:
+                text = text.replace(str(path), word)
+        return _ID.sub("[row]", text)
 
     # Servers.
 
@@ -350,7 +359,7 @@ class Scratch:
     ) -> AsyncIterator[ScratchServer]:
         """The server that shall take over, on a database and a store; see `serving`."""
         setting = await self._setting("candidate", self.plan.candidate, copy, name=name)
-        async with serving(setting, say, ready_s=ready_s) as server:
+        async with serving(setting, lambda line: say(self.shown(line)), ready_s=ready_s) as server:
             yield server
 
     @asynccontextmanager
@@ -362,7 +371,7 @@ class Scratch:
         if words is None:
             raise Blocked("input", "INCUMBENT_COMMAND")
         setting = await self._setting("incumbent", words, copy, self.plan.incumbent_kind, name=name)
-        async with serving(setting, say, ready_s=ready_s) as server:
+        async with serving(setting, lambda line: say(self.shown(line)), ready_s=ready_s) as server:
             yield server
 
     async def staging(self, say: Say) -> ScratchServer:

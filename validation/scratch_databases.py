@@ -22,13 +22,15 @@ PREFIX: Final = "lsv_"
 NAME: Final = "^lsv_[0-9a-f]{8}_[0-9]+$"
 MARK: Final = "less-sync validate, made "
 STALE: Final = timedelta(hours=24)
+TAKEN_MAX: Final = 100
+"""Names that are tried."""
 CONNECT_S: Final = 10.0
 CLOSE_S: Final = 5.0
 
 _LEFT_OVER: Final = """
 SELECT d.datname AS name, shobj_description(d.oid, 'pg_database') AS made, now() AS now
 FROM pg_database d
-WHERE d.datname ~ $1 AND d.datname NOT LIKE $2 AND pg_has_role(d.datdba, 'MEMBER')
+WHERE d.datname ~ $1 AND pg_has_role(d.datdba, 'MEMBER')
 AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)
 ORDER BY 1"""
 
@@ -55,16 +57,22 @@ class ScratchDatabases:
             Broken: `scratch-database`, it cannot be made.
         """
         async with self._lock:
-            self.count += 1
-            name = f"{self.prefix}{self.count}"
-            # Before it is there: whatever happens then, it is dropped in the end.
-            self.made.append(name)
-            try:
-                await self.admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-                await self._mark(name, await self.admin.fetchval("SELECT now()"))
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                raise Broken("scratch-database") from None
-            return name
+            for _ in range(TAKEN_MAX):
+                self.count += 1
+                name = f"{self.prefix}{self.count}"
+                # Before it is there: whatever happens then, it is dropped in the end.
+                self.made.append(name)
+                try:
+                    await self.admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+                    await self._mark(name, await self.admin.fetchval("SELECT now()"))
+                except asyncpg.DuplicateDatabaseError:
+                    # A run of the same id crashed, or goes on: it is not this one's.
+                    self.made.remove(name)
+                    continue
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    break
+                return name
+        raise Broken("scratch-database")
 
     async def size_bytes(self, name: str) -> int:
         """How much room one takes."""
@@ -95,7 +103,7 @@ class ScratchDatabases:
         One without a moment in its comment gets the present one, so that it goes in a day.
         """
         gone = []
-        for row in await self.admin.fetch(_LEFT_OVER, NAME, f"{self.prefix}%"):
+        for row in await self.admin.fetch(_LEFT_OVER, NAME):
             made = _moment(row["made"])
             with suppress(asyncpg.PostgresError):  # somebody connected meanwhile
                 if made is None:
