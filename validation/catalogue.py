@@ -5,11 +5,13 @@ from types import MappingProxyType
 from typing import Final
 
 from less_sync.validation.checks import (
+    backup,
     command,
     contract,
     database,
     database_images,
     database_integrity,
+    observability,
     service,
 )
 from less_sync.validation.procedure import Procedure
@@ -30,5 +32,7 @@ CATALOGUE: Final = table(
     database.PROCEDURES,
     database_integrity.PROCEDURES,
     database_images.PROCEDURES,
+    backup.PROCEDURES,
+    observability.PROCEDURES,
     command.PROCEDURES,
 )

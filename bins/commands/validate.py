@@ -262,7 +262,7 @@ def plant(
 ) -> None:
     """Write data that later runs read back into your own space of a target.
 
-    32 records, 4 deletions and, with files, one of 1 MiB, encrypted for nobody. Planting again writes nothing.
+    32 records, 4 deletions and, with files, one of 1 MiB. What is there already is not written again.
     """
     with server_parts("less-sync validate plant"):
         from less_sync.bins.commands import validate_work as work
@@ -341,9 +341,7 @@ def diff(
     raise typer.Exit(reports.diff(report, other))
 
 
-def clean(
-    report: Report, *, kind: Kind = None, manifest: ManifestFile = None, settings: Sets = None
-) -> None:
+def clean(report: Report, *, kind: Kind = None, manifest: ManifestFile = None, settings: Sets = None) -> None:
     """Delete what the run of a report left behind on staging.
 
     Addresses, tokens and keys are taken from your environment, never from the report.
