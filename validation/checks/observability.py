@@ -21,6 +21,8 @@ from less_sync.validation.targets import Answer, user_agent
 
 PPM: Final = 1_000_000
 TOP_UP_AT_ONCE: Final = 8
+COUNTED_TRIES: Final = 20
+COUNTED_PAUSE_S: Final = 0.1
 TOP_UP_MAX: Final = 10_000
 POLL_S: Final = 0.5
 ALERT: Final = "less-sync-validate"
@@ -58,6 +60,12 @@ async def errors_window(context: Context) -> None:
         context.say(f"clients made {needed - own} requests: {own} are added")
         await _top_up(context, own)
         after = await read_metrics(context)
+        # A request is counted once its answer has left: the last ones may not be there yet.
+        for _ in range(COUNTED_TRIES):
+            if _requests(before, after) >= needed:
+                break
+            await asyncio.sleep(COUNTED_PAUSE_S)
+            after = await read_metrics(context)
     show(context, before, "requests", "refusals")
     show(context, after, "requests", "rpc", "refusals")
     context.measured.number("own_requests", own)
