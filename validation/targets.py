@@ -144,7 +144,8 @@ class Target:
         except httpx.HTTPError as error:
             context.evidence.note(f"cut: {error!r}")
             raise Faulty("cut") from None
-        if path.partition("?")[0] == SOCKET_PATH and any(name.lower() == "upgrade" for name in sent):
+        # The server counts whatever is asked for there as a handshake that it turned away.
+        if path.partition("?")[0] == SOCKET_PATH:
             self.upgrades, self.refused = self.upgrades + 1, self.refused + 1
         pairs = tuple((name.lower(), value) for name, value in response.headers.multi_items())
         context.evidence.answer(response.status_code, pairs, content)
