@@ -13,6 +13,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from less_sync.validation.commands import printed
+from less_sync.validation.inputs import InputProblem
 from less_sync.validation.outcome import Blocked, Broken, Faulty, NotReached
 from less_sync.validation.targets import system_trust
 
@@ -119,7 +120,7 @@ async def read_metrics(context: "Context", target_name: str | None = None) -> Fa
             raise Broken("command-status", done.status)
         text = done.text
     elif target.metrics_url is not None:
-        token = context.run.inputs.value(f"{variable}_TOKEN")
+        token = await _token(context, f"{variable}_TOKEN")
         text = await _fetched(context, target.metrics_url, token, target.tls)
     else:
         raise Blocked("input", f"{variable}_URL")
@@ -148,6 +149,17 @@ def show(context: "Context", families: Families, *uses: str) -> None:
 
 def _counted(families: Families) -> str:
     return f"{sum(map(len, families.series.values()))} series"
+
+
+async def _token(context: "Context", variable: str) -> str | None:
+    """What the listener wants to see beyond loopback. A command may take its time to print it."""
+    try:
+        token = await asyncio.to_thread(context.run.inputs.value, variable)
+    except InputProblem:
+        raise Blocked("input", variable) from None
+    if token is not None:
+        context.run.redactor.add(variable, token)
+    return token
 
 
 async def _fetched(context: "Context", url: str, token: str | None, tls: ssl.SSLContext | None) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 import httpx
 
-from less_sync.validation.commands import printed
+from less_sync.validation.commands import TIMEOUT, printed
 from less_sync.validation.context import Context
 from less_sync.validation.logs import payloads_in, read_log
 from less_sync.validation.metrics import Families, read_metrics, show
@@ -210,7 +210,7 @@ async def alerts(context: Context) -> None:
     except ValueError:
         raise Faulty("not-json") from None
     except Broken as broken:
-        if broken.outcome.reason != "timeout":
+        if broken.outcome.reason != TIMEOUT:
             raise
         told = []
     context.measured.same("received", [{"received": True}], told, "not-received")
