@@ -111,13 +111,19 @@ def index_of(blob: bytes) -> Index | None:
     digest, body = blob[:32], blob[32:]
     if hashlib.sha256(body).digest() != digest:
         return None
-    match cbor2.loads(body):
+    try:
+        value = cbor2.loads(body)
+    except Exception:  # a server that makes up a digest makes up what is behind it
+        return None
+    match value:
         case [list() as records, list() as tombstones, list() as members, int() as file]:
-            found = Index(tuple(records), tuple(tombstones), tuple(members), file)
+            cursors = (*records, *tombstones, *members)
         case _:
             return None
-    sizes = (len(found.records), len(found.tombstones), len(found.members))
-    return found if sizes == (RECORDS, TOMBSTONES, CHAIN) else None
+    sizes = (len(records), len(tombstones), len(members))
+    if sizes != (RECORDS, TOMBSTONES, CHAIN) or not all(isinstance(one, int) for one in cursors):
+        return None
+    return Index(tuple(records), tuple(tombstones), tuple(members), file)
 
 
 # Planting.

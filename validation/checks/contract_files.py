@@ -22,7 +22,7 @@ from less_sync.validation.spaces import (
 from less_sync.validation.waiting import heard
 
 FILE_BYTES: Final = 3 * 1024 * 1024
-HEAR_S: Final = 5.0
+HEAR_S: Final = 2.0
 
 
 async def files(context: Context) -> None:

@@ -13,7 +13,7 @@ from less_sync.validation.procedure import AtMost, Looser, Parameter, Procedure,
 from less_sync.validation.spaces import change, dek, make_space, pushed, read, shared, subscribe
 from less_sync.validation.waiting import heard, heard_by_now
 
-HEAR_S: Final = 5.0
+HEAR_S: Final = 2.0
 BLOB_BYTES: Final = 64
 PRESENCE_BYTES_MAX: Final = 1024
 EVENT_BYTES_MAX: Final = 4096

@@ -30,7 +30,7 @@ from less_sync.validation.waiting import heard, together
 SIZES_BYTES: Final = (0, 1, 1024, 1024 * 1024)
 MANY: Final = 500
 SMALL_BYTES: Final = 64
-HEAR_S: Final = 5.0
+HEAR_S: Final = 2.0
 FRAME_SPARED_BYTES: Final = 16
 """By how much the largest frame of a check is shorter than the longest that there is."""
 
