@@ -1,0 +1,302 @@
+"""Lane `contract` on staging: each check passes on real servers, and turns red for its fault."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final
+
+import pytest
+
+from less_sync.validation.outcome import PASSED, Outcome, Status
+from less_sync.validation.procedure import Value
+from tests.federation.proxy import Way
+from tests.validation.proxy import Asked, FaultProxy, Reply
+from tests.validation.rig import Rig
+from tests.validation.rules import (
+    at_once,
+    author_included,
+    both,
+    changed,
+    event_to_author,
+    flipped,
+    lost,
+    with_field,
+    withheld,
+)
+
+UP, DOWN = Way.UP, Way.DOWN
+QUICK: Final[Mapping[str, Mapping[str, Value]]] = {
+    "every-answer": {"requests": 60, "deadline_ms": 1000},
+    "notify": {"pushes": 20, "deadline_ms": 700},
+    "presence": {"leave_ms": 500},
+    "reconnect": {"pushes": 20},
+}
+"""Parameters with which the fault of a check takes less than a second to be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is done to the proxy, and what becomes of one check."""
+
+    procedure: str
+    reason: str
+    make: Callable[[FaultProxy], object]
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+
+
+def _conflicts_accepted(result: Any) -> Any:
+    return result if result.get("ok") else {"ok": True, "cursor": 9}
+
+
+def _stored_all_the_same(proxy: FaultProxy) -> None:
+    """Have the stale push written, and answered as if it were not."""
+
+    def rightly(params: Any) -> Any:
+        for one in params["changes"]:
+            if one.get("blob") == b"stale":
+                one["expected_cursor"] = 3
+        return params
+
+    changed(UP, "push", rightly)(proxy)
+    changed(DOWN, "push:result", lambda result: {"ok": False, "error": "conflict"}, at=4)(proxy)
+
+
+def _resurrected(params: Any) -> Any:
+    for one in params["changes"]:
+        if one.get("blob") == b"back":
+            one["expected_cursor"] += 1
+    return params
+
+
+def _one_fewer(params: Any) -> Any:
+    return params | {"deks": params["deks"][1:]}
+
+
+def _peers_kept_silent(result: Any) -> Any:
+    return {
+        "spaces": [
+            {name: one for name, one in space.items() if name != "peers"} for space in result["spaces"]
+        ]
+    }
+
+
+def _replies(change: Callable[[Asked, Reply], Reply | None]) -> Callable[[FaultProxy], None]:
+    return lambda proxy: proxy.replies.append(
+        lambda asked, reply: change(asked, reply) if "/files/" in asked.path else None
+    )
+
+
+def _file_survives(proxy: FaultProxy) -> None:
+    stored: set[str] = set()
+
+    def rule(asked: Asked, reply: Reply) -> Reply | None:
+        if asked.method == "PUT":
+            stored.add(asked.path)
+        return Reply(200) if reply.status == 404 and asked.path in stored else None
+
+    proxy.replies.append(rule)
+
+
+def _name_refused(proxy: FaultProxy) -> None:
+    proxy.asks.append(
+        lambda asked: Reply(400) if asked.header("sec-websocket-protocol") == "less-rpc-v1" else None
+    )
+
+
+def _first_preferred(proxy: FaultProxy) -> None:
+    proxy.replies.append(
+        lambda asked, reply: (
+            reply.with_header("Sec-WebSocket-Protocol", "less-rpc-v1")
+            if "," in asked.header("sec-websocket-protocol")
+            else None
+        )
+    )
+
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    # Records.
+    "a bit of a blob flipped": Fault(
+        "round-trip", "bytes", changed(DOWN, "pull.record", flipped("blob"), at=4)
+    ),
+    "a DEK flipped": Fault("round-trip", "dek", changed(DOWN, "pull.record", flipped("dek"), at=3)),
+    "a record lost in a pull": Fault(
+        "round-trip", "missing", lambda proxy: proxy.lose(DOWN, "pull.record", every=300)
+    ),
+    "a record pulled twice": Fault(
+        "round-trip", "twice", lambda proxy: proxy.double(DOWN, "pull.record", at=30)
+    ),
+    "two records swapped": Fault("round-trip", "order", lambda proxy: proxy.swap(DOWN, "pull.record", at=30)),
+    "a cursor skipped": Fault(
+        "round-trip", "cursor", changed(DOWN, "push:result", with_field(ok=True, cursor=9), at=2)
+    ),
+    "a wrong count": Fault("round-trip", "count", changed(DOWN, "pull.commit", with_field(count=1))),
+    "a space left out of a pull": Fault(
+        "round-trip",
+        "left-out",
+        both(
+            *(lost(DOWN, name) for name in ("pull.begin", "pull.record", "pull.commit")),
+            changed(DOWN, "pull:result", lambda _: {"_chunks": 0}),
+        ),
+    ),
+    **{
+        f"an answer to {method} withheld": Fault(
+            "every-answer", f"unanswered:{method}", withheld(method, at=at)
+        )
+        for method, at in (("pull", 40), ("deks.get", 39), ("push", 38), ("subscribe", 37))
+    },
+    "another error": Fault(
+        "every-answer", "answer:deks.get", changed(DOWN, "deks.get:error", with_field(code="internal"), at=5)
+    ),
+    "conflicts answered with ok": Fault(
+        "conflict", "answer:stale", changed(DOWN, "push:result", _conflicts_accepted)
+    ),
+    "a conflict stored all the same": Fault("conflict", "cursor", _stored_all_the_same),
+    "a tombstone left out of an incremental pull": Fault(
+        "tombstone", "not-pulled", lost(DOWN, "pull.record", lambda data: bool(data.get("deleted")))
+    ),
+    "tombstones in a full pull": Fault(
+        "tombstone",
+        "in-full-pull",
+        changed(
+            UP,
+            "pull",
+            lambda params: {"spaces": [one | {"since": one["since"] or -1} for one in params["spaces"]]},
+        ),
+    ),
+    "a deletion not announced": Fault("tombstone", "not-announced", lambda proxy: proxy.lose(DOWN, "sync")),
+    "a deletion undone": Fault("tombstone", "resurrected", changed(UP, "push", _resurrected)),
+    # What is told at once.
+    "every 7th notification dropped": Fault(
+        "notify", "missing", lambda proxy: proxy.lose(DOWN, "sync", every=7)
+    ),
+    "two notifications swapped": Fault("notify", "order", lambda proxy: proxy.swap(DOWN, "sync", at=5)),
+    "one notification doubled": Fault("notify", "twice", lambda proxy: proxy.double(DOWN, "sync", at=20)),
+    "the author notified too": Fault("notify", "author", author_included),
+    "notifications late": Fault(
+        "notify",
+        "late",
+        lambda proxy: setattr(proxy, "frame_delay_s", lambda frame: 0.4 if frame.name == "sync" else 0.0),
+        {"pushes": 3, "deadline_ms": 300},
+    ),
+    "a notification of another shape": Fault(
+        "notify", "shape", changed(DOWN, "sync", with_field(more=1), at=3)
+    ),
+    "presence leave swallowed": Fault("presence", "leave", lambda proxy: proxy.lose(DOWN, "presence.leave")),
+    "presence not told": Fault("presence", "not-seen", lambda proxy: proxy.lose(DOWN, "presence")),
+    "presence not listed": Fault(
+        "presence", "not-listed", changed(DOWN, "subscribe:result", _peers_kept_silent)
+    ),
+    "too much presence taken": Fault(
+        "presence",
+        "oversize-seen",
+        changed(UP, "presence.set", lambda one: one | {"data": one["data"][-1024:]}),
+    ),
+    "events to their author": Fault("event", "author", event_to_author),
+    "events lost": Fault("event", "not-seen", lambda proxy: proxy.lose(DOWN, "event")),
+    "events doubled": Fault("event", "twice", lambda proxy: proxy.double(DOWN, "event")),
+    "too large an event taken": Fault(
+        "event", "oversize-seen", changed(UP, "event.send", lambda one: one | {"data": one["data"][-4096:]})
+    ),
+    # Files.
+    "bodies of more than 1 MiB refused": Fault(
+        "files", "proxy-limit", lambda proxy: setattr(proxy, "body_bytes_max", 1024 * 1024)
+    ),
+    "a DEK header changed": Fault(
+        "files", "dek", lambda proxy: proxy.set_header("X-Wrapped-DEK", "AAAA", status=200)
+    ),
+    "a byte of a file changed": Fault(
+        "files",
+        "bytes",
+        _replies(
+            lambda asked, reply: (
+                reply.with_body(b"?" + reply.body[1:])
+                if asked.method == "GET" and reply.status == 200
+                else None
+            )
+        ),
+    ),
+    "a file stored twice": Fault(
+        "files", "put:201", _replies(lambda asked, reply: Reply(201) if asked.method == "PUT" else None)
+    ),
+    "a file not announced": Fault("files", "not-announced", lambda proxy: proxy.lose(DOWN, "file")),
+    "a file shown to others": Fault(
+        "files", "other:200", _replies(lambda asked, reply: Reply(200) if reply.status == 401 else None)
+    ),
+    "a file that survives its record": Fault("files", "deleted:200", _file_survives),
+    # Sharing.
+    "a rewrap lost": Fault("epoch", "dek-lost", changed(UP, "deks.rewrap", _one_fewer)),
+    "an epoch begun twice": Fault(
+        "epoch", "conflict", changed(DOWN, "epoch.begin:result", lambda _: {"epoch": 2})
+    ),
+    "a completion twice": Fault(
+        "epoch",
+        "complete",
+        lambda proxy: proxy.alter(
+            DOWN, "epoch.complete:error", lambda frame: {"type": 1, "id": frame["id"], "result": {}}
+        ),
+    ),
+    "an entry's hash altered": Fault(
+        "membership", "hash", changed(DOWN, "membership.list:result", flipped("entries", "1", "entry_hash"))
+    ),
+    "a broken chain accepted": Fault(
+        "membership",
+        "broken-chain",
+        lambda proxy: proxy.alter(
+            DOWN,
+            "membership.append:error",
+            lambda frame: {"type": 1, "id": frame["id"], "result": {"chain_seq": 4, "metadata_version": 4}},
+        ),
+    ),
+    "an entry not announced": Fault(
+        "membership", "not-announced", lambda proxy: proxy.lose(DOWN, "membership")
+    ),
+    "an entry missing in a pull": Fault(
+        "membership", "pulled", lambda proxy: proxy.lose(DOWN, "pull.membership", every=2)
+    ),
+    # Sockets.
+    "a name of the protocol refused": Fault("both-names", "refused:less-rpc-v1", _name_refused),
+    "the other name preferred": Fault(
+        "both-names", "refused:less-rpc-v1:betterbase-rpc-v1", _first_preferred
+    ),
+}
+FAULTED: Final = frozenset(one.procedure for one in FAULTS.values()) | {"reconnect"}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_the_check_turns_red_for_its_fault(rig: Rig, name: str) -> None:
+    fault = FAULTS[name]
+    fault.make(rig.proxy())
+    row = await rig.row(fault.procedure, parameters=_parameters(fault.procedure, fault.parameters))
+    assert row.outcome == Outcome(Status.FAILED, fault.reason), row.lines
+
+
+@pytest.mark.parametrize("procedure", sorted(FAULTED))
+async def test_without_a_fault_it_passes(rig: Rig, procedure: str) -> None:
+    """With the same parameters, so that nothing but the fault had turned it red."""
+    row = await rig.row(procedure, parameters=_parameters(procedure, {}))
+    assert row.outcome == PASSED, row.lines
+    assert row.evidence
+    assert rig.proxy("production").asked == []
+
+
+def _parameters(procedure: str, others: Mapping[str, Value]) -> dict[str, Value]:
+    return {**QUICK.get(procedure, {}), **others}
+
+
+async def test_an_acknowledged_push_that_is_gone(rig: Rig) -> None:
+    """Removed in the database between the cut and the pull."""
+    upgrades = count(1)
+
+    async def remove() -> None:
+        await rig.server().sql(
+            """DELETE FROM records WHERE cursor = 5 AND space_id =
+               (SELECT id FROM spaces ORDER BY created_at DESC LIMIT 1)"""
+        )
+
+    def rule(asked: Asked) -> None:
+        if asked.upgrade and next(upgrades) == 2:
+            at_once(remove)
+
+    rig.proxy().asks.append(rule)
+    row = await rig.row("reconnect", parameters=QUICK["reconnect"])
+    assert row.outcome == Outcome(Status.FAILED, "lost"), row.lines
