@@ -33,6 +33,8 @@ BINS_MAY_IMPORT: Final[dict[str, set[str]]] = {
     "commands": {"settings", "postgres", "backup", "doctor", "volume"},
 }
 """The folders of `bins`. The server starts `admin` and `profiler`; nobody but a command starts a server."""
+NAMED_BY_MODULE: Final = ("sync", "client", "federation", "volume", "validation")
+"""Rooms that `bins` wires: of these, single modules may be named."""
 CLIENT_MAY_IMPORT: Final = ("less_sync.sync.client", "less_sync.sync.protocol")
 """Of `sync`, what the room `client` and the library `sync/client/` stand on."""
 MODULES: Final = sorted(
@@ -118,10 +120,9 @@ def _faults(place: str, imported: list[tuple[str, list[str]]]) -> list[str]:
             found.append(f"{module}: {room} may not import {other}")
         elif room == "client" and other == "sync" and not module.startswith(CLIENT_MAY_IMPORT):
             found.append(f"{module}: the client stands on the library and the protocol alone")
-        elif other not in {room, "sync", "client", "federation", "volume"} and (
+        elif other not in {room, *NAMED_BY_MODULE} and (
             module != f"less_sync.{other}" or not set(names) <= _exports(ROOT / other / "__init__.py")
         ):
-            # Of sync, client, federation and volume, which `bins` wires, single modules may be named.
             found.append(f"{module}: take what the room exports, from the room itself")
     return found
 

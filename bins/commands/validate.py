@@ -180,11 +180,12 @@ def run(
     quiet: Quiet = False,
     no_color: NoColor = False,
 ) -> None:
-    """Decide whether a server may take over: run the matrix, write a signed report.
+    """Decide whether a release may take over.
 
     `less-sync validate --backup DIR` is the whole gate of one machine: it restores the newest backup, starts
     this release on copies of it, and looks at all that clients, operators and the way back rely on. The
-    servers in service are not touched. What the answer means, check by check: docs/validation.md.
+    servers in service are not touched. Writes a signed report. What the answer means, check by check:
+    docs/validation.md.
     """
     if context.invoked_subcommand is not None:
         sources = (context.get_parameter_source(name) for name in context.params)
@@ -221,7 +222,7 @@ def preflight(
     stage: StageOption = Stage.BEFORE,
     settings: Sets = None,
 ) -> None:
-    """Say for each required check whether all that it needs is there; run nothing."""
+    """Say whether every required check can be tried."""
     with server_parts("less-sync validate preflight"):
         from less_sync.bins.commands import validate_work as work
     wishes = work.wishes_of(
@@ -237,7 +238,7 @@ def list_checks(
     stage: StageOption = Stage.BEFORE,
     settings: Sets = None,
 ) -> None:
-    """List the checks of a matrix; contacts nothing and reads no secret."""
+    """List the checks of a matrix."""
     with server_parts("less-sync validate list"):
         from less_sync.bins.commands import validate_work as work
     work.list_checks(work.wishes_of(kind=kind, manifest=manifest, stage=stage, settings=settings))
@@ -246,7 +247,7 @@ def list_checks(
 def show_manifest(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="Of which kind.", show_default=False)],
 ) -> None:
-    """Print a built-in manifest whole, to copy and change."""
+    """Print a built-in manifest, to copy and change."""
     with server_parts("less-sync validate manifest"):
         from less_sync.bins.commands import validate_work as work
     work.show_manifest(kind)
@@ -260,9 +261,10 @@ def plant(
     settings: Sets = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Write data that later runs read back into your own space of a target.
+    """Write the data that later runs read back.
 
-    32 records, 4 deletions and, with files, one of 1 MiB. What is there already is not written again.
+    Into the validation user's own space: 32 records, 4 deletions and, with files, one of 1 MiB. What is
+    there already is not written again.
     """
     with server_parts("less-sync validate plant"):
         from less_sync.bins.commands import validate_work as work
@@ -325,7 +327,7 @@ def verify(
 
 
 def render(report: Report) -> None:
-    """Write a report's renderings anew from its results.json."""
+    """Write a report's renderings anew."""
     with server_parts("less-sync validate render"):
         from less_sync.bins.commands import validate_reports as reports
     reports.render(report)
@@ -342,7 +344,7 @@ def diff(
 
 
 def clean(report: Report, *, kind: Kind = None, manifest: ManifestFile = None, settings: Sets = None) -> None:
-    """Delete what the run of a report left behind on staging.
+    """Delete what a run left behind on staging.
 
     Addresses, tokens and keys are taken from your environment, never from the report.
     """
@@ -352,7 +354,7 @@ def clean(report: Report, *, kind: Kind = None, manifest: ManifestFile = None, s
 
 
 def keygen(sign_key: SignKey = None) -> None:
-    """Make the key that signs reports, and print its line for TRUSTED_KEYS."""
+    """Make the key that signs reports; print its line."""
     with server_parts("less-sync validate keygen"):
         from less_sync.bins.commands import validate_work as work
     work.keygen(sign_key)

@@ -1,7 +1,6 @@
 """What `less-sync validate` prints while it runs, and at the end."""
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from less_sync.bins.commands.database_options import environment_with
 from less_sync.validation.attempt import Row
 from less_sync.validation.decision import Decision
 from less_sync.validation.outcome import NO_REASON, Status
@@ -42,7 +42,7 @@ class Told:
     _task: TaskID | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.color = self.color and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self.color = self.color and sys.stdout.isatty() and not environment_with().get("NO_COLOR")
         console = Console(stderr=True, no_color=not self.color)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         quiet = self.quiet or self.json or not console.is_terminal

@@ -1,7 +1,6 @@
 """What is done with reports that are there: `validate verify`, `render` and `diff`. Nothing is run."""
 
 import asyncio
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from less_sync.bins.commands.database_options import environment_with
 from less_sync.bins.commands.validate_work import give_up, planned, tools
 from less_sync.bins.errors import CommandError, print_error
 from less_sync.validation.attest import EvidenceFault, parse_trusted_keys
@@ -72,7 +72,7 @@ def verify_report(folder: Path, asked: Asked) -> int:
 
 
 def _around(folder: Path) -> Repository:
-    return Repository.around(folder, os.environ)
+    return Repository.around(folder, environment_with())
 
 
 def _trusted(folder: Path, path: Path | None) -> dict[str, bytes]:
@@ -98,7 +98,7 @@ def _builtin_policy(kind: str) -> str:
 def _live(folder: Path) -> Mapping[str, Fingerprint]:
     """How the targets look now, by the operator's own addresses."""
     document = _document(folder)
-    made = planned(Wishes(kind=document.kind, stage=document.stage), os.environ)
+    made = planned(Wishes(kind=document.kind, stage=document.stage), environment_with())
 
     async def look() -> Mapping[str, Fingerprint]:
         async with opened(made, secrets.token_bytes(16), tools(), Redactor()) as run:

@@ -2,7 +2,6 @@
 
 import asyncio
 import getpass
-import os
 import secrets
 import signal
 import sys
@@ -16,6 +15,7 @@ from typing import Final, NoReturn
 
 import typer
 
+from less_sync.bins.commands.database_options import environment_with
 from less_sync.bins.commands.validate_output import Told
 from less_sync.bins.commands.validate_output import told as told_of
 from less_sync.bins.errors import CommandError, print_error
@@ -138,7 +138,7 @@ def give_up(problems: Sequence[str]) -> NoReturn:
 
 def list_checks(wishes: Wishes) -> None:
     """One line per row of the matrix as it would run."""
-    made = planned(wishes, os.environ, shown=True)
+    made = planned(wishes, environment_with(), shown=True)
     print("check_id\tlane\ttarget\trequired\tprocedure\tneeds")
     for check in made.manifest.checks:
         required = "required" if check.required else "optional"
@@ -178,7 +178,7 @@ class _References(Mapping[str, str]):
 
 def preflight(wishes: Wishes) -> int:
     """Say of each required check what is missing; 0 if nothing is."""
-    made = planned(wishes, os.environ)
+    made = planned(wishes, environment_with())
     try:
         people = people_of(made.manifest, made.inputs, Redactor(), None)
     except InputProblem as problem:
@@ -218,7 +218,7 @@ def tools() -> Tools:
         version=version("less-sync"),
         postgres=_postgres,
         settings_folder=default_key_path().parent,
-        environment=os.environ,
+        environment=environment_with(),
     )
 
 
@@ -249,7 +249,7 @@ def signing_key(way: Path | None, inputs: Inputs) -> Callable[[], SigningKey]:
 def reports_folder(name: str) -> tuple[Path, str]:
     """Where the reports of a name lie, and the same as a reader of the repository finds it."""
     try:
-        root = Repository.around(Path.cwd(), os.environ).root
+        root = Repository.around(Path.cwd(), environment_with()).root
     except GitFault:
         return OUTSIDE / name, ""
     return root / REPORTS / name, f"{REPORTS.as_posix()}/{name}"
@@ -257,7 +257,7 @@ def reports_folder(name: str) -> tuple[Path, str]:
 
 def run(wishes: Wishes, way: Way, told: Told) -> int:
     """Run the matrix; the exit code."""
-    made = planned(wishes, os.environ)
+    made = planned(wishes, environment_with())
     parent, path = reports_folder(made.manifest.name)
     out = way.out or (Path(text) if (text := made.inputs.value("OUTPUT_DIR")) else None)
     if out is not None and out.exists():
@@ -325,7 +325,7 @@ def _commit(paths: Sequence[Path], ended: Ended) -> None:
     """Commit the report and its line of the index, and nothing else."""
     document = ended.finished.document
     try:
-        repository = Repository.around(paths[0], os.environ)
+        repository = Repository.around(paths[0], environment_with())
         repository.commit(paths, f"Report {document.decision} of {document.name} {paths[0].name}")
     except GitFault as fault:
         print_error(f"the report was not committed: {fault}")
@@ -337,7 +337,7 @@ def plant(wishes: Wishes, target: str, *, yes: bool) -> None:
     Raises:
         CommandError: it is refused.
     """
-    made = planned(wishes, os.environ, anything=True)
+    made = planned(wishes, environment_with(), anything=True)
     if target not in made.manifest.targets:
         give_up([f"{TARGETS[target]} is not set" if target in TARGETS else f"there is no target {target!r}"])
     address = made.manifest.targets[target].base_url
@@ -369,7 +369,7 @@ def clean(report: Path, wishes: Wishes) -> None:
         document = document_of(report)
     except (NotAReport, NotADocument) as error:
         give_up([f"{report}: {error}"])
-    made = planned(wishes, os.environ, anything=True)
+    made = planned(wishes, environment_with(), anything=True)
     lists: dict[str, list[LeftBehind]] = {}
     for one in document.left_behind:
         lists.setdefault(one.target, []).append(one)

@@ -102,7 +102,7 @@ def test_a_wheel_holds_every_file_of_every_room(wheel: Path) -> None:
     tracked |= {"less_sync/__init__.py", "less_sync/py.typed"}
     assert {name for name in contents(wheel) if name.startswith("less_sync/")} == tracked
     code = {".py", ".sql", ".json", ".typed"}
-    pages_and_messages = {".html", ".css", ".js", ".ico", ".png", ".proto", ".pyi"}
+    pages_and_messages = {".html", ".css", ".js", ".ico", ".png", ".proto", ".pyi", ".toml"}
     assert {Path(name).suffix for name in tracked} <= code | pages_and_messages
 
 
