@@ -137,6 +137,8 @@ class FaultProxy:
         self.long_head_status: int | None = 431
         """What a longer head is answered with; None: the connection is cut."""
         self.body_bytes_max: int | None = None
+        self.lingers = False
+        """Keep the connections to the server when clients close theirs, as if nobody had noticed."""
         self.idle_s: float | None = None
         """A WebSocket opened from now on is cut when neither side sends for so long."""
 
@@ -355,24 +357,22 @@ class FaultProxy:
         client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
-        number, methods = next(self._sockets), dict[str, str]()
-        last_s = [asyncio.get_running_loop().time()]
+        link = _Link(next(self._sockets), upgrade, client[1])
         ways = [
-            self._own(self._pump(number, way, upgrade, methods, last_s, source, sink))
-            for way, source, sink in (
-                (Way.UP, client[0], server[1]),
-                (Way.DOWN, server[0], client[1]),
-            )
+            self._own(self._pump(link, Way.UP, client[0], server[1])),
+            self._own(self._pump(link, Way.DOWN, server[0], client[1])),
         ]
         idle_s = self.idle_s
         look_s = None if idle_s is None else idle_s / 8
         try:
             while True:
                 done, _ = await asyncio.wait(ways, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
-                idle = idle_s is not None and asyncio.get_running_loop().time() - last_s[0] > idle_s
+                idle = idle_s is not None and asyncio.get_running_loop().time() - link.last_s > idle_s
                 if idle:
                     client[1].transport.abort()
                     server[1].transport.abort()
+                if self.lingers and ways[1] not in done:
+                    await asyncio.wait(ways[1:])
                 if done or idle:
                     return
         finally:
@@ -382,33 +382,49 @@ class FaultProxy:
 
     async def _pump(
         self,
-        number: int,
+        link: "_Link",
         way: Way,
-        upgrade: Asked,
-        methods: dict[str, str],
-        last_s: list[float],
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
     ) -> None:
         with suppress(*BROKEN, Cut):
             while True:
-                raw, seen = await read_frame(source, number, way)
-                last_s[0] = asyncio.get_running_loop().time()
+                raw, seen = await read_frame(source, link.number, way)
+                link.last_s = asyncio.get_running_loop().time()
                 value = seen.value
                 if way is Way.UP and "method" in value and "id" in value:
-                    methods[str(value["id"])] = seen.method
-                asked = methods.get(seen.id, "") if way is Way.DOWN else ""
-                frame = Frame(seen, asked, upgrade)
+                    link.methods[str(value["id"])] = seen.method
+                asked = link.methods.get(seen.id, "") if way is Way.DOWN else ""
+                frame = Frame(seen, asked, link.upgrade)
                 assert len(self.passed) < KEPT_MAX
                 self.passed.append(frame)
                 if (late_s := self.frame_delay_s(frame)) > 0:
                     await asyncio.sleep(late_s)
+                if self.lingers and frame.name == "close" and way is Way.UP:
+                    link.client.write(encode_frame(seen.payload, CLOSE, masked=False))
+                    link.client.close()
+                    return
+                if sink.transport.is_closing():
+                    continue  # read on, so that the other end does not notice
                 payloads = next((one for rule in self.frames if (one := rule(frame)) is not None), None)
                 if payloads is None:
                     sink.write(raw)
                 for payload in payloads or ():
                     sink.write(encode_frame(payload, seen.opcode, masked=way is Way.UP))
                 await sink.drain()
+
+
+@dataclass(slots=True)
+class _Link:
+    """One WebSocket through the proxy."""
+
+    number: int
+    upgrade: Asked
+    client: asyncio.StreamWriter
+    methods: dict[str, str] = field(default_factory=dict)
+    """Of the requests so far, by their ids."""
+    last_s: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    """When the last frame came, either way."""
 
 
 def _first(headers: Sequence[tuple[str, str]], name: str) -> str:

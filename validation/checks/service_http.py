@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from less_sync.auth import b64url_decode
+from less_sync.auth import AuthError, b64url_decode
 from less_sync.validation.context import Context
 from less_sync.validation.outcome import Faulty, slug
 from less_sync.validation.people import Person
@@ -46,7 +46,7 @@ FILLING_BYTES_MAX: Final = 32 * 1024
 """Of one header that fills a request head up."""
 
 
-def file_path(context: Context) -> str:
+def unknown_file(context: Context) -> str:
     """The path of a file that does not exist, in a space that does not."""
     return f"/api/v1/spaces/{context.stream.uuid()}/files/{context.stream.uuid()}"
 
@@ -130,7 +130,7 @@ async def preflight(context: Context) -> None:
     """What a browser asks before it sends a file, as it asks."""
     answer = await context.request(
         "OPTIONS",
-        file_path(context),
+        unknown_file(context),
         headers={
             "Origin": "https://app.example",
             "Access-Control-Request-Method": "PUT",
@@ -180,7 +180,7 @@ def _well_formed(key: Mapping[str, object]) -> bool:
         return False
     try:
         return len(b64url_decode(public)) == 32
-    except ValueError:
+    except AuthError:
         return False
 
 
@@ -211,7 +211,11 @@ UPGRADE: Final = (
 
 def route_table(context: Context) -> tuple[Route, ...]:
     """Eighteen requests (docs/operations.md 4.1 to 4.5). Their order is that of the reasons `row:N`."""
-    person, file, federation = owner(context), file_path(context), context.run.manifest.features["federation"]
+    person, file, federation = (
+        owner(context),
+        unknown_file(context),
+        context.run.manifest.features["federation"],
+    )
     return (
         Route("GET", HEALTH, 200, None),
         Route("GET", f"{HEALTH}?a=b", 200, None),

@@ -1,6 +1,7 @@
 """Lane `service`: each check passes on real servers, and turns red for its fault, with its reason."""
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -50,12 +51,20 @@ class Fault:
     run: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _two_keys_alike(body: bytes) -> bytes:
-    key = (
-        b'{"kid":"https://a.example/.well-known/jwks.json#k","kty":"OKP","alg":"EdDSA","use":"federation",'
-        b'"crv":"Ed25519","x":"' + b"A" * 43 + b'"}'
-    )
-    return b'{"keys":[' + key + b"," + key + b"]}"
+KEY: Final = {
+    "kid": "https://a.example/.well-known/jwks.json#k",
+    "kty": "OKP",
+    "alg": "EdDSA",
+    "use": "federation",
+    "crv": "Ed25519",
+    "x": "A" * 43,
+}
+
+
+def _keys(*keys: object) -> Callable[[FaultProxy], None]:
+    """Have other keys published than the server has."""
+    body = json.dumps({"keys": keys}).encode()
+    return lambda proxy: proxy.rewrite_body("/.well-known/jwks.json", lambda _: body)
 
 
 def _public_health(proxy: FaultProxy) -> None:
@@ -132,9 +141,11 @@ FAULTS: Final[Mapping[str, Fault]] = {
         lambda proxy: proxy.leave_out("Cache-Control", path="/.well-known/jwks.json"),
         failed("cache-control"),
     ),
-    "one key twice": Fault(
-        "jwks", lambda proxy: proxy.rewrite_body("/.well-known/jwks.json", _two_keys_alike), failed("key:2")
-    ),
+    "one key twice": Fault("jwks", _keys(KEY, KEY), failed("key:2")),
+    "a key that is cut off": Fault("jwks", _keys(KEY | {"x": "A" * 42}), failed("key:1")),
+    "a key of other letters": Fault("jwks", _keys(KEY | {"x": "/" * 43}), failed("key:1")),
+    "a private key": Fault("jwks", _keys(KEY | {"d": "A" * 43}), failed("key:1")),
+    "a text among the keys": Fault("jwks", _keys(KEY, "key"), failed("key:2")),
     "no keys but a page": Fault(
         "jwks",
         lambda proxy: proxy.rewrite_body("/.well-known/jwks.json", lambda _: b"<html>"),
