@@ -48,6 +48,8 @@ class Run:
     """(target, kind, id) of what could not be removed."""
     made: dict[str, list[object]] = field(default_factory=dict)
     """What checks left for the one that cleans up, by target: it knows the forms."""
+    version: str = ""
+    """Of this installation: what a candidate has to be where `CANDIDATE_VERSION` does not say."""
     wall_clock_s: Callable[[], float] = time.time
     """This machine's clock, Unix time."""
     facts: dict[str, object] = field(default_factory=dict)

@@ -79,6 +79,7 @@ async def opened(plan: Plan, run_id: bytes, tools: Tools, redactor: Redactor) ->
                 scratch=scratch,
                 people=people_of(manifest, plan.inputs, redactor, scratch.minter),
                 targets=targets,
+                version=tools.version,
             )
         )
         looked_at = {check.target for check in manifest.checks if plan.preset(check) is None}

@@ -150,7 +150,11 @@ async def clock(context: Context) -> None:
 
 
 async def _all_agree(context: Context, offsets_ms: list[int], limit_ms: int) -> bool:
-    """Whether all that can be asked, of two systems at least, tell one time, and this machine another."""
+    """Whether all that can be asked, of two targets at least, tell one time, and this machine another.
+
+    A server and its database are often one machine, so that they agree says nothing.
+    """
+    others = 0
     for target in context.run.targets.values():
         if target is context.target or target.base_url == context.target.base_url:
             continue
@@ -162,8 +166,9 @@ async def _all_agree(context: Context, offsets_ms: list[int], limit_ms: int) -> 
         if other_ms is not None:
             context.say(f"the `Date` of {target.name} is {other_ms:+} ms from here")
             offsets_ms.append(other_ms)
+            others += 1
     together = max(offsets_ms) - min(offsets_ms) <= limit_ms
-    return len(offsets_ms) > 1 and together and all(abs(one) > limit_ms for one in offsets_ms)
+    return bool(others) and together and all(abs(one) > limit_ms for one in offsets_ms)
 
 
 async def version(context: Context) -> None:
@@ -179,9 +184,9 @@ async def version(context: Context) -> None:
         if seen != declared:
             return
     context.measured.no_samples("build")
-    wanted = context.run.inputs.value("CANDIDATE_VERSION")
+    wanted = context.run.inputs.value("CANDIDATE_VERSION") or context.run.version
     families = await _metrics_if_given(context)
-    if families is not None and wanted is not None:
+    if families is not None and wanted:
         show(context, families, "build")
         told = {one.labels.get("version", "") for one in families.all("build")}
         context.say(f"version {wanted} is expected, it says {', '.join(sorted(told)) or 'none'}")
