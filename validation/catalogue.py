@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from less_sync.validation.checks import (
+    auth,
     backup,
     command,
     contract,
@@ -28,6 +29,7 @@ def table(*lanes: Iterable[Procedure]) -> Mapping[str, Procedure]:
 
 CATALOGUE: Final = table(
     service.PROCEDURES,
+    auth.PROCEDURES,
     contract.PROCEDURES,
     database.PROCEDURES,
     database_integrity.PROCEDURES,
