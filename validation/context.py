@@ -14,6 +14,9 @@ from less_sync.validation.measured import Measured
 from less_sync.validation.outcome import Blocked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     import asyncpg
 
     from less_sync.validation.conversation import Conversation
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from less_sync.validation.redact import Redactor
     from less_sync.validation.scratch import Scratch
     from less_sync.validation.targets import Answer, Target
+    from less_sync.validation.verify import Verdict
 
 PERSON_SOCKETS_MAX: Final = 2
 """Open at a time for one mailbox: an existing server closes the fourth."""
@@ -46,6 +50,8 @@ class Run:
     """Set when every check has ended but those of a window, which end last."""
     left_behind: list[tuple[str, str, str]] = field(default_factory=list)
     """(target, kind, id) of what could not be removed."""
+    verifier: "Callable[[Path, str, str], Verdict] | None" = None
+    """Says of a report's folder whether it may be acted on, as one of a kind and a stage."""
     made: dict[str, list[object]] = field(default_factory=dict)
     """What checks left for the one that cleans up, by target: it knows the forms."""
     version: str = ""
