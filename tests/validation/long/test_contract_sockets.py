@@ -13,7 +13,7 @@ import pytest
 from less_sync.validation.outcome import PASSED, Outcome, Status
 from less_sync.validation.procedure import Value
 from tests.federation.proxy import Way
-from tests.validation.rig import Rig, served
+from tests.validation.rig import IDENTITY_HASH_KEY, Rig, served
 from tests.validation.rules import changed, with_field
 
 FAULTED: Final = frozenset({"invitation", "socket-idle", "drain"})
@@ -149,3 +149,18 @@ async def test_without_a_command_nothing_is_restarted(
 ) -> None:
     inputs = {} if command is None else {"STAGING_RESTART_COMMAND": command}
     assert await rig.outcome("drain", parameters=DRAIN | {"close_s": 1}, inputs=inputs) == outcome
+
+
+async def test_a_server_that_limits_what_people_do_in_an_hour(rig: Rig) -> None:
+    """One run stays within its limits; where somebody has used them up the row says nothing of the server."""
+    limited = Outcome(Status.BLOCKED, "rate-limited")
+    async with rig.beside(**SHORT, IDENTITY_HASH_KEY=IDENTITY_HASH_KEY):
+        run = rig.run()
+        for name in ("membership", "invitation"):
+            assert await rig.outcome(name, run=run) == PASSED
+    low = {"LIMIT_MEMBERSHIP_APPENDS_PER_WINDOW": "2", "LIMIT_INVITATIONS_PER_WINDOW": "1"}
+    async with rig.beside(**SHORT, **low, IDENTITY_HASH_KEY=IDENTITY_HASH_KEY):
+        assert await rig.outcome("membership") == limited
+        run = rig.run()
+        assert await rig.outcome("invitation", run=run) == PASSED
+        assert await rig.outcome("invitation", run=run) == limited
