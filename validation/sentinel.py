@@ -292,8 +292,9 @@ async def measure_sentinel(
     context.measured.same("index", True, index is not None, "bytes")
     if index is None:
         raise Faulty("bytes")
-    _measure_live(context, content, index, pulled.records)
-    await _measure_gone(context, conversation, content, index)
+    ties = (target or context.target).spec.server == "less-sync"
+    _measure_live(context, content, index, pulled.records, ties=ties)
+    await _measure_gone(context, conversation, content, index, ties=ties)
     await _measure_members(context, conversation, content, index, pulled)
     if index.file:
         await _measure_file(context, person, target, content, index, pulled.files)
@@ -301,21 +302,21 @@ async def measure_sentinel(
         raise Blocked("no-planted-file")
 
 
-def _measure_live(context: Context, content: Content, index: Index, seen: Sequence[PullRecord]) -> None:
+def _measure_live(
+    context: Context, content: Content, index: Index, seen: Sequence[PullRecord], *, ties: bool
+) -> None:
     wanted = [
         record(content.space, name, blob, cursor, dek=key)
         for (name, (blob, key)), cursor in zip(content.records.items(), index.records, strict=True)
     ]
     ours = [one for one in seen if one.id in content.records]
     context.say(f"{len(ours)} of {RECORDS} records are there")
-    measure_records(context.measured, "records", wanted, ours, ties=_ties(context))
+    measure_records(context.measured, "records", wanted, ours, ties=ties)
 
 
-def _ties(context: Context) -> bool:
-    return context.target.spec.server == "less-sync"
-
-
-async def _measure_gone(context: Context, conversation: Conversation, content: Content, index: Index) -> None:
+async def _measure_gone(
+    context: Context, conversation: Conversation, content: Content, index: Index, *, ties: bool
+) -> None:
     since = min(index.tombstones) - 1
     seen = (await pull(conversation, content.space, since)).records
     wanted = [
@@ -324,7 +325,7 @@ async def _measure_gone(context: Context, conversation: Conversation, content: C
     ]
     ours = [one for one in seen if one.id in content.tombstones]
     context.say(f"{len(ours)} of {TOMBSTONES} tombstones are there")
-    measure_records(context.measured, "tombstones", wanted, ours, ties=_ties(context))
+    measure_records(context.measured, "tombstones", wanted, ours, ties=ties)
 
 
 async def _measure_members(
