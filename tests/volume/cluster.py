@@ -25,6 +25,7 @@ import grpc
 from google.protobuf.message import Message
 
 from less_sync.volume.grpc.protos import volume_server_pb2
+from tests.volume.forked import Forked
 from tests.volume.ports import GRPC_OFFSET, Ports
 from tests.volume.raw_http import BrokenAnswer, request
 
@@ -50,7 +51,7 @@ class Process:
         self._directory = directory
         # A variable called PORT or MAX would be taken for a flag: a process gets no others than these.
         self._variables = {"PATH": os.environ["PATH"], "HOME": str(directory), **variables}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def pid(self) -> int:
@@ -69,6 +70,9 @@ class Process:
     def start(self, command: Sequence[str]) -> None:
         assert not self.is_running
         with self.log.open("ab") as log:
+            if command[0] == OURS:
+                self._process = Forked(command[1:], self._directory, self._variables, log.fileno())
+                return
             self._process = subprocess.Popen(
                 command,
                 cwd=self._directory,
@@ -89,7 +93,7 @@ class Process:
             return self._process.wait(STOP_S_MAX)
         except subprocess.TimeoutExpired:
             self.kill()
-            return self._process.returncode
+            return self._process.wait()
 
     def wait(self) -> int:
         """Wait until it has ended by itself and return its exit status."""

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.wire.fork_server import COMMANDS, REQUEST_BYTES_MAX
+from tests.wire.fork_server import COMMANDS, REQUEST_BYTES_MAX, SERVER
 
 ROOT: Final = Path(__file__).parents[2]
 INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
@@ -90,14 +90,14 @@ class Command:
         return out, err
 
 
-class _Forks:
-    """The connection to this process's fork server."""
+class Forks:
+    """The connection to a fork server of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, rooms: Sequence[str]) -> None:
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.wire.fork_server", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.wire.fork_server", str(theirs.fileno()), *rooms],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
@@ -112,9 +112,9 @@ class _Forks:
 
 
 @functools.cache
-def _fork_server() -> _Forks:
+def fork_server(rooms: Sequence[str] = SERVER) -> Forks:
     """Start it; it ends with this process, and with it every command that still runs."""
-    forks = _Forks()
+    forks = Forks(rooms)
     atexit.register(forks.close)
     return forks
 
@@ -151,7 +151,7 @@ async def start_command(
     err, err_end = os.pipe() if stderr_apart else (None, os.dup(out_end))
     ends = (out_end, err_end, report_end)
     try:
-        _fork_server().start(request, ends)
+        fork_server().start(request, ends)
     finally:
         for end in ends:
             os.close(end)

@@ -18,7 +18,7 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,7 +30,11 @@ COMMANDS: Final = {
     "less-sync-server": "less_sync.bins.commands.server",
     "migrate": "less_sync.bins.commands.migrate",
     "federation-keygen": "less_sync.bins.commands.federation_keygen",
+    "less-sync-volume": "less_sync.bins.volume.program",
 }
+SERVER: Final = ("auth", "storage", "migrations", "sync", "client", "bins")
+VOLUME: Final = ("volume", "bins.volume")
+"""What is imported for the commands of the server, and for the volume server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,15 @@ class Job:
     arguments: list[str]
     environment: dict[str, str]
     directory: str
-    fresh: bool
+    fresh: bool = False
     """Start a new interpreter, as a shell does."""
+    session: bool = False
+    """Lead a session of its own."""
 
     def run(self) -> None:
         """Become the command."""
+        if self.session:
+            os.setsid()
         os.environ.clear()
         os.environ.update(self.environment)
         module = COMMANDS[self.command]
@@ -57,19 +65,19 @@ class Job:
         main()
 
 
-def import_rooms() -> None:
+def import_rooms(rooms: Sequence[str]) -> None:
     """Load every module that a command may need, and keep the collector from touching them in each child."""
     import less_sync
 
-    rooms = ("auth", "storage", "migrations", "sync", "client", "bins")
     for room in rooms:
         package = importlib.import_module(f"{less_sync.__name__}.{room}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    # A wrong use brings in what the command line library loads at its first parameter.
-    sys.argv = ["less-sync", "token", "--user", ""]
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
-        importlib.import_module(COMMANDS["less-sync"]).main()
+    if rooms == SERVER:
+        # A wrong use brings in what the command line library loads at its first parameter.
+        sys.argv = ["less-sync", "token", "--user", ""]
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
+            importlib.import_module(COMMANDS["less-sync"]).main()
     gc.collect()
     gc.freeze()
 
@@ -151,9 +159,9 @@ def _tell(report: int, number: int) -> None:
         os.write(report, f"{number}\n".encode())
 
 
-def main(file: int) -> None:
-    """Serve requests on the socket with this descriptor."""
-    import_rooms()
+def main(file: int, rooms: Sequence[str]) -> None:
+    """Serve requests on the socket with this descriptor, for commands that need these rooms."""
+    import_rooms(rooms)
     requests = socket.socket(fileno=file)
     job = ForkServer(requests).serve()
     if job is not None:
@@ -161,4 +169,4 @@ def main(file: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), tuple(sys.argv[2:]))
