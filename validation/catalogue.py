@@ -13,6 +13,7 @@ from less_sync.validation.checks import (
     database_images,
     database_integrity,
     observability,
+    rollback,
     service,
 )
 from less_sync.validation.procedure import Procedure
@@ -36,5 +37,6 @@ CATALOGUE: Final = table(
     database_images.PROCEDURES,
     backup.PROCEDURES,
     observability.PROCEDURES,
+    rollback.PROCEDURES,
     command.PROCEDURES,
 )
