@@ -18,7 +18,7 @@ from less_sync.validation.context import Context, Run
 from less_sync.validation.outcome import PASSED, Broken, Outcome, Status
 from less_sync.validation.procedure import Procedure, Same, Value
 from less_sync.validation.queries import looking
-from tests.migrations.support import as_go_left_it, as_rust_left_it, connected, execute
+from tests.migrations.support import as_go_left_it, as_rust_left_it, connected, execute, value, with_query
 from tests.validation.rig import Rig
 
 LAST: Final = max(load())
@@ -348,10 +348,11 @@ async def test_the_servers_role_owns_its_tables_and_may_create(rig: Rig, sound_u
 async def test_a_role_that_may_only_read_suffices_for_every_row(rig: Rig, sound_url: str) -> None:
     async with role_of(sound_url, "GRANT pg_read_all_data TO {role}") as (role, url):
         owner = await owner_of(sound_url)
+        careless = await value(sound_url, "SELECT current_setting('fsync')") == "off"
         for name in (*SCHEMA_ROWS, "settings"):
             seen = await row(rig, name, url, inputs={"DATABASE_ROLE": owner})
-            # The tests' Postgres does not sync to disk: that this is seen is enough.
-            wanted = failed("fsync") if name == "settings" else PASSED
+            # A Postgres that the tests started does not sync to disk: that this is seen is enough.
+            wanted = failed("fsync") if name == "settings" and careless else PASSED
             assert seen.outcome == wanted, (name, role, seen.lines)
     async with role_of(sound_url) as (_, url):
         seen = await row(rig, "integrity", url)
@@ -394,26 +395,30 @@ async def state_of(url: str) -> list[tuple[object, ...]]:
     async with connected(url) as connection:
         rows = await connection.fetch("SELECT to_jsonb(s) FROM spaces s ORDER BY id")
         objects = await connection.fetch("SELECT oid, relname, relacl::text FROM pg_class ORDER BY oid")
-        return [tuple(one) for one in (*rows, *objects)]
+        large = await connection.fetch("SELECT oid FROM pg_largeobject_metadata")
+        return [tuple(one) for one in (*rows, *objects, *large)]
 
 
 async def test_no_statement_of_a_procedure_can_write(rig: Rig, sound_url: str) -> None:
     await execute(sound_url, "CREATE TABLE numbered (id serial)")
     before = await state_of(sound_url)
-    refused = []
+    refused: dict[str, str | None] = {}
 
     async def tries(context: Context) -> None:
         for statement in WRITES:
             async with context.database() as connection:
-                with pytest.raises(asyncpg.PostgresError) as caught:
+                try:
                     await connection.execute(statement)
-                refused.append(caught.value.sqlstate)
-        context.measured.same("tried", len(WRITES), len(refused), "tried")
+                except asyncpg.PostgresError as error:
+                    refused[statement] = error.sqlstate
+        context.measured.same("tried", 1, 1, "tried")
 
     procedure = Procedure("tries", "database", tries, "tries to write", (Same("tried"),))
     # As the owner, who may do all of it: it is the transaction that may not.
     assert (await row(rig, procedure, sound_url)).outcome == PASSED
-    assert set(refused) <= {"25006", "25001", "0A000", "55000"}, refused
+    # Before 16 Postgres lets large objects through; with the transaction they are gone all the same.
+    assert {one for one in WRITES if one not in refused} <= {"SELECT lo_create(0)"}
+    assert set(refused.values()) <= {"25006", "25001", "0A000", "55000"}, refused
     assert await state_of(sound_url) == before
 
 
@@ -456,7 +461,7 @@ async def test_a_url_cannot_take_the_limits_back(rig: Rig, sound_url: str) -> No
             context.measured.same("limits", ("on", "30s", "on"), tuple(seen or ()), "limits")
 
     procedure = Procedure("asks", "database", asks, "asks", (Same("limits"),))
-    assert (await row(rig, procedure, f"{sound_url}&{more}")).outcome == PASSED
+    assert (await row(rig, procedure, with_query(sound_url, more))).outcome == PASSED
 
 
 async def test_without_a_database_the_row_says_which_input_is_missing(rig: Rig) -> None:

@@ -100,11 +100,27 @@ def counting(rig: Rig, counted: Counted, target: str = "staging", **of_run: Any)
 
 
 async def meanwhile(
-    rig: Rig, name: str, run: Run, work: Callable[[], Awaitable[object]], **arguments: Any
+    rig: Rig,
+    name: str,
+    run: Run,
+    work: Callable[[], Awaitable[object]],
+    *,
+    seen: Counted | None = None,
+    **arguments: Any,
 ) -> Row:
-    """A window, and what goes on between its beginning and its end."""
+    """A window, and what goes on between its beginning and its end.
+
+    Args:
+        seen: the stub, which knows when it was looked at first.
+    """
+    asked = 0 if seen is None else len(seen.asked)
+
+    async def begun() -> bool:
+        return seen is None or len(seen.asked) > asked
+
     task = asyncio.create_task(rig.row(name, run=run, **arguments))
-    await asyncio.sleep(0.3)
+    await until(begun)
+    await asyncio.sleep(0.1)
     assert not task.done()
     await work()
     run.others_done.set()
@@ -271,7 +287,7 @@ async def test_what_was_counted_while_the_run_went_on(
         for name, labels, by in grown:
             counted.count(name, labels, by)
 
-    seen = await meanwhile(rig, "errors-window", counting(rig, counted), work)
+    seen = await meanwhile(rig, "errors-window", counting(rig, counted), work, seen=counted)
     assert seen.outcome == outcome, seen.measured.numbers
 
 
@@ -284,16 +300,18 @@ async def test_counters_that_are_not_there_are_no_zeros(rig: Rig, counted: Count
             if use != "requests":
                 counted.count("requests", 'route="/x",code="200"', 300)
 
-        assert (await meanwhile(rig, "errors-window", counting(rig, counted), work)).outcome == NO_DATA
+        assert (
+            await meanwhile(rig, "errors-window", counting(rig, counted), work, seen=counted)
+        ).outcome == NO_DATA
 
 
 async def test_a_counter_whose_series_is_gone_began_anew(rig: Rig, counted: Counted) -> None:
     async def work() -> None:
         counted.families[FAMILIES["rpc"]].clear()
 
-    assert (await meanwhile(rig, "errors-window", counting(rig, counted), work)).outcome == failed(
-        "restarted"
-    )
+    assert (
+        await meanwhile(rig, "errors-window", counting(rig, counted), work, seen=counted)
+    ).outcome == failed("restarted")
 
 
 async def test_a_server_that_was_restarted_in_between(rig: Rig) -> None:
@@ -318,21 +336,23 @@ async def test_a_worker_that_was_replaced_is_named(rig: Rig, counted: Counted) -
     starts.clear()
     starts |= {'worker="supervisor"': 1.7e9, 'worker="1"': 1.7e9 + 1, 'worker="2"': 1.7e9 + 1}
     run = counting(rig, counted)
-    assert (await meanwhile(rig, "restarts-window", run, nothing)).outcome == PASSED
+    assert (await meanwhile(rig, "restarts-window", run, nothing, seen=counted)).outcome == PASSED
 
     async def replaced() -> None:
         starts['worker="2"'] += 60
 
-    seen = await meanwhile(rig, "restarts-window", counting(rig, counted), replaced)
+    seen = await meanwhile(rig, "restarts-window", counting(rig, counted), replaced, seen=counted)
     assert seen.outcome == failed("restarted:2")
 
     async def missing() -> None:
         del starts['worker="1"']
 
-    seen = await meanwhile(rig, "restarts-window", counting(rig, counted), missing)
+    seen = await meanwhile(rig, "restarts-window", counting(rig, counted), missing, seen=counted)
     assert seen.outcome == failed("restarted:1")
     starts.clear()
-    assert (await meanwhile(rig, "restarts-window", counting(rig, counted), nothing)).outcome == NO_DATA
+    assert (
+        await meanwhile(rig, "restarts-window", counting(rig, counted), nothing, seen=counted)
+    ).outcome == NO_DATA
 
 
 async def test_a_watchdog_whose_record_does_not_come_back(rig: Rig) -> None:
