@@ -114,6 +114,7 @@ class _Reading:
     lines: dict[KeyPath, int]
     environment: Mapping[str, str]
     catalogue: Mapping[str, Procedure]
+    base: Callable[[str], str]
     problems: list[str] = field(default_factory=list)
 
     def problem(self, path: KeyPath, text: str) -> None:
@@ -132,12 +133,14 @@ def declared(
     catalogue: Mapping[str, Procedure],
     environment: Mapping[str, str],
     settings: Sequence[tuple[str, str]] = (),
+    base: Callable[[str], str] = built_in,
 ) -> Declared:
     """Read a manifest.
 
     Args:
         name: what messages call the file.
         settings: (dotted path, text) that override its values, in order.
+        base: gives the text of what it extends, by name.
 
     Raises:
         ManifestErrors: with every problem.
@@ -146,7 +149,7 @@ def declared(
         own = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ManifestErrors([f"{name}: {error}"]) from None
-    reading = _Reading(name, key_lines(text), environment, catalogue)
+    reading = _Reading(name, key_lines(text), environment, catalogue, base)
     own_checks = own.get("checks", [])
     _typed(reading, own, _TOP, ())
     if reading.problems:
@@ -176,7 +179,7 @@ def _extended(own: dict[str, Any], reading: _Reading) -> dict[str, Any]:
     if base_name not in (*KINDS, "matrix"):
         reading.problem(("extends",), f"extends: {base_name!r} is not built in; there are {', '.join(KINDS)}")
         raise ManifestErrors(reading.problems)
-    base = tomllib.loads(built_in(base_name))
+    base = tomllib.loads(reading.base(base_name))
     if "extends" in base:
         base = _extended(base, reading)
     merged = deepcopy(base)

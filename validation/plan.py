@@ -167,11 +167,15 @@ def _declared(
         text, name = built_in_text(kind), f"{kind}.toml"
     else:
         text, name = _read(wishes.manifest), str(wishes.manifest)
-    mine = declared(text, name, catalogue=catalogue, environment=environment, settings=wishes.settings)
+    mine = declared(
+        text, name, catalogue=catalogue, environment=environment, settings=wishes.settings, base=built_in_text
+    )
     kind = str(mine.raw["kind"])
     if wishes.kind is not None and kind != wishes.kind:
         raise ManifestErrors([f"--kind {wishes.kind}: the manifest is of kind {kind}"])
-    builtin = declared(built_in_text(kind), f"{kind}.toml", catalogue=catalogue, environment=environment)
+    builtin = declared(
+        built_in_text(kind), f"{kind}.toml", catalogue=catalogue, environment=environment, base=built_in_text
+    )
     return mine, builtin
 
 
