@@ -17,6 +17,7 @@ from less_sync.validation.outcome import Blocked
 from less_sync.validation.people import AUDIENCE, Minter, People, Person
 from less_sync.validation.redact import Redactor
 from less_sync.validation.targets import Target
+from less_sync.validation.tools import Tools
 
 DATABASES = {
     "staging": "STAGING_DATABASE_URL",
@@ -42,12 +43,22 @@ def register_secrets(inputs: Inputs, redactor: Redactor) -> None:
                 redactor.add(f"{one.name}:password", password)
 
 
-def target_of(spec: TargetSpec, inputs: Inputs) -> Target:
-    """One that the operator's own addresses lead to."""
+def target_of(spec: TargetSpec, inputs: Inputs, tools: Tools) -> Target:
+    """One that the operator's own addresses lead to.
+
+    Raises:
+        InputProblem: the URL of its database is none.
+    """
+    name = DATABASES[spec.name]
+    url = inputs.value(name)
+    try:
+        url = None if url is None else tools.driver_url(url)
+    except ValueError as error:
+        raise InputProblem(f"{name}: {error}") from None
     return Target(
         spec,
         spec.base_url,
-        database_url=inputs.value(DATABASES[spec.name]),
+        database_url=url,
         metrics_url=inputs.value(f"{METRICS[spec.name]}_URL"),
     )
 

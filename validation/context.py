@@ -48,6 +48,10 @@ class Run:
     """By name, those that have an address."""
     others_done: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when every check has ended but those of a window, which end last."""
+    looked: set[str] = field(default_factory=set)
+    """Windows that have taken their first look."""
+    look_taken: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever one more has."""
     left_behind: list[tuple[str, str, str]] = field(default_factory=list)
     """(target, kind, id) of what could not be removed."""
     verifier: "Callable[[Path, str, str], Verdict] | None" = None
@@ -78,6 +82,12 @@ class Context:
     def say(self, text: str) -> None:
         """Add a line to the check's log. Secrets in it are masked when it is written."""
         self.lines.append(text)
+
+    async def until_others_done(self) -> None:
+        """For a window, whose first look is taken: return when every other check has ended."""
+        self.run.looked.add(self.check.id)
+        self.run.look_taken.set()
+        await self.run.others_done.wait()
 
     def number(self, name: str) -> int:
         """A whole number among the parameters."""

@@ -6,7 +6,7 @@ whose needs and order contradict each other were refused, so no wait is for ever
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -20,6 +20,8 @@ INTERRUPTED: Final = Outcome(Status.ERROR, "interrupted")
 GRACE_S: Final = 10.0
 """What running checks have to come to an end once the run is interrupted."""
 JOBS_MAX: Final = 16
+LOOK_S: Final = 15.0
+"""For which the others wait for the first looks of windows."""
 
 
 class Engine:
@@ -62,21 +64,35 @@ class Engine:
 
     async def rows(self) -> list[Row]:
         """Run them all; the rows in the manifest's order."""
-        windows = [self._started(check) for check in self._at(Place.WINDOW)]
+        windows = {check.id: self._started(check) for check in self._at(Place.WINDOW)}
         try:
+            await self._all_looked(windows)
             await self._until_ended_or_interrupted()
             for check in self._at(Place.LAST):
                 self._done(await self._one(check, tidying=True))
             self._run.others_done.set()
-            await self._settled(windows)
+            await self._settled(list(windows.values()))
         finally:
-            for task in windows:
+            for task in windows.values():
                 task.cancel()
-            await asyncio.gather(*windows, return_exceptions=True)
+            await asyncio.gather(*windows.values(), return_exceptions=True)
         for check in self._checks:
             if check.id not in self._rows:
                 self._done(Row(check, INTERRUPTED))
         return [self._rows[check.id] for check in self._checks]
+
+    async def _all_looked(self, windows: Mapping[str, asyncio.Task[None]]) -> None:
+        """Wait until every window has taken its first look, or has ended: what follows is in all of them."""
+        run = self._run
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                while late := [
+                    task for name, task in windows.items() if name not in run.looked and not task.done()
+                ]:
+                    run.look_taken.clear()
+                    look = asyncio.create_task(run.look_taken.wait())
+                    await asyncio.wait((look, *late), return_when=asyncio.FIRST_COMPLETED)
+                    look.cancel()
 
     def _at(self, place: Place) -> list[Check]:
         return [check for check in self._checks if check.procedure.place is place]

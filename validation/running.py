@@ -85,7 +85,7 @@ async def opened(plan: Plan, run_id: bytes, tools: Tools, redactor: Redactor) ->
         looked_at = {check.target for check in manifest.checks if plan.preset(check) is None}
         for name, spec in manifest.targets.items():
             if not spec.scratch and spec.base_url:
-                targets[name] = target_of(spec, plan.inputs)
+                targets[name] = target_of(spec, plan.inputs, tools)
                 stack.push_async_callback(targets[name].close)
             elif spec.scratch and name in looked_at:
                 lines: list[str] = []

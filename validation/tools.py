@@ -1,6 +1,6 @@
 """What the commands hand in, because a room that judges may not import what serves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,5 +25,7 @@ class Tools:
     postgres: Postgres
     settings_folder: Path
     """The user's own, where the signing key is kept."""
+    driver_url: Callable[[str], str]
+    """Makes of a database's URL one that asyncpg takes. Raises ValueError, worded for the operator."""
     environment: Mapping[str, str]
     """Of the operator, the only source of variables."""

@@ -20,6 +20,7 @@ from less_sync.bins.commands.validate_output import Told
 from less_sync.bins.commands.validate_output import told as told_of
 from less_sync.bins.errors import CommandError, print_error
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
 from less_sync.client.folder.keyfile import default_key_path
 from less_sync.validation import sentinel
 from less_sync.validation.assembly import people_of
@@ -218,8 +219,16 @@ def tools() -> Tools:
         version=version("less-sync"),
         postgres=_postgres,
         settings_folder=default_key_path().parent,
+        driver_url=_driver_url,
         environment=environment_with(),
     )
+
+
+def _driver_url(url: str) -> str:
+    try:
+        return driver_url(url)
+    except DatabaseUrlError as error:
+        raise ValueError(str(error)) from None
 
 
 @asynccontextmanager

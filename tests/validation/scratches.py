@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from less_sync.bins.postgres.private import private_postgres
+from less_sync.bins.postgres.urls import driver_url
 from less_sync.validation.attempt import Row, attempted
 from less_sync.validation.context import Context, Run
 from less_sync.validation.generated import Stream
@@ -37,7 +38,7 @@ def postgres(folder: Path) -> AbstractAsyncContextManager[str]:
 
 def tools(folder: Path, less_sync: Sequence[str] = LESS_SYNC) -> Tools:
     """Of this checkout, or of another release."""
-    return Tools(less_sync, "0.0.0", postgres, folder, ENVIRONMENT)
+    return Tools(less_sync, "0.0.0", postgres, folder, driver_url, ENVIRONMENT)
 
 
 def plan(

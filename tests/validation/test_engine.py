@@ -73,7 +73,7 @@ async def test_a_window_begins_first_and_ends_last_and_tidying_comes_before_its_
 
     async def window(context: Context) -> None:
         witness.events.append("window begins")
-        await context.run.others_done.wait()
+        await context.until_others_done()
         witness.events.append("window ends")
         await passing(context)
 
@@ -89,6 +89,32 @@ async def test_a_window_begins_first_and_ends_last_and_tidying_comes_before_its_
     assert witness.events[-1] == "window ends"
     assert witness.before("beside begins", "plain ends")
     assert witness.before("beside ends", "tidy begins")
+
+
+async def test_nothing_begins_before_every_window_has_taken_its_first_look_or_ended() -> None:
+    witness = Witness()
+
+    async def slow(context: Context) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        witness.events.append(f"{context.check.id} has looked")
+        await context.until_others_done()
+        await passing(context)
+
+    async def ended(_: Context) -> None:
+        raise Faulty("status", 503)
+
+    window = {"place": Place.WINDOW}
+    checks = [
+        check("ended", ended, of=window),
+        check("slow", slow, of=window),
+        check("slower", slow, of=window),
+        check("plain", witness.work()),
+        check("beside", witness.work(), of={"place": Place.BESIDE}),
+    ]
+    found = await outcomes(checks)
+    assert found["ended"] == "failed:status:503"
+    assert sorted(witness.events[:2]) == ["slow has looked", "slower has looked"]
 
 
 async def test_what_needs_something_that_did_not_pass_is_blocked_and_so_is_what_needs_that() -> None:
@@ -211,13 +237,19 @@ async def test_cancelling_a_run_leaves_no_check_running() -> None:
         finally:
             ended.append(context.check.id)
 
+    async def looking_for_ever(context: Context) -> None:
+        try:
+            await context.until_others_done()
+        finally:
+            ended.append(context.check.id)
+
     checks = [
         check("in-turn", for_ever),
         check("beside", for_ever, of={"place": Place.BESIDE}),
-        check("window", for_ever, of={"place": Place.WINDOW}),
+        check("window", looking_for_ever, of={"place": Place.WINDOW}),
     ]
     task = asyncio.create_task(engine_of(*checks).rows())
-    for _ in range(5):
+    for _ in range(20):
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

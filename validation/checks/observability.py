@@ -51,7 +51,7 @@ async def errors_window(context: Context) -> None:
     target = context.target
     upgrades, refused = target.upgrades, target.refused
     before = await read_metrics(context)
-    await context.run.others_done.wait()
+    await context.until_others_done()
     own_upgrades, own_refused = target.upgrades - upgrades, target.refused - refused
     after = await read_metrics(context)
     needed = min(context.number("requests_min"), TOP_UP_MAX)
@@ -140,7 +140,7 @@ async def _top_up(context: Context, count: int) -> None:
 
 async def logs(context: Context) -> None:
     """Until the end of the run the server has told of no error."""
-    await context.run.others_done.wait()
+    await context.until_others_done()
     log = await read_log(context, context.number("window_s"))
     count = len(log.errors)
     context.measured.same("whole", True, log.ended or count > 0, "no-end")
@@ -149,7 +149,7 @@ async def logs(context: Context) -> None:
 
 async def logs_private(context: Context) -> None:
     """Nothing that this run kept secret, and nothing of what it stored, is in the log."""
-    await context.run.others_done.wait()
+    await context.until_others_done()
     log = await read_log(context, context.number("window_s"))
     context.measured.same("whole", True, log.ended or log.lines > 0, "no-end")
     secrets = await asyncio.to_thread(context.run.redactor.scan, log.data)
@@ -188,7 +188,7 @@ async def watchdog(context: Context) -> None:
 async def restarts_window(context: Context) -> None:
     """The processes that served when the run began serve at its end."""
     before = await read_metrics(context)
-    await context.run.others_done.wait()
+    await context.until_others_done()
     after = await read_metrics(context)
     for families in (before, after):
         show(context, families, "start_time")
