@@ -4,25 +4,41 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 import cbor2
 
 from tests.federation.proxy import Way
 from tests.validation.proxy import FaultProxy, Frame
 
+WATCHED_SQL: Final = (
+    "BETWEEN '6c657373-7379-8e63-8000-000000000000' AND '6c657373-7379-8e63-bfff-ffffffffffff'"
+)
+"""Ids of the spaces in which servers watch themselves: they change at any time (docs/operations.md 12.4)."""
+NEWEST_SPACE_SQL: Final = (
+    f"(SELECT id FROM spaces WHERE id NOT {WATCHED_SQL} ORDER BY created_at DESC LIMIT 1)"
+)
+
 
 def changed(
-    way: Way, name: str, change: Callable[[Any], Any], *, at: int = 0
+    way: Way,
+    name: str,
+    change: Callable[[Any], Any],
+    *,
+    at: int = 0,
+    when: Callable[[Any], bool] = lambda _: True,
 ) -> Callable[[FaultProxy], None]:
-    """Change the `at`-th frame of a name, 0: each. What is changed is its result, data, params or error."""
+    """Change the `at`-th frame of a name that is such, 0: each of them.
+
+    What is looked at and changed is its result, data, params or error.
+    """
 
     def make(proxy: FaultProxy) -> None:
         numbers = count(1)
 
         def whole(frame: Any) -> Any:
-            if at in (0, next(numbers)):
-                key = next(one for one in ("result", "data", "params", "error") if one in frame)
+            key = next(one for one in ("result", "data", "params", "error") if one in frame)
+            if when(frame[key]) and at in (0, next(numbers)):
                 frame[key] = change(frame[key])
             return frame
 

@@ -13,6 +13,7 @@ from tests.federation.proxy import Way
 from tests.validation.proxy import Asked, FaultProxy, Reply
 from tests.validation.rig import Rig
 from tests.validation.rules import (
+    NEWEST_SPACE_SQL,
     at_once,
     author_included,
     both,
@@ -288,10 +289,7 @@ async def test_an_acknowledged_push_that_is_gone(rig: Rig) -> None:
     upgrades = count(1)
 
     async def remove() -> None:
-        await rig.server().sql(
-            """DELETE FROM records WHERE cursor = 5 AND space_id =
-               (SELECT id FROM spaces ORDER BY created_at DESC LIMIT 1)"""
-        )
+        await rig.server().sql(f"DELETE FROM records WHERE cursor = 5 AND space_id = {NEWEST_SPACE_SQL}")
 
     def rule(asked: Asked) -> None:
         if asked.upgrade and next(upgrades) == 2:

@@ -18,16 +18,18 @@ from less_sync.validation.spaces import change
 from tests.federation.proxy import Way
 from tests.validation.proxy import Cut, FaultProxy, Frame, Reply
 from tests.validation.rig import Rig, check_of, procedure_named
-from tests.validation.rules import at_once, changed, flipped
+from tests.validation.rules import WATCHED_SQL, at_once, changed, flipped
 
 NUMBERS: Final = count(1)
 FAULTED: Final = frozenset({"read-only", "sentinel"})
 WROTE: Final = RECORDS + TOMBSTONES + CHAIN + 1
 """Without a file: the last is the record that says where all lies."""
-ROWS_SQL: Final = """
-SELECT (SELECT count(*) FROM spaces) AS spaces, (SELECT sum(cursor) FROM spaces) AS cursors,
-    (SELECT count(*) FROM records) AS records, (SELECT count(*) FROM members) AS members,
-    (SELECT count(*) FROM files) AS files, (SELECT count(*) FROM invitations) AS invitations
+ROWS_SQL: Final = f"""
+WITH peoples AS (SELECT id, cursor FROM spaces WHERE id NOT {WATCHED_SQL})
+SELECT (SELECT count(*) FROM peoples) AS spaces, (SELECT sum(cursor) FROM peoples) AS cursors,
+    (SELECT count(*) FROM records WHERE space_id NOT {WATCHED_SQL}) AS records,
+    (SELECT count(*) FROM members) AS members, (SELECT count(*) FROM files) AS files,
+    (SELECT count(*) FROM invitations) AS invitations
 """
 
 
@@ -233,5 +235,6 @@ async def test_what_was_planted_is_changed(rig: Rig, name: str) -> None:
 
 async def test_a_bit_of_what_was_planted_flips_on_the_way(rig: Rig) -> None:
     run, _ = await planted(rig)
-    changed(Way.DOWN, "pull.record", flipped("blob"), at=7)(rig.proxy("production"))
+    filled = changed(Way.DOWN, "pull.record", flipped("blob"), at=7, when=lambda data: bool(data.get("blob")))
+    filled(rig.proxy("production"))
     assert await rig.outcome("sentinel", target="production", run=run) == failed("bytes")

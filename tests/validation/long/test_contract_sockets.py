@@ -14,7 +14,7 @@ from less_sync.validation.outcome import PASSED, Outcome, Status
 from less_sync.validation.procedure import Value
 from tests.federation.proxy import Way
 from tests.validation.rig import IDENTITY_HASH_KEY, Rig, served
-from tests.validation.rules import changed, with_field
+from tests.validation.rules import NEWEST_SPACE_SQL, changed, with_field
 
 FAULTED: Final = frozenset({"invitation", "socket-idle", "drain"})
 SHORT: Final = {
@@ -95,8 +95,7 @@ class Restarts:
     async def forgetful(self) -> None:
         """A restart after which something is gone."""
         await self.stop()
-        newest = "(SELECT id FROM spaces ORDER BY created_at DESC LIMIT 1)"
-        await self.server.sql(f"DELETE FROM records WHERE cursor = 3 AND space_id = {newest}")
+        await self.server.sql(f"DELETE FROM records WHERE cursor = 3 AND space_id = {NEWEST_SPACE_SQL}")
         await self.rightly()
 
 
