@@ -98,7 +98,7 @@ def content(folder: Path, path: str, *, most_bytes: int = FILE_BYTES_MAX) -> byt
         NotAReport: it is not there, is no regular file, is reached through a link, or is too large.
     """
     sub, _, name = path.rpartition("/")
-    if name not in NAMES and not (sub in SUB_FOLDERS and _IN_SUB_FOLDER.fullmatch(name)):
+    if path not in NAMES and not (sub in SUB_FOLDERS and _IN_SUB_FOLDER.fullmatch(name)):
         raise NotAReport("a file that no report has")
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:

@@ -70,8 +70,16 @@ class Finished:
 class Report:
     """The folder of one run, while it is written. Made by `create`, `at` or `reopened`."""
 
-    def __init__(self, folder: Path, redactor: Redactor, head: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        redactor: Redactor,
+        head: dict[str, Any],
+        *,
+        texts_bytes_max: int = TEXTS_BYTES_MAX,
+    ) -> None:
         self.folder = folder
+        self._texts_bytes_max = texts_bytes_max
         self._redactor = redactor
         self._head = head
         self._texts_bytes = 0
@@ -158,7 +166,7 @@ class Report:
     def _text(self, path: str, text: str, most_bytes: int) -> EvidenceFile:
         """Write a log or evidence, masked, as much of it as there is room for."""
         data = self._redactor.mask_transcript(text).encode(errors="replace")
-        left = TEXTS_BYTES_MAX - self._texts_bytes
+        left = self._texts_bytes_max - self._texts_bytes
         why = f"one check has {most_bytes // 1024} KiB" if most_bytes <= left else "the report is full"
         room = max(0, min(most_bytes, left)) - 100
         if len(data) > room:

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from less_sync.auth import b64url_encode
 from less_sync.bins.dev import DevIssuer, dev_identity_hash_key
 from less_sync.bins.postgres.embedded import EmbeddedPostgres
 from less_sync.client.folder.errors import UsageProblem
@@ -22,6 +23,7 @@ from less_sync.client.folder.report import Kind
 from less_sync.client.folder.scan import scan_folder
 from less_sync.client.folder.shared import SharedFile, SharedSpace
 from less_sync.client.kept_key import kept_key
+from less_sync.validation.attest import KEY_FILE, kept_signing_key
 from tests.bins.commands import Finished
 from tests.client.folder.devices import CIPHER, Space, make_device
 from tests.client.sharing.people import Town
@@ -51,10 +53,13 @@ def test_each_format_of_ours_is_known_by_its_content(tmp_path: Path) -> None:
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.add(tmp_path / "key", "key")
     bundle = b"less-sync-invite-1:e30.e30.AA\n"
+    signing = kept_signing_key(tmp_path / "validation.key")
     for content, words in (
         (key, "key file"),
         (b"my key is " + key.strip() + b", and", "key file"),
         (archive.getvalue(), "key file"),
+        ((tmp_path / "validation.key").read_bytes(), "signing key"),
+        (b"export KEY=" + signing.text().encode() + b" # of the gate", "signing key"),
         (pem, "private key"),
         (pem.replace(b"\n", b"\r\n"), "private key"),
         (b"two:\n" + pem + pem, "private key"),
@@ -71,6 +76,7 @@ def test_each_format_of_ours_is_known_by_its_content(tmp_path: Path) -> None:
         b"",
         b"the line starts with less-sync-key-1: and goes on",
         b"less-sync private key\n",
+        b"a line that starts with less-sync-signing-key-1: and goes on",
         b"From bob\n\nless-sync-invite-1:e30.e30.AA\n",
         person_pem(),
         person_pem().replace(b"PRIVATE", b"EC PRIVATE"),
@@ -109,6 +115,18 @@ def test_keys_in_use_are_known_by_inode_and_their_copies_by_the_key(tmp_path: Pa
     (config / "mine.pem").unlink()
     scan_folder(folder, own)
     assert own.is_in(pems[0]) is None, "what is in use is found anew at every walk"
+
+
+def test_a_bare_signing_key_in_use_is_known_by_its_inode(tmp_path: Path) -> None:
+    # One that somebody made by other means: nothing in its text says what it is.
+    config, folder = tmp_path / "config", tmp_path / "folder"
+    config.mkdir()
+    folder.mkdir()
+    (config / KEY_FILE).write_text(b64url_encode(os.urandom(32)))
+    os.link(config / KEY_FILE, folder / "link")
+    scan = scan_folder(folder, OwnFiles((), (config,)))
+    assert scan.skipped.keys() == {"link"}
+    assert scan.files == {}
 
 
 def test_some_names_are_ours_alone(tmp_path: Path) -> None:
