@@ -272,7 +272,9 @@ _PEM: Final = re.compile(
     rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?:\s|\\[rn]|&#10;|[<>] ){0,16}[A-Za-z0-9+/]{16}"
 )
 _PASSWORD: Final = re.compile(rb"://[^\s/?#@:\"'<>]{0,256}:([^\s/?#@\"'<>]{1,256})@")
-_NO_PASSWORD: Final = re.compile(rb"\[[a-z]+:[^\[\]\s]{1,200}\]|\$\{?[A-Z_0-9]+\}?|\*+|x{3,}|[A-Z_]*PASSWORD")
+_NO_PASSWORD: Final = re.compile(
+    rb"\[[A-Za-z0-9_-]+:[^\[\]\s]{1,200}\]|\$\{?[A-Z_0-9]+\}?|\*+|x{3,}|[A-Z_]*PASSWORD"
+)
 _HEX_VALUE: Final = re.compile(rb"[=:]\s{0,3}(?:\\?[\"'])?[0-9a-fA-F]{64}(?![0-9a-fA-F])")
 _NAME_BEFORE: Final = re.compile(rb"[A-Z0-9_]*(?:KEY|SECRET|TOKEN|PASSWORD)[A-Z0-9_]*(?:\\?[\"'])?\s{0,3}\Z")
 _NAME_BYTES_MAX: Final = 80
