@@ -339,7 +339,5 @@ def _live(about: _Verifying) -> None:
         now = live.get(name) if live is not None else None
         if now is None:
             raise _Unmet(f"target {name} has no address here")
-        if seen.end.base_url != now.base_url:
-            raise _Unmet(f"target {name} is another address")
         if others := changed(seen.end, now):
             raise _Unmet(f"target {name} is not as it was: {', '.join(others)}")

@@ -38,7 +38,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_report_has_its_files_with_their_modes(tmp_path: Path) -> None:
-    os.umask(mask := os.umask(0o077))
+    mask = os.umask(0o077)
     try:
         done = written(tmp_path / "docs" / "small", ROWS)
     finally:
