@@ -48,8 +48,11 @@ BROWSER := tests/browser
 # What starts several servers on one database and a NATS between them, and kills them.
 CLUSTER := tests/cluster
 
+# What judges servers, backups and databases that are hurt one way at a time.
+JUDGED := tests/validation/long
+
 .DEFAULT_GOAL := help
-.PHONY: help install links serve test long test-cluster test-browser lint format types protos transcripts simulate bench capacity clean
+.PHONY: help install links serve test long test-cluster test-browser test-validation validate release lint format types protos transcripts simulate bench capacity clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -84,7 +87,7 @@ serve: $(SERVER_READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for o
 
 test: $(DEV_READY) $(JS_READY) ## run all tests but the long ones against a real Postgres (ARGS='-k push' to choose of all)
 	$(if $(ARGS),,$(PYTEST) $(SPREAD) $(COVERAGE) $(COVERED))
-	$(PYTEST) $(if $(ARGS),$(ARGS),$(SPREAD) $(addprefix --ignore=,$(COVERED) $(LONG) $(BROWSER) $(CLUSTER)))
+	$(PYTEST) $(if $(ARGS),$(ARGS),$(SPREAD) $(addprefix --ignore=,$(COVERED) $(LONG) $(BROWSER) $(CLUSTER) $(JUDGED)))
 
 long: $(DEV_READY) $(JS_READY) ## run the long tests: histories, pages, the bench in small, other servers, the HTTP description
 	$(PYTEST) $(SPREAD) $(LONG)
@@ -95,6 +98,18 @@ test-cluster: $(DEV_READY) $(JS_READY) ## run the tests of several workers and n
 test-browser: $(DEV_READY) $(JS_READY) ## run the tests in a real Chromium, which Debian's root gets installed (ARGS='-k console')
 	@$(BIN)/python -m tests.browser.chromium
 	$(PYTEST) $(if $(ARGS),$(BROWSER) $(ARGS),--numprocesses=2 $(BROWSER))
+
+test-validation: $(DEV_READY) ## run the tests of the checks of `less-sync validate`, a fault at a time (ARGS='-k backup')
+	$(PYTEST) $(if $(ARGS),$(JUDGED) $(ARGS),$(SPREAD) $(JUDGED))
+
+validate: $(DEV_READY) ## judge this checkout by `less-sync validate`, as an upgrade of a server that is started for it
+	@$(BIN)/python -m tests.validation.own_gate $(ARGS)
+
+# What a release is made of. Refused without a committed report of `make validate ARGS=--commit` that is a GO for HEAD.
+release: $(DEV_READY) ## build the packages into dist/, with a GO for HEAD
+	@$(BIN)/python -m tests.validation.own_gate --release
+	rm -rf build dist
+	$(PYTHON) -m pip --python $(BIN)/python wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 lint: $(DEV_READY) $(JS_READY) ## format check, lint, strict types of Python and JavaScript
 	$(BIN)/ruff format --check .

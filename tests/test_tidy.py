@@ -7,7 +7,18 @@ from pathlib import Path
 from tests.sources import statements
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("auth", "storage", "migrations", "sync", "federation", "client", "volume", "bins", "tests")
+ROOMS = (
+    "auth",
+    "storage",
+    "migrations",
+    "sync",
+    "federation",
+    "client",
+    "volume",
+    "validation",
+    "bins",
+    "tests",
+)
 GENERATED = set((ROOT / "volume" / "grpc" / "protos").glob("*_pb2.py"))
 MODULES = sorted({path for room in ROOMS for path in (ROOT / room).rglob("*.py")} - GENERATED)
 SCRIPTS = sorted(

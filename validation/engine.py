@@ -1,8 +1,9 @@
 """The order in which checks run (docs/validation.md 4.1): lanes side by side, each in the manifest's order.
 
 What mostly waits starts first and runs beside the lanes. A window begins before all others and ends after
-them, cleaning up too. A check that needs others waits for them without taking anybody's place, and manifests
-whose needs and order contradict each other were refused, so no wait is for ever.
+them; then comes what a window must not see, and at the very end cleaning up. A check that needs others waits
+for them without taking anybody's place, and manifests whose needs and order contradict each other were
+refused, so no wait is for ever.
 """
 
 import asyncio
@@ -68,14 +69,16 @@ class Engine:
         try:
             await self._all_looked(windows)
             await self._until_ended_or_interrupted()
-            for check in self._at(Place.LAST):
-                self._done(await self._one(check, tidying=True))
             self._run.others_done.set()
             await self._settled(list(windows.values()))
         finally:
             for task in windows.values():
                 task.cancel()
             await asyncio.gather(*windows.values(), return_exceptions=True)
+        for check in self._at(Place.LAST):
+            self._done(await self._one(check))
+        for check in self._at(Place.TIDY):
+            self._done(await self._one(check, tidying=True))
         for check in self._checks:
             if check.id not in self._rows:
                 self._done(Row(check, INTERRUPTED))

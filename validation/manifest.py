@@ -5,6 +5,7 @@ and `stages` where it has a row. All that is wrong with a manifest is told at on
 is contacted before that. Pure: the environment is an argument (docs/validation.md 4).
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -399,6 +400,8 @@ def _parameters(given: Mapping[str, Any], procedure: Procedure, problem: Problem
             continue
         if isinstance(value, list) and all(isinstance(one, str) for one in value):
             value = tuple(value)
+        elif isinstance(value, dict) and isinstance(parameter.default, tuple):
+            value = tuple(f"{name}={json.dumps(one, sort_keys=True)}" for name, one in sorted(value.items()))
         if type(value) is not type(parameter.default):
             problem("with", f"{key} must be {_WORDS.get(type(parameter.default), 'a list of texts')}")
         elif isinstance(value, int) and value < 0:
@@ -439,7 +442,7 @@ def _check_together(checks: Sequence[Check], reading: _Reading) -> None:
         for need in check.needs:
             if need not in places:
                 reading.problems.append(f"{reading.name}: check {check.id}: needs {need}, which there is not")
-            elif places[need] in (Place.WINDOW, Place.LAST):
+            elif places[need] in (Place.WINDOW, Place.LAST, Place.TIDY):
                 reading.problems.append(f"{reading.name}: check {check.id}: needs {need}, which ends last")
     done: set[str] = set()
     for start in needs:

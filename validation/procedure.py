@@ -64,7 +64,8 @@ class Place(Enum):
     IN_TURN = auto()  # in its lane, in the manifest's order
     BESIDE = auto()  # from the start, beside all lanes: it mostly waits
     WINDOW = auto()  # from before all others until after them: the difference of counters
-    LAST = auto()  # when all others have ended: cleaning up
+    LAST = auto()  # when windows have ended too: what would be seen in them, a restart
+    TIDY = auto()  # at the very end, after an interruption too: cleaning up
 
 
 KINDS: Final = ("cutover", "upgrade", "rollback", "decommission", "selfhost")

@@ -19,6 +19,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 LESS_SYNC: Final = Path(sys.executable).parent / "less-sync"
+REPORTS: Final = ROOT / "docs" / "reports" / "less-sync-selfhost"
+OUT: Final = ROOT / "artefacts" / "validation"
 START_S: Final = 60.0
 STOP_S: Final = 20.0
 KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR")
@@ -83,20 +85,42 @@ def backed_up(folder: Path) -> Path:
     return backups
 
 
+def released() -> int:
+    """Whether the newest committed report of this checkout is a GO for HEAD; 0 if it is."""
+    reports = sorted(REPORTS.glob("2*"))
+    if not reports:
+        sys.stderr.write("no report: make validate ARGS=--commit\n")
+        return 1
+    words = (
+        "validate",
+        "verify",
+        str(reports[-1]),
+        "--require-go",
+        "--candidate",
+        "HEAD",
+        "--kind",
+        "selfhost",
+    )
+    return subprocess.run([str(LESS_SYNC), *words], cwd=ROOT, env=environment(), check=False).returncode
+
+
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit status of `less-sync validate`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", help="where the report goes; default: artefacts/validation, made anew")
+    parser.add_argument("--commit", action="store_true", help="keep the report in docs/reports and commit it")
+    parser.add_argument("--release", action="store_true", help="only ask whether there is a GO for HEAD")
     options, rest = parser.parse_known_args(arguments)
-    out = Path(options.out) if options.out else ROOT / "artefacts" / "validation"
-    if not options.out:
-        shutil.rmtree(out, ignore_errors=True)
+    if options.release:
+        return released()
     with tempfile.TemporaryDirectory(prefix="less-sync-own-gate-") as name:
         folder = Path(name)
-        backups = backed_up(folder)
-        words = ["validate", "--backup", str(backups), "--previous", f"{LESS_SYNC} serve", "--out", str(out)]
-        key = ("--sign-key", str(folder / "signing.key")) if not options.out else ()
-        done = subprocess.run([str(LESS_SYNC), *words, *key, *rest], env=environment(), check=False)
+        words = ["validate", "--backup", str(backed_up(folder)), "--previous", f"{LESS_SYNC} serve"]
+        if options.commit:
+            words.append("--commit")
+        else:
+            shutil.rmtree(OUT, ignore_errors=True)
+            words += ["--out", str(OUT), "--sign-key", str(folder / "signing.key")]
+        done = subprocess.run([str(LESS_SYNC), *words, *rest], cwd=ROOT, env=environment(), check=False)
         return done.returncode
 
 

@@ -68,7 +68,7 @@ async def test_checks_that_share_a_name_never_overlap() -> None:
     assert witness.most == 1
 
 
-async def test_a_window_begins_first_and_ends_last_and_tidying_comes_before_its_end() -> None:
+async def test_windows_hold_all_lanes_and_what_comes_last_is_outside_of_them() -> None:
     witness = Witness()
 
     async def window(context: Context) -> None:
@@ -79,16 +79,17 @@ async def test_a_window_begins_first_and_ends_last_and_tidying_comes_before_its_
 
     checks = [
         check("plain", witness.work()),
-        check("tidy", witness.work(), of={"place": Place.LAST}),
+        check("tidy", witness.work(), of={"place": Place.TIDY}),
+        check("last", witness.work(), of={"place": Place.LAST}),
         check("window", window, of={"place": Place.WINDOW}),
         check("beside", witness.work(turns=20), of={"place": Place.BESIDE}),
     ]
     rows = await engine_of(*checks, jobs=1).rows()
     assert all(row.outcome.status is Status.PASSED for row in rows)
     assert witness.events[0] == "window begins"
-    assert witness.events[-1] == "window ends"
     assert witness.before("beside begins", "plain ends")
-    assert witness.before("beside ends", "tidy begins")
+    order = ["beside ends", "window ends", "last begins", "last ends", "tidy begins", "tidy ends"]
+    assert witness.events[-6:] == order
 
 
 async def test_nothing_begins_before_every_window_has_taken_its_first_look_or_ended() -> None:
@@ -219,13 +220,15 @@ async def test_an_interrupted_run_ends_soon_gives_every_check_a_row_and_tidies_u
     engine = engine_of(
         check("long", long),
         check("after", witness.work()),
-        check("tidy", witness.work(), of={"place": Place.LAST}),
+        check("last", witness.work(), of={"place": Place.LAST}),
+        check("tidy", witness.work(), of={"place": Place.TIDY}),
     )
     task = asyncio.create_task(engine.rows())
     await begun.wait()
     engine.interrupt()
     found = {row.check.id: told(row.outcome) for row in await task}
-    assert found == {"long": "passed:-", "after": "error:interrupted", "tidy": "passed:-"}
+    interrupted = "error:interrupted"
+    assert found == {"long": "passed:-", "after": interrupted, "last": interrupted, "tidy": "passed:-"}
 
 
 async def test_cancelling_a_run_leaves_no_check_running() -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from less_sync.validation.attempt import attempted
-from less_sync.validation.checks.command import PROCEDURES, at, pairs, texts
+from less_sync.validation.checks.command import PROCEDURES, pairs
 from less_sync.validation.context import Context, Run
 from less_sync.validation.hooks import Ran, filled, hook, run_command, words_of
 from less_sync.validation.inputs import Inputs
+from less_sync.validation.manifest import declared
 from less_sync.validation.matrix import Check
 from less_sync.validation.outcome import Broken, CheckEnd, Faulty, Outcome, Status
 from tests.validation.matrices import check, run_of
@@ -250,10 +251,21 @@ async def test_named_variables_reach_the_command_and_a_secret_one_is_masked() ->
 
 
 def test_the_table_of_a_manifest_is_held_as_texts() -> None:
-    table = {"/b": True, "/a": "x=y", "": {"z": 1, "y": 2}}
-    assert texts(table) == ('={"y": 2, "z": 1}', '/a="x=y"', "/b=true")
-    assert pairs(texts(table)) == [("", {"y": 2, "z": 1}), ("/a", "x=y"), ("/b", True)]
-    assert at({"a": [10, 20]}, "/a/1") == 20
+    text = """
+        format = 1
+        kind = "rollback"
+        name = "own"
+        title = "Own"
+        valid_for_s = 60
+        [[checks]]
+        id = "feed"
+        uses = "command"
+        with = { argv = ["feed"], json = { "" = { z = 1, y = 2 }, "/a" = "x=y", "/b" = true } }
+    """
+    made = declared(text, "own.toml", catalogue={one.name: one for one in PROCEDURES}, environment={})
+    held = made.checks[0].parameters["json"]
+    assert held == ('={"y": 2, "z": 1}', '/a="x=y"', "/b=true")
+    assert pairs(held) == [("", {"y": 2, "z": 1}), ("/a", "x=y"), ("/b", True)]
 
 
 async def test_evidence_has_arguments_status_and_output_of_a_hook(tmp_path: Path) -> None:

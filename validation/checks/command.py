@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from less_sync.validation.context import Context
@@ -82,11 +82,6 @@ def pairs(texts: Sequence[str]) -> list[tuple[str, Any]]:
         if not mark or (pointer and not pointer.startswith("/")):
             raise Broken("json-wanted")
     return found
-
-
-def texts(table: Mapping[str, object]) -> tuple[str, ...]:
-    """A manifest's table `json`, by pointer, as the texts that the parameter holds."""
-    return tuple(f"{pointer}={json.dumps(value, sort_keys=True)}" for pointer, value in sorted(table.items()))
 
 
 def at(document: Any, pointer: str) -> Any:

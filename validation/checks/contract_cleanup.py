@@ -117,7 +117,7 @@ PROCEDURES: Final = (
         (Same(GONE),),
         timeout_s=60,
         capabilities=("owner:key",),
-        place=Place.LAST,
+        place=Place.TIDY,
         writes=True,
     ),
 )

@@ -59,7 +59,7 @@ async def socket_idle(context: Context) -> None:
 async def drain(context: Context) -> None:
     """Restart the server by the operator's command: connections are told, nothing acknowledged is lost.
 
-    It leaves the fact `restarted:TARGET`: counters and the start of the process differ from then on.
+    It runs when all windows have ended: counters and the start of the process differ from then on.
     """
     owner = context.run.people.person(context.target.name, "owner")
     measured = context.measured
@@ -71,7 +71,6 @@ async def drain(context: Context) -> None:
             identity, blob = context.stream.uuid(), context.stream.take(64)
             written.append(record(space, identity, blob, await pushed(one, space, [change(identity, blob)])))
         close_s, health_s = context.number("close_s"), context.number("health_s")
-        context.run.facts[f"restarted:{context.target.name}"] = True
         command = printed(context, "STAGING_RESTART_COMMAND", within_s=close_s + health_s)
         restart = asyncio.create_task(command)
         try:

@@ -1,4 +1,4 @@
-"""The whole way back, on a copy of the operator's data, with the incumbent itself (docs/validation.md 6.8).
+"""The whole way back, on a copy of the operator's data, with the incumbent itself (docs/validation.md 6.6).
 
 The incumbent opens what the candidate has made of the database. A less-sync refuses migrations that it does
 not know; with `down` the candidate's are taken back before it starts, as docs/migrations.md has it.
