@@ -27,7 +27,7 @@ SPREAD := --numprocesses=auto --dist=load --maxschedchunk=4
 # What takes long for what it finds between two edits: whole pages, thousands of histories, other servers,
 # faults between ours, former schemas, recorded frames, whole commands, also those that are killed again and again.
 LONG := tests/simulation tests/bench tests/storage/test_model.py tests/storage/test_blobs_s3.py \
-	tests/storage/test_pulls_long.py tests/integration/test_kill.py tests/integration/test_oidc.py tests/test_examples.py \
+	tests/storage/test_pulls_long.py tests/integration/test_kill.py tests/integration/test_oidc.py tests/test_examples.py tests/test_typed.py \
 	tests/integration/test_file_processes.py tests/migrations/test_down.py tests/migrations/test_adoption.py \
 	tests/wire/test_replay.py $(addprefix tests/storage/test_,$(addsuffix .py,pulls deks_listing pull_places blobs)) \
 	tests/sync/http/test_openapi.py tests/sync/live/test_nodes_property.py tests/test_transcripts.py tests/federation/long \

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests import typed
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 COMMAND_S_MAX: Final = 60.0
 END_S_MAX: Final = 30.0
@@ -165,7 +167,10 @@ class Stage:
 
 @contextmanager
 def stage(directory: Path) -> Iterator[Stage]:
-    """An empty home folder in `directory`, with a checkout in which `make` need not install anything."""
+    """An empty home folder in `directory`, with a checkout in which `make` need not install anything.
+
+    Its commands are forked from a process that has imported them (`typed.py`).
+    """
     homes = directory.resolve() / "home"
     checkout = homes / "alice" / "less-sync"
     (checkout / ".venv").mkdir(parents=True)
@@ -176,8 +181,13 @@ def stage(directory: Path) -> Iterator[Stage]:
     (checkout / "less_sync").symlink_to(ROOT / "less_sync")
     # A Python finds its packages beside itself, by the path that it was called by.
     for part in Path(sys.prefix).iterdir():
-        if not part.name.startswith("."):
+        if not part.name.startswith(".") and part.name != "bin":
             (checkout / ".venv" / part.name).symlink_to(part)
+    programs = checkout / ".venv" / "bin"
+    programs.mkdir()
+    for program in Path(sys.prefix, "bin").iterdir():
+        (programs / program.name).symlink_to(program)
+    typed.install(programs)
     (checkout / ".venv" / ".server").touch()
     # Terminals close in the reverse order of their opening: the server's, which is the first, comes last.
     with ExitStack() as opened:

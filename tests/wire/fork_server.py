@@ -49,6 +49,8 @@ class Job:
     """Start a new interpreter, as a shell does."""
     session: bool = False
     """Lead a session of its own."""
+    called: str = ""
+    """What it was called by, where that is not its name."""
 
     def run(self) -> None:
         """Become the command."""
@@ -60,7 +62,7 @@ class Job:
         os.chdir(self.directory)
         if self.fresh:
             os.execv(sys.executable, [sys.executable, "-m", module, *self.arguments])
-        sys.argv = [self.command, *self.arguments]
+        sys.argv = [self.called or self.command, *self.arguments]
         main: Callable[[], None] = importlib.import_module(module).main
         main()
 
