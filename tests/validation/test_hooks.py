@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from less_sync.validation.attempt import attempted
-from less_sync.validation.checks.command import PROCEDURES, pairs
+from less_sync.validation.checks.command import PROCEDURES, at, pairs
 from less_sync.validation.context import Context, Run
 from less_sync.validation.hooks import Ran, filled, hook, run_command, words_of
 from less_sync.validation.inputs import Inputs
@@ -266,6 +266,7 @@ def test_the_table_of_a_manifest_is_held_as_texts() -> None:
     held = made.checks[0].parameters["json"]
     assert held == ('={"y": 2, "z": 1}', '/a="x=y"', "/b=true")
     assert pairs(held) == [("", {"y": 2, "z": 1}), ("/a", "x=y"), ("/b", True)]
+    assert at({"a": [10, 20]}, "/a/1") == 20
 
 
 async def test_evidence_has_arguments_status_and_output_of_a_hook(tmp_path: Path) -> None:
