@@ -6,13 +6,15 @@ when that is interrupted (docs/validation.md 6).
 """
 
 import asyncio
+import fcntl
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -44,6 +46,10 @@ hardly compresses."""
 SPARE_BYTES: Final = 256 * 1024 * 1024
 """A cluster, its log, and what the rest of the machine needs."""
 KID: Final = "scratch"
+FOLDER: Final = "less-sync-validate-"
+LOCK: Final = "lock"
+LEFT_OVER_S: Final = 60.0
+"""A folder that nobody holds and that is as old is no run's that begins."""
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 Say = Callable[[str], None]
@@ -193,9 +199,14 @@ class Scratch:
     async def folder(self) -> Path:
         """Its folder, which only this user can read."""
         if self._folder is None:
-            folder = Path(tempfile.mkdtemp(prefix="less-sync-validate-", dir=self.plan.parent))
-            self._folder = folder
+            _remove_left_over(self.plan.parent or Path(tempfile.gettempdir()))
+            folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=self.plan.parent))
             self._stack.push_async_callback(asyncio.to_thread, _remove, folder)
+            # Held as long as this process lives, however that ends.
+            lock = os.open(folder / LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._stack.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._folder = folder
         return self._folder
 
     async def own_folder(self, name: str) -> Path:
@@ -420,6 +431,22 @@ async def _gone(databases: ScratchDatabases, name: str, files: Path) -> None:
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left_over(parent: Path) -> None:
+    """Remove the folders of runs that were killed: they hold people's rows. Nobody holds their lock."""
+    for folder in parent.glob(f"{FOLDER}*"):
+        with suppress(OSError):  # in use, another user's, or just being made
+            status = os.lstat(folder)
+            young = time.time() - status.st_mtime < LEFT_OVER_S
+            if young or status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
+                continue
+            lock = os.open(folder / LOCK, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(folder)
+            finally:
+                os.close(lock)
 
 
 def _linked(source: Path, target: Path) -> None:
