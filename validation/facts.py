@@ -187,9 +187,17 @@ def _references(manifest: Manifest) -> tuple[Reference, ...]:
 
 
 def _rollback(inputs: Inputs, facts: Mapping[str, object], manifest: Manifest) -> Rollback:
-    made = facts.get("rollback")
-    if isinstance(made, Rollback):
-        return made
+    match facts.get("rollback"):
+        case (str(words), str(image), int(status)):  # as the dry run of the way back has it
+            return Rollback(
+                command=shown(words),
+                target_image=image,
+                dry_run_status=status,
+                references=_references(manifest),
+                acknowledged_losses=manifest.acknowledged_losses,
+            )
+        case _:
+            pass
     return Rollback(
         command=shown(inputs.value("ROLLBACK_COMMAND") or inputs.value("INCUMBENT_COMMAND") or ""),
         references=_references(manifest),

@@ -21,9 +21,10 @@ from less_sync.bins.commands.validate_output import told as told_of
 from less_sync.bins.errors import CommandError, print_error
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from less_sync.bins.postgres.urls import DatabaseUrlError, driver_url
+from less_sync.client.folder.errors import INTERRUPTED
 from less_sync.client.folder.keyfile import default_key_path
 from less_sync.validation import sentinel
-from less_sync.validation.assembly import people_of
+from less_sync.validation.assembly import DATABASES, people_of
 from less_sync.validation.attest import EvidenceFault, SigningKey, kept_signing_key, parse_signing_key
 from less_sync.validation.catalogue import CATALOGUE
 from less_sync.validation.compare import document_of
@@ -204,6 +205,9 @@ def lacking(check: Check, made: Plan, people: People) -> list[str]:
         return lacks
     if not target.base_url:
         lacks.append(f"input:{target.input}")
+    database = DATABASES[check.target]
+    if procedure.database and made.inputs.value(database) is None:
+        lacks.append(f"input:{database}")
     lacks += [
         f"identity:{'issuer:mint' if one == 'mint' else one}"
         for one in procedure.capabilities
@@ -300,6 +304,9 @@ def run(wishes: Wishes, way: Way, told: Told) -> int:
         give_up([str(problem)])
     except FileExistsError:
         give_up([f"{out} exists: a report is written into a new folder"])
+    except asyncio.CancelledError:
+        print_error("cut off: what there is of the report is that of an aborted run")
+        return INTERRUPTED
     except EvidenceFault as fault:
         print_error(f"{fault}: the report cannot be trusted")
         return int(Exit.EVIDENCE)

@@ -14,4 +14,5 @@ def test_every_procedure_of_the_catalogue_was_seen_to_turn_red() -> None:
     ]
     faulted = [vars(module)["FAULTED"] for module in modules if "FAULTED" in vars(module)]
     assert len(faulted) > 5
-    assert set().union(*faulted) == CATALOGUE.keys()
+    # What operators make of a command of theirs is in test_hooks.py.
+    assert set().union(*faulted) | {"command"} == CATALOGUE.keys()
