@@ -174,7 +174,18 @@ async def test_no_procedure_passes_that_does_not_measure(
 
 @pytest.mark.parametrize(
     ("kind", "stage", "rows", "required"),
-    [("selfhost", "before", 0, 0)],
+    [
+        ("cutover", "before", 107, 99),
+        ("cutover", "after", 107, 101),
+        ("upgrade", "before", 110, 102),
+        ("upgrade", "after", 110, 104),
+        ("rollback", "before", 70, 61),
+        ("rollback", "after", 70, 63),
+        ("decommission", "before", 108, 99),
+        ("decommission", "after", 108, 101),
+        ("selfhost", "before", 83, 78),
+        ("selfhost", "after", 83, 79),
+    ],
 )
 def test_the_built_in_matrices_have_the_rows_that_they_had(
     kind: str, stage: str, rows: int, required: int
