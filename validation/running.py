@@ -15,7 +15,7 @@ from less_sync.validation.engine import Engine
 from less_sync.validation.fingerprint import changed, fingerprint
 from less_sync.validation.generated import Stream
 from less_sync.validation.matrix import Check
-from less_sync.validation.outcome import Blocked, CheckEnd, Outcome
+from less_sync.validation.outcome import Blocked, CheckEnd, Outcome, Status
 from less_sync.validation.plan import Plan
 from less_sync.validation.procedure import Procedure, Same
 from less_sync.validation.redact import Redactor
@@ -92,7 +92,9 @@ async def opened(plan: Plan, run_id: bytes, tools: Tools, redactor: Redactor) ->
                 try:
                     targets[name] = (await scratch.staging(lines.append)).target
                 except CheckEnd as end:
-                    made.unavailable[name] = Unavailable(end.outcome, tuple(lines))
+                    # The server was not examined: what went wrong is the row of whoever examines that.
+                    outcome = Outcome(Status.BLOCKED, f"scratch:{end.outcome.reason}")
+                    made.unavailable[name] = Unavailable(outcome, tuple(lines))
         yield made
 
 
