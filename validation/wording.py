@@ -29,7 +29,7 @@ _NEXT: Final = {
     "no-data": "There was nothing to look at: see that there is, and run again.",
     "rate-limited": "Wait until the server's limit is over, and run again.",
     "no-planted-space": "Run less-sync validate plant, and declare production_space_exists.",
-    "scratch": "The server to be looked at could not be started, its log says why: see the checks of the backup.",
+    "scratch": "The server could not be started: its log says why. Look at the backup first.",
     "disk": "Make room for two copies of the backup.",
     "timeout": "Look at the log for where it waited; the limit is timeout_s of the manifest.",
     "interrupted": "Run again and let it come to its end.",
