@@ -346,7 +346,7 @@ PROCEDURES: Final = (
     ),
     *REHEARSALS,
     Procedure(
-        "rollback-command",
+        "rollback-dry-run",
         "rollback",
         rollback_command,
         "the command of the way back, as a dry run, names the incumbent and changes nothing",

@@ -38,7 +38,7 @@ from tests.validation.scratches import ENVIRONMENT, LESS_SYNC, outcome, plan, ro
 
 FAULTED: Final = frozenset(
     {
-        *("references", "incumbent-opens", "no-loss", "rollback-command", "canary-status", "drill"),
+        *("references", "incumbent-opens", "no-loss", "rollback-dry-run", "canary-status", "drill"),
         *("prior-go", "incumbent-idle", "losses"),
     }
 )
@@ -170,10 +170,10 @@ async def test_a_loss_has_to_be_listed_and_acknowledged_by_its_name(tmp_path: Pa
 
 
 HOOK_FAULTS: Final[list[tuple[str, str, dict[str, Any], Outcome]]] = [
-    ("rollback-command", "none", {}, PASSED),
-    ("rollback-command", "another-image", {"image": "sha256:" + "cd" * 32}, failed("other-image")),
-    ("rollback-command", "acts-in-dry-run", {"acts_in_dry_run": True}, failed("dry-run-acted")),
-    ("rollback-command", "fails", {"exit": 3}, failed("exit:3")),
+    ("rollback-dry-run", "none", {}, PASSED),
+    ("rollback-dry-run", "another-image", {"image": "sha256:" + "cd" * 32}, failed("other-image")),
+    ("rollback-dry-run", "acts-in-dry-run", {"acts_in_dry_run": True}, failed("dry-run-acted")),
+    ("rollback-dry-run", "fails", {"exit": 3}, failed("exit:3")),
     ("canary-status", "none", {}, PASSED),
     ("canary-status", "weight-5", {"percent": 5}, failed("weight")),
     ("canary-status", "weight-105", {"percent": 105}, failed("status-shape")),
@@ -195,7 +195,7 @@ async def test_a_hook_that_does_something_else_turns_its_row_red(
     inputs = {"CANARY_HOOK": hook.command, "INCUMBENT_IMAGE": IMAGE}
     assert await rig.outcome(procedure, target="none", inputs=inputs) == wanted
     calls = hook.now()["calls"]
-    if procedure == "rollback-command":
+    if procedure == "rollback-dry-run":
         assert calls == ["status", "rollback old-1 --dry-run", "status"]
     else:
         assert calls == ["status"]
@@ -205,18 +205,18 @@ async def test_a_command_for_the_way_back_is_run_dry_in_place_of_the_hooks(rig: 
     own = Hook(hook.state.with_name("own.json"))
     own.state.write_text(json.dumps(PLAIN))
     inputs = {"ROLLBACK_COMMAND": f"{own.command} rollback old-1", "INCUMBENT_IMAGE": IMAGE}
-    assert await rig.outcome("rollback-command", target="none", inputs=inputs) == PASSED
+    assert await rig.outcome("rollback-dry-run", target="none", inputs=inputs) == PASSED
     assert own.now()["calls"] == ["rollback old-1 --dry-run"]
     own.set(acts_in_dry_run=True)
     # It moved the weights of the other one: a script that ignores the option, seen by what it did.
     moves = {"CANARY_HOOK": own.command} | inputs
-    assert await rig.outcome("rollback-command", target="none", inputs=moves) == failed("dry-run-acted")
+    assert await rig.outcome("rollback-dry-run", target="none", inputs=moves) == failed("dry-run-acted")
 
 
 async def test_without_a_command_or_an_image_there_is_nothing_to_compare(rig: Rig) -> None:
-    seen = await rig.outcome("rollback-command", target="none", inputs={"INCUMBENT_IMAGE": IMAGE})
+    seen = await rig.outcome("rollback-dry-run", target="none", inputs={"INCUMBENT_IMAGE": IMAGE})
     assert seen == blocked("input:ROLLBACK_COMMAND")
-    assert await rig.outcome("rollback-command", target="none") == blocked("input:INCUMBENT_IMAGE")
+    assert await rig.outcome("rollback-dry-run", target="none") == blocked("input:INCUMBENT_IMAGE")
 
 
 async def test_after_the_switch_all_weight_has_to_be_the_candidates(rig: Rig, hook: Hook) -> None:
