@@ -10,6 +10,7 @@ from typing import Final
 
 from less_sync.validation.assembly import people_of, register_secrets, target_of
 from less_sync.validation.attempt import Row
+from less_sync.validation.catalogue import CATALOGUE
 from less_sync.validation.context import Context, Run
 from less_sync.validation.engine import Engine
 from less_sync.validation.fingerprint import changed, fingerprint
@@ -23,6 +24,7 @@ from less_sync.validation.results import Fingerprint, Seen
 from less_sync.validation.scratch import Scratch, scratch_plan
 from less_sync.validation.targets import Target
 from less_sync.validation.tools import Tools
+from less_sync.validation.trust import verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ async def opened(plan: Plan, run_id: bytes, tools: Tools, redactor: Redactor) ->
                 scratch=scratch,
                 people=people_of(manifest, plan.inputs, redactor, scratch.minter),
                 targets=targets,
+                verifier=verifier(CATALOGUE, tools.environment),
                 version=tools.version,
             )
         )

@@ -4,31 +4,24 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from less_sync.bins.commands.database_options import environment_with
 from less_sync.bins.commands.validate_work import give_up, planned, tools
 from less_sync.bins.errors import CommandError, print_error
-from less_sync.validation.attest import EvidenceFault, parse_trusted_keys
+from less_sync.validation.attest import EvidenceFault
 from less_sync.validation.catalogue import CATALOGUE
 from less_sync.validation.compare import difference, document_of, render_again
 from less_sync.validation.decision import Exit
 from less_sync.validation.inputs import InputProblem
-from less_sync.validation.manifest import built_in, declared
 from less_sync.validation.outcome import CheckEnd
 from less_sync.validation.plan import Wishes
-from less_sync.validation.policy import digest
-from less_sync.validation.procedure import KINDS
 from less_sync.validation.reading import NotAReport
 from less_sync.validation.redact import Redactor
-from less_sync.validation.repository import Repository
 from less_sync.validation.results import Document, Fingerprint, NotADocument
 from less_sync.validation.running import fingerprints, opened
-from less_sync.validation.verify import Wanted, verify
-
-TRUSTED: Final = "TRUSTED_KEYS"
+from less_sync.validation.trust import trusted_keys, trusted_path, wanted
+from less_sync.validation.verify import verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +40,19 @@ class Asked:
 
 def verify_report(folder: Path, asked: Asked) -> int:
     """Make all demands and say which is not met; the exit code."""
-    wanted = Wanted(
+    demands = wanted(
+        CATALOGUE,
+        environment_with(),
+        _trusted(folder, asked.trusted_keys),
         go=asked.require_go,
-        trusted=_trusted(folder, asked.trusted_keys),
-        builtin_policy=_builtin_policy,
-        now=datetime.now(UTC),
         policy=asked.policy,
         max_age_s=asked.max_age_s,
         candidate=asked.candidate,
         kind=asked.kind,
         stage=asked.stage,
-        repository=_around,
         live=_live(folder) if asked.live else None,
     )
-    verdict = verify(folder, wanted)
+    verdict = verify(folder, demands)
     if not verdict.met:
         print(f"not verified: {verdict.demand}: {verdict.told}")
         return int(Exit.NOT_VERIFIED)
@@ -71,28 +63,17 @@ def verify_report(folder: Path, asked: Asked) -> int:
     return int(Exit.GO)
 
 
-def _around(folder: Path) -> Repository:
-    return Repository.around(folder, environment_with())
-
-
 def _trusted(folder: Path, path: Path | None) -> dict[str, bytes]:
     """The keys whose signatures count: without a file only reports of nobody do, and none verifies."""
-    where = path or folder.resolve().parent.parent / TRUSTED
+    where = path or trusted_path(folder)
     try:
-        return parse_trusted_keys(where.read_bytes())
-    except FileNotFoundError:
-        told = "put the line of `less-sync validate keygen` into it, or name a file by --trusted-keys"
-        print_error(f"there is no {where.name} beside the reports: {told}")
-        return {}
+        keys = trusted_keys(where)
     except (OSError, ValueError) as error:
         give_up([f"{where}: {error}"])
-
-
-def _builtin_policy(kind: str) -> str:
-    """The digest of what is built in, empty where there is none of this kind."""
-    if kind not in KINDS:
-        return ""
-    return digest(declared(built_in(kind), f"{kind}.toml", catalogue=CATALOGUE, environment={}))
+    if not keys:
+        told = "put the line of `less-sync validate keygen` into it, or name a file by --trusted-keys"
+        print_error(f"there is no key in {where.name} beside the reports: {told}")
+    return keys
 
 
 def _live(folder: Path) -> Mapping[str, Fingerprint]:
