@@ -4,12 +4,7 @@ from typing import Final
 
 from less_sync.validation.results import CheckEntry, Document
 
-STATUS_WORDS: Final = {
-    "failed": "the target is not as it must be",
-    "skipped": "it was not run",
-    "blocked": "something that it needs is missing",
-    "error": "the check itself came to no result",
-}
+_FIRST: Final = ("failed", "error", "blocked", "skipped")
 NOT_REHEARSED: Final = "The way back was not rehearsed: no --previous."
 
 _REASONS: Final = {
@@ -107,8 +102,9 @@ def _many(count: int, noun: str) -> str:
 
 
 def unmet(document: Document) -> list[CheckEntry]:
-    """Required rows that did not pass."""
-    return [entry for entry in document.checks if entry.required and entry.status != "passed"]
+    """Required rows that did not pass: first what failed, last what was only waiting for something else."""
+    rows = [entry for entry in document.checks if entry.required and entry.status != "passed"]
+    return sorted(rows, key=lambda entry: _FIRST.index(entry.status))
 
 
 def findings(document: Document) -> list[CheckEntry]:

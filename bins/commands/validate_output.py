@@ -16,6 +16,7 @@ from less_sync.validation.decision import Decision
 from less_sync.validation.outcome import NO_REASON, Status
 
 NOT_SELECTED: Final = "not-selected"
+WORST_MAX: Final = 10
 _COLORS: Final = {
     Status.PASSED: "32",
     Status.FAILED: "31",
@@ -39,6 +40,8 @@ class Told:
     quiet: bool = False
     color: bool = True
     _bar: Progress = field(init=False)
+    _worst: list[str] = field(init=False, default_factory=list)
+    """Required checks that failed, told once more at the end: others were blocked by them."""
     _task: TaskID | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -68,6 +71,9 @@ class Told:
         if self._task is not None:
             self._bar.advance(self._task)
         check, outcome = row.check, row.outcome
+        if check.required and outcome.status in (Status.FAILED, Status.ERROR):
+            self._worst.append(f"{outcome.status}: {check.id}: {outcome.reason}")
+            del self._worst[WORST_MAX:]
         if self.json:
             self._json(
                 event="check",
@@ -94,7 +100,7 @@ class Told:
             )
             return
         if not self.quiet:
-            for note in notes:
+            for note in (*self._worst, *notes):
                 self._line(note)
             self._line(f"results: {folder}/results.tsv")
             self._line(f"summary: {folder}/SUMMARY.md")
