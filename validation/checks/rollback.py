@@ -222,10 +222,10 @@ async def canary_status(context: Context) -> None:
 
 async def drill(context: Context) -> None:
     """A real way back on staging: all of its weight to the canary, and back, with the data intact."""
-    command = context.run.inputs.value("STAGING_CANARY_HOOK")
-    if command is None:
-        raise Blocked("input", "STAGING_CANARY_HOOK")
-    words, limit_s = words_of(command), context.number("limit_s")
+    words, limit_s = (
+        words_of(context.run.inputs.value("STAGING_CANARY_HOOK") or ""),
+        context.number("limit_s"),
+    )
     owner = context.run.people.person(context.check.target, "owner")
     before = await _asked(context, "STAGING_CANARY_HOOK")
     await plant(context)
@@ -376,6 +376,8 @@ PROCEDURES: Final = (
         timeout_s=180,
         exclusive=("identity:owner",),
         capabilities=("owner:token",),
+        inputs=("STAGING_CANARY_HOOK",),
+        offered=True,
         writes=True,
     ),
     Procedure(
