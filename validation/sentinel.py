@@ -156,7 +156,7 @@ async def plant(context: Context) -> Planted:
             written = await _plant_records(conversation, content, before)
             written += await _plant_tombstones(conversation, content, before)
             written += await _plant_members(conversation, content)
-            if context.run.manifest.features.get("files", False):
+            if context.run.manifest.features["files"]:
                 written += await _plant_file(context, person, target, content)
             after = await pull(conversation, content.space, ALL)
             index = _index_found(content, after)
@@ -298,7 +298,7 @@ async def measure_sentinel(
     await _measure_members(context, conversation, content, index, pulled)
     if index.file:
         await _measure_file(context, person, target, content, index, pulled.files)
-    elif context.run.manifest.features.get("files", False):
+    elif context.run.manifest.features["files"]:
         raise Blocked("no-planted-file")
 
 

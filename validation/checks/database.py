@@ -160,13 +160,15 @@ async def adoptable(context: Context) -> None:
     async with looking(context) as look:
         half = await begun(look.connection)
         context.measured.same("whole", None, half and half.digest, "half-restored")
+        told, refusal, reason = None, "", "refused"
         try:
             told = await announced(look.connection)
         except MigrationError as error:
-            context.say(f"it would be refused: {error}")
-            context.measured.same("accepted", "", str(error), refusal_slug(error))
-            return
-    context.measured.same("accepted", True, True, "refused")
+            refusal, reason = str(error), refusal_slug(error)
+    context.measured.same("accepted", "", refusal, reason)
+    if told is None:
+        context.say(f"it would be refused: {refusal}")
+        return
     context.say(f"would record as the Rust server does: {list(told.adopted) or 'nothing'}")
     context.say(f"would apply: {list(told.pending) or 'nothing'}")
     if told.remnant:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from less_sync.migrations import SHARED_LAST
 from less_sync.validation.checks.rollback_rehearsal import PROCEDURES as REHEARSALS
 from less_sync.validation.context import Context
 from less_sync.validation.fingerprint import changed, fingerprint, kind
@@ -26,8 +27,6 @@ from less_sync.validation.results import Fingerprint, Reference
 from less_sync.validation.sentinel import CRITERIA, measure_sentinel, plant
 
 REFERENCE_BYTES_MAX: Final = 4 * 1024 * 1024
-SHARED_LAST: Final = 12
-"""The highest migration that all servers know, in the default of `losses`."""
 WEIGHT_APPLIED_S: Final = 60.0
 WEIGHT_POLL_S: Final = 0.5
 FULL: Final = 100

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from less_sync.sync.protocol.messages import PullRecord, PushResult
-from less_sync.validation.checks.backup_paths import incumbent_knows, taken_back
+from less_sync.validation.checks.backup_paths import connected, incumbent_knows, taken_back
 from less_sync.validation.context import Context
 from less_sync.validation.conversation import Conversation
 from less_sync.validation.evidence import Evidence
@@ -25,6 +25,7 @@ from less_sync.validation.procedure import AtMost, Looser, Parameter, Procedure,
 from less_sync.validation.relay import Relay, relay
 from less_sync.validation.scratch import Copy
 from less_sync.validation.scratch_server import READY_S, ScratchServer
+from less_sync.validation.shape import versions
 from less_sync.validation.spaces import Space, change, dek, read
 from less_sync.validation.targets import Target
 
@@ -45,18 +46,19 @@ async def incumbent_opens(context: Context) -> None:
     person = scratch.person("way-back")
     async with scratch.copy(restored) as copy:
         async with scratch.candidate(copy, context.say) as server:
-            files = FILES if context.run.manifest.features.get("files", False) else 0
+            files = FILES if context.run.manifest.features["files"] else 0
             records = context.number("records")
             await write_through(context, server.target, person, records=records, files=files, members=MEMBERS)
             written = await read_through(context, server.target, person)
         measured.number("records", len(written.records))
-        await _down(context, copy)
+        found = await _down(context, copy)
         ready_s = max(READY_S, float(context.number("healthy_s")))
         async with scratch.incumbent(copy, context.say, ready_s=ready_s) as server:
             measured.number("healthy_s", math.ceil(server.started_ms / 1000))
             _compare(context, written, await read_through(context, server.target, person), "incumbent")
             await write_through(context, server.target, person, records=WRITTEN_BY_INCUMBENT)
             more = await read_through(context, server.target, person)
+        await _measure_versions(context, copy, found)
         added = len(more.records) - len(written.records)
         measured.same("written", WRITTEN_BY_INCUMBENT, added, "not-written")
         async with scratch.candidate(copy, context.say) as server:
@@ -71,12 +73,19 @@ def _compare(context: Context, wanted: Holdings, seen: Holdings, where: str) -> 
     context.say(f"{where}: {len(seen.records)} records, {len(seen.files)} files and the members read")
 
 
-async def _down(context: Context, copy: Copy) -> None:
+async def _down(context: Context, copy: Copy) -> tuple[int, ...]:
+    """Take back what the incumbent does not know, if that is the way; the migrations that it will find."""
     if context.check.parameters["down"] is True:
         known = await incumbent_knows(context)
         await taken_back(context, copy, known.versions)
-    else:
-        context.measured.same("losses", True, True, "losses")
+    async with connected(copy) as connection:
+        return await versions(connection)
+
+
+async def _measure_versions(context: Context, copy: Copy, found: tuple[int, ...]) -> None:
+    """The incumbent has left the bookkeeping as it found it: what is lost was lost on the way to it."""
+    async with connected(copy) as connection:
+        context.measured.same("losses", found, await versions(connection), "other-versions")
 
 
 @dataclass(slots=True)
@@ -155,12 +164,15 @@ async def no_loss(context: Context) -> None:
         writing = asyncio.create_task(writer.run())
         try:
             await _stage(context, copy, way, writer, CANDIDATE)
-            await _down(context, copy)
+            found = await _down(context, copy)
             between = await _stage(context, copy, way, writer, INCUMBENT, person)
+            await _measure_versions(context, copy, found)
             final = await _stage(context, copy, way, writer, CANDIDATE, person)
         finally:
             writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+            await asyncio.wait([writing])
+        if not writing.cancelled():
+            writing.result()  # it ended by itself: what was refused is measured, all else is raised
         measured.same("taken", "", writer.refused, slug("push-refused", writer.refused or "none"))
         assert between is not None
         assert final is not None

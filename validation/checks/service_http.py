@@ -158,12 +158,12 @@ async def jwks(context: Context) -> None:
     context.measured.same("status", 200, answer.status, slug("status", answer.status))
     context.measured.same("cache-control", KEYS_CACHE, answer.header("cache-control"), "cache-control")
     document = answer.json()
-    keys = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(keys, list) or set(document) != {"keys"}:
-        raise Faulty("body")
-    context.say(f"{len(keys)} keys")
+    keys = document.get("keys") if isinstance(document, dict) and len(document) == 1 else None
+    context.measured.same("keys", True, isinstance(keys, list), "body")
+    if not isinstance(keys, list):
+        return
+    context.say(f"{len(keys)} keys")  # a server without peers may have none
     seen: set[str] = set()
-    context.measured.same("keys", len(keys), len(keys), "body")  # a server without peers may have none
     for number, key in enumerate(keys, 1):
         kid = key.get("kid") if isinstance(key, dict) else None
         right = isinstance(kid, str) and kid not in seen and _well_formed(key)

@@ -101,9 +101,11 @@ async def tls(context: Context) -> None:
     moved = answer.header("location") if 300 <= answer.status < 400 else None
     elsewhere = moved is not None and urlsplit(moved).hostname not in (None, host)
     context.measured.same("redirect", False, elsewhere, "redirect")
-    async with context.converse():
+    async with context.converse() as conversation:
+        answer_to_upgrade = conversation.socket.response
+        assert answer_to_upgrade is not None
         context.say("a WebSocket was opened")
-        context.measured.same("upgrade", 101, 101, "upgrade")  # else it would not have been
+        context.measured.same("upgrade", 101, answer_to_upgrade.status_code, "upgrade")
 
 
 async def hsts(context: Context) -> None:
@@ -332,15 +334,15 @@ async def canonical_host(context: Context) -> None:
     official, here = await _resolved(name), await _resolved(where.hostname or "")
     context.say(f"{len(official)} addresses of the official name, {len(here & official)} of them are here")
     context.measured.same("mapped", True, bool(official & here), "not-mapped")
-    try:
-        if where.scheme != "https":
-            raise Faulty("plaintext")
-        shown = await tls_shown(where, name, target.tls)
-        context.say(f"its certificate is good until {shown.leaf.not_valid_after_utc:%Y-%m-%d}")
-        context.measured.same("mapped", "ok", "ok", "not-mapped")
-    except Faulty as end:
-        context.say(f"its certificate: {end}")
-        context.measured.same("mapped", "ok", str(end), slug("not-mapped", end.outcome.reason.split(":")[0]))
+    fault = "" if where.scheme == "https" else "plaintext"
+    if not fault:
+        try:
+            shown = await tls_shown(where, name, target.tls)
+            context.say(f"its certificate is good until {shown.leaf.not_valid_after_utc:%Y-%m-%d}")
+        except Faulty as end:
+            fault = end.outcome.reason.split(":")[0]
+    context.say(f"a certificate for it: {fault or 'yes'}")
+    context.measured.same("mapped", "", fault, slug("not-mapped", *([fault] if fault else [])))
 
 
 async def _resolved(name: str) -> set[str]:
