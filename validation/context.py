@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from less_sync.validation.conversation import Conversation
     from less_sync.validation.inputs import Inputs
+    from less_sync.validation.made import Made
     from less_sync.validation.people import People, Person
     from less_sync.validation.redact import Redactor
     from less_sync.validation.scratch import Scratch
@@ -52,12 +53,12 @@ class Run:
     """Windows that have taken their first look."""
     look_taken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever one more has."""
-    left_behind: list[tuple[str, str, str]] = field(default_factory=list)
-    """(target, kind, id) of what could not be removed."""
+    left_behind: "list[tuple[str, Made]]" = field(default_factory=list)
+    """What could not be removed, each with its target."""
     verifier: "Callable[[Path, str, str], Verdict] | None" = None
     """Says of a report's folder whether it may be acted on, as one of a kind and a stage."""
-    made: dict[str, list[object]] = field(default_factory=dict)
-    """What checks left for the one that cleans up, by target: it knows the forms."""
+    made: "dict[str, list[Made]]" = field(default_factory=dict)
+    """What checks left for the one that cleans up, by target."""
     version: str = ""
     """Of this installation: what a candidate has to be where `CANDIDATE_VERSION` does not say."""
     wall_clock_s: Callable[[], float] = time.time

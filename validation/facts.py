@@ -89,7 +89,7 @@ def results_of(
             InputFact(f"--set {path}", "option", shown(value)) for path, value in plan.declared.overrides
         ),
         references=_references(manifest),
-        left_behind=() if run is None else tuple(LeftBehind(*one) for one in run.left_behind),
+        left_behind=() if run is None else _left_behind(run),
         rollback=_rollback(plan.inputs, run_facts, manifest),
         run=RunFacts(
             id=run_id.hex(),
@@ -119,6 +119,12 @@ def inputs_of(inputs: Inputs) -> tuple[InputFact, ...]:
 def shown(text: str) -> str:
     """A text whose absolute paths are cut to their last part."""
     return _PATH.sub(lambda match: f".../{Path(match[0]).name}", text)
+
+
+def _left_behind(run: Run) -> tuple[LeftBehind, ...]:
+    return tuple(
+        LeftBehind(target, made.kind, made.id, made.person, made.space) for target, made in run.left_behind
+    )
 
 
 def _subject(

@@ -33,5 +33,4 @@ def leave(context: "Context", made: Made) -> None:
 
 def made_at(run: "Run", target: str) -> list[Made]:
     """What was made there so far, each thing once, in order."""
-    kept = (one for one in run.made.get(target, []) if isinstance(one, Made))
-    return list(dict.fromkeys(kept))
+    return list(dict.fromkeys(run.made.get(target, [])))

@@ -153,11 +153,15 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class LeftBehind:
-    """Something that could not be removed."""
+    """Something that could not be removed, and all that it takes to try again."""
 
     target: str
     kind: str
     id: str
+    person: str = "owner"
+    """Who can remove it, by the name that runs give them."""
+    space: str = ""
+    """Of a grant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +299,7 @@ VOLATILE_MEMBERS: Final = (
     "/subject/fingerprints/*/*/process_start",
     "/subject/backup/age_s",
     "/left_behind/*/id",
+    "/left_behind/*/space",
 )
 """What may differ between two equal runs: paths in the document, `*` for any (docs/validation.md 7.6)."""
 VOLATILE_FILES: Final = (

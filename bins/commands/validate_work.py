@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast, get_args
 
 import typer
 
@@ -25,17 +25,24 @@ from less_sync.client.folder.errors import INTERRUPTED
 from less_sync.client.folder.keyfile import default_key_path
 from less_sync.validation import sentinel
 from less_sync.validation.assembly import DATABASES, people_of
-from less_sync.validation.attest import EvidenceFault, SigningKey, kept_signing_key, parse_signing_key
+from less_sync.validation.attempt import Row, attempted
+from less_sync.validation.attest import (
+    KEY_FILE,
+    EvidenceFault,
+    SigningKey,
+    kept_signing_key,
+    parse_signing_key,
+)
 from less_sync.validation.catalogue import CATALOGUE
 from less_sync.validation.compare import document_of
 from less_sync.validation.decision import Exit
 from less_sync.validation.index import append_index, index_line
 from less_sync.validation.inputs import InputProblem, Inputs
 from less_sync.validation.keeping import report_lock
-from less_sync.validation.made import Made
+from less_sync.validation.made import Kind, Made
 from less_sync.validation.manifest import TARGETS, ManifestErrors, built_in, declared
 from less_sync.validation.matrix import NO_TARGET, Check
-from less_sync.validation.outcome import Broken, CheckEnd
+from less_sync.validation.outcome import Broken, CheckEnd, Status
 from less_sync.validation.people import People
 from less_sync.validation.plan import Plan, Problems, Wishes, plan
 from less_sync.validation.procedure import KINDS
@@ -43,13 +50,11 @@ from less_sync.validation.reading import NotAReport
 from less_sync.validation.redact import Redactor
 from less_sync.validation.reported import Asked, Ended, Hand, run_reported
 from less_sync.validation.repository import GitFault, Repository
-from less_sync.validation.results import LeftBehind, NotADocument
+from less_sync.validation.results import NotADocument
 from less_sync.validation.running import looking, opened
 from less_sync.validation.toml_text import manifest_text
 from less_sync.validation.tools import Tools
 
-SIGNING_KEY: Final = "validate.key"
-"""The file of it in the user's configuration folder."""
 USAGE: Final = 2
 REPORTS: Final = Path("docs", "reports")
 OUTSIDE: Final = Path("less-sync-reports")
@@ -254,7 +259,7 @@ def signing_key(way: Path | None, inputs: Inputs) -> Callable[[], SigningKey]:
                 return parse_signing_key(text)
             except ValueError as error:
                 raise EvidenceFault("not-signable", f"VALIDATION_SIGNING_KEY: {error}") from None
-        return kept_signing_key(way or tools().settings_folder / SIGNING_KEY)
+        return kept_signing_key(way or tools().settings_folder / KEY_FILE)
 
     return key
 
@@ -376,7 +381,10 @@ async def _plant(made: Plan, target: str) -> None:
 
 
 def clean(report: Path, wishes: Wishes) -> None:
-    """Delete what a run left behind, as far as the owner's key reaches.
+    """Delete what a run left behind, as far as the keys that are given reach.
+
+    Args:
+        wishes: without a kind, that of the report.
 
     Raises:
         CommandError: something is still live.
@@ -385,40 +393,46 @@ def clean(report: Path, wishes: Wishes) -> None:
         document = document_of(report)
     except (NotAReport, NotADocument) as error:
         give_up([f"{report}: {error}"])
-    made = planned(wishes, environment_with(), anything=True)
-    lists: dict[str, list[LeftBehind]] = {}
+    if not document.left_behind:
+        print("nothing of the run is left")
+        return
+    named = wishes.kind is not None or wishes.manifest is not None
+    made = planned(
+        wishes if named else replace(wishes, kind=document.kind), environment_with(), anything=True
+    )
+    lists: dict[str, list[Made]] = {}
     for one in document.left_behind:
-        lists.setdefault(one.target, []).append(one)
-    left = asyncio.run(_clean(made, bytes.fromhex(document.run.id), lists))
-    for target, kind, name in left:
-        print(f"left at {target}: {kind} {name}")
-    print("spaces cannot be deleted by the protocol" if left else "nothing of the run is left")
+        if one.kind not in get_args(Kind):
+            give_up([f"{report}: there is nothing of the kind {one.kind!r} to clean"])
+        lists.setdefault(one.target, []).append(Made(cast(Kind, one.kind), one.person, one.id, one.space))
+    try:
+        rows = asyncio.run(_clean(made, bytes.fromhex(document.run.id), lists))
+    except (CheckEnd, InputProblem) as problem:
+        give_up([str(problem)])
+    for row in rows:
+        for line in row.lines:
+            print(f"{row.check.target}: {line}")
+    live = [row.check.target for row in rows if row.outcome.status is not Status.PASSED]
+    if live:
+        raise CommandError(f"something of the run is still live at {', '.join(live)}")
+    print("nothing of the run is live; empty spaces cannot be deleted by the protocol")
 
 
-def _made(one: LeftBehind) -> Made:
-    kind = one.kind if one.kind in ("invitation", "grant") else "space"
-    return Made(kind, "owner", one.id)  # type: ignore[arg-type]  # one of the three
-
-
-async def _clean(
-    made: Plan, run_id: bytes, lists: Mapping[str, Sequence[LeftBehind]]
-) -> list[tuple[str, str, str]]:
-    procedure = CATALOGUE["cleanup"]
+async def _clean(made: Plan, run_id: bytes, lists: Mapping[str, list[Made]]) -> list[Row]:
+    """The row of the check that cleans up, of each target."""
     async with opened(replace(made, selected=frozenset()), run_id, tools(), Redactor()) as run:
-        for target, things in lists.items():
-            context = looking(run.run, target)
-            run.run.made[target] = [_made(one) for one in things]
-            try:
-                await procedure.run(context)
-            except CheckEnd as end:
-                raise CommandError(f"cannot clean {target}: {end}") from None
-    return run.run.left_behind
+        run.run.made = dict(lists)
+        procedure = CATALOGUE["cleanup"]
+        checks = [
+            replace(looking(run.run, target).check, id="clean", procedure=procedure) for target in lists
+        ]
+        return [await attempted(check, run.run) for check in checks]
 
 
 def keygen(path: Path | None) -> None:
     """Make the signing key unless it is there, and print its line for TRUSTED_KEYS."""
     try:
-        key = kept_signing_key(path or tools().settings_folder / SIGNING_KEY)
+        key = kept_signing_key(path or tools().settings_folder / KEY_FILE)
     except EvidenceFault as fault:
         raise CommandError(str(fault)) from None
     print(key.trusted_line(f"{getpass.getuser()}, {datetime.now(UTC):%Y-%m-%d}"))

@@ -6,7 +6,7 @@ are named in the report.
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Final
+from typing import Final, assert_never
 from uuid import UUID
 
 from less_sync.auth import Permission
@@ -60,7 +60,7 @@ def _failed(context: Context, made: Made, end: CheckEnd) -> None:
 
 
 def _left(context: Context, made: Made) -> None:
-    context.run.left_behind.append((context.target.name, made.kind, made.id))
+    context.run.left_behind.append((context.target.name, made))
 
 
 async def _remove(context: Context, conversation: Conversation, person: Person, made: Made) -> None:
@@ -84,6 +84,8 @@ async def _remove(context: Context, conversation: Conversation, person: Person, 
             if response.error is not None:
                 raise Faulty("refused", "membership.revoke", response.error.code)
             context.measured.same(GONE, {}, response.result, "live:grant")
+        case _:
+            assert_never(made.kind)
 
 
 def _opened(context: Context, person: Person, space: str) -> Space:

@@ -115,7 +115,7 @@ async def test_a_go_says_so_last_is_signed_and_is_0(place: Place) -> None:
     verified = await place.less_sync("verify", "report", "--trusted-keys", await place.trusting())
     assert verified.status == 0
     assert verified.out.startswith("verified: a GO, signed by ")
-    key = place.folder / "config" / "less-sync" / "validate.key"
+    key = place.folder / "config" / "less-sync" / "validation.key"
     assert key.stat().st_mode & 0o777 == 0o600
     checked = await asyncio.create_subprocess_exec(
         *("sha256sum", "--check", "--quiet", "SHA256SUMS"), cwd=place.folder / "report"

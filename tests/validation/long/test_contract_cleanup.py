@@ -1,16 +1,27 @@
 """Lane `contract`, the end of it: what the run made is not live afterwards, and what stays is named."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
-from less_sync.auth import Permission, ucan_cid
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from less_sync.auth import Permission, encode_did_key, ucan_cid
+from less_sync.validation.assembly import people_of
+from less_sync.validation.canonical import canonical
 from less_sync.validation.checks.contract import PROCEDURES
 from less_sync.validation.context import Context, Run
 from less_sync.validation.generated import Stream
+from less_sync.validation.inputs import read_inputs
 from less_sync.validation.made import Made, leave, made_at
 from less_sync.validation.outcome import PASSED, Outcome, Status
 from less_sync.validation.procedure import Place, Value
+from less_sync.validation.results import LeftBehind, document
 from less_sync.validation.spaces import Space, change, make_space, pushed
+from tests.bins.commands import run_less_sync
 from tests.federation.proxy import Way
+from tests.validation.reports import RUN, results
 from tests.validation.rig import Rig, check_of, procedure_named
 
 FAULTED: Final = frozenset({"cleanup"})
@@ -35,6 +46,11 @@ SELECT (SELECT count(*) FROM records WHERE NOT deleted AND space_id = ANY($1::uu
 def failed(reason: str) -> Outcome:
     """A row that is red for this."""
     return Outcome(Status.FAILED, reason)
+
+
+def left(run: Run) -> list[tuple[str, str, str]]:
+    """What was left behind: target, kind, id."""
+    return [(target, made.kind, made.id) for target, made in run.left_behind]
 
 
 async def filled(rig: Rig) -> tuple[Run, Context, Space]:
@@ -63,7 +79,7 @@ async def test_after_all_checks_nothing_is_live(rig: Rig) -> None:
     assert row.outcome == PASSED, row.lines
     [after] = await rig.server().sql(LIVE_SQL, spaces)
     assert (after["records"], after["files"], after["spaces"]) == (0, 0, len(spaces))
-    assert sorted(run.left_behind) == sorted(("staging", "space", one) for one in spaces)
+    assert sorted(left(run)) == sorted(("staging", "space", one) for one in spaces)
     assert (
         await rig.server().sql("SELECT 1 FROM invitations WHERE mailbox_id = $1", await _mailbox(run)) == []
     )
@@ -85,7 +101,7 @@ async def test_a_server_that_deletes_nothing(rig: Rig) -> None:
         for statement in MEND_SQL:
             await rig.server().sql(statement)
     assert row.outcome == failed("live:records"), row.lines
-    assert run.left_behind == [("staging", "space", str(space.id))]
+    assert left(run) == [("staging", "space", str(space.id))]
     assert await rig.outcome("cleanup", run=run) == PASSED
 
 
@@ -93,7 +109,7 @@ async def test_what_was_asked_for_and_never_made_is_not_left_behind(rig: Rig) ->
     run, context, space = await filled(rig)
     leave(context, Made("space", "owner", str(context.stream.uuid())))
     assert await rig.outcome("cleanup", run=run) == PASSED
-    assert run.left_behind == [("staging", "space", str(space.id))]
+    assert left(run) == [("staging", "space", str(space.id))]
 
 
 async def test_grants_and_invitations(rig: Rig) -> None:
@@ -114,7 +130,7 @@ async def test_grants_and_invitations(rig: Rig) -> None:
         proxy.alter(Way.UP, method, lambda frame: frame | {"method": "refused by the proxy"})
         row = await rig.row("cleanup", run=run)
         assert row.outcome == failed(f"live:{kind}"), row.lines
-        assert ("staging", kind, made) in run.left_behind
+        assert ("staging", kind, made) in left(run)
         proxy.mend()
     assert await rig.outcome("cleanup", run=run) == PASSED
     async with context.converse(member) as other:
@@ -131,8 +147,56 @@ async def test_a_server_that_is_gone(rig: Rig) -> None:
         assert await rig.outcome("cleanup", run=run) == failed("live:invitation")
     finally:
         rig.proxy().target = rig.server().port
-    assert {kind for _, kind, _ in run.left_behind} == {"space", "invitation"}
+    assert {kind for _, kind, _ in left(run)} == {"space", "invitation"}
 
 
 async def test_where_nothing_was_made_there_is_nothing_to_see(rig: Rig) -> None:
     assert await rig.outcome("cleanup") == Outcome(Status.BLOCKED, "no-data")
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+async def test_what_a_run_left_behind_is_removed_later_by_who_has_the_keys(rig: Rig, tmp_path: Path) -> None:
+    run = rig.run()
+    minter, keys = run.people.minter("staging"), [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    environment = {"STAGING_BASE_URL": rig.proxy().url}
+    for name, suffix, key in zip(("owner", "member"), ("", "_MEMBER"), keys, strict=True):
+        claims = minter.claims(name, did=encode_did_key(key.public_key()))
+        environment[f"STAGING_ACCESS_TOKEN{suffix}"] = minter.token(claims)
+        environment[f"STAGING_USER_KEY{suffix}"] = _pem(key)
+    inputs, problems = read_inputs(environment, {})
+    assert not problems
+    run.people = people_of(run.manifest, inputs, run.redactor, None)
+    context = Context(check_of(procedure_named("conflict"), "staging"), run, Stream(run.id, "conflict"))
+    spaces = []
+    for name in ("owner", "member"):
+        person = run.people.person("staging", name)
+        async with context.converse(person) as one:
+            spaces.append(await make_space(context, one, person))
+            await pushed(one, spaces[-1], [change(context.stream.uuid(), b"x")])
+    ucan = run.people.person("staging", "owner").grant(
+        run.people.person("staging", "member"), spaces[0].id, Permission.WRITE, stream=context.stream
+    )
+    left = (
+        LeftBehind("staging", "space", str(spaces[0].id), "owner"),
+        LeftBehind("staging", "grant", ucan_cid(ucan), "owner", str(spaces[0].id)),
+        LeftBehind("staging", "space", str(spaces[1].id), "member"),
+    )
+    report = replace(results([], left_behind=left), kind="cutover", run=replace(RUN, id=run.id.hex()))
+    (tmp_path / "results.json").write_bytes(canonical(document(report)))
+
+    async def live() -> int:
+        [row] = await rig.server().sql(LIVE_SQL, [str(one.id) for one in spaces])
+        return int(row["records"])
+
+    without = {name: value for name, value in environment.items() if name != "STAGING_USER_KEY_MEMBER"}
+    done = await run_less_sync("validate", "clean", str(tmp_path), env=without, cwd=tmp_path)
+    assert (done.status, await live()) == (1, 1)
+    assert "something of the run is still live at staging" in done.err
+    done = await run_less_sync("validate", "clean", str(tmp_path), env=environment, cwd=tmp_path)
+    assert (done.status, done.err, await live()) == (0, "", 0)
+    async with context.converse(run.people.person("staging", "member")) as other:
+        theirs = Space(spaces[0].id, ucan).params(changes=[change(context.stream.uuid(), b"x")])
+        assert (await other.call("push", theirs))["error"] == "forbidden"
