@@ -4,9 +4,14 @@ Every variable has a row. A secret may stand in the variable itself, in the file
 what `NAME_COMMAND` prints: two of these, or a secret too short to be masked, are a problem.
 """
 
+import os
+import select
 import shlex
+import signal
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -193,22 +198,59 @@ def secret_of_command(command: str, name: str, environment: Mapping[str, str]) -
         InputProblem: it cannot be run, fails, or prints nothing or too much.
     """
     try:
-        done = subprocess.run(
-            shlex.split(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=COMMAND_S,
-            check=False,
-            env=environment_of_commands(environment),
-        )
-    except (OSError, ValueError) as error:
+        words = shlex.split(command)
+    except ValueError as error:
         raise InputProblem(f"{name}_COMMAND cannot be run: {error}") from None
-    except subprocess.TimeoutExpired:
+    if not words:
+        raise InputProblem(f"{name}_COMMAND cannot be run: there is no word in it")
+    try:
+        status, output = _printed(words, environment_of_commands(environment))
+    except OSError as error:
+        raise InputProblem(f"{name}_COMMAND cannot be run: {error.strerror}") from None
+    except TimeoutError:
         raise InputProblem(f"{name}_COMMAND printed nothing within {COMMAND_S:.0f} s") from None
-    if done.returncode != 0:
-        raise InputProblem(f"{name}_COMMAND ended with status {done.returncode}")
-    return _secret_text(done.stdout, f"{name}_COMMAND")
+    if status is None:
+        raise InputProblem(f"{name}_COMMAND gives more than {SECRET_BYTES_MAX} bytes")
+    if status != 0:
+        raise InputProblem(f"{name}_COMMAND ended with status {status}")
+    return _secret_text(output, f"{name}_COMMAND")
+
+
+def _printed(words: Sequence[str], environment: Mapping[str, str]) -> tuple[int | None, bytes]:
+    """Its status and what it printed; no status when that was too much. All that it started is killed.
+
+    Raises:
+        OSError: it cannot be started.
+        TimeoutError: it has not ended, or somebody holds its output still.
+    """
+    end_s = time.monotonic() + COMMAND_S
+    output = bytearray()
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            while True:
+                ready, _, _ = select.select([process.stdout], (), (), max(0.0, end_s - time.monotonic()))
+                if not ready:
+                    raise TimeoutError
+                data = os.read(process.stdout.fileno(), SECRET_BYTES_MAX)
+                output += data
+                if not data:
+                    break
+                if len(output) > SECRET_BYTES_MAX:
+                    return None, b""
+            return process.wait(max(0.0, end_s - time.monotonic())), bytes(output)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _secret_text(content: bytes, name: str) -> str:

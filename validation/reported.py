@@ -70,17 +70,24 @@ class Hand:
 
     engine: Engine | None = None
     task: "asyncio.Task[object] | None" = None
-    pulled: bool = False
+    loop: asyncio.AbstractEventLoop | None = None
+    """In which the run goes on, for `signalled`."""
+    pulls: int = 0
     listening: Callable[[], None] = lambda: None
     """Called when the first check is about to begin."""
 
+    def signalled(self) -> None:
+        """Interrupt the run out of a signal's handler. Before the run and behind it nothing is to be cut."""
+        if self.loop is not None and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.pull)
+
     def pull(self) -> None:
         """Interrupt the run."""
-        if self.engine is not None and not self.pulled:
+        if self.engine is not None and not self.pulls:
             self.engine.interrupt()
         elif self.task is not None:
             self.task.cancel()
-        self.pulled = True
+        self.pulls += 1
 
 
 @dataclass(slots=True)
@@ -112,7 +119,7 @@ class _Writing:
     def begun(self, engine: Engine, fingerprints: Mapping[str, Fingerprint]) -> Callable[[Check], Row | None]:
         self.hand.engine = engine
         self.hand.listening()
-        if self.hand.pulled:
+        if self.hand.pulls:
             engine.interrupt()
         self.fingerprints = fingerprints
         return self._again
@@ -160,7 +167,7 @@ async def run_reported(
             found = await examined(made, plan, jobs=asked.jobs, hear=writing.row, begun=writing.begun)
     except asyncio.CancelledError:
         task = asyncio.current_task()
-        if not hand.pulled or hand.engine is not None or task is None:
+        if hand.pulls != 1 or hand.engine is not None or task is None:
             raise
         task.uncancel()  # interrupted before the first check: all of them are told as such
         found = Examined([Row(check, INTERRUPTED) for check in plan.manifest.checks], {}, (), True)

@@ -6,7 +6,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -59,6 +59,7 @@ USAGE: Final = 2
 REPORTS: Final = Path("docs", "reports")
 OUTSIDE: Final = Path("less-sync-reports")
 """Where reports go outside of a work tree."""
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,9 +293,10 @@ def run(wishes: Wishes, way: Way, told: Told) -> int:
         path="" if out is not None else path,
     )
     indexed = (out is None and way.resume is None) or (way.resume is not None and way.resume.parent == parent)
+    hand = Hand()
     try:
-        with report_lock(parent if out is None else out.parent):
-            ended = asyncio.run(_run(made, asked, told))
+        with report_lock(parent if out is None else out.parent), _signals(hand):
+            ended = asyncio.run(_run(made, asked, told, hand))
             folder = ended.finished.folder
             if indexed:
                 line = index_line(
@@ -330,16 +332,30 @@ def _near(folder: Path) -> Path:
         return folder
 
 
-async def _run(made: Plan, asked: Asked, told: Told) -> Ended:
-    """In the loop: the first signal lets checks come to an end, the second one cuts them off."""
-    hand = Hand()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, hand.pull)
+async def _run(made: Plan, asked: Asked, told: Told, hand: Hand) -> Ended:
+    hand.loop = asyncio.get_running_loop()
     with told:
         told.doing("getting ready")
         hand.listening = lambda: told.doing("checks", len(made.manifest.checks))
         return await run_reported(made, asked, tools(), hear=told.row, hand=hand)
+
+
+@contextmanager
+def _signals(hand: Hand) -> Iterator[None]:
+    """The first signal lets checks come to an end, the second one cuts them off.
+
+    Not by the loop's own handlers, which are gone before the report has its line in the index. A hang-up is
+    one of them, unless it is ignored already, as behind `nohup`.
+    """
+    former = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        for number in _SIGNALS:
+            if former[number] is not signal.SIG_IGN:
+                signal.signal(number, lambda *_: hand.signalled())
+        yield
+    finally:
+        for number in _SIGNALS:
+            signal.signal(number, former[number])
 
 
 def _commit(paths: Sequence[Path], ended: Ended) -> None:
