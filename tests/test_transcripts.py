@@ -54,6 +54,8 @@ def test_few_transcripts_cannot_be_played_and_each_says_why() -> None:
         ("docs/operations.md", ["python", "-m"]),
         ("docs/python.md", ["pip", "install"]),
         ("docs/scaling.md", ["cp", "deploy/cluster/.env.example"]),
+        ("docs/validation.md", ["less-sync", "validate"]),
+        ("docs/validation.md", ["/opt/less-sync-0.0.9/bin/less-sync", "backup"]),
     ]
 
 
