@@ -123,6 +123,8 @@ async def _once(context: Context, attempt: int) -> CheckEnd | None:
     try:
         await context.check.procedure.run(context)
     except CheckEnd as end:
+        for line in end.lines:
+            context.say(line)
         return end
     except TimeoutError as error:
         context.say(f"timed out: {error!r}")

@@ -33,6 +33,15 @@ CHUNK_BYTES: Final = 1024 * 1024
 _HEX_DIGITS: Final = 64
 
 
+_WORDS: Final = {
+    "no-backup": "there is no folder of a backup in BACKUP_DIR: make one by less-sync backup",
+    "incomplete": "the backup in BACKUP_DIR is not finished: let less-sync backup end, or make another one",
+    "damaged": "the manifest of the backup is damaged: make another backup",
+    "unreadable": "this user may not read the backup in BACKUP_DIR",
+    "format": "the backup is of a format that this release does not know",
+}
+
+
 class NoBackup(Exception):
     """There is none to judge by.
 
@@ -44,6 +53,8 @@ class NoBackup(Exception):
     def __init__(self, reason: str, where: Path) -> None:
         super().__init__(f"{where}: {reason}")
         self.reason = reason
+        self.words = _WORDS[reason]
+        """What that means, without the path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +170,19 @@ def newest(place: Path) -> Backup:
     Raises:
         NoBackup: there is none; the reason is that of the newest folder when none is finished.
     """
-    if (place / MANIFEST).exists():
+    if _has_manifest(place):
         return read(place)
     try:
         with os.scandir(place) as entries:
             children = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except PermissionError:
+        raise NoBackup("unreadable", place) from None
     except OSError:
         raise NoBackup("no-backup", place) from None
     found: list[Backup] = []
     failed: list[NoBackup] = []
     for name in children[-FOLDERS_MAX:]:
-        if not (place / name / MANIFEST).exists():
+        if not _has_manifest(place / name):
             continue
         try:
             found.append(read(place / name))
@@ -178,6 +191,16 @@ def newest(place: Path) -> Backup:
     if found:
         return max(found, key=lambda one: (one.manifest.finished_at, one.folder.name))
     raise failed[-1] if failed else NoBackup("no-backup", place)
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Whether there is one, or whoever wants to read it has to say why not."""
+    try:
+        return (folder / MANIFEST).exists()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def read(folder: Path) -> Backup:

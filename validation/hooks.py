@@ -87,15 +87,19 @@ async def run_command(
     *,
     timeout_s: float,
     output_bytes_max: int = OUTPUT_BYTES_MAX,
+    guarded: bool = False,
 ) -> Ran:
     """Run a command with exactly this environment, and wait for it.
+
+    Args:
+        guarded: end it also when this process is killed.
 
     Raises:
         Broken: `command-not-found`, it cannot be started; `command-timeout`; `command-output`, it printed
             more than it may. It and its children are killed then, as they are when the caller is cancelled.
     """
     try:
-        async with started(argv, environment, errors_apart=True) as program:
+        async with started(argv, environment, guarded=guarded, errors_apart=True) as program:
             process, output, errors = program.process, _Output(output_bytes_max), Tail(ERROR_LINES_KEPT)
             reading = [
                 asyncio.ensure_future(output.read(program.output)),

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 
 class Status(StrEnum):
@@ -49,7 +49,14 @@ class CheckEnd(Exception):
 
     def __init__(self, *reason: object) -> None:
         self.outcome = Outcome(self.status, slug(*reason))
+        self.lines: tuple[str, ...] = ()
+        """For the log of each check that ends by it: why, in words, and what to do."""
         super().__init__(self.outcome.reason)
+
+    def saying(self, *lines: str) -> Self:
+        """The same with lines for the log."""
+        self.lines = lines
+        return self
 
 
 class Faulty(CheckEnd):

@@ -3,13 +3,15 @@
 All that is wrong is told at once (docs/validation.md 3). A plan is data: it can be listed without a run.
 """
 
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from less_sync.validation.catalogue import CATALOGUE
+from less_sync.validation.hooks import words_of
 from less_sync.validation.inputs import Inputs, read_inputs
 from less_sync.validation.manifest import (
     MANIFEST_BYTES_MAX,
@@ -18,8 +20,8 @@ from less_sync.validation.manifest import (
     built_in,
     declared,
 )
-from less_sync.validation.matrix import Check, Manifest
-from less_sync.validation.outcome import Outcome, Status
+from less_sync.validation.matrix import Check, Manifest, ServerKind
+from less_sync.validation.outcome import Broken, Outcome, Status
 from less_sync.validation.policy import Change, compare, digest
 from less_sync.validation.procedure import KINDS, LANES, Procedure
 from less_sync.validation.rows import manifest_of
@@ -29,6 +31,7 @@ OFF: Final = frozenset({"0", "false", "no", "off"})
 DEFAULT_KIND: Final = "selfhost"
 REQUIRED_ADDRESSES: Final = ("STAGING_BASE_URL", "PROD_BASE_URL")
 """Without which no other kind than `selfhost` has anything to look at."""
+_KINDS_OF_SERVERS: Final = get_args(ServerKind)
 BACKUP_FIRST: Final = """which backup to judge by? Make one, then name it:
   less-sync backup /var/backups/less-sync
   less-sync validate --backup /var/backups/less-sync"""
@@ -111,6 +114,7 @@ def plan(
         Problems: all of them.
     """
     inputs, problems = read_inputs(environment, wishes.variables, secrets=secrets)
+    problems += _unusable(inputs)
     baseline = _baseline(wishes.mode, environment.get("FAIL_ON_REQUIRED_FAILURE", ""), problems)
     off = _switched_off(environment, problems)
     mine = builtin = None
@@ -205,6 +209,21 @@ def _baseline(mode: str | None, text: str, problems: list[str]) -> bool:
     return mode == "baseline" if mode is not None else word in OFF and bool(word)
 
 
+def _unusable(inputs: Inputs) -> list[str]:
+    """Values that could only be found wrong when something is run with them."""
+    problems = []
+    for one in inputs.given.values():
+        if one.name.endswith(("_COMMAND", "_HOOK")):
+            try:
+                words_of(one.text)
+            except Broken:
+                problems.append(f"{one.name}: {one.text!r} is no command: an open quote, or no word in it")
+    kind = inputs.value("INCUMBENT_KIND")
+    if kind not in _KINDS_OF_SERVERS:
+        problems.append(f"INCUMBENT_KIND: {kind!r} is none of {', '.join(_KINDS_OF_SERVERS)}")
+    return problems
+
+
 def _switched_off(environment: Mapping[str, str], problems: list[str]) -> frozenset[str]:
     off = set[str]()
     for lane in LANES:
@@ -227,7 +246,10 @@ def _missing(kind: str, inputs: Inputs, environment: Mapping[str, str], mine: De
         if strangers:
             told = "kind selfhost starts its servers itself: did you mean --kind cutover?"
             return [f"{strangers[0]} is set, and {told}"]
-        return [] if inputs.value("BACKUP_DIR") is not None else [BACKUP_FIRST]
+        place = inputs.value("BACKUP_DIR")
+        if place is None:
+            return [BACKUP_FIRST]
+        return [] if os.path.isdir(place) else [f"BACKUP_DIR: there is no folder {place}: {BACKUP_FIRST}"]
     targets = mine.raw.get("targets", {})
     given = {
         "STAGING_BASE_URL": targets.get("staging", {}).get("base_url"),

@@ -97,7 +97,7 @@ async def opened(plan: Plan, run_id: bytes, tools: Tools, redactor: Redactor) ->
                 except CheckEnd as end:
                     # The server was not examined: what went wrong is the row of whoever examines that.
                     outcome = Outcome(Status.BLOCKED, f"scratch:{end.outcome.reason}")
-                    made.unavailable[name] = Unavailable(outcome, tuple(lines))
+                    made.unavailable[name] = Unavailable(outcome, (*lines, *end.lines))
         yield made
 
 

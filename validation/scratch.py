@@ -233,11 +233,18 @@ class Scratch:
             if self._databases is None:
                 url = self.plan.database_url
                 if url is None:
-                    folder = await self.folder() / "postgres"
-                    url = await self._stack.enter_async_context(self.plan.tools.postgres(folder))
+                    url = await self._own_postgres()
                 opened = scratch_databases(url, self.plan.run_id)
                 self._databases = await self._stack.enter_async_context(opened)
             return self._databases
+
+    async def _own_postgres(self) -> str:
+        folder = await self.folder() / "postgres"
+        try:
+            return await self._stack.enter_async_context(self.plan.tools.postgres(folder))
+        except CheckEnd as end:
+            end.lines = tuple(self.shown(line) for line in end.lines)
+            raise
 
     @asynccontextmanager
     async def empty(self) -> AsyncIterator[Copy]:
@@ -288,7 +295,7 @@ class Scratch:
         try:
             return await asyncio.to_thread(newest, self.plan.backup)
         except NoBackup as error:
-            raise Faulty(error.reason) from None
+            raise Faulty(error.reason).saying(error.words) from None
 
     async def restored(self, say: Say) -> Restored:
         """The newest backup, restored: once in a run, and what failed then fails again.
@@ -348,7 +355,9 @@ class Scratch:
         """
         environment = environment_of_commands(self.plan.tools.environment) | dict(variables)
         environment |= {"DATABASE_URL": database_url, "DATA_DIR": str(await self.folder() / "commands")}
-        ran = await run_command((*self.plan.tools.less_sync, *arguments), environment, timeout_s=timeout_s)
+        words = (*self.plan.tools.less_sync, *arguments)
+        # A restore must not go on into a database that nobody will drop.
+        ran = await run_command(words, environment, timeout_s=timeout_s, guarded=True)
         if say is not None:
             say(f"less-sync {arguments[0]} ended with status {ran.status}")
             for line in ran.errors:

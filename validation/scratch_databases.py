@@ -69,10 +69,11 @@ class ScratchDatabases:
                     # A run of the same id crashed, or goes on: it is not this one's.
                     self.made.remove(name)
                     continue
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                    break
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                    told = f"the Postgres of scratch makes no database: {error or type(error).__name__}"
+                    raise Broken("scratch-database").saying(told) from None
                 return name
-        raise Broken("scratch-database")
+        raise Broken("scratch-database").saying(f"{TAKEN_MAX} names of databases are taken")
 
     async def size_bytes(self, name: str) -> int:
         """How much room one takes."""
@@ -149,8 +150,9 @@ async def scratch_databases(url: str, run_id: bytes) -> AsyncIterator[ScratchDat
             statement_cache_size=0,
             server_settings={"application_name": "less-sync-validate"},
         )
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        raise Blocked("scratch", "database") from None
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        told = f"the Postgres of scratch lets nobody in: {error or type(error).__name__}"
+        raise Blocked("scratch", "database").saying(told) from None
     databases = ScratchDatabases(admin, url, f"{PREFIX}{run_id.hex()[:8]}_")
     try:
         await databases.drop_left_over()

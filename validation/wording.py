@@ -37,6 +37,15 @@ _NEXT: Final = {
     "deadline": "The server answers too slowly: look at its load and at the proxy before it.",
     "status": "Look at the server's own log at the time of this check.",
     "generator-saturated": "Run on a machine that is less busy.",
+    "no-backup": "Make a backup by less-sync backup, and give its folder by --backup.",
+    "incomplete": "Let less-sync backup come to its end, or make another backup.",
+    "damaged": "Make another backup, and see where this one was damaged.",
+    "unreadable": "Run as a user who may read the backup.",
+    "restore-failed": "Its log has what less-sync restore said of the backup.",
+    "postgres": "Its log has why the private Postgres did not start; or give SCRATCH_DATABASE_URL.",
+    "scratch-database": "Give a role with CREATEDB in SCRATCH_DATABASE_URL, or do without it.",
+    "not-started": "Its log has what the server said last: see its command and its version.",
+    "not-healthy": "Its log has what the server said last: see its command and its version.",
     "own-clock": "Set the clock of this machine.",
 }
 _NEXT_BY_STATUS: Final = {
@@ -119,7 +128,9 @@ def retried(document: Document) -> list[CheckEntry]:
 
 def next_step(entry: CheckEntry) -> str:
     """What to do about a row that did not pass."""
-    kind = entry.reason.partition(":")[0]
+    kind, _, rest = entry.reason.partition(":")
+    if kind == "scratch" and rest:
+        kind = rest.partition(":")[0]
     return _NEXT.get(kind) or _NEXT_BY_STATUS.get(entry.status, "")
 
 

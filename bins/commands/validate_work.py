@@ -247,7 +247,7 @@ async def _postgres(folder: Path) -> AsyncIterator[str]:
         async with EmbeddedPostgres(folder) as postgres:
             yield postgres.url
     except EmbeddedPostgresError as error:
-        raise Broken("postgres") from error
+        raise Broken("postgres").saying(f"the private Postgres: {error}") from None
 
 
 def signing_key(way: Path | None, inputs: Inputs) -> Callable[[], SigningKey]:

@@ -85,7 +85,7 @@ async def _judged(context: Context) -> Backup:
             raise Faulty("command-status", ran.status % 256)
         return parsed(ran.output, folder)
     except NoBackup as error:
-        raise Faulty(error.reason) from None
+        raise Faulty(error.reason).saying(error.words) from None
 
 
 async def backup_fresh(context: Context) -> None:
