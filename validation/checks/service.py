@@ -4,7 +4,7 @@ from typing import Final
 
 from less_sync.validation.checks import service_http as http
 from less_sync.validation.checks import service_place as place
-from less_sync.validation.procedure import AtLeast, AtMost, Looser, Parameter, Procedure, Same
+from less_sync.validation.procedure import AtLeast, AtMost, Looser, Parameter, Place, Procedure, Same
 
 LANE: Final = "service"
 HALF_A_YEAR_S: Final = 15_552_000
@@ -105,6 +105,7 @@ PROCEDURES: Final[tuple[Procedure, ...]] = (
         place.features,
         "has the features that are declared, and no others",
         (Same("features"),),
+        place=Place.LAST,  # any check may have met an hourly limit
     ),
     Procedure(
         "canonical-host",
