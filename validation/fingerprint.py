@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from less_sync.validation.context import Context
+from less_sync.validation.metrics import read_metrics
 from less_sync.validation.outcome import CheckEnd, Faulty, slug
 from less_sync.validation.results import SCRATCH_ADDRESS, Fingerprint, Schema
 
@@ -33,6 +34,7 @@ async def fingerprint(context: Context) -> Fingerprint:
     steps: dict[str, Awaitable[dict[str, Any]]] = {
         "kind": _kind(context),
         "keys": _jwks(context),
+        "metrics": _build(context),
         "database": _database(context),
     }
     if not target.spec.scratch:
@@ -48,8 +50,8 @@ async def fingerprint(context: Context) -> Fingerprint:
 
 
 def changed(before: Fingerprint, after: Fingerprint) -> list[str]:
-    """The members that are not as they were, addresses apart."""
-    names = [one.name for one in fields(Fingerprint) if one.name != "addresses"]
+    """The members that are not as they were; addresses may change, and restarts have rows of their own."""
+    names = [one.name for one in fields(Fingerprint) if one.name not in ("addresses", "process_start")]
     return [name for name in names if getattr(before, name) != getattr(after, name)]
 
 
@@ -100,6 +102,14 @@ async def _database(context: Context) -> dict[str, Any]:
             number = await connection.fetchval("SELECT system_identifier FROM pg_control_system()")
             found["system_identifier"] = str(number)
     return found | {"schema": Schema(tuple(versions))}
+
+
+async def _build(context: Context) -> dict[str, Any]:
+    """What the server says that it is, and since when each of its processes runs."""
+    families = await read_metrics(context)
+    builds = sorted({one.labels.get("version", "") for one in families.all("build")})
+    starts = sorted(one.value for one in families.all("start_time"))
+    return {"build": " ".join(builds), "process_start": " ".join(f"{one:.15g}" for one in starts)}
 
 
 async def _addresses(context: Context) -> dict[str, Any]:

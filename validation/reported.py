@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -27,12 +26,10 @@ from less_sync.validation.plan import Plan
 from less_sync.validation.policy import decides
 from less_sync.validation.redact import Redactor
 from less_sync.validation.report import SECRET_IN_REPORT, Finished, Report
-from less_sync.validation.results import Fingerprint, time_of
+from less_sync.validation.results import STABLE_OF_SCRATCH, Fingerprint, time_of
 from less_sync.validation.running import Examined, Opened, examined, opened
 from less_sync.validation.toml_text import manifest_text
 from less_sync.validation.tools import Tools
-
-STABLE_OF_SCRATCH: Final = ("kind", "build", "schema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +138,8 @@ class _Writing:
         spec = self.plan.manifest.targets.get(check.target)
         if spec is not None and spec.scratch:
             plain = {name: plain[name] for name in STABLE_OF_SCRATCH if name in plain}
-        plain.pop("addresses", None)
+        for volatile in ("addresses", "process_start"):
+            plain.pop(volatile, None)
         body = {"policy": self.plan.policy, "check": decides(check), "target": plain}
         return hashlib.sha256(compact(body)).hexdigest()
 

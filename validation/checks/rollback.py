@@ -178,6 +178,8 @@ async def rollback_command(context: Context) -> None:
         after = await _production(context)
         measured.same("untouched", before.weights, after.weights, "dry-run-acted")
         measured.same("untouched", [], changed(before.server, after.server), "dry-run-acted")
+        starts = (before.server.process_start, after.server.process_start)
+        measured.same("untouched", *starts, "dry-run-acted")
     measured.same("dry-run", 0, ran.status, slug("exit", ran.status % 256))
     if ran.status != 0:
         return

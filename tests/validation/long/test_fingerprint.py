@@ -1,0 +1,36 @@
+"""Which server exactly was looked at: what is seen of it, and what counts as another one."""
+
+from dataclasses import replace
+
+from less_sync.validation.fingerprint import changed
+from less_sync.validation.results import Fingerprint
+from less_sync.validation.running import fingerprints
+from tests.validation.rig import Rig
+
+
+async def seen(rig: Rig, target: str = "staging", **of_run: object) -> Fingerprint:
+    """A target's fingerprint now."""
+    return (await fingerprints(rig.run(**of_run)))[target]  # type: ignore[arg-type]  # as `Rig.run` takes them
+
+
+async def test_all_that_tells_a_server_from_another_is_seen(rig: Rig) -> None:
+    first = await seen(rig)
+    assert (first.kind, first.build) == ("less-sync", await rig.build_version())
+    assert float(first.process_start) > 0
+    assert first.schema.versions[:12] == tuple(range(1, 13))
+    for member in ("jwks_sha256", "database", "system_identifier", "addresses"):
+        assert getattr(first, member), member
+    assert changed(first, await seen(rig)) == []
+    without = await seen(rig, without=("database", "metrics"))
+    assert set(changed(first, without)) == {"build", "database", "schema", "system_identifier"}
+
+
+async def test_another_database_is_another_server_and_a_restart_is_none(rig: Rig) -> None:
+    first = await seen(rig)
+    other = await seen(rig, "incumbent", addresses={"incumbent": rig.proxy().url})
+    assert "database" in changed(first, other)
+    async with rig.beside("staging"):
+        again = await seen(rig)
+    assert again.process_start != first.process_start
+    assert changed(first, again) == []
+    assert changed(first, replace(again, build="2.0.0")) == ["build"]
