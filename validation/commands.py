@@ -1,21 +1,17 @@
 """Probes: commands of the operator's that are named by a variable and print what a check wants to know."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from less_sync.validation.hooks import OUTPUT_BYTES_MAX, run_command, words_of
-from less_sync.validation.inputs import environment_of_commands
+from less_sync.validation.hooks import HOOK_S, OUTPUT_BYTES_MAX, hook, words_of
 from less_sync.validation.outcome import Blocked, Broken
 
 if TYPE_CHECKING:
     from less_sync.validation.context import Context
 
-COMMAND_S: Final = 60.0
-SHOWN_CHARS_MAX: Final = 4096
-TIMEOUT: Final = "command-timeout"
-"""The reason when a command does not end in time."""
+IMAGE_PROBE: Final = "IMAGE_PROBE_COMMAND"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ async def printed(
     variable: str,
     arguments: Sequence[str] = (),
     *,
-    within_s: float = COMMAND_S,
+    within_s: float = HOOK_S,
     show: bool = True,
 ) -> Printed:
     """Run a command to its end.
@@ -54,17 +50,33 @@ async def printed(
     if line is None:
         raise Blocked("input", variable)
     argv = (*words_of(line), *arguments)
-    environment = environment_of_commands(context.run.inputs.environment)
+    ran = await hook(context, argv, timeout_s=within_s, output_bytes_max=OUTPUT_BYTES_MAX, show=show)
     try:
-        ran = await run_command(argv, environment, timeout_s=within_s, output_bytes_max=OUTPUT_BYTES_MAX)
-        text = ran.output.decode()
-    except Broken as broken:
-        context.evidence.command(argv, None, broken.outcome.reason)
-        raise
+        return Printed(ran.status, ran.output.decode())
     except UnicodeDecodeError:
         raise Broken("command-output") from None
-    told = text[:SHOWN_CHARS_MAX] if show else f"({len(ran.output)} bytes)"
-    context.evidence.command(argv, ran.status, told)
-    for line in ran.errors:
-        context.say(f"{argv[0]} says: {line}")
-    return Printed(ran.status, text)
+
+
+async def image_told(context: "Context", what: str) -> tuple[str, Mapping[str, Any]]:
+    """What `IMAGE_PROBE_COMMAND` tells of an image of the check's target: its digest, and all of the answer.
+
+    Args:
+        what: `service`, `migrate` or `last-migration`.
+
+    Raises:
+        Blocked, Broken: as `printed`; `command-status:WHAT`, `command-output:WHAT`, it is no JSON object;
+            `no-image`, nothing is like nothing.
+    """
+    done = await printed(context, IMAGE_PROBE, (what, context.check.target))
+    if done.status != 0:
+        raise Broken("command-status", what)
+    try:
+        told = json.loads(done.text)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        raise Broken("command-output", what)
+    image = told.get("image")
+    if not isinstance(image, str) or not image:
+        raise Broken("no-image")
+    return image, told

@@ -60,11 +60,16 @@ class Run:
     made: "dict[str, list[Made]]" = field(default_factory=dict)
     """What checks left for the one that cleans up, by target."""
     version: str = ""
-    """Of this installation: what a candidate has to be where `CANDIDATE_VERSION` does not say."""
+    """Of this installation."""
     wall_clock_s: Callable[[], float] = time.time
     """This machine's clock, Unix time."""
     facts: dict[str, object] = field(default_factory=dict)
     """What later checks and the report make use of, by name."""
+
+    @property
+    def candidate_version(self) -> str:
+        """What a candidate has to be; empty where nobody says."""
+        return self.inputs.value("CANDIDATE_VERSION") or self.version
 
 
 @dataclass(slots=True)

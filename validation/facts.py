@@ -7,7 +7,6 @@ of the machine.
 import hashlib
 import platform
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +19,7 @@ from less_sync.validation.decision import Decision
 from less_sync.validation.inputs import VARIABLES, Inputs
 from less_sync.validation.matrix import Manifest
 from less_sync.validation.plan import Plan
+from less_sync.validation.repository import GitFault, Repository
 from less_sync.validation.results import (
     SECRET_VALUE,
     Backup,
@@ -40,7 +40,6 @@ from less_sync.validation.results import (
 from less_sync.validation.tools import Tools
 
 _PATH: Final = re.compile(r"(?<![\w:/.])(?:/[\w.+@%~-]+)+/?")
-GIT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ def _subject(
     return Subject(
         candidate=Candidate(
             version=inputs.value("CANDIDATE_VERSION") or tools.version,
-            commit=commit_of(Path.cwd()),
+            commit=commit_of(Path.cwd(), tools.environment),
             image=inputs.value("CANDIDATE_IMAGE") or "",
         ),
         incumbent=Incumbent(
@@ -150,34 +149,15 @@ def _subject(
     )
 
 
-def commit_of(folder: Path) -> str:
+def commit_of(folder: Path, environment: Mapping[str, str]) -> str:
     """The commit at HEAD of the work tree that this installation is run from; empty outside of one."""
-    if not _is_ours(folder):
-        return ""
-    return git(folder, "rev-parse", "HEAD")
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether the work tree is that of less-sync, not one in which an operator keeps reports."""
-    top = git(folder, "rev-parse", "--show-toplevel")
-    return bool(top) and (Path(top) / "less_sync" / "validation").exists()
-
-
-def git(folder: Path, *words: str) -> str:
-    """What git prints; empty when it fails or there is none."""
     try:
-        done = subprocess.run(
-            ["git", *words],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=GIT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        repository = Repository.around(folder, environment)
+        # Not that of a work tree in which an operator keeps reports.
+        ours = (repository.root / "less_sync" / "validation").exists()
+        return repository.head() if ours else ""
+    except GitFault:
         return ""
-    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
 
 
 def _references(manifest: Manifest) -> tuple[Reference, ...]:

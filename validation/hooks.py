@@ -26,6 +26,9 @@ HOOK_S: Final = 60.0
 AFTER_END_S: Final = 1.0
 """For output that a child still holds when the command itself has ended."""
 ERROR_LINES_KEPT: Final = 20
+SHOWN_CHARS_MAX: Final = 4096
+TIMEOUT: Final = "command-timeout"
+"""The reason when a command does not end in time."""
 NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -109,7 +112,7 @@ async def run_command(
                 async with asyncio.timeout(timeout_s):
                     await _ended(process, reading)
             except TimeoutError:
-                raise Broken("command-timeout") from None
+                raise Broken(TIMEOUT) from None
             finally:
                 for task in reading:
                     task.cancel()
@@ -162,11 +165,13 @@ async def hook(
     more: Mapping[str, str] = NONE,
     timeout_s: float = HOOK_S,
     output_bytes_max: int = HOOK_OUTPUT_BYTES_MAX,
+    show: bool = True,
 ) -> Ran:
     """Run a command of the operator for a check, which keeps it as evidence.
 
     Args:
         more: variables beside the few that every command has.
+        show: whether the beginning of its output stands in the evidence.
 
     Raises:
         Broken: as `run_command`.
@@ -178,7 +183,8 @@ async def hook(
         context.evidence.command(argv, None, broken.outcome.reason)
         context.say(f"{argv[0]}: {broken.outcome.reason}")
         raise
-    context.evidence.command(argv, ran.status, ran.output.decode(errors="replace"))
+    told = ran.output.decode(errors="replace")[:SHOWN_CHARS_MAX] if show else f"({len(ran.output)} bytes)"
+    context.evidence.command(argv, ran.status, told)
     for line in ran.errors:
         context.say(f"{argv[0]} says: {line}")
     return ran

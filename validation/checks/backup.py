@@ -167,7 +167,6 @@ async def backup_restores(context: Context) -> None:
         return
     restored = await scratch.restored(context.say)
     measured.number("restore_ms", restored.restore_ms)
-    context.run.facts["restore_ms"] = restored.restore_ms
     await _compare_rows(context, restored)
     async with scratch.copy(restored) as copy, scratch.candidate(copy, context.say) as server:
         await _compare_spaces(context, server)

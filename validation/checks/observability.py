@@ -11,8 +11,9 @@ from typing import Final
 
 import httpx
 
-from less_sync.validation.commands import TIMEOUT, printed
+from less_sync.validation.commands import printed
 from less_sync.validation.context import Context
+from less_sync.validation.hooks import TIMEOUT
 from less_sync.validation.logs import payloads_in, read_log
 from less_sync.validation.metrics import Families, read_metrics, show
 from less_sync.validation.outcome import Broken, Faulty, slug

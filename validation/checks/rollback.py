@@ -5,7 +5,6 @@ for its status and for dry runs alone; what moves a weight is staging's.
 """
 
 import asyncio
-import hashlib
 import json
 import math
 import time
@@ -18,12 +17,12 @@ from less_sync.migrations import SHARED_LAST
 from less_sync.validation.checks.rollback_rehearsal import PROCEDURES as REHEARSALS
 from less_sync.validation.context import Context
 from less_sync.validation.fingerprint import changed, fingerprint, kind
-from less_sync.validation.hooks import Ran, hook, words_of
+from less_sync.validation.hooks import HOOK_S, TIMEOUT, Ran, hook, words_of
 from less_sync.validation.metrics import read_metrics
 from less_sync.validation.outcome import Blocked, Broken, CheckEnd, Faulty, slug
 from less_sync.validation.procedure import AtLeast, AtMost, Looser, Parameter, Place, Procedure, Same
 from less_sync.validation.repository import GitFault, Repository
-from less_sync.validation.results import Fingerprint, Reference
+from less_sync.validation.results import Fingerprint
 from less_sync.validation.sentinel import CRITERIA, measure_sentinel, plant
 
 REFERENCE_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -43,37 +42,32 @@ _SEES_ALL: Final = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"
 
 
 async def references(context: Context) -> None:
-    """The papers for the way back are there, committed and not empty; their digests go into the report."""
+    """The papers for the way back are there, committed and not empty. The report has their digests."""
     named = context.run.manifest.references
     context.measured.same("references", True, WANTED_REFERENCE in named, slug("not-named", WANTED_REFERENCE))
-    found: list[Reference] = []
     for name, path in named.items():
-        reason, digest = await asyncio.to_thread(_reference, Path(path), context.run.inputs.environment)
+        reason = await asyncio.to_thread(_reference, Path(path), context.run.inputs.environment)
         context.say(f"{name}: {path}: {reason or 'committed'}")
         context.measured.same("references", "", reason, slug(reason or "reference", name))
-        if digest:
-            found.append(Reference(name, path, digest))
-    context.run.facts["references"] = tuple(found)
 
 
-def _reference(path: Path, environment: Mapping[str, str]) -> tuple[str, str]:
-    """What is wrong with a file, empty for nothing, and its SHA-256."""
+def _reference(path: Path, environment: Mapping[str, str]) -> str:
+    """What is wrong with a file; empty for nothing."""
     try:
         with path.open("rb") as file:
             content = file.read(REFERENCE_BYTES_MAX + 1)
     except OSError:
-        return "no-file", ""
+        return "no-file"
     if not content.strip():
-        return "empty", ""
+        return "empty"
     if len(content) > REFERENCE_BYTES_MAX:
-        return "too-long", ""
-    digest = hashlib.sha256(content).hexdigest()
+        return "too-long"
     try:
         repository = Repository.around(path.parent, environment)
         committed = repository.committed(path, most_bytes=REFERENCE_BYTES_MAX)
     except GitFault:
-        return "not-committed", digest
-    return ("" if committed == content else "not-committed"), digest
+        return "not-committed"
+    return "" if committed == content else "not-committed"
 
 
 async def losses(context: Context) -> None:
@@ -211,7 +205,7 @@ async def canary_status(context: Context) -> None:
     if incumbent == "less-sync":
         families = await read_metrics(there)
         told = {one.labels.get("version", "") for one in families.all("build")}
-        candidate = inputs.value("CANDIDATE_VERSION") or context.run.scratch.plan.tools.version
+        candidate = context.run.candidate_version
         context.say(f"production runs {', '.join(sorted(told)) or 'an unknown version'}")
         if not told:
             raise Blocked("no-data")
@@ -248,7 +242,7 @@ async def drill(context: Context) -> None:
         await measure_sentinel(context, one, owner)
 
 
-async def _told(context: Context, argv: tuple[str, ...], *, timeout_s: float = 60.0) -> None:
+async def _told(context: Context, argv: tuple[str, ...], *, timeout_s: float = HOOK_S) -> None:
     ran = await hook(context, argv, timeout_s=timeout_s)
     if ran.status != 0:
         raise Faulty("hook", ran.status % 256)
@@ -258,7 +252,7 @@ async def _rolled_back(context: Context, argv: tuple[str, ...], limit_s: float) 
     try:
         await _told(context, argv, timeout_s=limit_s)
     except Broken as broken:
-        if broken.outcome.reason != "command-timeout":
+        if broken.outcome.reason != TIMEOUT:
             raise
         context.say(f"the way back took longer than {limit_s:.0f} s")
         raise Faulty("deadline") from None

@@ -17,7 +17,7 @@ from less_sync.auth import Permission
 from less_sync.sync.client import token_claim
 from less_sync.sync.protocol.messages import SubscribeResult
 from less_sync.validation.checks.service_http import HEALTH, unknown_file
-from less_sync.validation.commands import printed
+from less_sync.validation.commands import IMAGE_PROBE, image_told
 from less_sync.validation.context import Context
 from less_sync.validation.fingerprint import kind
 from less_sync.validation.made import Made
@@ -32,7 +32,6 @@ EXPIRED: Final = 10
 OTHER_NAMES: Final = frozenset({62, 64})
 RESOLUTION_MS: Final = 500
 """A `Date` tells whole seconds, cut off: on the average it is half of one late."""
-IMAGE: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,16 +185,16 @@ async def version(context: Context) -> None:
         if seen != declared:
             return
     context.measured.no_samples("build")
-    wanted = context.run.inputs.value("CANDIDATE_VERSION") or context.run.version
+    wanted = context.run.candidate_version
     families = await _metrics_if_given(context)
     if families is not None and wanted:
         show(context, families, "build")
         told = {one.labels.get("version", "") for one in families.all("build")}
         context.say(f"version {wanted} is expected, it says {', '.join(sorted(told)) or 'none'}")
         context.measured.same("build", {wanted}, told, "version-differs")
-    if context.run.inputs.value("IMAGE_PROBE_COMMAND") is not None:
+    if context.run.inputs.value(IMAGE_PROBE) is not None:
         image = context.run.inputs.value("CANDIDATE_IMAGE")
-        told_image = await _image(context)
+        told_image, _ = await image_told(context, "service")
         if image is None:
             context.say("no CANDIDATE_IMAGE is given to compare the image with")
         else:
@@ -208,21 +207,6 @@ async def _metrics_if_given(context: Context, target: str | None = None) -> Fami
     except Blocked as end:
         context.say(f"no metrics: {end}")
         return None
-
-
-async def _image(context: Context) -> str:
-    """The digest of the image that serves, as `IMAGE_PROBE_COMMAND` tells it."""
-    done = await printed(context, "IMAGE_PROBE_COMMAND", ("service", context.target.name))
-    if done.status != 0:
-        raise Broken("command-status", done.status)
-    try:
-        (told,) = done.json_lines()
-        image = told["image"]
-    except (ValueError, TypeError, KeyError):
-        raise Broken("output") from None
-    if not isinstance(image, str) or not IMAGE.fullmatch(image):
-        raise Broken("output")
-    return image
 
 
 async def distinct(context: Context) -> None:

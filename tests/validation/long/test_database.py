@@ -561,8 +561,11 @@ async def test_one_image_is_a_declaration_that_is_checked(rig: Rig, sound_url: s
     missing = await rig.outcome("image-agreement")
     assert missing == Outcome(Status.BLOCKED, "input:IMAGE_PROBE_COMMAND")
 
-    async def asked(**of_row: Any) -> Outcome:
-        return (await row(rig, "image-agreement", sound_url, one_image=True, **of_row)).outcome
+    own = {"CANDIDATE_VERSION": await rig.build_version()}
+
+    async def asked(inputs: Mapping[str, str] = own, **of_row: Any) -> Outcome:
+        seen = await row(rig, "image-agreement", sound_url, one_image=True, inputs=inputs, **of_row)
+        return seen.outcome
 
     assert await asked() == PASSED
     assert await asked(target="production") == PASSED

@@ -431,7 +431,9 @@ async def test_images(rig: Rig, tmp_path: Path) -> None:
     other = given | {"CANDIDATE_IMAGE": IMAGE.replace("0a", "0b")}
     assert await rig.outcome("version", inputs=other, **run) == failed("image-differs")
     broken = given | {"IMAGE_PROBE_COMMAND": script(tmp_path, "no such service")}
-    assert await rig.outcome("version", inputs=broken, **run) == Outcome(Status.ERROR, "output")
+    assert await rig.outcome("version", inputs=broken, **run) == Outcome(
+        Status.ERROR, "command-output:service"
+    )
     missing = given | {"IMAGE_PROBE_COMMAND": "/nowhere/probe"}
     assert await rig.outcome("version", inputs=missing, **run) == Outcome(Status.ERROR, "command-not-found")
 
