@@ -100,10 +100,11 @@ async def _emptied(conversation: Conversation, space: Space) -> tuple[bool, int]
         pulled = await pull_if_there(conversation, space)
         if pulled is None:
             return False, 0
-        live = len(pulled.records)
-        if not pulled.records:
+        records = [one for one in pulled.records if not one.deleted]
+        live = len(records)
+        if not records:
             return True, len(pulled.files)
-        changes = [change(one.id, None, expected=one.cursor) for one in pulled.records]
+        changes = [change(one.id, None, expected=one.cursor) for one in records]
         result = read(PushResult, await conversation.call("push", space.params(changes=changes)), "push")
         if not result.ok and result.error != "conflict":
             break
