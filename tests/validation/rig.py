@@ -54,6 +54,8 @@ SERVER_OF: Final = {
 }
 ADMIN: Final = re.compile(r"\badmin .* address=127\.0\.0\.1:(\d+)")
 IDENTITY_HASH_KEY: Final = "5a" * 32
+SOON: Final = {"LIMIT_INVITATION_DELAY_MIN_S": "0.1", "LIMIT_INVITATION_DELAY_MAX_S": "0.2"}
+"""So that invitations are told of while a test looks."""
 FEATURES: Final = {"files": True, "federation": False, "rate_limits": False}
 
 
@@ -360,7 +362,7 @@ async def rig(databases: Mapping[str, str], folder: Path) -> AsyncIterator[Rig]:
     async with AsyncExitStack() as stack:
         key_set_url = await stack.enter_async_context(served_key_set(Minter(SCRATCH_ISSUER, "1", key)))
         servers = {
-            name: await stack.enter_async_context(served(url, folder / name, key_set_url))
+            name: await stack.enter_async_context(served(url, folder / name, key_set_url, SOON))
             for name, url in databases.items()
         }
         proxies = {

@@ -1,17 +1,22 @@
 """Lane `contract` on staging: each check passes on real servers, and turns red for its fault."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
+import cbor2
 import pytest
 
+from less_sync.validation.context import Context
+from less_sync.validation.generated import Stream
 from less_sync.validation.outcome import PASSED, Outcome, Status
 from less_sync.validation.procedure import Value
+from less_sync.validation.sentinel import plant
 from tests.federation.proxy import Way
-from tests.validation.proxy import Asked, FaultProxy, Reply
-from tests.validation.rig import Rig
+from tests.validation.neighbours import SERVICE, Neighbour, red, under
+from tests.validation.proxy import Asked, FaultProxy, Frame, Reply
+from tests.validation.rig import Rig, check_of, procedure_named
 from tests.validation.rules import (
     NEWEST_SPACE_SQL,
     at_once,
@@ -35,6 +40,26 @@ QUICK: Final[Mapping[str, Mapping[str, Value]]] = {
 """Parameters with which the fault of a check takes less than a second to be seen."""
 
 
+PLANTED: Final = b"planted for good"
+"""The run whose owner has the sentinel in the personal space, for the length of the session."""
+LANE: Final = (
+    Neighbour("round-trip"),
+    Neighbour("files"),
+    Neighbour("every-answer", {"requests": 8, "deadline_ms": 10_000}),
+    Neighbour("conflict", then="cleanup"),
+    *(Neighbour(name) for name in ("tombstone", "event", "epoch", "membership", "both-names", "invitation")),
+    Neighbour("reconnect", {"pushes": 8}),
+    Neighbour("notify", {"pushes": 8, "deadline_ms": 5_000}),
+    Neighbour("presence", {"leave_ms": 5_000}),
+    Neighbour("socket-idle", {"idle_s": 1, "keepalives": 0}),
+    Neighbour("read-only", target="candidate"),
+    Neighbour("sentinel", target="candidate", run={"run_id": PLANTED, "production_space_exists": True}),
+)
+"""The others of the lane, with the smallest parameters that still look, and time enough beside each other.
+
+Without `drain`, at which the server is stopped."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What is done to the proxy, and what becomes of one check."""
@@ -43,30 +68,58 @@ class Fault:
     reason: str
     make: Callable[[FaultProxy], object]
     parameters: Mapping[str, Value] = field(default_factory=dict)
+    also: Mapping[str, str] = field(default_factory=dict)
+    """The reasons of others of the lane that look at the same answer. Whoever is not named stays green."""
 
 
 def _conflicts_accepted(result: Any) -> Any:
     return result if result.get("ok") else {"ok": True, "cursor": 9}
 
 
+def _has(blob: bytes, params: Mapping[str, Any]) -> bool:
+    """Whether a push has a change with this content."""
+    changes = params.get("changes", ())
+    return any(isinstance(one, dict) and one.get("blob") == blob for one in changes)
+
+
 def _stored_all_the_same(proxy: FaultProxy) -> None:
     """Have the stale push written, and answered as if it were not."""
+    written: list[bytes] = []
 
-    def rightly(params: Any) -> Any:
-        for one in params["changes"]:
-            if one.get("blob") == b"stale":
+    def rule(frame: Frame) -> Sequence[bytes] | None:
+        if frame.name == "push" and _has(b"stale", frame.seen.value["params"]):
+            value = dict(frame.seen.value)
+            for one in value["params"]["changes"]:
                 one["expected_cursor"] = 3
-        return params
+            written.append(value["id"])
+            return (cbor2.dumps(value),)
+        if frame.name == "push:result" and frame.seen.value["id"] in written:
+            return (cbor2.dumps({**frame.seen.value, "result": {"ok": False, "error": "conflict"}}),)
+        return None
 
-    changed(UP, "push", rightly)(proxy)
-    changed(DOWN, "push:result", lambda result: {"ok": False, "error": "conflict"}, at=4)(proxy)
+    proxy.frames.append(rule)
 
 
 def _resurrected(params: Any) -> Any:
-    for one in params["changes"]:
-        if one.get("blob") == b"back":
-            one["expected_cursor"] += 1
+    for one in params["changes"] if _has(b"back", params) else ():
+        one["expected_cursor"] += 1
     return params
+
+
+def _with_tombstones(params: Any) -> Any:
+    """What a server is asked that tells of deletions to those who have nothing yet."""
+    if not isinstance(params["spaces"], list):
+        return params
+    return {"spaces": [one | {"since": one["since"] or -1} for one in params["spaces"]]}
+
+
+def _deletes(params: Mapping[str, Any]) -> bool:
+    return any(one.get("deleted") for one in params["records"])
+
+
+def _large(data: Mapping[str, Any]) -> bool:
+    """A record of a mebibyte, and one with a DEK."""
+    return len(data.get("blob") or b"") == 1024 * 1024 and bool(data.get("dek"))
 
 
 def _one_fewer(params: Any) -> Any:
@@ -74,7 +127,7 @@ def _one_fewer(params: Any) -> Any:
 
 
 def _peers_kept_silent(result: Any) -> Any:
-    return {
+    return result | {
         "spaces": [
             {name: one for name, one in space.items() if name != "peers"} for space in result["spaces"]
         ]
@@ -116,27 +169,58 @@ def _first_preferred(proxy: FaultProxy) -> None:
 
 FAULTS: Final[Mapping[str, Fault]] = {
     # Records.
-    "a bit of a blob flipped": Fault(
-        "round-trip", "bytes", changed(DOWN, "pull.record", flipped("blob"), at=4)
+    # What was planted is compared as well.
+    "a bit of a large blob flipped": Fault(
+        "round-trip",
+        "bytes",
+        changed(DOWN, "pull.record", flipped("blob"), when=_large),
+        also={"sentinel": "bytes"},
     ),
-    "a DEK flipped": Fault("round-trip", "dek", changed(DOWN, "pull.record", flipped("dek"), at=3)),
+    "a DEK of a large record flipped": Fault(
+        "round-trip",
+        "dek",
+        changed(DOWN, "pull.record", flipped("dek"), when=_large),
+        also={"sentinel": "dek"},
+    ),
     "a record lost in a pull": Fault(
         "round-trip", "missing", lambda proxy: proxy.lose(DOWN, "pull.record", every=300)
     ),
     "a record pulled twice": Fault(
-        "round-trip", "twice", lambda proxy: proxy.double(DOWN, "pull.record", at=30)
+        "round-trip", "twice", lambda proxy: proxy.double(DOWN, "pull.record", at=100)
     ),
-    "two records swapped": Fault("round-trip", "order", lambda proxy: proxy.swap(DOWN, "pull.record", at=30)),
+    "two records swapped": Fault(
+        "round-trip", "order", lambda proxy: proxy.swap(DOWN, "pull.record", at=100)
+    ),
     "a cursor skipped": Fault(
-        "round-trip", "cursor", changed(DOWN, "push:result", with_field(ok=True, cursor=9), at=2)
+        "round-trip",
+        "cursor",
+        changed(DOWN, "push:result", with_field(ok=True, cursor=9), at=2),
+        # Whoever pushes twice compares the cursor that was answered with what is pulled or announced.
+        also={
+            "conflict": "cursor",
+            "reconnect": "cursor",
+            "notify": "missing",
+            "tombstone": "shape",
+            "files": "shape",
+        },
     ),
-    "a wrong count": Fault("round-trip", "count", changed(DOWN, "pull.commit", with_field(count=1))),
+    # Another check compares pulls of more or fewer than one record.
+    "a wrong count": Fault(
+        "round-trip",
+        "count",
+        changed(DOWN, "pull.commit", with_field(count=1)),
+        also={"conflict": "count", "sentinel": "count"},
+    ),
     "a space left out of a pull": Fault(
         "round-trip",
         "left-out",
         both(
-            *(lost(DOWN, name) for name in ("pull.begin", "pull.record", "pull.commit")),
+            *(lost(DOWN, f"pull.{name}") for name in ("begin", "record", "file", "membership", "commit")),
             changed(DOWN, "pull:result", lambda _: {"_chunks": 0}),
+        ),
+        # Nobody can pull anything.
+        also=dict.fromkeys(
+            ("conflict", "tombstone", "reconnect", "files", "epoch", "membership", "sentinel"), "left-out"
         ),
     ),
     **{
@@ -149,22 +233,32 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "every-answer", "answer:deks.get", changed(DOWN, "deks.get:error", with_field(code="internal"), at=5)
     ),
     "conflicts answered with ok": Fault(
-        "conflict", "answer:stale", changed(DOWN, "push:result", _conflicts_accepted)
+        "conflict",
+        "answer:stale",
+        changed(DOWN, "push:result", _conflicts_accepted),
+        # Each of them has a push that is to be refused.
+        also={"every-answer": "answer:push", "tombstone": "resurrected"},
     ),
     "a conflict stored all the same": Fault("conflict", "cursor", _stored_all_the_same),
+    # Some were planted.
     "a tombstone left out of an incremental pull": Fault(
-        "tombstone", "not-pulled", lost(DOWN, "pull.record", lambda data: bool(data.get("deleted")))
+        "tombstone",
+        "not-pulled",
+        lost(DOWN, "pull.record", lambda data: bool(data.get("deleted"))),
+        also={"sentinel": "missing"},
     ),
     "tombstones in a full pull": Fault(
         "tombstone",
         "in-full-pull",
-        changed(
-            UP,
-            "pull",
-            lambda params: {"spaces": [one | {"since": one["since"] or -1} for one in params["spaces"]]},
+        both(
+            changed(UP, "pull", _with_tombstones),
+            *(
+                changed(DOWN, f"pull.{name}", with_field(prev=0), when=lambda data: data["prev"] < 0)
+                for name in ("begin", "commit")
+            ),
         ),
     ),
-    "a deletion not announced": Fault("tombstone", "not-announced", lambda proxy: proxy.lose(DOWN, "sync")),
+    "a deletion not announced": Fault("tombstone", "not-announced", lost(DOWN, "sync", _deletes)),
     "a deletion undone": Fault("tombstone", "resurrected", changed(UP, "push", _resurrected)),
     # What is told at once.
     "every 7th notification dropped": Fault(
@@ -202,8 +296,12 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "bodies of more than 1 MiB refused": Fault(
         "files", "proxy-limit", lambda proxy: setattr(proxy, "body_bytes_max", 1024 * 1024)
     ),
+    # The file that was planted is read as well.
     "a DEK header changed": Fault(
-        "files", "dek", lambda proxy: proxy.set_header("X-Wrapped-DEK", "AAAA", status=200)
+        "files",
+        "dek",
+        lambda proxy: proxy.set_header("X-Wrapped-DEK", "AAAA", status=200),
+        also={"sentinel": "dek"},
     ),
     "a byte of a file changed": Fault(
         "files",
@@ -215,13 +313,18 @@ FAULTS: Final[Mapping[str, Fault]] = {
                 else None
             )
         ),
+        also={"sentinel": "bytes"},
     ),
     "a file stored twice": Fault(
         "files", "put:201", _replies(lambda asked, reply: Reply(201) if asked.method == "PUT" else None)
     ),
     "a file not announced": Fault("files", "not-announced", lambda proxy: proxy.lose(DOWN, "file")),
     "a file shown to others": Fault(
-        "files", "other:200", _replies(lambda asked, reply: Reply(200) if reply.status == 401 else None)
+        "files",
+        "other:200",
+        _replies(
+            lambda asked, reply: Reply(200) if reply.status == 401 and asked.header("authorization") else None
+        ),
     ),
     "a file that survives its record": Fault("files", "deleted:200", _file_survives),
     # Sharing.
@@ -236,8 +339,12 @@ FAULTS: Final[Mapping[str, Fault]] = {
             DOWN, "epoch.complete:error", lambda frame: {"type": 1, "id": frame["id"], "result": {}}
         ),
     ),
+    # A chain was planted.
     "an entry's hash altered": Fault(
-        "membership", "hash", changed(DOWN, "membership.list:result", flipped("entries", "1", "entry_hash"))
+        "membership",
+        "hash",
+        changed(DOWN, "membership.list:result", flipped("entries", "1", "entry_hash")),
+        also={"sentinel": "hash"},
     ),
     "a broken chain accepted": Fault(
         "membership",
@@ -252,7 +359,10 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "membership", "not-announced", lambda proxy: proxy.lose(DOWN, "membership")
     ),
     "an entry missing in a pull": Fault(
-        "membership", "pulled", lambda proxy: proxy.lose(DOWN, "pull.membership", every=2)
+        "membership",
+        "pulled",
+        lambda proxy: proxy.lose(DOWN, "pull.membership", every=2),
+        also={"sentinel": "count"},
     ),
     # Sockets.
     "a name of the protocol refused": Fault("both-names", "refused:less-rpc-v1", _name_refused),
@@ -263,12 +373,28 @@ FAULTS: Final[Mapping[str, Fault]] = {
 FAULTED: Final = frozenset(one.procedure for one in FAULTS.values()) | {"reconnect"}
 
 
+@pytest.fixture(scope="module")
+async def sentinel_planted(session_rig: Rig) -> None:
+    """On staging's server, which candidate's address leads to as well."""
+    run = session_rig.run(run_id=PLANTED)
+    check = check_of(procedure_named("sentinel"), "staging")
+    assert (await plant(Context(check, run, Stream(run.id, check.id)))).written
+
+
+@pytest.mark.usefixtures("sentinel_planted")
 @pytest.mark.parametrize("name", FAULTS)
-async def test_the_check_turns_red_for_its_fault(rig: Rig, name: str) -> None:
+async def test_the_check_turns_red_for_its_fault_and_no_other(rig: Rig, name: str) -> None:
     fault = FAULTS[name]
     fault.make(rig.proxy())
     row = await rig.row(fault.procedure, parameters=_parameters(fault.procedure, fault.parameters))
     assert row.outcome == Outcome(Status.FAILED, fault.reason), row.lines
+    others = await under(
+        fault.make, rig, (*(one for one in LANE if one.procedure != fault.procedure), *SERVICE)
+    )
+    seen = red(others)
+    assert seen == {other: Outcome(Status.FAILED, reason) for other, reason in fault.also.items()}, [
+        (row.check.id, row.lines) for row in others if row.check.procedure.name in seen
+    ]
 
 
 @pytest.mark.parametrize("procedure", sorted(FAULTED))
