@@ -63,7 +63,7 @@ VARIABLES: Final[dict[str, Variable]] = {
             Variable(name, secret=True, url=True)
             for name in (
                 *("STAGING_DATABASE_URL", "PROD_DATABASE_URL", "INCUMBENT_DATABASE_URL"),
-                *("PROD_CANDIDATE_DATABASE_URL", "SCRATCH_DATABASE_URL"),
+                "SCRATCH_DATABASE_URL",
             )
         ),
         *_family("INCUMBENT_COMMAND", "CANDIDATE_COMMAND", "DATABASE_ROLE"),

@@ -1,12 +1,13 @@
 """What a run is told, and what is wrong with it, before anything is contacted."""
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from less_sync.validation.inputs import read_inputs
+from less_sync.validation.inputs import VARIABLES, read_inputs
 from less_sync.validation.plan import BACKUP_FIRST, Plan, Problems, Wishes, plan
 from tests.validation.matrices import CATALOGUE
 
@@ -221,3 +222,11 @@ def test_an_unset_variable_has_its_default_and_an_empty_one_counts_as_unset() ->
     assert inputs.given["BACKUP_DIR"].source == "option"
     with pytest.raises(AssertionError):
         inputs.value("NOT_A_VARIABLE")
+
+
+def test_every_variable_is_in_the_table_of_the_page_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "validation.md").read_text()
+    table = page.partition("### 3.1 Variables\n")[2].partition("\n### ")[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([A-Z][A-Z_]+)`", row)}
+    assert named == VARIABLES.keys()
