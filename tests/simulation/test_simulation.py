@@ -72,7 +72,7 @@ def test_the_same_seeds_are_the_same_histories_in_another_process() -> None:
     assert digest(simulate("--first", 1001, "--seeds", 12)[1]) != first
     status, said = simulate("--seed", 1003)
     assert status == 0
-    assert said == simulate("--seed", 1003, fresh=True)[1]
+    assert digest(said) == digest(simulate("--seed", 1003, fresh=True)[1])
 
 
 def test_an_interrupted_search_says_what_it_has_played() -> None:
