@@ -14,15 +14,13 @@ from less_sync.validation.conversation import Conversation
 from less_sync.validation.file_routes import file_path, put_file
 from less_sync.validation.outcome import Faulty
 from less_sync.validation.people import Person
-from less_sync.validation.spaces import Space, change, dek, pull, pushed, read
+from less_sync.validation.spaces import ALL, Space, change, dek, pull, pushed, read
 from less_sync.validation.targets import Target
 
 RECORDS_PER_PUSH: Final = 50
 BLOB_BYTES: Final = 200
 FILE_BYTES: Final = 5_000
 PAYLOAD_BYTES: Final = 64
-ALL: Final = -1
-"""A cursor below all: with it tombstones are pulled too."""
 
 
 @dataclass(frozen=True, slots=True)

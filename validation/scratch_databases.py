@@ -5,7 +5,7 @@ does not know when a database was made, so that stands in its comment.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -90,13 +90,10 @@ class ScratchDatabases:
         """Remove all that are left, over a connection of its own: the other may be busy still."""
         if not self.made:
             return
-        connection = await asyncpg.connect(self.url, timeout=CONNECT_S, statement_cache_size=0)
-        try:
+        async with connected(self.url) as connection:
             for name in self.made:
                 await self._dropped(connection, name)
             self.made.clear()
-        finally:
-            await _closed(connection)
 
     async def drop_left_over(self) -> list[str]:
         """Remove what crashed runs left more than a day ago; return the names.
@@ -162,6 +159,18 @@ async def scratch_databases(url: str, run_id: bytes) -> AsyncIterator[ScratchDat
             await databases.drop_all()
         finally:
             await _closed(admin)
+
+
+@asynccontextmanager
+async def connected(url: str, *, settings: Mapping[str, str] = {}) -> AsyncIterator[Connection]:
+    """A connection to a scratch database. Raises what asyncpg does."""
+    connection = await asyncpg.connect(
+        url, timeout=CONNECT_S, statement_cache_size=0, server_settings=dict(settings)
+    )
+    try:
+        yield connection
+    finally:
+        await _closed(connection)
 
 
 async def _closed(connection: Connection) -> None:

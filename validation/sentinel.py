@@ -23,6 +23,7 @@ from less_sync.validation.generated import Stream
 from less_sync.validation.outcome import Blocked, Faulty
 from less_sync.validation.people import Person
 from less_sync.validation.spaces import (
+    ALL,
     Pulled,
     Space,
     change,
@@ -44,8 +45,6 @@ SIZES_BYTES: Final = (0, 1, 1024, 4096)
 """Of the records, in turn; the last of all has a mebibyte."""
 LARGE_BYTES: Final = 1024 * 1024
 PAYLOAD_BYTES: Final = 64
-ALL: Final = -1
-"""A cursor below all: with it tombstones are pulled too."""
 CRITERIA: Final = ("index", "records", "tombstones", "members")
 """What `measure_sentinel` measures; the file among the records."""
 

@@ -33,6 +33,8 @@ from less_sync.validation.people import Person
 PULL_S: Final = 25.0
 """For the answer to a pull of some MiB over a slow network."""
 DEK_BYTES: Final = 44
+ALL: Final = -1
+"""A cursor below all: with it tombstones are pulled too."""
 
 Read = TypeVar("Read", bound=Message)
 

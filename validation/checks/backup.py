@@ -31,7 +31,6 @@ from less_sync.validation.checks.backup_objects import PROCEDURES as OBJECTS
 from less_sync.validation.checks.backup_paths import PROCEDURES as PATHS
 from less_sync.validation.context import Context
 from less_sync.validation.evidence import Evidence
-from less_sync.validation.holdings import ALL
 from less_sync.validation.hooks import hook, words_of
 from less_sync.validation.outcome import Blocked, Faulty, slug
 from less_sync.validation.procedure import AtMost, Looser, Parameter, Procedure, Same
@@ -39,14 +38,14 @@ from less_sync.validation.reading import NotAReport, content
 from less_sync.validation.results import Backup as BackupFacts
 from less_sync.validation.results import NotADocument, read_document, time_of
 from less_sync.validation.scratch import Restored
+from less_sync.validation.scratch_databases import connected
 from less_sync.validation.scratch_server import ScratchServer
-from less_sync.validation.spaces import Space, measure_records, pull, record
+from less_sync.validation.spaces import ALL, Space, measure_records, pull, record
 
 FUTURE_MAX: Final = timedelta(minutes=5)
 """By which a backup may be newer than this machine's clock."""
 NAMED_MAX: Final = 20
 """Files that the log names one by one."""
-CONNECT_S: Final = 10.0
 RECORDS_PER_SPACE_MAX: Final = 5_000
 """A space with more is none of the sample: what is compared is held in memory."""
 
@@ -175,16 +174,11 @@ async def backup_restores(context: Context) -> None:
 async def _compare_rows(context: Context, restored: Restored) -> None:
     """Each table of the restored database beside the manifest, in the order in which backups have it."""
     manifest = restored.backup.manifest
-    connection = await asyncpg.connect(
-        restored.url, timeout=CONNECT_S, statement_cache_size=0, server_settings=dict(COPY_SETTINGS)
-    )
-    try:
+    async with connected(restored.url, settings=COPY_SETTINGS) as connection:
         for table in manifest.tables:
-            seen: object = await _rows(connection, table.name, table.columns)
+            seen = await _rows(connection, table.name, table.columns)
             reason = slug("rows-differ", table.name)
             context.measured.same("rows", (table.rows, table.sha256), seen, reason)
-    finally:
-        await connection.close(timeout=CONNECT_S)
     context.measured.number("rows", sum(table.rows for table in manifest.tables))
     context.evidence.note(f"{len(manifest.tables)} tables of the restored database read and compared")
 

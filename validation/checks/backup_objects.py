@@ -5,15 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-import asyncpg
-
 from less_sync.migrations import Connection
 from less_sync.validation.contents import Contents, Directory, contents_of
 from less_sync.validation.context import Context
 from less_sync.validation.matrix import NO_TARGET
 from less_sync.validation.procedure import Looser, Parameter, Procedure, Same
+from less_sync.validation.scratch_databases import connected
 
-CONNECT_S: Final = 10.0
 _FILES: Final = """
 SELECT space_id, id, size FROM files WHERE NOT deleted AND (space_id, id) >= ($1, $2)
 ORDER BY space_id, id LIMIT $3"""
@@ -50,11 +48,8 @@ async def _looked_at(context: Context) -> AsyncIterator[tuple[Connection, Conten
     """Rows and contents: restored ones where the run restores, else production's."""
     if context.check.target == NO_TARGET and context.run.kind == "selfhost":
         restored = await context.run.scratch.restored(context.say)
-        connection = await asyncpg.connect(restored.url, timeout=CONNECT_S, statement_cache_size=0)
-        try:
+        async with connected(restored.url) as connection:
             yield connection, Directory(restored.files)
-        finally:
-            await connection.close(timeout=CONNECT_S)
         return
     async with contents_of(context.run.inputs.environment) as contents:
         async with context.target_named("production").database(context) as connection:

@@ -10,17 +10,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import asyncpg
-
 from less_sync.migrations import Connection, drift
 from less_sync.validation.context import Context
 from less_sync.validation.hooks import Ran
 from less_sync.validation.outcome import Faulty, slug
 from less_sync.validation.procedure import Procedure, Same
 from less_sync.validation.scratch import Copy
+from less_sync.validation.scratch_databases import connected
 from less_sync.validation.shape import Shape, counted, differing, shape, versions
 
-CONNECT_S: Final = 10.0
 LOCK_POLL_S: Final = 0.02
 STEPS_MAX: Final = 200
 """Down from one release to another: more would not end."""
@@ -39,22 +37,12 @@ SELECT version, applied_at::text FROM less_sync_migrations
 UNION ALL SELECT version, installed_on::text FROM _sqlx_migrations ORDER BY 1"""
 
 
-@asynccontextmanager
-async def connected(copy: Copy) -> AsyncIterator[Connection]:
-    """A connection to a scratch database."""
-    connection = await asyncpg.connect(copy.url, timeout=CONNECT_S, statement_cache_size=0)
-    try:
-        yield connection
-    finally:
-        await connection.close(timeout=CONNECT_S)
-
-
 async def upgrade_path(context: Context) -> None:
     """The candidate's migrations take the backup where they take an empty database, and are then done."""
     scratch, measured = context.run.scratch, context.measured
     restored = await scratch.restored(context.say)
     async with scratch.copy(restored) as copy:
-        async with connected(copy) as connection:
+        async with connected(copy.url) as connection:
             before = await versions(connection)
         async with _locks_watched(context, copy):
             began_s = asyncio.get_running_loop().time()
@@ -63,7 +51,7 @@ async def upgrade_path(context: Context) -> None:
         measured.same("migrated", 0, up.status, "migrate-failed")
         if up.status != 0:
             return
-        async with connected(copy) as connection:
+        async with connected(copy.url) as connection:
             after, history = await versions(connection), await connection.fetch(_HISTORY)
             here = await shape(connection)
         applied = [version for version in after if version not in before]
@@ -72,10 +60,10 @@ async def upgrade_path(context: Context) -> None:
         async with scratch.empty() as empty:
             fresh = await migrated(context, empty, "up")
             measured.same("migrated", 0, fresh.status, "migrate-failed:empty")
-            async with connected(empty) as connection:
+            async with connected(empty.url) as connection:
                 compare_shapes(context, await shape(connection), here)
         again = await migrated(context, copy, "up")
-        async with connected(copy) as connection:
+        async with connected(copy.url) as connection:
             measured.same("again", 0, again.status, "again-failed")
             measured.same("again", history, await connection.fetch(_HISTORY), "again")
 
@@ -103,7 +91,7 @@ async def _locks_watched(context: Context, copy: Copy) -> AsyncIterator[None]:
     longest_ms: dict[object, int] = {}
 
     async def watch() -> None:
-        async with connected(copy) as connection:
+        async with connected(copy.url) as connection:
             while True:
                 for row in await connection.fetch(_LOCKED, copy.database, MIGRATOR):
                     longest_ms[row["since"]] = max(row["ms"], longest_ms.get(row["since"], 0))
@@ -132,10 +120,10 @@ async def downgrade_path(context: Context) -> None:
         measured.same("reverted", 0, up.status, "migrate-failed")
         if up.status != 0:
             return
-        async with connected(copy) as connection:
+        async with connected(copy.url) as connection:
             before = await counted(connection)
         lost = await taken_back(context, copy, known.versions)
-        async with connected(copy) as connection:
+        async with connected(copy.url) as connection:
             after, left = await counted(connection), await versions(connection)
             measured.same("reverted", known.versions, left, "other-versions")
             if scratch.plan.incumbent_kind == "less-sync":
@@ -178,7 +166,7 @@ async def incumbent_knows(context: Context) -> Known:
         async with scratch.empty() as empty:
             async with scratch.incumbent(empty, context.say):
                 pass
-            async with connected(empty) as connection:
+            async with connected(empty.url) as connection:
                 known = Known(await versions(connection), await shape(connection))
         context.run.facts[KNOWN] = known
     context.say(f"the incumbent knows the migrations {', '.join(map(str, known.versions))}")
@@ -198,7 +186,7 @@ async def taken_back(context: Context, copy: Copy, known: Sequence[int]) -> list
     acknowledged = context.run.manifest.acknowledged_losses
     lost: list[str] = []
     for _ in range(STEPS_MAX):
-        async with connected(copy) as connection:
+        async with connected(copy.url) as connection:
             applied = await versions(connection)
             version = max((one for one in applied if one not in known), default=0)
             loss = plan.losses.get(version)
@@ -216,7 +204,7 @@ async def taken_back(context: Context, copy: Copy, known: Sequence[int]) -> list
         down = await migrated(context, copy, "down", "--yes")
         if down.status != 0:
             raise Faulty("down-failed", version)
-    async with connected(copy) as connection:
+    async with connected(copy.url) as connection:
         left = [one for one in await versions(connection) if one not in known]
     measured.same("losses", [], left, "not-taken-back")
     return lost

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from less_sync.sync.protocol.messages import PullRecord, PushResult
-from less_sync.validation.checks.backup_paths import connected, incumbent_knows, taken_back
+from less_sync.validation.checks.backup_paths import incumbent_knows, taken_back
 from less_sync.validation.context import Context
 from less_sync.validation.conversation import Conversation
 from less_sync.validation.evidence import Evidence
@@ -24,6 +24,7 @@ from less_sync.validation.people import Person
 from less_sync.validation.procedure import AtMost, Looser, Parameter, Procedure, Same
 from less_sync.validation.relay import Relay, relay
 from less_sync.validation.scratch import Copy
+from less_sync.validation.scratch_databases import connected
 from less_sync.validation.scratch_server import READY_S, ScratchServer
 from less_sync.validation.shape import versions
 from less_sync.validation.spaces import Space, change, dek, read
@@ -78,13 +79,13 @@ async def _down(context: Context, copy: Copy) -> tuple[int, ...]:
     if context.check.parameters["down"] is True:
         known = await incumbent_knows(context)
         await taken_back(context, copy, known.versions)
-    async with connected(copy) as connection:
+    async with connected(copy.url) as connection:
         return await versions(connection)
 
 
 async def _measure_versions(context: Context, copy: Copy, found: tuple[int, ...]) -> None:
     """The incumbent has left the bookkeeping as it found it: what is lost was lost on the way to it."""
-    async with connected(copy) as connection:
+    async with connected(copy.url) as connection:
         context.measured.same("losses", found, await versions(connection), "other-versions")
 
 
