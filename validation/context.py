@@ -59,6 +59,8 @@ class Run:
     """Says of a report's folder whether it may be acted on, as one of a kind and a stage."""
     made: "dict[str, list[Made]]" = field(default_factory=dict)
     """What checks left for the one that cleans up, by target."""
+    confirmed: set[str] = field(default_factory=set)
+    """Ids among them that a server said it had made: whether they are there is no question any more."""
     version: str = ""
     """Of this installation."""
     wall_clock_s: Callable[[], float] = time.time

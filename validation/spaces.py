@@ -62,6 +62,7 @@ async def make_space(context: Context, conversation: Conversation, root: Person)
     space = context.stream.uuid()
     leave(context, Made("space", root.name, str(space)))
     await conversation.call("space.create", {"id": str(space), "root_public_key": root.root_key})
+    context.run.confirmed.add(str(space))
     return Space(space, root.grant(root, space, Permission.ADMIN, stream=context.stream))
 
 

@@ -282,6 +282,7 @@ async def _space_known(context: Context, staging: Target, production: Target) ->
         context.run.made.setdefault(staging.name, []).append(Made("space", owner.name, str(space)))
         params = {"id": str(space), "root_public_key": owner.root_key}
         await conversation.call("space.create", params)
+        context.run.confirmed.add(str(space))
     ucan = owner.grant(did, space, Permission.READ, stream=context.stream)
     here = await _lets_in(context, staging, owner, str(space), ucan)
     if not here:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -110,6 +110,19 @@ async def test_what_was_asked_for_and_never_made_is_not_left_behind(rig: Rig) ->
     leave(context, Made("space", "owner", str(context.stream.uuid())))
     assert await rig.outcome("cleanup", run=run) == PASSED
     assert left(run) == [("staging", "space", str(space.id))]
+
+
+async def test_a_space_that_was_made_and_cannot_be_read_any_more_is_not_taken_for_gone(rig: Rig) -> None:
+    run, _, space = await filled(rig)
+    rig.proxy().alter(Way.UP, "pull", _of_nobody)
+    assert await rig.outcome("cleanup", run=run) == failed("live:space")
+    assert left(run) == [("staging", "space", str(space.id))]
+
+
+def _of_nobody(frame: Any) -> Any:
+    """The pull without what opens the space."""
+    [entry] = frame["params"]["spaces"]
+    return frame | {"params": {"spaces": [{"id": entry["id"], "since": 0}]}}
 
 
 async def test_grants_and_invitations(rig: Rig) -> None:
