@@ -1,4 +1,4 @@
-"""One check, from its first attempt to its status (docs/validation.md 4).
+"""One check, from its first attempt to its status (docs/validation.md 4.1 and 5.1).
 
 Tried again only where the row says so, nothing was measured and no byte of an answer came; never a write.
 """

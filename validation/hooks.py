@@ -1,4 +1,4 @@
-"""Commands of the operator: hooks, probes, and the checks that run a command (docs/validation.md 3).
+"""Commands of the operator: hooks, probes, and the checks that run a command (docs/validation.md 3.1).
 
 They are split into words as a POSIX shell does and never given to one. Placeholders are replaced in the
 words, so that a value with blanks or quotes stays one word. Secrets do not travel in arguments, which every

@@ -1,4 +1,4 @@
-"""What a run is told from outside: variables and options, each with its source (docs/validation.md 3).
+"""What a run is told from outside: variables and options, each with its source (docs/validation.md 3.1).
 
 Every variable has a row. A secret may stand in the variable itself, in the file that `NAME_FILE` names, or in
 what `NAME_COMMAND` prints: two of these, or a secret too short to be masked, are a problem.

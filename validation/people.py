@@ -165,7 +165,7 @@ class Person:
 
 
 class People:
-    """Who there is at each target, by what was given (docs/validation.md 3)."""
+    """Who there is at each target, by what was given (docs/validation.md 3.1)."""
 
     def __init__(self, minters: Mapping[str, Minter], given: Mapping[tuple[str, str], Person]) -> None:
         self._minters = dict(minters)

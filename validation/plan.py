@@ -1,6 +1,6 @@
 """What a run is going to do: options, variables and manifest read together, before anything is contacted.
 
-All that is wrong is told at once (docs/validation.md 3). A plan is data: it can be listed without a run.
+All that is wrong is told at once (docs/validation.md 4). A plan is data: it can be listed without a run.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 The backup is restored once, by this installation's own command; whoever needs rows gets a copy of that
 database, and hard links to its contents. All of it lies in one private folder and is gone with the run, also
-when that is interrupted (docs/validation.md 6).
+when that is interrupted (docs/validation.md 1.1).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A server that a run starts itself, on a scratch database, and stops (docs/validation.md 6).
+"""A server that a run starts itself, on a scratch database, and stops (docs/validation.md 1.1).
 
 It gets the variables of `environment_of` and nothing of the operator's: a copy of production must not speak
 for production. Its output goes into a file that is bounded, and its last lines are kept.

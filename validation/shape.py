@@ -1,7 +1,7 @@
 """What a database can do, object by object: tables, columns, indexes, constraints, functions and triggers.
 
 Two databases of one shape behave alike. Names of indexes and constraints and the order of columns are not
-compared, as they change nothing; how often the same index or constraint is there is (docs/validation.md 6.5).
+compared, as they change nothing; how often the same index or constraint is there is (docs/validation.md 6.4).
 """
 
 import hashlib

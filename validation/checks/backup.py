@@ -1,4 +1,4 @@
-"""The backup to judge by: new enough, whole, restorable, and served as its rows say (docs/validation.md 6.5).
+"""The backup to judge by: new enough, whole, restorable, and served as its rows say (docs/validation.md 6.4).
 
 It is restored into scratch once. What is in it is compared with its manifest before and after, by code of the
 judge's own: the command that restores compares too, and is among the judged.

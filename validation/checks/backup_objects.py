@@ -1,4 +1,4 @@
-"""Contents of files: there, and as long as their rows say (docs/validation.md 6.5)."""
+"""Contents of files: there, and as long as their rows say (docs/validation.md 6.4)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

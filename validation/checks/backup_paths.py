@@ -1,4 +1,4 @@
-"""The way up and the way down, rehearsed on copies of the restored backup (docs/validation.md 6.5).
+"""The way up and the way down, rehearsed on copies of the restored backup (docs/validation.md 6.4).
 
 What a database should look like is seen, not believed: one that had no table is brought to the same place,
 and the two are compared object by object.

@@ -1,4 +1,4 @@
-"""A check of the operator's own: a command, judged by status and output (docs/validation.md 4.1)."""
+"""A check of the operator's own: a command, judged by status and output (docs/validation.md 6.7)."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Lane contract: what clients rely on, promise by promise (docs/validation.md 6.3)."""
+"""Lane `contract`: what clients rely on, promise by promise (docs/validation.md 6.3)."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Lane contract, at the end: nothing of the run is live afterwards (docs/validation.md 3.3).
+"""Lane `contract`, at the end: nothing of the run is live afterwards (docs/validation.md 3.3).
 
 Spaces cannot be deleted by the protocol. Their records are, which removes their files, and the empty spaces
 are named in the report.

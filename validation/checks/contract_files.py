@@ -1,4 +1,4 @@
-"""Lane contract, files over HTTP (docs/files.md 2)."""
+"""Lane `contract`, files over HTTP (docs/files.md 2)."""
 
 from collections.abc import Mapping
 from typing import Final

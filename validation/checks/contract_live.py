@@ -1,4 +1,4 @@
-"""Lane contract, what is told at once: notifications, presence, events (docs/protocol.md 6.3, 8 and 9)."""
+"""Lane `contract`, what is told at once: notifications, presence, events (docs/protocol.md 6.3, 8 and 9)."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Lane contract, where nothing may be written (docs/validation.md 3.2 and 6.3)."""
+"""Lane `contract`, where nothing may be written (docs/validation.md 3.2 and 6.3)."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Lane contract, records: what is pushed is pulled, and nothing else is (docs/protocol.md 7.4 and 7.5)."""
+"""Lane `contract`, records: what is pushed is pulled, and nothing else is (docs/protocol.md 7.4 and 7.5)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

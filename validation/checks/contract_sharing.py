@@ -1,4 +1,4 @@
-"""Lane contract, sharing: epochs, the membership log, invitations (docs/protocol.md 7.6 to 7.16)."""
+"""Lane `contract`, sharing: epochs, the membership log, invitations (docs/protocol.md 7.6 to 7.16)."""
 
 import hashlib
 import time

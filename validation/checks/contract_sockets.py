@@ -1,4 +1,4 @@
-"""Lane contract, connections: their names, their rest, their end (docs/protocol.md 2 and 3.2)."""
+"""Lane `contract`, connections: their names, their rest, their end (docs/protocol.md 2 and 3.2)."""
 
 import asyncio
 import time

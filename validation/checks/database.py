@@ -1,4 +1,4 @@
-"""The lane `database`: schema, settings and state of a target's Postgres, read and never written.
+"""Lane `database`: schema, settings and state of a target's Postgres, only read (docs/validation.md 6.4).
 
 What should be there comes from the migrations of this release. Each statement runs in a transaction that can
 write nothing, under time limits, and reads the catalogue or a bounded number of rows.

@@ -1,4 +1,4 @@
-"""The lane `observability`: what a server tells of itself, and that it tells nothing of people.
+"""Lane `observability`: what a server tells of itself, and nothing of people (docs/validation.md 6.5).
 
 Counters mean something as differences: windows read them before all other checks and after them. A server
 that counts nothing, or of which too little is known, has not passed.

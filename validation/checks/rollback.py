@@ -1,7 +1,7 @@
-"""The lane `rollback`: there is a way back, it was rehearsed, and it costs no more than was acknowledged.
+"""Lane `rollback`: there is a way back, it was rehearsed, and it costs no more than was acknowledged.
 
-Hooks are commands of the operator's with a contract in JSON (docs/validation.md 8). Production's own is asked
-for its status and for dry runs alone; what moves a weight is staging's.
+Hooks are commands of the operator's with a contract in JSON (docs/validation.md 6.6). Production's own is
+asked for its status and for dry runs alone; what moves a weight is staging's.
 """
 
 import asyncio
