@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from less_sync.bins.commands.database_options import environment_with
@@ -79,10 +79,11 @@ def _trusted(folder: Path, path: Path | None) -> dict[str, bytes]:
 def _live(folder: Path) -> Mapping[str, Fingerprint]:
     """How the targets look now, by the operator's own addresses."""
     document = _document(folder)
-    made = planned(Wishes(kind=document.kind, stage=document.stage), environment_with())
+    made = planned(Wishes(kind=document.kind, stage=document.stage), environment_with(), anything=True)
+    nothing = replace(made, selected=frozenset())  # no check is run, so no server is started for one
 
     async def look() -> Mapping[str, Fingerprint]:
-        async with opened(made, secrets.token_bytes(16), tools(), Redactor()) as run:
+        async with opened(nothing, secrets.token_bytes(16), tools(), Redactor()) as run:
             return await fingerprints(run.run)
 
     try:

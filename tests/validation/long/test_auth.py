@@ -309,11 +309,11 @@ async def test_revocations_take_effect_late(rig: Rig) -> None:
 
     async def take_effect() -> None:
         await until(revoked)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2.0)
         await server.sql("DROP TRIGGER held ON revocations")
         await server.sql("INSERT INTO revocations SELECT * FROM held")
 
-    rig.proxy().frame_delay_s = lambda frame: 1.5 if frame.name == "revoked" else 0.0
+    rig.proxy().frame_delay_s = lambda frame: 3.0 if frame.name == "revoked" else 0.0
     late = asyncio.create_task(take_effect())
     try:
         assert await rig.outcome("revoke") == failed("push:ok")
