@@ -4,8 +4,8 @@ import gzip
 import hashlib
 import secrets
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,8 @@ from less_sync.bins.backup.manifest import (
     timestamp,
 )
 from less_sync.migrations import Loss
+from less_sync.validation.catalogue import CATALOGUE
+from less_sync.validation.manifest import built_in, declared
 from less_sync.validation.matrix import TargetSpec
 from less_sync.validation.outcome import PASSED, Outcome, Status
 from less_sync.validation.scratch import Scratch
@@ -122,39 +124,63 @@ def a_row_changed(folder: Path) -> None:
     resealed(folder, files=files)
 
 
-FAULTS: Final[list[tuple[str, Callable[[Path], None], str]]] = [
-    ("backup-fresh", old, "too-old"),
-    ("backup-fresh", of_tomorrow, "from-the-future"),
-    ("backup-fresh", unfinished, "incomplete"),
-    ("backup-fresh", edited, "seal"),
-    ("backup-verified", truncated, "file-differs:tables/records.copy.gz"),
-    ("backup-verified", content_changed, "file-differs:contents"),
-    ("backup-verified", content_gone, "file-missing:contents"),
-    ("backup-verified", stranger, "unknown-file"),
-    ("backup-verified", edited, "seal"),
-    ("backup-restores", a_row_missing, "rows-differ:records"),
-    ("backup-restores", a_row_changed, "rows-differ:records"),
+RESTORING: Final = ("backup-restores", "objects", "upgrade-path")
+"""Rows of the lane that restore, in the order of a run. Each needs `backup-verified`, and the first one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is done to a backup, and what becomes of one check; `also` turn red with it, for these reasons."""
+
+    procedure: str
+    make: Callable[[Path], None]
+    reason: str
+    also: Mapping[str, str] = field(default_factory=dict)
+
+
+FAULTS: Final = [
+    Damage("backup-fresh", old, "too-old"),
+    Damage("backup-fresh", of_tomorrow, "from-the-future"),
+    # Without an end it is no backup, and whoever has changed it may have changed all of it.
+    Damage("backup-fresh", unfinished, "incomplete", {"backup-verified": "incomplete"}),
+    Damage("backup-fresh", edited, "seal", {"backup-verified": "seal"}),
+    Damage("backup-verified", truncated, "file-differs:tables/records.copy.gz"),
+    Damage("backup-verified", content_changed, "file-differs:contents"),
+    Damage("backup-verified", content_gone, "file-missing:contents"),
+    Damage("backup-verified", stranger, "unknown-file"),
+    Damage("backup-verified", edited, "seal", {"backup-fresh": "seal"}),
+    Damage("backup-restores", a_row_missing, "rows-differ:records"),
+    Damage("backup-restores", a_row_changed, "rows-differ:records"),
 ]
 
 
-@pytest.mark.parametrize(
-    ("procedure", "fault", "reason"), FAULTS, ids=[f"{one}-{two.__name__}" for one, two, _ in FAULTS]
-)
-async def test_a_damaged_backup_turns_the_row_red_that_looks_for_it(
-    database_server: DatabaseServer,
-    backup: Path,
-    tmp_path: Path,
-    procedure: str,
-    fault: Callable[[Path], None],
-    reason: str,
+@pytest.mark.parametrize("damage", FAULTS, ids=[f"{one.procedure}-{one.make.__name__}" for one in FAULTS])
+async def test_a_damaged_backup_turns_the_row_red_that_looks_for_it_and_no_other(
+    database_server: DatabaseServer, backup: Path, tmp_path: Path, damage: Damage
 ) -> None:
-    fault(backup)
+    damage.make(backup)
+    # Nothing is restored of a backup that is not whole: those rows are blocked by what they need.
+    whole = damage.procedure == "backup-fresh" and not damage.also
+    names = ["backup-fresh", "backup-verified", *(RESTORING if whole else ())]
     async with Scratch(plan(tmp_path, backup=backup, database_url=database_server.url)) as scratch:
         run = run_of(scratch)
-        assert await outcome(run, procedure) == failed(reason)
-        for other in {"backup-fresh", "backup-verified"} - {procedure}:
-            if fault not in (unfinished, edited):
-                assert await outcome(run, other) == PASSED, other
+        assert await outcome(run, damage.procedure) == failed(damage.reason)
+        for other in names:
+            if other != damage.procedure:
+                reason = damage.also.get(other)
+                assert await outcome(run, other) == (failed(reason) if reason else PASSED), other
+
+
+def test_what_restores_needs_a_backup_that_is_whole() -> None:
+    declared_rows = declared(
+        built_in("selfhost"), "selfhost.toml", catalogue=CATALOGUE, environment={}, base=built_in
+    ).checks
+    needs = {one.id: frozenset(one.needs) for one in declared_rows}
+    ids = {one.procedure.name: one.id for one in declared_rows}
+    assert ids["backup-verified"] in needs[ids["backup-restores"]]
+    for name in ("objects", "upgrade-path", "incumbent-opens"):
+        assert ids["backup-restores"] in needs[ids[name]], name
+    assert ids["upgrade-path"] in needs[ids["downgrade-path"]]
 
 
 async def test_a_good_backup_passes_and_is_told_of_in_the_report(session_scratch: Scratch) -> None:
@@ -374,7 +400,7 @@ PATH_FAULTS: Final[list[tuple[str, str, dict[str, str], str]]] = [
 @pytest.mark.parametrize(
     ("name", "procedure", "scripts", "reason"), PATH_FAULTS, ids=[name for name, *_ in PATH_FAULTS]
 )
-async def test_a_migration_that_is_not_as_it_should_be_turns_its_path_red(
+async def test_a_migration_that_is_not_as_it_should_be_turns_its_path_red_alone(
     newer: Newer, name: str, procedure: str, scripts: dict[str, str], reason: str
 ) -> None:
     version = newer.release.with_migration(**scripts)
@@ -386,6 +412,11 @@ async def test_a_migration_that_is_not_as_it_should_be_turns_its_path_red(
     run = run_of(newer.scratch)
     run.facts = newer.facts
     assert await outcome(run, procedure) == (PASSED if reason == "-" else failed(reason))
+    others = ["backup-fresh", "backup-verified", "objects"]
+    if procedure == "downgrade-path":  # which needs the way up, and is blocked by a fault of it
+        others.append("upgrade-path")
+    for other in others:
+        assert await outcome(run, other) == PASSED, other
 
 
 async def test_an_acknowledged_loss_may_be_lost(newer: Newer) -> None:
