@@ -77,11 +77,11 @@ def backed_up(folder: Path) -> Path:
     with serving(data_dir, folder / "serve.log") as address:
         token = less_sync("token", "--user", "validation", "--data-dir", str(data_dir))
         production = {"PROD_BASE_URL": address, "PROD_ACCESS_TOKEN": token}
-        print(less_sync("validate", "plant", "production", "--yes", **production))
+        print(less_sync("validate", "plant", "production", "--yes", **production), flush=True)
         user = less_sync("token", "--user", "alice", "--data-dir", str(data_dir))
         keys = ("--key-file", str(folder / "folder.key"))
         less_sync("push", str(files), *keys, "--server", address, LESS_SYNC_TOKEN=user)
-        print(less_sync("backup", str(backups / "newest"), "--data-dir", str(data_dir)))
+        print(less_sync("backup", str(backups / "newest"), "--data-dir", str(data_dir)), flush=True)
     return backups
 
 
