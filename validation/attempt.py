@@ -9,14 +9,19 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
+
+import asyncpg
 
 from less_sync.validation.context import Context, Run
 from less_sync.validation.generated import Stream
 from less_sync.validation.judge import judge
 from less_sync.validation.matrix import Check
 from less_sync.validation.measured import Measured
-from less_sync.validation.outcome import Broken, CheckEnd, NotReached, Outcome, Status
+from less_sync.validation.outcome import NO_ROOM, Blocked, Broken, CheckEnd, NotReached, Outcome, Status
 from less_sync.validation.procedure import Place
+
+_GONE: Final = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +135,20 @@ async def _once(context: Context, attempt: int) -> CheckEnd | None:
         context.say(f"timed out: {error!r}")
         return Broken("timeout")
     except Exception as error:
-        context.say(f"internal: {type(error).__name__}: {error}")
-        return Broken("internal")
+        unforeseen = _unforeseen(error)
+        context.say(f"{unforeseen.outcome.reason}: {type(error).__name__}: {error}")
+        return unforeseen
     return None
+
+
+def _unforeseen(error: Exception) -> CheckEnd:
+    """What no check provides for: a full disk, a database server that went away; else its own fault."""
+    full = isinstance(error, OSError) and error.errno in NO_ROOM
+    if full or isinstance(error, asyncpg.DiskFullError):
+        return Blocked("disk")
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return Broken("timeout")
+    return Broken("database-gone" if isinstance(error, _GONE) else "internal")
 
 
 def _judged(context: Context, end: CheckEnd | None) -> Outcome:

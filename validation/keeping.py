@@ -1,6 +1,5 @@
 """Files and folders of reports on disk: made at once or not at all, by one run at a time."""
 
-import errno
 import fcntl
 import os
 import secrets
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from less_sync.validation.attest import EvidenceFault
+from less_sync.validation.outcome import NO_ROOM
 
 LOCK: Final = ".lock"
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -89,7 +88,7 @@ def kept_or_fault(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        code = "disk-full" if error.errno in _NO_ROOM else "not-writable"
+        code = "disk-full" if error.errno in NO_ROOM else "not-writable"
         raise EvidenceFault(code, f"cannot write {path}: {error.strerror}") from error
 
 

@@ -1,5 +1,6 @@
 """What becomes of a check: its status, and a reason that can be acted on (docs/validation.md 5)."""
 
+import errno
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,8 @@ class Status(StrEnum):
 
 
 NO_REASON: Final = "-"
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of errors of a full disk, or of a limit like one."""
 _SLUG: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(:[A-Za-z0-9_.\-/?]+)*")
 
 

@@ -239,12 +239,14 @@ def _ended(
     if finished.secrets_found:
         reasons = (Reason(SECRET_IN_REPORT), *decision.reasons)
         decision = Decision("NO-GO", "NO-GO", Exit.EVIDENCE, reasons, decision.warned)
-    return Ended(decision, found.rows, finished, _notes(plan, found))
+    return Ended(decision, found.rows, finished, _notes(plan, found, run))
 
 
-def _notes(plan: Plan, found: Examined) -> list[str]:
-    """What was not judged, and what changed, in words."""
+def _notes(plan: Plan, found: Examined, run: Run | None) -> list[str]:
+    """What was not judged, what changed, and what is left, in words."""
     notes = [f"changed while it was looked at: {one.replace(':', ', ')}" for one in found.changes]
+    left = () if run is None else run.scratch.left
+    notes += [f"left on the server of SCRATCH_DATABASE_URL, drop it: {name}" for name in left]
     if plan.manifest.kind == "selfhost":
         if any(check.not_applicable == "previous" for check in plan.manifest.checks):
             notes.append("way back: not rehearsed, no --previous")

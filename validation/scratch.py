@@ -246,6 +246,13 @@ class Scratch:
             end.lines = tuple(self.shown(line) for line in end.lines)
             raise
 
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Databases that could not be dropped, on a server that was given; known when the run has ended."""
+        if self._databases is None or self.plan.database_url is None:
+            return ()
+        return tuple(self._databases.made)
+
     @asynccontextmanager
     async def empty(self) -> AsyncIterator[Copy]:
         """A database without any table, and an empty store; removed behind the block."""

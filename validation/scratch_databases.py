@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,12 +21,19 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 PREFIX: Final = "lsv_"
 NAME: Final = "^lsv_[0-9a-f]{8}_[0-9]+$"
+NONE: Final[Mapping[str, str]] = MappingProxyType({})
 MARK: Final = "less-sync validate, made "
 STALE: Final = timedelta(hours=24)
 TAKEN_MAX: Final = 100
 """Names that are tried."""
 CONNECT_S: Final = 10.0
 CLOSE_S: Final = 5.0
+CREATE_S: Final = 600.0
+"""For a copy of a large database."""
+ASK_S: Final = 30.0
+"""For everything else: a server that was stopped must not stop the run."""
+LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""What becomes of a query when its server is gone, or takes too long (TimeoutError)."""
 
 _LEFT_OVER: Final = """
 SELECT d.datname AS name, shobj_description(d.oid, 'pg_database') AS made, now() AS now
@@ -54,6 +62,7 @@ class ScratchDatabases:
         """Make one, as a copy of another that nobody is connected to; return its name.
 
         Raises:
+            Blocked: `disk`.
             Broken: `scratch-database`, it cannot be made.
         """
         async with self._lock:
@@ -63,37 +72,51 @@ class ScratchDatabases:
                 # Before it is there: whatever happens then, it is dropped in the end.
                 self.made.append(name)
                 try:
-                    await self.admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-                    await self._mark(name, await self.admin.fetchval("SELECT now()"))
+                    async with asyncio.timeout(CREATE_S):
+                        await self.admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+                        await self._mark(name, await self.admin.fetchval("SELECT now()"))
                 except asyncpg.DuplicateDatabaseError:
                     # A run of the same id crashed, or goes on: it is not this one's.
                     self.made.remove(name)
                     continue
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                except asyncpg.DiskFullError:
+                    raise Blocked("disk") from None
+                except LOST as error:
                     told = f"the Postgres of scratch makes no database: {error or type(error).__name__}"
                     raise Broken("scratch-database").saying(told) from None
                 return name
         raise Broken("scratch-database").saying(f"{TAKEN_MAX} names of databases are taken")
 
     async def size_bytes(self, name: str) -> int:
-        """How much room one takes."""
-        async with self._lock:
-            return int(await self.admin.fetchval("SELECT pg_database_size($1::name)", name))
+        """How much room one takes. Raises Broken `scratch-database`."""
+        try:
+            async with self._lock, asyncio.timeout(ASK_S):
+                return int(await self.admin.fetchval("SELECT pg_database_size($1::name)", name))
+        except LOST as error:
+            told = f"the Postgres of scratch does not answer: {error or type(error).__name__}"
+            raise Broken("scratch-database").saying(told) from None
 
     async def drop(self, name: str) -> None:
-        """Remove one, whoever is connected to it."""
+        """Remove one, whoever is connected to it. What cannot be removed is tried once more at the end."""
         async with self._lock:
-            await self._dropped(self.admin, name)
-            self.made.remove(name)
+            with suppress(*LOST):
+                async with asyncio.timeout(ASK_S):
+                    await self._dropped(self.admin, name)
+                self.made.remove(name)
 
     async def drop_all(self) -> None:
-        """Remove all that are left, over a connection of its own: the other may be busy still."""
+        """Remove all that are left, over a connection of its own: the other may be busy still.
+
+        What stands in `made` afterwards could not be removed.
+        """
         if not self.made:
             return
-        async with connected(self.url) as connection:
-            for name in self.made:
-                await self._dropped(connection, name)
-            self.made.clear()
+        with suppress(Broken, *LOST):
+            async with asyncio.timeout(ASK_S):
+                async with connected(self.url) as connection:
+                    for name in list(self.made):
+                        await self._dropped(connection, name)
+                        self.made.remove(name)
 
     async def drop_left_over(self) -> list[str]:
         """Remove what crashed runs left more than a day ago; return the names.
@@ -152,29 +175,41 @@ async def scratch_databases(url: str, run_id: bytes) -> AsyncIterator[ScratchDat
         raise Blocked("scratch", "database").saying(told) from None
     databases = ScratchDatabases(admin, url, f"{PREFIX}{run_id.hex()[:8]}_")
     try:
-        await databases.drop_left_over()
+        with suppress(*LOST):
+            async with asyncio.timeout(CREATE_S):
+                await databases.drop_left_over()
         yield databases
     finally:
         try:
             await databases.drop_all()
         finally:
-            await _closed(admin)
+            await closed(admin)
 
 
 @asynccontextmanager
-async def connected(url: str, *, settings: Mapping[str, str] = {}) -> AsyncIterator[Connection]:
-    """A connection to a scratch database. Raises what asyncpg does."""
-    connection = await asyncpg.connect(
-        url, timeout=CONNECT_S, statement_cache_size=0, server_settings=dict(settings)
-    )
+async def connected(url: str, *, settings: Mapping[str, str] = NONE) -> AsyncIterator[Connection]:
+    """A connection to a scratch database, for the block.
+
+    Raises:
+        Broken: `database-gone`, nobody answers there.
+    """
+    try:
+        connection = await asyncpg.connect(
+            url, timeout=CONNECT_S, statement_cache_size=0, server_settings=dict(settings)
+        )
+    except LOST as error:
+        told = f"the Postgres of scratch lets nobody in: {error or type(error).__name__}"
+        raise Broken("database-gone").saying(told) from None
     try:
         yield connection
     finally:
-        await _closed(connection)
+        await closed(connection)
 
 
-async def _closed(connection: Connection) -> None:
+async def closed(connection: Connection) -> None:
+    """Close it in a bounded time. Its own limit does not hold for a server that was stopped."""
     try:
-        await connection.close(timeout=CLOSE_S)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        async with asyncio.timeout(CLOSE_S):
+            await connection.close()
+    except LOST:
         connection.terminate()

@@ -225,7 +225,8 @@ async def _is_healthy(server: ScratchServer) -> bool:
 def _tell(server: ScratchServer, say: Callable[[str], None]) -> None:
     status = server.program.process.returncode
     told = "is not healthy" if status is None else f"ended with status {status}"
-    say(f"{server.setting.role} {told}; it said last:")
+    said = "it said last:" if server.log.tail.lines else "it said nothing"
+    say(f"{server.setting.role} {told}; {said}")
     for line in server.log.tail.lines:
         say(f"  {line}")
 

@@ -27,6 +27,7 @@ from less_sync.sync.protocol.frames import FRAME_BYTES_MAX
 from less_sync.validation.conversation import Closed, Conversation, Ended
 from less_sync.validation.matrix import TargetSpec
 from less_sync.validation.outcome import Blocked, Broken, Faulty, NotReached
+from less_sync.validation.scratch_databases import closed
 
 if TYPE_CHECKING:
     from less_sync.validation.context import Context
@@ -229,7 +230,7 @@ class Target:
                 yield connection
                 await transaction.rollback()
             finally:
-                await asyncio.shield(_closed(connection))
+                await asyncio.shield(closed(connection))
 
 
 @cache
@@ -241,13 +242,6 @@ def system_trust() -> ssl.SSLContext:
 def _turned_away(socket: ClientConnection) -> bool:
     """Whether the server closed first, and with a code for those who are not let in."""
     return bool(socket.protocol.close_rcvd_then_sent) and socket.close_code in TURNED_AWAY
-
-
-async def _closed(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    try:
-        await connection.close(timeout=2.0)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-        connection.terminate()
 
 
 def user_agent(context: "Context") -> str:

@@ -44,6 +44,7 @@ _NEXT: Final = {
     "restore-failed": "Its log has what less-sync restore said of the backup.",
     "postgres": "Its log has why the private Postgres did not start; or give SCRATCH_DATABASE_URL.",
     "scratch-database": "Give a role with CREATEDB in SCRATCH_DATABASE_URL, or do without it.",
+    "database-gone": "The database server went away in the middle: see its log, and the room it has.",
     "not-started": "Its log has what the server said last: see its command and its version.",
     "not-healthy": "Its log has what the server said last: see its command and its version.",
     "own-clock": "Set the clock of this machine.",
