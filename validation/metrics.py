@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from less_sync.validation.commands import printed
 from less_sync.validation.inputs import InputProblem
 from less_sync.validation.outcome import Blocked, Broken, Faulty, NotReached
-from less_sync.validation.targets import system_trust
+from less_sync.validation.targets import bounded, system_trust
 
 if TYPE_CHECKING:
     from less_sync.validation.context import Context
@@ -109,8 +109,8 @@ async def read_metrics(context: "Context", target_name: str | None = None) -> Fa
     Raises:
         Blocked: `input:...`, neither is given.
         NotReached: nobody answered.
-        Faulty: `status:N`, `deadline`, `cut`, or `not-metrics`.
-        Broken: the command came to no result, or there is too much of it.
+        Faulty: `status:N`, `deadline`, `cut`, `too-long`, or `not-metrics`.
+        Broken: the command came to no result.
     """
     name = context.check.target if target_name is None else target_name
     target, variable = context.target_named(name), VARIABLES[name]
@@ -163,14 +163,14 @@ async def _token(context: "Context", variable: str) -> str | None:
 
 
 async def _fetched(context: "Context", url: str, token: str | None, tls: ssl.SSLContext | None) -> str:
-    headers = {TOKEN_HEADER: token} if token else {}
+    headers = {"Accept-Encoding": "identity"} | ({TOKEN_HEADER: token} if token else {})
     context.evidence.request("GET", httpx.URL(url).path, headers.items(), None)
     try:
         async with httpx.AsyncClient(
             verify=tls or system_trust(), trust_env=False, follow_redirects=False, timeout=READ_S
         ) as client:
             async with client.stream("GET", url, headers=headers) as response:
-                content = await _bounded(response)
+                content = await bounded(response, METRICS_BYTES_MAX)
     except httpx.ConnectError:
         raise NotReached("connect") from None
     except httpx.TimeoutException:
@@ -183,12 +183,3 @@ async def _fetched(context: "Context", url: str, token: str | None, tls: ssl.SSL
         return content.decode()
     except UnicodeDecodeError:
         raise Faulty("not-metrics") from None
-
-
-async def _bounded(response: httpx.Response) -> bytes:
-    content = b""
-    async for part in response.aiter_bytes():
-        content += part
-        if len(content) > METRICS_BYTES_MAX:
-            raise Broken("too-long")
-    return content

@@ -134,7 +134,7 @@ class Target:
         began_s = time.monotonic()
         try:
             async with self.http.stream(method, path, headers=sent, content=body) as response:
-                content = await _bounded(response)
+                content = await bounded(response, ANSWER_BYTES_MAX)
         except httpx.ConnectError as error:
             context.evidence.note(f"no answer: {error}")
             raise NotReached(_step(error)) from None
@@ -249,12 +249,13 @@ def user_agent(context: "Context") -> str:
     return f"less-sync-validate ({context.run.id.hex()[:8]}; {context.check.id})"
 
 
-async def _bounded(response: httpx.Response) -> bytes:
+async def bounded(response: httpx.Response, bytes_max: int) -> bytes:
+    """The body of an answer as it came. Raises Faulty `too-long`."""
     parts: list[bytes] = []
     size_bytes = 0
     async for part in response.aiter_raw():
         size_bytes += len(part)
-        if size_bytes > ANSWER_BYTES_MAX:
+        if size_bytes > bytes_max:
             raise Faulty("too-long")
         parts.append(part)
     return b"".join(parts)

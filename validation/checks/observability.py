@@ -21,6 +21,8 @@ from less_sync.validation.procedure import AtMost, Looser, Parameter, Place, Pro
 from less_sync.validation.targets import Answer, user_agent
 
 PPM: Final = 1_000_000
+FOREVER_MS: Final = 10**12
+"""What stands for a time that is no number."""
 TOP_UP_AT_ONCE: Final = 8
 COUNTED_TRIES: Final = 20
 COUNTED_PAUSE_S: Final = 0.1
@@ -182,7 +184,7 @@ async def watchdog(context: Context) -> None:
     samples = int(proofs) if known else 0
     for use, name in (("delivery_lag", "lag_ms"), ("delivery_age", "age_ms")):
         slowest_s = max((one.value for one in families.all(use)), default=0.0)
-        value = math.ceil(slowest_s * 1000) if math.isfinite(slowest_s) else PPM
+        value = math.ceil(slowest_s * 1000) if math.isfinite(slowest_s) else FOREVER_MS
         context.measured.number(name, value, samples=samples)
 
 

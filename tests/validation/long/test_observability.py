@@ -218,7 +218,7 @@ async def test_metrics_that_cannot_be_had(rig: Rig, counted: Counted, tmp_path: 
         assert await rig.outcome("scrape", run=counting(rig, counted)) == failed(f"status:{status}")
     assert len(counted.asked) == 3  # no redirect was followed
     counted.status, counted.text = 200, "# " + "x" * (4 * 1024 * 1024)
-    assert await rig.outcome("scrape", run=counting(rig, counted)) == Outcome(Status.ERROR, "too-long")
+    assert await rig.outcome("scrape", run=counting(rig, counted)) == failed("too-long")
     run = rig.run()
     run.targets["staging"].metrics_url = "http://127.0.0.1:1/metrics"
     assert await rig.outcome("scrape", run=run) == failed("unreachable:connect")
