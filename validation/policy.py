@@ -5,7 +5,7 @@ The digest is over what decides and not over where it looks: the same policy has
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,15 +30,26 @@ class Change:
 
 
 def digest(declared: Declared) -> str:
-    """SHA-256, in hex, of the canonical JSON of features, lifetime, lanes and rows."""
+    """SHA-256, in hex, of the canonical JSON of features, lifetime, lanes, targets and rows."""
     document = declared.raw
     body = {
         "features": document.get("features", {}),
         "lanes": document.get("lanes", []),
         "valid_for_s": document["valid_for_s"],
+        "targets": {name: _of_target(table) for name, table in document.get("targets", {}).items()},
         "checks": [decides(check) for check in declared.checks],
     }
     return hashlib.sha256(compact(body)).hexdigest()
+
+
+def _of_target(table: Mapping[str, Any]) -> dict[str, bool]:
+    """What of a target decides which of its rows there are, and not where it is; true is the looser side."""
+    return {
+        "optional": bool(table.get("optional")),
+        "scratch": bool(table.get("scratch")),
+        "writable": table.get("writes", "none") != "none",
+        "existing": table.get("server", "less-sync") != "less-sync",
+    }
 
 
 def decides(check: Check) -> dict[str, Any]:
@@ -79,6 +90,12 @@ def compare(builtin: Declared, here: Declared) -> tuple[list[Change], list[Chang
     if before_s != now_s:
         changed(now_s > before_s, "", "valid_for_s", before_s, now_s)
     _sets(changed, "", "lanes", builtin.raw.get("lanes", []), here.raw.get("lanes", []))
+    targets = here.raw.get("targets", {})
+    for name, table in builtin.raw.get("targets", {}).items():
+        now_is = _of_target(targets[name]) if name in targets else {}  # else its rows are removed ones
+        for key, was in _of_target(table).items():
+            if now_is.get(key, was) != was:
+                changed(now_is[key], "", f"targets.{name}.{key}", was, now_is[key])
     rows = {check.id: check for check in here.checks}
     for check in builtin.checks:
         mine = rows.pop(check.id, None)

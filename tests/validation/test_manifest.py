@@ -2,6 +2,7 @@
 
 import itertools
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -291,6 +292,25 @@ def test_what_lets_more_pass_is_looser_and_what_lets_less_pass_is_tighter(
     back = compare(read(HEAD + HEALTH + row), read(HEAD + HEALTH))
     if key not in ("with.word", "with.strict", "lane"):  # of these every other value counts as looser
         assert bool(back[0]) != is_looser
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("optional = true", "optional"),
+        ("scratch = true", "scratch"),
+        ('writes = "throwaway"', "writable"),
+        ('server = "rust"', "existing"),
+    ],
+)
+def test_a_target_whose_rows_may_go_or_that_may_be_written_is_looser(line: str, key: str) -> None:
+    """Without its address none of the rows of an optional target are there."""
+    before = read(HEAD.replace("[targets.staging]", "[targets.staging]\n") + HEALTH)
+    now = read(HEAD.replace("[targets.staging]", f"[targets.staging]\n{line}") + HEALTH)
+    change = Change("", f"targets.staging.{key}", False, True)
+    assert compare(before, now) == ([change], [])
+    assert compare(now, before) == ([], [replace(change, builtin=True, here=False)])
+    assert digest(before) != digest(now)
 
 
 def test_where_a_check_looks_is_neither() -> None:
