@@ -218,10 +218,11 @@ FAULTS: Final[Mapping[str, Fault]] = {
             *(lost(DOWN, f"pull.{name}") for name in ("begin", "record", "file", "membership", "commit")),
             changed(DOWN, "pull:result", lambda _: {"_chunks": 0}),
         ),
-        # Nobody can pull anything.
+        # Nobody can pull anything, and who cleans up cannot see what is left.
         also=dict.fromkeys(
             ("conflict", "tombstone", "reconnect", "files", "epoch", "membership", "sentinel"), "left-out"
-        ),
+        )
+        | {"cleanup": "live:space"},
     ),
     **{
         f"an answer to {method} withheld": Fault(
