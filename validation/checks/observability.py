@@ -75,12 +75,14 @@ async def errors_window(context: Context) -> None:
     for use in ("requests", "rpc", "refusals"):
         context.measured.same("counting", False, _went_back(before, after, use), "restarted")
     requests = _requests(before, after)
-    enough = requests if requests >= needed else 0
+    enough = requests if requests >= needed and _known(before, after, "requests") else 0
     errors = sum(grown for labels, grown in _growth(before, after, "requests") if labels["code"][:1] == "5")
     internal = sum(grown for labels, grown in _growth(before, after, "rpc") if labels["code"] == "internal")
     measured = context.measured
     measured.number("http_5xx_ppm", _ppm(errors, requests), samples=enough)
-    measured.number("rpc_internal", math.ceil(internal), samples=enough if after.has("rpc") else 0)
+    measured.number(
+        "rpc_internal", math.ceil(internal), samples=enough if _known(before, after, "rpc") else 0
+    )
     turned_away = sum(grown for _, grown in _growth(before, after, "refusals"))
     by_status = sum(
         grown for labels, grown in _growth(before, after, "refusals") if labels["reason"].startswith("http_")
@@ -89,7 +91,7 @@ async def errors_window(context: Context) -> None:
     measured.number(
         "refusals_ppm",
         _ppm(max(0.0, turned_away - own_refused), opened + by_status - own_upgrades),
-        samples=enough if after.has("refusals") else 0,
+        samples=enough if _known(before, after, "refusals") else 0,
     )
     measured.number("requests", requests)
     measured.number("own_handshakes_refused", own_refused)
@@ -98,7 +100,15 @@ async def errors_window(context: Context) -> None:
 def _growth(before: Families, after: Families, use: str) -> Iterator[tuple["_Labels", float]]:
     """How much each series of a counter has grown; one that is new began at zero."""
     then = {one.key: one.value for one in before.all(use)}
-    return ((_Labels(one.labels), one.value - then.get(one.key, 0.0)) for one in after.all(use))
+    growth = ((_Labels(one.labels), one.value - then.get(one.key, 0.0)) for one in after.all(use))
+    return ((labels, grown) for labels, grown in growth if math.isfinite(grown))
+
+
+def _known(before: Families, after: Families, use: str) -> bool:
+    """Whether a counter is there, and can be subtracted."""
+    return after.has(use) and all(
+        math.isfinite(one.value) for families in (before, after) for one in families.all(use)
+    )
 
 
 class _Labels(dict[str, str]):
@@ -176,7 +186,7 @@ async def watchdog(context: Context) -> None:
     while True:
         families = await read_metrics(context)
         proofs = families.sum("delivery_proofs")
-        known = proofs >= 1 and families.all("delivery_lag") and families.all("delivery_age")
+        known = 1 <= proofs < math.inf and families.all("delivery_lag") and families.all("delivery_age")
         if known or loop.time() >= deadline_s:
             break
         await asyncio.sleep(POLL_S)
@@ -195,8 +205,10 @@ async def restarts_window(context: Context) -> None:
     after = await read_metrics(context)
     for families in (before, after):
         show(context, families, "start_time")
-    then = {one.key: one.value for one in before.all("start_time")}
-    now = {one.key: one.value for one in after.all("start_time")}
+    then, now = (
+        {one.key: one.value for one in families.all("start_time") if math.isfinite(one.value)}
+        for families in (before, after)
+    )
     context.measured.no_samples("processes")
     for key in sorted(then.keys() | now.keys()):
         worker = dict(key).get("worker")
