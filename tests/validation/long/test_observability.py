@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,72 +15,24 @@ from less_sync.validation.context import Context, Run
 from less_sync.validation.generated import Stream
 from less_sync.validation.metrics import FAMILIES
 from less_sync.validation.outcome import PASSED, Outcome, Status
-from less_sync.validation.procedure import Procedure, Same
+from less_sync.validation.procedure import Procedure, Same, Value
 from tests.integration.waiting import until
 from tests.migrations.support import connected
-from tests.validation.proxy import Reply
+from tests.validation.counters import LOWEST, Counted
+from tests.validation.neighbours import SERVICE, red, under
+from tests.validation.proxy import FaultProxy, Reply
 from tests.validation.rig import Rig, check_of
+from tests.validation.stubs import script as stub
 
 FAULTED: Final = frozenset(
     {"scrape", "errors-window", "logs", "logs-private", "watchdog", "restarts-window", "alerts"}
 )
 """Procedures that are seen to fail here."""
 NO_DATA: Final = Outcome(Status.BLOCKED, "no-data")
-LOWEST: Final[Mapping[str, list[tuple[str, float]]]] = {
-    "less_sync_http_requests_total": [('route="/health",code="200"', 100), ('route="/api",code="101"', 10)],
-    "less_sync_rpc_total": [('method="pull",code="ok"', 50), ('method="pull",code="internal"', 2)],
-    "less_sync_handshake_refusals_total": [('reason="http_401"', 1), ('reason="invalid_auth_token"', 1)],
-    "less_sync_delivery_lag_seconds": [("", 0.02)],
-    "less_sync_delivery_proof_age_seconds": [("", 5)],
-    "less_sync_delivery_proofs_total": [("", 40)],
-    "less_sync_db_pool_connections_max": [("", 10)],
-    "less_sync_db_pool_connections": [("", 2)],
-    "less_sync_lanes": [('state="connected"', 2)],
-    "less_sync_build_info": [('version="1"', 1)],
-    "less_sync_node_info": [('node="n",worker="0"', 1)],
-    "process_start_time_seconds": [("", 1.7e9)],
-}
-"""What the stub tells at first."""
 
 
 def failed(reason: str) -> Outcome:
     return Outcome(Status.FAILED, reason)
-
-
-class Counted:
-    """A server's metrics that a test sets, behind a real listener."""
-
-    def __init__(self) -> None:
-        self.families: dict[str, dict[str, float]] = {name: dict(rows) for name, rows in LOWEST.items()}
-        self.text: str | None = None
-        """In place of the families."""
-        self.status = 200
-        self.asked: list[str] = []
-        """Heads of requests."""
-        self.url = ""
-
-    def count(self, name: str, labels: str, by: float) -> None:
-        """Let a series grow."""
-        family = self.families[FAMILIES[name]]
-        family[labels] = family.get(labels, 0) + by
-
-    def _text(self) -> str:
-        if self.text is not None:
-            return self.text
-        lines = []
-        for name, rows in self.families.items():
-            lines.append(f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}")
-            lines += [f"{name}{{{labels}}} {value}" for labels, value in rows.items()]
-        return "\n".join(lines) + "\n"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request."""
-        self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        body = self._text().encode()
-        head = f"HTTP/1.1 {self.status} OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
-        more = "Location: http://127.0.0.1:1/\r\n" if self.status == 302 else ""
-        writer.write(f"{head}{more}\r\n".encode() + body)
-        writer.close()
 
 
 @pytest.fixture
@@ -129,6 +81,51 @@ async def meanwhile(
 
 async def nothing() -> None:
     """Nobody does anything."""
+
+
+METRICS: Final = ("scrape", "watchdog", "errors-window", "restarts-window")
+LOGS: Final = ("logs", "logs-private")
+
+
+async def lane(
+    rig: Rig,
+    counted: Counted,
+    folder: Path,
+    work: Callable[[], Awaitable[object]] | None = None,
+    *,
+    log: str = "",
+    alert: str = "",
+    **of_run: Any,
+) -> dict[str, Outcome]:
+    """What became of those rows of the lane that did not pass, in one run, with the stub's metrics.
+
+    Args:
+        work: is done between the first looks and the last ones; without it clients make 300 requests.
+        log: the command that prints the log; without it one that prints no event.
+        alert: the command that raises an alert; without it one that is received.
+    """
+    inputs = {
+        "LOG_PROBE_COMMAND": log or stub(folder, END.strip(), name="quiet"),
+        "ALERT_PROBE_COMMAND": alert or stub(folder, '{"received": true}', name="received"),
+    }
+    run = counting(rig, counted, inputs=inputs, **of_run)
+    limits: dict[str, dict[str, Value]] = {"watchdog": {"first_proof_max_ms": 300}}
+    asked, names = len(counted.asked), (*METRICS, *LOGS, "alerts")
+    tasks = [asyncio.create_task(rig.row(one, run=run, parameters=limits.get(one, {}))) for one in names]
+
+    async def begun() -> bool:
+        return len(counted.asked) >= asked + len(METRICS)
+
+    await until(begun)
+    # The windows have their first looks, and whoever looks once has looked.
+    await asyncio.wait(tasks, timeout=0.15)
+    if work is None:
+        counted.count("requests", 'route="/x",code="200"', 300)
+    else:
+        await work()
+    run.others_done.set()
+    rows = [await task for task in tasks]
+    return {row.check.procedure.name: row.outcome for row in rows if row.outcome != PASSED}
 
 
 async def talk(rig: Rig, run: Run, target: str = "staging") -> None:
@@ -188,13 +185,21 @@ async def test_every_family_that_is_read_is_one_of_the_server(rig: Rig) -> None:
             "\n".join(f"# TYPE {name} gauge\n{name} +Inf" for name in FAMILIES.values()),
             failed("not-finite:less_sync_http_requests_total"),
         ),
+        (
+            "\n".join(f"# TYPE {name} gauge\n{name} NaN" for name in FAMILIES.values()),
+            failed("not-finite:less_sync_http_requests_total"),
+        ),
     ],
 )
 async def test_metrics_that_are_empty_or_none(
-    rig: Rig, counted: Counted, text: str, outcome: Outcome
+    rig: Rig, counted: Counted, tmp_path: Path, text: str, outcome: Outcome
 ) -> None:
     counted.text = text + "\n"
-    assert await rig.outcome("scrape", run=counting(rig, counted)) == outcome
+    found = await lane(rig, counted, tmp_path)
+    assert found.pop("scrape", PASSED) == outcome
+    # There is nothing for the others to judge, or nothing that they can read.
+    unread = outcome if outcome == failed("not-metrics") else NO_DATA
+    assert found == dict.fromkeys(METRICS[1:], unread)
 
 
 def reply(body: bytes) -> Reply:
@@ -202,9 +207,13 @@ def reply(body: bytes) -> Reply:
     return Reply(200, (("Content-Length", str(len(body))),), body)
 
 
-async def test_metrics_that_anybody_can_read(rig: Rig, counted: Counted) -> None:
-    rig.proxy().answer(reply(b"# TYPE less_sync_rpc_total counter\n"), path="/metrics")
-    assert await rig.outcome("scrape", run=counting(rig, counted)) == failed("public")
+async def test_metrics_that_anybody_can_read(rig: Rig, counted: Counted, tmp_path: Path) -> None:
+    def make(proxy: FaultProxy) -> None:
+        proxy.answer(reply(b"# TYPE less_sync_rpc_total counter\n"), path="/metrics")
+
+    make(rig.proxy())
+    assert await lane(rig, counted, tmp_path) == {"scrape": failed("public")}
+    assert red(await under(make, rig, SERVICE)) == {}
     rig.proxy().mend()
     rig.proxy().answer(reply(b"<html>the page for every path</html>"), path="/metrics")
     assert await rig.outcome("scrape", run=counting(rig, counted)) == PASSED
@@ -215,8 +224,9 @@ async def test_metrics_that_cannot_be_had(rig: Rig, counted: Counted, tmp_path: 
     assert await rig.outcome("scrape", without=("metrics",)) == missing
     for status in (401, 302, 500):
         counted.status = status
-        assert await rig.outcome("scrape", run=counting(rig, counted)) == failed(f"status:{status}")
-    assert len(counted.asked) == 3  # no redirect was followed
+        # Nobody else can read them either.
+        assert await lane(rig, counted, tmp_path) == dict.fromkeys(METRICS, failed(f"status:{status}"))
+    assert len(counted.asked) == 3 * len(METRICS)  # no redirect was followed
     counted.status, counted.text = 200, "# " + "x" * (4 * 1024 * 1024)
     assert await rig.outcome("scrape", run=counting(rig, counted)) == failed("too-long")
     run = rig.run()
@@ -281,14 +291,14 @@ async def test_a_manifest_may_say_what_another_server_calls_its_families(rig: Ri
     ],
 )
 async def test_what_was_counted_while_the_run_went_on(
-    rig: Rig, counted: Counted, grown: list[tuple[str, str, float]], outcome: Outcome
+    rig: Rig, counted: Counted, tmp_path: Path, grown: list[tuple[str, str, float]], outcome: Outcome
 ) -> None:
     async def work() -> None:
         for name, labels, by in grown:
             counted.count(name, labels, by)
 
-    seen = await meanwhile(rig, "errors-window", counting(rig, counted), work, seen=counted)
-    assert seen.outcome == outcome, seen.measured.numbers
+    found = await lane(rig, counted, tmp_path, work)
+    assert found == ({} if outcome == PASSED else {"errors-window": outcome})
 
 
 async def test_counters_that_are_not_there_are_no_zeros(rig: Rig, counted: Counted) -> None:
@@ -331,7 +341,7 @@ async def test_a_server_that_was_restarted_in_between(rig: Rig) -> None:
     assert seen == [failed("restarted"), failed("restarted")]
 
 
-async def test_a_worker_that_was_replaced_is_named(rig: Rig, counted: Counted) -> None:
+async def test_a_worker_that_was_replaced_is_named(rig: Rig, counted: Counted, tmp_path: Path) -> None:
     starts = counted.families[FAMILIES["start_time"]]
     starts.clear()
     starts |= {'worker="supervisor"': 1.7e9, 'worker="1"': 1.7e9 + 1, 'worker="2"': 1.7e9 + 1}
@@ -340,9 +350,10 @@ async def test_a_worker_that_was_replaced_is_named(rig: Rig, counted: Counted) -
 
     async def replaced() -> None:
         starts['worker="2"'] += 60
+        counted.count("requests", 'route="/x",code="200"', 300)
 
-    seen = await meanwhile(rig, "restarts-window", counting(rig, counted), replaced, seen=counted)
-    assert seen.outcome == failed("restarted:2")
+    found = await lane(rig, counted, tmp_path, replaced)
+    assert found == {"restarts-window": failed("restarted:2")}
 
     async def missing() -> None:
         del starts['worker="1"']
@@ -376,16 +387,20 @@ async def test_a_watchdog_whose_record_does_not_come_back(rig: Rig) -> None:
             assert await rig.outcome("watchdog", parameters=limits) == failed("stuck")
 
 
-async def test_what_the_watchdog_must_tell(rig: Rig, counted: Counted) -> None:
+async def test_what_the_watchdog_must_tell(rig: Rig, counted: Counted, tmp_path: Path) -> None:
     async def asked(name: str, value: float | None) -> Outcome:
         counted.families = {each: dict(rows) for each, rows in LOWEST.items()}
         family = counted.families[FAMILIES[name]]
         family.clear()
         if value is not None:
             family[""] = value
-        return await rig.outcome(
-            "watchdog", run=counting(rig, counted), parameters={"first_proof_max_ms": 700}
-        )
+        found = await lane(rig, counted, tmp_path)
+        outcome = found.pop("watchdog", PASSED)
+        # What is no number is none of a family that can be read.
+        endless = value == float("inf")
+        not_finite = failed(f"not-finite:{FAMILIES[name]}")
+        assert found == ({"scrape": not_finite} if endless else {})
+        return outcome
 
     assert await asked("delivery_lag", 2.0) == PASSED
     assert await asked("delivery_lag", 2.001) == failed("late")
@@ -440,8 +455,15 @@ ERROR: Final = '{"level": "error", "message": "storage failed"}\n'
         ("[]\n" + END, failed("not-json")),
     ],
 )
-async def test_what_a_log_probe_prints(rig: Rig, tmp_path: Path, text: str, outcome: Outcome) -> None:
+async def test_what_a_log_probe_prints(
+    rig: Rig, counted: Counted, tmp_path: Path, text: str, outcome: Outcome
+) -> None:
     run = rig.run(inputs={"LOG_PROBE_COMMAND": script(tmp_path, text)})
+    found = await lane(rig, counted, tmp_path, log=script(tmp_path, text))
+    assert found.pop("logs", PASSED) == outcome
+    # A log that does not end, or is none, says nothing of what it holds.
+    unread = text.strip() == "" or outcome == failed("not-json")
+    assert found == ({"logs-private": outcome} if unread else {})
     run.others_done.set()
     seen = await rig.row("logs", run=run)
     assert seen.outcome == outcome
@@ -530,7 +552,10 @@ async def test_a_log_that_tells_of_people_or_of_what_they_store(rig: Rig, tmp_pa
     assert row.outcome == failed("logged:payload:contract-staging-writes")
 
 
-async def test_an_alert_that_is_swallowed(rig: Rig, tmp_path: Path) -> None:
+async def test_an_alert_that_is_swallowed(rig: Rig, counted: Counted, tmp_path: Path) -> None:
+    swallowed = await lane(rig, counted, tmp_path, alert=script(tmp_path, ""))
+    assert swallowed == {"alerts": failed("not-received")}
+
     async def asked(command: str, within_s: int = 120) -> Outcome:
         run = rig.run(inputs={"ALERT_PROBE_COMMAND": command})
         limit = {"within_s": within_s}
