@@ -29,6 +29,8 @@ valid_for_s = 3600
 """
 TOKEN = ".".join(("eyJhbGciOiJFUzI1NiJ9", "eyJzdWIiOiJhIn0", "c2lnbmF0dXJlc2lnbmF0dXJl"))
 END_S = 30.0
+WAITS = "exec('import os, time\\np = os.getppid()\\nwhile os.getppid() == p: time.sleep(0.05)')"
+"""A line of Python that goes on until the run is gone that began it: a killed one ends nothing."""
 
 
 @dataclass(slots=True)
@@ -196,7 +198,7 @@ async def test_an_interrupted_run_writes_its_report_and_is_3(place: Place) -> No
     begun = place.folder / "begun"
     place.checks(
         one="pass",
-        two=f"import time; open({str(begun)!r}, 'w'); time.sleep(600)",
+        two=f"open({str(begun)!r}, 'w'); {WAITS}",
         three="pass",
     )
     running = await place.started("--out", "report")
@@ -216,7 +218,7 @@ async def test_an_interrupted_run_writes_its_report_and_is_3(place: Place) -> No
 
 async def test_a_second_signal_ends_at_once_and_leaves_the_journal(place: Place) -> None:
     begun = place.folder / "begun"
-    place.checks(one="pass", two=f"import time; open({str(begun)!r}, 'w'); time.sleep(600)")
+    place.checks(one="pass", two=f"open({str(begun)!r}, 'w'); {WAITS}")
     running = await place.started("--out", "report")
     await appeared(begun)
     running.send_signal(signal.SIGTERM)
@@ -233,8 +235,8 @@ async def test_a_run_that_was_killed_is_no_go_and_is_completed_by_resuming(place
     begun, counted = place.folder / "begun", place.folder / "counted"
     place.checks(
         one=f"open({str(counted)!r}, 'a').write('1')",
-        two=f"import os, time; open({str(begun)!r}, 'a').write('x'); "
-        f"time.sleep(0 if os.path.getsize({str(begun)!r}) > 1 else 600)",
+        two=f"import os; open({str(begun)!r}, 'a').write('x')\n"
+        f"if os.path.getsize({str(begun)!r}) < 2: {WAITS}",
     )
     running = await place.started("--out", "report")
     await appeared(begun)
@@ -256,7 +258,7 @@ async def test_a_run_that_was_killed_is_no_go_and_is_completed_by_resuming(place
 async def test_a_changed_row_is_not_used_again(place: Place) -> None:
     begun, counted = place.folder / "begun", place.folder / "counted"
     count = f"open({str(counted)!r}, 'a').write('1')"
-    place.checks(one=count, two=f"import time; open({str(begun)!r}, 'w'); time.sleep(600)")
+    place.checks(one=count, two=f"open({str(begun)!r}, 'w'); {WAITS}")
     running = await place.started("--out", "report")
     await appeared(begun)
     running.kill()
@@ -302,7 +304,7 @@ async def test_a_secret_that_was_given_is_masked_wherever_it_comes_back(place: P
 
 async def test_two_runs_of_one_name_at_once_are_one_too_many(place: Place) -> None:
     begun = place.folder / "begun"
-    place.checks(one=f"import time; open({str(begun)!r}, 'w'); time.sleep(600)")
+    place.checks(one=f"open({str(begun)!r}, 'w'); {WAITS}")
     running = await place.started("--out", "reports/first")
     await appeared(begun)
     second = await place.run("--out", "reports/second")
