@@ -130,6 +130,7 @@ async def test_papers_for_the_way_back_are_there_committed_and_not_empty(
         named["more"] = str(papers / "more.md")
     run = run_of(Scratch(plan(tmp_path)), references=named)
     assert await outcome(run, "references") == (PASSED if reason == "-" else failed(reason))
+    assert await outcome(run, "losses") == PASSED
 
 
 async def test_papers_outside_of_any_work_tree_are_not_committed(tmp_path: Path) -> None:
@@ -146,12 +147,14 @@ async def test_what_our_own_migrations_lose_is_nothing(tmp_path: Path) -> None:
     assert (passed.outcome, passed.measured.shown["reverted"]) == (PASSED, 6)
 
 
-async def test_a_loss_has_to_be_listed_and_acknowledged_by_its_name(tmp_path: Path) -> None:
+async def test_a_loss_has_to_be_listed_and_acknowledged_by_its_name(papers: Path, tmp_path: Path) -> None:
+    named = {"rollback": str(papers / "rollback.md"), "migrations": str(papers / "migrations.md")}
     listed = {**losses(), 107: Loss(107, "letters", "loses letters")}
 
     async def seen(versions: Sequence[int], *acknowledged: str, back_to: int = 12) -> Outcome:
         scratch = Scratch(plan(tmp_path, losses=listed, versions=versions))
-        run = run_of(scratch, acknowledged_losses=acknowledged)
+        run = run_of(scratch, acknowledged_losses=acknowledged, references=named)
+        assert await outcome(run, "references") == PASSED
         return await outcome(run, "losses", parameters={"back_to": back_to})
 
     assert await seen((*listed, 108), "letters") == failed("unlisted:108")
@@ -179,6 +182,13 @@ HOOK_FAULTS: Final[list[tuple[str, str, dict[str, Any], Outcome]]] = [
 ]
 
 
+ALSO: Final[Mapping[str, Outcome]] = {
+    **dict.fromkeys(("weight-105", "weight-true", "no-object"), failed("status-shape")),
+    "no-json": failed("not-json"),
+}
+"""What becomes of the other one: both read the hook's status, and both can only read a whole one."""
+
+
 @pytest.mark.parametrize(
     ("procedure", "fault", "changes", "wanted"),
     HOOK_FAULTS,
@@ -191,6 +201,11 @@ async def test_a_hook_that_does_something_else_turns_its_row_red(
     inputs = {"CANARY_HOOK": hook.command, "INCUMBENT_IMAGE": IMAGE}
     assert await rig.outcome(procedure, target="none", inputs=inputs) == wanted
     calls = hook.now()["calls"]
+    others = {}
+    for other in {"rollback-dry-run", "canary-status"} - {procedure}:
+        hook.state.write_text(json.dumps(PLAIN | changes))
+        others[other] = await rig.outcome(other, target="none", inputs=inputs)
+    assert others == {other: ALSO.get(fault, PASSED) for other in others}
     if procedure == "rollback-dry-run":
         assert calls == ["status", "rollback old-1 --dry-run", "status"]
     else:
@@ -307,6 +322,9 @@ async def test_nobody_is_served_by_the_incumbent_any_more(rig: Rig, hook: Hook) 
     inputs = {"CANARY_HOOK": hook.command, "DATABASE_ROLE": "candidate"}
 
     async def seen(**parameters: Any) -> Outcome:
+        stage = await rig.outcome("canary-status", target="none", stage="after", inputs=inputs)
+        # Both look at the weight.
+        assert stage == (PASSED if hook.now()["percent"] == 100 else failed("weight"))
         return await rig.outcome(
             "incumbent-idle", target="production", inputs=inputs, parameters=SHORT | parameters
         )
@@ -451,10 +469,12 @@ async def test_a_migration_that_the_incumbent_refuses_turns_the_row_red(newer: N
     assert await outcome(run, "incumbent-opens", parameters=parameters) == PASSED
 
 
-# The last record of the space that was written to last: the check's own.
+# The last record that came in a push of its own to the space that was written to last: a client's that pushes
+# one by one, not of those who push many at once.
 REMOVES: Final = """
 DELETE FROM records WHERE id IN (SELECT r.id FROM records r JOIN spaces s ON s.id = r.space_id
 WHERE s.id NOT BETWEEN '6c657373-7379-8e63-8000-000000000000' AND '6c657373-7379-8e63-bfff-ffffffffffff'
+AND NOT EXISTS (SELECT FROM records o WHERE o.space_id = r.space_id AND o.cursor = r.cursor AND o.id <> r.id)
 ORDER BY s.updated_at DESC, r.cursor DESC LIMIT 1)"""
 CHANGES: Final = "UPDATE records SET blob = blob || '!' WHERE NOT deleted"
 
@@ -464,6 +484,7 @@ async def test_what_the_incumbent_loses_or_changes_is_seen(session_scratch: Scra
         run = run_of(scratch)
         (tmp_path / "change.sql").write_text(REMOVES)
         assert await outcome(run, "no-loss", parameters=QUICK) == failed("lost")
+        assert await outcome(run, "incumbent-opens", parameters={"records": 20}) == PASSED
         (tmp_path / "change.sql").write_text(CHANGES)
         seen = await outcome(run, "incumbent-opens", parameters={"records": 20})
         assert seen == failed("differs:records:incumbent")
