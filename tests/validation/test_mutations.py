@@ -15,7 +15,7 @@ import tomli_w
 from less_sync.validation.attempt import Row, attempted
 from less_sync.validation.catalogue import CATALOGUE
 from less_sync.validation.context import Context
-from less_sync.validation.decision import Facts, decide
+from less_sync.validation.decision import Exit, Facts, Reason, decide
 from less_sync.validation.inputs import read_inputs
 from less_sync.validation.manifest import Declared, ManifestErrors, built_in, declared
 from less_sync.validation.matrix import Check, Manifest
@@ -78,16 +78,31 @@ def test_all_that_is_built_in_gives_a_go_when_all_of_it_passed_and_its_lanes_are
         assert decision(present, passed(manifest)) == "GO"
 
 
-@pytest.mark.parametrize("kind", COMPLETE)
-def test_no_status_of_a_required_check_but_passed_leaves_a_go(kind: str) -> None:
-    manifest = matrix(kind)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stage", ["before", "after"])
+def test_no_status_of_a_required_check_but_passed_leaves_a_go_and_an_optional_one_warns(
+    kind: str, stage: str
+) -> None:
+    manifest = matrix(kind, stage=stage)
+    # Of the lanes that are there: that one is missing is a reason of its own.
+    lanes = {check.lane for check in manifest.checks if check.required} & set(manifest.lanes)
+    facts = Facts(
+        baseline=False, lanes=tuple(lanes), loosened=False, subject_changed=False, interrupted=False
+    )
+    rows = passed(manifest)
     for number, check in enumerate(manifest.checks):
         for status in Status:
             if status is Status.PASSED:
                 continue
-            rows = passed(manifest)
             rows[number] = Row(check, Outcome(status, "whatever"))
-            assert decision(manifest, rows) == ("NO-GO" if check.required else "GO"), check.id
+            seen = decide(rows, facts)
+            if check.required:
+                assert (seen.word, seen.exit) == ("NO-GO", Exit.NO_GO), check.id
+                assert seen.reasons == (Reason("required-not-passed", check.id),)
+            else:
+                assert (seen.word, seen.exit, seen.reasons) == ("GO", Exit.GO, ()), check.id
+            assert seen.warned is not check.required
+        rows[number] = Row(check, PASSED)
 
 
 def mutated(kind: str, row: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Declared:
