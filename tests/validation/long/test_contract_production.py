@@ -16,11 +16,14 @@ from less_sync.validation.procedure import Procedure, Same
 from less_sync.validation.sentinel import CHAIN, RECORDS, TOMBSTONES, Planted, content_of, plant
 from less_sync.validation.spaces import change
 from tests.federation.proxy import Way
+from tests.validation.neighbours import SERVICE, red
 from tests.validation.proxy import Cut, FaultProxy, Frame, Reply
 from tests.validation.rig import Rig, check_of, procedure_named
 from tests.validation.rules import WATCHED_SQL, at_once, changed, flipped
 
 NUMBERS: Final = count(1)
+LOOKS: Final = tuple(one for one in SERVICE if one.procedure not in ("health", "features"))
+"""Of lane `service`: one of them waits, and the run of the other declares no files."""
 FAULTED: Final = frozenset({"read-only", "sentinel"})
 WROTE: Final = RECORDS + TOMBSTONES + CHAIN + 1
 """Without a file: the last is the record that says where all lies."""
@@ -149,18 +152,39 @@ REFUSALS: Final[Mapping[str, tuple[Callable[[FaultProxy], object], Outcome]]] = 
         failed("subscribe"),
     ),
     "something was pulled of it": (
-        changed(Way.DOWN, "pull:result", lambda _: {"_chunks": 1}),
+        changed(
+            Way.DOWN,
+            "pull:result",
+            lambda _: {"_chunks": 1},
+            when=lambda result: result["_chunks"] == 0,
+        ),
         failed("pull"),
     ),
 }
 
 
+ALSO: Final[Mapping[str, Mapping[str, Outcome]]] = {
+    # The sentinel is pulled by such a connection too, and two rows ask for one without a token.
+    "no upgrade": {
+        "sentinel": failed("upgrade:503"),
+        "headers": failed("status:503"),
+        "routes": failed("row:16"),
+    },
+    "a connection that breaks": {"sentinel": failed("closed:1006")},
+}
+"""What looks at the same answer."""
+
+
 @pytest.mark.parametrize("name", REFUSALS)
 async def test_production_that_cannot_be_read(rig: Rig, name: str) -> None:
     make, outcome = REFUSALS[name]
+    run, _ = await planted(rig, features={"files": False})
     make(rig.proxy("production"))
     row = await rig.row("read-only", target="production")
     assert row.outcome == outcome, row.lines
+    others = [await rig.row("sentinel", target="production", run=run)]
+    others += [await rig.row(one.procedure, target="production", run=run) for one in LOOKS]
+    assert red(others) == ALSO.get(name, {}), [row.lines for row in others]
 
 
 # What was planted.
@@ -231,6 +255,7 @@ async def test_what_was_planted_is_changed(rig: Rig, name: str) -> None:
     await rig.server("production").sql(statement, made.space)
     row = await rig.row("sentinel", target="production", run=run)
     assert row.outcome == failed(reason), row.lines
+    assert await rig.outcome("read-only", target="production", run=run) == PASSED
 
 
 async def test_a_bit_of_what_was_planted_flips_on_the_way(rig: Rig) -> None:
@@ -238,3 +263,4 @@ async def test_a_bit_of_what_was_planted_flips_on_the_way(rig: Rig) -> None:
     filled = changed(Way.DOWN, "pull.record", flipped("blob"), at=7, when=lambda data: bool(data.get("blob")))
     filled(rig.proxy("production"))
     assert await rig.outcome("sentinel", target="production", run=run) == failed("bytes")
+    assert await rig.outcome("read-only", target="production", run=run) == PASSED

@@ -13,6 +13,8 @@ import pytest
 from less_sync.validation.outcome import PASSED, Outcome, Status
 from less_sync.validation.procedure import Value
 from tests.federation.proxy import Way
+from tests.validation.long.test_contract import LANE
+from tests.validation.neighbours import Neighbour, red, under
 from tests.validation.rig import IDENTITY_HASH_KEY, Rig, served
 from tests.validation.rules import NEWEST_SPACE_SQL, changed, with_field
 
@@ -24,6 +26,10 @@ SHORT: Final = {
     "LIMIT_INVITATION_DELAY_MAX_S": "0.2",
 }
 IDLE: Final[dict[str, Value]] = {"idle_s": 2}
+IDLES: Final = Neighbour("socket-idle", IDLE)
+OTHERS: Final = tuple(one for one in LANE if one.procedure not in ("socket-idle", "sentinel"))
+"""Those of the lane that look at a server with nothing planted."""
+FEWER: Final = tuple(one for one in OTHERS if one.procedure != "invitation")
 SOON: Final[dict[str, Value]] = {"deadline_ms": 1500}
 DRAIN: Final[dict[str, Value]] = {"close_s": 10, "health_s": 20}
 
@@ -40,13 +46,16 @@ async def test_a_silent_connection_and_an_invitation(rig: Rig) -> None:
         assert await rig.outcome("invitation", parameters=SOON) == PASSED
         proxy.lose(Way.DOWN, "keepalive")
         assert await rig.outcome("socket-idle", parameters=IDLE) == failed("no-keepalive")
+        assert red(await under(lambda one: one.lose(Way.DOWN, "keepalive"), rig, OTHERS)) == {}
         proxy.mend()
         proxy.frame_delay_s = lambda frame: 20.0 if frame.name == "invitation" else 0.0
         assert await rig.outcome("invitation", parameters=SOON) == failed("not-announced")
+        assert red(await under(lambda one: one.lose(Way.DOWN, "invitation"), rig, (IDLES, *FEWER))) == {}
         proxy.mend()
         proxy.cut()
         changed(Way.DOWN, "invitation.get:result", with_field(payload="another"))(proxy)
         assert await rig.outcome("invitation", parameters=SOON) == failed("get")
+        assert await rig.outcome("read-only", target="candidate") == PASSED
         proxy.mend()
         proxy.alter(
             Way.UP, "invitation.delete", lambda frame: frame | {"method": "session.info", "params": {}}
@@ -116,7 +125,9 @@ async def test_a_restart(rig: Rig) -> None:
         row = await rig.row("drain", parameters=DRAIN, inputs=inputs)
         assert row.outcome == PASSED, row.lines
         made.do = made.forgetful
-        assert await rig.outcome("drain", parameters=DRAIN, inputs=inputs) == failed("missing")
+        run = rig.run(inputs=inputs)
+        assert await rig.outcome("drain", parameters=DRAIN, run=run) == failed("missing")
+        assert await rig.outcome("cleanup", run=run) == PASSED  # all that runs after it
         made.do = made.rightly
         rig.proxy().reclose(1001, 1012)
         assert await rig.outcome("drain", parameters=DRAIN, inputs=inputs) == failed("closed:1012")
