@@ -5,6 +5,7 @@ does not know when a database was made, so that stands in its comment.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -171,8 +172,7 @@ async def scratch_databases(url: str, run_id: bytes) -> AsyncIterator[ScratchDat
             server_settings={"application_name": "less-sync-validate"},
         )
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        told = f"the Postgres of scratch lets nobody in: {error or type(error).__name__}"
-        raise Blocked("scratch", "database").saying(told) from None
+        raise Blocked("scratch", "database").saying(_refused(error)) from None
     databases = ScratchDatabases(admin, url, f"{PREFIX}{run_id.hex()[:8]}_")
     try:
         with suppress(*LOST):
@@ -198,12 +198,23 @@ async def connected(url: str, *, settings: Mapping[str, str] = NONE) -> AsyncIte
             url, timeout=CONNECT_S, statement_cache_size=0, server_settings=dict(settings)
         )
     except LOST as error:
-        told = f"the Postgres of scratch lets nobody in: {error or type(error).__name__}"
-        raise Broken("database-gone").saying(told) from None
+        raise Broken("database-gone").saying(_refused(error)) from None
     try:
         yield connection
     finally:
         await closed(connection)
+
+
+def _refused(error: Exception) -> str:
+    """Why nobody is let in, without the address, which is the operator's: it may be in an error's text."""
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        why = error.strerror or type(error).__name__
+        why = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else why
+    elif isinstance(error, asyncpg.PostgresError) and error.sqlstate:
+        why = str(error)
+    else:
+        why = f"no answer, or no URL of a Postgres ({type(error).__name__})"
+    return f"the Postgres of scratch lets nobody in: {why}"
 
 
 async def closed(connection: Connection) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from less_sync.bins.commands.output import Watch
 from less_sync.bins.installed import server_parts
 
 EXITS = (
@@ -195,6 +196,8 @@ def run(
     with server_parts("less-sync validate"):
         from less_sync.bins.commands import validate_work as work
         from less_sync.bins.commands.validate_output import Told
+    # Output that is lost is no reason to lose the report as well.
+    context.ensure_object(Watch).matters = False
     wishes = work.wishes_of(
         kind=kind,
         manifest=manifest,

@@ -1,8 +1,10 @@
 """What `less-sync validate` prints while it runs, and at the end."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -11,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from less_sync.bins.commands.database_options import environment_with
+from less_sync.bins.errors import print_error
 from less_sync.validation.attempt import Row
 from less_sync.validation.decision import Decision
 from less_sync.validation.outcome import NO_REASON, Status
@@ -39,6 +42,8 @@ class Told:
     json: bool = False
     quiet: bool = False
     color: bool = True
+    lost: str = field(init=False, default="")
+    """Why standard output takes no more: the run goes on, for its report."""
     _bar: Progress = field(init=False)
     _worst: list[str] = field(init=False, default_factory=list)
     """Required checks that failed, told once more at the end: others were blocked by them."""
@@ -49,27 +54,33 @@ class Told:
         console = Console(stderr=True, no_color=not self.color)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         quiet = self.quiet or self.json or not console.is_terminal
-        self._bar = Progress(*columns, console=console, transient=True, disable=quiet)
+        # Lines pass through the bar, to stand above it, where both are on a terminal: never from a file.
+        shared = sys.stdout.isatty()
+        self._bar = Progress(*columns, console=console, transient=True, disable=quiet, redirect_stdout=shared)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        with suppress(OSError):
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        with suppress(OSError):
+            self._bar.stop()
 
     def doing(self, what: str, total: int | None = None) -> None:
         """Name what goes on, with how many steps it has."""
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(what, total=total)
+        with suppress(OSError):
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(what, total=total)
 
     def row(self, row: Row) -> None:
         """A check has finished."""
         if self._task is not None:
-            self._bar.advance(self._task)
+            with suppress(OSError):
+                self._bar.advance(self._task)
         check, outcome = row.check, row.outcome
         if check.required and outcome.status in (Status.FAILED, Status.ERROR):
             self._worst.append(f"{outcome.status}: {check.id}: {outcome.reason}")
@@ -113,7 +124,24 @@ class Told:
         self._line(json.dumps(event, separators=(",", ":")))
 
     def _line(self, text: str) -> None:
-        print(text, flush=True)
+        if self.lost:
+            return
+        try:
+            print(text, flush=True)
+        except OSError as gone:  # OutputGone, or the bar's own when the terminal is closed
+            self.lost = gone.strerror or str(gone)
+
+    def over(self, code: int) -> int:
+        """The exit code of a run that would have this one: a decision that could not be told is no GO."""
+        with suppress(OSError):
+            if self.lost:
+                print_error(f"cannot write to standard output: {self.lost}")
+        try:
+            sys.stderr.flush()
+        except OSError:
+            # What is left in the buffer would fail once more when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        return code or int(bool(self.lost))
 
 
 def told(decision: Decision, rows: Sequence[Row], *, narrowed: bool) -> str:

@@ -321,7 +321,7 @@ def run(wishes: Wishes, way: Way, told: Told) -> int:
         print_error(f"a secret was found in the report, and left out of it: {secret}")
     line_told = told_of(ended.decision, ended.rows, narrowed=made.narrowed)
     told.decision(ended.decision, line_told, str(_near(folder)), ended.finished.report_digest, ended.notes)
-    return int(ended.decision.exit)
+    return told.over(int(ended.decision.exit))
 
 
 def _near(folder: Path) -> Path:
