@@ -283,10 +283,16 @@ def run(wishes: Wishes, way: Way, told: Told) -> int:
         give_up([f"{out} exists: a report is written into a new folder"])
     if way.commit and (out is not None or not path):
         give_up(["--commit wants the report in the work tree: leave --out away, and run it in one"])
+    try:
+        # Before the run: it takes minutes, and what cannot be signed is no evidence.
+        key = signing_key(way.sign_key, made.inputs)()
+    except EvidenceFault as fault:
+        print_error(f"{fault}; nothing was run: name another file by --sign-key")
+        return int(Exit.EVIDENCE)
     asked = Asked(
         parent=parent,
         run_id=way.run_id,
-        key=signing_key(way.sign_key, made.inputs),
+        key=lambda: key,
         jobs=way.jobs,
         out=out,
         resume=way.resume,

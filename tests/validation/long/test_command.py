@@ -268,14 +268,15 @@ async def test_a_changed_row_is_not_used_again(place: Place) -> None:
     assert counted.read_text() == "11"
 
 
-async def test_a_key_that_cannot_sign_is_4_and_leaves_nothing_that_reads_as_a_decision(place: Place) -> None:
+async def test_a_key_that_cannot_sign_is_4_before_anything_is_run(place: Place) -> None:
     place.checks(one="pass")
     (place.folder / "key").write_text("no key\n")
     done = await place.run("--out", "report", "--sign-key", "key")
     assert done.status == 4
     assert "does not hold a signing key" in done.err
-    assert json.loads((place.folder / "report" / "run.json").read_bytes())["state"] == "not-signable"
-    assert not (place.folder / "report" / "results.json").exists()
+    assert "nothing was run: name another file by --sign-key" in done.err
+    assert not done.out
+    assert not (place.folder / "report").exists()
 
 
 async def test_a_secret_that_nobody_knew_of_is_4_and_is_not_in_the_report(place: Place) -> None:
