@@ -5,7 +5,8 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,36 @@ def test_without_a_finished_one_the_newest_folder_says_why(tmp_path: Path) -> No
     changed(backup(tmp_path / "b"), lambda d: d.pop("finished_at"))
     with pytest.raises(NoBackup, match="incomplete"):
         newest(tmp_path)
+
+
+NOBODY = 65534
+
+
+def test_a_folder_that_may_not_be_read_is_told_as_such(tmp_path: Path) -> None:
+    inner = tmp_path / "backups" / "newest"
+    inner.mkdir(parents=True)
+    (inner / "manifest.json").write_text("{}")
+    with somebody_else(inner):
+        for place in (inner, inner.parent):
+            with pytest.raises(NoBackup) as caught:
+                newest(place)
+            assert caught.value.reason == "unreadable"
+            assert caught.value.words == "this user may not read the backup in BACKUP_DIR"
+
+
+@contextmanager
+def somebody_else(folder: Path) -> Iterator[None]:
+    """Be a user who may not look into this folder; root may look into any."""
+    root = os.geteuid() == 0
+    folder.chmod(0o000)
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o700)
 
 
 async def test_files_are_measured_up_to_what_they_should_have(tmp_path: Path) -> None:

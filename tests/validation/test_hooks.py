@@ -277,3 +277,19 @@ async def test_evidence_has_arguments_status_and_output_of_a_hook(tmp_path: Path
     with pytest.raises(CheckEnd, match="command-timeout"):
         await hook(context, program("import time; time.sleep(600)"), timeout_s=0.3)
     assert "stopped\ncommand-timeout" in context.evidence.text
+
+
+async def test_a_guarded_command_ends_with_whoever_started_it_however_that_ends(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    child = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    source = (
+        "import asyncio, sys\n"
+        "from less_sync.validation.hooks import run_command\n"
+        f"argv = (sys.executable, '-I', '-S', '-c', {child!r})\n"
+        "asyncio.run(run_command(argv, {}, timeout_s=600, guarded=True))\n"
+    )
+    parent = await asyncio.create_subprocess_exec(PYTHON, "-c", source)
+    number = await pid_in(pid)
+    parent.kill()
+    await parent.wait()
+    assert await gone(number)

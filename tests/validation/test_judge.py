@@ -1,12 +1,15 @@
 """A measurement becomes a status in one place, and nothing passes that was not measured."""
 
 import asyncio
+import errno
 import itertools
 
+import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from less_sync.validation.attempt import attempted
 from less_sync.validation.context import Context
 from less_sync.validation.judge import judge
 from less_sync.validation.measured import Measured
@@ -21,7 +24,7 @@ from less_sync.validation.outcome import (
     slug,
 )
 from less_sync.validation.procedure import AtLeast, AtMost, Same
-from tests.validation.matrices import check, outcomes, passing, told
+from tests.validation.matrices import check, outcomes, passing, run_of, told
 
 CRITERIA = (Same("body"), AtMost("slow_ms", "limit_ms", "deadline"), AtLeast("found", "least", "too-few"))
 PARAMETERS = {"limit_ms": 10, "least": 2}
@@ -141,3 +144,35 @@ def test_the_order_of_measuring_makes_no_difference_to_passing() -> None:
         for name in order:
             made.same(name, 1, 1, name)
         assert judge([Same("a"), Same("b"), Same("c")], {}, made).status is Status.PASSED
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "blocked:disk"),
+        (OSError(errno.EFBIG, "File too large"), "blocked:disk"),
+        (asyncpg.DiskFullError("could not extend file"), "blocked:disk"),
+        (asyncpg.ConnectionDoesNotExistError("connection was closed"), "error:database-gone"),
+        (asyncpg.CannotConnectNowError("in recovery mode"), "error:database-gone"),
+        (asyncpg.QueryCanceledError("statement timeout"), "error:timeout"),
+        (OSError(errno.ENOENT, "No such file or directory"), "error:internal"),
+        (ValueError("a fault of the check's own"), "error:internal"),
+    ],
+)
+async def test_what_no_check_provides_for_is_told_apart(error: Exception, outcome: str) -> None:
+    async def failing(_context: Context) -> None:
+        raise error
+
+    one = check("one", failing)
+    row = await attempted(one, run_of(one))
+    assert told(row.outcome) == outcome
+    assert str(error) in row.lines[0]
+
+
+async def test_what_ends_a_check_may_say_why_in_its_log() -> None:
+    async def failing(_context: Context) -> None:
+        raise Broken("postgres").saying("the disk is full", "make room")
+
+    one = check("one", failing)
+    row = await attempted(one, run_of(one))
+    assert row.lines == ("the disk is full", "make room", "error: postgres")

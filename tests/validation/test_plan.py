@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,12 +192,46 @@ def test_a_command_is_asked_anew_each_time_and_runs_without_a_shell_or_our_varia
             "STAGING_ACCESS_TOKEN_COMMAND gives more than 65536 bytes",
         ),
         ("'unclosed", "STAGING_ACCESS_TOKEN_COMMAND cannot be run"),
+        ("  ", "STAGING_ACCESS_TOKEN_COMMAND cannot be run: there is no word in it"),
+        ("yes flood", "STAGING_ACCESS_TOKEN_COMMAND gives more than 65536 bytes"),
     ],
 )
 def test_a_command_that_gives_no_secret_is_a_problem(command: str, told: str) -> None:
     _, problems = read_inputs({"STAGING_ACCESS_TOKEN_COMMAND": command}, {})
     (problem,) = problems
     assert problem.startswith(told)
+
+
+def test_what_a_command_started_does_not_outlive_it(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    program = tmp_path / "forks.py"
+    program.write_text(
+        "import subprocess, sys\n"
+        "child = subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL)\n"
+        f"open({str(pid)!r}, 'w').write(str(child.pid))\n"
+        "print('long enough a token')\n"
+    )
+    inputs, told = read_inputs({"PROD_ACCESS_TOKEN_COMMAND": f"{sys.executable} {program}"}, {})
+    assert not told
+    assert inputs.value("PROD_ACCESS_TOKEN") == "long enough a token"
+    state = Path(f"/proc/{pid.read_text()}/stat")
+    for _ in range(200):
+        if not state.exists() or state.read_text().rsplit(")")[-1].split()[0] == "Z":
+            break
+        time.sleep(0.02)
+    else:
+        raise AssertionError("its child is alive")
+
+
+@pytest.mark.parametrize("command", ["   ", "'unclosed", '"'])
+def test_a_command_without_a_word_is_told_before_anything_runs(own: Path, command: str) -> None:
+    told = problems(own, INCUMBENT_COMMAND=command)
+    assert told == (f"INCUMBENT_COMMAND: {command!r} is no command: an open quote, or no word in it",)
+
+
+def test_a_kind_of_server_that_there_is_not_is_told(own: Path) -> None:
+    told = problems(own, INCUMBENT_KIND="rusty")
+    assert told == ("INCUMBENT_KIND: 'rusty' is none of less-sync, rust, go",)
 
 
 def test_a_secret_that_comes_two_ways_or_is_too_short_to_mask_is_a_problem(tmp_path: Path) -> None:
