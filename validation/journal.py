@@ -4,6 +4,7 @@ A row that passed may be used again by the run that goes on, as long as all that
 folder may be somebody else's, so only what is of the expected form counts.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ STATE: Final = "run.json"
 STATE_BYTES_MAX: Final = 64 * 1024
 LINES_MAX: Final = 20_000
 RESUMES_MAX: Final = 100
+_RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def read_state(folder: Path) -> State:
         state = msgspec.json.decode(content(folder, STATE, most_bytes=STATE_BYTES_MAX), type=State)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         raise NotAReport(f"{STATE} is not of this format") from None
-    if state.format != 1 or len(state.resumes) > RESUMES_MAX:
+    if state.format != 1 or len(state.resumes) > RESUMES_MAX or not _RUN_ID.fullmatch(state.run):
         raise NotAReport(f"{STATE} is not of this format")
     return state
 

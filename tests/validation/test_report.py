@@ -303,6 +303,13 @@ def test_an_interrupted_run_is_none_and_can_be_gone_on_with(tmp_path: Path) -> N
         Report.reopened(report.folder, MOMENT, redactor=Redactor())
 
 
+@pytest.mark.parametrize("run", ["", "x" * 32, "00" * 15, "../" * 10, "0" * 31 + "\n"])
+def test_a_state_whose_run_has_no_id_is_refused(tmp_path: Path, run: str) -> None:
+    report = Report.create(tmp_path, MOMENT, redactor=Redactor(), run_id=run)
+    with pytest.raises(NotAReport, match=r"run\.json is not of this format"):
+        read_state(report.folder)
+
+
 @pytest.mark.parametrize("line", [b"{}\n", b"x\n", b"[" * 10_000 + b"\n", b'{"digest":1,"entry":{}}\n'])
 def test_a_journal_of_another_form_is_refused(tmp_path: Path, line: bytes) -> None:
     report = Report.create(tmp_path, MOMENT, redactor=Redactor(), run_id="00" * 16)
