@@ -204,7 +204,8 @@ async def _up(server: ScratchServer, ready_s: float) -> bool:
     ending = asyncio.ensure_future(process.wait())
     try:
         while time.monotonic() - began_s < ready_s:
-            if await _is_healthy(server) and process.returncode is None:
+            left_s = ready_s - (time.monotonic() - began_s)
+            if await _is_healthy(server, left_s) and process.returncode is None:
                 server.started_ms = math.ceil((time.monotonic() - began_s) * 1000)
                 return True
             await asyncio.wait((ending,), timeout=POLL_S)
@@ -215,10 +216,12 @@ async def _up(server: ScratchServer, ready_s: float) -> bool:
     return False
 
 
-async def _is_healthy(server: ScratchServer) -> bool:
+async def _is_healthy(server: ScratchServer, within_s: float) -> bool:
     try:
-        return (await server.target.http.get("/health", timeout=READY_S)).status_code == 200
-    except httpx.HTTPError:
+        # The library's own limit is for each read: an answer that drips would never be over.
+        async with asyncio.timeout(within_s):
+            return (await server.target.http.get("/health", timeout=within_s)).status_code == 200
+    except (httpx.HTTPError, TimeoutError):
         return False
 
 

@@ -199,6 +199,32 @@ async def test_a_server_that_never_becomes_healthy_is_stopped_with_its_children(
     assert lines == ["candidate is not healthy; it said nothing"]
 
 
+DRIPS: Final = """
+import os, socket, time
+host, _, port = os.environ["LISTEN_ADDR"].rpartition(":")
+with socket.create_server((host, int(port))) as server:
+    while True:
+        asker, _ = server.accept()
+        try:
+            asker.sendall(b"HTTP/1.1 200 OK\\r\\n")
+            for number in range(600):
+                asker.sendall(b"X-Drop-%d: x\\r\\n" % number)
+                time.sleep(0.1)
+        except OSError:
+            pass
+"""
+
+
+async def test_a_server_whose_answer_never_ends_is_not_waited_for_longer_than_another(
+    database_server: DatabaseServer, tmp_path: Path
+) -> None:
+    async with with_candidate(database_server, tmp_path, DRIPS) as (scratch, copy, lines):
+        async with asyncio.timeout(20):
+            with pytest.raises(Faulty, match="not-healthy:candidate"):
+                async with scratch.candidate(copy, lines.append, ready_s=1.5):
+                    pass
+
+
 async def test_a_server_that_ignores_the_signal_is_killed(
     database_server: DatabaseServer, tmp_path: Path
 ) -> None:
