@@ -12,7 +12,7 @@ from less_sync.bins.installed import server_parts
 
 EXITS = (
     "Exit codes: 0 GO or BASELINE, 1 NO-GO, 2 wrong usage, manifest or environment, 3 interrupted, "
-    "4 evidence that cannot be trusted."
+    "4 evidence that cannot be trusted, 130 cut off."
 )
 
 DONE_OR_FAILED = "Exit codes: 0 done, 1 failed, 2 wrong usage."
