@@ -5,7 +5,6 @@ what was acknowledged.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -54,6 +53,8 @@ def losses(folder: Path = SCRIPTS) -> Mapping[int, Loss]:
         ValueError: a row is not as it must be, or a version or a name is there twice.
         OSError: there is no list.
     """
+    import tomllib  # a server that only serves never reads the list
+
     document = tomllib.loads((folder / LOSSES_FILE).read_text(encoding="utf-8"))
     found: dict[int, Loss] = {}
     for row in document.get("down", []):
