@@ -94,8 +94,10 @@ class Engine:
                 ]:
                     run.look_taken.clear()
                     look = asyncio.create_task(run.look_taken.wait())
-                    await asyncio.wait((look, *late), return_when=asyncio.FIRST_COMPLETED)
-                    look.cancel()
+                    try:
+                        await asyncio.wait((look, *late), return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        look.cancel()  # also when this wait is over or cut off
 
     def _at(self, place: Place) -> list[Check]:
         return [check for check in self._checks if check.procedure.place is place]
