@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from less_sync.bins.commands.database_options import environment_with
-from less_sync.bins.commands.validate_work import give_up, planned, tools
+from less_sync.bins.commands.validate_work import document_or_exit, give_up, planned, tools
 from less_sync.bins.errors import CommandError, print_error
 from less_sync.validation.attest import EvidenceFault
 from less_sync.validation.catalogue import CATALOGUE
-from less_sync.validation.compare import difference, document_of, render_again
+from less_sync.validation.compare import difference, render_again
 from less_sync.validation.decision import Exit
 from less_sync.validation.inputs import InputProblem
 from less_sync.validation.outcome import CheckEnd
 from less_sync.validation.plan import Wishes
 from less_sync.validation.reading import NotAReport
 from less_sync.validation.redact import Redactor
-from less_sync.validation.results import Document, Fingerprint, NotADocument
+from less_sync.validation.results import Fingerprint, NotADocument
 from less_sync.validation.running import fingerprints, opened
 from less_sync.validation.trust import trusted_keys, trusted_path, wanted
 from less_sync.validation.verify import verify
@@ -78,7 +78,7 @@ def _trusted(folder: Path, path: Path | None) -> dict[str, bytes]:
 
 def _live(folder: Path) -> Mapping[str, Fingerprint]:
     """How the targets look now, by the operator's own addresses."""
-    document = _document(folder)
+    document = document_or_exit(folder)
     made = planned(Wishes(kind=document.kind, stage=document.stage), environment_with(), anything=True)
     nothing = replace(made, selected=frozenset())  # no check is run, so no server is started for one
 
@@ -90,13 +90,6 @@ def _live(folder: Path) -> Mapping[str, Fingerprint]:
         return asyncio.run(look())
     except (CheckEnd, InputProblem) as error:
         raise CommandError(f"the targets cannot be looked at: {error}") from None
-
-
-def _document(folder: Path) -> Document:
-    try:
-        return document_of(folder)
-    except (NotAReport, NotADocument) as error:
-        give_up([f"{folder}: {error}"])
 
 
 def render(folder: Path) -> None:
@@ -116,6 +109,6 @@ def render(folder: Path) -> None:
 
 def diff(folder: Path, other: Path) -> int:
     """Say what changed; 0 when the outcome is the same."""
-    found = difference(_document(folder), _document(other))
+    found = difference(document_or_exit(folder), document_or_exit(other))
     print("\n".join(found.lines) or "nothing changed")
     return 0 if found.same_outcome else 1

@@ -50,7 +50,7 @@ from less_sync.validation.reading import NotAReport
 from less_sync.validation.redact import Redactor
 from less_sync.validation.reported import Asked, Ended, Hand, run_reported
 from less_sync.validation.repository import GitFault, Repository
-from less_sync.validation.results import NotADocument
+from less_sync.validation.results import Document, NotADocument
 from less_sync.validation.running import looking, opened
 from less_sync.validation.toml_text import manifest_text
 from less_sync.validation.tools import Tools
@@ -402,6 +402,14 @@ async def _plant(made: Plan, target: str) -> None:
     print(f"planted in space {planted.space}: {written}")
 
 
+def document_or_exit(folder: Path) -> Document:
+    """The document of a report; ends the command when it has none that can be read."""
+    try:
+        return document_of(folder)
+    except (NotAReport, NotADocument) as error:
+        give_up([f"{folder}: {error}"])
+
+
 def clean(report: Path, wishes: Wishes) -> None:
     """Delete what a run left behind, as far as the keys that are given reach.
 
@@ -411,10 +419,7 @@ def clean(report: Path, wishes: Wishes) -> None:
     Raises:
         CommandError: something is still live.
     """
-    try:
-        document = document_of(report)
-    except (NotAReport, NotADocument) as error:
-        give_up([f"{report}: {error}"])
+    document = document_or_exit(report)
     if not document.left_behind:
         print("nothing of the run is left")
         return
