@@ -9,15 +9,32 @@ outside event or timer.
 import asyncio
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn
 
 Label = str
 Outside = Callable[[], None]
+Coro = Coroutine[Any, Any, Any] | Generator[Any, None, Any]
+"""What asyncio's own types make a task of."""
 
 
 class Stuck(Exception):
     """The loop was asked to go on although nothing can happen any more, or never came to an end."""
+
+
+class SimulatedTask(asyncio.Task[Any]):
+    """A task whose place in a set is its number, so that it is a seed's too.
+
+    The server and asyncio cancel the tasks of a set in the order of that set. By default this is
+    an order of addresses in memory, which are others in another process.
+    """
+
+    def __init__(self, coro: Coro, *, number: int, **options: Any) -> None:
+        self._number = number  # first: asyncio puts the task into a set of its own
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
@@ -49,6 +66,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._now_s = 0.0
         self._outside: list[tuple[float, int, Label, Outside]] = []
         self._count = 0
+        self._tasks_made = 0
+        self.set_task_factory(self._make_task)
         self._ready: Any  # asyncio's own queues, which its stubs do not show
         self._scheduled: Any
         self._stopping: bool
@@ -129,6 +148,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         _, _, label, event = heapq.heappop(self._outside)
         self._on_outside(self._now_s, label)
         event()
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Coro, **options: Any) -> SimulatedTask:
+        self._tasks_made += 1
+        return SimulatedTask(coro, number=self._tasks_made, loop=loop, **options)
 
     # What there is none of.
 

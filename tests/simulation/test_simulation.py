@@ -4,16 +4,19 @@ Each is played by the command, in a process of its own: there the hash seed is f
 that has imported everything.
 """
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Final
 
 import pytest
 
+from tests.simulation.loop import SimulatedLoop
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.prepared import play_prepared
 
@@ -73,6 +76,34 @@ def test_the_same_seeds_are_the_same_histories_in_another_process() -> None:
     status, said = simulate("--seed", 1003)
     assert status == 0
     assert digest(said) == digest(simulate("--seed", 1003, fresh=True)[1])
+
+
+def test_tasks_of_a_set_are_cancelled_in_the_same_order_in_every_process() -> None:
+    """The order of their addresses differed between two processes, once in a dozen."""
+    loop = SimulatedLoop(
+        Random(0), callback_s_max=1e-5, steps_max=1000, on_outside=lambda at_s, label: None, on_fault=print
+    )
+    cancelled: list[int] = []
+
+    async def wait(number: int) -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.append(number)
+            raise
+
+    async def fail() -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(wait(number))
+            await asyncio.sleep(0)
+            raise ZeroDivisionError
+
+    task = loop.create_task(fail())
+    loop.run_until_idle(1.0)
+    assert isinstance(task.exception(), ExceptionGroup)
+    assert cancelled == list(range(50))
+    loop.close()
 
 
 def test_an_interrupted_search_says_what_it_has_played() -> None:
