@@ -68,9 +68,9 @@ def _scratch() -> Path:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Half as many workers again as cores: many tests wait for a timer or for another process."""
+    """Half as many workers again as cores, two at least: many tests wait for a timer or another process."""
     cores = len(os.sched_getaffinity(0))
-    return cores + (cores + 1) // 2
+    return cores + max(2, (cores + 1) // 2)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """What fails a browser test whatever it asserts, and that the client's modules are loaded as they are."""
 
 import re
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -38,6 +39,22 @@ async def run_in_a_page(script: str) -> None:
             page = await browser.open(address)
             await page.evaluate(f"() => {{ {script}; }}")
             await page.wait_for_timeout(200)
+
+
+@pytest.fixture
+async def departing(browser: Visits) -> AsyncIterator[str]:
+    """A server that is asked once more when the test is over and it has gone."""
+    with static_server() as address:
+        yield address
+    (page,) = browser.contexts[0].pages
+    await page.evaluate("fetch('/').catch(() => null)")
+
+
+async def test_a_window_that_misses_its_server_after_the_test_is_no_fault(
+    browser: Visits, departing: str
+) -> None:
+    await browser.open(departing)
+    assert browser.problems == []
 
 
 async def test_people_share_nothing_and_windows_of_one_person_do(browser: Visits) -> None:

@@ -12,7 +12,7 @@ from less_sync.sync.protocol.frames import Notification
 from tests.federation.rig import Node, Shared, change, notice, subscribed
 from tests.live import Client, Person
 
-PACE_S: Final = 0.005
+PACE_S: Final = 0.02
 ATTEMPTS_MAX: Final = 400
 
 
@@ -88,7 +88,7 @@ class Writer:
             answer = await self.client.push(written, space=self.shared.id, ucan=self.ucan)
             if answer == {"ok": False, "error": "internal"}:
                 self.unanswered += 1
-                await asyncio.sleep(PACE_S * 4)
+                await asyncio.sleep(PACE_S)
                 continue
             # A link repeats once what was cut off, so that even a first answer may be a conflict.
             assert answer["ok"] or (answer["error"] == "conflict"), (attempt, answer)
@@ -167,7 +167,7 @@ class Replica:
                 data: Any = chunks[0].data
                 self.cursor = data["cursor"]
                 return
-            await asyncio.sleep(PACE_S * 4)
+            await asyncio.sleep(PACE_S)
         raise AssertionError("never read")
 
     def _apply(self, records: Iterable[Any]) -> None:
