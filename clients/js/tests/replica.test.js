@@ -88,8 +88,11 @@ test("what a process killed at any step leaves is made good by the next one", { 
     await again.space.settled();
     const found = await texts(again.space);
     const copies = Object.keys(found).filter((path) => path.startsWith("both (conflict"));
-    // Who is killed after its edit was set aside, and edits again, has two edits.
-    assert.deepEqual(new Set(copies.map((path) => found[path])), new Set(["here"]), `after ${steps} steps`);
+    // Who is killed after its edit was set aside, and edits again, has two edits. An edit of what had come from
+    // there by then is set aside by nobody.
+    if (copies.length > 0 || found.both !== "here") {
+      assert.deepEqual(new Set(copies.map((path) => found[path])), new Set(["here"]), `after ${steps} steps`);
+    }
     const rest = Object.fromEntries(Object.entries(found).filter(([path]) => !path.startsWith("both")));
     const { both, [COPY]: _, ...wanted } = WANTED;
     assert.deepEqual(rest, wanted, `after ${steps} steps`);
