@@ -16,6 +16,7 @@ from less_sync.validation.metrics import VARIABLES as METRICS
 from less_sync.validation.outcome import Blocked
 from less_sync.validation.people import AUDIENCE, Minter, People, Person
 from less_sync.validation.redact import Redactor
+from less_sync.validation.rows import url_fault
 from less_sync.validation.targets import Target
 from less_sync.validation.tools import Tools
 
@@ -47,7 +48,7 @@ def target_of(spec: TargetSpec, inputs: Inputs, tools: Tools) -> Target:
     """One that the operator's own addresses lead to.
 
     Raises:
-        InputProblem: the URL of its database is none.
+        InputProblem: the URL of its database, or of its metrics, is none.
     """
     name = DATABASES[spec.name]
     url = inputs.value(name)
@@ -55,12 +56,12 @@ def target_of(spec: TargetSpec, inputs: Inputs, tools: Tools) -> Target:
         url = None if url is None else tools.driver_url(url)
     except ValueError as error:
         raise InputProblem(f"{name}: {error}") from None
-    return Target(
-        spec,
-        spec.base_url,
-        database_url=url,
-        metrics_url=inputs.value(f"{METRICS[spec.name]}_URL"),
-    )
+    metrics = f"{METRICS[spec.name]}_URL"
+    metrics_url = inputs.value(metrics)
+    fault = "" if metrics_url is None else url_fault(metrics_url)
+    if fault:
+        raise InputProblem(f"{metrics}: {fault}")
+    return Target(spec, spec.base_url, database_url=url, metrics_url=metrics_url)
 
 
 def people_of(manifest: Manifest, inputs: Inputs, redactor: Redactor, scratch: Minter | None) -> People:

@@ -1,4 +1,4 @@
-"""JSON in one spelling, so that equal documents are equal bytes. Pure.
+"""JSON: written in one spelling, so that equal documents are equal bytes, and read. Pure.
 
 Keys are sorted by code point, only what JSON must escape is escaped, and there are no fractions: a number
 that one reader rounds and another does not would be two documents of one digest (docs/validation.md 7.2).
@@ -6,7 +6,7 @@ that one reader rounds and another does not would be two documents of one digest
 
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 INTEGER_MAX: Final = 2**63 - 1
 """Whole numbers lie within plus and minus this."""
@@ -31,6 +31,18 @@ def compact(document: object) -> bytes:
     """
     _check(document)
     return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def parsed(text: str | bytes) -> Any:
+    """What JSON of somebody else's says.
+
+    Raises:
+        ValueError: it is none, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _check(value: object) -> None:

@@ -1,10 +1,10 @@
 """Probes: commands of the operator's that are named by a variable and print what a check wants to know."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from less_sync.validation.canonical import parsed
 from less_sync.validation.hooks import HOOK_S, OUTPUT_BYTES_MAX, hook, words_of
 from less_sync.validation.outcome import Blocked, Broken
 
@@ -24,7 +24,7 @@ class Printed:
 
     def json_lines(self) -> Iterator[Any]:
         """Each line that is not blank. Raises ValueError at one that is no JSON."""
-        return (json.loads(line) for line in self.text.splitlines() if line.strip())
+        return (parsed(line) for line in self.text.splitlines() if line.strip())
 
 
 async def printed(
@@ -71,8 +71,8 @@ async def image_told(context: "Context", what: str) -> tuple[str, Mapping[str, A
     if done.status != 0:
         raise Broken("command-status", what)
     try:
-        told = json.loads(done.text)
-    except (ValueError, RecursionError):
+        told = parsed(done.text)
+    except ValueError:
         told = None
     if not isinstance(told, dict):
         raise Broken("command-output", what)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import socket
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import fields
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from less_sync.validation.context import Context
 from less_sync.validation.metrics import read_metrics
-from less_sync.validation.outcome import CheckEnd, Faulty, slug
+from less_sync.validation.outcome import CheckEnd, Faulty
 from less_sync.validation.results import SCRATCH_ADDRESS, Fingerprint, Schema
 
 UNKNOWN_PATH: Final = "/less-sync-validate-kind-probe"
@@ -31,19 +31,19 @@ async def fingerprint(context: Context) -> Fingerprint:
     """All that can be learnt of the target; what cannot, is left out and said in the log."""
     target = context.target
     found = {"base_url": f"{SCRATCH_ADDRESS}{target.name}" if target.spec.scratch else target.base_url}
-    steps: dict[str, Awaitable[dict[str, Any]]] = {
-        "kind": _kind(context),
-        "keys": _jwks(context),
-        "metrics": _build(context),
-        "database": _database(context),
+    steps: dict[str, Callable[[Context], Awaitable[dict[str, Any]]]] = {
+        "kind": _kind,
+        "keys": _jwks,
+        "metrics": _build,
+        "database": _database,
     }
     if not target.spec.scratch:
-        steps |= {"addresses": _addresses(context), "certificate": _tls(context)}
+        steps |= {"addresses": _addresses, "certificate": _tls}
     members: dict[str, Any] = found
     for name, step in steps.items():
         try:
             async with asyncio.timeout(STEP_S):
-                members |= await step
+                members |= await step(context)
         except (CheckEnd, OSError, TimeoutError, asyncpg.PostgresError) as error:
             context.say(f"fingerprint of {target.name}: no {name}: {error}")
     return Fingerprint(**members)
@@ -81,9 +81,11 @@ async def kind(context: Context) -> str:
 async def _jwks(context: Context) -> dict[str, Any]:
     answer = await context.request("GET", "/.well-known/jwks.json")
     if answer.status != 200:
-        raise Faulty(slug("status", answer.status))
-    keys = answer.json()
-    keys = keys.get("keys", []) if isinstance(keys, dict) else []
+        raise Faulty("status", answer.status)
+    document = answer.json()
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(keys, list):
+        raise Faulty("jwks-shape")
     lines = sorted(json.dumps(key, sort_keys=True) for key in keys)
     return {"jwks_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
 

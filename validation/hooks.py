@@ -6,13 +6,13 @@ user of the machine can read.
 """
 
 import asyncio
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from less_sync.validation.canonical import parsed
 from less_sync.validation.inputs import environment_of_commands
 from less_sync.validation.outcome import Broken, Faulty
 from less_sync.validation.processes import READ_BYTES, Tail, started
@@ -47,8 +47,8 @@ class Ran:
     def json(self) -> Any:
         """Its output as one JSON document. Raises Faulty `not-json`."""
         try:
-            return json.loads(self.output)
-        except (ValueError, RecursionError):
+            return parsed(self.output)
+        except ValueError:
             raise Faulty("not-json") from None
 
 

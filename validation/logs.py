@@ -6,13 +6,13 @@ nothing may as well have failed. Evidence has the number of events and the first
 
 import asyncio
 import base64
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from less_sync.validation.canonical import parsed
 from less_sync.validation.commands import printed
 from less_sync.validation.generated import Stream
 from less_sync.validation.outcome import Broken, Faulty
@@ -91,8 +91,8 @@ def _is_error(line: str) -> bool:
     """Whether a line of a server's log, JSON or text, tells of an error."""
     if line.startswith("{"):
         try:
-            return _is_grave(json.loads(line), unmarked=False)
-        except (ValueError, RecursionError):
+            return _is_grave(parsed(line), unmarked=False)
+        except ValueError:
             pass
     return _LEVEL.match(_ANSI.sub("", line)) is not None
 
@@ -103,8 +103,8 @@ def _printed(text: str) -> Log:
         if not line.strip():
             continue
         try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
+            event = parsed(line)
+        except ValueError:
             raise Faulty("not-json") from None
         if not isinstance(event, dict):
             raise Faulty("not-json")

@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import httpx
+
 from less_sync.validation.inputs import Inputs
 from less_sync.validation.manifest import TARGETS, Declared, ManifestErrors
 from less_sync.validation.matrix import NO_TARGET, Check, Manifest, TargetSpec
@@ -81,6 +83,9 @@ def _targets(
         elif table.get("optional"):
             targets[name] = None
             continue
+        official = table.get("canonical_host", "")
+        if official and address_fault(f"https://{official}"):
+            problems.append(f"targets.{name}.canonical_host: is no name of a host")
         server = table.get("server", "less-sync")
         targets[name] = TargetSpec(
             name=name,
@@ -90,7 +95,7 @@ def _targets(
             connections_per_mailbox=table.get(
                 "connections_per_mailbox", 16 if server == "less-sync" else EXISTING_CONNECTIONS
             ),
-            canonical_host=table.get("canonical_host", ""),
+            canonical_host=official,
             scratch=scratch,
             input=variable,
         )
@@ -99,17 +104,30 @@ def _targets(
 
 def address_fault(address: str) -> str:
     """What is wrong with the address of a server; empty when nothing is."""
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError:
-        return "is no URL"
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        return "must be http:// or https:// and a host"
+    fault = url_fault(address)
+    if fault:
+        return fault
+    parts = urlsplit(address)
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         return "must be scheme and host alone, without a path"
     if parts.username is not None or parts.password is not None:
         return "must not hold a user or a password"
+    return ""
+
+
+def url_fault(url: str) -> str:
+    """What is wrong with the URL of something that is to be asked for; empty when nothing is."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        # As those who connect read it: a label that is too long ends in them in an error of its own.
+        httpx.URL(url).host.encode("idna")
+    except (ValueError, httpx.InvalidURL):
+        return "is no URL"
+    if any(char.isspace() for char in url):
+        return "is no URL"
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        return "must be http:// or https:// and a host"
     return ""
 
 

@@ -5,7 +5,6 @@ of the environment never used, and a token goes to the address the operator gave
 """
 
 import asyncio
-import json
 import socket
 import ssl
 import time
@@ -24,6 +23,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
 from less_sync.sync.protocol.frames import FRAME_BYTES_MAX
+from less_sync.validation.canonical import parsed
 from less_sync.validation.conversation import Closed, Conversation, Ended
 from less_sync.validation.matrix import TargetSpec
 from less_sync.validation.outcome import Blocked, Broken, Faulty, NotReached
@@ -68,7 +68,7 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON. Raises Faulty `body`."""
         try:
-            return json.loads(self.body)
+            return parsed(self.body)
         except ValueError:
             raise Faulty("body") from None
 

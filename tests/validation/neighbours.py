@@ -43,6 +43,11 @@ SERVICE: Final = (
 """Of lane `service`, what every server of the rig passes."""
 
 
+def nothing_done(proxy: FaultProxy) -> None:
+    """For a fault that is at the server itself. An answer may show it, so that lane `service` looks too."""
+    proxy.asks.append(lambda asked: None)
+
+
 async def under(make: Callable[[FaultProxy], object], rig: Rig, neighbours: Iterable[Neighbour]) -> list[Row]:
     """Their rows, in their order. Those of lane `service` are left out of faults that no answer shows."""
     probe = FaultProxy(None)

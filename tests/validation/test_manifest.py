@@ -183,11 +183,22 @@ def test_settings_override_values_by_their_path() -> None:
         ("https://user:word@staging.example", "must not hold a user or a password"),
         ("ftp://staging.example", "must be http:// or https:// and a host"),
         ("https://staging.example:none", "is no URL"),
+        (f"https://{'a' * 64}.example", "is no URL"),
+        ("https://staging..example", "is no URL"),
+        ("https://\u00fc..example", "is no URL"),
+        ("https://xn--zzzzzz.example", "is no URL"),
+        ("https://sta ging.example", "is no URL"),
     ],
 )
 def test_an_address_that_is_none_is_refused(address: str, fault: str) -> None:
     with pytest.raises(ManifestErrors, match=f"STAGING_BASE_URL: {fault}"):
         matrix(HEAD + HEALTH, STAGING_BASE_URL=address)
+
+
+def test_an_official_name_that_is_no_hosts_is_refused() -> None:
+    named = HEAD.replace("[targets.staging]", f'[targets.staging]\ncanonical_host = "{"a" * 64}.example"')
+    with pytest.raises(ManifestErrors, match=r"targets\.staging\.canonical_host: is no name of a host"):
+        matrix(named + HEALTH, STAGING_BASE_URL="https://staging.example")
 
 
 def test_the_environment_wins_over_the_manifest_and_an_option_over_both() -> None:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from less_sync.auth import AuthError, b64url_decode, b64url_encode
 from less_sync.sync.client import token_claim
 from less_sync.sync.protocol.messages import SubscribeResult
+from less_sync.validation.canonical import parsed
 from less_sync.validation.checks.service_http import NOWHERE
 from less_sync.validation.context import Context
 from less_sync.validation.conversation import Closed, Conversation, Ended
@@ -76,7 +77,7 @@ def _refused(text: str) -> bytes:
 def _header_of(token: str) -> dict[str, Any]:
     """The header of a token; empty where it is none that can be read."""
     try:
-        header = json.loads(b64url_decode(token.split(".")[0]))
+        header = parsed(b64url_decode(token.split(".")[0]))
     except (AuthError, ValueError):
         return {}
     return header if isinstance(header, dict) else {}

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from less_sync.validation.canonical import parsed
 from less_sync.validation.context import Context
 from less_sync.validation.hooks import OUTPUT_BYTES_MAX, hook
 from less_sync.validation.manifest import is_secret
@@ -65,8 +66,8 @@ def _text(value: Any) -> str | None:
 
 def _parsed(output: bytes) -> Any:
     try:
-        return json.loads(output)
-    except (ValueError, RecursionError):
+        return parsed(output)
+    except ValueError:
         return NOTHING
 
 
@@ -76,7 +77,7 @@ def pairs(texts: Sequence[str]) -> list[tuple[str, Any]]:
     for text in texts:
         pointer, mark, value = text.partition("=")
         try:
-            found.append((pointer, json.loads(value)))
+            found.append((pointer, parsed(value)))
         except ValueError:
             mark = ""
         if not mark or (pointer and not pointer.startswith("/")):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from less_sync.auth import AuthError, b64url_decode
+from less_sync.validation.canonical import parsed
 from less_sync.validation.context import Context
 from less_sync.validation.outcome import Faulty, slug
 from less_sync.validation.people import Person
@@ -82,7 +83,7 @@ async def health(context: Context) -> None:
 def _healthy(answer: Answer) -> bytes:
     """The body as it has to be; what only some servers tell is taken from the answer, if it has its form."""
     try:
-        told = json.loads(answer.body)
+        told = parsed(answer.body)
     except ValueError:
         told = None
     wanted: dict[str, object] = {"status": "healthy"}

@@ -291,6 +291,31 @@ async def test_a_secret_that_nobody_knew_of_is_4_and_is_not_in_the_report(place:
     assert TOKEN not in done.out + done.err
 
 
+async def test_a_secret_in_the_error_text_of_a_server_is_4_and_is_not_in_the_report(place: Place) -> None:
+    """A text of its own, as a server tells it that gives away what its driver said."""
+    secret = "postgres://app:not-for-your-eyes@10.0.0.9/sync"
+    body = json.dumps({"error": f"could not connect to {secret}"}).encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        writer.close()
+
+    target = '[targets.production]\nbase_url = "${PROD_BASE_URL}"\n\n'
+    check = '[[checks]]\nid = "one"\nuses = "health"\ntarget = "production"\n'
+    place.manifest.write_text(HEAD + target + check)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        done = await place.run("--out", "report", PROD_BASE_URL=f"http://127.0.0.1:{port}")
+    assert done.status == 4
+    assert "[failed] one (required): status:503" in done.out
+    assert done.out.splitlines()[-1].startswith("decision: NO-GO (secret-in-report")
+    found = [path for path in (place.folder / "report").rglob("*") if path.is_file()]
+    assert not [path for path in found if b"not-for-your-eyes" in path.read_bytes()]
+    assert "not-for-your-eyes" not in done.out + done.err
+
+
 async def test_a_secret_that_was_given_is_masked_wherever_it_comes_back(place: Place) -> None:
     secret = "a secret of the operator's own/+="
     place.checks(one="import os; print(os.environ['PROD_ACCESS_TOKEN'])")

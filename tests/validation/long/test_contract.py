@@ -14,7 +14,7 @@ from less_sync.validation.outcome import PASSED, Outcome, Status
 from less_sync.validation.procedure import Value
 from less_sync.validation.sentinel import plant
 from tests.federation.proxy import Way
-from tests.validation.neighbours import SERVICE, Neighbour, red, under
+from tests.validation.neighbours import SERVICE, Neighbour, nothing_done, red, under
 from tests.validation.proxy import Asked, FaultProxy, Frame, Reply
 from tests.validation.rig import Rig, check_of, procedure_named
 from tests.validation.rules import (
@@ -425,3 +425,5 @@ async def test_an_acknowledged_push_that_is_gone(rig: Rig) -> None:
     rig.proxy().asks.append(rule)
     row = await rig.row("reconnect", parameters=QUICK["reconnect"])
     assert row.outcome == Outcome(Status.FAILED, "lost"), row.lines
+    others = (one for one in LANE if one.procedure not in ("reconnect", "sentinel"))
+    assert red(await under(nothing_done, rig, (*others, *SERVICE))) == {}

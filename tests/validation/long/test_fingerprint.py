@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from less_sync.validation.fingerprint import changed
 from less_sync.validation.results import Fingerprint
 from less_sync.validation.running import fingerprints
+from tests.validation.proxy import Reply
 from tests.validation.rig import Rig
 
 
@@ -34,3 +37,27 @@ async def test_another_database_is_another_server_and_a_restart_is_none(rig: Rig
     assert again.process_start != first.process_start
     assert changed(first, again) == []
     assert changed(first, replace(again, build="2.0.0")) == ["build"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (503, b"{}"),
+        (200, b"no json"),
+        (200, b"5"),
+        (200, b'{"keys": 5}'),
+        (200, b"[" * 100_000),
+        (200, b'{"keys": [' + b"9" * 5000 + b"]}"),
+        (200, b"\xff\xfe"),
+    ],
+    ids=["status", "text", "number", "keys", "deep", "digits", "bytes"],
+)
+async def test_a_server_that_answers_nonsense_has_no_keys_and_ends_no_run(
+    rig: Rig, status: int, body: bytes
+) -> None:
+    """Targets are looked at outside of any check: what one says must not end the run."""
+    first = await seen(rig)
+    reply = Reply(status, (("Content-Length", str(len(body))),), body)
+    rig.proxy().answer(reply, path="/.well-known/jwks.json")
+    again = await seen(rig, addresses={"staging": rig.proxy().url})
+    assert changed(first, replace(again, base_url=first.base_url)) == ["jwks_sha256"]

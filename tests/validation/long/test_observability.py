@@ -19,7 +19,7 @@ from less_sync.validation.procedure import Procedure, Same, Value
 from tests.integration.waiting import until
 from tests.migrations.support import connected
 from tests.validation.counters import LOWEST, Counted
-from tests.validation.neighbours import SERVICE, red, under
+from tests.validation.neighbours import SERVICE, nothing_done, red, under
 from tests.validation.proxy import FaultProxy, Reply
 from tests.validation.rig import Rig, check_of
 from tests.validation.stubs import script as stub
@@ -341,6 +341,8 @@ async def test_a_server_that_was_restarted_in_between(rig: Rig) -> None:
                 run.targets["staging"].metrics_url = after.metrics_url
                 run.others_done.set()
             seen = [(await row).outcome for row in rows]
+            assert await rig.outcome("scrape", run=first) == PASSED
+            assert red(await under(nothing_done, rig, SERVICE)) == {}
     assert seen == [failed("restarted"), failed("restarted")]
 
 
@@ -388,6 +390,8 @@ async def test_a_watchdog_whose_record_does_not_come_back(rig: Rig) -> None:
 
             await until(is_old)
             assert await rig.outcome("watchdog", parameters=limits) == failed("stuck")
+            assert await rig.outcome("scrape") == PASSED
+            assert red(await under(nothing_done, rig, SERVICE)) == {}
 
 
 async def test_what_the_watchdog_must_tell(rig: Rig, counted: Counted, tmp_path: Path) -> None:
@@ -515,7 +519,9 @@ async def writes(context: Context) -> None:
     context.measured.same("wrote", True, True, "wrote")
 
 
-async def test_a_log_that_tells_of_people_or_of_what_they_store(rig: Rig, tmp_path: Path) -> None:
+async def test_a_log_that_tells_of_people_or_of_what_they_store(
+    rig: Rig, counted: Counted, tmp_path: Path
+) -> None:
     writer = check_of(
         Procedure("writes", "contract", writes, "writes", (Same("wrote"),), writes=True), "staging"
     )
@@ -542,6 +548,9 @@ async def test_a_log_that_tells_of_people_or_of_what_they_store(rig: Rig, tmp_pa
     assert await asked(f"mailbox {mailbox}") == failed("logged:mailbox:owner")
     another = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
     assert await asked(f"of somebody else: {another}") == failed("logged:net:token")
+    line = json.dumps({"level": "info", "message": another}) + "\n"
+    found = await lane(rig, counted, tmp_path, log=script(tmp_path, line + END))
+    assert found == {"logs-private": failed("logged:net:token")}
     for spelled in (
         payload.hex(),
         payload[5:200].hex().upper(),

@@ -249,6 +249,14 @@ async def test_without_a_hook_the_server_itself_tells_the_stage(rig: Rig) -> Non
 # The drill.
 
 
+async def others_of(rig: Rig, hook: Hook) -> dict[str, Outcome]:
+    """What became of the other rows that ask the hook, of those that did not pass."""
+    inputs = {"CANARY_HOOK": hook.command, "INCUMBENT_IMAGE": IMAGE}
+    names = ("rollback-dry-run", "canary-status")
+    seen = {name: await rig.outcome(name, target="none", inputs=inputs) for name in names}
+    return {name: one for name, one in seen.items() if one != PASSED}
+
+
 async def test_staging_is_switched_over_and_back(rig: Rig, hook: Hook) -> None:
     inputs = {"STAGING_CANARY_HOOK": hook.command}
     passed = await rig.row("drill", inputs=inputs)
@@ -266,6 +274,7 @@ async def test_a_way_back_that_takes_too_long_is_ended_and_the_weight_taken_back
     seen = await rig.outcome("drill", inputs=inputs, parameters={"limit_s": 1})
     assert seen == failed("deadline")
     assert hook.now()["percent"] == 0
+    assert await others_of(rig, hook) == {}
 
 
 async def test_a_hook_that_fails_or_lies_leaves_no_weight_behind(rig: Rig, hook: Hook) -> None:
@@ -273,6 +282,8 @@ async def test_a_hook_that_fails_or_lies_leaves_no_weight_behind(rig: Rig, hook:
     inputs = {"STAGING_CANARY_HOOK": hook.command}
     assert await rig.outcome("drill", inputs=inputs) == failed("hook:4")
     assert hook.now()["percent"] == 0
+    # Who is run dry ends as badly.
+    assert await others_of(rig, hook) == {"rollback-dry-run": failed("exit:4")}
     assert await rig.outcome("drill") == blocked("input:STAGING_CANARY_HOOK")
 
 
@@ -299,7 +310,8 @@ async def test_data_that_a_way_back_loses_is_missed(rig: Rig, hook: Hook, tmp_pa
         "async def lose():\n"
         f"    connection = await asyncpg.connect({url!r})\n"
         '    await connection.execute("DELETE FROM records WHERE ctid IN (SELECT ctid FROM records"\n'
-        f"        \" WHERE space_id = '{space}' AND NOT deleted AND blob = '' LIMIT 1)\")\n"
+        f"        \" WHERE space_id = '{space}' AND NOT deleted AND blob = ''\"\n"
+        '        " AND NOT EXISTS (SELECT FROM files f WHERE f.record_id = records.id) LIMIT 1)")\n'
         "    await connection.close()\n"
         "if 'rollback' in sys.argv: asyncio.run(lose())\n"
         f"hook = {[sys.executable, '-I', str(HOOK), str(hook.state)]!r}\n"
@@ -308,7 +320,8 @@ async def test_data_that_a_way_back_loses_is_missed(rig: Rig, hook: Hook, tmp_pa
     run.inputs.given["STAGING_CANARY_HOOK"] = replace(
         run.inputs.given["STAGING_CANARY_HOOK"], text=shlex.join([sys.executable, str(loses)])
     )
-    assert (await rig.outcome("drill", run=run)).status is Status.FAILED
+    assert await rig.outcome("drill", run=run) == failed("missing")
+    assert await others_of(rig, hook) == {}
 
 
 # The end of the incumbent.
@@ -403,6 +416,7 @@ async def test_only_a_go_of_after_the_switch_ends_the_incumbent(
     run = run_of(Scratch(plan(tmp_path)), kind="decommission")
     run.verifier = verifier
     assert await outcome(run, "prior-go", parameters={"report": str(folder)}) == wanted
+    assert await outcome(run, "losses") == PASSED
     assert await outcome(run, "prior-go") == blocked("input:report")
 
 
@@ -421,6 +435,8 @@ async def test_a_backup_has_to_begin_after_the_switch(
     assert await outcome(run, "backup-fresh", parameters={"report": str(tmp_path)}) == failed("report")
     resealed(backup, created_at="2026-05-04T03:00:00Z")  # the report ended four minutes later
     assert await outcome(run, "backup-fresh", parameters=after) == failed("before-the-switch")
+    run.verifier = verifier
+    assert await outcome(run, "prior-go", parameters=after) == PASSED
 
 
 # The rehearsal.
@@ -464,6 +480,7 @@ async def test_a_migration_that_the_incumbent_refuses_turns_the_row_red(newer: N
     refused = await row(run, "incumbent-opens", parameters={"records": 20})
     assert refused.outcome == failed("not-started:incumbent")
     assert any("migration 107 was previously applied" in line for line in refused.lines)
+    assert await outcome(run, "losses", parameters={"back_to": 106}) == PASSED
     run.facts = newer.facts
     parameters = {"records": 20, "down": True}
     assert await outcome(run, "incumbent-opens", parameters=parameters) == PASSED
@@ -485,9 +502,12 @@ async def test_what_the_incumbent_loses_or_changes_is_seen(session_scratch: Scra
         (tmp_path / "change.sql").write_text(REMOVES)
         assert await outcome(run, "no-loss", parameters=QUICK) == failed("lost")
         assert await outcome(run, "incumbent-opens", parameters={"records": 20}) == PASSED
+        assert await outcome(run, "losses") == PASSED
         (tmp_path / "change.sql").write_text(CHANGES)
         seen = await outcome(run, "incumbent-opens", parameters={"records": 20})
         assert seen == failed("differs:records:incumbent")
+        # Who compares what was acknowledged with what is there sees the same.
+        assert await outcome(run, "no-loss", parameters=QUICK) == failed("changed")
 
 
 async def test_an_incumbent_that_does_not_come_up_is_told_with_what_it_said(
