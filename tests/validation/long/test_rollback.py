@@ -486,8 +486,8 @@ async def test_a_migration_that_the_incumbent_refuses_turns_the_row_red(newer: N
     assert await outcome(run, "incumbent-opens", parameters=parameters) == PASSED
 
 
-# The first record that came in a push of its own to the space that was written to last: a client's that pushes
-# one by one, not of those who push many at once. The last one may be a push that was never answered.
+# The first record that came in a push of its own to the space that was written to last: of a client that
+# pushes one by one, not of those who push many at once. The last one may be a push that was never answered.
 REMOVES: Final = """
 DELETE FROM records WHERE id IN (SELECT r.id FROM records r JOIN spaces s ON s.id = r.space_id
 WHERE s.id NOT BETWEEN '6c657373-7379-8e63-8000-000000000000' AND '6c657373-7379-8e63-bfff-ffffffffffff'
