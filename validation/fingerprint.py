@@ -44,7 +44,7 @@ async def fingerprint(context: Context) -> Fingerprint:
         try:
             async with asyncio.timeout(STEP_S):
                 members |= await step(context)
-        except (CheckEnd, OSError, TimeoutError, asyncpg.PostgresError) as error:
+        except (CheckEnd, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             context.say(f"fingerprint of {target.name}: no {name}: {error}")
     return Fingerprint(**members)
 

@@ -1,5 +1,7 @@
 """Which server exactly was looked at: what is seen of it, and what counts as another one."""
 
+import asyncio
+import struct
 from dataclasses import replace
 
 import pytest
@@ -61,3 +63,30 @@ async def test_a_server_that_answers_nonsense_has_no_keys_and_ends_no_run(
     rig.proxy().answer(reply, path="/.well-known/jwks.json")
     again = await seen(rig, addresses={"staging": rig.proxy().url})
     assert changed(first, replace(again, base_url=first.base_url)) == ["jwks_sha256"]
+
+
+READY = b"Z" + struct.pack("!I", 5) + b"I"
+
+
+# The driver's half-made connection stumbles once more when it is collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "said",
+    [b"R" + struct.pack("!II", 8, 99), b"R" + struct.pack("!II", 8, 0) + READY],
+    ids=["login-unknown", "no-version"],
+)
+async def test_what_only_speaks_like_a_postgres_is_no_database_and_ends_no_run(rig: Rig, said: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)  # whether TLS is spoken
+        writer.write(b"N")
+        await reader.read(1024)
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        run = rig.run()
+        run.targets["staging"].database_url = f"postgresql://somebody@127.0.0.1:{port}/x"
+        found = (await fingerprints(run))["staging"]
+    assert (found.database, found.schema.versions) == ("", ())
+    assert found.jwks_sha256
