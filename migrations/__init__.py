@@ -2,8 +2,9 @@
 
 catalog.py     the scripts, and what the existing servers know of them
 connection.py  URL, session settings, lock          session.py  connected, and what may be trusted
-history.py     what a database says was done to it  schema.py   what its tables look like
-runner.py      up, down, status                     repair.py   cursors for rows of before migration 10
+line.py        what a line of migrations must say   runner.py   up, down, status on a line
+sync_line.py   the line meant where none is named   history.py  what a database says was done to it
+schema.py      what its tables look like            repair.py   cursors for rows of before migration 10
 create.py      new scripts                          errors.py   why it did not work
 restoring.py   a database that a backup goes into   half_restored.py   its mark, which keeps others out
 losses.py      what going down loses                copy_text.py  the order in which rows are copied out

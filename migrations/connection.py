@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
+from less_sync.migrations.copy_text import quoted
 from less_sync.migrations.errors import DatabaseUnreachable, LockHeld, os_error_text, refusal
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -30,11 +31,16 @@ _SETTINGS: Final = {
 }
 
 
-async def connect(url: str, *, more: Mapping[str, str] = MappingProxyType({})) -> Connection:
+async def connect(
+    url: str, *, more: Mapping[str, str] = MappingProxyType({}), schema: str | None = None
+) -> Connection:
     """Open a connection in the session settings migrations need: UTC, 10 s at most for a lock; and `more`.
 
     The URL is one asyncpg takes. A setting it names itself, as in `?lock_timeout=1s`, wins. Statements are
     not cached: migrations change the tables that cached plans were made for.
+
+    Args:
+        schema: the whole search path, whatever the URL says of it.
 
     Raises:
         DatabaseUnreachable: with the existing server's wording, `database error: ...`.
@@ -42,6 +48,8 @@ async def connect(url: str, *, more: Mapping[str, str] = MappingProxyType({})) -
     named = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
     wanted = {**_SETTINGS, **more}
     settings = {name: value for name, value in wanted.items() if name.lower() not in named}
+    if schema is not None:
+        settings["search_path"] = quoted(schema)
     try:
         return await asyncpg.connect(
             url, timeout=CONNECT_TIMEOUT_S, statement_cache_size=0, server_settings=settings

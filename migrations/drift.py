@@ -17,7 +17,7 @@ from typing import Final, Literal
 from less_sync.migrations import history
 from less_sync.migrations.catalog import SHARED_LAST, Catalog, Migration, load
 from less_sync.migrations.connection import Connection
-from less_sync.migrations.history import Row
+from less_sync.migrations.line import Row, relation_exists
 from less_sync.migrations.schema import TABLES, Schema, Table, check, expected, first_difference, snapshot
 
 _FUNCTIONS: Final = r"""
@@ -103,14 +103,14 @@ class Announced:
 async def recorded(connection: Connection) -> Recorded:
     """Read the bookkeeping as it stands; nothing of it is refused."""
     own: list[Row] = []
-    if await history.relation_exists(connection, "less_sync_migrations"):
+    if await relation_exists(connection, "less_sync_migrations"):
         rows = await connection.fetch(_OWN_ROWS)
         own = [Row(r["version"], r["applied_at"], True, r["checksum"]) for r in rows]
-    if await history.relation_exists(connection, "_sqlx_migrations"):
+    if await relation_exists(connection, "_sqlx_migrations"):
         rows = await connection.fetch(_SHARED_ROWS)
         shared = [Row(r["version"], r["installed_on"], r["success"], r["checksum"]) for r in rows]
         return Recorded("rust", tuple(shared), tuple(own))
-    if await history.relation_exists(connection, "goose_db_version"):
+    if await relation_exists(connection, "goose_db_version"):
         rows = await connection.fetch(_GO_ROWS)
         applied = [Row(r["version_id"], None, True, None) for r in rows if r["is_applied"]]
         return Recorded("go", tuple(applied), tuple(own))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from less_sync.migrations import history
 from less_sync.migrations.connection import Connection
 from less_sync.migrations.errors import refused
+from less_sync.migrations.line import relation_exists
 
 RESTORE_MARK: Final = "less_sync_restore"
 """The table whose one row says which backup it is."""
@@ -36,7 +36,7 @@ class Begun:
 
 async def begun(connection: Connection) -> Begun | None:
     """The restore under way in the first schema of the search path, whether its process lives or not."""
-    if not await history.relation_exists(connection, RESTORE_MARK):
+    if not await relation_exists(connection, RESTORE_MARK):
         return None
     row = await connection.fetchrow(f"SELECT digest, began_at FROM {RESTORE_MARK}")
     return None if row is None else Begun(row["digest"], row["began_at"])

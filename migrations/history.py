@@ -9,13 +9,13 @@ that the Go server does not believe in a schema that is gone.
 Tables are looked up in the first schema of the search path alone, where all of them are created.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from less_sync.migrations.catalog import BASELINE_CHECKSUM, SHARED_LAST, Catalog, Migration
 from less_sync.migrations.connection import Connection
 from less_sync.migrations.errors import MigrationError, refused
+from less_sync.migrations.line import History, Row, relation_exists, verify
 
 BOOKKEEPING: Final = frozenset({"_sqlx_migrations", "less_sync_migrations", "goose_db_version"})
 """The tables that say what was done to a database, whichever server made them."""
@@ -40,43 +40,10 @@ _RECORD_SHARED: Final = """
 INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
 VALUES ($1, $2, TRUE, $3, $4)"""
 _RECORD_OWN: Final = "INSERT INTO less_sync_migrations (version, name, checksum) VALUES ($1, $2, $3)"
-_RELATION: Final = "SELECT to_regclass(quote_ident(current_schema()) || '.' || quote_ident($1)) IS NOT NULL"
 _KEY_LIFECYCLE: Final = """
 SELECT EXISTS (SELECT 1 FROM pg_attribute
 WHERE attrelid = to_regclass(quote_ident(current_schema()) || '.federation_signing_keys')
 AND attname = 'is_active' AND NOT attisdropped)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One recorded migration. Rows of the Go server have no checksum."""
-
-    version: int
-    applied_at: datetime | None
-    success: bool
-    checksum: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """The verified past of a database."""
-
-    applied: dict[int, datetime | None]
-    """When each version was applied, ascending; None where the Go server did not say."""
-    adopt: bool = False
-    """The versions are recorded by the Go server alone: `_sqlx_migrations` is still to be written."""
-    remnant: bool = False
-    """The one row there is was left by the audited baseline, without tables: it is to be deleted."""
-
-    @property
-    def shared_last(self) -> int:
-        """The highest applied version the existing servers know; 0 if none."""
-        return max((version for version in self.applied if version <= SHARED_LAST), default=0)
-
-
-async def relation_exists(connection: Connection, name: str) -> bool:
-    """Whether the first schema of the search path holds a table or index of this name."""
-    return bool(await connection.fetchval(_RELATION, name))
 
 
 async def read(connection: Connection, catalog: Catalog) -> History:
@@ -109,7 +76,7 @@ async def _read_shared(connection: Connection, catalog: Catalog) -> History:
     only_baseline = len(rows) == 1 and rows[0].version == 1 and rows[0].checksum == BASELINE_CHECKSUM
     if only_baseline and rows[0].success and not await relation_exists(connection, "spaces"):
         return History({}, remnant=True)
-    _verify(rows, {v: m for v, m in catalog.items() if m.shared})
+    verify(rows, {v: m for v, m in catalog.items() if m.shared})
     if await relation_exists(connection, "idx_invitations_expires"):
         raise _unified()
     if [row.version for row in rows] != list(range(1, len(rows) + 1)):
@@ -124,26 +91,8 @@ async def _read_own(connection: Connection, catalog: Catalog) -> dict[int, datet
         "SELECT version, applied_at, checksum FROM less_sync_migrations ORDER BY version"
     )
     rows = [Row(r["version"], r["applied_at"], True, r["checksum"]) for r in records]
-    _verify(rows, {v: m for v, m in catalog.items() if not m.shared})
+    verify(rows, {v: m for v, m in catalog.items() if not m.shared})
     return {row.version: row.applied_at for row in rows}
-
-
-def _verify(rows: list[Row], known: Catalog) -> None:
-    """The existing server's checks in its order and words (docs/storage.md 11.1)."""
-    for row in rows:
-        if not row.success:
-            raise refused(
-                f"migration {row.version} is partially applied;"
-                " fix and remove row from `_sqlx_migrations` table"
-            )
-    for row in rows:
-        if row.version not in known:
-            raise refused(
-                f"migration {row.version} was previously applied but is missing in the resolved migrations"
-            )
-    for row in rows:
-        if not known[row.version].is_recorded_as(row.checksum):
-            raise refused(f"migration {row.version} was previously applied but has been modified")
 
 
 async def _read_goose(connection: Connection) -> History:

@@ -15,6 +15,7 @@ from less_sync.migrations.catalog import Catalog, load
 from less_sync.migrations.connection import LOCK_WAIT_S, Connection
 from less_sync.migrations.errors import refused
 from less_sync.migrations.session import reading, session, verified
+from less_sync.migrations.sync_line import SYNC
 
 UNIFIED_CURSOR: Final = 10
 """The migration that made the cursor; before it there is nothing to repair."""
@@ -69,7 +70,7 @@ async def cursorless(url: str, *, catalog: Catalog | None = None) -> Cursorless:
     Raises:
         MigrationError: the database is not in a state to be trusted.
     """
-    async with reading(url) as connection:
+    async with reading(url, SYNC) as connection:
         past = await history.read(connection, load() if catalog is None else catalog)
         if past.shared_last < UNIFIED_CURSOR:
             return Cursorless(0, 0)
@@ -89,8 +90,8 @@ async def repair_cursors(
         MigrationError: migration 10 is not applied, or the database refused.
     """
     done: list[Repaired] = []
-    async with session(url, lock_wait_s=lock_wait_s) as connection:
-        past = await verified(connection, load())
+    async with session(url, SYNC, lock_wait_s=lock_wait_s) as connection:
+        past = await verified(connection, SYNC, load())
         if past.shared_last < UNIFIED_CURSOR:
             raise refused(f"repair-cursors needs migration {UNIFIED_CURSOR}")
         for row in await connection.fetch(_SPACES):

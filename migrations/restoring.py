@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
-from less_sync.migrations import half_restored, history, schema
+from less_sync.migrations import half_restored, schema
 from less_sync.migrations.catalog import SHARED_LAST, Catalog, load
 from less_sync.migrations.connection import Connection, close, connect, migration_lock
 from less_sync.migrations.half_restored import Begun
+from less_sync.migrations.line import relation_exists
 from less_sync.migrations.runner import Applied, bring_to
 from less_sync.migrations.session import verified
+from less_sync.migrations.sync_line import SYNC
 
 LOCK_WAIT_S: Final = 1.0
 """For a server that looks for pending migrations just now. A restore or a migration that lasts is refused."""
@@ -91,11 +93,11 @@ class RestoredDatabase:
 
     async def versions(self) -> list[int]:
         """Which migrations are applied, ascending, after all checks of docs/storage.md 11.1."""
-        return sorted((await verified(self.connection, self._catalog)).applied)
+        return sorted((await verified(self.connection, SYNC, self._catalog)).applied)
 
     async def tables(self) -> list[str]:
         """Those that hold what is kept, as far as they are there, in the order of `schema.TABLES`."""
-        return [name for name in schema.TABLES if await history.relation_exists(self.connection, name)]
+        return [name for name in schema.TABLES if await relation_exists(self.connection, name)]
 
     async def servers(self) -> int:
         """How many connections of servers and of backups this database has."""

@@ -1,4 +1,4 @@
-"""Up, down and the questions about them, on one dedicated connection.
+"""Up, down and the questions about them, on a line of migrations and one dedicated connection.
 
 What makes it safe: the migration lock of the existing server is held throughout, so one migrator works on a
 database at a time; a script and its bookkeeping row commit in one transaction, so a process that dies in the
@@ -12,14 +12,12 @@ from datetime import datetime
 
 import asyncpg
 
-from less_sync.migrations import history
-from less_sync.migrations.catalog import NO_TRANSACTION, Catalog, Migration, load
+from less_sync.migrations.catalog import NO_TRANSACTION, Catalog, Migration
 from less_sync.migrations.connection import LOCK_WAIT_S, Connection
 from less_sync.migrations.errors import NeedsConfirmation, NothingToRollBack, failed
-from less_sync.migrations.half_restored import refuse_half_restored
-from less_sync.migrations.history import History
-from less_sync.migrations.losses import losses
+from less_sync.migrations.line import History, Line
 from less_sync.migrations.session import reading, session, verified
+from less_sync.migrations.sync_line import SYNC
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +42,7 @@ class State:
 async def migrate_up(
     url: str,
     *,
+    line: Line = SYNC,
     on_applied: Callable[[Applied], None] | None = None,
     catalog: Catalog | None = None,
     lock_wait_s: float = LOCK_WAIT_S,
@@ -54,19 +53,19 @@ async def migrate_up(
 
     Args:
         on_applied: called after each commit.
-        catalog: other migrations than this project's, for tests.
+        catalog: other migrations than the line's, for tests.
 
     Raises:
         MigrationError: nothing of the failed migration is left behind.
         DatabaseUnreachable: not even connected.
     """
-    known = load() if catalog is None else catalog
+    known = line.load() if catalog is None else catalog
     done: list[Applied] = []
-    async with session(url, lock_wait_s=lock_wait_s) as connection:
-        past = await verified(connection, known)
-        await history.prepare(connection, known, past)
+    async with session(url, line, lock_wait_s=lock_wait_s) as connection:
+        past = await verified(connection, line, known)
+        await line.prepare(connection, known, past)
         for migration in _pending(known, past):
-            applied = await _apply(connection, migration)
+            applied = await _apply(connection, line, migration)
             done.append(applied)
             if on_applied is not None:
                 on_applied(applied)
@@ -74,7 +73,12 @@ async def migrate_up(
 
 
 async def migrate_down(
-    url: str, *, confirmed: bool = False, catalog: Catalog | None = None, lock_wait_s: float = LOCK_WAIT_S
+    url: str,
+    *,
+    line: Line = SYNC,
+    confirmed: bool = False,
+    catalog: Catalog | None = None,
+    lock_wait_s: float = LOCK_WAIT_S,
 ) -> Applied:
     """Revert the one highest applied migration, our own first.
 
@@ -86,19 +90,20 @@ async def migrate_down(
         NeedsConfirmation: data would be lost; nothing was changed.
         MigrationError: the script failed; nothing was changed.
     """
-    known = load() if catalog is None else catalog
-    async with session(url, lock_wait_s=lock_wait_s) as connection:
-        past = await verified(connection, known)
+    known = line.load() if catalog is None else catalog
+    async with session(url, line, lock_wait_s=lock_wait_s) as connection:
+        past = await verified(connection, line, known)
         if not past.applied:
             raise NothingToRollBack
-        await history.prepare(connection, known, past)
-        return await _revert(connection, known[max(past.applied)], confirmed=confirmed)
+        await line.prepare(connection, known, past)
+        return await _revert(connection, line, known[max(past.applied)], confirmed=confirmed)
 
 
 async def bring_to(
     connection: Connection,
     versions: Collection[int],
     *,
+    line: Line = SYNC,
     on_step: Callable[[str, Applied], None] | None = None,
     catalog: Catalog | None = None,
 ) -> None:
@@ -114,57 +119,59 @@ async def bring_to(
         MigrationError: the history or the tables cannot be trusted, or a script failed; the steps before it
             stay.
     """
-    known = load() if catalog is None else catalog
+    known = line.load() if catalog is None else catalog
     tell = on_step or _tell_nobody
-    past = await verified(connection, known)
-    await history.prepare(connection, known, past)
+    past = await verified(connection, line, known)
+    await line.prepare(connection, known, past)
     applied, wanted = set(past.applied), set(versions)
     while applied - wanted:
         highest = max(applied)
-        tell("reverted", await _revert(connection, known[highest], confirmed=True))
+        tell("reverted", await _revert(connection, line, known[highest], confirmed=True))
         applied.remove(highest)
     for version in sorted(wanted - applied):
-        tell("applied", await _apply(connection, known[version]))
+        tell("applied", await _apply(connection, line, known[version]))
 
 
 def _tell_nobody(_verb: str, _done: Applied) -> None:
     """For callers to whom the end is enough."""
 
 
-async def pending(url: str, *, catalog: Catalog | None = None) -> list[State]:
+async def pending(url: str, *, line: Line = SYNC, catalog: Catalog | None = None) -> list[State]:
     """What `migrate_up` would apply, after all its checks; changes nothing and takes no lock."""
-    known = load() if catalog is None else catalog
-    async with reading(url) as connection:
-        await refuse_half_restored(connection)
-        past = await verified(connection, known)
+    known = line.load() if catalog is None else catalog
+    async with reading(url, line) as connection:
+        await line.refuse_busy(connection)
+        past = await verified(connection, line, known)
         return [State(m.version, m.name, False, None) for m in _pending(known, past)]
 
 
-async def revertible(url: str, *, confirmed: bool = False, catalog: Catalog | None = None) -> State:
+async def revertible(
+    url: str, *, line: Line = SYNC, confirmed: bool = False, catalog: Catalog | None = None
+) -> State:
     """What `migrate_down` would revert, after all its checks; changes nothing and takes no lock."""
-    known = load() if catalog is None else catalog
-    async with reading(url) as connection:
-        await refuse_half_restored(connection)
-        past = await verified(connection, known)
+    known = line.load() if catalog is None else catalog
+    async with reading(url, line) as connection:
+        await line.refuse_busy(connection)
+        past = await verified(connection, line, known)
         if not past.applied:
             raise NothingToRollBack
         migration = known[max(past.applied)]
-        await _guard(connection, migration, confirmed=confirmed)
+        await _guard(connection, line, migration, confirmed=confirmed)
         return State(migration.version, migration.name, True, past.applied[migration.version])
 
 
-async def status(url: str, *, catalog: Catalog | None = None) -> list[State]:
+async def status(url: str, *, line: Line = SYNC, catalog: Catalog | None = None) -> list[State]:
     """Every known migration, ascending, and whether it is applied. Creates nothing."""
-    known = load() if catalog is None else catalog
-    async with reading(url) as connection:
-        past = await history.read(connection, known)
+    known = line.load() if catalog is None else catalog
+    async with reading(url, line) as connection:
+        past = await line.read(connection, known)
     return [State(v, m.name, v in past.applied, past.applied.get(v)) for v, m in known.items()]
 
 
-async def version(url: str, *, catalog: Catalog | None = None) -> int:
+async def version(url: str, *, line: Line = SYNC, catalog: Catalog | None = None) -> int:
     """The highest applied version, 0 if none. Creates nothing."""
-    async with reading(url) as connection:
-        past = await history.read(connection, load() if catalog is None else catalog)
+    async with reading(url, line) as connection:
+        past = await line.read(connection, line.load() if catalog is None else catalog)
     return max(past.applied, default=0)
 
 
@@ -172,44 +179,44 @@ def _pending(known: Catalog, past: History) -> list[Migration]:
     return [migration for version, migration in known.items() if version not in past.applied]
 
 
-async def _apply(connection: Connection, migration: Migration) -> Applied:
+async def _apply(connection: Connection, line: Line, migration: Migration) -> Applied:
     begun_ns = time.monotonic_ns()
     try:
         if migration.up.startswith(NO_TRANSACTION):
             await connection.execute(migration.up)
             elapsed_ns = time.monotonic_ns() - begun_ns
-            await history.record(connection, migration, elapsed_ns=elapsed_ns)
+            await line.record(connection, migration, elapsed_ns=elapsed_ns)
         else:
             async with connection.transaction():
                 await connection.execute(migration.up)
                 elapsed_ns = time.monotonic_ns() - begun_ns
-                await history.record(connection, migration, elapsed_ns=elapsed_ns)
+                await line.record(connection, migration, elapsed_ns=elapsed_ns)
     except asyncpg.PostgresError as error:
         raise failed(migration.version, error) from error
     return Applied(migration.version, migration.name, elapsed_ns // 1_000_000)
 
 
-async def _revert(connection: Connection, migration: Migration, *, confirmed: bool) -> Applied:
+async def _revert(connection: Connection, line: Line, migration: Migration, *, confirmed: bool) -> Applied:
     begun_ns = time.monotonic_ns()
     try:
         if migration.down.startswith(NO_TRANSACTION):
             await connection.execute(migration.down)
-            await history.forget(connection, migration)
+            await line.forget(connection, migration)
         else:
             async with connection.transaction():
-                await _guard(connection, migration, confirmed=confirmed, lock=True)
+                await _guard(connection, line, migration, confirmed=confirmed, lock=True)
                 await connection.execute(migration.down)
-                await history.forget(connection, migration)
+                await line.forget(connection, migration)
     except asyncpg.PostgresError as error:
         raise failed(migration.version, error) from error
     return Applied(migration.version, migration.name, (time.monotonic_ns() - begun_ns) // 1_000_000)
 
 
 async def _guard(
-    connection: Connection, migration: Migration, *, confirmed: bool, lock: bool = False
+    connection: Connection, line: Line, migration: Migration, *, confirmed: bool, lock: bool = False
 ) -> None:
     """Refuse an unconfirmed loss. With `lock`, no row that matters can appear between check and script."""
-    loss = None if confirmed else losses().get(migration.version)
+    loss = None if confirmed else line.losses().get(migration.version)
     if loss is None or not loss.asks:
         return
     if loss.query is not None:
