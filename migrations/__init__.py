@@ -14,7 +14,7 @@ drift.py       what a database has beside what it should have, for whoever judge
 if __name__ != "less_sync.migrations":  # the checkout is on sys.path under pytest and `python -m`
     raise ImportError(f"import less_sync.migrations, not {__name__}: each class would exist twice")
 
-from less_sync.migrations.catalog import SHARED_LAST, Catalog, load
+from less_sync.migrations.catalog import SHARED_LAST, Catalog, Migration, load, scripts
 from less_sync.migrations.connection import Connection
 from less_sync.migrations.copy_text import copy_query, quoted
 from less_sync.migrations.create import create
@@ -25,9 +25,11 @@ from less_sync.migrations.errors import (
     MigrationError,
     NeedsConfirmation,
     NothingToRollBack,
+    refused,
 )
 from less_sync.migrations.half_restored import RESTORE_MARK, Begun, begun, refuse_half_restored
 from less_sync.migrations.history import BOOKKEEPING
+from less_sync.migrations.line import History, Line, Row, relation_exists, verify
 from less_sync.migrations.losses import Loss, losses
 from less_sync.migrations.repair import Cursorless, Repaired, cursorless, repair_cursors
 from less_sync.migrations.restoring import (
@@ -48,12 +50,14 @@ from less_sync.migrations.runner import (
     version,
 )
 from less_sync.migrations.schema import TABLES
+from less_sync.migrations.sync_line import SYNC
 
 __all__ = [
     "BOOKKEEPING",
     "COPY_SETTINGS",
     "RESTORE_MARK",
     "SHARED_LAST",
+    "SYNC",
     "TABLES",
     "Announced",
     "Applied",
@@ -63,14 +67,18 @@ __all__ = [
     "Cursorless",
     "DatabaseUnreachable",
     "Difference",
+    "History",
+    "Line",
     "LockHeld",
     "Loss",
+    "Migration",
     "MigrationError",
     "NeedsConfirmation",
     "NothingToRollBack",
     "Recorded",
     "Repaired",
     "RestoredDatabase",
+    "Row",
     "State",
     "UnknownVersions",
     "announced",
@@ -87,10 +95,14 @@ __all__ = [
     "quoted",
     "recorded",
     "refuse_half_restored",
+    "refused",
+    "relation_exists",
     "repair_cursors",
     "restoring",
     "revertible",
     "schema_at",
+    "scripts",
     "status",
+    "verify",
     "version",
 ]

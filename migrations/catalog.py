@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -88,11 +88,21 @@ Catalog = dict[int, Migration]
 
 
 def load(folder: Path = SCRIPTS) -> Catalog:
-    """Read all `NNNN_name.up.sql` files of a folder and their down files.
+    """The scripts of the sync server's line, with the checksums that the existing servers expect.
 
     Raises:
         FileNotFoundError: an up file has no down file.
         ValueError: two files of one version, or a version that is neither shared nor our own.
+    """
+    return {version: _as_recorded(migration) for version, migration in scripts(folder).items()}
+
+
+def scripts(folder: Path) -> Catalog:
+    """Read all `NNNN_name.up.sql` files of a folder and their down files.
+
+    Raises:
+        FileNotFoundError: an up file has no down file.
+        ValueError: two files of one version, or a name that is not a migration's.
     """
     catalog: Catalog = {}
     for path in sorted(folder.glob("*.up.sql")):
@@ -109,19 +119,18 @@ def _read(path: Path) -> Migration:
         raise ValueError(f"not a migration's file name: {path.name}")
     version, name = int(match[1]), match[2]
     up = path.read_bytes()
-    if version in SHARED_CHECKSUMS:
-        checksum = bytes.fromhex(SHARED_CHECKSUMS[version])
-    elif version >= OWN_FIRST:
-        checksum = hashlib.sha384(up).digest()
-    else:
-        raise ValueError(f"version {version} belongs to the existing servers")
     down = path.with_name(f"{match[1]}_{name}.down.sql").read_text(encoding="utf-8")
-    former = FORMER_CHECKSUMS.get(version)
     return Migration(
-        version=version,
-        name=name,
-        up=up.decode(),
-        down=down,
-        checksum=checksum,
-        former_checksum=None if former is None else bytes.fromhex(former),
+        version=version, name=name, up=up.decode(), down=down, checksum=hashlib.sha384(up).digest()
     )
+
+
+def _as_recorded(migration: Migration) -> Migration:
+    """The migration as databases of the sync server have recorded it."""
+    version = migration.version
+    if version in SHARED_CHECKSUMS:
+        return replace(migration, checksum=bytes.fromhex(SHARED_CHECKSUMS[version]))
+    if version < OWN_FIRST:
+        raise ValueError(f"version {version} belongs to the existing servers")
+    former = FORMER_CHECKSUMS.get(version)
+    return migration if former is None else replace(migration, former_checksum=bytes.fromhex(former))

@@ -20,11 +20,14 @@ from less_sync.storage.errors import (
     LOCK_NOT_AVAILABLE,
     NOT_MIGRATED,
     QUERY_CANCELED,
+    REPEATABLE,
+    UNIQUE_VIOLATION,
     FederationKeyNotFound,
     SpaceExists,
     SpaceNotFound,
     StorageError,
     Unavailable,
+    translate,
 )
 from less_sync.storage.postgres.deks import PostgresDekStore
 from less_sync.storage.postgres.epochs import PostgresEpochStore
@@ -42,6 +45,7 @@ from less_sync.storage.postgres.rate_limits import PostgresRateLimitStore
 from less_sync.storage.postgres.revocations import PostgresRevocationStore
 from less_sync.storage.postgres.spaces import PostgresSpaceStore
 from less_sync.storage.postgres.turns import Turns
+from less_sync.storage.queries import Query, load_queries
 from less_sync.storage.stores import (
     NOBODY,
     DekListing,
@@ -182,6 +186,8 @@ __all__ = [
     "PULLED_TABLES",
     "QUERY_CANCELED",
     "RECORD",
+    "REPEATABLE",
+    "UNIQUE_VIOLATION",
     "ActiveKey",
     "AdvanceOutcome",
     "AppendOutcome",
@@ -249,6 +255,7 @@ __all__ = [
     "PushOutcome",
     "PushStatus",
     "PushStore",
+    "Query",
     "RateLimitStore",
     "RateSlot",
     "RecordFileOutcome",
@@ -282,8 +289,10 @@ __all__ = [
     "Weight",
     "disk_facts",
     "inspecting",
+    "load_queries",
     "place_of",
     "probe_bucket",
     "probe_directory",
     "purge_space",
+    "translate",
 ]

@@ -1,4 +1,4 @@
-"""Named SQL, loaded once from the files beside this module: `sql/<domain>.sql`.
+"""Named SQL: files of queries, one file per domain; this room's, `sql/<domain>.sql`, are loaded once.
 
 A file is a sequence of queries; each begins with a line `-- name: <name>`, followed by comment lines that
 describe it. Names are unique over all files. Tests prepare every query on the migrated schema.
@@ -30,9 +30,14 @@ def _parse(source: str) -> Iterator[Query]:
         yield Query(name.strip(), description, "\n".join(lines[body:]).rstrip(";\n"))
 
 
-def _load() -> dict[str, Query]:
+def load_queries(folder: Path) -> dict[str, Query]:
+    """All queries of the `.sql` files of a folder, by name.
+
+    Raises:
+        RuntimeError: two have one name.
+    """
     queries: dict[str, Query] = {}
-    for file in sorted(Path(__file__).with_name("sql").iterdir()):
+    for file in sorted(folder.iterdir()):
         if not file.name.endswith(".sql"):
             continue
         for query in _parse(file.read_text(encoding="utf-8")):
@@ -42,7 +47,7 @@ def _load() -> dict[str, Query]:
     return queries
 
 
-QUERIES: Final = _load()
+QUERIES: Final = load_queries(Path(__file__).with_name("sql"))
 """Every named query of the room."""
 
 

@@ -16,8 +16,19 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "client": {"auth", "sync"},
     "federation": {"auth", "storage", "sync"},
     "volume": set(),
+    "fleet": {"auth", "migrations", "storage"},
     "validation": {"auth", "client", "migrations", "sync"},
-    "bins": {"auth", "storage", "migrations", "sync", "client", "federation", "validation", "volume"},
+    "bins": {
+        "auth",
+        "storage",
+        "migrations",
+        "sync",
+        "client",
+        "federation",
+        "validation",
+        "volume",
+        "fleet",
+    },
 }
 BINS_MAY_IMPORT: Final[dict[str, set[str]]] = {
     "postgres": set(),
@@ -33,10 +44,18 @@ BINS_MAY_IMPORT: Final[dict[str, set[str]]] = {
     "commands": {"settings", "postgres", "backup", "doctor", "volume"},
 }
 """The folders of `bins`. The server starts `admin` and `profiler`; nobody but a command starts a server."""
-NAMED_BY_MODULE: Final = ("sync", "client", "federation", "volume", "validation")
+NAMED_BY_MODULE: Final = ("sync", "client", "federation", "volume", "validation", "fleet")
 """Rooms that `bins` wires: of these, single modules may be named."""
 CLIENT_MAY_IMPORT: Final = ("less_sync.sync.client", "less_sync.sync.protocol")
 """Of `sync`, what the room `client` and the library `sync/client/` stand on."""
+FLEET_MAY_TAKE: Final = frozenset(
+    {
+        *("StorageError", "Unavailable", "translate"),
+        *("LOCK_NOT_AVAILABLE", "QUERY_CANCELED", "REPEATABLE", "UNIQUE_VIOLATION"),
+        *("Query", "load_queries"),
+    }
+)
+"""Of `storage`, what the fleet plane stands on: what errors mean, and how named SQL is read."""
 MODULES: Final = sorted(
     path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py") if "__pycache__" not in path.parts
 )
@@ -120,6 +139,8 @@ def _faults(place: str, imported: list[tuple[str, list[str]]]) -> list[str]:
             found.append(f"{module}: {room} may not import {other}")
         elif room == "client" and other == "sync" and not module.startswith(CLIENT_MAY_IMPORT):
             found.append(f"{module}: the client stands on the library and the protocol alone")
+        elif room == "fleet" and other == "storage" and not {*names} <= FLEET_MAY_TAKE:
+            found.append(f"{module}: the plane takes what errors mean and how SQL is read, no store")
         elif other not in {room, *NAMED_BY_MODULE} and (
             module != f"less_sync.{other}" or not set(names) <= _exports(ROOT / other / "__init__.py")
         ):
@@ -161,6 +182,13 @@ def test_the_folders_of_bins_stand_on_each_other_in_one_direction() -> None:
         ("client/x.py", "from less_sync.sync.services import Services"),
         ("sync/x.py", "def f():\n    from less_sync.storage.postgres.pool import PostgresPool"),
         ("sync/x.py", "from less_sync.storage import a_name_it_does_not_export"),
+        ("fleet/x.py", "from less_sync.sync.limits import Limits"),
+        ("fleet/x.py", "from less_sync.storage import PostgresPool"),
+        ("fleet/x.py", "import less_sync.storage.postgres.pool"),
+        ("sync/x.py", "from less_sync.fleet.line import FleetLine"),
+        ("storage/x.py", "import less_sync.fleet.line"),
+        ("auth/x.py", "from less_sync import fleet"),
+        ("federation/x.py", "import less_sync.fleet"),
         ("bins/x.py", "from sync.services import Services"),
         ("bins/x.py", "import auth"),
     ],

@@ -15,6 +15,7 @@ ROOMS = (
     "federation",
     "client",
     "volume",
+    "fleet",
     "validation",
     "bins",
     "tests",

@@ -8,7 +8,7 @@ import structlog
 
 from less_sync import migrations
 from less_sync.bins.errors import CommandError
-from less_sync.migrations import DatabaseUnreachable
+from less_sync.migrations import SYNC, DatabaseUnreachable, Line
 from less_sync.storage import place_of
 
 CONNECT_TIMEOUT_S: Final = 15.0
@@ -33,7 +33,11 @@ def told_with_place(error: DatabaseUnreachable, url: str) -> str:
 
 
 async def migrate_when_reachable(
-    url: str, *, timeout_s: float = CONNECT_TIMEOUT_S, pause_s: float = CONNECT_PAUSE_S
+    url: str,
+    *,
+    line: Line = SYNC,
+    timeout_s: float = CONNECT_TIMEOUT_S,
+    pause_s: float = CONNECT_PAUSE_S,
 ) -> None:
     """Connect and migrate, trying again for `timeout_s` while the database is not there yet.
 
@@ -46,7 +50,7 @@ async def migrate_when_reachable(
     deadline_s = loop.time() + timeout_s
     while True:
         try:
-            await migrations.migrate_up(url, on_applied=_log_applied)
+            await migrations.migrate_up(url, line=line, on_applied=_log_applied)
         except DatabaseUnreachable as error:
             reason = told_with_place(error, url)
             if not _may_pass(error.__cause__):

@@ -1,0 +1,3 @@
+-- The history of all agents is gone; what they are now stays.
+DROP TABLE worker_state;
+DROP TABLE heartbeats;
