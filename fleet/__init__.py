@@ -1,6 +1,8 @@
 """The fleet plane: one service that watches many sync and volume servers, for those who run them.
 
-line.py        its schema's migrations, in `migrations/`
+api/           the routes, a family a file, behind one table of who may call what
+store/, sql/   what is written and read, a domain a file     workers/   what is done in the background
+plane.py       what routes and workers are handed            line.py    the migrations of its schema
 
 No sync server needs it to serve, no client speaks to it, and it is told nothing of what is stored anywhere.
 Imports: auth, migrations, and of storage the translation of errors and the reader of named SQL.

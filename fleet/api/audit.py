@@ -1,0 +1,7 @@
+"""The audit trail."""
+
+from typing import Final
+
+from less_sync.fleet.api.routing import Route
+
+ROUTES: Final[tuple[Route, ...]] = ()

@@ -1,0 +1,56 @@
+"""What every route and worker is handed."""
+
+import asyncio
+import random
+import secrets
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Final, Self
+
+from less_sync.fleet.database import Database
+from less_sync.fleet.metrics import Metrics
+from less_sync.fleet.probe import DatabaseProbe
+from less_sync.fleet.secrets import SecretBox
+from less_sync.fleet.settings import FleetSettings
+
+CLOSE_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class Plane:
+    """One instance of the fleet plane. Used on one event loop."""
+
+    settings: FleetSettings
+    database: Database
+    box: SecretBox
+    """Seals and opens the secrets at rest."""
+    version: str
+    """Of this program."""
+    probe: DatabaseProbe
+    metrics: Metrics = field(default_factory=Metrics)
+    instance: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Tells this process from the others on the same database, in `worker_state` and logs."""
+    chance: random.Random = field(default_factory=random.SystemRandom)
+    """Where jitter comes from."""
+    deliveries_due: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set behind every commit that may have scheduled deliveries: wakes the worker of this instance."""
+    draining: bool = False
+    """The process is about to end."""
+
+    @classmethod
+    async def open(cls, settings: FleetSettings, url: str) -> Self:
+        """Connect to a database whose fleet schema is of this release.
+
+        Raises:
+            Unavailable: it cannot be reached.
+            StorageError: it refused.
+        """
+        database = await Database.open(
+            url, schema=settings.schema, connections_max=settings.database_connections_max
+        )
+        probe = DatabaseProbe(lambda: database.value("ping"))
+        return cls(settings, database, SecretBox(*settings.secret_keys), version("less-sync"), probe)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.database.aclose(CLOSE_S)

@@ -1,0 +1,13 @@
+-- name: lock_audit
+-- Until the end of the transaction nobody else writes to the audit trail of this schema.
+SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.audit_log', 0));
+
+-- name: last_audit
+-- What the next row follows: its number, its time, the hash of the row before it (null: it is the first).
+SELECT nextval(pg_get_serial_sequence('audit_log', 'id')) AS id, clock_timestamp() AS at,
+  (SELECT hash FROM audit_log ORDER BY id DESC LIMIT 1) AS hash;
+
+-- name: write_audit
+-- Write a row of the audit trail.
+INSERT INTO audit_log (id, at, actor, action, subject_type, subject_id, request_id, ip, detail, prev_hash, hash)
+OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::inet, $9, $10, $11);

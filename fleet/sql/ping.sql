@@ -1,0 +1,3 @@
+-- name: ping
+-- Answered when the database can work.
+SELECT 1;
