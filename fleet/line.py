@@ -1,4 +1,4 @@
-"""The line of the fleet plane's own schema: numbers from 1, one bookkeeping table (docs/fleet.md).
+"""The line of the fleet plane's own schema: numbers from 1, one bookkeeping table.
 
 The schema is the whole search path, so a sync server's tables in another schema of the same database are
 neither seen nor touched. Both lines share one lock per database, and each finds the other's work done.

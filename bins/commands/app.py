@@ -13,6 +13,7 @@ from less_sync.bins.commands.config import config
 from less_sync.bins.commands.doctor import doctor
 from less_sync.bins.commands.exit_codes import exit_codes
 from less_sync.bins.commands.federation import add_federation_commands
+from less_sync.bins.commands.fleet import add_fleet
 from less_sync.bins.commands.folder import add_commands
 from less_sync.bins.commands.migrate import HELP, migrate
 from less_sync.bins.commands.output import Watch
@@ -66,6 +67,7 @@ app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(doctor)
 app.command(epilog=exit_codes(0, 1, 2, INTERRUPTED))(stats)
 add_validate(app)
 add_admin(app)
+add_fleet(app)
 app.command(
     epilog=exit_codes(0, 1, 2), cls=AsTheyAre, short_help="Start a volume server, or look at one's directory."
 )(volume)

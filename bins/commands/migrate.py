@@ -3,6 +3,8 @@
 Outputs and exit codes: docs/migrations.md.
 """
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -42,6 +44,27 @@ The database is --database-url, else DATABASE_URL, else the private Postgres in 
 if a server has made one there.
 """
 
+Name = Annotated[str | None, typer.Argument(metavar="ARG", help="NAME, for create alone.")]
+DatabaseUrl = Annotated[str | None, typer.Option(metavar="URL", help="PostgreSQL URL.")]
+Folder = Annotated[Path | None, typer.Option("--dir", metavar="DIR", help="Where create writes the scripts.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Go on although reverting loses data.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Make all checks, say what would be done, change nothing.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a line says, of either line of migrations."""
+
+    word: str
+    name: str | None
+    database_url: str | None
+    folder: Path | None
+    yes: bool
+    dry_run: bool
+
+
 app: Final = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -61,44 +84,46 @@ def migrate(
             help="One of the above; up if there is none.",
         ),
     ] = "up",
-    argument: Annotated[str | None, typer.Argument(metavar="ARG", help="NAME, for create alone.")] = None,
+    argument: Name = None,
     *,
-    database_url: Annotated[str | None, typer.Option(metavar="URL", help="PostgreSQL URL.")] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--dir", metavar="DIR", help="Where create writes the scripts.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Go on although reverting loses data.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Make all checks, say what would be done, change nothing.")
-    ] = False,
+    database_url: DatabaseUrl = None,
+    folder: Folder = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     _version: VersionOption = False,
 ) -> None:
     """Read the line; `HELP` says what each word does."""
-    command = _checked_command(word, argument, folder, dry_run=dry_run)
+    perform(Asked(word, argument, database_url, folder, yes, dry_run), fleet=False)
+
+
+def perform(asked: Asked, *, fleet: bool, known: Collection[Command] = frozenset(Command)) -> None:
+    """Do what is asked on the sync server's line of migrations, or on the fleet plane's.
+
+    Args:
+        known: what may be asked for.
+    """
+    command = _checked_command(asked, known)
     try:
-        with server_parts("migrate"):
-            from less_sync.bins.commands.migrate_work import create, work_on_database
-        if argument is not None:
-            create(argument, folder)
-        else:
-            work_on_database(command, database_url, yes=yes, dry_run=dry_run)
+        with server_parts("less-sync fleet migrate" if fleet else "migrate"):
+            from less_sync.bins.commands.migrate_work import work
+        work(command, asked, fleet=fleet)
     except CommandError as error:
         print_error(str(error), error.causes)
         raise typer.Exit(1) from error
 
 
-def _checked_command(word: str, argument: str | None, folder: Path | None, *, dry_run: bool) -> Command:
-    if word not in set(Command):
-        raise typer.BadParameter(f"unknown command {word!r}")
-    command = Command(word)
+def _checked_command(asked: Asked, known: Collection[Command]) -> Command:
+    if asked.word not in known:
+        raise typer.BadParameter(f"unknown command {asked.word!r}")
+    command = Command(asked.word)
     if command is Command.CREATE:
-        if argument is None:
+        if asked.name is None:
             raise typer.BadParameter("create needs a NAME")
-        if dry_run:
+        if asked.dry_run:
             raise typer.BadParameter("--dry-run is not for create")
-    elif argument is not None:
+    elif asked.name is not None:
         raise typer.BadParameter(f"{command} takes no argument")
-    elif folder is not None:
+    elif asked.folder is not None:
         raise typer.BadParameter("--dir is for create alone")
     return command
 

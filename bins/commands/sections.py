@@ -18,6 +18,7 @@ OPERATORS: Final = (
     "upgrade-data",
     "validate",
     "admin",
+    "fleet",
     "token",
     "federation-keygen",
     "space-home",

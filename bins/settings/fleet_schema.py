@@ -1,12 +1,18 @@
-"""Which schema the fleet plane's tables are in: for the plane, and for the command that migrates it."""
+"""Where the fleet plane's tables are: for the plane, and for the command that migrates them."""
 
 import re
+from pathlib import Path
 from typing import Final
 
 from less_sync.bins.settings.reader import SettingsReader
 from less_sync.fleet.line import DEFAULT_SCHEMA
 
 _NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
+
+
+def fleet_directory(data_dir: Path) -> Path:
+    """The plane's own part of `DATA_DIR`: its embedded Postgres, its keys. The sync server's is beside it."""
+    return data_dir / "fleet"
 
 
 def read_fleet_schema(reader: SettingsReader) -> str:

@@ -1,0 +1,65 @@
+"""The group `fleet`: the plane that watches servers. What the commands need is imported when they run."""
+
+from typing import Annotated, Final
+
+import typer
+
+from less_sync.bins.commands.exit_codes import exit_codes
+from less_sync.bins.commands.migrate import Asked, Command, DatabaseUrl, DryRun, Folder, Name, Yes, perform
+
+COMMANDS: Final = tuple(command for command in Command if command is not Command.REPAIR_CURSORS)
+
+MIGRATE_HELP: Final = """\b
+Bring the schema of the fleet plane up to date, or take a step back.
+\b
+Without a COMMAND it does `up`, at once.
+\b
+  up              apply all pending migrations
+  down            revert the highest applied migration
+  status          list all migrations and whether they are applied
+  version         print the highest applied version
+  create NAME     write a new, empty up and down script into a checkout, or --dir
+\b
+The database is --database-url, else DATABASE_URL, else the plane's private Postgres in fleet/ of
+DATA_DIR (./data) if a plane has made one there and is not running. The schema is FLEET_SCHEMA
+(less_sync_fleet), which is created; other schemas of the database are not touched.
+"""
+
+
+def add_fleet(app: typer.Typer) -> None:
+    """Add the group to the umbrella command."""
+    fleet = typer.Typer(
+        name="fleet",
+        help="Watch many servers from one place.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    fleet.command(
+        epilog=exit_codes(0, 1, 2, 130),
+        help=MIGRATE_HELP,
+        short_help="Bring the fleet plane's schema up to date, or back.",
+    )(migrate)
+    app.add_typer(fleet)
+
+
+def migrate(
+    word: Annotated[
+        str,
+        typer.Argument(
+            metavar="COMMAND",
+            autocompletion=lambda: list(COMMANDS),
+            show_default=False,
+            help="One of the above; up if there is none.",
+        ),
+    ] = "up",
+    argument: Name = None,
+    *,
+    database_url: DatabaseUrl = None,
+    folder: Folder = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Read the line; `MIGRATE_HELP` says what each word does."""
+    asked = Asked(word, argument, database_url, folder, yes, dry_run)
+    perform(asked, fleet=True, known=COMMANDS)
