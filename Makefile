@@ -51,8 +51,11 @@ CLUSTER := tests/cluster
 # What judges servers, backups and databases that are hurt one way at a time.
 JUDGED := tests/validation/long
 
+# What starts planes, agents and receivers, waits for them and kills them.
+FLEET := tests/fleet/long
+
 .DEFAULT_GOAL := help
-.PHONY: help install links serve test long test-cluster test-browser test-validation validate release lint format types protos transcripts simulate bench capacity clean
+.PHONY: help install links serve test long test-cluster test-browser test-validation test-fleet validate release lint format types protos transcripts simulate bench capacity clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -87,7 +90,7 @@ serve: $(SERVER_READY) ## start the server (ARGS='--listen 127.0.0.1:6000' for o
 
 test: $(DEV_READY) $(JS_READY) ## run all tests but the long ones against a real Postgres (ARGS='-k push' to choose of all)
 	$(if $(ARGS),,$(PYTEST) $(SPREAD) $(COVERAGE) $(COVERED))
-	$(PYTEST) $(if $(ARGS),$(ARGS),$(SPREAD) $(addprefix --ignore=,$(COVERED) $(LONG) $(BROWSER) $(CLUSTER) $(JUDGED)))
+	$(PYTEST) $(if $(ARGS),$(ARGS),$(SPREAD) $(addprefix --ignore=,$(COVERED) $(LONG) $(BROWSER) $(CLUSTER) $(JUDGED) $(FLEET)))
 
 long: $(DEV_READY) $(JS_READY) ## run the long tests: histories, pages, the bench in small, other servers, the HTTP description
 	$(PYTEST) $(SPREAD) $(LONG)
@@ -101,6 +104,9 @@ test-browser: $(DEV_READY) $(JS_READY) ## run the tests in a real Chromium, whic
 
 test-validation: $(DEV_READY) ## run the tests of the checks of `less-sync validate`, a fault at a time (ARGS='-k backup')
 	$(PYTEST) $(if $(ARGS),$(JUDGED) $(ARGS),$(SPREAD) $(JUDGED))
+
+test-fleet: $(DEV_READY) ## run the tests that start and kill fleet planes (ARGS='-k embedded')
+	$(PYTEST) $(if $(ARGS),$(FLEET) $(ARGS),$(SPREAD) $(FLEET))
 
 validate: $(DEV_READY) ## judge this checkout by `less-sync validate`, as an upgrade of a server that is started for it
 	@$(BIN)/python -m tests.validation.own_gate $(ARGS)

@@ -139,6 +139,21 @@ async def test_what_is_recorded_is_the_digest_of_each_up_file(fleet_database_url
     assert [tuple(row) for row in rows] == [(m.version, m.name, m.checksum) for m in CATALOG.values()]
 
 
+async def test_a_heartbeat_changes_no_indexed_column(fleet_database_url: str) -> None:
+    rows = await fetch(
+        fleet_database_url,
+        """SELECT DISTINCT a.attname FROM pg_index i
+           JOIN pg_attribute a ON a.attrelid = i.indrelid
+               AND (a.attnum = ANY (i.indkey)
+                    OR pg_get_expr(i.indpred, i.indrelid) ~ ('\\m' || a.attname || '\\M'))
+           WHERE i.indrelid = 'agents'::regclass""",
+    )
+    indexed = {row["attname"] for row in rows}
+    assert {"agent_id", "status", "labels", "token_hash"} <= indexed
+    assert not indexed & {"last_heartbeat_at", "last_sequence", "boot_id", "report", "version", "updated_at"}
+    assert not indexed & {"applied_revision", "rotate_token", "desired_state", "heartbeat_interval_seconds"}
+
+
 async def test_looking_creates_nothing(empty_database_url: str) -> None:
     assert [state.applied for state in await status(empty_database_url, line=LINE)] == [False] * LAST
     assert await version(empty_database_url, line=LINE) == 0
