@@ -9,6 +9,7 @@ from typing import Final
 import asyncpg
 import pytest
 
+from less_sync.bins.postgres.reach import migrate_when_reachable
 from less_sync.fleet.line import DEFAULT_SCHEMA, FleetLine
 from less_sync.migrations import (
     SYNC,
@@ -270,3 +271,8 @@ async def test_a_migration_that_fails_leaves_those_before_it_and_nothing_of_itse
     assert await version(empty_database_url, line=LINE) == 5
     with pytest.raises(asyncpg.UndefinedTableError):
         await fetch(empty_database_url, "SELECT FROM webhooks")
+
+
+async def test_a_plane_migrates_its_line_when_it_starts(database_url: str) -> None:
+    await migrate_when_reachable(database_url, line=LINE)
+    assert (await version(database_url, line=LINE), await pending(database_url)) == (LAST, [])
