@@ -25,7 +25,7 @@ from less_sync.bins.settings.parts import (
     parse_admin_operations,
     parse_admin_token,
     parse_database_url,
-    parse_identity_hash_key,
+    parse_hex_key,
     parse_listen_address,
     parse_log_level,
     parse_profiler_address,
@@ -164,7 +164,7 @@ class Settings:
         issuers = read_issuers(reader, dev=dev_mode, content=given.issuers)
         audiences = parse_audiences(reader.text("AUDIENCES"))
         backend, directory, s3 = parse_file_place(reader, data_dir, dev=dev_mode)
-        identity_hash_key = parse_identity_hash_key(reader)
+        identity_hash_key = parse_hex_key(reader, "IDENTITY_HASH_KEY")
         if issuers.derives and reader.trimmed("IDENTITY_HASH_KEY") is None:
             reader.problems.append("IDENTITY_HASH_KEY must be set: ISSUERS_FILE has derived identities")
         federation = read_federation(reader)
@@ -176,7 +176,7 @@ class Settings:
         maintenance_interval_s = reader.count("MAINTENANCE_INTERVAL_SECONDS", 600, at_most=YEAR_S)
         sweep_s = reader.optional_count("FILE_ORPHAN_SWEEP_SECONDS", at_most=YEAR_S)
         env_file = reader.text_or_empty("ENV_FILE")
-        log = _log(reader)
+        log = read_log(reader)
         cors_expose_etag = reader.flag("CORS_EXPOSE_ETAG", False)
         jwks_policy = _jwks_policy(reader)
         accepted = frozenset({DEV_AUDIENCE} if dev_mode else audiences)
@@ -267,7 +267,8 @@ def read_settings(options: Mapping[str, str], *, embedded: bool = False, dev: bo
     return Settings.from_given(given)
 
 
-def _log(reader: SettingsReader) -> LogSettings:
+def read_log(reader: SettingsReader) -> LogSettings:
+    """`LOG_LEVEL` and `LOG_FORMAT`."""
     level = parse_log_level(reader)
     return LogSettings(
         level, "json" if reader.choice("LOG_FORMAT", "text", ("text", "json")) == "json" else "text"

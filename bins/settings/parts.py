@@ -68,23 +68,26 @@ def parse_listen_address(reader: SettingsReader, *, dev: bool) -> ListenAddress:
     return address
 
 
-def parse_admin_address(reader: SettingsReader, *, dev: bool) -> ListenAddress | None:
+def parse_admin_address(
+    reader: SettingsReader, *, dev: bool, name: str = "ADMIN_ADDR"
+) -> ListenAddress | None:
     """`ADMIN_ADDR`, as `LISTEN_ADDR`; empty means off, and so does unset but in dev mode."""
-    raw = reader.text("ADMIN_ADDR")
+    raw = reader.text(name)
     if raw is None:
         return DEV_ADMIN_ADDRESS if dev else None
-    return _optional_address(reader, "ADMIN_ADDR", raw.strip())
+    return optional_address(reader, name, raw.strip())
 
 
 def parse_profiler_address(reader: SettingsReader) -> ListenAddress | None:
     """`PPROF_ADDR`: nobody is asked who he is there, so it is on loopback or nowhere."""
-    address = _optional_address(reader, "PPROF_ADDR", reader.trimmed("PPROF_ADDR"))
+    address = optional_address(reader, "PPROF_ADDR", reader.trimmed("PPROF_ADDR"))
     if address is not None and not address.is_loopback:
         reader.problems.append("PPROF_ADDR must be a loopback address")
     return address
 
 
-def _optional_address(reader: SettingsReader, name: str, raw: str | None) -> ListenAddress | None:
+def optional_address(reader: SettingsReader, name: str, raw: str | None) -> ListenAddress | None:
+    """An address in the form of `LISTEN_ADDR`, trimmed; None: there is none, or none that can be used."""
     if not raw:
         return None
     address = _split_address(raw)
@@ -142,19 +145,17 @@ def parse_database_url(reader: SettingsReader) -> str:
         return raw
 
 
-def parse_identity_hash_key(reader: SettingsReader) -> bytes | None:
-    """`IDENTITY_HASH_KEY`: 64 hex digits, trimmed; empty counts as unset."""
-    raw = reader.trimmed("IDENTITY_HASH_KEY")
+def parse_hex_key(reader: SettingsReader, name: str) -> bytes | None:
+    """`IDENTITY_HASH_KEY` and the like: 64 hex digits, trimmed; empty counts as unset."""
+    raw = reader.trimmed(name)
     if raw is None:
         return None
     if not _HEX.match(raw):
-        reader.problems.append("IDENTITY_HASH_KEY must be valid hex")
+        reader.problems.append(f"{name} must be valid hex")
         return None
     key = bytes.fromhex(raw)
     if len(key) != 32:
-        reader.problems.append(
-            f"IDENTITY_HASH_KEY must be 64 hex characters (32 bytes), got {len(key)} bytes"
-        )
+        reader.problems.append(f"{name} must be 64 hex characters (32 bytes), got {len(key)} bytes")
         return None
     return key
 

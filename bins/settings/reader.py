@@ -1,13 +1,14 @@
 """Reads typed values out of an environment and remembers every problem instead of stopping at the first."""
 
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from less_sync.bins.settings.slips import slips
 
 U64_MAX: Final = 2**64 - 1
 TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+_Number = TypeVar("_Number", int, float)
 _SHORT_ESCAPES: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", '"': '\\"', "\\": "\\\\"}
 
 
@@ -126,6 +127,15 @@ class SettingsReader:
             return number
         return None
 
+    def between(self, name: str, default: int, low: int, high: int) -> int:
+        """An integer from `low`, which may be 0, to `high`; in the form of `count`."""
+        value = self.optional_count(name, at_least=0)
+        return default if value is None else self._within(name, value, default, low, high)
+
+    def decimal_between(self, name: str, default: float, low: float, high: float) -> float:
+        """A decimal number from `low` to `high`, such as `3` or `1.5`; trimmed; empty counts as unset."""
+        return self._within(name, self._decimal(name, default), default, low, high)
+
     def seconds(self, name: str, default: float) -> float:
         """A positive decimal number such as `30` or `0.5`; trimmed; empty counts as unset."""
         number = self._decimal(name, default)
@@ -165,6 +175,12 @@ class SettingsReader:
     def choice_or_blank(self, name: str, default: str, options: Collection[str]) -> str:
         """Like `choice`; blank counts as unset."""
         return default if self.trimmed(name) is None else self.choice(name, default, options)
+
+    def _within(self, name: str, value: _Number, default: _Number, low: _Number, high: _Number) -> _Number:
+        if low <= value <= high:
+            return value
+        self.problems.append(f"{name} must be between {low} and {high}")
+        return default
 
     def _decimal(self, name: str, default: float) -> float:
         value = self.trimmed(name)
