@@ -1,4 +1,4 @@
-"""How a family of metrics is made of plain numbers. Every series has `less_sync_role="sync"`."""
+"""How a family of metrics is made of plain numbers. Every series says what it is of: `less_sync_role`."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -69,10 +69,10 @@ def histogram(name: str, text: str, values: Mapping[tuple[str, ...], Histogram],
     return family
 
 
-def with_role(families: Iterable[Metric]) -> Iterable[Metric]:
+def with_role(families: Iterable[Metric], role: str = ROLE) -> Iterable[Metric]:
     """What prometheus-client collects by itself, with the label that all of ours have."""
     for family in families:
         ours = Metric(family.name, family.documentation, family.type)
         for sample in family.samples:
-            ours.add_sample(sample.name, {ROLE_LABEL: ROLE, **sample.labels}, sample.value)
+            ours.add_sample(sample.name, {ROLE_LABEL: role, **sample.labels}, sample.value)
         yield ours

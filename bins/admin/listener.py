@@ -1,11 +1,11 @@
 """The admin listener: a small HTTP server of its own, opened before the public one and closed after it."""
 
-import asyncio
 import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import ClassVar, Final
+from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -14,22 +14,22 @@ from less_sync.bins.admin.console import Console, Shown
 from less_sync.bins.admin.metrics import Exposition, NodeLabels
 from less_sync.bins.admin.operated import OneServer, Operated
 from less_sync.bins.admin.readiness import Readiness
-from less_sync.bins.admin.routes import AdminApp, Handler
+from less_sync.bins.admin.routes import AdminApp, Handler, console_page, operator_routes
 from less_sync.bins.admin.shown import OwnState
 from less_sync.bins.admin.watchdog import Watchdog
 from less_sync.bins.admin.within import within_routes
+from less_sync.bins.bounded_protocol import BoundedProtocol
 from less_sync.bins.errors import CommandError
 from less_sync.bins.http_server import SteppedServer
 from less_sync.bins.listening import bound_address, open_listeners
 from less_sync.bins.own_spaces import OWN_SPACES
 from less_sync.bins.services import log_at
-from less_sync.bins.settings.config import Settings
+from less_sync.bins.settings.config import AdminSettings, Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
 from less_sync.storage import PostgresPool, PostgresSurveys, PushLanes
 from less_sync.sync.canary import canary_space
-from less_sync.sync.http.http1 import HttpProtocol
 from less_sync.sync.http.shared_bytes import SharedBytes
 from less_sync.sync.services import Services
 
@@ -47,51 +47,15 @@ FINISH_S: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class AdminProtocol(HttpProtocol):
-    """One connection. There are `CONNECTIONS_MAX` at most, and whoever only occupies one makes room.
+class AdminProtocol(BoundedProtocol):
+    """One connection of an operator. `Host` is compared with where it arrived."""
 
-    The oldest without a whole request goes when another one comes. So neither idle connections nor slow
-    heads, however many, keep an operator out.
-    """
-
+    connections_max = CONNECTIONS_MAX
     head_timeout_s = HEAD_TIMEOUT_S
     discard_s = DISCARD_S
     write_stall_s = WRITE_STALL_S
     large_heads = SharedBytes(0)
     """There is no room for heads beyond the 8 KiB that each connection has."""
-    held: ClassVar[dict["AdminProtocol", None]]
-    """The open connections, oldest first. Those of one listener."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
-        """Make room if there is none, and remember where this arrived: `Host` is compared with it."""
-        super().connection_made(transport)
-        name = transport.get_extra_info("sockname")
-        self.server = (name, 0) if isinstance(name, str) else name[:2]
-        if len(self.held) >= CONNECTIONS_MAX:
-            idle = next((one for one in self.held if not one.answering), None)
-            if idle is None:
-                transport.abort()
-                return
-            idle.transport.abort()
-            del self.held[idle]
-        self.held[self] = None
-
-    @property
-    def answering(self) -> bool:
-        """Whether a request is being answered."""
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Clean up."""
-        self.held.pop(self, None)
-        super().connection_lost(exc)
-
-
-def _protocol() -> type[AdminProtocol]:
-    class BoundProtocol(AdminProtocol):
-        held: ClassVar[dict[AdminProtocol, None]] = {}
-
-    return BoundProtocol
 
 
 class AdminListener:
@@ -181,23 +145,51 @@ async def serve_operators(
         CommandError: as `open_admin`.
     """
     if within is None:
-        address = settings.admin.listen
-        assert address is not None, "asked of nobody else"
-        try:
-            token = settings.admin.token or kept_token(settings.data_dir)
-        except KeyFileError as error:
-            raise CommandError(str(error)) from error
-        listeners = open_listeners(address, setting="ADMIN_ADDR")
-        reading_is_free = all(bound_address(one).is_loopback for one in listeners)
-        access = Access(token, reading_is_free=reading_is_free, name=address.host)
+        listeners, access = admin_place(settings.admin, settings.data_dir, "ADMIN_ADDR")
     else:
         listeners, access = [within], WITHIN
     console = Console(shown)
-    app = AdminApp(access, operated, console, more=more)
-    server = SteppedServer("admin listener", app, http=_protocol(), keep_alive_s=KEEP_ALIVE_S)
+    routes = {
+        **operator_routes(operated, console),
+        **{path: {"GET": it} for path, it in (more or {}).items()},
+    }
+    app = AdminApp(access, operated, page=console_page(), more=routes)
+    server = await serve_admin(app, listeners, stack, vital, tell=within is None)
+    stack.push_async_callback(console.aclose)  # before that: its answers do not end by themselves
+    return server
+
+
+def admin_place(admin: AdminSettings, data_dir: Path, setting: str) -> tuple[list[socket.socket], Access]:
+    """The sockets of an admin listener, which has an address, and the rules of who may ask there.
+
+    Args:
+        data_dir: where a token is kept, if none is set.
+        setting: what chooses another address.
+
+    Raises:
+        CommandError: as `open_admin`.
+    """
+    assert admin.listen is not None, "asked of nobody else"
+    try:
+        token = admin.token or kept_token(data_dir)
+    except KeyFileError as error:
+        raise CommandError(str(error)) from error
+    listeners = open_listeners(admin.listen, setting=setting)
+    reading_is_free = all(bound_address(one).is_loopback for one in listeners)
+    return listeners, Access(token, reading_is_free=reading_is_free, name=admin.listen.host)
+
+
+async def serve_admin(
+    app: AdminApp, listeners: list[socket.socket], stack: AsyncExitStack, vital: Supervisor, *, tell: bool
+) -> SteppedServer:
+    """Let an application answer at these sockets until `stack` ends.
+
+    Args:
+        tell: whether the log says where.
+    """
+    server = SteppedServer("admin listener", app, http=AdminProtocol.apart(), keep_alive_s=KEEP_ALIVE_S)
     await server.start(listeners, partial(vital.start, "admin listener"))
     stack.push_async_callback(server.finish, FINISH_S)
-    stack.push_async_callback(console.aclose)  # before that: its answers do not end by themselves
-    if within is None:
+    if tell:
         _log.info("admin listener open", address=str(server.address))
     return server

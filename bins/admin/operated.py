@@ -22,8 +22,8 @@ class Told(NamedTuple):
     body: Mapping[str, Any]
 
 
-class Operated(Protocol):
-    """A server as its operators see it."""
+class Watched(Protocol):
+    """Any process with an admin listener, as its operators see it."""
 
     async def metrics(self) -> bytes:
         """The text of `/metrics`."""
@@ -31,14 +31,18 @@ class Operated(Protocol):
     async def ready(self) -> Report:
         """Whether it should be sent clients."""
 
+    async def log_at(self, level: str) -> Told:
+        """Log from now on what is at least as grave."""
+
+
+class Operated(Watched, Protocol):
+    """A server as its operators see it."""
+
     async def drain(self) -> Told:
         """Close all sessions, one after another, and let nobody in."""
 
     async def take_drain_back(self) -> Told:
         """Let everybody in again."""
-
-    async def log_at(self, level: str) -> Told:
-        """Log from now on what is at least as grave."""
 
 
 class OneServer:

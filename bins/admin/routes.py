@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 from less_sync.bins.admin.access import Access, Refused
 from less_sync.bins.admin.console import Console
 from less_sync.bins.admin.metrics import CONTENT_TYPE
-from less_sync.bins.admin.operated import Operated, Told
+from less_sync.bins.admin.operated import Operated, Told, Watched
 from less_sync.bins.admin.readiness import Status
-from less_sync.bins.pages.assets import assets_in
+from less_sync.bins.pages.assets import Asset, assets_in
 from less_sync.bins.settings.parts import LOG_LEVELS, ListenAddress
 
 READING: Final = frozenset({"GET", "HEAD"})
@@ -28,40 +28,39 @@ _log = structlog.get_logger(__name__)
 Handler = Callable[[], Awaitable[Response]]
 
 
+Routes = Mapping[str, Mapping[str, Handler]]
+"""Handlers by path and method."""
+
+
 class AdminApp:
     """The ASGI application of the listener. No request's body is read.
 
     Args:
-        more: handlers of GET by path that only this listener has.
+        page: what anybody may read, by path.
+        more: what this listener has beside what all have.
     """
 
     def __init__(
         self,
         access: Access,
-        operated: Operated,
-        console: Console,
+        watched: Watched,
         *,
-        more: Mapping[str, Handler] | None = None,
+        page: Mapping[str, Asset] | None = None,
+        more: Routes | None = None,
     ) -> None:
         self._access = access
-        self._operated = operated
-        self._console = console
-        self._page: Final = {
-            _PAGE.get(path, f"/console/{path}"): it for path, it in assets_in("console").items()
-        }
+        self._watched = watched
+        self._page: Final = page or {}
         self._quiet_until_s = 0.0
-        drain, take_back = partial(_told, operated.drain), partial(_told, operated.take_drain_back)
-        self._routes: Final[dict[str, dict[str, Handler]]] = {
+        self._routes: Final[Routes] = {
             "/metrics": _readable(self._show_metrics),
             "/healthz": _readable(self._say_alive),
             "/readyz": _readable(self._say_ready),
-            "/drain": {"POST": drain, "DELETE": take_back},
-            "/events": {"GET": self._show_events},
             **{
-                f"/log-level/{level}": {"POST": partial(_told, partial(operated.log_at, level))}
+                f"/log-level/{level}": {"POST": partial(_told, partial(watched.log_at, level))}
                 for level in LOG_LEVELS
             },
-            **{path: {"GET": handler} for path, handler in (more or {}).items()},
+            **(more or {}),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,19 +105,31 @@ class AdminApp:
         return _refusal(refused)
 
     async def _show_metrics(self) -> Response:
-        return Response(await self._operated.metrics(), media_type=CONTENT_TYPE)
+        return Response(await self._watched.metrics(), media_type=CONTENT_TYPE)
 
     async def _say_alive(self) -> Response:
         return JSONResponse({"status": "alive"})
 
     async def _say_ready(self) -> Response:
-        report = await self._operated.ready()
+        report = await self._watched.ready()
         # Degraded too: who is sent to a server that does not deliver sees nothing of what others write.
         return JSONResponse(report.body, status_code=200 if report.status is Status.READY else 503)
 
-    async def _show_events(self) -> Response:
-        response = self._console.response()
+
+def operator_routes(operated: Operated, console: Console) -> Routes:
+    """What can be done to a server that has sessions, and what its console is told."""
+
+    async def show_events() -> Response:
+        response = console.response()
         return _refusal(Refused(503, "too many consoles are open")) if response is None else response
+
+    drain, take_back = partial(_told, operated.drain), partial(_told, operated.take_drain_back)
+    return {"/drain": {"POST": drain, "DELETE": take_back}, "/events": {"GET": show_events}}
+
+
+def console_page() -> Mapping[str, Asset]:
+    """The files of the console by path."""
+    return {_PAGE.get(path, f"/console/{path}"): it for path, it in assets_in("console").items()}
 
 
 async def _told(action: Callable[[], Awaitable[Told]]) -> Response:
