@@ -161,7 +161,9 @@ class Node:
         # Closed again twice: if the start fails below, and before all that they need.
         stack.push_async_callback(crew.stop)
         await crew.gather()
-        self._url = settings.database.url or await own_database(settings, stack, vital)
+        self._url = settings.database.url or await own_database(
+            settings.data_dir, settings.database.connections, stack, vital
+        )
         self._bus = await self._open_bus(stack, vital)
         self._admin = await self._open_admin(crew, stack, vital)
         stack.push_async_callback(crew.stop)

@@ -2,15 +2,21 @@
 
 import asyncio
 import resource
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
+import uvloop
 
 from less_sync.bins.errors import CommandError
-from less_sync.bins.settings.config import DatabaseSettings, Settings
+from less_sync.bins.hangups import hold_hangups
+from less_sync.bins.heap import forget_modules
+from less_sync.bins.logs import configure_logging, log_loop_fault
+from less_sync.bins.settings.config import LogSettings
+from less_sync.bins.signals import Signals
 from less_sync.bins.supervisor import Ended, Supervisor
 
 OPEN_FILES_MAX: Final = 1 << 20
@@ -30,6 +36,27 @@ def raise_open_files_limit() -> None:
     wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(OPEN_FILES_MAX, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def run_process(log: LogSettings, serve: Callable[[Signals], Coroutine[object, object, None]]) -> None:
+    """Run a server in a loop of its own, until it ends by itself or because a signal asked for it.
+
+    Raises: what `serve` raises.
+    """
+    forget_modules()
+    configure_logging(level=log.level, form=log.form)
+    raise_open_files_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve_until_signal(serve))
+
+
+async def _serve_until_signal(serve: Callable[[Signals], Coroutine[object, object, None]]) -> None:
+    asyncio.get_running_loop().set_exception_handler(log_loop_fault)
+    signals = Signals()
+    try:
+        await serve(signals)
+    finally:
+        hold_hangups()  # the loop takes its handlers away when it is closed
 
 
 async def first_of(*events: asyncio.Event) -> None:
@@ -66,14 +93,16 @@ def failure_of(ended: Ended) -> CommandError:
     return CommandError(f"the {ended.task} ended unexpectedly, so the server was stopped; the log says where")
 
 
-def connections_of(database: DatabaseSettings) -> dict[str, str]:
+def connections_of(connections: int) -> dict[str, str]:
     """What an embedded Postgres is told: it serves nobody else, so it takes what its server may want."""
-    wanted = database.connections_max + database.push_lanes + CONNECTIONS_BESIDE
-    return {"max_connections": str(max(POSTGRES_CONNECTIONS, wanted))}
+    return {"max_connections": str(max(POSTGRES_CONNECTIONS, connections + CONNECTIONS_BESIDE))}
 
 
-async def own_database(settings: Settings, stack: AsyncExitStack, vital: Supervisor) -> str:
-    """Start the Postgres of the data directory, keep it running, and say where it answers.
+async def own_database(data_dir: Path, connections: int, stack: AsyncExitStack, vital: Supervisor) -> str:
+    """Start the Postgres of a data directory, keep it running, and say where it answers.
+
+    Args:
+        connections: what its server may want of it.
 
     Raises:
         CommandError: it does not start.
@@ -81,11 +110,11 @@ async def own_database(settings: Settings, stack: AsyncExitStack, vital: Supervi
     from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
     from less_sync.bins.postgres.keeper import OwnPostgres
 
-    start = partial(EmbeddedPostgres, settings=connections_of(settings.database))
+    start = partial(EmbeddedPostgres, settings=connections_of(connections))
     try:
-        postgres = await stack.enter_async_context(OwnPostgres(settings.data_dir, start=start))
+        postgres = await stack.enter_async_context(OwnPostgres(data_dir, start=start))
     except EmbeddedPostgresError as error:
         raise CommandError(str(error)) from error
     stack.push_async_callback(vital.stop, vital.start("keeper of the embedded Postgres", postgres.keep()))
-    _log.info("embedded database started", data_dir=str(settings.data_dir))
+    _log.info("embedded database started", data_dir=str(data_dir))
     return postgres.url

@@ -14,21 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
-import uvloop
 
 from less_sync.bins.errors import CommandError
-from less_sync.bins.hangups import hold_hangups
-from less_sync.bins.heap import forget_modules, settle_heap
+from less_sync.bins.heap import settle_heap
 from less_sync.bins.http_server import HttpServer
 from less_sync.bins.listening import bound_address, listen, open_listeners
-from less_sync.bins.logs import configure_logging, log_loop_fault
 from less_sync.bins.postgres.reach import migrate_when_reachable
-from less_sync.bins.process import failure_of, first_of, own_database, raise_open_files_limit, unless
+from less_sync.bins.process import failure_of, first_of, own_database, run_process, unless
 from less_sync.bins.reload import Reloading
 from less_sync.bins.services import Opened, beside, fetch_issuer_keys, open_services
 from less_sync.bins.settings.config import DatabaseSettings, Settings
 from less_sync.bins.settings.parts import ListenAddress
-from less_sync.bins.signals import Signals
 from less_sync.bins.supervisor import Supervisor
 from less_sync.sync.background import run_background
 
@@ -99,24 +95,12 @@ def run_server(
     Raises:
         CommandError: the start failed, or something vital ended.
     """
-    forget_modules()
-    configure_logging(level=settings.log.level, form=settings.log.form)
-    raise_open_files_limit()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve_until_signal(settings, announce, announce_admin))
-
-
-async def _serve_until_signal(
-    settings: Settings,
-    announce: Callable[[ListenAddress], None],
-    announce_admin: Callable[[ListenAddress], None],
-) -> None:
-    asyncio.get_running_loop().set_exception_handler(log_loop_fault)
-    signals = Signals()
-    try:
-        await serve(settings, announce, signals.stop, announce_admin=announce_admin, reload=signals.reload)
-    finally:
-        hold_hangups()  # the loop takes its handlers away when it is closed
+    run_process(
+        settings.log,
+        lambda signals: serve(
+            settings, announce, signals.stop, announce_admin=announce_admin, reload=signals.reload
+        ),
+    )
 
 
 async def serve(
@@ -226,7 +210,7 @@ async def _database(settings: Settings, stack: AsyncExitStack, vital: Supervisor
         _log.warning(warning)
     url = settings.database.url
     if url is None:
-        url = await own_database(settings, stack, vital)
+        url = await own_database(settings.data_dir, settings.database.connections, stack, vital)
     await migrate_when_reachable(url)
     return url
 

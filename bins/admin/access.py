@@ -7,17 +7,17 @@ stand for 127.0.0.1 stays in `Host` as it is. Of pages only the console acts, wh
 """
 
 import hmac
-import os
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from less_sync.bins.kept_secret import kept_private
 from less_sync.bins.settings.parts import ListenAddress, is_admin_token
-from less_sync.client.kept_key import KeyFileError, kept, opened
+from less_sync.client.kept_key import KeyFileError, kept
 from less_sync.sync.canary import NODE_BYTES
 
 TOKEN_HEADER: Final = "x-admin-token"
@@ -25,7 +25,6 @@ TOKEN_FILE: Final = "admin-token"
 NODE_FILE: Final = "node-id"
 
 _TOKEN_BYTES: Final = 32
-_KEPT_BYTES_MAX: Final = 4096
 _HTTP_PORT: Final = 80
 """What a `Host` without a port means."""
 _PORT: Final = re.compile(r":\d*\Z")
@@ -140,7 +139,7 @@ def kept_token(data_dir: Path, *, user: int | None = None) -> str:
         KeyFileError: it cannot be kept, others may read it, or it is no token.
     """
     path = data_dir / TOKEN_FILE
-    text = _kept_private(path, lambda: secrets.token_urlsafe(_TOKEN_BYTES).encode() + b"\n", user)
+    text = kept_private(path, _new_token, setting="ADMIN_TOKEN", user=user)
     try:
         token = text.decode("ascii").strip()
     except UnicodeDecodeError:
@@ -151,6 +150,10 @@ def kept_token(data_dir: Path, *, user: int | None = None) -> str:
             "remove it to get a new one, or set ADMIN_TOKEN"
         )
     return token
+
+
+def _new_token() -> bytes:
+    return secrets.token_urlsafe(_TOKEN_BYTES).encode() + b"\n"
 
 
 def kept_node_id(data_dir: Path) -> bytes:
@@ -170,19 +173,3 @@ def kept_node_id(data_dir: Path) -> bytes:
             f"{path} does not hold {2 * NODE_BYTES} hexadecimal digits; remove it to get a new id"
         )
     return node
-
-
-def _kept_private(path: Path, make: Callable[[], bytes], user: int | None) -> bytes:
-    """As `kept`, but what others can read, or have put there, is refused."""
-    kept(path, make)
-    try:
-        with opened(path) as file:
-            found = os.fstat(file.fileno())
-            text = file.read(_KEPT_BYTES_MAX)
-    except OSError as error:
-        raise KeyFileError(f"cannot read {path}: {error.strerror}") from error
-    if found.st_uid != (os.geteuid() if user is None else user):
-        raise KeyFileError(f"{path} belongs to another user; remove it to get a new one, or set ADMIN_TOKEN")
-    if found.st_mode & 0o077:
-        raise KeyFileError(f"others may use {path}: chmod 600 it, or remove it to get a new one")
-    return text

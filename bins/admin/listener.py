@@ -154,7 +154,7 @@ async def serve_operators(
         **{path: {"GET": it} for path, it in (more or {}).items()},
     }
     app = AdminApp(access, operated, page=console_page(), more=routes)
-    server = await serve_admin(app, listeners, stack, vital, tell=within is None)
+    server = await serve_admin(app, listeners, stack, vital)
     stack.push_async_callback(console.aclose)  # before that: its answers do not end by themselves
     return server
 
@@ -180,16 +180,12 @@ def admin_place(admin: AdminSettings, data_dir: Path, setting: str) -> tuple[lis
 
 
 async def serve_admin(
-    app: AdminApp, listeners: list[socket.socket], stack: AsyncExitStack, vital: Supervisor, *, tell: bool
+    app: AdminApp, listeners: list[socket.socket], stack: AsyncExitStack, vital: Supervisor
 ) -> SteppedServer:
-    """Let an application answer at these sockets until `stack` ends.
-
-    Args:
-        tell: whether the log says where.
-    """
+    """Let an application answer at these sockets until `stack` ends; the log says where, if it is a port."""
     server = SteppedServer("admin listener", app, http=AdminProtocol.apart(), keep_alive_s=KEEP_ALIVE_S)
     await server.start(listeners, partial(vital.start, "admin listener"))
     stack.push_async_callback(server.finish, FINISH_S)
-    if tell:
+    if server.address.port:
         _log.info("admin listener open", address=str(server.address))
     return server

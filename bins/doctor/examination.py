@@ -116,7 +116,7 @@ async def _where(settings: Settings) -> AsyncIterator[Where]:
     async with AsyncExitStack() as stack:
         try:
             url = await stack.enter_async_context(
-                private_postgres(settings.data_dir, connections_of(settings.database))
+                private_postgres(settings.data_dir, connections_of(settings.database.connections))
             )
         except EmbeddedPostgresError as error:
             todo = "see docs/data-directory.md"

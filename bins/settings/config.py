@@ -67,6 +67,11 @@ class DatabaseSettings:
     push_lanes: int
     """Connections beyond `connections_max`, for pushes alone."""
 
+    @property
+    def connections(self) -> int:
+        """All of them."""
+        return self.connections_max + self.push_lanes
+
     def share(self, workers: int) -> Self:
         """What each of several workers may have, so that one more of them fits (docs/scaling.md 1.4)."""
         parts = workers + 1

@@ -21,6 +21,7 @@ from less_sync.bins.settings.config import (
     read_log,
 )
 from less_sync.bins.settings.env_file import EnvFileError
+from less_sync.bins.settings.fleet_schema import read_fleet_schema
 from less_sync.bins.settings.given import Given
 from less_sync.bins.settings.parts import (
     ANY_ADDRESS,
@@ -48,7 +49,6 @@ KEY_CHARS_MIN: Final = 32
 DAYS_MAX: Final = 3650
 
 _KEY: Final = re.compile(r"[!-~]+\Z", re.ASCII)
-_SCHEMA: Final = re.compile(r"(?!pg_|information_schema\Z)[a-z_][a-z0-9_]{0,62}\Z", re.ASCII)
 _ORIGIN_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*\Z", re.ASCII)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LATER: Final = ("GCS_BUCKET", "SIGNED_URL_TTL_MINUTES")
@@ -67,7 +67,7 @@ class FleetServer:
     database_url: str | None = field(repr=False)
     """None: dev mode, with a Postgres of the plane's own under `data_dir`."""
     plane: FleetSettings
-    """In dev mode an empty public address and no keys stand for those that are made at the start."""
+    """In dev mode an empty public address and empty keys in front stand for those that the start makes."""
     admin: AdminSettings
     log: LogSettings
     shutdown_grace_s: int
@@ -118,7 +118,7 @@ def fleet_settings(variables: Mapping[str, str]) -> FleetServer:
         public_url=_public_url(reader, dev=dev),
         management_keys=management_keys,
         secret_keys=secret_keys,
-        schema=_schema(reader),
+        schema=read_fleet_schema(reader),
         database_connections_max=reader.count("DATABASE_MAX_CONNECTIONS", 10, at_most=10_000),
         cors_origins=cors_origins,
         heartbeat_interval_s=heartbeat_interval_s,
@@ -167,9 +167,9 @@ def _listen_address(reader: SettingsReader, *, dev: bool) -> ListenAddress:
 
 def _management_keys(reader: SettingsReader, *, dev: bool) -> tuple[str, ...]:
     """`MANAGEMENT_KEY`, which dev mode makes if it is unset, and the one before. Secrets: never quoted."""
-    keys = []
+    keys = [""]
     if reader.is_set("MANAGEMENT_KEY"):
-        keys.append(_key(reader, "MANAGEMENT_KEY", reader.trimmed("MANAGEMENT_KEY") or ""))
+        keys = [_key(reader, "MANAGEMENT_KEY", reader.trimmed("MANAGEMENT_KEY") or "")]
     elif not dev:
         reader.problems.append("MANAGEMENT_KEY must be set")
     previous = reader.trimmed("MANAGEMENT_KEY_PREVIOUS")
@@ -179,11 +179,17 @@ def _management_keys(reader: SettingsReader, *, dev: bool) -> tuple[str, ...]:
 
 
 def _key(reader: SettingsReader, name: str, key: str) -> str:
-    if len(key) < KEY_CHARS_MIN:
-        reader.problems.append(f"{name} must be at least {KEY_CHARS_MIN} characters")
-    elif _KEY.match(key) is None:
-        reader.problems.append(f"{name} must have printable ASCII characters and no blanks")
+    fault = key_fault(key)
+    if fault is not None:
+        reader.problems.append(f"{name} {fault}")
     return key
+
+
+def key_fault(key: str) -> str | None:
+    """What a management key must be that this one is not; None: it can be one."""
+    if len(key) < KEY_CHARS_MIN:
+        return f"must be at least {KEY_CHARS_MIN} characters"
+    return None if _KEY.match(key) else "must have printable ASCII characters and no blanks"
 
 
 def _secret_keys(reader: SettingsReader, *, dev: bool) -> tuple[bytes, ...]:
@@ -193,7 +199,7 @@ def _secret_keys(reader: SettingsReader, *, dev: bool) -> tuple[bytes, ...]:
     if key is None and not dev and len(reader.problems) == problems:
         reader.problems.append("FLEET_SECRET_KEY must be set")
     previous = parse_hex_key(reader, "FLEET_SECRET_KEY_PREVIOUS")
-    return tuple(one for one in (key, previous) if one is not None)
+    return (key or b"",) if previous is None else (key or b"", previous)
 
 
 def _health(reader: SettingsReader) -> HealthSettings:
@@ -233,17 +239,6 @@ def _admin(reader: SettingsReader, *, dev: bool) -> AdminSettings:
     listen = parse_admin_address(reader, dev=dev, name=name)
     reader.names.add("ADMIN_ADDR")
     return AdminSettings(listen, parse_admin_token(reader), profiler=None)
-
-
-def _schema(reader: SettingsReader) -> str:
-    name = reader.trimmed("FLEET_SCHEMA") or "less_sync_fleet"
-    if _SCHEMA.match(name) is None:
-        reader.reject(
-            "FLEET_SCHEMA",
-            name,
-            "expected at most 63 lower-case letters, digits and underscores, not pg_...",
-        )
-    return name
 
 
 def _public_url(reader: SettingsReader, *, dev: bool) -> str:
