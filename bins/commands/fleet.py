@@ -5,7 +5,10 @@ from typing import Annotated, Final
 import typer
 
 from less_sync.bins.commands.exit_codes import exit_codes
+from less_sync.bins.commands.fleet_serve import OPTIONS, serve
 from less_sync.bins.commands.migrate import Asked, Command, DatabaseUrl, DryRun, Folder, Name, Yes, perform
+from less_sync.bins.commands.output import Watch
+from less_sync.bins.commands.setting_options import takes_settings
 
 COMMANDS: Final = tuple(command for command in Command if command is not Command.REPAIR_CURSORS)
 
@@ -35,12 +38,19 @@ def add_fleet(app: typer.Typer) -> None:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
+    fleet.callback()(_unwatched)
+    fleet.command(epilog=exit_codes(0, 1, 2))(takes_settings(serve, OPTIONS))
     fleet.command(
         epilog=exit_codes(0, 1, 2, 130),
         help=MIGRATE_HELP,
         short_help="Bring the fleet plane's schema up to date, or back.",
     )(migrate)
     app.add_typer(fleet)
+
+
+def _unwatched(context: typer.Context) -> None:
+    if context.invoked_subcommand == "serve":
+        context.ensure_object(Watch).matters = False
 
 
 def migrate(

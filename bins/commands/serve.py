@@ -67,7 +67,7 @@ def _print_banner(settings: "Settings", address: "ListenAddress") -> None:
         lines.append(f"start page:     http://{address}/#{dev_start_secret(settings.data_dir)}")
         # The variable may be set in this terminal alone, so only the built-in default goes without saying.
         where = [] if settings.data_dir == Path("data") else ["--data-dir", str(settings.data_dir)]
-        lines.append(f"mint a token:   {shlex.join([*_own_name(), 'token', '--user', 'alice', *where])}")
+        lines.append(f"mint a token:   {shlex.join([*own_name(), 'token', '--user', 'alice', *where])}")
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
@@ -77,7 +77,7 @@ def _print_admin_address(settings: "Settings", address: "ListenAddress") -> None
         print(f"for operators:  http://{address}/", file=sys.stderr, flush=True)
 
 
-def _own_name() -> list[str]:
+def own_name() -> list[str]:
     """How this command can be called again from here: by name if that finds it, else by its path."""
     program = Path(sys.argv[0])
     if program.suffix == ".py":  # started as `python -m less_sync.bins.commands.main`

@@ -6,7 +6,7 @@ The command line library is loaded for its help and its errors: a server starts 
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -90,22 +90,24 @@ def _dev() -> inspect.Parameter:
     return inspect.Parameter("dev", kind, default=False, annotation=Annotated[bool, option])
 
 
-def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+def takes_settings(
+    command: Callable[..., None], settings: Sequence[SettingOption] = OPTIONS
+) -> Callable[..., None]:
     """Give a command the options of all settings.
 
-    It is called with `options`, by variable, `dev`, and the parameters of its own, which are keywords.
+    It is called with `options`, by variable, `dev` if it has such a parameter, and those of its own, which
+    are keywords.
     """
-    own = [p for p in inspect.signature(command).parameters.values() if p.name not in ("options", "dev")]
-    names = {option.name: option for option in OPTIONS}
+    taken = inspect.signature(command).parameters
+    own = [parameter for parameter in taken.values() if parameter.name not in ("options", "dev")]
+    names = {option.name: option for option in settings}
 
     @wraps(command)
-    def called(*, dev: bool, **given: Any) -> None:
+    def called(**given: Any) -> None:
         values = {option.variable: option.value(given.pop(name)) for name, option in names.items()}
-        command(
-            options={name: value for name, value in values.items() if value is not None}, dev=dev, **given
-        )
+        command(options={name: value for name, value in values.items() if value is not None}, **given)
 
-    parameters = [*own, *(option.parameter for option in OPTIONS), _dev()]
+    parameters = [*own, *(option.parameter for option in settings), *([_dev()] if "dev" in taken else [])]
     vars(called)["__signature__"] = inspect.Signature(parameters)
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called
