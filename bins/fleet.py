@@ -7,7 +7,7 @@ everything is closed in reverse order of opening.
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -44,6 +44,9 @@ LARGE_HEADS_BYTES_MAX: Final = 4 * 1024 * 1024
 KEEP_ALIVE_S: Final = 75
 
 Announce = Callable[[ListenAddress], None]
+Work = Callable[[asyncio.Event], Awaitable[None]]
+"""Runs until what it is called with is set, and then ends when it is done with what it has in hand."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -58,6 +61,14 @@ class FleetProtocol(BoundedProtocol):
         super().connection_made(transport)
         name = transport.get_extra_info("peername")
         self.client = name[:2] if isinstance(name, tuple) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process makes of its plane."""
+
+    app: Callable[[Plane], ASGIApp] = create_app
+    workers: Callable[[Plane], Mapping[str, Work]] = workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +120,16 @@ async def serve_fleet(
     stop: asyncio.Event,
     *,
     announce_admin: Announce = lambda _address: None,
-    make_app: Callable[[Plane], ASGIApp] = create_app,
+    parts: Parts | None = None,
 ) -> None:
     """Serve until `stop` is set, also while starting; as `run_fleet`, in the loop that runs.
-
-    Args:
-        make_app: makes the application of a plane.
 
     Raises:
         CommandError: as above.
     """
     async with Supervisor() as vital, AsyncExitStack() as stack:
         try:
-            started = await unless(_start(settings, stack, vital, make_app), stop, vital.ended)
+            started = await unless(_start(settings, stack, vital, parts or Parts()), stop, vital.ended)
             if started is not None:
                 settle_heap()
                 announce(started.server.address)
@@ -142,7 +150,7 @@ async def _start(
     settings: FleetServer,
     stack: AsyncExitStack,
     vital: Supervisor,
-    make_app: Callable[[Plane], ASGIApp],
+    parts: Parts,
 ) -> Started:
     for warning in settings.warnings:
         _log.warning(warning)
@@ -161,19 +169,19 @@ async def _start(
     admin = None
     if settings.admin.listen is not None:
         admin = await open_fleet_admin(settings, plane, stack, vital)
-    server = await _open_doors(make_app(plane), listeners, vital)
+    server = await _open_doors(parts.app(plane), listeners, vital)
     if admin is not None:
         admin.public_port_is_open()
     no_more = asyncio.Event()
     running = tuple(
-        vital.start(f"worker {name}", _ended(work, no_more)) for name, work in workers(plane).items()
+        vital.start(f"worker {name}", _ended(work, no_more)) for name, work in parts.workers(plane).items()
     )
     for task in running:
         stack.push_async_callback(vital.stop, task)
     return Started(plane, server, admin, running, no_more)
 
 
-async def _ended(work: Callable[[asyncio.Event], Awaitable[None]], no_more: asyncio.Event) -> None:
+async def _ended(work: Work, no_more: asyncio.Event) -> None:
     await work(no_more)
 
 

@@ -21,7 +21,7 @@ from less_sync.bins.settings.config import (
     read_log,
 )
 from less_sync.bins.settings.env_file import EnvFileError
-from less_sync.bins.settings.fleet_schema import read_fleet_schema
+from less_sync.bins.settings.fleet_schema import fleet_directory, read_fleet_schema
 from less_sync.bins.settings.given import Given
 from less_sync.bins.settings.parts import (
     ANY_ADDRESS,
@@ -133,7 +133,7 @@ def fleet_settings(variables: Mapping[str, str]) -> FleetServer:
     )
     admin = _admin(reader, dev=dev)
     shutdown_grace_s = reader.count("SHUTDOWN_GRACE_SECONDS", 8, at_most=YEAR_S)
-    data_dir = Path(reader.text("DATA_DIR") or "data") / "fleet"
+    data_dir = fleet_directory(Path(reader.text("DATA_DIR") or "data"))
     if reader.text("DATA_DIR") == "":
         reader.problems.append("DATA_DIR must not be empty")
     reader.text_or_empty("ENV_FILE")

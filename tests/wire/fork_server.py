@@ -32,7 +32,7 @@ COMMANDS: Final = {
     "federation-keygen": "less_sync.bins.commands.federation_keygen",
     "less-sync-volume": "less_sync.bins.volume.program",
 }
-SERVER: Final = ("auth", "storage", "migrations", "sync", "client", "bins")
+SERVER: Final = ("auth", "storage", "migrations", "sync", "client", "fleet", "bins")
 VOLUME: Final = ("volume", "bins.volume")
 """What is imported for the commands of the server, and for the volume server."""
 
