@@ -5,8 +5,11 @@ to is looked at here before a packet leaves. The ranges are those of the IANA re
 addresses (RFC 6890), written down because Python's own idea of them differs from release to release.
 """
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
+
+Network = IPv4Network | IPv6Network
 
 _NOT_PUBLIC_4: Final = tuple(
     IPv4Network(text)
@@ -42,28 +45,35 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 _6TO4: Final = IPv6Network("2002::/16")
 
 
-def is_public_address(address: str) -> bool:
+def is_public_address(address: str, *, wrapped: bool = True, allowed: Iterable[Network] = ()) -> bool:
     """Whether an address is reachable from everywhere; False for what is no address, or has a zone.
 
-    An IPv6 address that stands for an IPv4 one (mapped, translated, tunnelled) is judged as that one.
+    Args:
+        wrapped: an IPv6 address that stands for an IPv4 one (mapped, translated, tunnelled) is judged as
+            that one, as a server behind a translator needs for its peers (docs/federation.md 4.3);
+            otherwise no such address is public, as for receivers of webhooks.
+        allowed: networks whose addresses may be dialled although they are not public. An address belongs
+            to a network as it is written: a wrapped one never to the network of the address inside.
     """
     try:
         parsed = ip_address(address)
     except ValueError:
         return False
-    return _is_public_4(parsed) if isinstance(parsed, IPv4Address) else _is_public_6(parsed)
+    if isinstance(parsed, IPv4Address):
+        return _is_public_4(parsed) or any(parsed in network for network in allowed)
+    if parsed.scope_id is not None:
+        return False
+    return _is_public_6(parsed, wrapped) or any(parsed in network for network in allowed)
 
 
 def _is_public_4(address: IPv4Address) -> bool:
     return not any(address in network for network in _NOT_PUBLIC_4)
 
 
-def _is_public_6(address: IPv6Address) -> bool:
-    if address.scope_id is not None:
-        return False
+def _is_public_6(address: IPv6Address, wrapped: bool) -> bool:
     value = int(address)
     if address in _MAPPED or address in _NAT64:
-        return _is_public_4(IPv4Address(value & 0xFFFF_FFFF))
+        return wrapped and _is_public_4(IPv4Address(value & 0xFFFF_FFFF))
     if address in _6TO4:
-        return _is_public_4(IPv4Address(value >> 80 & 0xFFFF_FFFF))
+        return wrapped and _is_public_4(IPv4Address(value >> 80 & 0xFFFF_FFFF))
     return address in _GLOBAL_UNICAST_6 and not any(address in network for network in _NOT_PUBLIC_6)
