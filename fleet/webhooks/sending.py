@@ -1,0 +1,339 @@
+"""One attempt to send a webhook: what is dialled, how long it may take, and what the answer means.
+
+The host is looked up once, every address is judged, and the connection goes to one that was judged, so that a
+name cannot change its mind in between. TLS and `Host` keep the name. No redirect is followed, and no proxy of
+the environment is used: either would dial what nobody looked at.
+"""
+
+import asyncio
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Final
+
+import httpcore
+
+from less_sync.fleet.settings import Network
+from less_sync.fleet.webhooks.names import Resolver, SystemResolver
+from less_sync.fleet.webhooks.urls import BadUrl, Target, may_dial, parse_url
+
+CONNECT_S: Final = 5.0
+"""For looking up the name and connecting; TLS may take as long again."""
+BODY_S: Final = 2.0
+"""For the rest of an answer whose status is known: it is wanted for the record alone."""
+HEAD_BYTES_MAX: Final = 32 * 1_024
+BODY_BYTES_MAX: Final = 4 * 1_024
+"""Read of an answer's body."""
+KEPT_BYTES_MAX: Final = 1_024
+"""Kept of it."""
+RETRY_AFTER_S: Final = 60
+"""Of an answer that asks for patience without a number."""
+RETRY_AFTER_S_MIN: Final = 1
+RETRY_AFTER_S_MAX: Final = 24 * 3_600
+
+_THROTTLING: Final = frozenset({429, 502, 503, 504})
+_GONE: Final = 410
+_SECONDS: Final = re.compile(r"[0-9]{1,12}")
+
+
+class Outcome(StrEnum):
+    """What an attempt comes to."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    GONE = "gone"
+    """The endpoint wants nothing any more."""
+    THROTTLED = "throttled"
+    """The endpoint as a whole wants to be left alone for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one attempt went.
+
+    Attributes:
+        status: of the answer; None without one.
+        error: what went wrong, without URL and secret; None when it was delivered.
+        response: the first 1,024 bytes of the answer as text; None without one.
+        retry_after_s: of THROTTLED, 1 to 86,400; otherwise None.
+    """
+
+    outcome: Outcome
+    status: int | None
+    error: str | None
+    response: str | None
+    duration_ms: int
+    retry_after_s: int | None = None
+
+
+class Blocked(Exception):
+    """An address of the host may not be dialled."""
+
+
+class Unknown(Exception):
+    """The host has no address, or none that was told in time."""
+
+
+class Sender:
+    """Sends webhooks. On one event loop.
+
+    Args:
+        version: of this program, for `User-Agent`.
+        timeout_s: of a whole attempt.
+        http: plain HTTP is allowed.
+        allowed: networks that may be dialled although they are not public.
+        tls: whom to believe; by default the system's authorities, or those of `SSL_CERT_FILE`.
+        dial: connects to an address that was judged; by default over TCP.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        *,
+        timeout_s: float,
+        http: bool = False,
+        allowed: Iterable[Network] = (),
+        resolver: Resolver | None = None,
+        tls: ssl.SSLContext | None = None,
+        dial: httpcore.AsyncNetworkBackend | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._agent = f"less-sync-fleet/{version}"
+        self._timeout_s = timeout_s
+        self._http = http
+        self._allowed = tuple(allowed)
+        self._resolver = resolver or SystemResolver()
+        self._tls = tls or ssl.create_default_context()
+        self._dial = dial or httpcore.AnyIOBackend()
+        self._clock = clock
+
+    async def check(self, url: str) -> None:
+        """Look at a URL as an attempt would. A host without an address is let through: it may get one.
+
+        Raises:
+            BadUrl: it is no URL for webhooks, or an address of its host may not be dialled.
+        """
+        target = parse_url(url, http=self._http)
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                addresses = await self._resolver(target.host, target.port)
+        except (TimeoutError, OSError):
+            return
+        if not may_dial(addresses, self._allowed):
+            raise BadUrl("address is not allowed")
+
+    async def send(self, url: str, headers: Sequence[tuple[str, str]], body: bytes, now_s: float) -> Attempt:
+        """Try once. Raises nothing that a receiver could cause.
+
+        Args:
+            headers: beyond those of HTTP itself.
+            now_s: what time it is, since 1970: a receiver may answer with a date.
+        """
+        began_s = self._clock()
+        answer = _Answer()
+        error = None
+        try:
+            target = parse_url(url, http=self._http)
+            async with asyncio.timeout(self._timeout_s):
+                await self._exchange(target, headers, body, answer)
+        except (BadUrl, Blocked, Unknown, TimeoutError, httpcore.TimeoutException) as fault:
+            error = _named(fault)
+        except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as fault:
+            error = _network_fault(fault)
+        took_s = self._clock() - began_s
+        return _judged(answer, error, round(took_s * 1_000), now_s + took_s)
+
+    async def _exchange(
+        self, target: Target, headers: Sequence[tuple[str, str]], body: bytes, answer: "_Answer"
+    ) -> None:
+        network = _VettedNetwork(self._resolver, self._allowed, self._dial)
+        of_http = [
+            ("Host", target.authority),
+            ("User-Agent", self._agent),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("Accept-Encoding", "identity"),
+            ("Connection", "close"),
+        ]
+        async with (
+            httpcore.AsyncConnectionPool(self._tls, max_connections=1, network_backend=network) as pool,
+            pool.stream(
+                "POST",
+                target.origin + target.path,
+                headers=[*of_http, *headers],
+                content=body,
+                extensions={"timeout": {"connect": CONNECT_S}},  # the rest has its time together
+            ) as response,
+        ):
+            answer.status = response.status
+            answer.retry_after = next(
+                (
+                    value.decode("latin-1")
+                    for name, value in response.headers
+                    if name.lower() == b"retry-after"
+                ),
+                None,
+            )
+            async with asyncio.timeout(BODY_S):
+                async for piece in response.aiter_stream():
+                    answer.body += piece
+                    if len(answer.body) >= BODY_BYTES_MAX:
+                        break
+
+
+@dataclass(slots=True)
+class _Answer:
+    """As much of an answer as has come; once there is a status, it alone decides."""
+
+    status: int | None = None
+    retry_after: str | None = None
+    body: bytearray = field(default_factory=bytearray)
+
+
+def _judged(answer: _Answer, error: str | None, duration_ms: int, now_s: float) -> Attempt:
+    status = answer.status
+    if status is None:
+        return Attempt(Outcome.FAILED, None, error or "no answer", None, duration_ms)
+    text = bytes(answer.body[:KEPT_BYTES_MAX]).decode("utf-8", "replace").replace("\0", "\ufffd")
+    if 200 <= status < 300:
+        return Attempt(Outcome.DELIVERED, status, None, text, duration_ms)
+    error = f"answered {status}"
+    if status == _GONE:
+        return Attempt(Outcome.GONE, status, error, text, duration_ms)
+    if status in _THROTTLING:
+        wait_s = retry_after_s(answer.retry_after, now_s)
+        return Attempt(Outcome.THROTTLED, status, error, text, duration_ms, wait_s)
+    return Attempt(Outcome.FAILED, status, error, text, duration_ms)
+
+
+def retry_after_s(text: str | None, now_s: float) -> int:
+    """The seconds that `Retry-After` means, in numbers or as a date (RFC 9110 10.2.3), 1 to 86,400.
+
+    60 when it is absent or neither.
+    """
+    text = (text or "").strip()
+    if _SECONDS.fullmatch(text):
+        wait_s = float(text)
+    else:
+        try:
+            date = parsedate_to_datetime(text)
+            wait_s = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now_s
+        except (ValueError, OverflowError):
+            return RETRY_AFTER_S
+    return int(min(max(wait_s + 0.999, RETRY_AFTER_S_MIN), RETRY_AFTER_S_MAX))
+
+
+def _named(fault: Exception) -> str:
+    match fault:
+        case BadUrl():
+            return f"URL {fault}"
+        case Blocked():
+            return "blocked address"
+        case Unknown():
+            return "host has no address"
+    return "timed out"
+
+
+def _network_fault(fault: BaseException) -> str:
+    """What went wrong below HTTP, by what caused it: the library's own words may hold addresses."""
+    cause: BaseException | None = fault
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"TLS error: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return "TLS error"
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(fault, httpcore.ProtocolError):
+        return "invalid answer"
+    return "cannot connect" if isinstance(fault, httpcore.ConnectError) else "connection closed"
+
+
+class _VettedNetwork(httpcore.AsyncNetworkBackend):
+    """Connects to an address that was judged, of a host all of whose addresses may be dialled."""
+
+    def __init__(
+        self, resolver: Resolver, allowed: Sequence[Network], dial: httpcore.AsyncNetworkBackend
+    ) -> None:
+        self._resolver = resolver
+        self._allowed = allowed
+        self._dial = dial
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Look up once, judge all, try them in turn, each with an equal share of the time left.
+
+        Raises:
+            Blocked: an address may not be dialled.
+            Unknown: there is none.
+            httpcore.ConnectError, httpcore.ConnectTimeout: nobody is there.
+        """
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + (CONNECT_S if timeout is None else timeout)
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                addresses = await self._resolver(host.strip("[]"), port)
+        except (OSError, TimeoutError):
+            raise Unknown from None
+        if not may_dial(addresses, self._allowed):
+            raise Blocked
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            share_s = max(0.0, deadline_s - loop.time()) / left
+            try:
+                stream = await self._dial.connect_tcp(address, port, share_s, local_address, socket_options)
+                return _BoundedStream(stream)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if left == 1:
+                    raise
+        raise Unknown
+
+
+class _BoundedStream(httpcore.AsyncNetworkStream):
+    """A connection on which an answer has an end."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left_bytes = HEAD_BYTES_MAX + BODY_BYTES_MAX
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read a piece of at most 4 KiB.
+
+        Raises:
+            httpcore.ReadError: the answer is too long.
+        """
+        if self._left_bytes <= 0:
+            raise httpcore.ReadError("the answer is too long")
+        piece = await self._stream.read(min(max_bytes, BODY_BYTES_MAX), timeout)
+        self._left_bytes -= len(piece)
+        return piece
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """As the stream itself."""
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """As the stream itself."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        """As the stream itself, bounded likewise."""
+        return _BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> object:
+        """As the stream itself."""
+        return self._stream.get_extra_info(info)
