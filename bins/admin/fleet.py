@@ -84,6 +84,7 @@ class WatchedPlane:
         self._clock = clock
         self._making: asyncio.Task[bytes] | None = None
         self._made_s = 0.0
+        self._counting: asyncio.Task[Counts | None] | None = None
         self._process = (ProcessCollector(registry=None), PlatformCollector(registry=None))
         self.listening = False
         """Set once the public port is open."""
@@ -130,10 +131,20 @@ class WatchedPlane:
         return generate_latest(registry)
 
     async def _counts(self) -> Counts | None:
+        """One question at a time; never cancelled, which a database that hangs would hold up too."""
+        if self._counting is None:
+            self._counting = asyncio.create_task(self._count())
+        counting = self._counting
+        await asyncio.wait({counting}, timeout=COUNT_WITHIN_S)
+        if not counting.done():
+            return None
+        self._counting = None
+        return counting.result()
+
+    async def _count(self) -> Counts | None:
         try:
-            async with asyncio.timeout(COUNT_WITHIN_S):
-                return await counts(self._plane.database)
-        except (StorageError, TimeoutError):
+            return await counts(self._plane.database)
+        except StorageError:
             return None
 
     def _of_process(self) -> Iterator[Metric]:
