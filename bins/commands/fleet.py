@@ -5,6 +5,8 @@ from typing import Annotated, Final
 import typer
 
 from less_sync.bins.commands.exit_codes import exit_codes
+from less_sync.bins.commands.fleet_rewrap import OPTIONS as REWRAP_OPTIONS
+from less_sync.bins.commands.fleet_rewrap import rewrap
 from less_sync.bins.commands.fleet_serve import OPTIONS, serve
 from less_sync.bins.commands.migrate import Asked, Command, DatabaseUrl, DryRun, Folder, Name, Yes, perform
 from less_sync.bins.commands.output import Watch
@@ -45,6 +47,9 @@ def add_fleet(app: typer.Typer) -> None:
         help=MIGRATE_HELP,
         short_help="Bring the fleet plane's schema up to date, or back.",
     )(migrate)
+    fleet.command(
+        epilog=exit_codes(0, 1, 2, 130), short_help="Give the secrets in the database another key."
+    )(takes_settings(rewrap, REWRAP_OPTIONS))
     app.add_typer(fleet)
 
 

@@ -82,14 +82,50 @@ class FleetServer:
         return self.database_url is None
 
 
+@dataclass(frozen=True, slots=True)
+class SealedSettings:
+    """What is needed to give the secrets in the database another key, whatever else is unset or wrong."""
+
+    data_dir: Path
+    """As `FleetServer.data_dir`."""
+    database_url: str | None = field(repr=False)
+    schema: str
+    secret_keys: tuple[bytes, ...] = field(repr=False)
+    """As `FleetSettings.secret_keys`; in dev mode empty in front."""
+
+
+def read_sealed_settings(options: Mapping[str, str]) -> SealedSettings:
+    """Read these settings as `read_fleet_settings` does.
+
+    Raises:
+        ConfigError: with all problems at once.
+    """
+    reader = SettingsReader(_given(options))
+    dev = not reader.is_set("DATABASE_URL")
+    database_url = None if dev else parse_database_url(reader)
+    found = SealedSettings(
+        data_dir=fleet_directory(Path(reader.text("DATA_DIR") or "data")),
+        database_url=database_url,
+        secret_keys=_secret_keys(reader, dev=dev),
+        schema=read_fleet_schema(reader),
+    )
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return found
+
+
 def read_fleet_settings(options: Mapping[str, str]) -> FleetServer:
     """What a plane started now with these options, by variable, would work with; `ENV_FILE` is read.
 
     Raises:
         ConfigError: with all problems at once.
     """
+    return fleet_settings(_given(options))
+
+
+def _given(options: Mapping[str, str]) -> dict[str, str]:
     try:
-        return fleet_settings(Given(dict(environment()), options).with_file().values())
+        return Given(dict(environment()), options).with_file().values()
     except EnvFileError as error:
         raise ConfigError(error.problems) from error
 
