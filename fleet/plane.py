@@ -48,6 +48,11 @@ class Plane:
         database = await Database.open(
             url, schema=settings.schema, connections_max=settings.database_connections_max
         )
+        return cls.on(database, settings)
+
+    @classmethod
+    def on(cls, database: Database, settings: FleetSettings) -> Self:
+        """An instance on connections that are open."""
         probe = DatabaseProbe(lambda: database.value("ping"))
         return cls(settings, database, SecretBox(*settings.secret_keys), version("less-sync"), probe)
 

@@ -73,8 +73,7 @@ class Fleet:
 
     def use(self, **changes: Any) -> Plane:
         """A fresh instance with other settings takes the place of the one that was served."""
-        old = self.plane
-        self.plane = Plane(fleet_settings(**changes), old.database, old.box, old.version, old.probe)
+        self.plane = Plane.on(self.plane.database, fleet_settings(**changes))
         self._app.now = create_app(self.plane)
         return self.plane
 
