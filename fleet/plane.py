@@ -8,12 +8,16 @@ from importlib.metadata import version
 from typing import Final, Self
 
 from less_sync.fleet.database import Database
+from less_sync.fleet.heartbeat_limit import HeartbeatLimit
 from less_sync.fleet.metrics import Metrics
 from less_sync.fleet.probe import DatabaseProbe
+from less_sync.fleet.reused import Reused
 from less_sync.fleet.secrets import SecretBox
 from less_sync.fleet.settings import FleetSettings
 
 CLOSE_S: Final = 5.0
+STATS_S: Final = 5.0
+"""How long figures of the whole fleet count."""
 
 
 @dataclass(slots=True)
@@ -32,6 +36,8 @@ class Plane:
     """Tells this process from the others on the same database, in `worker_state` and logs."""
     chance: random.Random = field(default_factory=random.SystemRandom)
     """Where jitter comes from."""
+    heartbeat_limit: HeartbeatLimit = field(default_factory=HeartbeatLimit)
+    stats: Reused[dict[str, object]] = field(default_factory=lambda: Reused(STATS_S))
     deliveries_due: asyncio.Event = field(default_factory=asyncio.Event)
     """Set behind every commit that may have scheduled deliveries: wakes the worker of this instance."""
     draining: bool = False

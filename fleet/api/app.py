@@ -136,9 +136,16 @@ class FleetApp:
             raise Refused(404, "not found")
         if route is None:
             raise Refused(405, "method not allowed", allow=place.allowed)
-        if route.method != "GET":
-            call.body = await _body(call.headers, receive, route.body_bytes_max)
-        return await route.handler(self._plane, call)
+        try:
+            if route.method != "GET":
+                call.body = await _body(call.headers, receive, route.body_bytes_max)
+            return await route.handler(self._plane, call)
+        except Refused as refused:
+            if route.credentials is None or refused.status == 429:
+                raise
+            with self._authenticator.counting(call.address):
+                await route.credentials(self._plane, call)
+            raise
 
     def _address(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str | None:
         """The client's, as the nearest proxy tells it if that is trusted."""

@@ -10,7 +10,8 @@ import hmac
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
@@ -105,15 +106,21 @@ class Authenticator:
         """
         if who is Who.EVERYBODY:
             return ANONYMOUS
-        try:
+        with self.counting(address):
             actor = await self._recognised(who, method, headers)
+        if who is not None and not _may(actor, who, params):
+            raise Refused(403, "forbidden")
+        return actor
+
+    @contextmanager
+    def counting(self, address: str | None) -> Iterator[None]:
+        """Count a refusal of credentials; who failed too often is told to wait instead."""
+        try:
+            yield
         except Refused as refused:
             if refused.status == 401 and (wait_s := self._failures.count(address)):
                 raise Refused(429, "too many failed attempts", retry_after_s=wait_s) from None
             raise
-        if who is not None and not _may(actor, who, params):
-            raise Refused(403, "forbidden")
-        return actor
 
     async def _recognised(self, who: Who | None, method: str, headers: Mapping[bytes, bytes]) -> Actor:
         authorization = headers.get(b"authorization")

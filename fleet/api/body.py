@@ -68,6 +68,10 @@ class Fields:
         self._read.add(name)
         return name in self._members
 
+    def is_null(self, name: str) -> bool:
+        """Whether a member is there and null: a change that takes a value away."""
+        return self.has(name) and self._members[name] is None
+
     def problem(self, name: str, message: str) -> None:
         """Remember a problem that no reader below knows."""
         self.problems.append(FieldProblem(name, message))

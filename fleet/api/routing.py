@@ -26,6 +26,9 @@ class Route:
     body_bytes_max: int = BODY_BYTES_MAX
     quiet: bool = False
     """Its good answers are logged at DEBUG."""
+    credentials: Callable[["Plane", Call], Awaitable[None]] | None = None
+    """Of a route that looks its credentials up with its work: asked before a request is refused for anything
+    else, and raises when the credentials are the reason."""
 
 
 @dataclass(slots=True)

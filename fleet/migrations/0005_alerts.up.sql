@@ -21,3 +21,5 @@ CREATE TABLE alerts (
 );
 CREATE UNIQUE INDEX alerts_live_key ON alerts (kind, subject_type, subject_id) WHERE status <> 'resolved';
 CREATE INDEX alerts_page_idx ON alerts (raised_at DESC, id DESC);
+-- What one agent has had: its page, and how often it came back lately.
+CREATE INDEX alerts_subject_idx ON alerts (subject_id, kind);

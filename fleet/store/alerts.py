@@ -31,6 +31,8 @@ COLUMNS: Final = (
     "resolved_at",
     "resolved_by",
 )
+TOLD: Final = "told"
+"""In an alert's detail: false when no event was written for it, so that none follows when it is over."""
 SYSTEM: Final = "system"
 """Who resolves what is over by itself."""
 
@@ -98,7 +100,7 @@ async def resolve_alerts(
     *,
     by: str = SYSTEM,
 ) -> list[Row]:
-    """Resolve the live alerts of some subjects, with an event `alert.resolved` each.
+    """Resolve the live alerts of some subjects, with an event `alert.resolved` for each that was told.
 
     One statement takes the rows, so that of two that resolve an alert one finds it.
 
@@ -118,5 +120,6 @@ async def resolve_alerts(
             by,
         )
     )
-    await events.write(connection, [Event("alert.resolved", {"alert": shown(row)}) for row in found])
+    told = [row for row in found if row["detail"].get(TOLD, True)]
+    await events.write(connection, [Event("alert.resolved", {"alert": shown(row)}) for row in told])
     return found

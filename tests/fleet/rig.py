@@ -1,9 +1,11 @@
 """A fleet plane in this process: its application on a real socket, its database a real one."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from less_sync.fleet.api.app import create_app
+from less_sync.fleet.heartbeat_limit import HeartbeatLimit
 from less_sync.fleet.plane import Plane
 from less_sync.fleet.settings import FleetSettings
 
@@ -36,6 +39,45 @@ def registration(**changes: Any) -> dict[str, Any]:
     """The body of a registration of a server that nobody knows; `changes` override."""
     known = {"name": "sync-1", "os": "linux", "arch": "amd64", "version": "1.0.0"}
     return {"instance_id": str(uuid4()), **known, **changes}
+
+
+@dataclass(slots=True)
+class Agent:
+    """A server that has registered, and what it sends."""
+
+    agent_id: str
+    token: str = field(repr=False)
+    client: httpx.AsyncClient
+    boot_id: str = field(default_factory=lambda: str(uuid4()))
+    sequence: int = 0
+
+    @property
+    def path(self) -> str:
+        return f"/management/v1/agents/{self.agent_id}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def heartbeat(self, report: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+        """The body of the next heartbeat; `changes` override."""
+        self.sequence += 1
+        return {
+            "sequence": self.sequence,
+            "boot_id": self.boot_id,
+            "version": "1.0.0",
+            "uptime_seconds": 60,
+            "sent_at": datetime.now(UTC).isoformat(),
+            "report": report or {},
+            **changes,
+        }
+
+    async def beat(self, report: dict[str, Any] | None = None, **changes: Any) -> httpx.Response:
+        """Send the next heartbeat."""
+        return await self.send(self.heartbeat(report, **changes))
+
+    async def send(self, body: dict[str, Any]) -> httpx.Response:
+        return await self.client.post(f"{self.path}/heartbeat", json=body, headers=self.headers)
 
 
 class _Swapped:
@@ -76,6 +118,28 @@ class Fleet:
         self.plane = Plane.on(self.plane.database, fleet_settings(**changes))
         self._app.now = create_app(self.plane)
         return self.plane
+
+    def next_interval(self) -> None:
+        """Everybody may send heartbeats again, as after an interval."""
+        self.plane.heartbeat_limit = HeartbeatLimit()
+
+    async def register(self, **changes: Any) -> Agent:
+        """A new agent, made with the management key."""
+        answer = await self.client.post("/management/v1/agents/register", json=registration(**changes))
+        assert answer.status_code == 201, answer.text
+        return Agent(answer.json()["agent_id"], answer.json()["token"], self.anonymous)
+
+    async def events(self, prefix: str = "") -> list[dict[str, Any]]:
+        """The bodies of the events that were written, oldest first, of types that begin so."""
+        kept = await self.rows(
+            "SELECT payload FROM webhook_events WHERE starts_with(type, $1) ORDER BY created_at, id", prefix
+        )
+        return [json.loads(event["payload"]) for event in kept]
+
+    async def live_alerts(self) -> dict[str, str]:
+        """The kinds of alerts that are not resolved, and how severe each is."""
+        kept = await self.rows("SELECT kind, severity FROM alerts WHERE status <> 'resolved' ORDER BY kind")
+        return {alert["kind"]: alert["severity"] for alert in kept}
 
     async def execute(self, statement: str, *args: object) -> str:
         """Change rows behind the plane's back: how tests move times."""

@@ -1,0 +1,42 @@
+-- name: set_blind
+-- When nobody listened for longer than $2 seconds before this run, silence until now counts for nobody.
+UPDATE worker_state SET blind_until = now()
+WHERE name = 'health' AND $1::timestamptz < now() - make_interval(secs => $2::float8);
+
+-- name: count_silent
+-- Agents there are, those that are active, and those of them that are about to be so no longer.
+WITH blind AS (SELECT coalesce(max(blind_until), '-infinity') AS until FROM worker_state WHERE name = 'health')
+SELECT count(*) AS living, count(*) FILTER (WHERE status = 'active') AS active,
+  count(*) FILTER (WHERE status = 'active' AND greatest(last_heartbeat_at, until)
+    < now() - make_interval(secs => heartbeat_interval_seconds * $1::float8)) AS leaving
+FROM agents, blind WHERE status <> 'retired';
+
+-- name: lock_health
+-- Whether this transaction is the only one that sweeps this schema.
+SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || '.health', 0));
+
+-- name: sweep
+-- At most $3 agents that were silent for too long, $1 and $2 intervals of their own. A row that a heartbeat holds
+-- is left out, and one that is taken is looked at anew under its lock: no heartbeat that counted is overlooked.
+WITH blind AS (SELECT coalesce(max(blind_until), '-infinity') AS until FROM worker_state WHERE name = 'health'),
+seen AS (
+  SELECT agent_id, status AS old,
+    CASE WHEN greatest(last_heartbeat_at, until)
+      < now() - make_interval(secs => heartbeat_interval_seconds * $2::float8) THEN 'inactive' ELSE 'stale' END AS new
+  FROM agents, blind
+  WHERE status IN ('active', 'stale') AND greatest(last_heartbeat_at, until)
+    < now() - make_interval(secs => heartbeat_interval_seconds
+      * CASE status WHEN 'active' THEN $1::float8 ELSE $2::float8 END)
+  ORDER BY last_heartbeat_at LIMIT $3
+  FOR NO KEY UPDATE OF agents SKIP LOCKED)
+UPDATE agents a SET status = s.new, status_changed_at = now(), updated_at = now()
+FROM seen s WHERE a.agent_id = s.agent_id
+RETURNING a.agent_id, a.name, a.kind, a.version, s.old, s.new, a.last_heartbeat_at,
+  extract(epoch FROM now() - a.last_heartbeat_at)::float8 AS silent_s;
+
+-- name: calm_agents
+-- Agents with a live alert of some kinds that was not seen again for an hour.
+SELECT kind, subject_id FROM alerts
+WHERE status <> 'resolved' AND subject_type = 'agent' AND kind = ANY($1::text[])
+  AND last_seen_at < now() - interval '1 hour'
+LIMIT $2;
