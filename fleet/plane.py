@@ -8,8 +8,10 @@ from importlib.metadata import version
 from typing import Final, Self
 
 from less_sync.fleet.database import Database
+from less_sync.fleet.failures import Failures
 from less_sync.fleet.heartbeat_limit import HeartbeatLimit
 from less_sync.fleet.metrics import Metrics
+from less_sync.fleet.passwords import Passwords
 from less_sync.fleet.probe import DatabaseProbe
 from less_sync.fleet.reused import Reused
 from less_sync.fleet.secrets import SecretBox
@@ -40,6 +42,9 @@ class Plane:
     stats: Reused[dict[str, object]] = field(default_factory=lambda: Reused(STATS_S))
     deliveries_due: asyncio.Event = field(default_factory=asyncio.Event)
     """Set behind every commit that may have scheduled deliveries: wakes the worker of this instance."""
+    passwords: Passwords = field(default_factory=Passwords)
+    sign_ins: Failures = field(default_factory=Failures)
+    """Failed ones, apart from other credentials: a fleet behind one address shuts no operator out there."""
     draining: bool = False
     """The process is about to end."""
 
@@ -63,5 +68,6 @@ class Plane:
         return cls(settings, database, SecretBox(*settings.secret_keys), version("less-sync"), probe)
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections and the threads."""
+        self.passwords.close()
         await self.database.aclose(CLOSE_S)

@@ -7,8 +7,8 @@ authentication and rights; the body; the time limit; errors. An unknown path is 
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
@@ -81,7 +81,7 @@ class FleetApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         started_at_s = time.perf_counter()
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = _joined(scope["headers"])
         method, path = scope["method"], scope["path"]
         request_id = _request_id(headers.get(b"x-request-id"))
         place, params = self._router.find(path)
@@ -107,7 +107,7 @@ class FleetApp:
             async with asyncio.timeout(self._limit_s) as limit:
                 return await self._routed(call, place, receive)
         except Refused as refused:
-            return _refusal(call, refused)
+            return _refusal(call, self._authenticator.counted(refused, call.address))
         except TimeoutError:
             # One of the route's own is a fault like any other.
             if limit.expired():
@@ -130,7 +130,6 @@ class FleetApp:
             call.params,
             method=call.method,
             headers=call.headers,
-            address=call.address,
         )
         if place is None:
             raise Refused(404, "not found")
@@ -143,26 +142,17 @@ class FleetApp:
         except Refused as refused:
             if route.credentials is None or refused.status == 429:
                 raise
-            with self._authenticator.counting(call.address):
-                await route.credentials(self._plane, call)
+            await route.credentials(self._plane, call)
             raise
 
     def _address(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str | None:
         """The client's, as the nearest proxy tells it if that is trusted."""
         client = scope.get("client")
-        if client is None:
-            return None
-        told: str = client[0]
-        trusted = self._plane.settings.trusted_proxies
-        forwarded = headers.get(b"x-forwarded-for")
-        if not trusted or forwarded is None:
-            return told
-        try:
-            peer = ip_address(told)
-            last = ip_address(forwarded.decode("latin-1").rpartition(",")[2].strip())
-        except ValueError:
-            return told
-        return str(last) if any(peer in network for network in trusted) else told
+        peer = None if client is None else _ip(client[0])
+        if peer is None or not any(peer in network for network in self._plane.settings.trusted_proxies):
+            return None if peer is None else str(peer)
+        told = _ip(headers.get(b"x-forwarded-for", b"").decode("latin-1").rpartition(",")[2].strip())
+        return str(peer if told is None else told)
 
     async def _send(self, call: Call, answer: Answer, send: Send) -> None:
         headers = [(b"x-request-id", str(call.request_id).encode()), *_COMMON, *self._cors(call)]
@@ -222,6 +212,28 @@ class FleetApp:
             request_id=str(call.request_id),
             **dict(call.stated),
         )
+
+
+def _joined(sent: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name; one that came more than once is its lines joined, in which no credential is found.
+
+    So nothing depends on whether a proxy judged by the first of two and this by the last (RFC 9110 5.3).
+    """
+    headers: dict[bytes, bytes] = {}
+    for name, text in sent:
+        before = headers.get(name)
+        separator = b"; " if name == b"cookie" else b", "
+        headers[name] = text if before is None else before + separator + text
+    return headers
+
+
+def _ip(text: str) -> "IPv4Address | IPv6Address | None":
+    """An address without its zone; an IPv4 one that came through an IPv6 socket as what it is."""
+    try:
+        parsed = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def _request_id(sent: bytes | None) -> UUID:

@@ -8,12 +8,7 @@ depends on how much of a credential was right.
 import hashlib
 import hmac
 import re
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from http.cookies import CookieError, SimpleCookie
-from ipaddress import IPv6Address, ip_address
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -21,6 +16,7 @@ from less_sync.auth import b64url_encode
 from less_sync.fleet.api.call import ANONYMOUS, Actor, Role
 from less_sync.fleet.api.rights import Who
 from less_sync.fleet.errors import Refused
+from less_sync.fleet.failures import Failures
 from less_sync.fleet.identifiers import AGENT_TOKEN, ENROLMENT_TOKEN, SESSION_TOKEN, is_token, token_hash
 
 if TYPE_CHECKING:
@@ -29,9 +25,6 @@ if TYPE_CHECKING:
 SECURE_COOKIE: Final = "__Host-less_sync_fleet"
 PLAIN_COOKIE: Final = "less_sync_fleet"
 """On a plain-HTTP address of this machine, where browsers refuse the other one."""
-FAILURES_PER_MINUTE: Final = 10
-ADDRESSES_MAX: Final = 10_000
-"""That failures are counted of, least recently failed forgotten first."""
 
 _BEARER: Final = re.compile(r"Bearer ([!-~]+)\Z", re.ASCII)
 _ROLES: Final = {"viewer": Role.VIEWER, "operator": Role.OPERATOR, "admin": Role.ADMIN}
@@ -54,26 +47,6 @@ def csrf_token(session: str) -> str:
     return b64url_encode(hmac.digest(session.encode("ascii"), b"csrf", "sha256"))
 
 
-class Failures:
-    """Failed attempts per client address, an IPv6 client's counted by its /64; in memory, per instance."""
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._by_address: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def count(self, address: str | None) -> int:
-        """Count one more, and say for how many seconds the address has failed too often; 0: it has not."""
-        key = _neighbourhood(address)
-        now = self._now()
-        began, failed = self._by_address.pop(key, (now, 0))
-        if now - began >= 60:
-            began, failed = now, 0
-        self._by_address[key] = (began, failed + 1)
-        if len(self._by_address) > ADDRESSES_MAX:
-            self._by_address.popitem(last=False)
-        return 0 if failed < FAILURES_PER_MINUTE else max(1, round(began + 60 - now))
-
-
 class Authenticator:
     """Says who calls, and refuses who may not."""
 
@@ -85,44 +58,35 @@ class Authenticator:
         self._failures = Failures() if failures is None else failures
 
     async def actor(
-        self,
-        who: Who | None,
-        params: Mapping[str, str],
-        *,
-        method: str,
-        headers: Mapping[bytes, bytes],
-        address: str | None,
+        self, who: Who | None, params: Mapping[str, str], *, method: str, headers: Mapping[bytes, bytes]
     ) -> Actor:
         """The actor of a request that may do what it asks for.
 
         Args:
             who: of the route; None for a path that there is not, which anybody with credentials may learn.
             params: of the path.
-            headers: by lower-case name.
+            headers: by lower-case name; those that came more than once joined.
 
         Raises:
-            Refused: 401, 403, or 429 instead of 401 for who failed too often.
+            Refused: 401 or 403.
             StorageError: a credential could not be looked up.
         """
         if who is Who.EVERYBODY:
             return ANONYMOUS
-        with self.counting(address):
-            actor = await self._recognised(who, method, headers)
+        actor = await self._recognised(who, headers)
         if who is not None and not _may(actor, who, params):
             raise Refused(403, "forbidden")
+        if actor.csrf_token and method not in _SAFE_METHODS:
+            self._check_origin(actor.csrf_token, headers)
         return actor
 
-    @contextmanager
-    def counting(self, address: str | None) -> Iterator[None]:
-        """Count a refusal of credentials; who failed too often is told to wait instead."""
-        try:
-            yield
-        except Refused as refused:
-            if refused.status == 401 and (wait_s := self._failures.count(address)):
-                raise Refused(429, "too many failed attempts", retry_after_s=wait_s) from None
-            raise
+    def counted(self, refused: Refused, address: str | None) -> Refused:
+        """What a client is told: 429 in place of a 401 if its address failed too often; all else as it is."""
+        if refused.status == 401 and (wait_s := self._failures.count(address)):
+            return Refused(429, "too many failed attempts", retry_after_s=wait_s)
+        return refused
 
-    async def _recognised(self, who: Who | None, method: str, headers: Mapping[bytes, bytes]) -> Actor:
+    async def _recognised(self, who: Who | None, headers: Mapping[bytes, bytes]) -> Actor:
         authorization = headers.get(b"authorization")
         if authorization is not None:
             match = _BEARER.match(authorization.decode("latin-1"))
@@ -132,13 +96,11 @@ class Authenticator:
         key = headers.get(b"x-management-key")
         if key is not None:
             return self._management_key(key.decode("latin-1"))
-        session = self._session_of(headers.get(b"cookie"))
-        if session is None:
+        sessions = _cookies(headers.get(b"cookie", b""), self._cookie)
+        if not sessions:
             raise Refused(401, "missing authorization")
-        actor = await self._operator(session)
-        if method not in _SAFE_METHODS:
-            self._check_origin(session, headers)
-        return actor
+        # Of two with one name, the second may have been planted by a neighbour of this address.
+        return await self._operator(sessions[0] if len(sessions) == 1 else "")
 
     async def _bearer(self, who: Who | None, credential: str) -> Actor:
         if is_token(credential, AGENT_TOKEN):
@@ -166,15 +128,6 @@ class Authenticator:
             raise _invalid()
         return Actor("management-key", Role.ADMIN)
 
-    def _session_of(self, cookies: bytes | None) -> str | None:
-        if cookies is None:
-            return None
-        try:
-            morsel = SimpleCookie(cookies.decode("latin-1")).get(self._cookie)
-        except CookieError:
-            return None
-        return None if morsel is None else morsel.value
-
     async def _operator(self, session: str) -> Actor:
         if not is_token(session, SESSION_TOKEN):
             raise _invalid()
@@ -188,14 +141,21 @@ class Authenticator:
             role_named(row["role"]),
             operator_id=row["id"],
             token_hash=hashed,
+            csrf_token=csrf_token(session),
         )
 
-    def _check_origin(self, session: str, headers: Mapping[bytes, bytes]) -> None:
+    def _check_origin(self, expected: str, headers: Mapping[bytes, bytes]) -> None:
         sent = headers.get(b"x-csrf-token", b"")
         origin = headers.get(b"origin")
         own = origin is None or origin.decode("latin-1") in self._origins
-        if not hmac.compare_digest(sent, csrf_token(session).encode()) or not own:
+        if not hmac.compare_digest(sent, expected.encode()) or not own:
             raise Refused(403, "csrf check failed")
+
+
+def _cookies(header: bytes, name: str) -> list[str]:
+    """All values of a cookie; what other applications set beside it does not matter."""
+    pairs = (pair.partition("=") for pair in header.decode("latin-1").split(";"))
+    return [value.strip() for found, _, value in pairs if found.strip() == name]
 
 
 def _may(actor: Actor, who: Who, params: Mapping[str, str]) -> bool:
@@ -212,14 +172,6 @@ def _may(actor: Actor, who: Who, params: Mapping[str, str]) -> bool:
 
 def _invalid() -> Refused:
     return Refused(401, "invalid credentials")
-
-
-def _neighbourhood(address: str | None) -> str:
-    try:
-        parsed = ip_address(address or "")
-    except ValueError:
-        return ""
-    return parsed.packed[:8].hex() if isinstance(parsed, IPv6Address) else str(parsed)
 
 
 def _loopback_names(public_url: str) -> list[str]:

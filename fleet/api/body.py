@@ -166,8 +166,12 @@ class Fields:
 
     def flag(self, name: str, *, default: bool) -> bool:
         """True or false."""
-        found = self._optional(name, _boolean, False)
+        found = self.optional_flag(name)
         return default if found is None else found
+
+    def optional_flag(self, name: str) -> bool | None:
+        """True or false; None when it is absent or null."""
+        return self._optional(name, _boolean, False)
 
     def uuid(self, name: str) -> UUID:
         """A required UUID."""

@@ -34,6 +34,7 @@ class Actor:
         enrolment_id: of an enrolment token.
         operator_id: of an operator who has signed in.
         token_hash: of the agent's token, the enrolment token or the session that was shown.
+        csrf_token: what goes with the session of a cookie; empty for all other credentials.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Actor:
     enrolment_id: UUID | None = None
     operator_id: UUID | None = None
     token_hash: bytes = field(default=b"", repr=False)
+    csrf_token: str = field(default="", repr=False)
 
 
 ANONYMOUS: Final = Actor("anonymous")
@@ -94,7 +96,7 @@ class Call:
         """The parameters of the query as members; one that comes more than once is a list.
 
         Raises:
-            Refused: it is not UTF-8, or has more than 50 parameters.
+            Refused: it is not UTF-8, holds a NUL, or has more than 50 parameters.
         """
         try:
             pairs = parse_qsl(
@@ -103,6 +105,8 @@ class Call:
                 errors="strict",
                 max_num_fields=QUERY_FIELDS_MAX,
             )
+            if any("\0" in name or "\0" in text for name, text in pairs):
+                raise ValueError("the database keeps no NUL")
         except ValueError:
             raise invalid([FieldProblem("query", "not a query of at most 50 parameters in UTF-8")]) from None
         members: dict[str, object] = {}

@@ -1,6 +1,7 @@
 """Lists, a page at a time. The cursor is the key of the last row, so rows inserted meanwhile hide none."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -38,6 +39,8 @@ def read_page(query: Fields, key: type[Key]) -> tuple[int, Key | None]:
             if not isinstance(value, str) or len(value) > CURSOR_CHARACTERS_MAX:
                 raise MalformedText
             decoded: Key = msgspec.json.decode(b64url_decode(value), type=key)
+            if not all(map(_can_be_asked_for, decoded)):
+                raise MalformedText
             return decoded
         except (MalformedText, msgspec.DecodeError):
             raise wrong("not a cursor of this list") from None
@@ -59,3 +62,12 @@ def page(
     more = len(rows) > limit
     cursor = b64url_encode(msgspec.json.encode(key(told[-1]))) if more else None
     return {name: [shown(row) for row in told], "next_cursor": cursor}
+
+
+def _can_be_asked_for(part: object) -> bool:
+    """Whether the database takes a part of a key: a time in UTC, as cursors have, an integer of 64 bits."""
+    if isinstance(part, datetime):
+        return part.utcoffset() == timedelta(0)
+    if isinstance(part, int):
+        return -(2**63) <= part < 2**63
+    return not isinstance(part, str) or "\0" not in part

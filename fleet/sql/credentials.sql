@@ -10,11 +10,12 @@ WHERE status <> 'retired'
 SELECT id FROM enrolment_tokens WHERE token_hash = $1 AND revoked_at IS NULL AND expires_at > now();
 
 -- name: operator_of_session
--- Who has signed in, by the hash of the session's token; its use is noted at most once a minute.
+-- Who has signed in, by the hash of the session's token. Its use is noted at most once a minute, or twice in the
+-- time it may idle if that is less, so that use keeps it alive.
 WITH used AS (
   UPDATE operator_sessions SET last_seen_at = now()
-  WHERE token_hash = $1 AND expires_at > now() AND last_seen_at < now() - interval '1 minute'
-    AND last_seen_at > now() - make_interval(mins => $2::int))
-SELECT o.id, o.username, o.role, s.expires_at FROM operator_sessions s JOIN operators o ON o.id = s.operator_id
+  WHERE token_hash = $1 AND expires_at > now() AND last_seen_at > now() - make_interval(mins => $2::int)
+    AND last_seen_at < now() - make_interval(secs => least(60, $2 * 30)))
+SELECT o.id, o.username, o.role FROM operator_sessions s JOIN operators o ON o.id = s.operator_id
 WHERE s.token_hash = $1 AND s.expires_at > now() AND s.last_seen_at > now() - make_interval(mins => $2::int)
   AND NOT o.disabled;

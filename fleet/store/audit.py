@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -54,6 +55,7 @@ async def record(
 
 def row_hash(before: bytes, written: "Mapping[str, Any] | Row") -> bytes:
     """SHA-256 over the hash before and the row's other columns as JSON with sorted keys, without blanks."""
-    ip = written["ip"]
-    columns = {name: written[name] for name in _HASHED} | {"ip": None if ip is None else str(ip)}
+    columns = {name: written[name] for name in _HASHED}
+    if columns["ip"] is not None:
+        columns["ip"] = str(ip_address(str(columns["ip"])))  # one spelling, whoever told it
     return hashlib.sha256(before + msgspec.json.encode(columns, order="sorted")).digest()
