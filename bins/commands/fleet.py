@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from less_sync.bins.commands.exit_codes import exit_codes
+from less_sync.bins.commands.fleet_operators import add_operators
 from less_sync.bins.commands.fleet_rewrap import OPTIONS as REWRAP_OPTIONS
 from less_sync.bins.commands.fleet_rewrap import rewrap
 from less_sync.bins.commands.fleet_serve import OPTIONS, serve
@@ -50,6 +51,7 @@ def add_fleet(app: typer.Typer) -> None:
     fleet.command(
         epilog=exit_codes(0, 1, 2, 130), short_help="Give the secrets in the database another key."
     )(takes_settings(rewrap, REWRAP_OPTIONS))
+    add_operators(fleet)
     app.add_typer(fleet)
 
 

@@ -85,7 +85,9 @@ async def delete(plane: "Plane", call: Call) -> Answer:
 
 
 async def _locked(connection: "Connection", operator_id: UUID, *, stays: bool) -> Row:
-    """An operator, locked until the commit, and behind all admins: so no two transactions take the last two.
+    """An operator, locked until the commit, by a lock that all changes of operators share.
+
+    So no two take the last two admins; and only a sign-in, which takes this one row, waits or is waited for.
 
     Args:
         stays: whether an enabled admin is one afterwards.
@@ -93,7 +95,8 @@ async def _locked(connection: "Connection", operator_id: UUID, *, stays: bool) -
     Raises:
         Refused: 404, or 409 for the last enabled admin who would be none.
     """
-    admins = await rows(connection, "lock_admins")
+    await rows(connection, "lock_operators")
+    admins = await rows(connection, "admins")
     found = await row(connection, "operator", operator_id)
     if found is None:
         raise not_found("user")

@@ -44,17 +44,21 @@ SELECT id, username, role, disabled, last_login_at, created_at FROM operators
 WHERE $1::timestamptz IS NULL OR (created_at, id) > ($1, $2::uuid) ORDER BY created_at, id LIMIT $3;
 
 -- name: operator
--- One operator, locked against other changes.
+-- One operator, locked against a sign-in.
 SELECT id, username, role, disabled FROM operators WHERE id = $1 FOR UPDATE;
 
 -- name: username
 -- What an operator is called, who may be gone.
 SELECT username FROM operators WHERE id = $1;
 
--- name: lock_admins
--- All enabled admins, locked in one order, so that of two who remove each other one waits and sees what the
--- other has left.
-SELECT id FROM operators WHERE role = 'admin' AND NOT disabled ORDER BY id FOR UPDATE;
+-- name: lock_operators
+-- Until the end of the transaction nobody else changes or removes operators of this schema: of two who remove
+-- each other one waits, and then sees what the other has left.
+SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.operators', 0));
+
+-- name: admins
+-- All enabled admins.
+SELECT id FROM operators WHERE role = 'admin' AND NOT disabled;
 
 -- name: create_operator
 -- A new operator; no row when the name is taken.

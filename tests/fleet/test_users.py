@@ -11,6 +11,7 @@ from tests.fleet.rig import Fleet
 
 pytestmark = pytest.mark.anyio
 USERS = "/platform/v1/users"
+ROLES = ("operator", "admin", "viewer")
 ADA = {"username": "ada", "password": PASSWORD, "role": "admin"}
 
 
@@ -174,12 +175,14 @@ async def test_two_admins_who_remove_each_other_leave_one(fleet: Fleet) -> None:
 
 async def test_many_changes_at_once_leave_an_admin_and_no_deadlock(fleet: Fleet) -> None:
     ids = [await employ(fleet, f"admin-{n}") for n in range(6)]
-    asked = [fleet.client.delete(f"{USERS}/{one}") for one in ids]
-    asked += [fleet.client.patch(f"{USERS}/{one}", json={"disabled": True}) for one in reversed(ids)]
+    asked = [fleet.client.patch(f"{USERS}/{one}", json={"role": role}) for one in ids for role in ROLES]
+    asked += [fleet.client.patch(f"{USERS}/{one}", json={"role": "viewer"}) for one in reversed(ids)]
+    asked += [fleet.client.patch(f"{USERS}/{one}", json={"disabled": True}) for one in ids]
+    asked += [fleet.client.delete(f"{USERS}/{one}") for one in reversed(ids)]
     asked += [log_in(fleet, f"admin-{n}") for n in range(6)]
     statuses = {answer.status_code for answer in await asyncio.gather(*asked)}
     assert statuses <= {200, 401, 404, 409}
-    assert await fleet.value("SELECT count(*) FROM operators WHERE NOT disabled") == 1
+    assert await fleet.value("SELECT count(*) FROM operators WHERE NOT disabled AND role = 'admin'") == 1
 
 
 async def test_a_removed_operator_is_gone_with_the_sessions_and_stays_in_the_trail(fleet: Fleet) -> None:

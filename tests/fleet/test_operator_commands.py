@@ -1,0 +1,201 @@
+"""`less-sync fleet admin` and `less-sync fleet audit`, at a plane that is served."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog.testing
+from typer.testing import CliRunner, Result
+
+from less_sync.bins.commands.app import app
+from tests.fleet.people import PASSWORD, cheap_passwords, employ, log_in
+from tests.fleet.rig import KEY, Fleet
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def cheap(fleet: Fleet) -> Iterator[None]:
+    fleet.anonymous.cookies.clear()
+    cheap_passwords(fleet)
+    # The plane's log would be on the standard output of the commands, which run in its process here.
+    with structlog.testing.capture_logs():
+        yield
+
+
+async def run(
+    fleet: Fleet, *arguments: str, given: str | bytes | None = None, key: str | None = KEY
+) -> Result:
+    """The command in a thread, so that the plane of this loop can answer it."""
+    variables = {"LESS_SYNC_FLEET_URL": fleet.url, "LESS_SYNC_FLEET_KEY": key}
+    return await asyncio.to_thread(CliRunner().invoke, app, ["fleet", *arguments], input=given, env=variables)
+
+
+async def test_an_operator_is_made_listed_and_given_another_password(fleet: Fleet) -> None:
+    made = await run(fleet, "admin", "create", "ada", given=f"{PASSWORD}\n")
+    assert (made.exit_code, made.stdout) == (0, "made ada, admin\n")
+    assert (await log_in(fleet, "ada")).status_code == 200
+    await run(fleet, "admin", "create", "bob", "--role", "viewer", given=f"{PASSWORD}\r\nmore")
+    new = "another battery staple "  # a blank at its end is the password's
+    changed = await run(fleet, "admin", "passwd", "ada", given=f"{new}\n")
+    assert changed.exit_code == 0
+    assert (await log_in(fleet, "ada")).status_code == 401
+    assert (await log_in(fleet, "ada", new)).status_code == 200
+    await fleet.execute("UPDATE operators SET disabled = true WHERE username = 'bob'")
+    listed = (await run(fleet, "admin", "list")).stdout.splitlines()
+    assert [line.split()[:3] for line in listed] == [
+        ["ada", "admin", "enabled"],
+        ["bob", "viewer", "disabled"],
+    ]
+    rows = [json.loads(line) for line in (await run(fleet, "admin", "list", "--json")).stdout.splitlines()]
+    assert [row["username"] for row in rows] == ["ada", "bob"]
+    for shown in (made, changed):
+        assert PASSWORD not in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "code", "text"),
+    [
+        (("admin", "create", "ada"), "", 2, "no password"),
+        (("admin", "create", "ada"), "\n", 2, "no password"),
+        (("admin", "create", "ada"), b"\xff\xfe\n", 2, "not UTF-8"),
+        (("admin", "create", "ada"), "short\n", 1, "password: must have 12 to 256"),
+        (("admin", "create", "A"), f"{PASSWORD}\n", 1, "username: must have 3 to 64"),
+        (("admin", "create", "ada", "--role", "owner"), f"{PASSWORD}\n", 1, "role: must be one of"),
+        (("admin", "passwd", "nobody"), f"{PASSWORD}\n", 1, "there is no operator nobody"),
+        (("audit", "verifi"), None, 2, "verify"),
+        (("audit", "verify", "--actor", "x"), None, 2, "all rows"),
+        (("audit", "--since", "yesterday"), None, 1, "since: expected a time"),
+        (("admin", "create", "ada", PASSWORD), None, 2, "unexpected"),
+    ],
+)
+async def test_what_is_wrong_is_told_and_has_its_exit_code(
+    fleet: Fleet, arguments: tuple[str, ...], given: str | bytes | None, code: int, text: str
+) -> None:
+    result = await run(fleet, *arguments, given=given)
+    assert result.exit_code == code
+    assert text in result.stderr
+    assert await fleet.value("SELECT count(*) FROM operators") == 0
+
+
+async def test_a_wrong_key_is_not_allowed_and_a_missing_one_wrong_usage(fleet: Fleet, tmp_path: Path) -> None:
+    assert (await run(fleet, "admin", "list", key="w" * 32)).exit_code == 4
+    assert (await run(fleet, "audit", "--data-dir", str(tmp_path), key=None)).exit_code == 2
+
+
+async def some_trail(fleet: Fleet) -> list[int]:
+    """Rows with what a trail can hold; their ids."""
+    who = await employ(fleet, "ada", "viewer")
+    detail = {"b": [1, 2.5, None, {"ü": "\U0001f4a9 \u2028"}], "a": {"z": 1, "y": "2026-01-01T00:00:00Z"}}
+    await fleet.client.patch(f"/platform/v1/users/{who}", json={"role": "operator"})
+    from less_sync.fleet.api.call import Actor, Call
+    from less_sync.fleet.store import audit
+
+    for address in ("192.0.2.7", "2001:db8::1", "2001:DB8:0::2", None):
+        call = Call(
+            "GET", "/", {}, b"", {}, (await fleet.value("SELECT gen_random_uuid()")), address, Actor("x")
+        )
+        async with fleet.plane.database.transaction() as connection:
+            await audit.record(connection, call, "thing.do", "thing", "7", detail)
+    return [row["id"] for row in await fleet.rows("SELECT id FROM audit_log ORDER BY id")]
+
+
+async def verified(fleet: Fleet) -> tuple[int, dict[str, Any]]:
+    result = await run(fleet, "audit", "verify", "--json")
+    return result.exit_code, json.loads(result.stdout)
+
+
+async def test_a_trail_that_nobody_touched_is_whole(fleet: Fleet) -> None:
+    assert await verified(fleet) == (
+        0,
+        {"entries": 0, "last_id": None, "last_hash": None, "broken": None, "why": None},
+    )
+    ids = await some_trail(fleet)
+    code, told = await verified(fleet)
+    last = await fleet.value("SELECT encode(hash, 'hex') FROM audit_log ORDER BY id DESC LIMIT 1")
+    assert (code, told["entries"], told["broken"]) == (0, len(ids), None)
+    assert (told["last_id"], told["last_hash"]) == (ids[-1], last)
+
+
+@pytest.mark.parametrize(
+    ("statement", "broken"),
+    [
+        ("UPDATE audit_log SET actor = 'operator:eve' WHERE id = $1", 0),
+        ("UPDATE audit_log SET at = at + interval '1 microsecond' WHERE id = $1", 0),
+        ("UPDATE audit_log SET detail = detail || '{\"more\": 1}' WHERE id = $1", 0),
+        ("UPDATE audit_log SET ip = '198.51.100.1' WHERE id = $1", 0),
+        ("UPDATE audit_log SET request_id = gen_random_uuid() WHERE id = $1", 0),
+        ("UPDATE audit_log SET hash = sha256('x') WHERE id = $1", 0),
+        ("UPDATE audit_log SET prev_hash = sha256('x') WHERE id = $1", 0),
+        ("DELETE FROM audit_log WHERE id = $1", 1),
+    ],
+)
+async def test_the_first_row_that_was_altered_or_follows_one_that_is_gone_is_named(
+    fleet: Fleet, statement: str, broken: int
+) -> None:
+    ids = await some_trail(fleet)
+    await fleet.execute("UPDATE audit_log SET action = 'thing.undo' WHERE id = $1", ids[4])  # a later one too
+    for at in (3, 0):
+        await fleet.execute(statement, ids[at])
+        code, told = await verified(fleet)
+        assert (code, told["broken"]) == (1, ids[at + broken])
+    text = await run(fleet, "audit", "verify")
+    assert (text.exit_code, text.stdout) == (1, "")
+    assert f"row {ids[broken]} is broken" in text.stderr
+
+
+async def test_a_row_that_is_put_in_again_is_named(fleet: Fleet) -> None:
+    ids = await some_trail(fleet)
+    columns = "at, actor, action, subject_type, subject_id, request_id, ip, detail, prev_hash, hash"
+    await fleet.execute(
+        f"INSERT INTO audit_log ({columns}) SELECT {columns} FROM audit_log WHERE id = $1", ids[-1]
+    )
+    put_in = await fleet.value("SELECT max(id) FROM audit_log")
+    assert (await verified(fleet))[1]["broken"] == put_in
+
+
+async def test_rows_written_at_the_same_time_are_one_chain(fleet: Fleet) -> None:
+    ids = [await employ(fleet, f"operator-{n}", "viewer") for n in range(8)]
+    await asyncio.gather(
+        *(
+            fleet.client.patch(f"/platform/v1/users/{one}", json={"role": role})
+            for one in ids
+            for role in ("operator", "admin", "viewer")
+        )
+    )
+    code, told = await verified(fleet)
+    assert (code, told["broken"]) == (0, None)
+    assert told["entries"] >= 8
+
+
+async def test_the_trail_is_shown_newest_first_and_filtered(fleet: Fleet) -> None:
+    ids = await some_trail(fleet)
+    shown = await run(fleet, "audit", "--json", "--limit", "3")
+    rows = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert [row["id"] for row in rows] == ids[:-4:-1]
+    assert list(rows[0]) == [
+        "id",
+        "at",
+        "actor",
+        "action",
+        "subject_type",
+        "subject_id",
+        "request_id",
+        "ip",
+        "detail",
+        "prev_hash",
+        "hash",
+    ]
+    assert [row["ip"] for row in rows] == [None, "2001:db8::2", "2001:db8::1"]
+    for option, value, count in (
+        ("--actor", "management-key", 1),
+        ("--action", "thing.do", 4),
+        ("--subject", "7", 4),
+        ("--since", "2000-01-01T00:00:00+02:00", 5),
+        ("--since", "2999-01-01T00:00:00Z", 0),
+    ):
+        found = await run(fleet, "audit", option, value)
+        assert (found.exit_code, len(found.stdout.splitlines())) == (0, count)
