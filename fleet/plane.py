@@ -16,6 +16,7 @@ from less_sync.fleet.probe import DatabaseProbe
 from less_sync.fleet.reused import Reused
 from less_sync.fleet.secrets import SecretBox
 from less_sync.fleet.settings import FleetSettings
+from less_sync.fleet.webhooks.sending import Sender
 
 CLOSE_S: Final = 5.0
 STATS_S: Final = 5.0
@@ -33,6 +34,8 @@ class Plane:
     version: str
     """Of this program."""
     probe: DatabaseProbe
+    sender: Sender = field(init=False)
+    """Sends webhooks, and looks at their URLs before."""
     metrics: Metrics = field(default_factory=Metrics)
     instance: str = field(default_factory=lambda: secrets.token_hex(8))
     """Tells this process from the others on the same database, in `worker_state` and logs."""
@@ -47,6 +50,16 @@ class Plane:
     """Failed ones, apart from other credentials: a fleet behind one address shuts no operator out there."""
     draining: bool = False
     """The process is about to end."""
+
+    def __post_init__(self) -> None:
+        """Make what follows from the settings alone."""
+        webhooks = self.settings.webhooks
+        self.sender = Sender(
+            self.version,
+            timeout_s=webhooks.timeout_s,
+            http=webhooks.allow_http,
+            allowed=webhooks.allow_networks,
+        )
 
     @classmethod
     async def open(cls, settings: FleetSettings, url: str) -> Self:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import msgspec
 
-from less_sync.fleet.database import rows
+from less_sync.fleet.database import rows, value
 
 if TYPE_CHECKING:
     from less_sync.fleet.database import Connection
@@ -52,11 +53,26 @@ async def write(connection: "Connection", events: Sequence[Event]) -> list[str]:
         return []
     ids = [_new_id() for _ in events]
     at = datetime.now(UTC)
-    payloads = [
-        msgspec.json.encode({"type": event.type, "timestamp": at, "data": event.data}) for event in events
-    ]
+    payloads = [_payload(event, at) for event in events]
     await rows(connection, "write_events", ids, [event.type for event in events], payloads)
     return ids
+
+
+async def write_test(connection: "Connection", webhook_id: UUID, message: str) -> UUID:
+    """Write an event `webhook.test` for one webhook alone, whatever it asked for.
+
+    Returns:
+        the delivery's id.
+    """
+    event = Event("webhook.test", {"message": message})
+    payload = _payload(event, datetime.now(UTC))
+    delivery: UUID = await value(connection, "write_test_event", webhook_id, _new_id(), event.type, payload)
+    return delivery
+
+
+def _payload(event: Event, at: datetime) -> bytes:
+    """The bytes that are signed and sent, the same at every webhook and attempt."""
+    return msgspec.json.encode({"type": event.type, "timestamp": at, "data": event.data})
 
 
 def _new_id() -> str:

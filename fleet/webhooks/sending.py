@@ -109,7 +109,7 @@ class Sender:
         self._http = http
         self._allowed = tuple(allowed)
         self._resolver = resolver or SystemResolver()
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls
         self._dial = dial or httpcore.AnyIOBackend()
         self._clock = clock
 
@@ -152,6 +152,8 @@ class Sender:
     async def _exchange(
         self, target: Target, headers: Sequence[tuple[str, str]], body: bytes, answer: "_Answer"
     ) -> None:
+        if self._tls is None and target.scheme == "https":
+            self._tls = ssl.create_default_context()  # late: it reads every authority there is
         network = _VettedNetwork(self._resolver, self._allowed, self._dial)
         of_http = [
             ("Host", target.authority),

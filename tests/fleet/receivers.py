@@ -98,11 +98,19 @@ class Receiver:
     """False: hangs up before reading anything."""
     scheme: str = "http"
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    something: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
         """Where it listens, by address."""
         return f"{self.scheme}://127.0.0.1:{self.port}/hook"
+
+    async def came(self, count: int, *, within_s: float = 10) -> None:
+        """Wait until so many requests have come."""
+        async with asyncio.timeout(within_s):
+            while len(self.received) < count:
+                self.something.clear()
+                await self.something.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -115,6 +123,7 @@ class Receiver:
                 if self.reads:
                     request = await _read(reader)
                     self.received.append(request)
+                    self.something.set()
                     await self.behaviour(request, writer)
             finally:
                 self.tasks.discard(task)
