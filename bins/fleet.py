@@ -33,7 +33,7 @@ from less_sync.fleet.api.app import create_app
 from less_sync.fleet.line import FleetLine
 from less_sync.fleet.plane import Plane
 from less_sync.fleet.store.sealed import open_samples
-from less_sync.fleet.workers.runner import workers
+from less_sync.fleet.workers.kinds import workers
 from less_sync.storage import StorageError
 from less_sync.sync.http.shared_bytes import SharedBytes
 

@@ -5,7 +5,7 @@ Every instance runs all workers. What is periodic is done by one instance at a t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,16 +36,26 @@ class Worker:
         work: one step; True when it should look again at once.
         interval_s: the longest wait between two steps.
         woken: what cuts that wait short; the loop clears it before a step. None: nothing.
+        finish: ends what steps have left under way, when there are no more of them. None: they leave nothing.
     """
 
     name: str
     work: "Callable[[Plane], Awaitable[bool]]"
     interval_s: "Callable[[Plane], float]"
     woken: "Callable[[Plane], asyncio.Event] | None" = None
+    finish: "Callable[[], Awaitable[None]] | None" = None
 
 
 async def run(plane: "Plane", worker: Worker, stop: asyncio.Event, *, pause_s: float = PAUSE_S) -> None:
     """Work until `stop` is set; the step in hand is finished. One that raises is logged and tried again."""
+    try:
+        await _steps(plane, worker, stop, pause_s)
+    finally:
+        if worker.finish is not None:
+            await worker.finish()
+
+
+async def _steps(plane: "Plane", worker: Worker, stop: asyncio.Event, pause_s: float) -> None:
     wait_s = pause_s
     while not stop.is_set():
         woken = None if worker.woken is None else worker.woken(plane)
@@ -61,21 +71,6 @@ async def run(plane: "Plane", worker: Worker, stop: asyncio.Event, *, pause_s: f
         wait_s = pause_s
         if not again:
             await _first(stop, woken, worker.interval_s(plane))
-
-
-def workers(
-    plane: "Plane", kinds: "Mapping[str, Worker] | None" = None
-) -> "Mapping[str, Callable[[asyncio.Event], Awaitable[None]]]":
-    """All workers of an instance by name: each, called with what stops it, is to be run as a task.
-
-    Args:
-        kinds: those to run; None: all there are.
-    """
-
-    def running(worker: Worker) -> "Callable[[asyncio.Event], Awaitable[None]]":
-        return lambda stop: run(plane, worker, stop)
-
-    return {name: running(worker) for name, worker in (WORKERS if kinds is None else kinds).items()}
 
 
 async def claimed(connection: "Connection", plane: "Plane", name: str, interval_s: float) -> datetime | None:
@@ -100,7 +95,3 @@ async def _first(stop: asyncio.Event, woken: asyncio.Event | None, within_s: flo
             wait.cancel()
             with suppress(asyncio.CancelledError):
                 await wait
-
-
-WORKERS: Final[Mapping[str, Worker]] = {}
-"""Every kind there is."""
