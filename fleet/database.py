@@ -143,6 +143,12 @@ async def value(connection: "Connection", name: str, *args: object) -> Any:
     return await connection.fetchval(sql(name), *args)
 
 
+async def execute(connection: "Connection", name: str, *args: object) -> int:
+    """How many rows a named statement without a result concerned, within somebody's transaction."""
+    status = await connection.execute(sql(name), *args)
+    return int(status.rpartition(" ")[2])
+
+
 def _quoted(name: str) -> str:
     """A name as an identifier of SQL, which a search path consists of."""
     return '"' + name.replace('"', '""') + '"'
