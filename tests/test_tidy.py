@@ -24,7 +24,7 @@ GENERATED = set((ROOT / "volume" / "grpc" / "protos").glob("*_pb2.py"))
 MODULES = sorted({path for room in ROOMS for path in (ROOT / room).rglob("*.py")} - GENERATED)
 SCRIPTS = sorted(
     path
-    for folder in ("clients/js/src", "clients/js/tests", "bins/pages", "examples")
+    for folder in ("clients/js/src", "clients/js/tests", "bins/pages", "fleet/ui", "examples")
     for path in (ROOT / folder).rglob("*js")
     if path.is_file()
 )

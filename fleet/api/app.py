@@ -169,7 +169,7 @@ class FleetApp:
         headers += [(name.lower().encode(), text.encode("latin-1")) for name, text in answer.headers]
         if content is not None and not isinstance(content, bytes):
             headers.append((b"content-type", b"application/json"))
-        if answer.status != 204:
+        if answer.status not in (204, 304):
             headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else body})

@@ -1,0 +1,101 @@
+/** The fleet: a page of agents, each with its states of the last day. */
+
+import { get, withQuery } from "./api.js";
+import { h } from "./dom.js";
+import { ago, badge, choice, name, pager } from "./parts.js";
+import { STATE_OF, at, legend, states, strip } from "./timeline.js";
+import { number } from "./words.js";
+
+export const DAY_MS = 24 * 3600 * 1000;
+/** An agent that came back in this day may have gone some days before. */
+const LOOK_BACK_MS = 7 * DAY_MS;
+const TYPED_MS = 300;
+const PAST_FRESH_MS = 60000;
+/** 200 alerts each. What is before the oldest that was read is shown as unknown. */
+const PAST_PAGES_MAX = 5;
+
+/**
+ * When agents were stale or inactive: by the alerts of all, so that it costs the same however many are shown.
+ *
+ * @type {{ readAt: number, changed: string, alerts: Map<string, any[]>, knownFrom: number }}
+ */
+let past = { readAt: 0, changed: "", alerts: new Map(), knownFrom: 0 };
+
+/** @param {AbortSignal} signal @param {any[]} agents */
+async function readPast(signal, agents) {
+  // What agents are now stands in their rows: the past is another only when one of them has changed.
+  const changed = agents.map((one) => one.agent_id + one.status_changed_at).join();
+  if (changed === past.changed && Date.now() - past.readAt < PAST_FRESH_MS) return;
+  const since = new Date(Date.now() - LOOK_BACK_MS).toISOString();
+  const alerts = new Map();
+  let knownFrom = 0;
+  const read = await Promise.all(Object.keys(STATE_OF).map((kind) => readAlerts(signal, { kind, status: "all", since, limit: 200 })));
+  for (const { found, more } of read) {
+    for (const one of found) alerts.set(one.subject_id, [...(alerts.get(one.subject_id) ?? []), one]);
+    if (more) knownFrom = Math.max(knownFrom, at(found.at(-1).raised_at));
+  }
+  past = { readAt: Date.now(), changed, alerts, knownFrom };
+}
+
+/** @param {AbortSignal} signal @param {any} query @returns {Promise<{found: any[], more: boolean}>} newest first */
+async function readAlerts(signal, query) {
+  const found = [];
+  let cursor = null;
+  for (let page = 0; page < PAST_PAGES_MAX; page++) {
+    const told = await get(withQuery("/management/v1/alerts", { ...query, cursor }), signal);
+    found.push(...told.alerts);
+    cursor = told.next_cursor;
+    if (!cursor) break;
+  }
+  return { found, more: cursor !== null };
+}
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let typing;
+
+/** @param {any} one @param {number} now */
+function row(one, now) {
+  const found = states(one, past.alerts.get(one.agent_id) ?? [], now - DAY_MS, now, past.knownFrom);
+  return h("li", { key: one.agent_id, class: "agent" },
+    h("div", { class: "who" }, h("a", { href: `#/agents/${one.agent_id}` }, name(one.name)), " ", badge(one.status),
+      one.desired_state === "draining" && [" ", badge("draining")]),
+    h("div", { class: "quiet" }, [one.kind, one.version, one.region].filter(Boolean).join(" · "),
+      one.hostname && [" · ", name(one.hostname)]),
+    h("div", { class: "quiet seen" }, one.status === "retired" ? ["retired ", ago(one.retired_at)] : ["heard of ", ago(one.last_heartbeat_at)],
+      ` · ${number(one.report?.connections)} connections`),
+    strip(found, now - DAY_MS, now, `${one.name}, last 24 h`));
+}
+
+export const agentsPage = {
+  title: "Agents",
+  /** @param {AbortSignal} signal @param {any} query */
+  async load(signal, query) {
+    const list = await get(withQuery("/management/v1/agents", query), signal);
+    const [stats] = await Promise.all([get("/management/v1/fleet/stats", signal), readPast(signal, list.agents)]);
+    return { ...list, stats, now: Date.now() };
+  },
+  /** @param {any} told @param {any} doing */
+  view({ agents, next_cursor, stats, now }, doing) {
+    const { query } = doing;
+    const typed = (/** @type {any} */ event) => {
+      clearTimeout(typing);
+      typing = setTimeout(() => location.hash.startsWith("#/agents") && doing.filter({ q: event.target.value }, true), TYPED_MS);
+    };
+    const known = (/** @type {Record<string, number>} */ counts, /** @type {string | undefined} */ picked) =>
+      /** @type {[string, string][]} */ ([["", "all"], ...[...new Set([...Object.keys(counts).filter((one) => one && one !== "other"), ...(picked ? [picked] : [])])].sort().map((one) => [one, one])]);
+    const count = (/** @type {string} */ status) => number(stats.by_status[status] ?? 0);
+    return [
+      h("h1", null, "Agents"),
+      h("div", { class: "filters", role: "search", "aria-label": "Filters" },
+        h("label", { key: "q" }, h("span", null, "Name or host begins with"), h("input", { type: "search", value: query.q ?? "", maxlength: 128, oninput: typed, autocomplete: "off", spellcheck: "false" })),
+        choice("Status", query.status ?? "", [["", "all but retired"], ...["active", "stale", "inactive", "retired"].map((one) => /** @type {[string, string]} */ ([one, `${one} (${count(one)})`]))], (status) => doing.filter({ status })),
+        choice("Kind", query.kind ?? "", [["", "all"], ["sync", "sync"], ["volume", "volume"]], (kind) => doing.filter({ kind })),
+        choice("Version", query.version ?? "", known(stats.by_version, query.version), (version) => doing.filter({ version })),
+        choice("Region", query.region ?? "", known(stats.by_region, query.region), (region) => doing.filter({ region }))),
+      agents.length > 0 && legend(),
+      agents.length ? h("ul", { class: "agents" }, agents.map((/** @type {any} */ one) => row(one, now)))
+        : h("p", { class: "none" }, Object.keys(query).length ? "No agent is like this." : ["No server reports yet. ", h("code", null, "less-sync fleet enrol"), " prints the line to paste on one."]),
+      pager("/agents", query, next_cursor),
+    ];
+  },
+};

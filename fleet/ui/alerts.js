@@ -1,0 +1,79 @@
+/** Alerts: what an operator should look at, and what was done about it. */
+
+import { get, withQuery } from "./api.js";
+import { ask } from "./ask.js";
+import { h } from "./dom.js";
+import { ago, badge, button, choice, name, pager } from "./parts.js";
+import { counted, number } from "./words.js";
+
+const NOTE_MAX = 1000;
+
+/** @param {any} one */
+function subject(one) {
+  if (one.subject_type === "agent") return h("a", { href: `#/agents/${one.subject_id}` }, "The agent");
+  if (one.subject_type === "webhook") return h("a", { href: "#/webhooks" }, "The webhooks");
+  return null;
+}
+
+/** @param {any} value */
+const plain = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
+
+/** @param {any} one @param {any} doing */
+export function alertItem(one, doing) {
+  const path = `/management/v1/alerts/${one.id}`;
+  const detail = Object.entries(one.detail ?? {});
+  const acknowledge = () =>
+    ask({
+      title: "Acknowledge the alert",
+      text: h("p", null, name(one.title)),
+      fields: [h("label", null, h("span", null, "Note, if there is something to say"), h("textarea", { name: "note", maxlength: NOTE_MAX, rows: 3 }))],
+      confirm: "Acknowledge",
+      act: async (given) => {
+        const note = String(given.get("note") ?? "").trim();
+        await doing.change("PUT", `${path}/acknowledge`, note ? { note } : {});
+        doing.done("The alert is acknowledged.");
+      },
+    });
+  return h("li", { key: one.id, class: `item is-${one.severity}` },
+    h("div", { class: "row" }, badge(one.severity), h("strong", null, name(one.title)), one.status !== "open" && badge(one.status)),
+    h("p", { class: "quiet" }, one.kind, " · raised ", ago(one.raised_at),
+      one.occurrences > 1 && [` · ${number(one.occurrences)} times, last `, ago(one.last_seen_at)],
+      one.acknowledged_at && [" · acknowledged by ", name(one.acknowledged_by ?? "–"), " ", ago(one.acknowledged_at)],
+      one.resolved_at && [" · resolved by ", name(one.resolved_by ?? "–"), " ", ago(one.resolved_at)]),
+    one.note && h("p", { class: "note" }, name(one.note)),
+    detail.length > 0 && h("details", { key: "detail" }, h("summary", null, "Detail"),
+      h("dl", { class: "facts" }, detail.map(([term, fact]) => h("div", { key: term }, h("dt", null, name(term)), h("dd", null, name(plain(fact))))))),
+    h("div", { class: "row", key: "acts" }, subject(one),
+      doing.may("operator") && one.status === "open" && button("Acknowledge", acknowledge, { "aria-label": `Acknowledge: ${one.title}` }),
+      doing.may("operator") && one.status !== "resolved" &&
+        button("Resolve", () => doing.act("The alert is resolved. A condition that still holds raises a new one.", "POST", `${path}/resolve`), { "aria-label": `Resolve: ${one.title}` })));
+}
+
+export const alertsPage = {
+  title: "Alerts",
+  /** @param {AbortSignal} signal @param {any} query */
+  async load(signal, query) {
+    const [list, summary] = await Promise.all([
+      get(withQuery("/management/v1/alerts", query), signal),
+      get("/management/v1/alerts/summary", signal),
+    ]);
+    return { ...list, summary };
+  },
+  /** @param {any} told @param {any} doing */
+  view({ alerts, next_cursor, summary }, doing) {
+    const { query } = doing;
+    const kinds = [...new Set([...Object.keys(summary.by_kind), ...(query.kind ? [query.kind] : [])])].sort();
+    const { by_severity: by } = summary;
+    return [
+      h("h1", null, "Alerts"),
+      h("p", { class: "quiet" }, `${counted(summary.open, "open one", "open ones")}, ${number(summary.acknowledged)} acknowledged, `,
+        `${number(summary.resolved_24h)} resolved in a day; of those that are not: ${number(by.critical)} critical, ${number(by.warning)} warning, ${number(by.info)} info.`),
+      h("div", { class: "filters", role: "search", "aria-label": "Filters" },
+        choice("Status", query.status ?? "", [["", "open and acknowledged"], ["open", "open"], ["acknowledged", "acknowledged"], ["resolved", "resolved"], ["all", "all"]], (status) => doing.filter({ status })),
+        choice("Severity", query.severity ?? "", [["", "all"], ["critical", "critical"], ["warning", "warning"], ["info", "info"]], (severity) => doing.filter({ severity })),
+        choice("Kind", query.kind ?? "", [["", "all"], ...kinds.map((kind) => /** @type {[string, string]} */ ([kind, kind]))], (kind) => doing.filter({ kind }))),
+      alerts.length ? h("ul", { class: "items" }, alerts.map((/** @type {any} */ one) => alertItem(one, doing))) : h("p", { class: "none" }, "No alert is like this."),
+      pager("/alerts", query, next_cursor),
+    ];
+  },
+};
