@@ -66,11 +66,10 @@ export const agentPage = {
 };
 
 /** @param {any} told @param {number} from @param {number} to */
-function graphs({ history, agent }, from, to) {
+function graphs({ history }, from, to) {
   const times = history.map((/** @type {any} */ one) => at(one.received_at));
   const line = (/** @type {string} */ key, text = key) => ({ name: text, values: history.map((/** @type {any} */ one) => one.report[key] ?? null) });
-  if (agent.kind === "volume" && !history.some((/** @type {any} */ one) => Object.keys(one.report).length)) return h("p", { class: "none" }, "Nothing was reported.");
-  return h("div", { class: "grid" },
+  const graphs = [
     graph("Connections", [line("connections", "clients"), line("peers", "servers")], times, from, to, number),
     graph("Requests a minute", [line("pushes_per_minute", "pushes"), line("pulls_per_minute", "pulls")], times, from, to, number),
     graph("Errors a minute", [line("errors_per_minute", "errors")], times, from, to, number),
@@ -78,7 +77,9 @@ function graphs({ history, agent }, from, to) {
     graph("Processor", [line("cpu_ratio", "in use")], times, from, to, percent),
     graph("Memory", [line("memory_used_bytes", "used")], times, from, to, bytes),
     graph("Disk free", [line("disk_free_ratio", "free")], times, from, to, percent),
-    graph("Stored", [line("storage_bytes", "records"), line("file_bytes", "files")], times, from, to, bytes));
+    graph("Stored", [line("storage_bytes", "records"), line("file_bytes", "files")], times, from, to, bytes),
+  ].filter(Boolean);
+  return graphs.length ? h("div", { class: "grid" }, graphs) : h("p", { class: "none" }, "Nothing was reported in this time.");
 }
 
 /** @param {any} agent */

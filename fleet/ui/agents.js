@@ -2,9 +2,10 @@
 
 import { get, withQuery } from "./api.js";
 import { h } from "./dom.js";
+import { SUMS } from "./overview.js";
 import { ago, badge, choice, name, pager } from "./parts.js";
 import { STATE_OF, at, legend, states, strip } from "./timeline.js";
-import { number } from "./words.js";
+import { counted, number } from "./words.js";
 
 export const DAY_MS = 24 * 3600 * 1000;
 /** An agent that came back in this day may have gone some days before. */
@@ -62,7 +63,7 @@ function row(one, now) {
     h("div", { class: "quiet" }, [one.kind, one.version, one.region].filter(Boolean).join(" · "),
       one.hostname && [" · ", name(one.hostname)]),
     h("div", { class: "quiet seen" }, one.status === "retired" ? ["retired ", ago(one.retired_at)] : ["heard of ", ago(one.last_heartbeat_at)],
-      ` · ${number(one.report?.connections)} connections`),
+      typeof one.report?.connections === "number" && ` · ${counted(one.report.connections, "connection")}`),
     strip(found, now - DAY_MS, now, `${one.name}, last 24 h`));
 }
 
@@ -82,7 +83,7 @@ export const agentsPage = {
       typing = setTimeout(() => location.hash.startsWith("#/agents") && doing.filter({ q: event.target.value }, true), TYPED_MS);
     };
     const known = (/** @type {Record<string, number>} */ counts, /** @type {string | undefined} */ picked) =>
-      /** @type {[string, string][]} */ ([["", "all"], ...[...new Set([...Object.keys(counts).filter((one) => one && one !== "other"), ...(picked ? [picked] : [])])].sort().map((one) => [one, one])]);
+      /** @type {[string, string][]} */ ([["", "all"], ...[...new Set([...Object.keys(counts).filter((one) => !SUMS.has(one)), ...(picked ? [picked] : [])])].sort().map((one) => [one, one])]);
     const count = (/** @type {string} */ status) => number(stats.by_status[status] ?? 0);
     return [
       h("h1", null, "Agents"),

@@ -10,8 +10,8 @@ const NOTE_MAX = 1000;
 
 /** @param {any} one */
 function subject(one) {
-  if (one.subject_type === "agent") return h("a", { href: `#/agents/${one.subject_id}` }, "The agent");
-  if (one.subject_type === "webhook") return h("a", { href: "#/webhooks" }, "The webhooks");
+  if (one.subject_type === "agent") return h("a", { href: `#/agents/${one.subject_id}` }, "the agent");
+  if (one.subject_type === "webhook") return h("a", { href: "#/webhooks" }, "the webhooks");
   return null;
 }
 
@@ -21,6 +21,7 @@ const plain = (value) => (typeof value === "object" ? JSON.stringify(value) : St
 /** @param {any} one @param {any} doing */
 export function alertItem(one, doing) {
   const path = `/management/v1/alerts/${one.id}`;
+  const about = subject(one);
   const detail = Object.entries(one.detail ?? {});
   const acknowledge = () =>
     ask({
@@ -29,21 +30,21 @@ export function alertItem(one, doing) {
       fields: [h("label", null, h("span", null, "Note, if there is something to say"), h("textarea", { name: "note", maxlength: NOTE_MAX, rows: 3 }))],
       confirm: "Acknowledge",
       act: async (given) => {
-        const note = String(given.get("note") ?? "").trim();
+        const note = String(given.get("note")).replaceAll("\r\n", "\n").trim();
         await doing.change("PUT", `${path}/acknowledge`, note ? { note } : {});
         doing.done("The alert is acknowledged.");
       },
     });
   return h("li", { key: one.id, class: `item is-${one.severity}` },
     h("div", { class: "row" }, badge(one.severity), h("strong", null, name(one.title)), one.status !== "open" && badge(one.status)),
-    h("p", { class: "quiet" }, one.kind, " · raised ", ago(one.raised_at),
+    h("p", { class: "quiet" }, one.kind, about && [" · ", about], " · raised ", ago(one.raised_at),
       one.occurrences > 1 && [` · ${number(one.occurrences)} times, last `, ago(one.last_seen_at)],
       one.acknowledged_at && [" · acknowledged by ", name(one.acknowledged_by ?? "–"), " ", ago(one.acknowledged_at)],
       one.resolved_at && [" · resolved by ", name(one.resolved_by ?? "–"), " ", ago(one.resolved_at)]),
     one.note && h("p", { class: "note" }, name(one.note)),
     detail.length > 0 && h("details", { key: "detail" }, h("summary", null, "Detail"),
       h("dl", { class: "facts" }, detail.map(([term, fact]) => h("div", { key: term }, h("dt", null, name(term)), h("dd", null, name(plain(fact))))))),
-    h("div", { class: "row", key: "acts" }, subject(one),
+    h("div", { class: "row", key: "acts" },
       doing.may("operator") && one.status === "open" && button("Acknowledge", acknowledge, { "aria-label": `Acknowledge: ${one.title}` }),
       doing.may("operator") && one.status !== "resolved" &&
         button("Resolve", () => doing.act("The alert is resolved. A condition that still holds raises a new one.", "POST", `${path}/resolve`), { "aria-label": `Resolve: ${one.title}` })));

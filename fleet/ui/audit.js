@@ -10,10 +10,10 @@ export const auditPage = {
   load: (signal, query) => get(withQuery("/platform/v1/audit", query), signal),
   /** @param {any} told @param {any} doing */
   view(told, doing) {
-    const rows = told.audit ?? told.entries ?? [];
+    const { entries } = told;
     return [
       h("h1", null, "Audit"),
-      table("Audit", ["when", "who", "what", "subject", "detail", "from"], rows, (one) => ({
+      table("Audit", ["when", "who", "what", "subject", "detail", "from"], entries, (one) => ({
         key: String(one.id),
         cells: [
           ago(one.at),

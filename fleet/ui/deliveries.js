@@ -4,7 +4,7 @@ import { get, withQuery } from "./api.js";
 import { h } from "./dom.js";
 import { ago, badge, button, choice, facts, name, pager, table } from "./parts.js";
 import { called } from "./webhooks.js";
-import { day, millis, number } from "./words.js";
+import { millis, moment, number } from "./words.js";
 
 const PATH = "/management/v1/webhooks/deliveries";
 
@@ -58,22 +58,12 @@ export const deliveriesPage = {
   },
 };
 
-/** @param {string | null} text */
-function pretty(text) {
-  if (typeof text !== "string") return text === null ? "–" : JSON.stringify(text, null, 2);
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    return text;
-  }
-}
-
 export const deliveryPage = {
   title: "Delivery",
   /** @param {AbortSignal} signal @param {any} _query @param {string} id */
   async load(signal, _query, id) {
     const told = await get(`${PATH}/${encodeURIComponent(id)}`, signal);
-    return told.delivery ?? told;
+    return told.delivery;
   },
   /** @param {any} one @param {any} doing */
   view(one, doing) {
@@ -91,11 +81,11 @@ export const deliveryPage = {
         ["Ended", ago(one.completed_at)],
       ])),
       h("section", { key: "history" }, h("h2", null, "Attempts"),
-        table("Attempts", ["at", "attempt", "answer", "took"], one.history ?? [], (attempt) => ({
+        table("Attempts", ["at", "attempt", "answer", "took"], one.history, (attempt) => ({
           key: attempt.at,
-          cells: [day(Date.parse(attempt.at)), number(attempt.attempt), attempt.error ? name(attempt.error) : attempt.status ? `answered ${attempt.status}` : "–", millis(attempt.duration_ms)],
+          cells: [moment(Date.parse(attempt.at)), number(attempt.attempt), attempt.error ? name(attempt.error) : attempt.status ? `answered ${attempt.status}` : "–", millis(attempt.duration_ms)],
         }), "none yet")),
-      h("section", { key: "payload" }, h("h2", { id: "payload" }, "What is sent"), h("pre", { tabindex: "0", "aria-labelledby": "payload" }, pretty(one.payload))),
+      h("section", { key: "payload" }, h("h2", { id: "payload" }, "What is sent"), h("pre", { tabindex: "0", "aria-labelledby": "payload" }, JSON.stringify(one.payload, null, 2))),
       one.response && h("section", { key: "response" }, h("h2", { id: "response" }, "What was answered"), h("pre", { tabindex: "0", "aria-labelledby": "response" }, one.response)),
     ];
   },

@@ -15,16 +15,22 @@ const PROPERTIES = new Set(["value", "checked", "open"]);
  * @param {string} tag
  * @param {Record<string, any> | null} [props] attributes; `onclick` and such are functions; `key` tells a child
  *   from its neighbours; null and false are left out
- * @param {...any} children descriptions, texts and numbers, or lists of them; null and false are left out
+ * @param {...any} children as `render` takes them
  * @returns {any}
  */
 export function h(tag, props, ...children) {
-  const shown = children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false);
-  return { tag, props: props ?? {}, children: shown.map((one) => (typeof one === "object" ? one : String(one))) };
+  return { tag, props: props ?? {}, children };
 }
 
-/** Make an element's children be as described. @param {Element} parent @param {any[]} wanted */
-export function render(parent, wanted) {
+/**
+ * Make an element's children be as described.
+ *
+ * @param {Element} parent
+ * @param {any[]} described descriptions, texts and numbers, or lists of them; null and false are left out
+ */
+export function render(parent, described) {
+  const shown = described.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false);
+  const wanted = shown.map((one) => (typeof one === "object" ? one : String(one)));
   const keys = new Set(wanted.map((one) => one?.props?.key));
   const kept = new Map();
   for (const node of /** @type {any[]} */ ([...parent.childNodes])) {

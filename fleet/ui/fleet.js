@@ -94,9 +94,9 @@ function go(moved = true) {
         nav();
         draw();
       },
-      failed: (error, nextMs) => {
+      failed: (error) => {
         if (error instanceof api.Refused && error.status === 401) return ended();
-        Object.assign(shown, { error, nextAt: Date.now() + nextMs });
+        shown.error = error;
         draw();
       },
     },
@@ -152,9 +152,9 @@ function draw() {
   const title = shown.page?.title ?? "No such page";
   document.title = `${openAlerts ? `(${openAlerts}) ` : ""}${title} · less-sync fleet`;
   at("page").setAttribute("aria-busy", String(!shown.told));
-  at("as-of").textContent = shown.cameAt ? `as of ${clock(shown.cameAt)}` : "";
+  at("as-of").textContent = shown.cameAt ? `· as of ${clock(shown.cameAt)}` : "";
   if (!shown.page) return render(at("page"), [h("h1", null, title), h("p", null, h("a", { href: "#/" }, "To the overview"))]);
-  if (shown.told) render(at("page"), [shown.page.view(shown.told, { ...doing, query: shown.asked, id: shown.id })].flat());
+  if (shown.told) render(at("page"), shown.page.view(shown.told, { ...doing, query: shown.asked, id: shown.id }));
   else if (shown.error) render(at("page"), [h("h1", null, title), h("p", null, shown.error.message)]);
   else render(at("page"), [h("h1", null, title), h("p", { class: "quiet" }, "asking the plane")]);
   aged();

@@ -14,7 +14,7 @@ export class Live {
 
   /**
    * @param {(signal: AbortSignal) => Promise<any>} ask
-   * @param {{came: (told: any) => void, failed: (error: any, nextMs: number) => void}} listener
+   * @param {{came: (told: any) => void, failed: (error: any) => void}} listener
    */
   constructor(ask, listener) {
     this.ask = ask;
@@ -32,23 +32,24 @@ export class Live {
     this.#asking = true;
     clearTimeout(this.#timer);
     const { signal } = this.#stopped;
-    let wait = EVERY_MS;
+    let told, fault;
     try {
-      const told = await this.ask(signal);
-      if (signal.aborted) return;
-      this.#failures = 0;
-      this.listener.came(told);
+      told = await this.ask(signal);
     } catch (error) {
-      if (signal.aborted) return;
-      wait = WAITS_MS[Math.min(this.#failures++, WAITS_MS.length - 1)] ?? EVERY_MS;
-      wait = Math.max(wait, (/** @type {any} */ (error).retryAfterS ?? 0) * 1000);
-      this.listener.failed(error, wait);
-    } finally {
-      this.#asking = false;
+      fault = /** @type {any} */ (error);
     }
+    this.#asking = false;
     if (signal.aborted) return;
     if (this.#again) return void this.refresh();
+    const wait = fault ? Math.max(this.#patience(), (fault.retryAfterS ?? 0) * 1000) : EVERY_MS;
+    if (!fault) this.#failures = 0;
     this.#timer = setTimeout(() => document.visibilityState === "visible" && this.refresh(), wait);
+    if (fault) this.listener.failed(fault);
+    else this.listener.came(told);
+  }
+
+  #patience() {
+    return WAITS_MS[Math.min(this.#failures++, WAITS_MS.length - 1)] ?? EVERY_MS;
   }
 
   stop() {

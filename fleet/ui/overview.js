@@ -6,6 +6,9 @@ import { h } from "./dom.js";
 import { facts, to } from "./parts.js";
 import { bytes, number } from "./words.js";
 
+/** What the plane tells of those without a value, and of all that are not among the largest. */
+export const SUMS = new Set(["unknown", "other"]);
+
 /** @param {string} title @param {Record<string, number>} counts @param {((value: string) => string) | null} address of the agents of one */
 function distribution(title, counts, address) {
   const rows = Object.entries(counts).sort(([, a], [, b]) => b - a);
@@ -13,7 +16,7 @@ function distribution(title, counts, address) {
   return h("section", { key: title }, h("h2", null, title),
     !rows.length && h("p", { class: "none" }, "none"),
     h("ul", { class: "bars" }, rows.map(([value, count]) => h("li", { key: value },
-      h("span", { class: "name" }, address && value !== "other" ? h("a", { href: address(value) }, h("bdi", null, value)) : h("bdi", null, value || "–")),
+      h("span", { class: "name" }, address && !SUMS.has(value) ? h("a", { href: address(value) }, h("bdi", null, value)) : h("bdi", null, value)),
       h("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, h("rect", { width: ((count / most) * 100).toFixed(1), height: 8 })),
       h("span", null, number(count))))));
 }

@@ -85,10 +85,11 @@ export const legend = () =>
  * @param {number[]} times of the values, in order
  * @param {number} from @param {number} to
  * @param {(value: number) => string} shown
+ * @returns {any} null: no value is known
  */
 export function graph(title, lines, times, from, to, shown) {
   const known = lines.flatMap((line) => line.values).filter((value) => typeof value === "number");
-  if (!known.length) return h("figure", { class: "graph", key: title }, h("h3", null, title), h("p", { class: "quiet" }, "Nothing was reported."));
+  if (!known.length) return null;
   const highest = Math.max(...known.map(Number), 0);
   const last = lines.map((line) => {
     const value = line.values.findLast((one) => typeof one === "number");

@@ -30,6 +30,8 @@ export function span(seconds) {
 /** @param {number} at milliseconds */
 export const clock = (at) => CLOCK.format(at);
 /** @param {number} at milliseconds */
+export const moment = (at) => `${DAY.format(at)}:${String(new Date(at).getSeconds()).padStart(2, "0")}`;
+/** @param {number} at milliseconds */
 export const day = (at) => DAY.format(at);
 /** @param {number} count @param {string} one @param {string} [many] */
 export const counted = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
