@@ -127,6 +127,7 @@ if TYPE_CHECKING:
     from less_sync.storage.postgres.replicas import Replicas
     from less_sync.storage.postgres.surveys import (
         ALL_IDS,
+        Catalogue,
         IdRange,
         Order,
         PostgresSurveys,
@@ -156,6 +157,7 @@ else:
         "postgres.replicas": ("Replicas",),
         "postgres.surveys": (
             "ALL_IDS",
+            "Catalogue",
             "IdRange",
             "Order",
             "PostgresSurveys",
@@ -196,6 +198,7 @@ __all__ = [
     "BlobKey",
     "BlobStore",
     "Caller",
+    "Catalogue",
     "CompleteOutcome",
     "ConnectionFacts",
     "DeactivateStatus",

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
@@ -26,6 +27,7 @@ EXACT_BYTES_MAX: Final = 128 * 1024 * 1024
 """Of the rows of one table, values kept elsewhere not counted: read in a second or two."""
 QUESTION_S: Final = 60.0
 """For a statement. The driver waits twice as long: for a database that does not answer at all."""
+DATABASE_ID_DIGITS: Final = 16
 COUNTED: Final = ("files", "invitations", "members", "records", "revocations", "spaces")
 ALL_IDS: Final = (UUID(int=0), UUID(int=2**128 - 1))
 
@@ -115,6 +117,22 @@ class SpaceFigures:
         return self.record_bytes + self.file_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What the database's catalogue says of it, roughly. None: it was not analyzed yet."""
+
+    spaces: int | None
+    """This and the two below: rows."""
+    records: int | None
+    files: int | None
+    storage_bytes: int
+    """Of tables and indexes."""
+    file_bytes: int | None
+    """Of contents of files."""
+    database_id: str | None
+    """16 hexadecimal digits, the same for all who use this database; None: we may not know it."""
+
+
 class PostgresSurveys:
     """The questions. Each raises `Unavailable`, with SQLSTATE 57014 when it took too long, or `StorageError`.
 
@@ -161,6 +179,16 @@ class PostgresSurveys:
 
     async def _sizes(self, con: "PooledConnection") -> Mapping[str, TableSize]:
         return {row[0]: TableSize(*row[1:]) for row in await self._ask(con, "table_sizes", list(COUNTED))}
+
+    async def catalogue(self) -> Catalogue:
+        """Estimates that take no look at any row."""
+        async with self._looking() as con:
+            [row] = await self._ask(con, "catalogue")
+        *estimates, system, database, schema = row
+        if system is None:
+            return Catalogue(*estimates, None)
+        name = "\n".join((system, database, schema))
+        return Catalogue(*estimates, sha256(name.encode()).hexdigest()[:DATABASE_ID_DIGITS])
 
     def _percent(self, tables: Mapping[str, TableSize], *, exact: bool) -> Mapping[str, float]:
         """How much of each table is read."""

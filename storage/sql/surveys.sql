@@ -13,6 +13,25 @@ WHERE c.relnamespace = to_regnamespace(quote_ident(current_schema())) AND c.reln
   AND c.relkind IN ('r', 'p')
 ORDER BY c.relname;
 
+-- name: catalogue
+-- Rows, bytes and the mean size of contents as of the last analyze, scaled to today's pages; and which database this is.
+SELECT max(n) FILTER (WHERE relname = 'spaces') AS spaces, max(n) FILTER (WHERE relname = 'records') AS records,
+       max(n) FILTER (WHERE relname = 'files') AS files, sum(pg_total_relation_size(oid))::bigint AS storage_bytes,
+       max(CASE n WHEN 0 THEN 0 ELSE round(n * sizes.mean) END) FILTER (WHERE relname = 'files')::bigint AS file_bytes,
+       CASE WHEN has_function_privilege('pg_control_system()', 'execute')
+            THEN (SELECT system_identifier::text FROM pg_control_system()) END AS system,
+       current_database()::text AS database, current_schema()::text AS schema
+FROM (SELECT oid, relname,
+             CASE WHEN pg_relation_size(oid) = 0 THEN 0 WHEN relpages > 0 AND reltuples >= 0
+                  THEN round(reltuples::float8 / relpages * pg_relation_size(oid) / current_setting('block_size')::int)
+                  END::bigint AS n
+      FROM pg_class
+      WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relkind = 'r') AS tables
+LEFT JOIN (SELECT coalesce((SELECT sum(v * f) FROM unnest(most_common_vals::text::bigint[], most_common_freqs) AS common (v, f)), 0)
+                + coalesce((SELECT avg(v) FROM unnest(histogram_bounds::text::bigint[]) AS other (v)), 0)
+                * greatest(0, 1 - null_frac - coalesce((SELECT sum(f) FROM unnest(most_common_freqs) AS frequent (f)), 0)) AS mean
+           FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'files' AND attname = 'size') AS sizes ON true;
+
 -- name: survey_spaces
 -- How many spaces, shared ones, and ones whose home is elsewhere.
 SELECT count(*) AS spaces, count(root_public_key) AS shared, count(home_server) AS elsewhere

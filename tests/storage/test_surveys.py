@@ -128,3 +128,29 @@ async def test_a_question_ends_when_its_time_is_over(database_url: str, pool: Po
         with pytest.raises(Unavailable) as caught:
             await PostgresSurveys(pool, left_out=OWN, question_s=0.2).survey(top=1, exact=False)
     assert caught.value.sqlstate == "57014"
+
+
+async def test_the_catalogue_estimates_without_a_look_at_any_row(
+    database_url: str, pool: PostgresPool
+) -> None:
+    surveys = PostgresSurveys(pool, left_out=OWN)
+    empty = await surveys.catalogue()
+    assert (empty.spaces, empty.records, empty.files, empty.file_bytes) == (0, 0, 0, 0)
+    space = await fill(pool, 500)
+    assert (await surveys.catalogue()).records is None, "nothing is known before the first analyze"
+    await execute(
+        pool,
+        "INSERT INTO files (space_id, id, size, wrapped_dek, record_id) SELECT $1, gen_random_uuid(),"
+        " CASE WHEN n % 2 = 0 THEN 7000 ELSE n END, decode(repeat('02', 44), 'hex'), r.id"
+        " FROM generate_series(1, 1000) AS n, (SELECT id FROM records LIMIT 1) AS r",
+        space,
+    )
+    await execute(pool, "ANALYZE")
+    told = await surveys.catalogue()
+    assert (told.spaces, told.records, told.files) == (1, 500, 1000)
+    assert told.storage_bytes > empty.storage_bytes
+    assert told.file_bytes is not None
+    assert abs(told.file_bytes - (500 * 7000 + 250_000)) < 50_000
+    assert told.database_id is not None
+    assert len(told.database_id) == 16
+    assert told.database_id == empty.database_id
