@@ -184,11 +184,18 @@ class PostgresSurveys:
         """Estimates that take no look at any row."""
         async with self._looking() as con:
             [row] = await self._ask(con, "catalogue")
-        *estimates, system, database, schema = row
-        if system is None:
-            return Catalogue(*estimates, None)
-        name = "\n".join((system, database, schema))
-        return Catalogue(*estimates, sha256(name.encode()).hexdigest()[:DATABASE_ID_DIGITS])
+        database_id = None
+        if row["system"] is not None:
+            name = "\n".join((row["system"], row["database"], row["schema"]))
+            database_id = sha256(name.encode()).hexdigest()[:DATABASE_ID_DIGITS]
+        return Catalogue(
+            spaces=row["spaces"],
+            records=row["records"],
+            files=row["files"],
+            storage_bytes=row["storage_bytes"],
+            file_bytes=row["file_bytes"],
+            database_id=database_id,
+        )
 
     def _percent(self, tables: Mapping[str, TableSize], *, exact: bool) -> Mapping[str, float]:
         """How much of each table is read."""
