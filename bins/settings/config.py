@@ -33,6 +33,7 @@ from less_sync.bins.settings.parts import (
     read_limits,
 )
 from less_sync.bins.settings.reader import SettingsReader
+from less_sync.bins.settings.reporter import ReporterSettings, read_reporter, reporter_warnings
 from less_sync.federation.settings import FederationSettings
 from less_sync.sync.limits import Limits
 
@@ -129,6 +130,7 @@ class Settings:
     """What SIGHUP reads again; None: nothing."""
     admin: AdminSettings
     cluster: ClusterSettings
+    reporter: ReporterSettings
     log: LogSettings
     slips: tuple[str, ...]
     """Warnings about variables whose names look like a typing error."""
@@ -194,6 +196,7 @@ class Settings:
         admin = _admin(reader, dev=dev_mode)
         cluster = read_cluster(reader)
         connections = node_connections(reader, cluster.workers, connections_max, push_lanes)
+        reporter = read_reporter(reader)
         subprotocols = parse_subprotocols(reader)
         limits = read_limits(reader, record_blob_bytes=blob_bytes_max, perf_mode=perf_mode, dev=dev_mode)
         if reader.problems:
@@ -220,6 +223,7 @@ class Settings:
             env_file=None if env_file is None else Path(env_file),
             admin=admin,
             cluster=cluster,
+            reporter=reporter,
             log=log,
             slips=tuple(reader.slips()),
             given=given,
@@ -256,6 +260,7 @@ class Settings:
         if self.perf_mode:
             found.append("perf mode enabled: connection and rate limits are off")
         found += cluster_warnings(self.cluster, self.limits)
+        found += reporter_warnings(self.reporter)
         return [*found, *federation_warnings(self.federation), *self.slips]
 
 

@@ -26,6 +26,7 @@ _SECRETS: Final = frozenset(
         "FILE_S3_SECRET_KEY",
         "FEDERATION_FST_SECRET",
         "FEDERATION_FST_PREVIOUS_SECRET",
+        "FLEET_ENROLMENT_TOKEN",
     }
 )
 _HOLD_URLS: Final = frozenset({"TRUSTED_ISSUERS", "FEDERATION_PEER_URLS", "NATS_URL", "REPLICA_DATABASE_URL"})
@@ -222,6 +223,15 @@ _CORE: Final[Mapping[str, Text]] = {
     "PERF_MODE": lambda s: _text(s.perf_mode),
     "CORS_EXPOSE_ETAG": lambda s: _text(s.cors_expose_etag),
 }
+_REPORTER: Final[Mapping[str, Text]] = {
+    "FLEET_URL": lambda s: s.reporter.url,
+    "FLEET_ENROLMENT_TOKEN": lambda s: s.reporter.enrolment_token,
+    "FLEET_NAME": lambda s: s.reporter.name,
+    "FLEET_LABELS": lambda s: _text(",".join(f"{key}={value}" for key, value in s.reporter.labels.items())),
+    "FLEET_REPORT": lambda s: s.reporter.report,
+    "FLEET_ALLOW_HTTP": lambda s: _text(s.reporter.allow_http),
+    "BACKUP_INTERVAL_SECONDS": lambda s: _text(s.reporter.backup_interval_s),
+}
 _FILES: Final[Mapping[str, Text]] = {
     "FILE_STORAGE_BACKEND": lambda s: s.files.backend,
     "FILE_STORAGE_PATH": lambda s: str(s.files.directory) if s.files.backend == "local" else None,
@@ -259,4 +269,4 @@ _LIMITS: Final[Mapping[str, Text]] = {
     for limit in fields(Limits)
     if limit.name not in LIMITS_NAMED_ELSEWHERE
 }
-_TEXTS: Final[Mapping[str, Text]] = {**_CORE, **_FILES, **_FEDERATION, **_LIMITS}
+_TEXTS: Final[Mapping[str, Text]] = {**_CORE, **_REPORTER, **_FILES, **_FEDERATION, **_LIMITS}
