@@ -1,4 +1,4 @@
-"""Tells a fleet plane of this server, and does what it is told back (docs/fleet.md 3).
+"""Tells a fleet plane of this server, and does what it is told back (docs/fleet.md).
 
 report.py    the closed list of what leaves the machine      messages.py  the bodies around it
 client.py    requests to the plane, bounded                  state.py     what is kept between two starts

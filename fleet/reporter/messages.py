@@ -1,4 +1,4 @@
-"""The bodies that go to a fleet plane and come back (docs/fleet.md 3.3). Pure.
+"""The bodies that go to a fleet plane and come back (docs/fleet.md). Pure.
 
 What comes back is believed as far as it is usable: unknown keys and commands are passed over, as a newer
 plane may know more, and what would end up in a request or a log line has to have its form.

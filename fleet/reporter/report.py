@@ -1,6 +1,6 @@
 """The report of a heartbeat: a closed list, and all of it that says anything of what this server holds.
 
-docs/fleet.md 3.3 has the same list, and a test compares the two. None of it names a space, a record, a user,
+docs/fleet.md has the same list, and a test compares the two. None of it names a space, a record, a user,
 a device, an issuer, a peer or a client.
 """
 

@@ -1,4 +1,4 @@
-"""The task that tells a fleet plane of this server (docs/fleet.md 3).
+"""The task that tells a fleet plane of this server (docs/fleet.md).
 
 It is on no client's path: it has its own connections, catches what goes wrong, and says so once until that
 changes. Whoever starts it hands in a log, where the figures come from, and how the server is drained.

@@ -1,4 +1,4 @@
-"""What a reporter keeps in its data directory: who this server is to which plane (docs/fleet.md 3.2)."""
+"""What a reporter keeps in its data directory: who this server is to which plane (docs/fleet.md)."""
 
 import asyncio
 import fcntl
