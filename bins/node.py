@@ -38,7 +38,8 @@ from less_sync.bins.workers.orphans import collect_orphans
 from less_sync.bins.workers.process import worker_command
 
 if TYPE_CHECKING:
-    from less_sync.bins.admin.merged import MergedListener
+    from less_sync.bins.admin.merged import MergedListener, MergedServer
+    from less_sync.bins.reporting.start import Reporting
 
 PPROF_SETTING: Final = "--pprof-addr or PPROF_ADDR"
 FOLDER: Final = "less-sync-node-"
@@ -94,6 +95,7 @@ class Node:
         self._profilers: list[list[int]] = []
         self._bus: BusAccess | None = None
         self._admin: MergedListener | None = None
+        self._reporting: Reporting | None = None
         self._directory = Path()
         self._nats_directory: Path | None = None
         """Of the private one."""
@@ -124,6 +126,8 @@ class Node:
                     await first_of(signals.stop, vital.ended)
                     _log.info("shutting down", grace_s=self._settings.shutdown_grace_s)
                     vital.expect_ends()
+                    if self._reporting is not None:
+                        await self._reporting.stop()
                     if self._crew is not None:
                         self._crew.keep_no_more()
                     close_doors()
@@ -165,7 +169,11 @@ class Node:
             settings.data_dir, settings.database.connections, stack, vital
         )
         self._bus = await self._open_bus(stack, vital)
-        self._admin = await self._open_admin(crew, stack, vital)
+        merged = self._merged(crew, stack, vital)
+        if merged is not None and settings.admin.listen is not None:
+            from less_sync.bins.admin.merged import open_merged
+
+            self._admin = await open_merged(settings, merged, stack, vital)
         stack.push_async_callback(crew.stop)
         await crew.begin()
         address = bound_address(shares[0][0])
@@ -173,6 +181,8 @@ class Node:
         self._announce(address)
         if self._admin is not None:
             self._announce_admin(self._admin.address)
+        if merged is not None and settings.reporter.url is not None:
+            self._report(merged, stack)
         return doors.close
 
     async def _open_bus(self, stack: AsyncExitStack, vital: Supervisor) -> BusAccess:
@@ -186,15 +196,27 @@ class Node:
         stack.push_async_callback(vital.stop, vital.start("keeper of the private NATS", private.keep()))
         return private.access
 
-    async def _open_admin(
-        self, crew: Crew, stack: AsyncExitStack, vital: Supervisor
-    ) -> "MergedListener | None":
-        if self._settings.admin.listen is None:
+    @property
+    def _asks_workers(self) -> bool:
+        """Whether anybody wants to know what they say of themselves."""
+        return self._settings.admin.listen is not None or self._settings.reporter.url is not None
+
+    def _merged(self, crew: Crew, stack: AsyncExitStack, vital: Supervisor) -> "MergedServer | None":
+        if not self._asks_workers:
             return None
-        from less_sync.bins.admin.merged import Workers, open_merged
+        from less_sync.bins.admin.merged import Workers, merged_server
 
         workers = Workers(crew.places, self._settings.cluster.workers, lambda: crew.restarts)
-        return await open_merged(self._settings, workers, stack, vital)
+        return merged_server(workers, stack, vital)
+
+    def _report(self, merged: "MergedServer", stack: AsyncExitStack) -> None:
+        """Report of all workers to the fleet plane; the last of it goes out before they stop."""
+        from less_sync.bins.reporting.server import AllWorkers, server_reporting
+
+        self._reporting = server_reporting(self._settings, AllWorkers(merged), self._url)
+        merged.reporter = lambda: None if self._reporting is None else self._reporting.standing
+        stack.push_async_callback(self._reporting.stop)
+        self._reporting.begin()
 
     def _open_profilers(self, stack: AsyncExitStack) -> list[list[int]]:
         """A port for each worker, the first that of `PPROF_ADDR`; a successor answers at the same one."""
@@ -220,7 +242,7 @@ class Node:
             migrate=migrates,
             listeners=tuple(self._sockets[number - 1]),
             profiler=tuple(self._profilers[number - 1]),
-            admin=None if self._settings.admin.listen is None else str(admin),
+            admin=str(admin) if self._asks_workers else None,
             bus=self._bus,
             people=str(self._directory),
         )

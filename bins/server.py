@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     # What some servers do without is loaded by those that need it: docs/architecture.md.
     from less_sync.bins.admin.listener import AdminListener
     from less_sync.bins.nats.access import BusAccess
+    from less_sync.bins.reporting.start import Reporting
     from less_sync.bins.start_page import StartPage
     from less_sync.sync.live.bus import Bus
 
@@ -74,6 +75,7 @@ class Started(NamedTuple):
 
     server: HttpServer
     admin: "AdminListener | None"
+    reporting: "Reporting | None"
 
 
 OpenServices = Callable[..., Awaitable[Opened]]
@@ -134,9 +136,13 @@ async def serve(
                 announce(started.server.address)
                 if started.admin is not None:
                     announce_admin(started.admin.address)
+                if started.reporting is not None:
+                    started.reporting.begin()
                 await first_of(stop, vital.ended)
                 _log.info("shutting down", grace_s=settings.shutdown_grace_s)
                 vital.expect_ends()
+                if started.reporting is not None:
+                    await started.reporting.stop()
                 if handed is not None and handed.replaced():
                     await started.server.leave_the_door()
                 await started.server.drain(settings.shutdown_grace_s)
@@ -183,7 +189,8 @@ async def _start(
         await stack.enter_async_context(profiler(place))
     # Before the public port: if this one is taken, no client has come yet. And behind all that a stop closes
     # after its sessions, so that it goes on telling until then.
-    admin = await _open_admin(settings, opened, stack, vital, handed)
+    reporting = _reporting(settings, url, opened, stack) if handed is None else None
+    admin = await _open_admin(settings, opened, stack, vital, handed, reporting)
     listeners = open_listeners(settings.listen) if handed is None else listen(handed.listeners)
     server = HttpServer(
         services,
@@ -202,7 +209,7 @@ async def _start(
         admin.public_port_is_open()
     if handed is None:
         await stack.enter_async_context(fetching)
-    return Started(server, admin)
+    return Started(server, admin, reporting)
 
 
 async def _database(settings: Settings, stack: AsyncExitStack, vital: Supervisor) -> str:
@@ -233,9 +240,14 @@ def _open_bus(access: "BusAccess", settings: Settings, handed: Handed | None, vi
 
 
 async def _open_admin(
-    settings: Settings, opened: Opened, stack: AsyncExitStack, vital: Supervisor, handed: Handed | None
+    settings: Settings,
+    opened: Opened,
+    stack: AsyncExitStack,
+    vital: Supervisor,
+    handed: Handed | None,
+    reporting: "Reporting | None",
 ) -> "AdminListener | None":
-    if settings.admin.listen is None:
+    if settings.admin.listen is None and (handed is None or handed.admin is None):
         return None
     from less_sync.bins.admin.listener import open_admin
 
@@ -248,7 +260,19 @@ async def _open_admin(
         lanes=opened.lanes,
         within=None if handed is None else handed.admin,
         worker=0 if handed is None else handed.number,
+        reporter=lambda: None if reporting is None else reporting.standing,
     )
+
+
+def _reporting(settings: Settings, url: str, opened: Opened, stack: AsyncExitStack) -> "Reporting | None":
+    """What reports to a fleet plane, where there is one. It has stopped before; after a fault it has not."""
+    if settings.reporter.url is None:
+        return None
+    from less_sync.bins.reporting.server import OwnServer, server_reporting
+
+    found = server_reporting(settings, OwnServer(opened.services, opened.pool), url)
+    stack.push_async_callback(found.stop)
+    return found
 
 
 def _start_page(settings: Settings, handed: Handed | None) -> "StartPage":

@@ -38,9 +38,10 @@ BINS_MAY_IMPORT: Final[dict[str, set[str]]] = {
     "profiler": {"settings"},
     "backup": {"settings", "postgres"},
     "admin": {"settings", "backup", "pages", "workers"},
+    "reporting": {"settings", "backup", "admin"},
     "doctor": {"settings", "postgres", "backup", "admin", "nats"},
     "workers": {"settings", "postgres", "nats"},
-    "volume": set(),
+    "volume": {"settings", "reporting"},
     "commands": {"settings", "postgres", "backup", "doctor", "volume"},
 }
 """The folders of `bins`. The server starts `admin` and `profiler`; nobody but a command starts a server."""

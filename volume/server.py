@@ -10,7 +10,7 @@ import asyncio
 import math
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -61,6 +61,10 @@ class Vital(Protocol):
         """The server stops: tasks may return."""
 
 
+async def _nothing() -> None:
+    """Nobody has to be told."""
+
+
 class VolumeServer:
     """Wires the parts, starts and stops them. `run` is its whole life."""
 
@@ -102,12 +106,14 @@ class VolumeServer:
         self,
         listening_for_signals: Callable[[], None] = lambda: None,
         ready: Callable[[], None] = lambda: None,
+        stopping: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         """Serve until a signal, or until something vital ends.
 
         Args:
             listening_for_signals: called once the handlers of signals are there.
             ready: called once everything listens.
+            stopping: awaited before anything is stopped; raises nothing, and takes a bounded time.
 
         Raises:
             OSError: an address cannot be had.
@@ -123,6 +129,7 @@ class VolumeServer:
                 await _first(self._stop_wanted, self._vital.ended)
         finally:
             self._vital.expect_ends()
+            await stopping()
             await _ended(starting)
             await self._stop()
 

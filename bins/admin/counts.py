@@ -1,7 +1,7 @@
 """What the parts of the server have counted, as families of metrics (docs/operations.md 13.1)."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client.metrics_core import Metric
 
@@ -11,6 +11,10 @@ from less_sync.storage import PostgresPool, PushLanes
 from less_sync.sync.live.measured import BUS, NEWS
 from less_sync.sync.metrics import INTERNAL, OK, Recorder
 from less_sync.sync.services import Services
+
+if TYPE_CHECKING:
+    # Loaded where something reports alone.
+    from less_sync.fleet.reporter.reporter import Standing
 
 OUTCOMES: Final = ("served", "behind", "away", "cancelled", "stranger")
 """Of a pull that a replica was asked for."""
@@ -325,4 +329,29 @@ def of_workers(counts: WorkerCounts | None) -> Iterator[Metric]:
         "less_sync_worker_restarts_total",
         "How often a worker was started anew after its predecessor had ended by itself.",
         one(None if counts is None else counts.restarts),
+    )
+
+
+def of_reporter(counts: "Standing | None") -> Iterator[Metric]:
+    """The reporter to a fleet plane; None: there is none here."""
+    yield gauge(
+        "less_sync_reporter_connected",
+        "1 while the fleet plane hears of this server. No series: nobody reports.",
+        one(None if counts is None else int(counts.connected)),
+    )
+    yield counter(
+        "less_sync_reporter_heartbeats_total",
+        "Heartbeats that the fleet plane has taken.",
+        one(None if counts is None else counts.beaten),
+    )
+    yield counter(
+        "less_sync_reporter_failures_total",
+        "Requests to the fleet plane that did not do what they should.",
+        one(None if counts is None else counts.failed),
+    )
+    yield gauge(
+        "less_sync_reporter_desired_version",
+        "Always 1: the release that the fleet plane wants here. No series: it wants none.",
+        by({} if counts is None or counts.desired_version is None else {counts.desired_version: 1}),
+        "version",
     )

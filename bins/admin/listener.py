@@ -1,16 +1,17 @@
 """The admin listener: a small HTTP server of its own, opened before the public one and closed after it."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from less_sync.bins.admin.access import WITHIN, Access, kept_node_id, kept_token
 from less_sync.bins.admin.console import Console, Shown
+from less_sync.bins.admin.holdings import HoldingsWatch
 from less_sync.bins.admin.metrics import Exposition, NodeLabels
 from less_sync.bins.admin.operated import OneServer, Operated
 from less_sync.bins.admin.readiness import Readiness
@@ -32,6 +33,9 @@ from less_sync.storage import PostgresPool, PostgresSurveys, PushLanes
 from less_sync.sync.canary import canary_space
 from less_sync.sync.http.shared_bytes import SharedBytes
 from less_sync.sync.services import Services
+
+if TYPE_CHECKING:
+    from less_sync.fleet.reporter.reporter import Standing
 
 CONNECTIONS_MAX: Final = 64
 HEAD_TIMEOUT_S: Final = 5.0
@@ -86,6 +90,7 @@ async def open_admin(
     lanes: PushLanes,
     within: socket.socket | None = None,
     worker: int = 0,
+    reporter: "Callable[[], Standing | None]" = lambda: None,
 ) -> AdminListener | None:
     """Listen where `ADMIN_ADDR` says, and let the watchdog run; `stack` ends both.
 
@@ -93,15 +98,15 @@ async def open_admin(
         within: of a worker, the Unix socket to listen at instead. Only its supervisor comes to it, which has
             asked who may.
         worker: the worker's number; 0 is a server without any.
+        reporter: as of `Exposition`.
 
     Returns:
-        None: there is no `ADMIN_ADDR`.
+        None: there is no `ADMIN_ADDR`, and no Unix socket.
 
     Raises:
         CommandError: the address cannot be listened on, or a file in the data directory is not as it must be.
     """
-    address = settings.admin.listen
-    if address is None:
+    if settings.admin.listen is None and within is None:
         return None
     try:
         space = canary_space(kept_node_id(settings.data_dir), worker)
@@ -116,13 +121,15 @@ async def open_admin(
         delivery=watchdog.delivery,
         data_dir=settings.data_dir,
         node=NodeLabels(settings.cluster.node, worker),
+        reporter=reporter,
     )
     surveys = PostgresSurveys(pool, left_out=OWN_SPACES, question_s=SURVEY_S)
     state = OwnState(services, metrics, readiness, surveys, vital)
     operated = OneServer(services, readiness, metrics, partial(log_at, services))
-    more = None if within is None else within_routes(metrics, state)
+    more = None if within is None else within_routes(metrics, state, HoldingsWatch(services, pool))
     server = await serve_operators(settings, operated, state, stack, vital, within=within, more=more)
-    stack.push_async_callback(vital.stop, vital.start("delivery watchdog", watchdog.run()))
+    if settings.admin.listen is not None:  # else nobody sees what it finds out
+        stack.push_async_callback(vital.stop, vital.start("delivery watchdog", watchdog.run()))
     return AdminListener(server, readiness, watchdog)
 
 

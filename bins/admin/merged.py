@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -18,8 +18,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from less_sync.bins.admin.asking import Answer, ask_all
-from less_sync.bins.admin.counts import WorkerCounts, of_workers
+from less_sync.bins.admin.asking import ASK_S, Answer, ask_all
+from less_sync.bins.admin.counts import WorkerCounts, of_reporter, of_workers
 from less_sync.bins.admin.families import with_role
 from less_sync.bins.admin.figures import figures
 from less_sync.bins.admin.listener import serve_operators
@@ -36,6 +36,9 @@ from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Supervisor
 from less_sync.bins.workers.places import Places, WorkerPlace
+
+if TYPE_CHECKING:
+    from less_sync.fleet.reporter.reporter import Standing
 
 TEND_EVERY_S: Final = 0.5
 """So long at most a new worker goes without what operators have asked of all."""
@@ -79,6 +82,8 @@ class MergedServer:
         """None: operators have asked for neither."""
         self._level: str | None = None
         self._tended: set[WorkerPlace] = set()
+        self.reporter: Callable[[], Standing | None] = lambda: None
+        """How the reporter to a fleet plane stands, which runs beside this; None: there is none."""
 
     async def families(self) -> Sequence[Metric]:
         """The families of the metrics, at most `AGE_S_MAX` old; whoever asks meanwhile waits for one look."""
@@ -143,10 +148,10 @@ class MergedServer:
         """What every worker answers."""
         return await ask_all(self._living(), "GET", path)
 
-    async def ask_one(self, path: str) -> Answer | None:
-        """What the first worker answers that does; None: none does."""
+    async def ask_one(self, path: str, *, within_s: float = ASK_S) -> Answer | None:
+        """What the first worker answers that does; None: none does. Each may take `within_s`."""
         for place in sorted(self._living()):
-            for answer in (await ask_all([place], "GET", path)).values():
+            for answer in (await ask_all([place], "GET", path, within_s=within_s)).values():
                 return answer
         return None
 
@@ -190,7 +195,12 @@ class MergedServer:
         for place, answer in answers.items():
             if answer.status == 200 and (families := decode_families(answer.body)) is not None:
                 told[place] = families
-        own = {one.name: one for one in (*of_workers(self._counts(living, told)), *self._of_supervisor())}
+        ours = (
+            *of_workers(self._counts(living, told)),
+            *of_reporter(self.reporter()),
+            *self._of_supervisor(),
+        )
+        own = {one.name: one for one in ours}
         found = [_with_samples(one, own.pop(one.name, None)) for one in self._merger.merged(living, told)]
         return [*found, *own.values()]
 
@@ -286,25 +296,32 @@ class MergedListener:
         return self._server.address
 
 
-async def open_merged(
-    settings: Settings,
+def merged_server(
     workers: Workers,
     stack: AsyncExitStack,
     vital: Supervisor,
     *,
     clock: Callable[[], float] = time.monotonic,
-) -> MergedListener:
-    """Listen where `ADMIN_ADDR` says, which must be set, for all workers; `stack` ends it.
+) -> MergedServer:
+    """All workers as one server, which is tended until `stack` ends it.
 
     Args:
         clock: monotonic seconds, for the age of metrics.
+    """
+    merged = MergedServer(workers, clock=clock)
+    stack.push_async_callback(vital.stop, vital.start("tending of new workers", merged.tend()))
+    return merged
+
+
+async def open_merged(
+    settings: Settings, merged: MergedServer, stack: AsyncExitStack, vital: Supervisor
+) -> MergedListener:
+    """Listen where `ADMIN_ADDR` says, which must be set, for all workers; `stack` ends it.
 
     Raises:
         CommandError: as `open_admin`.
     """
-    merged = MergedServer(workers, clock=clock)
     server = await serve_operators(settings, merged, MergedState(merged, vital), stack, vital)
-    stack.push_async_callback(vital.stop, vital.start("tending of new workers", merged.tend()))
     return MergedListener(server, merged)
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -15,6 +15,7 @@ from less_sync.bins.admin.counts import (
     of_bus,
     of_federation,
     of_replicas,
+    of_reporter,
     of_sessions,
     of_storage,
     of_traffic,
@@ -25,6 +26,9 @@ from less_sync.bins.admin.watchdog import Delivery
 from less_sync.bins.backup.last import LastBackupError, read_last_backup
 from less_sync.storage import PostgresPool, PushLanes
 from less_sync.sync.services import Services
+
+if TYPE_CHECKING:
+    from less_sync.fleet.reporter.reporter import Standing
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 AGE_S_MAX: Final = 1.0
@@ -49,6 +53,7 @@ class Exposition:
     Args:
         delivery: what the watchdog has found out (docs/operations.md 12.4).
         data_dir: where the newest backup is named.
+        reporter: how the reporter to a fleet plane stands, if there is one.
         clock: monotonic seconds.
     """
 
@@ -61,13 +66,14 @@ class Exposition:
         delivery: Delivery,
         data_dir: Path,
         node: NodeLabels = ALONE,
+        reporter: "Callable[[], Standing | None]" = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._made: bytes | None = None
         self._made_s = 0.0
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Server(services, pool, lanes, delivery, data_dir, node))
+        self._registry.register(_Server(services, pool, lanes, delivery, data_dir, node, reporter))
 
     def families(self) -> Iterable[Metric]:
         """The families as they stand now."""
@@ -90,6 +96,7 @@ class _Server(Collector):
         delivery: Delivery,
         data_dir: Path,
         node: NodeLabels,
+        reporter: "Callable[[], Standing | None]",
     ) -> None:
         self._services = services
         self._pool = pool
@@ -97,6 +104,7 @@ class _Server(Collector):
         self._delivery = delivery
         self._data_dir = data_dir
         self._node = node
+        self._reporter = reporter
         self._version = version("less-sync")
         self._process = (
             ProcessCollector(registry=None),
@@ -125,6 +133,7 @@ class _Server(Collector):
             "worker",
         )
         yield from of_workers(None)
+        yield from of_reporter(self._reporter())
         yield gauge("less_sync_build_info", "Always 1.", by({self._version: 1}), "version")
         for collector in self._process:
             yield from with_role(collector.collect())

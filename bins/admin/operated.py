@@ -45,6 +45,25 @@ class Operated(Watched, Protocol):
         """Let everybody in again."""
 
 
+def drain_sessions(services: Services) -> None:
+    """Close all sessions, one after another, and let nobody in. Nothing happens while that is under way."""
+    sessions, limits = services.sessions, services.limits
+    if sessions.doors is Doors.OPEN:
+        _log.warning("draining", sessions=len(sessions), spread_s=limits.drain_spread_s)
+    sessions.drain(spread_s=limits.drain_spread_s, within_s=limits.drain_timeout_s)
+
+
+def take_drain_back(services: Services) -> bool:
+    """Let everybody in again; False when the server stops."""
+    sessions = services.sessions
+    drained = sessions.doors is Doors.DRAINING
+    if not sessions.reopen():
+        return False
+    if drained:
+        _log.warning("draining was taken back", sessions=len(sessions))
+    return True
+
+
 class OneServer:
     """The server of this process.
 
@@ -74,21 +93,12 @@ class OneServer:
 
     async def drain(self) -> Told:
         """As `Operated.drain`."""
-        sessions, limits = self._services.sessions, self._services.limits
-        if sessions.doors is Doors.OPEN:
-            _log.warning("draining", sessions=len(sessions), spread_s=limits.drain_spread_s)
-        sessions.drain(spread_s=limits.drain_spread_s, within_s=limits.drain_timeout_s)
-        return self._state(202 if len(sessions) else 200)
+        drain_sessions(self._services)
+        return self._state(202 if len(self._services.sessions) else 200)
 
     async def take_drain_back(self) -> Told:
         """As `Operated.take_drain_back`."""
-        sessions = self._services.sessions
-        drained = sessions.doors is Doors.DRAINING
-        if not sessions.reopen():
-            return self._state(409)
-        if drained:
-            _log.warning("draining was taken back", sessions=len(sessions))
-        return self._state(200)
+        return self._state(200 if take_drain_back(self._services) else 409)
 
     async def log_at(self, level: str) -> Told:
         """As `Operated.log_at`."""

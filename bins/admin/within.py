@@ -12,12 +12,14 @@ import msgspec
 from prometheus_client.metrics_core import Metric
 from starlette.responses import Response
 
+from less_sync.bins.admin.holdings import HoldingsWatch
 from less_sync.bins.admin.metrics import Exposition
 from less_sync.bins.admin.shown import OwnState
 
 FAMILIES_PATH: Final = "/within/families"
 STATE_PATH: Final = "/within/state"
 LARGEST_PATH: Final = "/within/largest"
+HOLDINGS_PATH: Final = "/within/holdings"
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
@@ -64,7 +66,9 @@ def decode_families(message: bytes) -> list[Family] | None:
         return None
 
 
-def within_routes(exposition: Exposition, state: OwnState) -> Mapping[str, Callable[[], Awaitable[Response]]]:
+def within_routes(
+    exposition: Exposition, state: OwnState, holdings: HoldingsWatch
+) -> Mapping[str, Callable[[], Awaitable[Response]]]:
     """The routes by path, for GET."""
 
     async def show_families() -> Response:
@@ -77,7 +81,15 @@ def within_routes(exposition: Exposition, state: OwnState) -> Mapping[str, Calla
     async def show_largest() -> Response:
         return _shown(state.largest())
 
-    return {FAMILIES_PATH: show_families, STATE_PATH: show_state, LARGEST_PATH: show_largest}
+    async def show_holdings() -> Response:
+        return Response(msgspec.json.encode(await holdings.look()), media_type="application/json")
+
+    return {
+        FAMILIES_PATH: show_families,
+        STATE_PATH: show_state,
+        LARGEST_PATH: show_largest,
+        HOLDINGS_PATH: show_holdings,
+    }
 
 
 def _shown(told: Mapping[str, object]) -> Response:

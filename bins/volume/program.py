@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -18,8 +19,11 @@ from less_sync.bins.volume.go_flags import FlagError, Given, HelpWanted, Parser
 from less_sync.bins.volume.reading import OptionsError, read_options
 
 if TYPE_CHECKING:
+    from less_sync.bins.reporting.start import Reporting
+    from less_sync.bins.settings.reporter import ReporterSettings
     from less_sync.bins.supervisor import Supervisor
     from less_sync.volume.options import Options
+    from less_sync.volume.server import VolumeServer
 
 FAILURE: Final = 1
 USAGE: Final = 2
@@ -96,7 +100,7 @@ def _run_server(arguments: Sequence[str], name: str, environment: Mapping[str, s
         return USAGE
     try:
         options = read_options(given, environment)
-        return _serve(options, given, environment)
+        return _serve(options, given, environment, _reporter_settings(environment))
     except OptionsError as error:
         print_error(str(error))
     except CommandError as error:
@@ -106,7 +110,9 @@ def _run_server(arguments: Sequence[str], name: str, environment: Mapping[str, s
     return FAILURE
 
 
-def _serve(options: "Options", given: Given, environment: Mapping[str, str]) -> int:
+def _serve(
+    options: "Options", given: Given, environment: Mapping[str, str], settings: "ReporterSettings | None"
+) -> int:
     from less_sync.bins.hangups import hold_hangups
     from less_sync.bins.volume.logs import configure_logging
     from less_sync.volume.signals import STOP_SIGNALS
@@ -125,10 +131,12 @@ def _serve(options: "Options", given: Given, environment: Mapping[str, str]) -> 
         import uvloop
 
     # Not closed: that would wait for threads, which `_leave` does not.
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_run(options, environment))
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_run(options, environment, settings))
 
 
-async def _run(options: "Options", environment: Mapping[str, str]) -> int:
+async def _run(
+    options: "Options", environment: Mapping[str, str], settings: "ReporterSettings | None"
+) -> int:
     import asyncio
 
     from less_sync.bins.hangups import take_hangups
@@ -145,12 +153,56 @@ async def _run(options: "Options", environment: Mapping[str, str]) -> int:
     async with Supervisor(log_ended) as vital:
         try:
             server = VolumeServer(options, environment, vital)
-            await server.run(listening_for_signals=take_hangups, ready=_settle_heap)
+            reporting = _reporting(server, options, settings)
+            await server.run(
+                listening_for_signals=take_hangups,
+                ready=partial(_ready, reporting),
+                stopping=_nothing if reporting is None else reporting.stop,
+            )
         except (TlsError, VolumeError) as error:
             raise CommandError(f"the server could not start: {error}") from error
     if vital.first is not None:
         raise CommandError(_words(vital))
     return 0
+
+
+def _reporting(
+    server: "VolumeServer", options: "Options", settings: "ReporterSettings | None"
+) -> "Reporting | None":
+    """What reports to a fleet plane, where there is one."""
+    if settings is None:
+        return None
+    from less_sync.bins.reporting.volume import volume_reporting
+
+    return volume_reporting(server.services, options.directories[0].path, settings)
+
+
+def _reporter_settings(environment: Mapping[str, str]) -> "ReporterSettings | None":
+    """None: nobody reports. Nothing is loaded then.
+
+    Raises:
+        CommandError: they cannot be used.
+    """
+    if not environment.get("FLEET_URL", "").strip():
+        return None
+    from less_sync.bins.settings.reader import SettingsReader
+    from less_sync.bins.settings.reporter import read_reporter
+
+    reader = SettingsReader(environment)
+    settings = read_reporter(reader)
+    if reader.problems:
+        raise CommandError(reader.problems[0], reader.problems[1:])
+    return settings
+
+
+def _ready(reporting: "Reporting | None") -> None:
+    _settle_heap()
+    if reporting is not None:
+        reporting.begin()
+
+
+async def _nothing() -> None:
+    """Nobody is told of the end."""
 
 
 def _leave_at_once(_number: int, _frame: object) -> None:

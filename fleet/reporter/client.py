@@ -46,6 +46,7 @@ class Plane:
         now: for a `Retry-After` that is a date.
         tls: makes what certificates are checked with; reading the system's takes a while, so that it is
             called once, in a thread.
+        request_s_max: for all of a request, looking up the name included.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Plane:
         version: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+        request_s_max: float = REQUEST_S_MAX,
     ) -> None:
         self.url: Final = url
         self._version: Final = version
         self._now: Final = now
         self._make_tls: Final = tls
         self._tls: ssl.SSLContext | None = None
+        self._request_s_max: Final = request_s_max
 
     async def register(self, body: bytes, credential: str, *, rotate: bool = False) -> Registered:
         """Make this server known, or known anew.
@@ -98,10 +101,10 @@ class Plane:
             "Connection": "close",
         }
         try:
-            async with asyncio.timeout(REQUEST_S_MAX):
+            async with asyncio.timeout(self._request_s_max):
                 return await self._exchange(path, body, headers)
         except TimeoutError:
-            raise NoAnswer(f"it took longer than {REQUEST_S_MAX:g} s") from None
+            raise NoAnswer(f"it took longer than {self._request_s_max:g} s") from None
         except (httpcore.NetworkError, OSError) as error:
             # The text names the fault of a certificate, which an operator needs.
             raise NoAnswer(str(error)[:REASON_CHARS_MAX] or type(error).__name__) from None

@@ -37,13 +37,13 @@ _GONE: Final = 410
 class Log(Protocol):
     """Takes lines: a message, and fields."""
 
-    def info(self, message: str, /, **fields: object) -> object:
+    def info(self, message: str, **fields: object) -> object:
         """Something that an operator may want to know."""
 
-    def warning(self, message: str, /, **fields: object) -> object:
+    def warning(self, message: str, **fields: object) -> object:
         """Something that an operator should look at."""
 
-    def error(self, message: str, /, **fields: object) -> object:
+    def error(self, message: str, *, reason: str) -> object:
         """Something failed for good."""
 
 
@@ -148,6 +148,9 @@ class Reporter:
         except StateError as error:
             self._over = True
             self._log.error("this server does not report to its fleet plane", reason=str(error))
+        except Exception as error:
+            self._over = True
+            self._log.error("this server does not report to its fleet plane", reason=_told(error))
 
     async def farewell(self) -> None:
         """Say that this server stops, once `run` is cancelled; gives the lock back. Takes 2 s at most.
@@ -297,9 +300,9 @@ class Reporter:
             self.standing.failed += 1
             self.standing.connected = False
             self._log.error(
-                "the fleet plane has retired this server, which reports no more; to enrol it again remove "
-                "the file, set another FLEET_ENROLMENT_TOKEN and start the server again",
-                file=str(self._state.path),
+                "the fleet plane has retired this server, which reports no more",
+                reason=f"to enrol it again: remove {self._state.path}, set another FLEET_ENROLMENT_TOKEN, "
+                "start the server again",
             )
             raise _Over
         if error.status == _FORBIDDEN:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from less_sync.bins.admin.listener import AdminListener, open_admin
-from less_sync.bins.admin.merged import MergedListener, Workers, open_merged
+from less_sync.bins.admin.merged import MergedListener, Workers, merged_server, open_merged
 from less_sync.bins.settings.config import Settings
 from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Supervisor
@@ -154,13 +154,13 @@ async def merged(
         AsyncExitStack() as stack,
     ):
         living += [one.place, two.place]
-        listener = await open_merged(
-            settings_of(database_url, data_dir, address),
+        server = merged_server(
             Workers(lambda: living, 2, lambda: 7),
             stack,
             vital,
             clock=count(step=10).__next__,  # no look is fresh when the next one is asked for
         )
+        listener = await open_merged(settings_of(database_url, data_dir, address), server, stack, vital)
         yield Merged(listener, [one, two], living)
         vital.expect_ends()
     assert vital.first is None
