@@ -2,10 +2,10 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, Self
 
 import httpcore
 
@@ -35,6 +35,37 @@ class Refused(Exception):
         self.status: Final = status
         self.retry_after_s: Final = retry_after_s
         """0 unless the plane asked for it; `RETRY_AFTER_S_MAX` at most."""
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    """Dials, and closes at its end whatever it has opened.
+
+    The library forgets a connection whose TLS handshake our time limit cuts off: a plane that hangs in it
+    would cost an open file a try.
+    """
+
+    def __init__(self) -> None:
+        self._backend: Final = httpcore.AnyIOBackend()
+        self._opened: Final[list[httpcore.AsyncNetworkStream]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for stream in self._opened:
+            await stream.aclose()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        stream = await self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
+        self._opened.append(stream)
+        return stream
 
 
 class Plane:
@@ -115,7 +146,8 @@ class Plane:
         if self._tls is None and self.url.startswith("https:"):
             self._tls = await asyncio.to_thread(self._make_tls)
         async with (
-            httpcore.AsyncConnectionPool(self._tls, max_connections=1) as pool,
+            _Network() as network,
+            httpcore.AsyncConnectionPool(self._tls, max_connections=1, network_backend=network) as pool,
             pool.stream("POST", self.url + path, headers=list(headers.items()), content=body) as response,
         ):
             if response.status not in (200, 201):
