@@ -1,12 +1,14 @@
 """Routes of deliveries: lists, filters and pages, one with its attempts, and what is not there."""
 
-from uuid import uuid4
+from typing import Final
 
 import pytest
 
 from less_sync.fleet.store import events
 from less_sync.fleet.store.events import Event
 from tests.fleet.rig import Fleet
+
+NOBODY: Final = "5cfdeaa8-3084-4d3d-a46d-be0e35e65c2c"
 
 PLACE = "/management/v1/webhooks"
 SHOWN = [
@@ -126,7 +128,7 @@ async def test_one_with_what_was_sent_and_its_attempts(fleet: Fleet, webhooks: l
     ]
 
 
-@pytest.mark.parametrize("delivery_id", [str(uuid4()), "x"])
+@pytest.mark.parametrize("delivery_id", [NOBODY, "x"])
 async def test_delivery_that_is_not_there(fleet: Fleet, delivery_id: str) -> None:
     for method, path in (("GET", delivery_id), ("POST", f"{delivery_id}/redeliver")):
         answer = await fleet.client.request(method, f"{PLACE}/deliveries/{path}")

@@ -1,7 +1,6 @@
 """Routes of webhook endpoints: exact shapes, what is refused, secrets, and what a change means."""
 
-from typing import Any
-from uuid import uuid4
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -14,6 +13,8 @@ from less_sync.fleet.webhooks.sending import Sender
 from less_sync.fleet.webhooks.signature import parse_secret, secret_text
 from tests.fleet.receivers import Names
 from tests.fleet.rig import Fleet
+
+NOBODY: Final = "5cfdeaa8-3084-4d3d-a46d-be0e35e65c2c"
 
 PLACE = "/management/v1/webhooks"
 PUBLIC = ("93.184.215.14",)
@@ -187,7 +188,10 @@ async def test_removal_takes_what_was_still_to_be_delivered(fleet: Fleet) -> Non
     assert (await fleet.client.get(f"{PLACE}/{webhook['id']}")).status_code == 404
 
 
-@pytest.mark.parametrize("webhook_id", [str(uuid4()), "x", str(uuid4()).upper(), "deliveries2"])
+@pytest.mark.parametrize(
+    "webhook_id",
+    [NOBODY, "x", NOBODY.upper(), "deliveries2"],
+)
 async def test_webhook_that_is_not_there(fleet: Fleet, webhook_id: str) -> None:
     place = f"{PLACE}/{webhook_id}"
     for method, path, body in (
