@@ -218,9 +218,8 @@ async def _open_plane(
     Raises:
         CommandError: the database did not let us in, or none of the secrets can be.
     """
-    public_url = settings.plane.public_url or f"http://127.0.0.1:{address.port}"
     try:
-        plane = await Plane.open(replace(settings.plane, public_url=public_url), url)
+        plane = await Plane.open(replace(settings.plane, public_url=settings.public_url(address)), url)
         stack.push_async_callback(plane.aclose)
         readable, unreadable = await open_samples(plane.database, plane.box)
     except StorageError as error:

@@ -68,7 +68,7 @@ def banner(settings: "FleetServer", address: "ListenAddress", program: list[str]
     """
     from less_sync.bins.fleet_keys import MANAGEMENT_KEY_FILE, SECRET_KEY_FILE
 
-    url = settings.plane.public_url or f"http://127.0.0.1:{address.port}"
+    url = settings.public_url(address)
     mode = ""
     key_file = settings.data_dir / MANAGEMENT_KEY_FILE
     where = [] if url == DEFAULT_URL else ["--url", url]

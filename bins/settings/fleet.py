@@ -50,6 +50,7 @@ DAYS_MAX: Final = 3650
 
 _KEY: Final = re.compile(r"[!-~]+\Z", re.ASCII)
 _ORIGIN_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*\Z", re.ASCII)
+_ALL_INTERFACES: Final = ("0.0.0.0", "::", "")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LATER: Final = ("GCS_BUCKET", "SIGNED_URL_TTL_MINUTES")
 """What only releases need, which this version has none of."""
@@ -80,6 +81,11 @@ class FleetServer:
     def dev(self) -> bool:
         """Whether nobody gave a database, so that everything that is missing is made."""
         return self.database_url is None
+
+    def public_url(self, bound: ListenAddress) -> str:
+        """How browsers and agents reach the plane that listens there; what dev mode takes if nobody says it."""
+        host = "127.0.0.1" if bound.host in _ALL_INTERFACES else bound.host
+        return self.plane.public_url or f"http://{ListenAddress(host, bound.port)}"
 
 
 @dataclass(frozen=True, slots=True)

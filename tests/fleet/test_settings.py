@@ -269,6 +269,21 @@ def test_a_public_address_is_an_origin() -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:1"),
+        ("0.0.0.0", "http://127.0.0.1:1"),
+        ("::", "http://127.0.0.1:1"),
+        ("::1", "http://[::1]:1"),
+        ("10.0.0.1", "http://10.0.0.1:1"),
+    ],
+)
+def test_dev_mode_is_reached_where_it_listens_unless_it_is_said(host: str, url: str) -> None:
+    assert fleet_settings({}).public_url(ListenAddress(host, 1)) == url
+    assert read().public_url(ListenAddress(host, 1)) == "https://fleet.example.com"
+
+
+@pytest.mark.parametrize(
     ("stale", "inactive", "message"),
     [
         ("1.5", "1.5", "INACTIVE_THRESHOLD_MULTIPLIER must be greater than STALE_THRESHOLD_MULTIPLIER"),
