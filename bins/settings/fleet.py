@@ -83,7 +83,7 @@ class FleetServer:
         return self.database_url is None
 
     def public_url(self, bound: ListenAddress) -> str:
-        """How browsers and agents reach the plane that listens there; what dev mode takes if nobody says it."""
+        """How browsers and agents reach the plane that listens there, unless it is set."""
         host = "127.0.0.1" if bound.host in _ALL_INTERFACES else bound.host
         return self.plane.public_url or f"http://{ListenAddress(host, bound.port)}"
 
