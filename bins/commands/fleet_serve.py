@@ -70,17 +70,16 @@ def banner(settings: "FleetServer", address: "ListenAddress", program: list[str]
 
     url = settings.public_url(address)
     mode = ""
-    key_file = settings.data_dir / MANAGEMENT_KEY_FILE
     where = [] if url == DEFAULT_URL else ["--url", url]
     kept_key = not settings.plane.management_keys[0]
     if kept_key and settings.data_dir != Path("data/fleet"):
-        where += ["--key-file", str(key_file)]
+        where += ["--data-dir", str(settings.data_dir.parent)]
     lines = []
     if settings.dev:
         mode = " in dev mode: with a database and keys of its own"
         lines.append(f"data directory:  {settings.data_dir.absolute()}")
     if kept_key:
-        lines.append(f"management key:  {key_file.absolute()}")
+        lines.append(f"management key:  {(settings.data_dir / MANAGEMENT_KEY_FILE).absolute()}")
     if not settings.plane.secret_keys[0]:
         lines.append(f"secret key:      {(settings.data_dir / SECRET_KEY_FILE).absolute()} (keep a copy)")
     if not kept_key:

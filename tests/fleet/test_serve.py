@@ -201,7 +201,7 @@ def test_the_banner_says_what_is_needed_next() -> None:
 
 def test_the_banner_names_what_is_not_where_the_commands_look() -> None:
     lines = banner(fleet_settings({"DATA_DIR": "/srv/a b"}), ListenAddress("127.0.0.1", 6000), ["less-sync"])
-    where = "--url http://127.0.0.1:6000 --key-file '/srv/a b/fleet/management.key'"
+    where = "--url http://127.0.0.1:6000 --data-dir '/srv/a b'"
     assert lines[-1] == f"enrol a server:  less-sync fleet enrol {where}"
     given = fleet_settings(
         {"DATABASE_URL": "postgres://h/d", **GIVEN, "FLEET_PUBLIC_URL": "https://f.example"}

@@ -1,6 +1,7 @@
 """`less-sync fleet serve` as a process: start from nothing, neighbours, faults, and the ways it ends."""
 
 import asyncio
+import shlex
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -47,6 +48,15 @@ def said(running: ServerProcess, text: str) -> bool:
     return any(text in line for line in running.output)
 
 
+async def told(line: str, given: bytes) -> str:
+    """What the command says that a line of the banner names."""
+    process = await asyncio.create_subprocess_exec(
+        *shlex.split(line.partition(":")[2]), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(TIMEOUT_S):
+        return (await process.communicate(given))[0].decode().strip()
+
+
 async def admin_port(running: FleetProcess) -> int:
     """Where the admin listener of dev mode is."""
     await until(lambda: said(running, "for tools:"))
@@ -67,8 +77,10 @@ async def test_one_command_starts_a_plane_from_nothing_and_keeps_its_keys(tmp_pa
         assert said(running, f"listens on {url} in dev mode")
         assert said(running, f"management key:  {data_dir}/fleet/management.key")
         assert said(running, f'management key kept in a file path="{data_dir}/fleet/management.key"')
-        where = f"--url {url} --key-file '{data_dir}/fleet/management.key'"
-        assert any(line.endswith(f" fleet admin create alice {where}") for line in running.output)
+        where = f"--url {url} --data-dir '{data_dir}'"
+        (line,) = (line for line in running.output if line.startswith("first operator:"))
+        assert line.endswith(f" fleet admin create alice {where}")
+        assert await told(line, b"correct horse battery staple\n") == "made alice, admin"
         assert (await health(running)).status == 200
         key = kept_key(data_dir)
         assert not said(running, key)
