@@ -19,7 +19,6 @@ from less_sync.bins.commands.folder import Json
 from less_sync.bins.errors import os_error_text, print_error
 from less_sync.bins.installed import server_parts
 from less_sync.client.folder.paths import shown
-from less_sync.sync.client import is_this_machine
 
 if TYPE_CHECKING:
     import httpx
@@ -232,7 +231,7 @@ def plane_url(text: str | None, *, insecure: bool = False) -> str:
     strange = parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.query or parts.fragment
     if strange or not host or port == 0:
         raise _no_address()
-    here = is_this_machine(host)
+    here = _is_here(host)
     if not named and here:
         netloc = parts.netloc if port is not None else f"{parts.netloc.removesuffix(':')}:{_PORT}"
         parts = parts._replace(scheme="http", netloc=netloc)
@@ -243,6 +242,13 @@ def plane_url(text: str | None, *, insecure: bool = False) -> str:
             USAGE,
         )
     return parts.geturl().rstrip("/")
+
+
+def _is_here(host: str | None) -> bool:
+    # What the client library stands on is not for every command of `less-sync` to load.
+    from less_sync.sync.client import is_this_machine
+
+    return is_this_machine(host)
 
 
 def tell(as_json: bool, row: Mapping[str, object], text: str) -> None:
@@ -260,7 +266,7 @@ def _key(options: PlaneOptions, url: str) -> str:
     if options.key is not None:
         return _checked(options.key.strip(), "LESS_SYNC_FLEET_KEY")
     own = options.data_dir / _OWN_KEY
-    if is_this_machine(urlsplit(url).hostname) and own.exists():
+    if _is_here(urlsplit(url).hostname) and own.exists():
         return _key_in(own)
     raise FleetProblem("no key: give --key-file, or LESS_SYNC_FLEET_KEY in the environment", USAGE)
 
