@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # ships no types
 
+from less_sync.fleet.workers.kinds import WORKERS
 from tests.bins.commands import run_less_sync
-from tests.fleet.databases import value
+from tests.fleet.databases import execute, value
 from tests.fleet.process import GIVEN, KEY, FleetProcess, admin, bearer, kept_key
 from tests.sync.raw_http import Response, fetch
 from tests.wire.command import start_command
@@ -253,3 +254,26 @@ async def test_sighup_ends_no_plane(tmp_path: Path) -> None:
         assert (await health(running)).status == 200
         running.signal(signal.SIGTERM)
         assert await running.wait(TIMEOUT_S) == 0
+
+
+async def test_workers_survive_what_goes_wrong_and_stop_in_time(
+    fleet_database_url: str, tmp_path: Path
+) -> None:
+    env = {**GIVEN, "DATABASE_URL": fleet_database_url, "DATA_DIR": str(tmp_path)}
+    quick = {"WEBHOOK_WORKER_INTERVAL_SECONDS": "1", "HEALTH_CHECK_INTERVAL_SECONDS": "1"}
+    names = ("webhook_deliveries", "worker_state")  # of what they look at, the one or the other
+    for name in names:
+        await execute(fleet_database_url, f"ALTER TABLE {name} RENAME TO {name}_away")
+    async with FleetProcess({**env, **quick}) as running:
+        failed = [f"worker failed worker={name} " for name in WORKERS]
+        await until(lambda: all(said(running, text) for text in failed))
+        assert (await health(running)).status == 200
+        for name in names:
+            await execute(fleet_database_url, f"ALTER TABLE {name}_away RENAME TO {name}")
+        async with asyncio.timeout(TIMEOUT_S):
+            while not await value(fleet_database_url, "SELECT count(*) FROM worker_state"):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        running.signal(signal.SIGTERM)
+        assert await running.wait(TIMEOUT_S) == 0
+        assert not said(running, "cut short")
+        assert not said(running, "a vital task has ended")
