@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from less_sync.fleet.database import Row, row, rows, value
+from less_sync.fleet.settings import HealthSettings
 from less_sync.fleet.store import agents
 from less_sync.fleet.store.alerts import TOLD, Alert, raise_alerts, resolve_alerts
 from less_sync.fleet.store.events import write
@@ -33,13 +34,14 @@ _log = structlog.get_logger(__name__)
 class HealthChecker:
     """Whoever claims a run does all of it, a batch a step; heartbeats bring agents back by themselves.
 
-    Each batch is a transaction of its own under a lock that is tried, not waited for; a row that a heartbeat
-    holds is left out. So a crash leaves whole batches, and no instance tells what another has told.
+    Each batch is a transaction of its own under a lock that is tried, not waited for, the first together with
+    the count that decides what is told; a row that a heartbeat holds is left out. So a crash leaves whole
+    batches, and no instance tells what another has told.
     """
 
     def __init__(self) -> None:
-        self._running = False
-        self._mass = False
+        self._mass: bool | None = None
+        """Of the run that is under way; None between two."""
         self._changed = 0
 
     async def step(self, plane: "Plane") -> bool:
@@ -48,20 +50,29 @@ class HealthChecker:
         Returns:
             True while the run is not at its end.
         """
-        if not self._running:
-            if not await _claim(plane):
-                return False
-            self._mass = await _mass(plane)
-            self._running, self._changed = True, 0
-        count = await _sweep(plane, tell=not self._mass)
-        self._changed += count
-        if count == BATCH:
+        if self._mass is None and not await _claim(plane):
+            return False
+        if await self._batch(plane):
             return True
         await _calm(plane)
         if self._changed:
             _log.info("agents went silent", count=self._changed, mass=self._mass)
-        self._running = False
+        self._mass, self._changed = None, 0
         return False
+
+    async def _batch(self, plane: "Plane") -> bool:
+        """Whether there may be more; False also when another instance is at it, which then does it all."""
+        async with plane.database.transaction() as connection:
+            if not await value(connection, "lock_health"):
+                return False
+            mass = self._mass
+            if mass is None:
+                mass = await _mass(connection, plane.settings.health.stale_after)
+            count = await _sweep(connection, plane.settings.health, tell=not mass)
+        self._mass = mass
+        self._changed += count
+        plane.deliveries_due.set()
+        return count == BATCH
 
 
 def health(_plane: "Plane") -> Worker:
@@ -79,43 +90,33 @@ async def _claim(plane: "Plane") -> bool:
     return before is not None
 
 
-async def _mass(plane: "Plane") -> bool:
+async def _mass(connection: "Connection", stale_after: float) -> bool:
     """Whether so many are about to fall silent at once that the plane's own network is to blame.
 
     That is one alert, which ends when half of the fleet is active again.
     """
-    async with plane.database.transaction() as connection:
-        found = await row(connection, "count_silent", plane.settings.health.stale_after)
-        assert found is not None  # it counts
-        leaving, active, living = found["leaving"], found["active"], found["living"]
-        mass: bool = leaving >= MASS_MIN and leaving * 2 > active
-        if mass:
-            title = f"{leaving} of {active} active agents fell silent at once"
-            detail = {"leaving": leaving, "active": active}
-            await raise_alerts(connection, [Alert(MASS, "critical", "cluster", FLEET, title, detail)])
-        elif (active - leaving) * 2 >= living:
-            await resolve_alerts(connection, [MASS], "cluster", [FLEET])
+    found = await row(connection, "count_silent", stale_after)
+    assert found is not None  # it counts
+    leaving, active, living = found["leaving"], found["active"], found["living"]
+    mass: bool = leaving >= MASS_MIN and leaving * 2 > active
+    if mass:
+        title = f"{leaving} of {active} active agents fell silent at once"
+        detail = {"leaving": leaving, "active": active}
+        await raise_alerts(connection, [Alert(MASS, "critical", "cluster", FLEET, title, detail)])
+    elif (active - leaving) * 2 >= living:
+        await resolve_alerts(connection, [MASS], "cluster", [FLEET])
     return mass
 
 
-async def _sweep(plane: "Plane", *, tell: bool) -> int:
-    """Change the status of one batch of agents, with alerts and events.
-
-    Returns:
-        how many there were; 0 also when another instance is at it.
-    """
-    health = plane.settings.health
-    async with plane.database.transaction() as connection:
-        if not await value(connection, "lock_health"):
-            return 0
-        silent = await rows(connection, "sweep", health.stale_after, health.inactive_after, BATCH)
-        inactive = [str(agent["agent_id"]) for agent in silent if agent["new"] == "inactive"]
-        if inactive:
-            await resolve_alerts(connection, [agents.STALE], "agent", inactive)
-        await raise_alerts(connection, [_alert(agent, told=tell) for agent in silent], tell=tell)
-        if tell:
-            await _tell(connection, silent)
-    plane.deliveries_due.set()
+async def _sweep(connection: "Connection", limits: HealthSettings, *, tell: bool) -> int:
+    """Change the status of one batch of agents, with alerts and events, and say how many there were."""
+    silent = await rows(connection, "sweep", limits.stale_after, limits.inactive_after, BATCH)
+    inactive = [str(agent["agent_id"]) for agent in silent if agent["new"] == "inactive"]
+    if inactive:
+        await resolve_alerts(connection, [agents.STALE], "agent", inactive)
+    await raise_alerts(connection, [_alert(agent, told=tell) for agent in silent], tell=tell)
+    if tell:
+        await _tell(connection, silent)
     return len(silent)
 
 
