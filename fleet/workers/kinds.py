@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from less_sync.fleet.workers.delivery import delivery
+from less_sync.fleet.workers.health import health
 from less_sync.fleet.workers.retention import retention
 from less_sync.fleet.workers.runner import Worker, run
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 Kind = Worker | Callable[["Plane"], Worker]
 """A worker, or how one is made that remembers something between its steps."""
 
-WORKERS: Final[Mapping[str, Kind]] = {"delivery": delivery, "retention": retention}
+WORKERS: Final[Mapping[str, Kind]] = {"delivery": delivery, "health": health, "retention": retention}
 """Every kind there is."""
 
 
