@@ -78,8 +78,9 @@ class Deliveries:
             async with self._writing:
                 held = await self._write(one, attempt, alerts)
             self._plane.metrics.webhook_attempts[attempt.outcome] += 1
-            _log.log(
-                _LEVELS[attempt.outcome],
+            quiet = held and attempt.outcome is Outcome.DELIVERED
+            write = _log.debug if quiet else _log.info
+            write(
                 "delivery attempted" if held else "result of a lease that has ended ignored",
                 delivery_id=str(one.id),
                 webhook_id=str(one.webhook_id),
@@ -123,15 +124,6 @@ class Deliveries:
             wait_s = attempt.retry_after_s or 0
             again_in_s = retry_in_s(one.attempts, self._plane.chance, at_least_s=wait_s)
         return await deliveries.failed(database, one, attempt, again_in_s, *alerts)
-
-
-_LEVELS: Final = {
-    Outcome.DELIVERED: 10,
-    Outcome.FAILED: 20,
-    Outcome.THROTTLED: 20,
-    Outcome.GONE: 20,
-}
-"""How loudly an attempt is logged, in the numbers of `logging`."""
 
 
 def _unreadable(one: Claimed) -> Alert:
