@@ -9,21 +9,21 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
-import httpcore
+import h11
 
 from less_sync.fleet.settings import Network
 from less_sync.fleet.webhooks.names import Resolver, SystemResolver
 from less_sync.fleet.webhooks.urls import BadUrl, Target, may_dial, parse_url
 
 CONNECT_S: Final = 5.0
-"""For looking up the name and connecting; TLS may take as long again."""
+"""For looking up the name and connecting, TLS included."""
 BODY_S: Final = 2.0
 """For the rest of an answer whose status is known: it is wanted for the record alone."""
 HEAD_BYTES_MAX: Final = 32 * 1_024
@@ -39,6 +39,13 @@ RETRY_AFTER_S_MAX: Final = 24 * 3_600
 _THROTTLING: Final = frozenset({429, 502, 503, 504})
 _GONE: Final = 410
 _SECONDS: Final = re.compile(r"[0-9]{1,12}")
+
+
+Dial = Callable[
+    [str, int, ssl.SSLContext | None, str | None],
+    Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]],
+]
+"""Connects as `tcp` does."""
 
 
 class Outcome(StrEnum):
@@ -101,7 +108,7 @@ class Sender:
         allowed: Iterable[Network] = (),
         resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
-        dial: httpcore.AsyncNetworkBackend | None = None,
+        dial: Dial | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._agent = f"less-sync-fleet/{version}"
@@ -110,7 +117,7 @@ class Sender:
         self._allowed = tuple(allowed)
         self._resolver = resolver or SystemResolver()
         self._tls = tls
-        self._dial = dial or httpcore.AnyIOBackend()
+        self._dial = dial or tcp
         self._clock = clock
 
     async def check(self, url: str) -> None:
@@ -142,9 +149,9 @@ class Sender:
             target = parse_url(url, http=self._http)
             async with asyncio.timeout(self._timeout_s):
                 await self._exchange(target, headers, body, answer)
-        except (BadUrl, Blocked, Unknown, TimeoutError, httpcore.TimeoutException) as fault:
+        except (BadUrl, Blocked, Unknown, TimeoutError) as fault:
             error = _named(fault)
-        except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as fault:
+        except (OSError, h11.RemoteProtocolError) as fault:
             error = _network_fault(fault)
         took_s = self._clock() - began_s
         return _judged(answer, error, round(took_s * 1_000), now_s + took_s)
@@ -152,9 +159,7 @@ class Sender:
     async def _exchange(
         self, target: Target, headers: Sequence[tuple[str, str]], body: bytes, answer: "_Answer"
     ) -> None:
-        if self._tls is None and target.scheme == "https":
-            self._tls = ssl.create_default_context()  # late: it reads every authority there is
-        network = _VettedNetwork(self._resolver, self._allowed, self._dial)
+        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
         of_http = [
             ("Host", target.authority),
             ("User-Agent", self._agent),
@@ -163,30 +168,85 @@ class Sender:
             ("Accept-Encoding", "identity"),
             ("Connection", "close"),
         ]
-        async with (
-            httpcore.AsyncConnectionPool(self._tls, max_connections=1, network_backend=network) as pool,
-            pool.stream(
-                "POST",
-                target.origin + target.path,
-                headers=[*of_http, *headers],
-                content=body,
-                extensions={"timeout": {"connect": CONNECT_S}},  # the rest has its time together
-            ) as response,
-        ):
-            answer.status = response.status
-            answer.retry_after = next(
-                (
-                    value.decode("latin-1")
-                    for name, value in response.headers
-                    if name.lower() == b"retry-after"
-                ),
-                None,
-            )
-            async with asyncio.timeout(BODY_S):
-                async for piece in response.aiter_stream():
-                    answer.body += piece
+        request = h11.Request(method="POST", target=target.path, headers=[*of_http, *headers])
+        sent = [connection.send(one) for one in (request, h11.Data(data=body), h11.EndOfMessage())]
+        reader, writer = await self._connected(target)
+        try:
+            writer.write(b"".join(piece for piece in sent if piece))
+            await _read(reader, connection, answer)
+        finally:
+            writer.transport.abort()
+
+    async def _connected(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Look the host up once, judge all its addresses, try them in turn with equal shares of the time.
+
+        Raises:
+            Blocked: an address may not be dialled.
+            Unknown: there is none.
+            OSError: nobody is there, or it is not who it should be.
+        """
+        if self._tls is None and target.scheme == "https":
+            self._tls = ssl.create_default_context()  # late: it reads every authority there is
+        tls = self._tls if target.scheme == "https" else None
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + CONNECT_S
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                addresses = await self._resolver(target.host, target.port)
+        except OSError:  # a time-out too
+            raise Unknown from None
+        if not may_dial(addresses, self._allowed):
+            raise Blocked
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            try:
+                async with asyncio.timeout((deadline_s - loop.time()) / left):
+                    return await self._dial(address, target.port, tls, target.host if tls else None)
+            except ssl.SSLError:
+                raise
+            except OSError:
+                if left == 1:
+                    raise
+        raise Unknown
+
+
+async def tcp(
+    address: str, port: int, tls: ssl.SSLContext | None, name: str | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to an address; with TLS, to who has a certificate for the name."""
+    return await asyncio.open_connection(address, port, ssl=tls, server_hostname=name, limit=BODY_BYTES_MAX)
+
+
+async def _read(reader: asyncio.StreamReader, connection: h11.Connection, answer: "_Answer") -> None:
+    """Read as much of an answer as is wanted.
+
+    Raises:
+        ConnectionError: it ended, or did not end, before its status was told.
+        h11.RemoteProtocolError: it is no HTTP/1.1.
+        TimeoutError: the rest of it takes too long.
+    """
+    left_bytes = HEAD_BYTES_MAX + BODY_BYTES_MAX
+    async with asyncio.timeout(None) as limit:
+        while True:
+            match connection.next_event():
+                case h11.NEED_DATA:
+                    piece = await reader.read(BODY_BYTES_MAX)
+                    left_bytes -= len(piece)
+                    if left_bytes < 0 or not (piece or answer.status):
+                        raise ConnectionError
+                    connection.receive_data(piece)
+                case h11.Response(status_code=status, headers=headers):
+                    answer.status = status
+                    told = (value for name, value in headers if name == b"retry-after")
+                    answer.retry_after = next(told, b"").decode("latin-1")
+                    limit.reschedule(asyncio.get_running_loop().time() + BODY_S)
+                case h11.Data(data=data):
+                    answer.body += data
                     if len(answer.body) >= BODY_BYTES_MAX:
-                        break
+                        return
+                case h11.InformationalResponse():
+                    continue
+                case _:
+                    return
 
 
 @dataclass(slots=True)
@@ -242,100 +302,17 @@ def _named(fault: Exception) -> str:
     return "timed out"
 
 
-def _network_fault(fault: BaseException) -> str:
-    """What went wrong below HTTP, by what caused it: the library's own words may hold addresses."""
-    cause: BaseException | None = fault
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"TLS error: {cause.verify_message}"
-        if isinstance(cause, ssl.SSLError):
+def _network_fault(fault: Exception) -> str:
+    """What went wrong below HTTP, in words of ours: those of libraries may hold addresses."""
+    match fault:
+        case ssl.SSLCertVerificationError():
+            return f"TLS error: {fault.verify_message}"
+        case ssl.SSLError():
             return "TLS error"
-        if isinstance(cause, ConnectionRefusedError):
+        case ConnectionRefusedError():
             return "connection refused"
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(fault, httpcore.ProtocolError):
-        return "invalid answer"
-    return "cannot connect" if isinstance(fault, httpcore.ConnectError) else "connection closed"
-
-
-class _VettedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to an address that was judged, of a host all of whose addresses may be dialled."""
-
-    def __init__(
-        self, resolver: Resolver, allowed: Sequence[Network], dial: httpcore.AsyncNetworkBackend
-    ) -> None:
-        self._resolver = resolver
-        self._allowed = allowed
-        self._dial = dial
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Look up once, judge all, try them in turn, each with an equal share of the time left.
-
-        Raises:
-            Blocked: an address may not be dialled.
-            Unknown: there is none.
-            httpcore.ConnectError, httpcore.ConnectTimeout: nobody is there.
-        """
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + (CONNECT_S if timeout is None else timeout)
-        try:
-            async with asyncio.timeout_at(deadline_s):
-                addresses = await self._resolver(host.strip("[]"), port)
-        except (OSError, TimeoutError):
-            raise Unknown from None
-        if not may_dial(addresses, self._allowed):
-            raise Blocked
-        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            share_s = max(0.0, deadline_s - loop.time()) / left
-            try:
-                stream = await self._dial.connect_tcp(address, port, share_s, local_address, socket_options)
-                return _BoundedStream(stream)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                if left == 1:
-                    raise
-        raise Unknown
-
-
-class _BoundedStream(httpcore.AsyncNetworkStream):
-    """A connection on which an answer has an end."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-        self._left_bytes = HEAD_BYTES_MAX + BODY_BYTES_MAX
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read a piece of at most 4 KiB.
-
-        Raises:
-            httpcore.ReadError: the answer is too long.
-        """
-        if self._left_bytes <= 0:
-            raise httpcore.ReadError("the answer is too long")
-        piece = await self._stream.read(min(max_bytes, BODY_BYTES_MAX), timeout)
-        self._left_bytes -= len(piece)
-        return piece
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """As the stream itself."""
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        """As the stream itself."""
-        await self._stream.aclose()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        """As the stream itself, bounded likewise."""
-        return _BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> object:
-        """As the stream itself."""
-        return self._stream.get_extra_info(info)
+        case ConnectionError():
+            return "connection closed"
+        case h11.RemoteProtocolError():
+            return "invalid answer"
+    return "cannot connect"

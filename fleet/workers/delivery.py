@@ -1,7 +1,7 @@
 """Delivery of events to webhooks: due ones are leased, tried at once, and the results written.
 
 A look claims what is due and leaves the attempts running, so that one that takes long holds up no other; each
-attempt that ends sets off another look. What is under way is bounded by the batch in all, by four per
+attempt that ends sets off another look soon. What is under way is bounded by the batch in all, by four per
 webhook, and by one for a webhook that is failing. A process that dies leaves leases behind, which run out by
 themselves: its deliveries are then made again, with the same id and the same bytes.
 """
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 GRACE_S: Final = 8.0
 """What is under way when the instance stops may take so long."""
+AGAIN_S: Final = 0.02
+"""From the end of an attempt to the next look, so that one look serves those that end together."""
 RESULTS_AT_ONCE: Final = 3
 """Results written at a time: of the plane's connections, the rest is for its routes."""
 
@@ -42,6 +44,7 @@ class Deliveries:
         self._under_way: dict[asyncio.Task[None], UUID] = {}
         """Attempts, with the webhook of each."""
         self._writing = asyncio.Semaphore(RESULTS_AT_ONCE)
+        self._again: asyncio.TimerHandle | None = None
 
     async def look(self, plane: "Plane") -> bool:
         """Claim what is due, as far as there is room, and start an attempt of each.
@@ -70,6 +73,8 @@ class Deliveries:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self._again is not None:
+                self._again.cancel()
 
     async def _deliver(self, one: Claimed) -> None:
         """One attempt, outside any transaction, and its result."""
@@ -99,7 +104,12 @@ class Deliveries:
             task = asyncio.current_task()
             assert task is not None
             del self._under_way[task]
-            self._plane.deliveries_due.set()
+            if self._again is None:
+                self._again = asyncio.get_running_loop().call_later(AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._again = None
+        self._plane.deliveries_due.set()
 
     async def _attempt(self, one: Claimed) -> tuple[Attempt, list[Alert]]:
         try:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import Any, Final
+from typing import Final
 
-import httpcore
+from less_sync.fleet.webhooks.sending import tcp
 
 LOOPBACK: Final = (ip_network("127.0.0.0/8"),)
 HEAD_BYTES_MAX: Final = 64 * 1_024
@@ -60,7 +60,7 @@ async def closing(_request: Received, _writer: asyncio.StreamWriter) -> None:
 
 async def babbling(_request: Received, writer: asyncio.StreamWriter) -> None:
     """Answer with something that is no HTTP."""
-    writer.write(b"220 mail.example.com ESMTP\r\n")
+    writer.write(b"220 mail.example.com ESMTP\r\n\r\n")
     await writer.drain()
 
 
@@ -172,17 +172,17 @@ class Names:
 
 
 @dataclass(slots=True)
-class Wire(httpcore.AsyncNetworkBackend):
+class Wire:
     """Notes which address is dialled, and connects to a server of this test instead; some answer nobody."""
 
     port: int
     dead: frozenset[str] = frozenset()
     dialled: list[str] = field(default_factory=list)
 
-    async def connect_tcp(
-        self, host: str, port: int, timeout: float | None = None, *_args: Any, **_options: Any
-    ) -> httpcore.AsyncNetworkStream:
-        self.dialled.append(host)
-        if host in self.dead:
-            raise httpcore.ConnectTimeout
-        return await httpcore.AnyIOBackend().connect_tcp("127.0.0.1", self.port, timeout)
+    async def __call__(
+        self, address: str, _port: int, tls: ssl.SSLContext | None, name: str | None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.dialled.append(address)
+        if address in self.dead:
+            raise TimeoutError
+        return await tcp("127.0.0.1", self.port, tls, name)
