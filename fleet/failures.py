@@ -31,6 +31,10 @@ class Failures:
             self._by_address.popitem(last=False)
         return 0 if failed < PER_MINUTE else max(1, round(began + _WINDOW_S - now))
 
+    def __len__(self) -> int:
+        """Addresses that failures are counted of."""
+        return len(self._by_address)
+
     def forgive(self, address: str | None) -> None:
         """Take back one that was counted before it was known to be none."""
         key = _neighbourhood(address)

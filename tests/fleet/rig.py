@@ -160,7 +160,15 @@ class Fleet:
 @asynccontextmanager
 async def served(app: ASGIApp) -> AsyncIterator[str]:
     """An application on a free port of this machine: its URL."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="off", loop="none")
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        loop="none",
+        proxy_headers=False,  # as the program has it: the application judges these itself
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(), name="a fleet plane under test")
     try:
