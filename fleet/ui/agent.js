@@ -23,15 +23,14 @@ async function readHistory(signal, id, window, told) {
   const found = await get(withQuery("/management/v1/alerts", {
     subject_type: "agent", subject_id: id, status: "all", limit: ALERTS_MAX, since: new Date(Date.now() - 2 * (WINDOWS[window] ?? DAY_MS)).toISOString(),
   }), signal);
-  const knownFrom = found.next_cursor ? at(found.alerts.at(-1).raised_at) : 0;
-  kept = { of: id + window + told.agent.status_changed_at, readAt: Date.now(), history: told.history, alerts: found.alerts, knownFrom };
+  kept = { of: id + window + told.agent.status_changed_at, readAt: Date.now(), history: told.history, alerts: found.alerts, complete: !found.next_cursor };
 }
 
 export const agentPage = {
   title: "Agent",
   /** @param {AbortSignal} signal @param {any} query @param {string} id */
   async load(signal, query, id) {
-    const window = query.history in WINDOWS ? query.history : "24h";
+    const window = Object.hasOwn(WINDOWS, query.history) ? query.history : "24h";
     const path = `/management/v1/agents/${encodeURIComponent(id)}`;
     const fresh = kept.of.startsWith(id + window) && Date.now() - kept.readAt < HISTORY_FRESH_MS;
     let told = await get(withQuery(path, { history: fresh ? "none" : window }), signal);
@@ -43,7 +42,7 @@ export const agentPage = {
   view(told, doing) {
     const { agent, open, now, window } = told;
     const from = now - Number(WINDOWS[window]);
-    const found = states(agent, told.past.filter((/** @type {any} */ one) => one.kind in STATE_OF), from, now, told.knownFrom);
+    const found = states(agent, told.past.filter((/** @type {any} */ one) => one.kind in STATE_OF), from, now, told.complete);
     const breaks = found.filter((one) => one.state === "stale" || one.state === "inactive").reverse();
     return [
       h("h1", null, name(agent.name), " ", badge(agent.status)),

@@ -4,7 +4,7 @@ import { get, withQuery } from "./api.js";
 import { h } from "./dom.js";
 import { SUMS } from "./overview.js";
 import { ago, badge, choice, name, pager } from "./parts.js";
-import { STATE_OF, at, legend, states, strip } from "./timeline.js";
+import { STATE_OF, legend, states, strip } from "./timeline.js";
 import { counted, number } from "./words.js";
 
 export const DAY_MS = 24 * 3600 * 1000;
@@ -12,15 +12,15 @@ export const DAY_MS = 24 * 3600 * 1000;
 const LOOK_BACK_MS = 7 * DAY_MS;
 const TYPED_MS = 300;
 const PAST_FRESH_MS = 60000;
-/** 200 alerts each. What is before the oldest that was read is shown as unknown. */
+/** 200 alerts each. When there are more, what agents were before they last changed is shown as unknown. */
 const PAST_PAGES_MAX = 5;
 
 /**
  * When agents were stale or inactive: by the alerts of all, so that it costs the same however many are shown.
  *
- * @type {{ readAt: number, changed: string, alerts: Map<string, any[]>, knownFrom: number }}
+ * @type {{ readAt: number, changed: string, alerts: Map<string, any[]>, complete: boolean }}
  */
-let past = { readAt: 0, changed: "", alerts: new Map(), knownFrom: 0 };
+let past = { readAt: 0, changed: "", alerts: new Map(), complete: true };
 
 /** @param {AbortSignal} signal @param {any[]} agents */
 async function readPast(signal, agents) {
@@ -29,13 +29,13 @@ async function readPast(signal, agents) {
   if (changed === past.changed && Date.now() - past.readAt < PAST_FRESH_MS) return;
   const since = new Date(Date.now() - LOOK_BACK_MS).toISOString();
   const alerts = new Map();
-  let knownFrom = 0;
+  let complete = true;
   const read = await Promise.all(Object.keys(STATE_OF).map((kind) => readAlerts(signal, { kind, status: "all", since, limit: 200 })));
   for (const { found, more } of read) {
     for (const one of found) alerts.set(one.subject_id, [...(alerts.get(one.subject_id) ?? []), one]);
-    if (more) knownFrom = Math.max(knownFrom, at(found.at(-1).raised_at));
+    if (more) complete = false;
   }
-  past = { readAt: Date.now(), changed, alerts, knownFrom };
+  past = { readAt: Date.now(), changed, alerts, complete };
 }
 
 /** @param {AbortSignal} signal @param {any} query @returns {Promise<{found: any[], more: boolean}>} newest first */
@@ -56,7 +56,7 @@ let typing;
 
 /** @param {any} one @param {number} now */
 function row(one, now) {
-  const found = states(one, past.alerts.get(one.agent_id) ?? [], now - DAY_MS, now, past.knownFrom);
+  const found = states(one, past.alerts.get(one.agent_id) ?? [], now - DAY_MS, now, past.complete);
   return h("li", { key: one.agent_id, class: "agent" },
     h("div", { class: "who" }, h("a", { href: `#/agents/${one.agent_id}` }, name(one.name)), " ", badge(one.status),
       one.desired_state === "draining" && [" ", badge("draining")]),

@@ -2,6 +2,9 @@
 
 import { h, render } from "./dom.js";
 
+/** A name as a page shows it, and a field takes it: on one line, with single blanks. @param {string} text */
+const plain = (text) => text.trim().replace(/\s+/g, " ");
+
 /**
  * Ask, and do.
  *
@@ -22,7 +25,7 @@ export function ask({ title, text, confirm, name, fields, act }) {
     event.preventDefault();
     if (busy) return;
     const given = new FormData(/** @type {HTMLFormElement} */ (event.target));
-    if (name !== undefined && String(given.get("typed-name")).trim() !== name.trim()) {
+    if (name !== undefined && plain(String(given.get("typed-name"))) !== plain(name)) {
       wrong = "This is not the name.";
       return draw();
     }

@@ -91,7 +91,7 @@ function put(node, name, value) {
   if (name.startsWith("on")) node[name] = none ? null : value;
   else if (PROPERTIES.has(name)) {
     // A field that somebody is typing into knows better than what has come of its last letters.
-    if (node.localName !== "input" || node !== document.activeElement) node[name] = value ?? "";
+    if (node !== document.activeElement || node.localName === "select") node[name] = value ?? "";
   }
   else if (none) node.removeAttribute(name);
   else node.setAttribute(name, value === true ? "" : String(value));

@@ -155,7 +155,7 @@ function draw() {
   at("as-of").textContent = shown.cameAt ? `· as of ${clock(shown.cameAt)}` : "";
   if (!shown.page) return render(at("page"), [h("h1", null, title), h("p", null, h("a", { href: "#/" }, "To the overview"))]);
   if (shown.told) render(at("page"), shown.page.view(shown.told, { ...doing, query: shown.asked, id: shown.id }));
-  else if (shown.error) render(at("page"), [h("h1", null, title), h("p", null, shown.error.message)]);
+  else if (shown.error) render(at("page"), [h("h1", null, title), h("p", null, inWords(shown.error))]);
   else render(at("page"), [h("h1", null, title), h("p", { class: "quiet" }, "asking the plane")]);
   aged();
 }
@@ -164,11 +164,16 @@ function draw() {
 function aged() {
   if (!shown?.page) return tellState("", false);
   const age = Date.now() - shown.cameAt;
-  const gone = shown.error instanceof api.Refused && [403, 404].includes(shown.error.status);
-  if (shown.error && gone) return tellState(shown.error.message, true);
-  if (shown.error) return tellState(`${shown.error.message}; tried again by itself`, true);
+  if (shown.error) return tellState(inWords(shown.error), true);
   if (shown.cameAt && age > OLD_MS) return tellState("waiting for the plane", true);
   tellState(shown.cameAt ? "live" : "", false);
+}
+
+/** Why there is nothing newer. @param {any} error */
+function inWords(error) {
+  const status = error instanceof api.Refused ? error.status : 0;
+  if (status === 403) return "Your role does not let you see this page.";
+  return [400, 404].includes(status) ? error.message : `${error.message}; tried again by itself`;
 }
 
 /** @param {string} text @param {boolean} bad */

@@ -13,21 +13,31 @@ export const STATE_OF = { "agent.stale": "stale", "agent.inactive": "inactive" }
 /** @param {string | null} text RFC 3339 */
 export const at = (text) => (text === null ? Infinity : Date.parse(text));
 
+/** A time between two clocks' readings of one moment. */
+const SLACK_MS = 1000;
+
 /**
  * What an agent was, when: its alerts say when it was stale and inactive, and its row what it is now.
+ *
+ * An agent that has come back, and of which no alert says from what, was gone for longer than was asked about, or
+ * somebody has resolved the alert: until then nothing is known.
  *
  * @param {any} agent
  * @param {any[]} alerts of this agent, of the kinds of `STATE_OF`
  * @param {number} from @param {number} to milliseconds
- * @param {number} [knownFrom] alerts of before were not asked for
+ * @param {boolean} complete whether these are all alerts of this time
  * @returns {{state: string, from: number, to: number}[]} in order; none before the agent was there
  */
-export function states(agent, alerts, from, to, knownFrom = from) {
-  const spans = alerts.map((one) => ({ state: STATE_OF[one.kind] ?? "unknown", from: at(one.raised_at), to: at(one.resolved_at) }));
-  const since = at(agent.status_changed_at);
+export function states(agent, alerts, from, to, complete) {
+  const spans = alerts.map((one) => (
+    { state: STATE_OF[one.kind] ?? "unknown", from: at(one.raised_at), to: at(one.resolved_at) }
+  ));
+  const [since, created] = [at(agent.status_changed_at), at(agent.created_at)];
+  const known = spans.reduce((latest, one) => (one.to <= since + SLACK_MS ? Math.max(latest, one.to) : latest), from);
+  if (!complete) spans.unshift({ state: "unknown", from, to: since });
+  else if (agent.status === "active" && since > created + SLACK_MS) spans.unshift({ state: "unknown", from: known, to: since - SLACK_MS });
   spans.push({ state: agent.status, from: since, to: Infinity });
-  if (knownFrom > from) spans.unshift({ state: "unknown", from, to: Math.min(knownFrom, since) });
-  const begin = Math.max(from, Math.min(at(agent.created_at), to));
+  const begin = Math.max(from, Math.min(created, to));
   const inside = (/** @type {number} */ moment) => moment > begin && moment < to;
   const cuts = [begin, ...spans.flatMap((one) => [one.from, one.to]).filter(inside).sort((a, b) => a - b), to];
   /** @type {{state: string, from: number, to: number}[]} */
@@ -119,14 +129,15 @@ export function graph(title, lines, times, from, to, shown) {
 function way(values, times, from, to, top) {
   const steps = times.slice(1).map((time, index) => time - Number(times[index])).sort((a, b) => a - b);
   const gap = 2.5 * (steps[Math.floor(steps.length / 2)] ?? Infinity);
-  let before = -Infinity;
+  /** @type {number | null} */
+  let before = null;
   let path = "";
   values.forEach((value, index) => {
-    if (typeof value !== "number") return void (before = -Infinity);
+    if (typeof value !== "number") return void (before = null);
     const time = Number(times[index]);
     const x = ((time - from) / (to - from)) * WIDTH;
     const y = HEIGHT - 2 - (value / top) * (HEIGHT - 6);
-    const goesOn = time - before <= gap;
+    const goesOn = before !== null && time - before <= gap;
     path += `${goesOn ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}${goesOn ? "" : "h0"}`;
     before = time;
   });

@@ -13,7 +13,7 @@ export const called = (one) => one.description || one.url;
 /** @param {any} [one] */
 const fields = (one) => [
   h("label", null, h("span", null, "Address"), h("input", { name: "url", type: "url", required: true, maxlength: 2048, value: one?.url ?? "", placeholder: "https://", autocomplete: "off" })),
-  h("label", null, h("span", null, "Description"), h("input", { name: "description", maxlength: 500, value: one?.description ?? "", autocomplete: "off" })),
+  h("label", null, h("span", null, "Description"), h("textarea", { name: "description", maxlength: 500, rows: 2, value: one?.description ?? "" })),
   h("label", null, h("span", null, "Events, with blanks between them: ", h("code", null, "agent.stale"), ", ", h("code", null, "alert.*"), " or ", h("code", null, "*")),
     h("input", { name: "events", required: true, value: (one?.events ?? ["alert.*"]).join(" "), autocomplete: "off", spellcheck: "false" })),
 ];
@@ -21,7 +21,7 @@ const fields = (one) => [
 /** @param {FormData} given */
 const body = (given) => ({
   url: String(given.get("url")).trim(),
-  description: String(given.get("description")).trim(),
+  description: String(given.get("description")).replaceAll("\r\n", "\n").trim(),
   events: String(given.get("events")).split(/[\s,]+/).filter(Boolean),
 });
 
@@ -36,7 +36,9 @@ function item(one, doing) {
     fields: fields(one),
     confirm: "Change",
     act: async (given) => {
-      await doing.change("PATCH", path, body(given));
+      // What stays is not sent: an address is looked up anew, and may be out of reach by now.
+      const changed = Object.entries(body(given)).filter(([key, value]) => String(value) !== String(one[key]));
+      if (changed.length) await doing.change("PATCH", path, Object.fromEntries(changed));
       doing.done("The webhook is changed.");
     },
   });
