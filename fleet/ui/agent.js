@@ -1,6 +1,6 @@
 /** One agent: what it is, what it was in the last day or week, what it reports. */
 
-import { get, withQuery } from "./api.js";
+import { get, now, withQuery } from "./api.js";
 import { alertItem } from "./alerts.js";
 import { DAY_MS } from "./agents.js";
 import { ask } from "./ask.js";
@@ -21,7 +21,7 @@ let kept = { of: "", readAt: 0 };
 /** @param {AbortSignal} signal @param {string} id @param {string} window @param {any} told */
 async function readHistory(signal, id, window, told) {
   const found = await get(withQuery("/management/v1/alerts", {
-    subject_type: "agent", subject_id: id, status: "all", limit: ALERTS_MAX, since: new Date(Date.now() - 2 * (WINDOWS[window] ?? DAY_MS)).toISOString(),
+    subject_type: "agent", subject_id: id, status: "all", limit: ALERTS_MAX, since: new Date(now() - 2 * (WINDOWS[window] ?? DAY_MS)).toISOString(),
   }), signal);
   kept = { of: id + window + told.agent.status_changed_at, readAt: Date.now(), history: told.history, alerts: found.alerts, complete: !found.next_cursor };
 }
@@ -36,13 +36,13 @@ export const agentPage = {
     let told = await get(withQuery(path, { history: fresh ? "none" : window }), signal);
     if (fresh && kept.of !== id + window + told.agent.status_changed_at) told = await get(withQuery(path, { history: window }), signal);
     if (kept.of !== id + window + told.agent.status_changed_at || !fresh) await readHistory(signal, id, window, told);
-    return { ...told, ...kept, open: told.alerts, past: kept.alerts, window, now: Date.now() };
+    return { ...told, ...kept, open: told.alerts, past: kept.alerts, window, to: now() };
   },
   /** @param {any} told @param {any} doing */
   view(told, doing) {
-    const { agent, open, now, window } = told;
-    const from = now - Number(WINDOWS[window]);
-    const found = states(agent, told.past.filter((/** @type {any} */ one) => one.kind in STATE_OF), from, now, told.complete);
+    const { agent, open, to, window } = told;
+    const from = to - Number(WINDOWS[window]);
+    const found = states(agent, told.past.filter((/** @type {any} */ one) => one.kind in STATE_OF), from, to, told.complete);
     const breaks = found.filter((one) => one.state === "stale" || one.state === "inactive").reverse();
     return [
       h("h1", null, name(agent.name), " ", badge(agent.status)),
@@ -51,14 +51,14 @@ export const agentPage = {
       h("section", { key: "states" },
         h("div", { class: "row spread" }, h("h2", null, "States"),
           choice("Time", window, [["24h", "24 hours"], ["7d", "7 days"]], (history) => doing.filter({ history: history === "24h" ? null : history }))),
-        strip(found, from, now, `States, last ${window === "7d" ? "7 days" : "24 hours"}`),
+        strip(found, from, to, `States, last ${window === "7d" ? "7 days" : "24 hours"}`),
         h("p", { class: "row spread quiet" }, h("span", null, day(from)), h("span", null, inWords(found)), h("span", null, "now")),
         legend(),
         breaks.length > 0 && h("details", { key: "breaks" }, h("summary", null, `Not active ${breaks.length === 1 ? "once" : `${breaks.length} times`}`),
           h("ul", { class: "plain" }, breaks.map((one) => h("li", { key: one.state + one.from }, `${one.state} from ${day(one.from)}, for ${span((one.to - one.from) / 1000)}`))))),
       h("section", { key: "alerts" }, h("h2", null, "Open alerts"),
         open.length ? h("ul", { class: "items" }, open.map((/** @type {any} */ one) => alertItem(one, doing))) : h("p", { class: "none" }, "none")),
-      h("section", { key: "graphs" }, h("h2", null, "Reported"), graphs(told, from, now)),
+      h("section", { key: "graphs" }, h("h2", null, "Reported"), graphs(told, from, to)),
       h("section", { key: "about" }, h("h2", null, "About"), about(agent)),
     ];
   },

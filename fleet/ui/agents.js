@@ -1,6 +1,6 @@
 /** The fleet: a page of agents, each with its states of the last day. */
 
-import { get, withQuery } from "./api.js";
+import { get, now, withQuery } from "./api.js";
 import { h } from "./dom.js";
 import { SUMS } from "./overview.js";
 import { ago, badge, choice, name, pager } from "./parts.js";
@@ -27,7 +27,7 @@ async function readPast(signal, agents) {
   // What agents are now stands in their rows: the past is another only when one of them has changed.
   const changed = agents.map((one) => one.agent_id + one.status_changed_at).join();
   if (changed === past.changed && Date.now() - past.readAt < PAST_FRESH_MS) return;
-  const since = new Date(Date.now() - LOOK_BACK_MS).toISOString();
+  const since = new Date(now() - LOOK_BACK_MS).toISOString();
   const alerts = new Map();
   let complete = true;
   const read = await Promise.all(Object.keys(STATE_OF).map((kind) => readAlerts(signal, { kind, status: "all", since, limit: 200 })));
@@ -54,9 +54,9 @@ async function readAlerts(signal, query) {
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let typing;
 
-/** @param {any} one @param {number} now */
-function row(one, now) {
-  const found = states(one, past.alerts.get(one.agent_id) ?? [], now - DAY_MS, now, past.complete);
+/** @param {any} one @param {number} at when it was told of */
+function row(one, at) {
+  const found = states(one, past.alerts.get(one.agent_id) ?? [], at - DAY_MS, at, past.complete);
   return h("li", { key: one.agent_id, class: "agent" },
     h("div", { class: "who" }, h("a", { href: `#/agents/${one.agent_id}` }, name(one.name)), " ", badge(one.status),
       one.desired_state === "draining" && [" ", badge("draining")]),
@@ -64,7 +64,7 @@ function row(one, now) {
       one.hostname && [" · ", name(one.hostname)]),
     h("div", { class: "quiet seen" }, one.status === "retired" ? ["retired ", ago(one.retired_at)] : ["heard of ", ago(one.last_heartbeat_at)],
       typeof one.report?.connections === "number" && ` · ${counted(one.report.connections, "connection")}`),
-    strip(found, now - DAY_MS, now, `${one.name}, last 24 h`));
+    strip(found, at - DAY_MS, at, `${one.name}, last 24 h`));
 }
 
 export const agentsPage = {
@@ -73,10 +73,10 @@ export const agentsPage = {
   async load(signal, query) {
     const list = await get(withQuery("/management/v1/agents", query), signal);
     const [stats] = await Promise.all([get("/management/v1/fleet/stats", signal), readPast(signal, list.agents)]);
-    return { ...list, stats, now: Date.now() };
+    return { ...list, stats, at: now() };
   },
   /** @param {any} told @param {any} doing */
-  view({ agents, next_cursor, stats, now }, doing) {
+  view({ agents, next_cursor, stats, at }, doing) {
     const { query } = doing;
     const typed = (/** @type {any} */ event) => {
       clearTimeout(typing);
@@ -94,7 +94,7 @@ export const agentsPage = {
         choice("Version", query.version ?? "", known(stats.by_version, query.version), (version) => doing.filter({ version })),
         choice("Region", query.region ?? "", known(stats.by_region, query.region), (region) => doing.filter({ region }))),
       agents.length > 0 && legend(),
-      agents.length ? h("ul", { class: "agents" }, agents.map((/** @type {any} */ one) => row(one, now)))
+      agents.length ? h("ul", { class: "agents" }, agents.map((/** @type {any} */ one) => row(one, at)))
         : h("p", { class: "none" }, Object.keys(query).length ? "No agent is like this." : ["No server reports yet. ", h("code", null, "less-sync fleet enrol"), " prints the line to paste on one."]),
       pager("/agents", query, next_cursor),
     ];

@@ -18,6 +18,13 @@ export class Refused extends Error {
 /** The plane did not answer, or in words that are not its own. */
 export class Unreachable extends Error {}
 
+/** By how much the plane's clock is ahead of this machine's. A header tells whole seconds, so less is none. */
+let aheadMs = 0;
+const AHEAD_MIN_MS = 2000;
+
+/** The time by the plane's clock, which all that it tells of is in. */
+export const now = () => Date.now() + aheadMs;
+
 /** Who has signed in, null: nobody. The token is the same in every tab. @type {any} */
 let session = null;
 
@@ -40,6 +47,8 @@ async function request(method, path, body, signal) {
       redirect: "error",
       signal: signal ? AbortSignal.any([signal, patience]) : patience,
     });
+    const ahead = Date.parse(response.headers.get("Date") ?? "") - Date.now();
+    if (!Number.isNaN(ahead)) aheadMs = Math.abs(ahead) < AHEAD_MIN_MS ? 0 : ahead;
     const text = await response.text();
     told = text ? JSON.parse(text) : null;
   } catch (error) {

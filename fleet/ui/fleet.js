@@ -61,7 +61,6 @@ function place() {
 function say(text, bad = false) {
   const answer = at("answer");
   answer.textContent = text;
-  answer.hidden = !text;
   answer.className = `banner${bad ? " bad" : ""}`;
 }
 
@@ -154,10 +153,28 @@ function draw() {
   at("page").setAttribute("aria-busy", String(!shown.told));
   at("as-of").textContent = shown.cameAt ? `· as of ${clock(shown.cameAt)}` : "";
   if (!shown.page) return render(at("page"), [h("h1", null, title), h("p", null, h("a", { href: "#/" }, "To the overview"))]);
-  if (shown.told) render(at("page"), shown.page.view(shown.told, { ...doing, query: shown.asked, id: shown.id }));
+  if (shown.told) {
+    const described = shown.page.view(shown.told, { ...doing, query: shown.asked, id: shown.id });
+    keepingFocus(() => render(at("page"), described));
+  }
   else if (shown.error) render(at("page"), [h("h1", null, title), h("p", null, inWords(shown.error))]);
   else render(at("page"), [h("h1", null, title), h("p", { class: "quiet" }, "asking the plane")]);
   aged();
+}
+
+/** Draw; who was at something that is gone by then is at what it was in. @param {() => void} work */
+function keepingFocus(work) {
+  const around = [];
+  for (let one = document.activeElement; one && at("main").contains(one); one = one.parentElement) {
+    around.push(/** @type {HTMLElement} */ (one));
+  }
+  work();
+  const stays = around.find((one) => one.isConnected);
+  if (!stays || document.activeElement === stays) return;
+  stays.focus({ preventScroll: true });
+  if (document.activeElement === stays) return;
+  stays.tabIndex = -1;
+  stays.focus({ preventScroll: true });
 }
 
 /** Say how old what is shown is, where it is older than it should be. */

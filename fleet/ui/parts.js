@@ -1,6 +1,6 @@
 /** What several pages are made of. */
 
-import { withQuery } from "./api.js";
+import { now, withQuery } from "./api.js";
 import { h } from "./dom.js";
 import { day, span } from "./words.js";
 
@@ -14,7 +14,7 @@ export const name = (text) => h("bdi", { class: "name" }, text);
 export function ago(text, none = "–") {
   if (!text) return none;
   const at = Date.parse(text);
-  const seconds = (Date.now() - at) / 1000;
+  const seconds = (now() - at) / 1000;
   const said = seconds >= 0 ? `${span(seconds)} ago` : `in ${span(-seconds)}`;
   return h("time", { datetime: text, title: day(at) }, said);
 }
