@@ -37,12 +37,18 @@ class HoldingsWatch:
 
     Args:
         clock: monotonic seconds.
+        question_s: how long the catalogue may take, which a lock on a table can hold up.
     """
 
     def __init__(
-        self, services: Services, pool: PostgresPool, *, clock: Callable[[], float] = time.monotonic
+        self,
+        services: Services,
+        pool: PostgresPool,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        question_s: float = QUESTION_S,
     ) -> None:
-        self._surveys: Final = PostgresSurveys(pool, left_out=OWN_SPACES, question_s=QUESTION_S)
+        self._surveys: Final = PostgresSurveys(pool, left_out=OWN_SPACES, question_s=question_s)
         self._probe: Final = HealthProbe(lambda: services.spaces.ping())
         self._clock: Final = clock
         self._known = Holdings(ok=False)
