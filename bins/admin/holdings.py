@@ -22,7 +22,7 @@ QUESTION_S: Final = 2.0
 class Holdings(msgspec.Struct, frozen=True, kw_only=True):
     """Of the database that this server uses. None: not known."""
 
-    ok: bool
+    ok: bool | None
     """Whether it answers."""
     spaces: int | None = None
     records: int | None = None
@@ -61,21 +61,26 @@ class HoldingsWatch:
         now_s = self._clock()
         if self._looked_s is None or now_s - self._looked_s >= REFRESH_S:
             try:
-                found = await self._surveys.catalogue()
+                self._known = await holdings_of(self._surveys)
             except StorageError:
                 # What was known stays; the next one who asks has it tried again.
                 return msgspec.structs.replace(self._known, ok=True)
             self._looked_s = now_s
-            self._known = Holdings(
-                ok=True,
-                spaces=found.spaces,
-                records=found.records,
-                files=found.files,
-                storage_bytes=found.storage_bytes,
-                file_bytes=found.file_bytes,
-                database_id=found.database_id,
-            )
         return msgspec.structs.replace(self._known, ok=True)
+
+
+async def holdings_of(surveys: PostgresSurveys) -> Holdings:
+    """What the catalogue says. Raises as `PostgresSurveys`."""
+    found = await surveys.catalogue()
+    return Holdings(
+        ok=True,
+        spaces=found.spaces,
+        records=found.records,
+        files=found.files,
+        storage_bytes=found.storage_bytes,
+        file_bytes=found.file_bytes,
+        database_id=found.database_id,
+    )
 
 
 def decode_holdings(message: bytes) -> Holdings | None:

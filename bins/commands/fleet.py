@@ -6,6 +6,7 @@ import typer
 
 from less_sync.bins.commands.exit_codes import exit_codes
 from less_sync.bins.commands.fleet_operators import add_operators
+from less_sync.bins.commands.fleet_report import show_report
 from less_sync.bins.commands.fleet_rewrap import OPTIONS as REWRAP_OPTIONS
 from less_sync.bins.commands.fleet_rewrap import rewrap
 from less_sync.bins.commands.fleet_serve import OPTIONS, serve
@@ -51,6 +52,9 @@ def add_fleet(app: typer.Typer) -> None:
     fleet.command(
         epilog=exit_codes(0, 1, 2, 130), short_help="Give the secrets in the database another key."
     )(takes_settings(rewrap, REWRAP_OPTIONS))
+    fleet.command(epilog=exit_codes(0, 1, 2), short_help="Print what a server would tell of itself.")(
+        show_report
+    )
     add_operators(fleet)
     app.add_typer(fleet)
 

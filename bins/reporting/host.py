@@ -67,11 +67,12 @@ def fullest(disks: Iterable[Disk]) -> Disk | None:
 
 
 def _disk(path: Path) -> Disk | None:
-    try:
-        found = os.statvfs(path)
-    except OSError:
-        return None
-    return Disk(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+    """Where a directory is, or will be when it is made."""
+    for place in (path, *path.absolute().parents):
+        with suppress(OSError):
+            found = os.statvfs(place)
+            return Disk(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+    return None
 
 
 def _processor_times() -> tuple[int, int] | None:

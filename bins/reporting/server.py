@@ -147,7 +147,7 @@ class ServerSnapshot:
         recent = (
             Rates() if before is None else rates(before.counted, moment.counted, moment.at_s - before.at_s)
         )
-        holdings = await self._reported.holdings() or Holdings(ok=False)
+        holdings = await self._reported.holdings() or Holdings(ok=None)
         host = await self._host.look()
         disk = host.disk
         return Report(
@@ -168,7 +168,7 @@ class ServerSnapshot:
             disk_free_ratio=None if disk is None else round(disk.free_ratio, 4),
             database_ok=holdings.ok,
             database_kind=EMBEDDED if self._settings.database.url is None else EXTERNAL,
-            migration=await self._migration_known(ok=holdings.ok),
+            migration=await self._migration_known(ok=holdings.ok is True),
             backup_age_seconds=await asyncio.to_thread(self._backup_age_s),
             backup_interval_seconds=self._settings.reporter.backup_interval_s,
             draining=await self._reported.draining(),

@@ -25,6 +25,7 @@ from less_sync.bins.settings.config import Settings
 from less_sync.fleet.reporter.messages import is_version
 from less_sync.fleet.reporter.report import Report
 from less_sync.fleet.reporter.reporter import Served
+from less_sync.fleet.reports import REPORT
 from less_sync.storage import Histogram
 from less_sync.sync.limits import Limits
 from tests.bins.admin.opened import merged
@@ -75,6 +76,7 @@ def test_the_page_lists_what_leaves_the_machine_and_nothing_else() -> None:
     part = page.partition("What leaves the machine\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`[^|]+) \|", part, re.MULTILINE)
     assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == list(Report.__struct_fields__)
+    assert list(REPORT) == list(Report.__struct_fields__), "the plane knows another list"
 
 
 async def test_the_figures_are_those_of_the_server(live: Live, database_url: str, tmp_path: Path) -> None:
@@ -302,6 +304,9 @@ async def test_the_machine_says_what_is_left(tmp_path: Path) -> None:
     assert host.memory_total_bytes is not None
     assert host.memory_used_bytes is not None
     assert 0 < host.memory_used_bytes < host.memory_total_bytes
+    later = await HostWatch([tmp_path / "made" / "later"]).look()
+    assert later.disk is not None
+    assert later.disk.total_bytes == host.disk.total_bytes
     assert fullest([Disk(100, 50), Disk(1000, 20), Disk(10, 10)]) == Disk(1000, 20)
     assert fullest([]) is None
     assert Disk(0, 0).free_ratio == 0
