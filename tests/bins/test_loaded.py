@@ -20,6 +20,8 @@ NOT_LOADED = {
     *("less_sync.sync.client", "less_sync.client.folder", "websockets.client", "websockets.asyncio"),
     *("less_sync.federation.inbound", "less_sync.federation.outbound.link", "less_sync.federation.discovery"),
     *("nacl", "nats", "joserfc"),
+    # Of a server that reports to a fleet plane, and of the plane.
+    *("less_sync.fleet", "less_sync.bins.reporting"),
     # Of issuers with rules of their own.
     *("tomllib", "difflib"),
     # Of commands that look at a database.
