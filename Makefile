@@ -17,7 +17,7 @@ INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-
 PYTEST := @env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 # What decides who is who and what a byte means has every branch tested, by the tests of these rooms: measuring
-# makes a test two to three times as slow.
+# makes a test two to three times as slow, so tests of large amounts are marked `no_cover`: others reach the same.
 COVERED := tests/auth tests/sync/protocol tests/test_rooms.py
 COVERAGE := --cov=auth --cov=sync/protocol --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 

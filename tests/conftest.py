@@ -23,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from less_sync.bins.postgres.files import hold_data_directory, postgres_is_gone
@@ -39,7 +39,8 @@ _START_S_MAX: Final = 60.0
 _HERE: Final = Path(__file__).parent
 GC_THRESHOLDS: Final = (10_000, 10, 10)
 _CLUSTER: Final = _HERE / "cluster"
-_SHORT: Final = (_HERE / "auth", _HERE / "sync" / "protocol")
+_AUTH: Final = _HERE / "auth"
+_SHORT: Final = (_AUTH, _HERE / "sync" / "protocol")
 _QUICK_NOT_SAFE: Final = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -76,13 +77,21 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let thousands of short tests come last: they fill the time in which another worker ends a long one.
 
-    Of those that are run in other shapes, leave out what has the usual one alone.
+    Of those that are run in other shapes, leave out what has the usual one alone. Branches of `auth`
+    are counted as covered by chosen examples alone: what random ones reach is luck, and costs twice as much.
     """
     if config.getoption("--shapes"):
         alone = [item for item in items if _is(item, "alone")]
         items[:] = [item for item in items if not _is(item, "alone")]
         config.hook.pytest_deselected(items=alone)
     items.sort(key=lambda item: any(item.path.is_relative_to(room) for room in _SHORT))
+    for item in items:
+        if (
+            item.path.is_relative_to(_AUTH)
+            and isinstance(item, pytest.Function)
+            and is_hypothesis_test(item.obj)
+        ):
+            item.add_marker("no_cover")
 
 
 def pytest_collection_finish() -> None:
