@@ -147,13 +147,13 @@ async def _locked(connection: "Connection", agent_id: UUID) -> Row:
 
 def _label_filters(value: object) -> dict[str, Any]:
     """`label=key:value`, once or more; a key has no colon."""
-    told = value if isinstance(value, list) else [value]
+    told = [str(one) for one in value] if isinstance(value, list) else [str(value)]
     if len(told) > LABEL_FILTERS_MAX:
         raise wrong(f"at most {LABEL_FILTERS_MAX}")
     labels: dict[str, Any] = {}
     for one in told:
-        key, colon, text = str(one).partition(":")
-        if not key or not colon:
+        key, colon, text = one.partition(":")
+        if not key or not colon or not one.isprintable():
             raise wrong("expected key:value")
         if labels.setdefault(key, text) != text:
             raise wrong("a label has one value")

@@ -4,12 +4,17 @@ UPDATE worker_state SET blind_until = now()
 WHERE name = 'health' AND $1::timestamptz < now() - make_interval(secs => $2::float8);
 
 -- name: count_silent
--- Agents there are, those that are active, and those of them that are about to be so no longer.
-WITH blind AS (SELECT coalesce(max(blind_until), '-infinity') AS until FROM worker_state WHERE name = 'health')
-SELECT count(*) AS living, count(*) FILTER (WHERE status = 'active') AS active,
-  count(*) FILTER (WHERE status = 'active' AND greatest(last_heartbeat_at, until)
-    < now() - make_interval(secs => heartbeat_interval_seconds * $1::float8)) AS leaving
-FROM agents, blind WHERE status <> 'retired';
+-- Agents there are, those that are active, those of them that are about to be so no longer, and all whose status
+-- is about to change.
+WITH blind AS (SELECT coalesce(max(blind_until), '-infinity') AS until FROM worker_state WHERE name = 'health'),
+looked AS MATERIALIZED (
+  SELECT status = 'active' AS active, status <> 'inactive' AND greatest(last_heartbeat_at, until)
+    < now() - make_interval(secs => heartbeat_interval_seconds
+      * CASE status WHEN 'active' THEN $1::float8 ELSE $2::float8 END) AS silent
+  FROM agents, blind WHERE status <> 'retired')
+SELECT count(*) AS living, count(*) FILTER (WHERE active) AS active,
+  count(*) FILTER (WHERE active AND silent) AS leaving, count(*) FILTER (WHERE silent) AS silent
+FROM looked;
 
 -- name: lock_health
 -- Whether this transaction is the only one that sweeps this schema.

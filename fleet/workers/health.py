@@ -65,10 +65,12 @@ class HealthChecker:
         async with plane.database.transaction() as connection:
             if not await value(connection, "lock_health"):
                 return False
-            mass = self._mass
+            limits, mass, silent = plane.settings.health, self._mass, True
             if mass is None:
-                mass = await _mass(connection, plane.settings.health.stale_after)
-            count = await _sweep(connection, plane.settings.health, tell=not mass)
+                found = await row(connection, "count_silent", limits.stale_after, limits.inactive_after)
+                assert found is not None  # it counts
+                mass, silent = await _mass(connection, found), found["silent"] > 0
+            count = await _sweep(connection, limits, tell=not mass) if silent else 0
         self._mass = mass
         self._changed += count
         plane.deliveries_due.set()
@@ -90,13 +92,11 @@ async def _claim(plane: "Plane") -> bool:
     return before is not None
 
 
-async def _mass(connection: "Connection", stale_after: float) -> bool:
+async def _mass(connection: "Connection", found: Row) -> bool:
     """Whether so many are about to fall silent at once that the plane's own network is to blame.
 
     That is one alert, which ends when half of the fleet is active again.
     """
-    found = await row(connection, "count_silent", stale_after)
-    assert found is not None  # it counts
     leaving, active, living = found["leaving"], found["active"], found["living"]
     mass: bool = leaving >= MASS_MIN and leaving * 2 > active
     if mass:
