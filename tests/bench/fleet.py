@@ -31,7 +31,7 @@ from tests.fleet.rig import fleet_settings
 
 INTERVAL_S: Final = 60
 WARM_UP_PARALLEL: Final = 8
-STATISTICS_S_MAX: Final = 15.0
+STATISTICS_S_MAX: Final = 40.0
 """Within which sessions that rest have told Postgres what they counted."""
 AGENTS: Final = """
 INSERT INTO agents (agent_id, instance_id, name, kind, os, arch, version, heartbeat_interval_seconds, boot_id,
@@ -197,7 +197,8 @@ async def measure(agents: int, seconds: float, sweep_agents: int, warm_ups: int)
                     took_s = await load.beats(round(seconds * agents / INTERVAL_S), agents / INTERVAL_S)
                     wall_s, own = time.perf_counter() - began, time.process_time() - own
                     after = [usage.family_cpu_s(pid) for pid in pids]
-                    all_updates, all_hot = await counted(connection, updates + len(took_s))
+                    expected = updates + len(took_s) - load.refused
+                    all_updates, all_hot = await counted(connection, expected)
             cores = [usage.spent_s(then, now) / wall_s for then, now in zip(before, after, strict=True)]
             sweep_s = await sweep(postgres.url, agents, sweep_agents)
             cuts = statistics.quantiles(took_s, n=100)
