@@ -28,20 +28,15 @@ SELECT c.*, e.type, e.payload, w.url, w.secret, extract(epoch FROM now())::float
 FROM claimed c JOIN webhooks w ON w.id = c.webhook_id JOIN webhook_events e ON e.id = c.event_id;
 
 -- name: delivery_succeeded
--- Write a good result, if the lease ($2) is still the one of this attempt ($3), and forget the webhook's
--- failures. The webhook's row is taken before the delivery's, as everywhere.
-WITH failing AS (
-  SELECT id FROM webhooks WHERE id = $4 AND first_failure_at IS NOT NULL FOR NO KEY UPDATE),
-done AS (
+-- Write a good result, if the lease ($2) is still the one of this attempt ($3); tells whether the webhook ($4) was
+-- failing until now. It takes no lock on the webhook's row, which others take before the delivery's.
+WITH done AS (
   UPDATE webhook_deliveries SET status = 'delivered', completed_at = now(), lease_owner = NULL,
     lease_until = '-infinity', last_status = $5, last_error = NULL, last_response = $6, last_duration_ms = $7
-  FROM (SELECT count(*) FROM failing) AS locked
   WHERE id = $1 AND lease_owner = $2 AND attempts = $3 AND status = 'pending'
-  RETURNING id, attempts),
-well AS (
-  UPDATE webhooks w SET first_failure_at = NULL FROM failing, done WHERE w.id = failing.id)
+  RETURNING id, attempts)
 INSERT INTO webhook_attempts (delivery_id, attempt, status, duration_ms) SELECT id, attempts, $5, $7 FROM done
-RETURNING delivery_id;
+RETURNING (SELECT first_failure_at IS NOT NULL FROM webhooks WHERE id = $4) AS failing;
 
 -- name: delivery_failed
 -- Write a bad result, if the lease ($2) is still the one of this attempt ($3): the next attempt comes in so many

@@ -46,6 +46,10 @@ WHERE id = $1;
 -- Remove one with all its deliveries.
 DELETE FROM webhooks WHERE id = $1 RETURNING id;
 
+-- name: webhook_well
+-- Forget its failures.
+UPDATE webhooks SET first_failure_at = NULL WHERE id = $1 AND first_failure_at IS NOT NULL;
+
 -- name: webhook_failed
 -- Note a failed attempt: since when there was no good one, until when the webhook wants to be left alone ($2
 -- seconds, or null), and whether it is disabled now: it is gone ($3), or has failed for five days. Tells the

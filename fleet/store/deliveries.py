@@ -49,7 +49,11 @@ async def claim(database: Database, lease: str, at_most: int, under_way: Sequenc
 
 
 async def succeeded(database: Database, claimed: Claimed, attempt: Attempt) -> bool:
-    """Write a good result; False: the lease is not this one's any more, and nothing was written."""
+    """Write a good result; False: the lease is not this one's any more, and nothing was written.
+
+    Two statements that take one row each, so that they wait in no circle with those that take both. A crash
+    between them leaves the webhook failing until its next success.
+    """
     written = await database.row(
         "delivery_succeeded",
         claimed.id,
@@ -60,6 +64,8 @@ async def succeeded(database: Database, claimed: Claimed, attempt: Attempt) -> b
         attempt.response,
         attempt.duration_ms,
     )
+    if written is not None and written["failing"]:
+        await database.row("webhook_well", claimed.webhook_id)
     return written is not None
 
 
