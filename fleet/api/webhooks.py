@@ -125,9 +125,11 @@ async def remove(plane: "Plane", call: Call) -> Answer:
     # One removal at a time: each writes events, which take the rows of other webhooks.
     async with plane.database.transaction() as connection:
         await value(connection, "lock_webhooks")
-        if await value(connection, "remove_webhook", webhook_id) is None:
-            raise not_found(_WEBHOOK)
+        await _locked(connection, webhook_id)
+        # Before the row goes: whoever resolves one of these meanwhile writes an event, which takes the row of
+        # the webhook behind that of the alert, and finds it free until then.
         await resolve_alerts(connection, None, _WEBHOOK, [str(webhook_id)], by=call.actor.name)
+        await value(connection, "remove_webhook", webhook_id)
         await audit.record(connection, call, "webhook.remove", _WEBHOOK, webhook_id)
     plane.deliveries_due.set()
     return Answer(200, {"message": "webhook deleted"})
