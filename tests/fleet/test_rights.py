@@ -60,6 +60,10 @@ def filled(method: str, path: str) -> str:
     return f"{method} {PARAMETER.sub(AGENT if own else NOBODY, path)}"
 
 
+def test_every_route_has_a_row_and_every_row_a_route() -> None:
+    assert {(route.method, route.path) for route in all_routes()} == RIGHTS.keys()
+
+
 async def test_an_application_with_a_route_that_has_no_row_does_not_start(plane: Plane) -> None:
     async def handler(_plane: Plane, _call: Call) -> Answer:
         return Answer(200)
@@ -202,8 +206,7 @@ async def test_every_guarded_route_refuses_credentials_that_are_too_weak_and_tak
     for name in PEOPLE:
         await employ(fleet, name, name)
     held = await credentials(fleet)
-    there = {(route.method, route.path) for route in all_routes()}
-    for (method, path), who in ((row, RIGHTS[row]) for row in GUARDED if row in there):
+    for (method, path), who in ((row, RIGHTS[row]) for row in GUARDED):
         for name, headers in held.items():
             line = filled(method, path)
             if name not in MAY[who] and (name, who) != ("other agent", Who.OWN_AGENT):
@@ -219,3 +222,17 @@ async def test_every_guarded_route_refuses_credentials_that_are_too_weak_and_tak
             if path.endswith("/logout"):
                 browser = await signed_in(fleet, name)
                 held[name] = [f"Cookie: {browser.cookie}", f"X-CSRF-Token: {browser.csrf}"]
+
+
+async def test_a_token_that_its_route_judges_is_refused_and_counted_like_any_other(fleet: Fleet) -> None:
+    """A heartbeat's token is looked up by the statement that takes the heartbeat."""
+    agent, other = await fleet.register(), await fleet.register()
+    path = f"{agent.path}/heartbeat"
+    assert (
+        await fleet.anonymous.post(path, json=agent.heartbeat(), headers=other.headers)
+    ).status_code == 403
+    unknown = [{"Authorization": f"Bearer {new_token(AGENT_TOKEN)}"} for _ in range(11)]
+    answers = [await fleet.anonymous.post(path, json=agent.heartbeat(), headers=one) for one in unknown]
+    assert [answer.status_code for answer in answers] == [401] * 10 + [429]
+    assert answers[0].json()["error"] == BAD
+    assert (await agent.beat()).status_code == 200
