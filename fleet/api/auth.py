@@ -9,7 +9,9 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from less_sync.auth import b64url_encode
@@ -38,8 +40,17 @@ def role_named(name: str) -> Role:
 
 
 def cookie_name(public_url: str) -> str:
-    """What the cookie of a session is called at this address."""
-    return SECURE_COOKIE if public_url.startswith("https:") else PLAIN_COOKIE
+    """What the cookie of a session is called at this address.
+
+    On another machine's plain HTTP it is the secure one, which browsers do not keep there: a session that
+    travels unencrypted is anybody's.
+    """
+    parts = urlsplit(public_url)
+    try:
+        here = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        here = False
+    return PLAIN_COOKIE if here and parts.scheme == "http" else SECURE_COOKIE
 
 
 def csrf_token(session: str) -> str:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import structlog
 
-from less_sync.fleet.api.auth import cookie_name, csrf_token
+from less_sync.fleet.api.auth import SECURE_COOKIE, cookie_name, csrf_token
 from less_sync.fleet.api.body import wrong
 from less_sync.fleet.api.call import Actor, Answer, Call, refuse_body
 from less_sync.fleet.api.routing import Route
@@ -110,11 +110,9 @@ def _shown(operator: Row, csrf: str, expires_at: datetime) -> dict[str, object]:
 
 
 def _cookie(plane: "Plane", value: str, max_age_s: int) -> str:
-    public_url = plane.settings.public_url
-    secure = "; Secure" if public_url.startswith("https:") else ""
-    return (
-        f"{cookie_name(public_url)}={value}; Path=/{secure}; HttpOnly; SameSite=Strict; Max-Age={max_age_s}"
-    )
+    name = cookie_name(plane.settings.public_url)
+    secure = "; Secure" if name == SECURE_COOKIE else ""
+    return f"{name}={value}; Path=/{secure}; HttpOnly; SameSite=Strict; Max-Age={max_age_s}"
 
 
 ROUTES: Final = (

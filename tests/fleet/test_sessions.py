@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from less_sync.fleet.api.auth import csrf_token
+from less_sync.fleet.api.auth import cookie_name, csrf_token
 from less_sync.fleet.identifiers import new_token
 from less_sync.fleet.passwords import NOBODYS
 from tests.fleet.people import PASSWORD, Checks, cheap_passwords, employ, hashed, log_in, signed_in
@@ -68,6 +68,23 @@ async def test_at_an_https_address_the_cookie_is_bound_to_it(fleet: Fleet) -> No
     for sent, status in ((cookie, 200), (plain, 401)):
         fleet.anonymous.cookies.clear()
         assert (await fleet.anonymous.get(path, headers={"Cookie": sent})).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("public_url", "name"),
+    [
+        ("http://127.0.0.1:5380", "less_sync_fleet"),
+        ("http://127.0.0.2:5380", "less_sync_fleet"),
+        ("http://localhost:5380", "less_sync_fleet"),
+        ("http://[::1]:5380", "less_sync_fleet"),
+        ("https://localhost", "__Host-less_sync_fleet"),
+        ("http://fleet.example.org", "__Host-less_sync_fleet"),
+        ("http://localhost.example.org", "__Host-less_sync_fleet"),
+        ("http://192.168.0.7:5380", "__Host-less_sync_fleet"),
+    ],
+)
+def test_a_session_travels_unencrypted_within_this_machine_alone(public_url: str, name: str) -> None:
+    assert cookie_name(public_url) == name
 
 
 async def test_only_the_hash_of_a_session_is_kept(fleet: Fleet, checks: Checks) -> None:
