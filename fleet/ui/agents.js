@@ -3,7 +3,7 @@
 import { get, now, withQuery } from "./api.js";
 import { h } from "./dom.js";
 import { SUMS } from "./overview.js";
-import { ago, badge, choice, name, pager } from "./parts.js";
+import { ago, badge, field, filters, name, pager } from "./parts.js";
 import { STATE_OF, legend, states, strip } from "./timeline.js";
 import { counted, number } from "./words.js";
 
@@ -30,7 +30,9 @@ async function readPast(signal, agents) {
   const since = new Date(now() - LOOK_BACK_MS).toISOString();
   const alerts = new Map();
   let complete = true;
-  const read = await Promise.all(Object.keys(STATE_OF).map((kind) => readAlerts(signal, { kind, status: "all", since, limit: 200 })));
+  const read = await Promise.all(
+    Object.keys(STATE_OF).map((kind) => readAlerts(signal, { kind, status: "all", since, limit: 200 })),
+  );
   for (const { found, more } of read) {
     for (const one of found) alerts.set(one.subject_id, [...(alerts.get(one.subject_id) ?? []), one]);
     if (more) complete = false;
@@ -57,14 +59,33 @@ let typing;
 /** @param {any} one @param {number} at when it was told of */
 function row(one, at) {
   const found = states(one, past.alerts.get(one.agent_id) ?? [], at - DAY_MS, at, past.complete);
-  return h("li", { key: one.agent_id, class: "agent" },
-    h("div", { class: "who" }, h("a", { href: `#/agents/${one.agent_id}` }, name(one.name)), " ", badge(one.status),
-      one.desired_state === "draining" && [" ", badge("draining")]),
-    h("div", { class: "quiet" }, [one.kind, one.version, one.region].filter(Boolean).join(" · "),
-      one.hostname && [" · ", name(one.hostname)]),
-    h("div", { class: "quiet seen" }, one.status === "retired" ? ["retired ", ago(one.retired_at)] : ["heard of ", ago(one.last_heartbeat_at)],
-      typeof one.report?.connections === "number" && ` · ${counted(one.report.connections, "connection")}`),
-    strip(found, at - DAY_MS, at, `${one.name}, last 24 h`));
+  return h(
+    "li",
+    { key: one.agent_id, class: "agent" },
+    h(
+      "div",
+      { class: "who" },
+      h("a", { href: `#/agents/${one.agent_id}` }, name(one.name)),
+      " ",
+      badge(one.status),
+      one.desired_state === "draining" && [" ", badge("draining")],
+    ),
+    h(
+      "div",
+      { class: "quiet" },
+      [one.kind, one.version, one.region].filter(Boolean).join(" · "),
+      one.hostname && [" · ", name(one.hostname)],
+    ),
+    h(
+      "div",
+      { class: "quiet seen" },
+      one.status === "retired"
+        ? ["retired ", ago(one.retired_at)]
+        : ["heard of ", ago(one.last_heartbeat_at)],
+      typeof one.report?.connections === "number" && ` · ${counted(one.report.connections, "connection")}`,
+    ),
+    strip(found, at - DAY_MS, at, `${one.name}, last 24 h`),
+  );
 }
 
 export const agentsPage = {
@@ -72,7 +93,10 @@ export const agentsPage = {
   /** @param {AbortSignal} signal @param {any} query */
   async load(signal, query) {
     const list = await get(withQuery("/management/v1/agents", query), signal);
-    const [stats] = await Promise.all([get("/management/v1/fleet/stats", signal), readPast(signal, list.agents)]);
+    const [stats] = await Promise.all([
+      get("/management/v1/fleet/stats", signal),
+      readPast(signal, list.agents),
+    ]);
     return { ...list, stats, at: now() };
   },
   /** @param {any} told @param {any} doing */
@@ -80,22 +104,56 @@ export const agentsPage = {
     const { query } = doing;
     const typed = (/** @type {any} */ event) => {
       clearTimeout(typing);
-      typing = setTimeout(() => location.hash.startsWith("#/agents") && doing.filter({ q: event.target.value }, true), TYPED_MS);
+      typing = setTimeout(
+        () => location.hash.startsWith("#/agents") && doing.filter({ q: event.target.value }, true),
+        TYPED_MS,
+      );
     };
-    const known = (/** @type {Record<string, number>} */ counts, /** @type {string | undefined} */ picked) =>
-      /** @type {[string, string][]} */ ([["", "all"], ...[...new Set([...Object.keys(counts).filter((one) => !SUMS.has(one)), ...(picked ? [picked] : [])])].sort().map((one) => [one, one])]);
-    const count = (/** @type {string} */ status) => number(stats.by_status[status] ?? 0);
+    const known = (/** @type {Record<string, number>} */ counts) =>
+      Object.keys(counts)
+        .filter((one) => !SUMS.has(one))
+        .sort();
+    const status = (/** @type {string} */ one) =>
+      /** @type {[string, string]} */ ([one, `${one} (${number(stats.by_status[one] ?? 0)})`]);
+    const search = {
+      type: "search",
+      value: query.q ?? "",
+      maxlength: 128,
+      oninput: typed,
+      autocomplete: "off",
+      spellcheck: "false",
+    };
+    const none = Object.keys(query).length
+      ? "No agent is like this."
+      : [
+          "No server reports yet. ",
+          h("code", null, "less-sync fleet enrol"),
+          " prints the line to paste on one.",
+        ];
     return [
       h("h1", null, "Agents"),
-      h("div", { class: "filters", role: "search", "aria-label": "Filters" },
-        h("label", { key: "q" }, h("span", null, "Name or host begins with"), h("input", { type: "search", value: query.q ?? "", maxlength: 128, oninput: typed, autocomplete: "off", spellcheck: "false" })),
-        choice("Status", query.status ?? "", [["", "all but retired"], ...["active", "stale", "inactive", "retired"].map((one) => /** @type {[string, string]} */ ([one, `${one} (${count(one)})`]))], (status) => doing.filter({ status })),
-        choice("Kind", query.kind ?? "", [["", "all"], ["sync", "sync"], ["volume", "volume"]], (kind) => doing.filter({ kind })),
-        choice("Version", query.version ?? "", known(stats.by_version, query.version), (version) => doing.filter({ version })),
-        choice("Region", query.region ?? "", known(stats.by_region, query.region), (region) => doing.filter({ region }))),
+      filters(
+        doing,
+        [
+          [
+            "Status",
+            "status",
+            [["", "all but retired"], ...["active", "stale", "inactive", "retired"].map(status)],
+          ],
+          ["Kind", "kind", [["", "all"], "sync", "volume"]],
+          ["Version", "version", [["", "all"], ...known(stats.by_version)]],
+          ["Region", "region", [["", "all"], ...known(stats.by_region)]],
+        ],
+        field("Name or host begins with", search),
+      ),
       agents.length > 0 && legend(),
-      agents.length ? h("ul", { class: "agents" }, agents.map((/** @type {any} */ one) => row(one, at)))
-        : h("p", { class: "none" }, Object.keys(query).length ? "No agent is like this." : ["No server reports yet. ", h("code", null, "less-sync fleet enrol"), " prints the line to paste on one."]),
+      agents.length
+        ? h(
+            "ul",
+            { class: "agents" },
+            agents.map((/** @type {any} */ one) => row(one, at)),
+          )
+        : h("p", { class: "none" }, none),
       pager("/agents", query, next_cursor),
     ];
   },

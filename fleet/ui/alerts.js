@@ -3,8 +3,8 @@
 import { get, withQuery } from "./api.js";
 import { ask } from "./ask.js";
 import { h } from "./dom.js";
-import { ago, badge, button, choice, name, pager } from "./parts.js";
-import { counted, number } from "./words.js";
+import { ago, badge, button, field, filters, items, name, pager } from "./parts.js";
+import { number } from "./words.js";
 
 const NOTE_MAX = 1000;
 
@@ -27,7 +27,11 @@ export function alertItem(one, doing) {
     ask({
       title: "Acknowledge the alert",
       text: h("p", null, name(one.title)),
-      fields: [h("label", null, h("span", null, "Note, if there is something to say"), h("textarea", { name: "note", maxlength: NOTE_MAX, rows: 3 }))],
+      fields: field(
+        "Note, if there is something to say",
+        { name: "note", maxlength: NOTE_MAX, rows: 3 },
+        "textarea",
+      ),
       confirm: "Acknowledge",
       act: async (given) => {
         const note = String(given.get("note")).replaceAll("\r\n", "\n").trim();
@@ -35,19 +39,62 @@ export function alertItem(one, doing) {
         doing.done("The alert is acknowledged.");
       },
     });
-  return h("li", { key: one.id, class: `item is-${one.severity}` },
-    h("div", { class: "row" }, badge(one.severity), h("strong", null, name(one.title)), one.status !== "open" && badge(one.status)),
-    h("p", { class: "quiet" }, one.kind, about && [" · ", about], " · raised ", ago(one.raised_at),
+  const resolve = () =>
+    doing.act(
+      "The alert is resolved. A condition that still holds raises a new one.",
+      "POST",
+      `${path}/resolve`,
+    );
+  const mayAct = doing.may("operator") && one.status !== "resolved";
+  return h(
+    "li",
+    { key: one.id, class: `item is-${one.severity}` },
+    h(
+      "div",
+      { class: "row" },
+      badge(one.severity),
+      h("strong", null, name(one.title)),
+      one.status !== "open" && badge(one.status),
+    ),
+    h(
+      "p",
+      { class: "quiet" },
+      one.kind,
+      about && [" · ", about],
+      " · raised ",
+      ago(one.raised_at),
       one.occurrences > 1 && [` · ${number(one.occurrences)} times, last `, ago(one.last_seen_at)],
-      one.acknowledged_at && [" · acknowledged by ", name(one.acknowledged_by ?? "–"), " ", ago(one.acknowledged_at)],
-      one.resolved_at && [" · resolved by ", name(one.resolved_by ?? "–"), " ", ago(one.resolved_at)]),
+      one.acknowledged_at && [
+        " · acknowledged by ",
+        name(one.acknowledged_by ?? "–"),
+        " ",
+        ago(one.acknowledged_at),
+      ],
+      one.resolved_at && [" · resolved by ", name(one.resolved_by ?? "–"), " ", ago(one.resolved_at)],
+    ),
     one.note && h("p", { class: "note" }, name(one.note)),
-    detail.length > 0 && h("details", { key: "detail" }, h("summary", null, "Detail"),
-      h("dl", { class: "facts" }, detail.map(([term, fact]) => h("div", { key: term }, h("dt", null, name(term)), h("dd", null, name(plain(fact))))))),
-    h("div", { class: "row", key: "acts" },
-      doing.may("operator") && one.status === "open" && button("Acknowledge", acknowledge, { "aria-label": `Acknowledge: ${one.title}` }),
-      doing.may("operator") && one.status !== "resolved" &&
-        button("Resolve", () => doing.act("The alert is resolved. A condition that still holds raises a new one.", "POST", `${path}/resolve`), { "aria-label": `Resolve: ${one.title}` })));
+    detail.length > 0 &&
+      h(
+        "details",
+        { key: "detail" },
+        h("summary", null, "Detail"),
+        h(
+          "dl",
+          { class: "facts" },
+          detail.map(([term, fact]) =>
+            h("div", { key: term }, h("dt", null, name(term)), h("dd", null, name(plain(fact)))),
+          ),
+        ),
+      ),
+    h(
+      "div",
+      { class: "row", key: "acts" },
+      mayAct &&
+        one.status === "open" &&
+        button("Acknowledge", acknowledge, { "aria-label": `Acknowledge: ${one.title}` }),
+      mayAct && button("Resolve", resolve, { "aria-label": `Resolve: ${one.title}` }),
+    ),
+  );
 }
 
 export const alertsPage = {
@@ -62,19 +109,23 @@ export const alertsPage = {
   },
   /** @param {any} told @param {any} doing */
   view({ alerts, next_cursor, summary }, doing) {
-    const { query } = doing;
-    const kinds = [...new Set([...Object.keys(summary.by_kind), ...(query.kind ? [query.kind] : [])])].sort();
     const { by_severity: by } = summary;
     return [
       h("h1", null, "Alerts"),
-      h("p", { class: "quiet" }, `${counted(summary.open, "open one", "open ones")}, ${number(summary.acknowledged)} acknowledged, `,
-        `${number(summary.resolved_24h)} resolved in a day; of those that are not: ${number(by.critical)} critical, ${number(by.warning)} warning, ${number(by.info)} info.`),
-      h("div", { class: "filters", role: "search", "aria-label": "Filters" },
-        choice("Status", query.status ?? "", [["", "open and acknowledged"], ["open", "open"], ["acknowledged", "acknowledged"], ["resolved", "resolved"], ["all", "all"]], (status) => doing.filter({ status })),
-        choice("Severity", query.severity ?? "", [["", "all"], ["critical", "critical"], ["warning", "warning"], ["info", "info"]], (severity) => doing.filter({ severity })),
-        choice("Kind", query.kind ?? "", [["", "all"], ...kinds.map((kind) => /** @type {[string, string]} */ ([kind, kind]))], (kind) => doing.filter({ kind }))),
-      alerts.length ? h("ul", { class: "items" }, alerts.map((/** @type {any} */ one) => alertItem(one, doing))) : h("p", { class: "none" }, "No alert is like this."),
-      pager("/alerts", query, next_cursor),
+      h(
+        "p",
+        { class: "quiet" },
+        `${number(summary.open)} open, ${number(summary.acknowledged)} acknowledged, `,
+        `${number(summary.resolved_24h)} resolved in the last 24 hours. Not resolved: `,
+        `${number(by.critical)} critical, ${number(by.warning)} warning, ${number(by.info)} info.`,
+      ),
+      filters(doing, [
+        ["Status", "status", [["", "open and acknowledged"], "open", "acknowledged", "resolved", "all"]],
+        ["Severity", "severity", [["", "all"], "critical", "warning", "info"]],
+        ["Kind", "kind", [["", "all"], ...Object.keys(summary.by_kind).sort()]],
+      ]),
+      items(alerts, (one) => alertItem(one, doing), "No alert is like this."),
+      pager("/alerts", doing.query, next_cursor),
     ];
   },
 };

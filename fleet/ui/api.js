@@ -77,7 +77,8 @@ export async function change(method, path, body) {
     if (!(error instanceof Refused && error.message === "csrf check failed")) throw error;
     const before = session?.user.id;
     await renew();
-    if (session?.user.id !== before) throw new Error("Somebody else has signed in in another tab. Nothing was changed.");
+    if (session?.user.id !== before)
+      throw new Error("Somebody else has signed in in another tab. Nothing was changed.");
     return request(method, path, body);
   }
 }
@@ -118,6 +119,10 @@ export function forget() {
 
 /** A path with a query; what is null or empty is left out. @param {string} path @param {Record<string, any>} query */
 export function withQuery(path, query) {
-  const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return given.length ? `${path}?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : path;
+  const given = Object.entries(query).filter(
+    ([, value]) => value !== null && value !== undefined && value !== "",
+  );
+  return given.length
+    ? `${path}?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}`
+    : path;
 }

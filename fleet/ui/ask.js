@@ -1,6 +1,7 @@
 /** Questions in a dialog of its own, which no news of the page touches. */
 
 import { h, render } from "./dom.js";
+import { field } from "./parts.js";
 
 /** A name as a page shows it, and a field takes it: on one line, with single blanks. @param {string} text */
 const plain = (text) => text.trim().replace(/\s+/g, " ");
@@ -13,7 +14,7 @@ const plain = (text) => text.trim().replace(/\s+/g, " ");
  * @param {any} [question.text]
  * @param {string} question.confirm what the button says
  * @param {string} [question.name] has to be typed: what is asked for cannot be taken back
- * @param {any[]} [question.fields] descriptions of labels with fields that have names
+ * @param {any} [question.fields] descriptions of labels with fields that have names
  * @param {(given: FormData) => Promise<any>} question.act what it throws is shown, and can be tried again
  */
 export function ask({ title, text, confirm, name, fields, act }) {
@@ -43,21 +44,36 @@ export function ask({ title, text, confirm, name, fields, act }) {
   };
   const draw = () =>
     render(dialog, [
-      h("form", { onsubmit: submit },
+      h(
+        "form",
+        { onsubmit: submit },
         h("h2", { id: "ask-title" }, title),
         text && h("div", null, text),
-        fields ?? null,
-        name !== undefined && h("label", null, h("span", null, "Type ", h("strong", { class: "name" }, h("bdi", null, name)), " to go on"),
-          h("input", { name: "typed-name", autocomplete: "off", spellcheck: "false", required: true })),
+        fields,
+        name !== undefined &&
+          field(["Type ", h("strong", { class: "name" }, h("bdi", null, name)), " to go on"], {
+            name: "typed-name",
+            autocomplete: "off",
+            spellcheck: "false",
+            required: true,
+          }),
         h("p", { role: "alert", class: "bad" }, wrong),
-        h("div", { class: "row" },
+        h(
+          "div",
+          { class: "row" },
           h("button", { class: name === undefined ? "first" : "danger", disabled: busy }, confirm),
-          h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"))),
+          h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
+        ),
+      ),
     ]);
   open(dialog, draw);
 }
 
-/** Show what is told once and cannot be asked for again. @param {string} title @param {string} text @param {string} secret */
+/**
+ * Show what is told once and cannot be asked for again.
+ *
+ * @param {string} title @param {string} text @param {string} secret
+ */
 export function tell(title, text, secret) {
   const dialog = /** @type {HTMLDialogElement} */ (document.createElement("dialog"));
   dialog.setAttribute("aria-labelledby", "ask-title");
@@ -65,11 +81,24 @@ export function tell(title, text, secret) {
     render(dialog, [
       h("h2", { id: "ask-title" }, title),
       h("p", null, text),
-      h("label", null, h("span", null, "Secret"), h("input", { id: "secret", readonly: true, value: secret, onfocus: (/** @type {any} */ event) => event.target.select() })),
-      h("div", { class: "row" },
-        navigator.clipboard && h("button", { type: "button", class: "first", onclick: () => navigator.clipboard.writeText(secret) }, "Copy"),
-        h("button", { type: "button", onclick: () => dialog.close() }, "I have kept it")),
-    ]));
+      field("Secret", {
+        readonly: true,
+        value: secret,
+        onfocus: (/** @type {any} */ event) => event.target.select(),
+      }),
+      h(
+        "div",
+        { class: "row" },
+        navigator.clipboard &&
+          h(
+            "button",
+            { type: "button", class: "first", onclick: () => navigator.clipboard.writeText(secret) },
+            "Copy",
+          ),
+        h("button", { type: "button", onclick: () => dialog.close() }, "I have kept it"),
+      ),
+    ]),
+  );
 }
 
 /** @param {HTMLDialogElement} dialog @param {() => void} draw */

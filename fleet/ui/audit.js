@@ -13,17 +13,23 @@ export const auditPage = {
     const { entries } = told;
     return [
       h("h1", null, "Audit"),
-      table("Audit", ["when", "who", "what", "subject", "detail", "from"], entries, (one) => ({
-        key: String(one.id),
-        cells: [
-          ago(one.at),
-          name(one.actor),
-          h("code", null, one.action),
-          [one.subject_type, " ", h("code", null, name(one.subject_id))],
-          Object.keys(one.detail ?? {}).length ? h("code", null, name(JSON.stringify(one.detail))) : "–",
-          one.ip ?? "–",
-        ],
-      }), "Nothing was changed yet."),
+      table(
+        "Audit",
+        ["when", "who", "what", "subject", "detail", "from"],
+        entries,
+        (one) => ({
+          key: String(one.id),
+          cells: [
+            ago(one.at),
+            name(one.actor),
+            h("code", null, one.action),
+            [one.subject_type, " ", h("code", null, name(one.subject_id))],
+            Object.keys(one.detail ?? {}).length ? h("code", null, name(JSON.stringify(one.detail))) : "–",
+            one.ip ?? "–",
+          ],
+        }),
+        "Nothing was changed yet.",
+      ),
       pager("/audit", doing.query, told.next_cursor),
     ];
   },

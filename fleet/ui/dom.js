@@ -66,7 +66,9 @@ function alike(node, one) {
 function made(one, parent) {
   if (typeof one === "string") return document.createTextNode(one);
   const inSvg = one.tag === "svg" || (parent.namespaceURI === SVG && parent.localName !== "foreignObject");
-  const node = /** @type {any} */ (inSvg ? document.createElementNS(SVG, one.tag) : document.createElement(one.tag));
+  const node = /** @type {any} */ (
+    inSvg ? document.createElementNS(SVG, one.tag) : document.createElement(one.tag)
+  );
   node.described = { tag: one.tag, props: { key: one.props.key } };
   return node;
 }
@@ -92,7 +94,6 @@ function put(node, name, value) {
   else if (PROPERTIES.has(name)) {
     // A field that somebody is typing into knows better than what has come of its last letters.
     if (node !== document.activeElement || node.localName === "select") node[name] = value ?? "";
-  }
-  else if (none) node.removeAttribute(name);
+  } else if (none) node.removeAttribute(name);
   else node.setAttribute(name, value === true ? "" : String(value));
 }

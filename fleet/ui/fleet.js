@@ -54,7 +54,13 @@ const may = (/** @type {string} */ role) => ROLES.indexOf(api.signedIn()?.user.r
 function place() {
   const [path = "", query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [first = "", id = ""] = path.split("/");
-  return { path: `/${path}`, first, id, page: PAGES[first]?.[id ? 1 : 0], query: Object.fromEntries(new URLSearchParams(query)) };
+  return {
+    path: `/${path}`,
+    first,
+    id,
+    page: PAGES[first]?.[id ? 1 : 0],
+    query: Object.fromEntries(new URLSearchParams(query)),
+  };
 }
 
 /** @param {string} text @param {boolean} [bad] */
@@ -70,7 +76,13 @@ function go(moved = true) {
   const next = place();
   const same = shown?.path === next.path;
   shown?.live?.stop();
-  shown = { ...next, told: same ? shown.told : null, asked: same ? shown.asked : next.query, cameAt: same ? shown.cameAt : 0, error: null };
+  shown = {
+    ...next,
+    told: same ? shown.told : null,
+    asked: same ? shown.asked : next.query,
+    cameAt: same ? shown.cameAt : 0,
+    error: null,
+  };
   if (!same) {
     say("");
     closeAll();
@@ -119,7 +131,11 @@ const doing = {
     say(text);
     void shown?.live?.refresh();
   },
-  /** Change something without a question. @param {string} text @param {string} method @param {string} path @param {any} [body] */
+  /**
+   * Change something without a question.
+   *
+   * @param {string} text @param {string} method @param {string} path @param {any} [body]
+   */
   async act(text, method, path, body) {
     try {
       await doing.change(method, path, body);
@@ -128,7 +144,11 @@ const doing = {
       if (api.signedIn()) say(error instanceof Error ? error.message : String(error), true);
     }
   },
-  /** Go to this page with other filters. @param {Record<string, any>} query @param {boolean} [typing] no way back to each letter */
+  /**
+   * Go to this page with other filters.
+   *
+   * @param {Record<string, any>} query @param {boolean} [typing] no way back to each letter
+   */
   filter(query, typing = false) {
     const address = to(shown.path, { ...shown.query, cursor: null, ...query });
     if (typing) history.replaceState(null, "", address);
@@ -141,9 +161,19 @@ const doing = {
 
 function nav() {
   const { first } = place();
-  render(at("nav"), NAV.filter(([, , role]) => may(role)).map(([path, text]) =>
-    h("a", { key: path, href: `#/${path}`, "aria-current": path === first && "page" }, text,
-      path === "alerts" && openAlerts > 0 && h("span", { class: "count" }, ` ${openAlerts}`, h("span", { class: "unseen" }, " open")))));
+  render(
+    at("nav"),
+    NAV.filter(([, , role]) => may(role)).map(([path, text]) =>
+      h(
+        "a",
+        { key: path, href: `#/${path}`, "aria-current": path === first && "page" },
+        text,
+        path === "alerts" &&
+          openAlerts > 0 &&
+          h("span", { class: "count" }, ` ${openAlerts}`, h("span", { class: "unseen" }, " open")),
+      ),
+    ),
+  );
 }
 
 function draw() {
@@ -152,12 +182,15 @@ function draw() {
   document.title = `${openAlerts ? `(${openAlerts}) ` : ""}${title} · less-sync fleet`;
   at("page").setAttribute("aria-busy", String(!shown.told));
   at("as-of").textContent = shown.cameAt ? `· as of ${clock(shown.cameAt)}` : "";
-  if (!shown.page) return render(at("page"), [h("h1", null, title), h("p", null, h("a", { href: "#/" }, "To the overview"))]);
+  if (!shown.page)
+    return render(at("page"), [
+      h("h1", null, title),
+      h("p", null, h("a", { href: "#/" }, "To the overview")),
+    ]);
   if (shown.told) {
     const described = shown.page.view(shown.told, { ...doing, query: shown.asked, id: shown.id });
     keepingFocus(() => render(at("page"), described));
-  }
-  else if (shown.error) render(at("page"), [h("h1", null, title), h("p", null, inWords(shown.error))]);
+  } else if (shown.error) render(at("page"), [h("h1", null, title), h("p", null, inWords(shown.error))]);
   else render(at("page"), [h("h1", null, title), h("p", { class: "quiet" }, "asking the plane")]);
   aged();
 }
@@ -199,7 +232,8 @@ function tellState(text, bad) {
   if (at("live").textContent !== text) at("live").textContent = text;
   at("state").className = bad ? "banner bad" : "quiet";
   const age = shown?.cameAt ? Date.now() - shown.cameAt : 0;
-  if (bad && shown?.cameAt) at("as-of").textContent = `What is shown is of ${clock(shown.cameAt)}, ${span(age / 1000)} ago.`;
+  if (bad && shown?.cameAt)
+    at("as-of").textContent = `What is shown is of ${clock(shown.cameAt)}, ${span(age / 1000)} ago.`;
 }
 
 /** Nobody is signed in any more, by whatever way. @param {string} [why] */

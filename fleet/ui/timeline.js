@@ -29,17 +29,31 @@ const SLACK_MS = 1000;
  * @returns {{state: string, from: number, to: number}[]} in order; none before the agent was there
  */
 export function states(agent, alerts, from, to, complete) {
-  const spans = alerts.map((one) => (
-    { state: STATE_OF[one.kind] ?? "unknown", from: at(one.raised_at), to: at(one.resolved_at) }
-  ));
+  const spans = alerts.map((one) => ({
+    state: STATE_OF[one.kind] ?? "unknown",
+    from: at(one.raised_at),
+    to: at(one.resolved_at),
+  }));
   const [since, created] = [at(agent.status_changed_at), at(agent.created_at)];
-  const known = spans.reduce((latest, one) => (one.to <= since + SLACK_MS ? Math.max(latest, one.to) : latest), from);
+  const known = spans.reduce(
+    (latest, one) => (one.to <= since + SLACK_MS ? Math.max(latest, one.to) : latest),
+    from,
+  );
   if (!complete) spans.unshift({ state: "unknown", from, to: since });
-  else if (agent.status === "active" && since > created + SLACK_MS) spans.unshift({ state: "unknown", from: known, to: since - SLACK_MS });
+  else if (agent.status === "active" && since > created + SLACK_MS) {
+    spans.unshift({ state: "unknown", from: known, to: since - SLACK_MS });
+  }
   spans.push({ state: agent.status, from: since, to: Infinity });
   const begin = Math.max(from, Math.min(created, to));
   const inside = (/** @type {number} */ moment) => moment > begin && moment < to;
-  const cuts = [begin, ...spans.flatMap((one) => [one.from, one.to]).filter(inside).sort((a, b) => a - b), to];
+  const cuts = [
+    begin,
+    ...spans
+      .flatMap((one) => [one.from, one.to])
+      .filter(inside)
+      .sort((a, b) => a - b),
+    to,
+  ];
   /** @type {{state: string, from: number, to: number}[]} */
   const found = [];
   cuts.slice(1).forEach((end, index) => {
@@ -72,20 +86,50 @@ export function strip(found, from, to, label) {
   const x = (/** @type {number} */ moment) => ((moment - from) / (to - from)) * WIDTH;
   return h(
     "svg",
-    { class: "strip", viewBox: `0 0 ${WIDTH} 20`, preserveAspectRatio: "none", role: "img", "aria-label": `${label}: ${inWords(found)}` },
+    {
+      class: "strip",
+      viewBox: `0 0 ${WIDTH} 20`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": `${label}: ${inWords(found)}`,
+    },
     found.map((one) => {
       const height = HEIGHTS[one.state] ?? 2;
-      const width = Math.max(0.6, x(one.to) - x(one.from));
-      return h("rect", { class: `is-${one.state}`, x: x(one.from).toFixed(2), y: 20 - height, width: width.toFixed(2), height },
-        h("title", null, `${one.state}, ${day(one.from)} to ${day(one.to)}`));
+      // However short, what was wrong is seen.
+      const width = Math.max(one.state === "active" ? 0 : 0.6, x(one.to) - x(one.from));
+      const [left, top] = [x(one.from).toFixed(2), 20 - height];
+      return h(
+        "rect",
+        { class: `is-${one.state}`, x: left, y: top, width: width.toFixed(2), height },
+        h("title", null, `${one.state}, ${day(one.from)} to ${day(one.to)}`),
+      );
     }),
   );
 }
 
 export const legend = () =>
-  h("p", { class: "quiet legend" }, ["active", "stale", "inactive", "unknown"].map((state) =>
-    h("span", null, h("svg", { viewBox: "0 0 12 20", "aria-hidden": "true" },
-      h("rect", { class: `is-${state}`, x: 0, y: 20 - Number(HEIGHTS[state]), width: 12, height: HEIGHTS[state] ?? 2 })), state)));
+  h(
+    "p",
+    { class: "quiet legend" },
+    ["active", "stale", "inactive", "unknown"].map((state) =>
+      h(
+        "span",
+        null,
+        h(
+          "svg",
+          { viewBox: "0 0 12 20", "aria-hidden": "true" },
+          h("rect", {
+            class: `is-${state}`,
+            x: 0,
+            y: 20 - Number(HEIGHTS[state]),
+            width: 12,
+            height: HEIGHTS[state] ?? 2,
+          }),
+        ),
+        state,
+      ),
+    ),
+  );
 
 /**
  * A graph of at most two lines.
@@ -111,12 +155,23 @@ export function graph(title, lines, times, from, to, shown) {
     h("h3", null, title),
     h(
       "svg",
-      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `${title}. Last ${last.join(", ")}; highest ${shown(highest)}` },
+      {
+        viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+        preserveAspectRatio: "none",
+        role: "img",
+        "aria-label": `${title}. Last ${last.join(", ")}; highest ${shown(highest)}`,
+      },
       h("line", { class: "ground", x1: 0, x2: WIDTH, y1: HEIGHT - 1, y2: HEIGHT - 1 }),
-      lines.map((line, index) => h("path", { class: index ? "second" : "first", d: way(line.values, times, from, to, highest || 1) })),
+      lines.map((line, index) =>
+        h("path", { class: index ? "second" : "first", d: way(line.values, times, from, to, highest || 1) }),
+      ),
     ),
-    h("figcaption", null, lines.map((line, index) => h("span", { class: `key ${index ? "second" : "first"}` }, last[index])),
-      h("span", null, `highest ${shown(highest)}`)),
+    h(
+      "figcaption",
+      null,
+      lines.map((line, index) => h("span", { class: `key ${index ? "second" : "first"}` }, last[index])),
+      h("span", null, `highest ${shown(highest)}`),
+    ),
   );
 }
 
@@ -127,7 +182,10 @@ export function graph(title, lines, times, from, to, shown) {
  * @param {number} top
  */
 function way(values, times, from, to, top) {
-  const steps = times.slice(1).map((time, index) => time - Number(times[index])).sort((a, b) => a - b);
+  const steps = times
+    .slice(1)
+    .map((time, index) => time - Number(times[index]))
+    .sort((a, b) => a - b);
   const gap = 2.5 * (steps[Math.floor(steps.length / 2)] ?? Infinity);
   /** @type {number | null} */
   let before = null;

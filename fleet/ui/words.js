@@ -3,7 +3,12 @@
 const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const NONE = "–";
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const DAY = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+});
 
 /** @param {number | null | undefined} value */
 export const number = (value) => (typeof value === "number" ? NUMBER.format(value) : NONE);
@@ -25,7 +30,8 @@ export function span(seconds) {
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
+  if (hours >= 48) return `${Math.floor(hours / 24)} days`;
+  return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
 }
 /** @param {number} at milliseconds */
 export const clock = (at) => CLOCK.format(at);
