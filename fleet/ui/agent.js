@@ -1,4 +1,4 @@
-/** One agent: what it is, what it was in the last day or week, what it reports. */
+/** One agent: what it is, what it was in the last hour, day or week, what it reports. */
 
 import { get, now, withQuery } from "./api.js";
 import { alertItem } from "./alerts.js";
@@ -12,26 +12,34 @@ import { bytes, day, millis, number, percent, span } from "./words.js";
 /** The plane keeps a sample each few minutes: asking for all of them each few seconds would show nothing new. */
 const HISTORY_FRESH_MS = 60000;
 const ALERTS_MAX = 200;
-/** @type {Record<string, number>} */
-const WINDOWS = { "24h": DAY_MS, "7d": 7 * DAY_MS };
+/** @type {Record<string, {ms: number, history: string, text: string}>} what the plane is asked for, how it is said */
+const WINDOWS = {
+  "1h": { ms: DAY_MS / 24, history: "24h", text: "1 hour" },
+  "24h": { ms: DAY_MS, history: "24h", text: "24 hours" },
+  "7d": { ms: 7 * DAY_MS, history: "7d", text: "7 days" },
+};
+/** So long is shown of an agent that was not there yet when the time began. */
+const YOUNG_MS = 10 * 60000;
 
 /** The samples and alerts that were asked for last. @type {any} */
-let kept = { of: "", readAt: 0 };
+let kept = { of: "", changedAt: "", readAt: 0 };
 
-/** @param {AbortSignal} signal @param {string} id @param {string} window @param {any} told */
-async function readHistory(signal, id, window, told) {
+/** @param {AbortSignal} signal @param {string} history @param {any} told */
+async function readPast(signal, history, told) {
+  const { agent_id: id, status_changed_at: changedAt } = told.agent;
   const found = await get(
     withQuery("/management/v1/alerts", {
       subject_type: "agent",
       subject_id: id,
       status: "all",
       limit: ALERTS_MAX,
-      since: new Date(now() - 2 * (WINDOWS[window] ?? DAY_MS)).toISOString(),
+      since: new Date(now() - 2 * (WINDOWS[history]?.ms ?? DAY_MS)).toISOString(),
     }),
     signal,
   );
   kept = {
-    of: id + window + told.agent.status_changed_at,
+    of: id + history,
+    changedAt,
     readAt: Date.now(),
     history: told.history,
     alerts: found.alerts,
@@ -44,19 +52,22 @@ export const agentPage = {
   /** @param {AbortSignal} signal @param {any} query @param {string} id */
   async load(signal, query, id) {
     const window = Object.hasOwn(WINDOWS, query.history) ? query.history : "24h";
+    const { history } = /** @type {{history: string}} */ (WINDOWS[window]);
     const path = `/management/v1/agents/${encodeURIComponent(id)}`;
-    const fresh = kept.of.startsWith(id + window) && Date.now() - kept.readAt < HISTORY_FRESH_MS;
-    let told = await get(withQuery(path, { history: fresh ? "none" : window }), signal);
-    if (fresh && kept.of !== id + window + told.agent.status_changed_at)
-      told = await get(withQuery(path, { history: window }), signal);
-    if (kept.of !== id + window + told.agent.status_changed_at || !fresh)
-      await readHistory(signal, id, window, told);
+    let fresh = kept.of === id + history && Date.now() - kept.readAt < HISTORY_FRESH_MS;
+    let told = await get(withQuery(path, { history: fresh ? "none" : history }), signal);
+    if (fresh && kept.changedAt !== told.agent.status_changed_at) {
+      fresh = false;
+      told = await get(withQuery(path, { history }), signal);
+    }
+    if (!fresh) await readPast(signal, history, told);
     return { ...told, ...kept, open: told.alerts, past: kept.alerts, window, to: now() };
   },
   /** @param {any} told @param {any} doing */
   view(told, doing) {
     const { agent, open, to, window } = told;
-    const from = to - Number(WINDOWS[window]);
+    const { ms, text } = /** @type {{ms: number, text: string}} */ (WINDOWS[window]);
+    const from = Math.max(to - ms, Math.min(at(agent.created_at), to - YOUNG_MS));
     const found = states(
       agent,
       told.past.filter((/** @type {any} */ one) => one.kind in STATE_OF),
@@ -64,7 +75,9 @@ export const agentPage = {
       to,
       told.complete,
     );
-    const breaks = found.filter((one) => one.state === "stale" || one.state === "inactive").reverse();
+    const away = (/** @type {any} */ one) => one?.state === "stale" || one?.state === "inactive";
+    const breaks = found.filter(away).reverse();
+    const times = found.filter((one, index) => away(one) && !away(found[index - 1])).length;
     const picked = (/** @type {any} */ event) =>
       doing.filter({ history: event.target.value === "24h" ? null : event.target.value });
     return [
@@ -78,12 +91,13 @@ export const agentPage = {
           "div",
           { class: "row spread" },
           h("h2", null, "States"),
-          choice("Time", { value: window, onchange: picked }, [
-            ["24h", "24 hours"],
-            ["7d", "7 days"],
-          ]),
+          choice(
+            "Time",
+            { value: window, onchange: picked },
+            Object.entries(WINDOWS).map(([key, one]) => [key, one.text]),
+          ),
         ),
-        strip(found, from, to, `States, last ${window === "7d" ? "7 days" : "24 hours"}`),
+        strip(found, from, to, `States, last ${text}`),
         h(
           "p",
           { class: "row spread quiet" },
@@ -96,7 +110,7 @@ export const agentPage = {
           h(
             "details",
             { key: "breaks" },
-            h("summary", null, `Not active ${breaks.length === 1 ? "once" : `${breaks.length} times`}`),
+            h("summary", null, `Not active ${times === 1 ? "once" : `${times} times`}`),
             h(
               "ul",
               { class: "plain" },
@@ -124,10 +138,11 @@ export const agentPage = {
 
 /** @param {any} told @param {number} from @param {number} to */
 function graphs({ history }, from, to) {
-  const times = history.map((/** @type {any} */ one) => at(one.received_at));
+  const samples = history.filter((/** @type {any} */ one) => at(one.received_at) >= from);
+  const times = samples.map((/** @type {any} */ one) => at(one.received_at));
   const line = (/** @type {string} */ key, text = key) => ({
     name: text,
-    values: history.map((/** @type {any} */ one) => one.report[key] ?? null),
+    values: samples.map((/** @type {any} */ one) => one.report[key] ?? null),
   });
   const graphs = [
     graph("Connections", [line("connections", "clients"), line("peers", "servers")], times, from, to, number),
