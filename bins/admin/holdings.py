@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from less_sync.bins.own_spaces import OWN_SPACES
-from less_sync.storage import PostgresPool, PostgresSurveys, StorageError
+from less_sync.storage import Catalogue, PostgresPool, PostgresSurveys, StorageError
 from less_sync.sync.http.health import HealthProbe
 from less_sync.sync.services import Services
 
@@ -61,7 +61,7 @@ class HoldingsWatch:
         now_s = self._clock()
         if self._looked_s is None or now_s - self._looked_s >= REFRESH_S:
             try:
-                self._known = await holdings_of(self._surveys)
+                self._known = holdings_of(await self._surveys.catalogue())
             except StorageError:
                 # What was known stays; the next one who asks has it tried again.
                 return msgspec.structs.replace(self._known, ok=True)
@@ -69,9 +69,8 @@ class HoldingsWatch:
         return msgspec.structs.replace(self._known, ok=True)
 
 
-async def holdings_of(surveys: PostgresSurveys) -> Holdings:
-    """What the catalogue says. Raises as `PostgresSurveys`."""
-    found = await surveys.catalogue()
+def holdings_of(found: Catalogue) -> Holdings:
+    """Of a database that answers, what its catalogue says."""
     return Holdings(
         ok=True,
         spaces=found.spaces,

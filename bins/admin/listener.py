@@ -1,5 +1,6 @@
 """The admin listener: a small HTTP server of its own, opened before the public one and closed after it."""
 
+import secrets
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -30,7 +31,7 @@ from less_sync.bins.settings.parts import ListenAddress
 from less_sync.bins.supervisor import Supervisor
 from less_sync.client.kept_key import KeyFileError
 from less_sync.storage import PostgresPool, PostgresSurveys, PushLanes
-from less_sync.sync.canary import canary_space
+from less_sync.sync.canary import NODE_BYTES, canary_space
 from less_sync.sync.http.shared_bytes import SharedBytes
 from less_sync.sync.services import Services
 
@@ -108,11 +109,12 @@ async def open_admin(
     """
     if settings.admin.listen is None and within is None:
         return None
+    watched = settings.admin.listen is not None
     try:
-        space = canary_space(kept_node_id(settings.data_dir), worker)
+        node_id = kept_node_id(settings.data_dir) if watched else secrets.token_bytes(NODE_BYTES)
     except KeyFileError as error:
         raise CommandError(str(error)) from error
-    watchdog = Watchdog(services, space)
+    watchdog = Watchdog(services, canary_space(node_id, worker))
     readiness = Readiness(services, watchdog.delivery)
     metrics = Exposition(
         services,
@@ -128,7 +130,7 @@ async def open_admin(
     operated = OneServer(services, readiness, metrics, partial(log_at, services))
     more = None if within is None else within_routes(metrics, state, HoldingsWatch(services, pool))
     server = await serve_operators(settings, operated, state, stack, vital, within=within, more=more)
-    if settings.admin.listen is not None:  # else nobody sees what it finds out
+    if watched:  # else nobody sees what it finds out
         stack.push_async_callback(vital.stop, vital.start("delivery watchdog", watchdog.run()))
     return AdminListener(server, readiness, watchdog)
 

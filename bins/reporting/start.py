@@ -12,6 +12,7 @@ from less_sync.fleet.reporter.client import Plane
 from less_sync.fleet.reporter.reporter import Log, Reporter, Served, Standing
 from less_sync.fleet.reporter.state import StateFile
 
+ENDING_S_MAX: Final = 1.0
 STATE_BYTES_MAX: Final = 64 * 1024
 
 
@@ -38,13 +39,16 @@ class Reporting:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """End it, with a last heartbeat that may take 2 s. Does nothing the second time."""
+        """End it, with a last heartbeat; takes 3 s at most. Does nothing the second time."""
         if self._task is None or self._stopped:
             return
         self._stopped = True
         self._task.cancel()
-        await asyncio.wait({self._task})
+        # A database that hangs may hold up the end of a question to it.
+        ended, _ = await asyncio.wait({self._task}, timeout=ENDING_S_MAX)
         await self._reporter.farewell()
+        if ended:  # else a write may still be under way, and the lock goes with the process
+            self._reporter.give_back()
 
     async def _run(self) -> None:
         try:

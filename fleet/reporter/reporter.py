@@ -153,7 +153,7 @@ class Reporter:
             self._log.error("this server does not report to its fleet plane", reason=_told(error))
 
     async def farewell(self) -> None:
-        """Say that this server stops, once `run` is cancelled; gives the lock back. Takes 2 s at most.
+        """Say that this server stops, once `run` is cancelled. Takes 2 s at most, and raises nothing.
 
         The figures are those of the last heartbeat: nothing that stops is asked any more.
         """
@@ -163,8 +163,10 @@ class Reporter:
                     await self._beat(msgspec.structs.replace(self._last, stopping=True))
         except Exception as error:
             self._log.info("the fleet plane was not told that this server stops", reason=_told(error))
-        finally:
-            self._state.give_back()
+
+    def give_back(self) -> None:
+        """Let another process report from this data directory; `run` has ended."""
+        self._state.give_back()
 
     async def _begin(self) -> None:
         """Be the only reporter of the data directory, and know who this server is.

@@ -11,7 +11,7 @@ from typing import Final
 
 from less_sync.bins.reporting.start import read_small
 from less_sync.client.durable import replace
-from less_sync.fleet.reporter.client import Plane
+from less_sync.fleet.reporter.client import REQUEST_S_MAX, Plane
 from less_sync.fleet.reporter.messages import Identity
 from less_sync.fleet.reporter.report import Report
 from less_sync.fleet.reporter.reporter import Reporter, Served, Times
@@ -23,8 +23,8 @@ IDENTITY: Final = Identity(
     name="one", kind="sync", hostname="host", os="linux", arch="amd64", version="1.2.3", labels={"a": "b"}
 )
 BEGAN: Final = datetime(2026, 1, 1, tzinfo=UTC)
-REQUEST_S_MAX: Final = 0.3
-"""Of tests where nobody answers."""
+IMPATIENT_S: Final = 0.3
+"""For a request, where nobody answers."""
 
 
 class Clock:
@@ -91,12 +91,17 @@ class Running:
     log: Lines
     task: "asyncio.Task[None]"
     drains: list[str]
+    stopped: bool = False
 
     async def stop(self) -> None:
-        """End it in order."""
+        """End it in order, once."""
+        if self.stopped:
+            return
+        self.stopped = True
         self.task.cancel()
         await asyncio.wait({self.task})
         await self.reporter.farewell()
+        self.reporter.give_back()
 
     async def ended(self) -> None:
         """Wait until it has ended by itself."""
@@ -126,6 +131,7 @@ async def running(
     snapshot: Callable[[], Awaitable[Report]] = small_report,
     served: Served | None = None,
     state: StateFile | None = None,
+    request_s_max: float = REQUEST_S_MAX,
     seed: int = 1,
 ) -> AsyncIterator[Running]:
     """A reporter of a small server."""
@@ -141,7 +147,7 @@ async def running(
     client = (
         plane
         if isinstance(plane, Plane)
-        else Plane(plane.url, version="1.2.3", now=times.now, request_s_max=REQUEST_S_MAX)
+        else Plane(plane.url, version="1.2.3", now=times.now, request_s_max=request_s_max)
     )
     reporter = Reporter(
         client,
