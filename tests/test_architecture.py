@@ -42,7 +42,7 @@ BINS_MAY_IMPORT: Final[dict[str, set[str]]] = {
     "doctor": {"settings", "postgres", "backup", "admin", "nats"},
     "workers": {"settings", "postgres", "nats"},
     "volume": {"settings", "reporting"},
-    "commands": {"settings", "postgres", "backup", "doctor", "volume"},
+    "commands": {"settings", "postgres", "backup", "doctor", "reporting", "volume"},
 }
 """The folders of `bins`. The server starts `admin` and `profiler`; nobody but a command starts a server."""
 NAMED_BY_MODULE: Final = ("sync", "client", "federation", "volume", "validation", "fleet")
