@@ -12,6 +12,8 @@ from less_sync.bins.amounts import columns, share, shown_bytes
 from less_sync.bins.backup.last import LastBackupError, read_last_backup
 from less_sync.bins.commands.surveying import survey_on
 from less_sync.bins.postgres.operator import Database
+from less_sync.bins.reporting.start import read_small
+from less_sync.fleet.reporter.state import STATE_FILE, StateError, read_kept
 from less_sync.storage import PostgresSurveys, Survey, TableSize, Weight
 
 ROWS: Final = {
@@ -33,6 +35,15 @@ class Growth(NamedTuple):
     problem: str = ""
 
 
+class OfFleet(NamedTuple):
+    """A fleet plane that this server is registered with."""
+
+    plane: str
+    """Its URL."""
+    desired_version: str | None
+    """Which release it wants here."""
+
+
 def run(
     database: Database,
     data_dir: Path,
@@ -51,11 +62,11 @@ def run(
 
     async def work(surveys: PostgresSurveys) -> None:
         survey = await surveys.survey(top=top, exact=exact)
-        growth = growth_of(survey, data_dir)
+        growth, fleet = growth_of(survey, data_dir), fleet_of(data_dir)
         if json:
-            _print(json_lines.dumps(_fields(survey, growth)))
+            _print(json_lines.dumps(_fields(survey, growth) | {"fleet": fleet and fleet._asdict()}))
         else:
-            _print("\n".join(_lines(survey, growth)))
+            _print("\n".join(_lines(survey, growth, fleet)))
         if watch_s is not None:
             await _watch(surveys, survey.tables, every_s=watch_s, json=json)
 
@@ -84,12 +95,22 @@ def growth_of(survey: Survey, data_dir: Path) -> Growth:
     return Growth(backup.finished_at, {name: now[name] - before[name] for name in now if name in before})
 
 
+def fleet_of(data_dir: Path) -> OfFleet | None:
+    """What the reporter of a data directory keeps; None: it keeps nothing that can be read."""
+    path = data_dir / STATE_FILE
+    try:
+        kept = read_kept(path, read_small(path))
+    except (OSError, StateError):
+        return None
+    return OfFleet(kept.plane, kept.desired_version) if kept.plane else None
+
+
 def _estimated(survey: Survey, table: str) -> str:
     """The mark of what was not counted."""
     return "" if survey.percent[table] == 100 else "~"
 
 
-def _lines(survey: Survey, growth: Growth) -> Iterator[str]:
+def _lines(survey: Survey, growth: Growth, fleet: OfFleet | None) -> Iterator[str]:
     """The figures for people."""
     v = survey.values
     spaces, records, files = (_estimated(survey, name) for name in ("spaces", "records", "files"))
@@ -118,6 +139,9 @@ def _lines(survey: Survey, growth: Growth) -> Iterator[str]:
     ]
     yield from columns(rows)
     yield _growth_line(growth)
+    if fleet is not None:
+        wants = f" wants release {fleet.desired_version}" if fleet.desired_version else ""
+        yield f"fleet        {fleet.plane}{wants}"
     for title, weights in (("bytes", survey.by_bytes), ("records", survey.by_records)):
         if weights:
             yield f"largest by {title}:"

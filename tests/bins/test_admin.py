@@ -8,6 +8,7 @@ import pytest
 
 from less_sync.bins.commands.purge_work import remove_contents
 from less_sync.bins.postgres.embedded import EmbeddedPostgres
+from less_sync.fleet.reporter.state import STATE_FILE
 from less_sync.storage import BlobError, BlobKey, LocalBlobs, PostgresPool, PostgresSpaceStore, purge_space
 from tests.bins.commands import Finished, run_less_sync
 from tests.migrations.support import SEED, SPACE, execute, value
@@ -82,6 +83,24 @@ async def test_stats_count_for_people_and_for_programs(seeded_url: str, tmp_path
     fields = json.loads(told.out)
     assert (fields["records"], fields["spaces"], fields["largest_by_bytes"]) == (2, 1, [])
     assert fields["growth"] == {"since": "2026-11-26T16:30:00+00:00", "rows": {"records": 1, "spaces": -2}}
+    assert fields["fleet"] is None
+
+
+async def test_stats_name_the_fleet_plane_and_the_release_that_it_wants(
+    seeded_url: str, tmp_path: Path
+) -> None:
+    kept = {"instance_id": str(uuid4()), "plane": "https://fleet.example", "token": "lsa_hunter2"}
+    env = {"DATABASE_URL": seeded_url, "DATA_DIR": str(tmp_path)}
+    for version, line in ((None, ""), ("1.2.3", " wants release 1.2.3")):
+        (tmp_path / STATE_FILE).write_text(json.dumps(kept | {"desired_version": version}))
+        told = await run_less_sync("stats", env=env)
+        assert told.out.splitlines()[9] == f"fleet        https://fleet.example{line}"
+        assert "hunter2" not in told.out
+    told = await run_less_sync("stats", "--json", env=env)
+    assert json.loads(told.out)["fleet"] == {"plane": "https://fleet.example", "desired_version": "1.2.3"}
+    (tmp_path / STATE_FILE).write_text("{")
+    told = await run_less_sync("stats", env=env)
+    assert (told.status, "fleet  " in told.out) == (0, False)
 
 
 async def test_without_a_database_stats_say_what_is_missing(tmp_path: Path) -> None:
