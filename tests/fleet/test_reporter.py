@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from less_sync.fleet.reporter.client import ANSWER_BYTES_MAX, Plane
+from less_sync.fleet.reporter.client import ANSWER_BYTES_MAX, REQUEST_S_MAX, Plane
 from less_sync.fleet.reporter.grid import JITTER, RETRY_S_MAX, Grid, retry_wait_s
 from less_sync.fleet.reporter.messages import NotUnderstood, is_version, read_beaten, read_registered
 from less_sync.fleet.reporter.report import Report
 from less_sync.fleet.reporter.reporter import Served
 from less_sync.fleet.reporter.state import LOCK_FILE, STATE_FILE
-from tests.fleet.reported import ENROLMENT, REQUEST_S_MAX, running, small_report, state_file
+from tests.fleet.reported import ENROLMENT, IMPATIENT_S, running, small_report, state_file
 from tests.fleet.stub_plane import (
     AGENT,
     HEARTBEAT,
@@ -138,7 +138,8 @@ async def test_whatever_is_wrong_is_told_once_and_tried_again(
 ) -> None:
     if behaviour is redirect:
         behaviour = redirect(plane)
-    async with running(plane, tmp_path) as one:
+    patience_s = IMPATIENT_S if behaviour is hang else REQUEST_S_MAX
+    async with running(plane, tmp_path, request_s_max=patience_s) as one:
         await one.clock.wait_s()
         await one.clock.next_wait_s()
         plane.always = behaviour
@@ -498,7 +499,7 @@ async def test_a_fault_of_the_figures_is_told_once_and_ends_nothing(plane: StubP
 async def test_a_farewell_that_nobody_takes_raises_nothing_and_gives_the_lock_back(
     plane: StubPlane, tmp_path: Path
 ) -> None:
-    async with running(plane, tmp_path) as one:
+    async with running(plane, tmp_path, request_s_max=IMPATIENT_S) as one:
         await one.clock.wait_s()
         await one.clock.next_wait_s()
         plane.always = hang
@@ -509,10 +510,10 @@ async def test_a_farewell_that_nobody_takes_raises_nothing_and_gives_the_lock_ba
     again.give_back()
 
 
-def https(plane: StubPlane, tls: ssl.SSLContext | None = None) -> Plane:
+def https(plane: StubPlane, tls: ssl.SSLContext | None = None, request_s_max: float = REQUEST_S_MAX) -> Plane:
     """A client that believes one authority, or those of the system."""
     url, trusted = plane.url.replace("http:", "https:"), tls or ssl.create_default_context()
-    return Plane(url, version="1", tls=lambda: trusted, request_s_max=REQUEST_S_MAX)
+    return Plane(url, version="1", tls=lambda: trusted, request_s_max=request_s_max)
 
 
 async def test_a_certificate_has_to_be_of_an_authority_that_is_believed(tmp_path: Path) -> None:
@@ -531,7 +532,7 @@ async def test_a_certificate_has_to_be_of_an_authority_that_is_believed(tmp_path
 async def test_a_plane_that_hangs_in_the_handshake_costs_no_open_file(
     plane: StubPlane, tmp_path: Path
 ) -> None:
-    async with running(https(plane), tmp_path) as one:
+    async with running(https(plane, request_s_max=IMPATIENT_S), tmp_path) as one:
         await one.clock.wait_s()
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(2):

@@ -30,6 +30,16 @@ def test_nothing_slow_is_imported_for_a_start() -> None:
     assert shown.stdout == "[]\n"
 
 
+def test_a_volume_server_reports_without_the_libraries_of_the_other_server() -> None:
+    others = ("structlog", "prometheus_client", "starlette", "asyncpg", "httpx", "uvicorn")
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({others}))
+import less_sync.bins.reporting.volume, less_sync.bins.settings.reporter
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("arguments", [["-h"], ["volume", "--help"], ["-port=x"], ["-what"], ["-max"]])
 def test_help_and_a_wrong_line_show_the_usage_and_end_with_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
