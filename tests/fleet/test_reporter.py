@@ -32,6 +32,8 @@ from tests.fleet.stub_plane import (
 )
 from tests.sync.tls import self_signed
 
+TAKEN = b'{"heartbeat_interval_seconds":60}'
+"""All that an answer to a heartbeat must have."""
 AWAY = "the fleet plane does not hear of this server"
 AGAIN = "the fleet plane hears of this server again"
 
@@ -103,6 +105,26 @@ async def test_the_minimal_report_tells_of_life_and_disk_alone(plane: StubPlane,
     assert told == {"disk_total_bytes": 10, "disk_free_ratio": 0.5, "draining": False, "stopping": False}
 
 
+async def test_the_minimal_report_tells_that_a_server_drains(plane: StubPlane, tmp_path: Path) -> None:
+    async def snapshot() -> Report:
+        return Report(connections=1, draining=True)
+
+    async with running(plane, tmp_path, minimal=True, snapshot=snapshot) as one:
+        await one.clock.wait_s()
+        await one.clock.next_wait_s()
+    told = [(beat["report"]["draining"], beat["report"]["connections"]) for beat in plane.beats]
+    assert told == [(True, None)] * 2
+
+
+async def test_the_shortest_and_the_longest_answer_are_taken(plane: StubPlane, tmp_path: Path) -> None:
+    plane.next += [plane.usual, *(status(200, body=body) for body in (TAKEN, TAKEN.ljust(ANSWER_BYTES_MAX)))]
+    async with running(plane, tmp_path) as one:
+        await one.clock.wait_s()
+        for _ in range(2):
+            assert await one.clock.next_wait_s() > 40
+        assert one.reporter.standing.failed == 0
+
+
 async def test_a_wanted_interval_is_taken_over_within_bounds(plane: StubPlane, tmp_path: Path) -> None:
     async with running(plane, tmp_path) as one:
         await one.clock.wait_s()
@@ -123,7 +145,8 @@ def redirect(plane: StubPlane) -> Behaviour:
     [
         *(hang, hang_up, babble, never_end, redirect),
         *(status(number) for number in (204, 301, 400, 500, 502)),
-        *(status(200, body=body) for body in (b"no json", b"[]", b"\xff", b" " * (ANSWER_BYTES_MAX + 1))),
+        *(status(200, body=body) for body in (b"no json", b"[]", b"\xff", TAKEN.ljust(ANSWER_BYTES_MAX + 1))),
+        status(302, body=TAKEN),
         status(200, body=b'{"heartbeat_interval_seconds":"x"}'),
         status(200, "Content-Encoding: gzip", body=b"\x1f\x8b"),
     ],
@@ -147,6 +170,8 @@ async def test_whatever_is_wrong_is_told_once_and_tried_again(
         assert await one.clock.next_wait_s() > 4
         assert one.log.of("info")[-1] == AGAIN
         assert (standing.failed, standing.connected) == (3, True)
+        plane.next.append(status(500))
+        assert await one.clock.next_wait_s() <= 1, "the first of a row again"
     assert all("elsewhere" not in asked.target for asked in plane.asked)
     # What was tried is not sent later: one heartbeat a try, each with a number of its own.
     assert [beat["sequence"] for beat in plane.beats] == list(range(1, len(plane.beats) + 1))
