@@ -4,7 +4,7 @@ Members that nobody knows are left out, as agents may be newer.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -87,16 +87,17 @@ def read_heartbeat(call: Call) -> Heartbeat:
 def _report(fields: Fields) -> dict[str, Any]:
     """The figures that are told, nulls left out; each wrong one is a problem of its own."""
     told = Fields(fields.mapping("report"), strict=False)
-    readers: dict[Kind, Callable[[str], object]] = {
-        Kind.INTEGER: lambda name: told.optional_integer(name, 0, INTEGER_MAX),
-        Kind.NUMBER: lambda name: told.custom(name, _number),
-        Kind.FLAG: lambda name: told.custom(name, _flag),
-        Kind.TEXT: lambda name: told.optional_text(name, at_most=TEXT_CHARACTERS_MAX),
-        Kind.TEXTS: lambda name: told.custom(name, _texts),
-    }
-    report = {name: readers[kind](name) for name, kind in REPORT.items()}
+    report = {name: told.custom(name, _CHECKS[kind]) for name, kind in REPORT.items()}
     fields.problems += [FieldProblem(f"report.{one.field}", one.message) for one in told.problems]
     return {name: figure for name, figure in report.items() if figure is not None}
+
+
+def _integer(value: object) -> int:
+    if type(value) is not int:
+        raise wrong("expected an integer")
+    if value < 0:
+        raise wrong("must not be negative")
+    return value
 
 
 def _number(value: object) -> float:
@@ -113,6 +114,12 @@ def _flag(value: object) -> bool:
     return value
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= TEXT_CHARACTERS_MAX:
+        raise wrong(f"expected a text of 1 to {TEXT_CHARACTERS_MAX} characters")
+    return value
+
+
 def _texts(value: object) -> list[str]:
     if not isinstance(value, list) or len(value) > FEATURES_MAX:
         raise wrong(f"expected a list of at most {FEATURES_MAX} texts")
@@ -120,6 +127,15 @@ def _texts(value: object) -> list[str]:
         if not isinstance(text, str) or not 1 <= len(text) <= TEXT_CHARACTERS_MAX:
             raise wrong(f"expected a text of 1 to {TEXT_CHARACTERS_MAX} characters", f"[{index}]")
     return value
+
+
+_CHECKS: Final[Mapping[Kind, Callable[[object], object]]] = {
+    Kind.INTEGER: _integer,
+    Kind.NUMBER: _number,
+    Kind.FLAG: _flag,
+    Kind.TEXT: _text,
+    Kind.TEXTS: _texts,
+}
 
 
 def _issuer_keys(value: object) -> None:

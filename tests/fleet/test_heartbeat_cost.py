@@ -53,6 +53,9 @@ async def test_a_heartbeat_is_one_statement_that_touches_no_index(narrow_fleet: 
             answer = await agent.beat(FIGURES | {"connections": turn})
             assert answer.json()["status"] == "ok"
     assert len(statements) == AGENTS * BEATS, set(statements)
+    # What a heartbeat sets for its own commit is over with it.
+    source = await fleet.value("SELECT source FROM pg_settings WHERE name = 'synchronous_commit'")
+    assert source != "session"
     after = await hot()
     assert after[0] - before[0] == AGENTS * BEATS
     assert after[1] - before[1] >= 0.9 * AGENTS * BEATS
