@@ -21,7 +21,7 @@ from less_sync.fleet.webhooks.schedule import retry_in_s
 from less_sync.fleet.webhooks.sending import Attempt, Outcome
 from less_sync.fleet.webhooks.signature import signed_headers
 from less_sync.fleet.workers.runner import Worker
-from less_sync.storage.errors import StorageError
+from less_sync.storage import StorageError
 
 if TYPE_CHECKING:
     from less_sync.fleet.plane import Plane
