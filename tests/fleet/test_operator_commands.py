@@ -147,6 +147,17 @@ async def test_the_first_row_that_was_altered_or_follows_one_that_is_gone_is_nam
     assert f"row {ids[broken]} is broken" in text.stderr
 
 
+async def test_a_row_whose_follower_was_bent_to_hide_that_it_is_gone_is_missed_there(fleet: Fleet) -> None:
+    ids = await some_trail(fleet)
+    await fleet.execute("DELETE FROM audit_log WHERE id = $1", ids[2])
+    await fleet.execute(
+        "UPDATE audit_log SET prev_hash = (SELECT hash FROM audit_log WHERE id = $1) WHERE id = $2",
+        ids[1],
+        ids[3],
+    )
+    assert (await verified(fleet))[1]["broken"] == ids[3]
+
+
 async def test_a_row_that_is_put_in_again_is_named(fleet: Fleet) -> None:
     ids = await some_trail(fleet)
     columns = "at, actor, action, subject_type, subject_id, request_id, ip, detail, prev_hash, hash"
