@@ -26,9 +26,9 @@ class Wire:
         self._writer = writer
 
     @classmethod
-    async def open(cls, fleet: Fleet) -> "Wire":
-        """Connect to a plane."""
-        address = urlsplit(fleet.url)
+    async def open(cls, fleet: Fleet | str) -> "Wire":
+        """Connect to a plane, or to whatever is at a URL."""
+        address = urlsplit(fleet if isinstance(fleet, str) else fleet.url)
         return cls(*await asyncio.open_connection(address.hostname, address.port))
 
     def send(self, content: bytes) -> None:
@@ -54,7 +54,7 @@ class Wire:
         self._writer.close()
 
 
-async def ask(fleet: Fleet, first: str, *headers: str, body: bytes = b"") -> Heard:
+async def ask(fleet: Fleet | str, first: str, *headers: str, body: bytes = b"") -> Heard:
     """The answer to one request on a connection of its own."""
     wire = await Wire.open(fleet)
     try:

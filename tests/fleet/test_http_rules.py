@@ -258,20 +258,6 @@ async def test_a_chunked_body_is_a_body(fleet: Fleet) -> None:
     assert heard.status == 201
 
 
-async def test_two_lengths_or_a_length_beside_chunks_smuggle_no_second_request(fleet: Fleet) -> None:
-    smuggled = (
-        f"DELETE {USERS}/{await employ(fleet, 'ada', 'viewer')} HTTP/1.1\r\n{AUTHORIZED}\r\n\r\n".encode()
-    )
-    for headers, body in (
-        (("Content-Length: 2", f"Content-Length: {2 + len(smuggled)}"), b"{}" + smuggled),
-        (("Content-Length: 5", "Transfer-Encoding: chunked"), b"0\r\n\r\n" + smuggled),
-        (("Transfer-Encoding: chunked", "Transfer-Encoding: identity"), b"0\r\n\r\n" + smuggled),
-    ):
-        heard = await ask(fleet, f"POST {USERS}", "X-Management-Key: x", JSON, *headers, body=body)
-        assert heard.status in (400, 401), headers
-    assert await fleet.value("SELECT count(*) FROM operators") == 1
-
-
 async def test_all_problems_of_a_body_are_told_in_the_order_of_the_fields(fleet: Fleet) -> None:
     body = {"role": "x", "more": 1, "password": 7, "username": ""}
     told = (await fleet.client.post(USERS, json=body)).json()
