@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import BrowserContext, Page, Route, expect
 
 from less_sync.fleet.line import FleetLine
 from less_sync.migrations import migrate_up
@@ -137,7 +137,8 @@ async def test_an_operator_acts_by_keyboard_alone(fleet: Fleet, browser: Visits)
     await expect(page.locator(".note")).to_have_text("on it")
     told = await fleet.rows("SELECT status, note, acknowledged_by FROM alerts")
     assert told == [{"status": "acknowledged", "note": "on it", "acknowledged_by": "operator:carol"}]
-    await page.keyboard.press("Tab")  # from where the button was
+    assert await page.evaluate("document.activeElement.closest('.item') !== null")  # the button has gone
+    await page.keyboard.press("Tab")
     await expect(page.get_by_role("button", name=re.compile("^Resolve"))).to_be_focused()
     await page.keyboard.press("Enter")
     await expect(page.get_by_text("Nothing needs you.")).to_be_visible()
@@ -229,10 +230,22 @@ async def test_a_large_fleet_is_searched_and_leafed_through(fleet: Fleet, browse
     await expect(rows.last).to_contain_text("sync-5000")
     await page.get_by_role("link", name="Next page").click()
     await expect(rows.last).to_contain_text("sync-10000")
-    await page.get_by_label("Name or host").press_sequentially("SYNC-77")
+    # An answer to the first letters comes while the last is typed, which stays.
+    typed = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await typed.wait()
+        await route.continue_()
+
+    await page.route(re.compile(r"q=SYNC-7$"), hold)
+    await page.get_by_label("Name or host").press_sequentially("SYNC-7")
+    await expect(page).to_have_url(re.compile(r"q=SYNC-7$"))
+    await page.keyboard.type("7")
+    typed.set()
     await expect(rows).to_have_count(1)
     await expect(rows).to_contain_text("sync-7700")
     await expect(page.get_by_label("Name or host")).to_be_focused()
+    await expect(page.get_by_label("Name or host")).to_have_value("SYNC-77")
     await page.go_back()
     await expect(rows).to_have_count(50)
     await expect(rows.first).to_contain_text("sync-100")
