@@ -5,11 +5,15 @@ from typing import Annotated, Final
 import typer
 
 from less_sync.bins.commands.exit_codes import exit_codes
+from less_sync.bins.commands.fleet_agents import add_agents
+from less_sync.bins.commands.fleet_alerts import add_alerts
+from less_sync.bins.commands.fleet_figures import add_figures
 from less_sync.bins.commands.fleet_operators import add_operators
 from less_sync.bins.commands.fleet_report import show_report
 from less_sync.bins.commands.fleet_rewrap import OPTIONS as REWRAP_OPTIONS
 from less_sync.bins.commands.fleet_rewrap import rewrap
 from less_sync.bins.commands.fleet_serve import OPTIONS, serve
+from less_sync.bins.commands.fleet_webhooks import add_webhooks
 from less_sync.bins.commands.migrate import Asked, Command, DatabaseUrl, DryRun, Folder, Name, Yes, perform
 from less_sync.bins.commands.output import Watch
 from less_sync.bins.commands.setting_options import takes_settings
@@ -55,6 +59,10 @@ def add_fleet(app: typer.Typer) -> None:
     fleet.command(epilog=exit_codes(0, 1, 2), short_help="Print what a server would tell of itself.")(
         show_report
     )
+    add_figures(fleet)
+    add_agents(fleet)
+    add_alerts(fleet)
+    add_webhooks(fleet)
     add_operators(fleet)
     app.add_typer(fleet)
 

@@ -5,7 +5,7 @@ import json as json_texts
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -47,6 +47,10 @@ _OWN_KEY: Final = Path("fleet", "management.key")
 """Below DATA_DIR: the key that a plane in dev mode made for itself."""
 
 
+Query = Mapping[str, str | Sequence[str]]
+"""Parameters of a query; one that is a list comes as often as it has members."""
+
+
 class FleetProblem(Exception):
     """A command cannot have what it asked for: `str()` says why, and it exits with `exit_code`."""
 
@@ -80,13 +84,18 @@ class FleetClient:
         self._http = http
         self._now = now
 
+    @property
+    def url(self) -> str:
+        """The plane's address, without a slash at its end."""
+        return str(self._http.base_url).rstrip("/")
+
     def ask(
         self,
         method: str,
         path: str,
         *,
         body: Mapping[str, object] | None = None,
-        query: Mapping[str, str] | None = None,
+        query: Query | None = None,
     ) -> dict[str, Any]:
         """The object that the plane answers with; an empty one for an answer without a body.
 
@@ -108,7 +117,7 @@ class FleetClient:
             raise FleetProblem(f"no answer from {self._http.base_url}: {what}", UNREACHABLE) from error
 
     def rows(
-        self, path: str, name: str, query: Mapping[str, str] | None = None, *, at_most: int | None = None
+        self, path: str, name: str, query: Query | None = None, *, at_most: int | None = None
     ) -> Iterator[dict[str, Any]]:
         """The rows of a list, page after page.
 
@@ -183,7 +192,8 @@ def asks_plane(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options by which a plane is found, and `--json`.
 
     It is called with `plane` (a `FleetClient`), `json`, and parameters of its own. A `FleetProblem` becomes
-    its message on standard error and its exit code.
+    its message on standard error and its exit code. One that takes the `context` is a group's own, and is not
+    called for the commands below it.
     """
     own = [p for p in inspect.signature(command).parameters.values() if p.name not in ("plane", "json")]
 
@@ -199,6 +209,8 @@ def asks_plane(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         from less_sync.bins.settings.config import environment
 
+        if _is_of_a_command_below(given.get("context")):
+            return
         key = environment().get("LESS_SYNC_FLEET_KEY") or None
         try:
             with fleet_client(PlaneOptions(url, key_file, key, data_dir, insecure)) as plane:
@@ -211,6 +223,15 @@ def asks_plane(command: Callable[..., None]) -> Callable[..., None]:
     vars(called)["__signature__"] = inspect.Signature(parameters)
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called
+
+
+def _is_of_a_command_below(context: typer.Context | None) -> bool:
+    if context is None or context.invoked_subcommand is None:
+        return False
+    sources = (context.get_parameter_source(name) for name in context.params)
+    if any(source is not None and source.name == "COMMANDLINE" for source in sources):
+        raise typer.BadParameter(f"give the options behind `{context.invoked_subcommand}`")
+    return True
 
 
 def plane_url(text: str | None, *, insecure: bool = False) -> str:
