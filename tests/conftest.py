@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -28,6 +28,7 @@ from hypothesis import HealthCheck, is_hypothesis_test, settings
 from less_sync.bins.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from less_sync.bins.postgres.files import hold_data_directory, postgres_is_gone
 from less_sync.bins.postgres.urls import driver_url
+from tests.loops import OwnThreadLoop
 from tests.shapes import InForce, Shape
 from tests.weed import S3Server, shared_server
 
@@ -142,17 +143,20 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_scratch()))
 
 
-DEBUGGED: Final = ("asyncio", {"use_uvloop": True, "debug": True})
+Backend = tuple[str, dict[str, Any]]
+_DEBUGGED: Final[Backend] = ("asyncio", {"use_uvloop": True, "debug": True})
+_WHOLE_RUN: Final = "PYTEST_XDIST_WORKER" in os.environ
+THREADED: Final[Backend] = ("asyncio", {"loop_factory": OwnThreadLoop}) if _WHOLE_RUN else _DEBUGGED
+"""Where threads work for a loop: calls from the wrong one are found in whole runs too."""
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
+def anyio_backend() -> Backend:
     """Asynchronous tests run as the server does, on asyncio with uvloop.
 
-    In asyncio's debug mode when few are run, in one process. It costs a third of all CPU, so in whole runs it
-    is on where threads work for a loop, as it finds calls from the wrong one: `DEBUGGED`.
+    In asyncio's debug mode when few are run, in one process: it costs a third of all CPU.
     """
-    return DEBUGGED if "PYTEST_XDIST_WORKER" not in os.environ else ("asyncio", {"use_uvloop": True})
+    return ("asyncio", {"use_uvloop": True}) if _WHOLE_RUN else _DEBUGGED
 
 
 @dataclass(frozen=True, slots=True)

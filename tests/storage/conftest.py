@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator
 import pytest
 
 from less_sync.storage import PostgresPool, PostgresPullStore, PostgresSpaceStore, PushLanes
-from tests.conftest import DEBUGGED
+from tests.conftest import THREADED, Backend
 from tests.primed import connect_primed
 from tests.simulation.modelled_pool import modelled_pool
 from tests.storage.modelled import reason_against
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """Threads work for the loop here: its debug mode finds calls from the wrong one."""
-    return DEBUGGED
+def anyio_backend() -> Backend:
+    """Threads work for the loop here: calls from the wrong one are found."""
+    return THREADED
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.conftest import DEBUGGED
+from tests.conftest import THREADED, Backend
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """Threads work for the loop here: its debug mode finds calls from the wrong one."""
-    return DEBUGGED
+def anyio_backend() -> Backend:
+    """Threads work for the loop here: calls from the wrong one are found."""
+    return THREADED
