@@ -16,7 +16,7 @@ from tests.fleet.rig import Fleet
 
 PLACE = "/management/v1/webhooks"
 SEED = 5
-CHANGES = 60
+CHANGES = 40
 """Of each of those who change things."""
 DUE_AGAIN = """
 UPDATE webhook_deliveries SET next_attempt_at = now() WHERE id IN (
@@ -55,7 +55,9 @@ class Churn:
                 answer = await client.patch(place, json={"enabled": self.chance.random() < 0.8})
             case 2:
                 answer = await client.delete(place)
-                await self.add()
+                if answer.status_code == 200:
+                    self.ids.remove(place.rpartition("/")[2])
+                    await self.add()
             case 3:
                 answer = await client.post(f"{place}/{self.chance.choice(['test', 'rotate-secret'])}")
             case _:
@@ -99,6 +101,6 @@ async def test_nobody_waits_in_a_circle(fleet: Fleet) -> None:
             finally:
                 stop.set()
                 await asyncio.gather(*working)
-    assert churn.statuses <= {200, 202, 404}
     assert [line for line in lines if line["log_level"] not in ("debug", "info")] == []
+    assert churn.statuses <= {200, 202, 404}
     assert sum(line["event"] == "delivery attempted" for line in lines) > 100
