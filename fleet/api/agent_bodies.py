@@ -87,9 +87,9 @@ def read_heartbeat(call: Call) -> Heartbeat:
 def _report(fields: Fields) -> dict[str, Any]:
     """The figures that are told, nulls left out; each wrong one is a problem of its own."""
     told = Fields(fields.mapping("report"), strict=False)
-    report = {name: told.custom(name, _CHECKS[kind]) for name, kind in REPORT.items()}
+    report = told.each(_FIGURES)
     fields.problems += [FieldProblem(f"report.{one.field}", one.message) for one in told.problems]
-    return {name: figure for name, figure in report.items() if figure is not None}
+    return report
 
 
 def _integer(value: object) -> int:
@@ -136,6 +136,7 @@ _CHECKS: Final[Mapping[Kind, Callable[[object], object]]] = {
     Kind.TEXT: _text,
     Kind.TEXTS: _texts,
 }
+_FIGURES: Final = {name: _CHECKS[kind] for name, kind in REPORT.items()}
 
 
 def _issuer_keys(value: object) -> None:

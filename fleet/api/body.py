@@ -201,6 +201,19 @@ class Fields:
         """A required object."""
         return self._optional(name, _object, True) or {}
 
+    def each(self, checks: "Mapping[str, Callable[[object], object]]") -> dict[str, object]:
+        """Many members at once, those that are there and right; each is checked as `custom` does."""
+        found: dict[str, object] = {}
+        for name, check in checks.items():
+            value = self._members.get(name)
+            if value is not None:
+                try:
+                    found[name] = check(value)
+                except _Wrong as wrong_:
+                    self.problem(name + wrong_.below, wrong_.message)
+        self._read.update(checks)
+        return found
+
     def custom(self, name: str, check: "Callable[[object], T]", *, required: bool = False) -> T | None:
         """Whatever `check` makes of a member; it raises `wrong(message)` for what it does not take."""
         return self._optional(name, check, required)

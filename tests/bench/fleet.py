@@ -84,6 +84,8 @@ class Figures:
     """Anything but 200 `ok`; none."""
     plane_core: float
     """CPU of the plane, in cores; 0.20 at most."""
+    waited: float
+    """Part of the time in which the plane wanted a core and had none: unless near 0, p99 says little."""
     postgres_core: float
     load_core: float
     p50_ms: float
@@ -192,11 +194,12 @@ async def measure(agents: int, seconds: float, sweep_agents: int, warm_ups: int)
                 async with connected(postgres.url) as connection:
                     updates, hot = await counted(connection, agents * warm_ups)
                     pids = (plane.pid, postgres.pid)
-                    before = [usage.family_cpu_s(pid) for pid in pids]
+                    before, waited_s = [usage.family_cpu_s(pid) for pid in pids], usage.waited_s(plane.pid)
                     began, own = time.perf_counter(), time.process_time()
                     took_s = await load.beats(round(seconds * agents / INTERVAL_S), agents / INTERVAL_S)
                     wall_s, own = time.perf_counter() - began, time.process_time() - own
                     after = [usage.family_cpu_s(pid) for pid in pids]
+                    waited_s = usage.waited_s(plane.pid) - waited_s
                     expected = updates + len(took_s) - load.refused
                     all_updates, all_hot = await counted(connection, expected)
             cores = [usage.spent_s(then, now) / wall_s for then, now in zip(before, after, strict=True)]
@@ -208,6 +211,7 @@ async def measure(agents: int, seconds: float, sweep_agents: int, warm_ups: int)
                 heartbeats=len(took_s),
                 refused=load.refused,
                 plane_core=round(cores[0], 4),
+                waited=round(waited_s / wall_s, 4),
                 postgres_core=round(cores[1], 4),
                 load_core=round(own / wall_s, 4),
                 p50_ms=round(cuts[49] * 1e3, 2),

@@ -12,10 +12,19 @@ CLEAR_PEAK: Final = "5"
 
 def cpu_s(pid: int) -> float:
     """CPU seconds, user and system, of a process: the sum over its living threads (`schedstat`)."""
+    return _scheduled_s(pid, 0)
+
+
+def waited_s(pid: int) -> float:
+    """Seconds in which its threads could have run, had a core been free."""
+    return _scheduled_s(pid, 1)
+
+
+def _scheduled_s(pid: int, column: int) -> float:
     total_ns = 0
     for task in (PROC / str(pid) / "task").iterdir():
         try:
-            total_ns += int((task / "schedstat").read_text().split()[0])
+            total_ns += int((task / "schedstat").read_text().split()[column])
         except (FileNotFoundError, ProcessLookupError):
             continue  # the thread ended while we looked
     return total_ns / 1e9
