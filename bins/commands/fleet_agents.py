@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from less_sync.bins.amounts import columns, shown_age, shown_bytes
+from less_sync.bins.amounts import counted, shown_age, shown_bytes
 from less_sync.bins.commands.fleet_client import EXIT_CODES, FleetClient, FleetProblem, asks_plane, tell
 from less_sync.bins.commands.fleet_shown import (
     LISTED,
@@ -19,6 +19,7 @@ from less_sync.bins.commands.fleet_shown import (
     labels_of,
     list_rows,
     minute,
+    print_figures,
     told,
 )
 from less_sync.client.folder.paths import shown
@@ -94,7 +95,7 @@ def show(agent: Agent, *, plane: FleetClient, json: bool) -> None:
     if json:
         tell(True, answer, "")
     else:
-        print("\n".join(columns([(name, shown(text)) for name, text in told(answer, _told)])))
+        print_figures(answer, _told)
 
 
 def drain(agent: Agent, *, plane: FleetClient, json: bool) -> None:
@@ -202,7 +203,7 @@ def _told(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("labels", labels or "-"),
         ("uptime", "-" if uptime is None else shown_age(uptime)),
         *_report(agent["report"]),
-        ("history", f"{len(answer['history'])} points within 24 h (--json has them)"),
+        ("history", f"{counted(len(answer['history']), 'point')} within 24 h (--json has them)"),
     ]
     alerts = [(one["severity"], f"{one['kind']}: {one['title']}") for one in answer["alerts"]]
     return [*rows, *(alerts or [("alerts", "none")])]
@@ -224,11 +225,10 @@ def _report(report: Mapping[str, Any]) -> list[tuple[str, str]]:
             return shown_age(figure)
         return f"{figure:,}" if isinstance(figure, int | float) else str(figure)
 
-    return [
-        (
-            name.removesuffix("_bytes").removesuffix("_ratio").removesuffix("_seconds").replace("_", " "),
-            text(name, figure),
-        )
-        for name, figure in report.items()
-        if figure is not None
-    ]
+    return [(_title(name), text(name, figure)) for name, figure in report.items() if figure is not None]
+
+
+def _title(name: str) -> str:
+    for unit in ("_bytes", "_ratio", "_seconds"):
+        name = name.removesuffix(unit)
+    return "file contents" if name == "file" else name.replace("_", " ")

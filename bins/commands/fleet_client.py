@@ -179,9 +179,10 @@ def fleet_client(options: PlaneOptions) -> Iterator[FleetClient]:
             base_url=url,
             headers=headers,
             timeout=httpx.Timeout(SILENCE_S_MAX, connect=CONNECT_S_MAX),
-            # Certificates take long to load; a proxy is only asked for what it cannot read.
-            verify=url.startswith("https:"),
+            # A proxy is only asked for what it cannot read. The list of authorities, which takes longer to
+            # read than all else here, is only needed where one of them vouches.
             trust_env=url.startswith("https:"),
+            verify=url.startswith("https:"),
         )
     except httpx.InvalidURL:
         raise _no_address() from None

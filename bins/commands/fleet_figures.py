@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from less_sync.bins.amounts import columns, counted, shown_bytes
+from less_sync.bins.amounts import counted, shown_bytes
 from less_sync.bins.commands.fleet_client import (
     EXIT_CODES,
     FleetClient,
@@ -16,9 +16,8 @@ from less_sync.bins.commands.fleet_client import (
     plane_url,
     tell,
 )
-from less_sync.bins.commands.fleet_shown import labels_of, minute, told
+from less_sync.bins.commands.fleet_shown import labels_of, minute, print_figures, told
 from less_sync.bins.commands.token import parse_ttl
-from less_sync.client.folder.paths import shown
 from less_sync.sync.client import is_this_machine
 
 NAMED: Final = 6
@@ -39,7 +38,7 @@ def stats(*, plane: FleetClient, json: bool) -> None:
     if json:
         tell(True, answer, "")
     else:
-        print("\n".join(columns([(name, shown(text)) for name, text in told(answer, _figures)])))
+        print_figures(answer, _figures)
 
 
 def enrol(
@@ -115,5 +114,5 @@ def _most(counts: Mapping[str, int]) -> str:
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
     parts = [f"{number:,} {name}" for name, number in ordered[:NAMED]]
     if rest := sum(number for _, number in ordered[NAMED:]):
-        parts.append(f"{rest:,} others")
+        parts.append(f"{rest:,} more")
     return ", ".join(parts) or "-"

@@ -67,8 +67,18 @@ def list_rows(
         for row in rows:
             tell(True, row, "")
         return
-    table = [tuple(head), *(tuple(map(shown, told(row, cells))) for row in rows)]
+    table = [tuple(head), *(told(row, lambda one: tuple(map(shown, cells(one)))) for row in rows)]
     print("\n".join(columns(table)) if len(table) > 1 else none)
+
+
+def print_figures(answer: Row, figures: Callable[[Row], Iterable[tuple[str, str]]]) -> None:
+    """Print names and what they are, a line each.
+
+    Raises:
+        FleetProblem: the answer has not what a plane tells.
+    """
+    lines = told(answer, lambda one: [(name, shown(text)) for name, text in figures(one)])
+    print("\n".join(columns(lines)))
 
 
 def told(row: Row, read: Callable[[Row], T]) -> T:

@@ -218,14 +218,20 @@ def _secret(file: Path | None) -> str | None:
 def _found(plane: FleetClient, webhook: str) -> dict[str, Any]:
     """The webhook of an id or a URL."""
     if is_id(webhook):
-        return dict(told(plane.ask("GET", f"{_PATH}/{webhook.lower()}"), lambda one: one["webhook"]))
-    there = [one for one in plane.rows(_PATH, "webhooks") if told(one, lambda row: row["url"]) == webhook]
+        return told(plane.ask("GET", f"{_PATH}/{webhook.lower()}"), lambda one: _webhook(one["webhook"]))
+    there = [one for one in plane.rows(_PATH, "webhooks") if told(one, _webhook)["url"] == webhook]
     if len(there) == 1:
         return there[0]
     if there:
-        which = ", ".join(str(one["id"]) for one in there)
+        which = ", ".join(one["id"] for one in there)
         raise FleetProblem(f"{len(there)} webhooks go to {webhook}; say which by its id: {which}")
     raise FleetProblem(f"there is no webhook {webhook}; `less-sync fleet webhook list` lists them")
+
+
+def _webhook(webhook: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(webhook["url"], str) or not is_id(webhook["id"]):
+        raise ValueError("a webhook without a URL or id")
+    return dict(webhook)
 
 
 def _cells(webhook: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,13 +2,18 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, Final
 
 import structlog.testing
+import typer
 from typer.testing import CliRunner, Result
 
-from less_sync.bins.commands.app import app
+from less_sync.bins.commands.fleet import add_fleet
 from tests.fleet.rig import KEY, Fleet
+
+APP: Final = typer.Typer(rich_markup_mode=None)
+"""The group alone: each run builds all commands of its application anew."""
+add_fleet(APP)
 
 
 async def run(
@@ -18,7 +23,7 @@ async def run(
     env = {"LESS_SYNC_FLEET_URL": fleet.url, "LESS_SYNC_FLEET_KEY": key, **variables}
     # The plane's log would be on the standard output of the command.
     with structlog.testing.capture_logs():
-        return await asyncio.to_thread(CliRunner().invoke, app, ["fleet", *arguments], input=given, env=env)
+        return await asyncio.to_thread(CliRunner().invoke, APP, ["fleet", *arguments], input=given, env=env)
 
 
 async def good(fleet: Fleet, *arguments: str, **options: Any) -> str:

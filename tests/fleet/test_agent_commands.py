@@ -2,20 +2,23 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from less_sync.fleet.store.alerts import Alert, raise_alerts
 from tests.fleet.commands import good, listed, run
-from tests.fleet.rig import Fleet, registration
+from tests.fleet.rig import Fleet, registration, served
 
 REPORT = {
     "connections": 1200,
     "records": 5,
+    "file_bytes": 5,
     "disk_free_ratio": 0.25,
     "memory_used_bytes": 2**30,
     "database_ok": True,
@@ -91,6 +94,7 @@ async def test_an_agent_is_shown_by_name_or_id(fleet: Fleet) -> None:
     assert told["memory used"] == "1.0 GiB"
     assert told["database ok"] == "yes"
     assert told["features"] == "files"
+    assert told["file contents"] == "5 B"
     assert told["backup age"] == "2.0 h"
     assert told["labels"] == "rack=7"
     assert told["alerts"] == "none"
@@ -148,7 +152,7 @@ async def test_the_fleet_in_figures(fleet: Fleet) -> None:
     told = dict(re.split(" {2,}", line, maxsplit=1) for line in (await good(fleet, "stats")).splitlines())
     assert told["agents"] == "8: 8 active, 0 stale, 0 inactive; 0 retired"
     assert told["version"].startswith("2 1.0.0, 1 1.0.1")
-    assert told["version"].endswith("1 others")
+    assert told["version"].endswith("1 more")
     assert (told["connections"], told["records"]) == ("1,200", "5")
     (row,) = await listed(fleet, "stats")
     assert row["total"] == 8
@@ -267,3 +271,42 @@ async def test_a_wrong_key_is_not_allowed_and_the_key_of_dev_mode_is_found(
     assert await good(fleet, "alerts", key=None, DATA_DIR=str(tmp_path)) == "no alerts: all is well\n"
     key_file = ("--key-file", str(tmp_path / "fleet" / "management.key"))
     assert await good(fleet, "alerts", *key_file, key=None) == "no alerts: all is well\n"
+
+
+_LISTS: Final = ("agents", "alerts", "webhooks", "deliveries")
+_NONE: Final[Mapping[str, Any]] = {"name": "x", "agent_id": "../x", "url": "x", "id": "../x"}
+STRANGE: Final[Sequence[Mapping[str, Any]]] = (
+    {**dict.fromkeys((*_LISTS, "agent", "alert", "webhook", "token", "total", "by_status"), 7)},
+    {
+        **{name: [_NONE] for name in _LISTS},
+        "next_cursor": None,
+        "agent": _NONE,
+        "webhook": _NONE,
+        "alert": {"acknowledged_by": 7},
+        "enrolment_token": {"expires_at": "soon"},
+    },
+)
+"""What no plane answers: other types, and ids that would be another path."""
+ID: Final = str(uuid4())
+ASKED: Final = (
+    *(("agents",), ("agents", "show", "x"), ("agents", "drain", ID), ("stats",), ("enrol",)),
+    *(("alerts",), ("alerts", "ack", ID), ("webhook", "list"), ("webhook", "deliveries")),
+    *(("webhook", "add", "x"), ("webhook", "test", "x"), ("webhook", "test", ID)),
+)
+
+
+async def test_an_answer_that_is_none_of_a_plane_is_told_and_leads_nowhere(fleet: Fleet) -> None:
+    paths: list[str] = []
+    answer: Mapping[str, Any] = {}
+
+    async def strange(scope: Scope, receive: Receive, send: Send) -> None:
+        paths.append(scope["path"])
+        await JSONResponse(answer)(scope, receive, send)
+
+    async with served(strange) as url:
+        for arguments in ASKED:
+            for answer in STRANGE:
+                result = await run(fleet, *arguments, LESS_SYNC_FLEET_URL=url)
+                assert (result.exit_code, result.stdout) == (1, ""), (arguments, answer, result.output)
+                assert result.stderr.startswith("Error: "), arguments
+    assert not any(".." in path for path in paths)

@@ -15,6 +15,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from less_sync.bins.commands.fleet_listen import BODY_BYTES_MAX, HOST, IDS_MAX, NotBelieved, Receiver, handler
+from tests.sync.raw_http import fetch
 
 SECRET: Final = bytes(range(32))
 EVENT: Final = b'{"type":"agent.stale","timestamp":"2026-01-31T12:00:00Z","data":{"name":"sync-1"}}'
@@ -86,18 +87,15 @@ async def test_a_request_that_is_no_webhook_is_refused_and_ends_nothing(
 ) -> None:
     told: list[Mapping[str, Any]] = []
     async with listening(told) as url, httpx.AsyncClient() as client:
+        port = int(url.rpartition(":")[2].rstrip("/"))
         statuses = [
             (await client.post(url, content=EVENT)).status_code,
-            (await client.post(url, content=b"x" * (BODY_BYTES_MAX + 1))).status_code,
-            (await client.post(url, content=aiter_of(EVENT))).status_code,
+            (await fetch(port, "POST", "/", f"Content-Length: {BODY_BYTES_MAX + 1}\r\n")).status,
+            (await fetch(port, "POST", "/", "Content-Length: -1\r\n")).status,
+            (await fetch(port, "POST", "/")).status,
             (await client.get(url)).status_code,
             (await client.post(url, content=EVENT, headers=signed(datetime.now(UTC)))).status_code,
         ]
-    assert statuses == [400, 413, 413, 501, 204]
+    assert statuses == [400, 413, 413, 413, 501, 204]
     assert [event["data"] for event in told] == [json.loads(EVENT)["data"]]
     assert "refused: it is not signed" in capsys.readouterr().err
-
-
-async def aiter_of(body: bytes) -> AsyncIterator[bytes]:
-    """Sent in chunks, without a length."""
-    yield body
