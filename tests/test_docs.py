@@ -224,7 +224,7 @@ def test_numbers_in_the_text_are_those_of_the_limits() -> None:
 
 NUMBERED = (
     *("protocol", "tokens", "storage", "operations", "files", "federation", "volume", "volume-format"),
-    *("encryption", "ucan", "first-app", "scaling", "validation"),
+    *("encryption", "ucan", "first-app", "scaling", "validation", "fleet"),
 )
 """Pages whose sections are cited, by comments and by other pages."""
 HEADING = re.compile(r"^(?:##|###) +(.*)$", re.MULTILINE)

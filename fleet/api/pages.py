@@ -1,4 +1,4 @@
-"""`GET /admin/`: the pages for operators (docs/fleet.md 8).
+"""`GET /admin/`: the pages for operators (docs/fleet.md 10).
 
 Files of `fleet/ui/`, read once. A request's path is looked up in a map and never made into the name of a
 file: there is nothing to walk out of. The pages speak to the same routes as everybody else.
