@@ -53,7 +53,7 @@ async def test_agents_are_found_by_what_they_are(fleet: Fleet) -> None:
     assert await names(client, q="one.") == ["alpha"]
     assert await names(client, q="%") == []
     assert await names(client, q="50%_") == ["50%_off"]
-    assert await problems(client, label="tier:\0") == ["label"]
+    assert await problems(client, label="tier:\x1b") == ["label"]
     assert await problems(
         client, status="lost", license_id="x", label="tier", limit="0", cursor="?", more="1"
     ) == [
