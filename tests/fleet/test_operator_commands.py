@@ -2,40 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog.testing
-import typer
-from typer.testing import CliRunner, Result
 
-from less_sync.bins.commands.fleet_operators import Verdict, add_operators, verify
+from less_sync.bins.commands.fleet_operators import Verdict, verify
+from tests.fleet.commands import run
 from tests.fleet.people import PASSWORD, cheap_passwords, employ, log_in
-from tests.fleet.rig import KEY, Fleet
+from tests.fleet.rig import Fleet
 
 pytestmark = pytest.mark.anyio
-COMMANDS = typer.Typer()
-add_operators(COMMANDS)
-"""These alone: to make all that `less-sync` has took longer than to run one."""
 
 
 @pytest.fixture(autouse=True)
-def cheap(fleet: Fleet) -> Iterator[None]:
+def cheap(fleet: Fleet) -> None:
     fleet.anonymous.cookies.clear()
     cheap_passwords(fleet)
-    # The plane's log would be on the standard output of the commands, which run in its process here.
-    with structlog.testing.capture_logs():
-        yield
-
-
-async def run(
-    fleet: Fleet, *arguments: str, given: str | bytes | None = None, key: str | None = KEY
-) -> Result:
-    """The command in a thread, so that the plane of this loop can answer it."""
-    variables = {"LESS_SYNC_FLEET_URL": fleet.url, "LESS_SYNC_FLEET_KEY": key}
-    return await asyncio.to_thread(CliRunner().invoke, COMMANDS, arguments, input=given, env=variables)
 
 
 async def test_an_operator_is_made_listed_and_given_another_password(fleet: Fleet) -> None:
