@@ -156,6 +156,9 @@ class Fields:
         """An integer within bounds; None when it is absent or null."""
 
         def check(value: object) -> int:
+            # 7.0 is an integer too (JSON Schema 2020-12, 6.1.1), and how some languages write one.
+            if type(value) is float and value.is_integer():
+                value = int(value)
             if type(value) is not int:
                 raise _Wrong("expected an integer")
             if not low <= value <= high:

@@ -258,6 +258,20 @@ async def test_a_chunked_body_is_a_body(fleet: Fleet) -> None:
     assert heard.status == 201
 
 
+async def test_a_whole_number_is_an_integer_however_it_is_written(fleet: Fleet) -> None:
+    for written, status in (("120", 201), ("120.0", 201), ("1.2e2", 201), ("120.5", 400), ("true", 400)):
+        answer = await fleet.client.post(
+            "/management/v1/enrolment-tokens",
+            content=f'{{"label":"x","ttl_seconds":{written}}}',
+            headers={"Content-Type": "application/json"},
+        )
+        assert answer.status_code == status, written
+    kept = await fleet.rows(
+        "SELECT extract(epoch FROM expires_at - created_at)::int AS s FROM enrolment_tokens"
+    )
+    assert [row["s"] for row in kept] == [120, 120, 120]
+
+
 async def test_all_problems_of_a_body_are_told_in_the_order_of_the_fields(fleet: Fleet) -> None:
     body = {"role": "x", "more": 1, "password": 7, "username": ""}
     told = (await fleet.client.post(USERS, json=body)).json()
