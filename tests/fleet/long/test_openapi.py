@@ -36,6 +36,8 @@ EXAMPLES_MAX: Final = 2
 """Of each operation and each phase."""
 GOOD: Final = ("2xx", "3xx", "401", "403", "404", "409", "429", "5xx")
 """Statuses that schemathesis lets a good request have."""
+BAD: Final = ("400", "401", "403", "404", "405", "413", "415", "429")
+"""Those that a bad one may have."""
 SEED: Final = 17
 SIGN_IN: Final = [f"carol-{n}" for n in range(8)]
 """Operators for the login alone: with wrong passwords one is soon locked."""
@@ -249,6 +251,8 @@ def configuration(known: Known) -> str:
         statuses = [*GOOD, *map(str, reasons)]
         lines += ["[[operations]]", f'include-operation-id = ["{operation}"]']
         lines += [f"checks.positive_data_acceptance.expected-statuses = {statuses}"]
+        if reasons.keys() & {410}:
+            lines += [f"checks.negative_data_rejection.expected-statuses = {[*BAD, '410']}"]
     return "\n".join(lines)
 
 
