@@ -2,23 +2,25 @@
 
 The sessions of a sync server switch scans and sorting off, which suits its walks along indexes and nothing
 that is asked here. So the plane shares no pool with one, though perhaps the database.
+
+A statement that is cut off, by a time limit or a stop, ends its connection at once: the driver's pool would
+first wait for the database to say that it gave up, which one that hangs never does.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import asyncpg
 import msgspec
+from asyncpg.transaction import Transaction
 
 from less_sync.fleet.queries import sql
-from less_sync.storage import Unavailable, translate
+from less_sync.storage import translate
 
 if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+    Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 Row: TypeAlias = asyncpg.Record
 
@@ -29,6 +31,8 @@ _SESSION: Final = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
+    # What runs for a connection that was ended here ends soon, too.
+    "client_connection_check_interval": "5s",
     "tcp_keepalives_idle": "60",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "6",
@@ -37,7 +41,7 @@ _COMMAND_TIMEOUT_S: Final = 40.0
 """Beyond the statement's own limit: ends the wait when the network swallows answers."""
 _CONNECT_TIMEOUT_S: Final = 5.0
 _ACQUIRE_TIMEOUT_S: Final = 10.0
-_IDLE_LIFETIME_S: Final = 600.0
+_UNDO_S: Final = 0.5
 
 
 class Database:
@@ -48,8 +52,13 @@ class Database:
         StorageError: the database refused.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        self._pool = pool
+    def __init__(self, url: str, *, schema: str, connections_max: int) -> None:
+        self._url = url
+        self._session = _SESSION | {"search_path": _quoted(schema)}
+        self._room = asyncio.Semaphore(connections_max)
+        self._free: list[Connection] = []
+        """Those that nobody has. The last one is lent next: it was in use just now."""
+        self._lent: set[Connection] = set()
 
     @classmethod
     async def open(cls, url: str, *, schema: str, connections_max: int) -> Self:
@@ -59,50 +68,57 @@ class Database:
             url: as asyncpg takes it. A `search_path` that it names does not count.
             schema: the whole search path of every session.
         """
-        pool = asyncpg.create_pool(
-            url,
-            min_size=0,
-            init_size=1,
-            max_size=connections_max,
-            max_inactive_connection_lifetime=_IDLE_LIFETIME_S,
-            max_cached_statement_lifetime=0,  # 0: for ever; the default prepares again every five minutes
-            timeout=_CONNECT_TIMEOUT_S,
-            command_timeout=_COMMAND_TIMEOUT_S,
-            server_settings=_SESSION | {"search_path": _quoted(schema)},
-            init=_read_json,
-            reset=_no_reset,
-        )
-        try:
-            await pool
-        except Exception as error:
-            raise translate(error) from error
-        return cls(pool)
+        database = cls(url, schema=schema, connections_max=connections_max)
+        async with database.connection():
+            return database
 
     @asynccontextmanager
     async def connection(self) -> "AsyncIterator[Connection]":
         """Lend a connection; every statement on it is a transaction of its own."""
+        await self._enter()
         try:
-            async with asyncio.timeout(_ACQUIRE_TIMEOUT_S):
-                connection = await self._pool.acquire()
-        except Exception as error:
-            raise translate(error) from error
+            connection = self._taken() or await self._connect()
+        except BaseException:
+            self._room.release()
+            raise
+        self._lent.add(connection)
+        whole = False
         try:
             yield connection
-        except asyncpg.InternalClientError as error:
-            connection.terminate()  # the driver lost track of the connection
-            raise Unavailable from error
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            whole = True
+        except asyncpg.PostgresError as error:
+            whole = True  # the database has answered
             raise translate(error) from error
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            raise translate(error) from error
+        except Exception:
+            whole = True  # what the block did beside asking
+            raise
         finally:
-            # A release that fails has ended the connection; what the block did stands all the same.
-            with suppress(Exception):
-                await self._pool.release(connection, timeout=_ACQUIRE_TIMEOUT_S)
+            self._lent.discard(connection)
+            if whole and not connection.is_closed():
+                self._free.append(connection)
+            else:
+                connection.terminate()
+            self._room.release()
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[Connection]":
-        """Lend a connection in a transaction, which commits when the block ends without an exception."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        """Lend a connection in a transaction, which commits when the block ends without an exception.
+
+        Whoever is cut off takes nothing back: the end of the connection does.
+        """
+        async with self.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+                raise
+            except Exception:
+                await _undo(connection, transaction)
+                raise
+            await transaction.commit()
 
     async def fetch(self, name: str, *args: object) -> list[Row]:
         """The rows of a named query."""
@@ -123,9 +139,60 @@ class Database:
         """Close every connection; those still in use after `timeout_s` are cut."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._pool.close()
+                while self._free:
+                    await self._free.pop().close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            self._pool.terminate()
+            pass
+        for connection in [*self._free, *self._lent]:
+            connection.terminate()
+        self._free.clear()
+
+    async def _enter(self) -> None:
+        """Wait for room, at most `_ACQUIRE_TIMEOUT_S`."""
+        if not self._room.locked():
+            await self._room.acquire()
+            return
+        try:
+            async with asyncio.timeout(_ACQUIRE_TIMEOUT_S):
+                await self._room.acquire()
+        except TimeoutError as error:
+            raise translate(error) from error
+
+    def _taken(self) -> "Connection | None":
+        """A connection that was open a moment ago."""
+        while self._free:
+            connection = self._free.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    async def _connect(self) -> "Connection":
+        connection = None
+        try:
+            connection = await asyncpg.connect(
+                self._url,
+                timeout=_CONNECT_TIMEOUT_S,
+                command_timeout=_COMMAND_TIMEOUT_S,
+                max_cached_statement_lifetime=0,  # 0: for ever; else it is prepared again every five minutes
+                server_settings=self._session,
+            )
+            await _read_json(connection)
+        except BaseException as error:
+            if connection is not None:
+                connection.terminate()
+            if isinstance(error, Exception):
+                raise translate(error) from error
+            raise
+        return connection
+
+
+async def _undo(connection: "Connection", transaction: Transaction) -> None:
+    """Roll back; the end of the connection does it where the database does not answer soon."""
+    try:
+        async with asyncio.timeout(_UNDO_S):
+            await transaction.rollback()
+    except Exception:  # what the block raised is what is told
+        connection.terminate()
 
 
 async def rows(connection: "Connection", name: str, *args: object) -> Sequence[Row]:
@@ -154,7 +221,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-async def _read_json(connection: "asyncpg.Connection[asyncpg.Record] | Any") -> None:
+async def _read_json(connection: "Connection") -> None:
     """Values of JSON go in and out as Python's; binary, so that no text is copied on the way."""
     await connection.set_type_codec(
         "jsonb",
@@ -163,7 +230,3 @@ async def _read_json(connection: "asyncpg.Connection[asyncpg.Record] | Any") -> 
         encoder=lambda content: b"\x01" + msgspec.json.encode(content),
         decoder=lambda data: msgspec.json.decode(data[1:]),
     )
-
-
-async def _no_reset(_connection: object) -> None:
-    """Leave the session as it is: nothing that uses one leaves state behind, and a reset is a round trip."""

@@ -16,7 +16,10 @@ else:
 
 
 class Gate:
-    """Forwards bytes both ways. `shut` cuts every connection and takes no new one until `unlock`."""
+    """Forwards bytes both ways. `shut` cuts every connection and takes no new one until `unlock`.
+
+    Between `silence` and `speak` connections stay, and nothing passes.
+    """
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
@@ -28,6 +31,8 @@ class Gate:
         self._writers: set[asyncio.StreamWriter] = set()
         self.connected = asyncio.Event()
         """Set by the next connection; the test clears it."""
+        self._passing = asyncio.Event()
+        self._passing.set()
 
     @classmethod
     @asynccontextmanager
@@ -60,6 +65,12 @@ class Gate:
             writer.transport.abort()
         await asyncio.sleep(0)
 
+    def silence(self) -> None:
+        self._passing.clear()
+
+    def speak(self) -> None:
+        self._passing.set()
+
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connected.set()
         if self._host.startswith("/"):
@@ -67,13 +78,14 @@ class Gate:
         else:
             there = await asyncio.open_connection(self._host, self._port)
         self._writers |= {writer, there[1]}
-        await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+        await asyncio.gather(_copy(reader, there[1], self._passing), _copy(there[0], writer, self._passing))
         self._writers -= {writer, there[1]}
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passing: asyncio.Event) -> None:
     with suppress(OSError):
         while data := await reader.read(1 << 16):
+            await passing.wait()
             writer.write(data)
             await writer.drain()
     writer.close()

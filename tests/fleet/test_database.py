@@ -1,0 +1,64 @@
+"""The plane's connections when the database is silent."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from less_sync.fleet.database import Database
+from less_sync.fleet.line import DEFAULT_SCHEMA
+from tests.storage.gate import Gate
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def gate(fleet_module_url: str) -> AsyncIterator[Gate]:
+    async with Gate.before(fleet_module_url) as gate:
+        yield gate
+
+
+@pytest.fixture
+async def database(gate: Gate) -> AsyncIterator[Database]:
+    """One connection, through the gate."""
+    database = await Database.open(gate.url, schema=DEFAULT_SCHEMA, connections_max=1)
+    yield database
+    await database.aclose(1.0)
+
+
+@pytest.mark.parametrize("transaction", [False, True])
+async def test_a_call_that_is_cut_short_waits_for_no_silent_database_and_gives_the_connection_back(
+    gate: Gate, database: Database, *, transaction: bool
+) -> None:
+    lent = database.transaction if transaction else database.connection
+
+    async def cut_short() -> None:
+        async with asyncio.timeout(0.1), lent() as connection:
+            gate.silence()
+            await connection.fetchval("SELECT pg_backend_pid()")
+
+    clock = asyncio.get_running_loop().time
+    began_s = clock()
+    with pytest.raises(TimeoutError):
+        await cut_short()
+    # Far more than it takes, and far less than a statement may take.
+    assert clock() - began_s < 5
+    gate.speak()
+    assert await database.value("ping") is not None
+
+
+async def test_a_refusal_within_a_transaction_is_told_though_the_database_fell_silent(
+    gate: Gate, database: Database
+) -> None:
+    async def refused() -> None:
+        async with database.transaction():
+            gate.silence()
+            raise KeyError
+
+    clock = asyncio.get_running_loop().time
+    began_s = clock()
+    with pytest.raises(KeyError):
+        await refused()
+    assert clock() - began_s < 5
+    gate.speak()
+    assert await database.value("ping") is not None
