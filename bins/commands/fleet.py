@@ -7,6 +7,7 @@ import typer
 from less_sync.bins.commands.exit_codes import exit_codes
 from less_sync.bins.commands.fleet_agents import add_agents
 from less_sync.bins.commands.fleet_alerts import add_alerts
+from less_sync.bins.commands.fleet_deliveries import add_deliveries
 from less_sync.bins.commands.fleet_figures import add_figures
 from less_sync.bins.commands.fleet_operators import add_operators
 from less_sync.bins.commands.fleet_report import show_report
@@ -62,7 +63,7 @@ def add_fleet(app: typer.Typer) -> None:
     add_figures(fleet)
     add_agents(fleet)
     add_alerts(fleet)
-    add_webhooks(fleet)
+    add_deliveries(add_webhooks(fleet))
     add_operators(fleet)
     app.add_typer(fleet)
 

@@ -1,8 +1,7 @@
-"""The commands `fleet webhook`: where a plane sends events, what became of them, and a receiver to try it."""
+"""The commands `fleet webhook`: where a plane sends events, with which secret, and a receiver to try it."""
 
 import sys
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -21,7 +20,6 @@ from less_sync.bins.commands.fleet_shown import (
     Limit,
     Yes,
     ago,
-    an_id,
     confirm,
     group,
     is_id,
@@ -29,6 +27,7 @@ from less_sync.bins.commands.fleet_shown import (
     minute,
     told,
 )
+from less_sync.bins.commands.token import parse_ttl
 from less_sync.bins.errors import os_error_text
 from less_sync.client.folder.paths import shown
 
@@ -36,9 +35,8 @@ PORT: Final = 5390
 """Where `listen` listens unless it is told another one."""
 SECRET_BYTES_MAX: Final = 256
 SECRET_VARIABLE: Final = "LESS_SYNC_WEBHOOK_SECRET"
-_PATH: Final = "/management/v1/webhooks"
+PATH: Final = "/management/v1/webhooks"
 _HEAD: Final = ("URL", "STATE", "EVENTS", "SINCE", "DESCRIPTION", "ID")
-_DELIVERIES_HEAD: Final = ("EVENT", "STATUS", "ATTEMPTS", "LAST", "NEXT", "CREATED", "ID")
 
 Webhook = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Its URL or id.", show_default=False)]
 SecretFile = Annotated[
@@ -51,27 +49,21 @@ SecretFile = Annotated[
 ]
 
 
-class Status(StrEnum):
-    """What can become of a delivery."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    DEAD = "dead"
-
-
-def add_webhooks(fleet: typer.Typer) -> None:
-    """Add the commands to the group `fleet`."""
+def add_webhooks(fleet: typer.Typer) -> typer.Typer:
+    """Add the commands to the group `fleet`; tells their group."""
     webhook = group(fleet, "webhook", "Send the fleet's events somewhere.")
     for name, command in (
         ("add", add),
         ("list", list_webhooks),
+        ("enable", enable),
+        ("disable", disable),
+        ("rotate", rotate),
         ("remove", remove),
         ("test", test),
-        ("deliveries", deliveries),
-        ("redeliver", redeliver),
     ):
         webhook.command(name, epilog=EXIT_CODES)(asks_plane(command))
     webhook.command("listen", epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")(listen)
+    return webhook
 
 
 def add(
@@ -94,7 +86,7 @@ def add(
     body: dict[str, object] = {"url": target, "events": event or ["*"], "description": description}
     if (secret := _secret(secret_file)) is not None:
         body["secret"] = secret
-    answer = plane.ask("POST", _PATH, body=body)
+    answer = plane.ask("POST", PATH, body=body)
     made, kept = told(answer, lambda one: (one["webhook"]["id"], one["secret"]))
     lines = [f"id:      {made}", f"secret:  {kept}"]
     tell_lines(json, answer, lines)
@@ -105,7 +97,44 @@ def add(
 def list_webhooks(*, limit: Limit = LISTED, plane: FleetClient, json: bool) -> None:
     """List where the plane sends events."""
     none = "no webhooks: `less-sync fleet webhook add URL` has events sent somewhere"
-    list_rows(json, plane.rows(_PATH, "webhooks", at_most=limit), _HEAD, _cells, none=none)
+    list_rows(json, plane.rows(PATH, "webhooks", at_most=limit), _HEAD, _cells, none=none)
+
+
+def enable(webhook: Webhook, *, plane: FleetClient, json: bool) -> None:
+    """Have a webhook get events again, and forget that it failed.
+
+    What waited is sent first; what happened while it was off is not.
+    """
+    _switch(plane, webhook, on=True, as_json=json)
+
+
+def disable(webhook: Webhook, *, plane: FleetClient, json: bool) -> None:
+    """Keep events from a webhook until it is enabled."""
+    _switch(plane, webhook, on=False, as_json=json)
+
+
+def rotate(
+    webhook: Webhook,
+    *,
+    overlap: Annotated[
+        str, typer.Option(metavar="TIME", help="How long the old one signs too: 0, seconds, or 90m, 24h, 7d.")
+    ] = "24h",
+    plane: FleetClient,
+    json: bool,
+) -> None:
+    """Give a webhook another secret, which is told this once.
+
+    Until the overlap ends, 7 days at most, events are signed with both, so that a receiver can take the new
+    one at any time. Of a secret that others have seen, `--overlap 0` ends the use at once.
+    """
+    overlap_s = 0 if overlap.strip() == "0" else parse_ttl(overlap, option="--overlap")
+    one = found_webhook(plane, webhook)
+    answer = plane.ask("POST", f"{PATH}/{one['id']}/rotate-secret", body={"overlap_seconds": overlap_s})
+    secret = told(answer, lambda row: str(row["secret"]))
+    tell(json, {**answer, "id": one["id"]}, f"secret:  {secret}")
+    if not json:
+        old = f"signs on too (--overlap {overlap})" if overlap_s else "signs no more"
+        print(f"it is not told again; the one before it {old}", file=sys.stderr)
 
 
 def remove(webhook: Webhook, *, yes: Yes = False, plane: FleetClient, json: bool) -> None:
@@ -113,58 +142,19 @@ def remove(webhook: Webhook, *, yes: Yes = False, plane: FleetClient, json: bool
 
     Asks first. What is not delivered yet is dropped.
     """
-    one = _found(plane, webhook)
+    one = found_webhook(plane, webhook)
     confirm(f"Remove {shown(one['url'])}, with its deliveries?", yes=yes)
-    answer = plane.ask("DELETE", f"{_PATH}/{one['id']}")
+    answer = plane.ask("DELETE", f"{PATH}/{one['id']}")
     tell(json, {**answer, "id": one["id"]}, f"removed {one['url']}")
 
 
 def test(webhook: Webhook, *, plane: FleetClient, json: bool) -> None:
     """Send a webhook an event of type webhook.test."""
-    one = _found(plane, webhook)
-    answer = plane.ask("POST", f"{_PATH}/{one['id']}/test")
+    one = found_webhook(plane, webhook)
+    answer = plane.ask("POST", f"{PATH}/{one['id']}/test")
     tell(json, answer, f"on its way to {one['url']}: delivery {told(answer, lambda row: row['delivery_id'])}")
     if not json:
         print(f"what became of it:  less-sync fleet webhook deliveries {one['id']}", file=sys.stderr)
-
-
-def deliveries(
-    webhook: Annotated[
-        str | None, typer.Argument(metavar="WEBHOOK", help="Only of this one, by its URL or id.")
-    ] = None,
-    *,
-    status: Annotated[Status | None, typer.Option(help="Only these.")] = None,
-    event: Annotated[str | None, typer.Option(metavar="TYPE", help="Only of this type.")] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only made since; as 2026-01-31T12:00:00Z.")
-    ] = None,
-    limit: Limit = LISTED,
-    plane: FleetClient,
-    json: bool,
-) -> None:
-    """List what was sent, or is to be, newest first."""
-    path = f"{_PATH}/deliveries" if webhook is None else f"{_PATH}/{_found(plane, webhook)['id']}/deliveries"
-    filters = {"status": status, "event_type": event, "since": since}
-    query = {name: text for name, text in filters.items() if text is not None}
-    none = "no delivery that fits" if query else "nothing was sent yet"
-    list_rows(
-        json, plane.rows(path, "deliveries", query, at_most=limit), _DELIVERIES_HEAD, _delivery, none=none
-    )
-
-
-def redeliver(
-    delivery: Annotated[str, typer.Argument(metavar="ID", help="Of the delivery.", show_default=False)],
-    *,
-    plane: FleetClient,
-    json: bool,
-) -> None:
-    """Send an event again, whatever became of it.
-
-    The event keeps its id, by which a receiver knows that it has seen it.
-    """
-    which = an_id(delivery, "a delivery", "less-sync fleet webhook deliveries")
-    answer = plane.ask("POST", f"{_PATH}/deliveries/{which}/redeliver")
-    tell(json, {**answer, "id": which}, f"sent again: {which}")
 
 
 def listen(
@@ -194,12 +184,36 @@ def listen(
         raise typer.Exit(problem.exit_code) from None
 
 
+def found_webhook(plane: FleetClient, webhook: str) -> dict[str, Any]:
+    """The webhook of an id or a URL.
+
+    Raises:
+        FleetProblem: there is none, or the URL does not tell which is meant.
+    """
+    if is_id(webhook):
+        return told(plane.ask("GET", f"{PATH}/{webhook.lower()}"), lambda one: _webhook(one["webhook"]))
+    there = [one for one in plane.rows(PATH, "webhooks") if told(one, _webhook)["url"] == webhook]
+    if len(there) == 1:
+        return there[0]
+    if there:
+        which = ", ".join(one["id"] for one in there)
+        raise FleetProblem(f"{len(there)} webhooks go to {webhook}; say which by its id: {which}")
+    raise FleetProblem(f"there is no webhook {webhook}; `less-sync fleet webhook list` lists them")
+
+
 def tell_lines(as_json: bool, row: Mapping[str, object], lines: list[str]) -> None:
     """Print a row: as one line of JSON, or as some lines."""
     if as_json:
         tell(True, row, "")
     else:
         print("\n".join(shown(line) for line in lines))
+
+
+def _switch(plane: FleetClient, webhook: str, *, on: bool, as_json: bool) -> None:
+    one = found_webhook(plane, webhook)
+    answer = plane.ask("PATCH", f"{PATH}/{one['id']}", body={"enabled": on})
+    done = "enabled" if on else "disabled"
+    tell(as_json, {**answer, "id": one["id"]}, f"{done} {one['url']}")
 
 
 def _secret(file: Path | None) -> str | None:
@@ -213,19 +227,6 @@ def _secret(file: Path | None) -> str | None:
     except (OSError, ValueError) as error:
         reason = os_error_text(error) if isinstance(error, OSError) else str(error)
         raise FleetProblem(f"cannot read the secret file {file}: {reason}", USAGE) from None
-
-
-def _found(plane: FleetClient, webhook: str) -> dict[str, Any]:
-    """The webhook of an id or a URL."""
-    if is_id(webhook):
-        return told(plane.ask("GET", f"{_PATH}/{webhook.lower()}"), lambda one: _webhook(one["webhook"]))
-    there = [one for one in plane.rows(_PATH, "webhooks") if told(one, _webhook)["url"] == webhook]
-    if len(there) == 1:
-        return there[0]
-    if there:
-        which = ", ".join(one["id"] for one in there)
-        raise FleetProblem(f"{len(there)} webhooks go to {webhook}; say which by its id: {which}")
-    raise FleetProblem(f"there is no webhook {webhook}; `less-sync fleet webhook list` lists them")
 
 
 def _webhook(webhook: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,13 +243,4 @@ def _cells(webhook: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         *(webhook["url"], state, " ".join(webhook["events"]), minute(webhook["created_at"])),
         *(webhook["description"].partition("\n")[0] or "-", webhook["id"]),
-    )
-
-
-def _delivery(delivery: Mapping[str, Any]) -> tuple[str, ...]:
-    last = delivery["last_error"] or delivery["last_status"] or "-"
-    due = minute(delivery["next_attempt_at"]) if delivery["status"] == "pending" else "-"
-    return (
-        *(delivery["event_type"], delivery["status"], str(delivery["attempts"]), str(last), due),
-        *(f"{ago(delivery['created_at'])} ago", delivery["id"]),
     )

@@ -276,13 +276,14 @@ async def test_a_wrong_key_is_not_allowed_and_the_key_of_dev_mode_is_found(
 _LISTS: Final = ("agents", "alerts", "webhooks", "deliveries")
 _NONE: Final[Mapping[str, Any]] = {"name": "x", "agent_id": "../x", "url": "x", "id": "../x"}
 STRANGE: Final[Sequence[Mapping[str, Any]]] = (
-    {**dict.fromkeys((*_LISTS, "agent", "alert", "webhook", "token", "total", "by_status"), 7)},
+    {**dict.fromkeys((*_LISTS, "agent", "alert", "webhook", "delivery", "token", "total", "by_status"), 7)},
     {
         **{name: [_NONE] for name in _LISTS},
         "next_cursor": None,
         "agent": _NONE,
         "webhook": _NONE,
         "alert": {"acknowledged_by": 7},
+        "delivery": {"id": 7, "history": 7},
         "enrolment_token": {"expires_at": "soon"},
     },
 )
@@ -292,6 +293,7 @@ ASKED: Final = (
     *(("agents",), ("agents", "show", "x"), ("agents", "drain", ID), ("stats",), ("enrol",)),
     *(("alerts",), ("alerts", "ack", ID), ("webhook", "list"), ("webhook", "deliveries")),
     *(("webhook", "add", "x"), ("webhook", "test", "x"), ("webhook", "test", ID)),
+    *(("webhook", "disable", "x"), ("webhook", "rotate", ID), ("webhook", "delivery", ID)),
 )
 
 

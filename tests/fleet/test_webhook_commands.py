@@ -1,5 +1,6 @@
 """`less-sync fleet webhook`, at a plane that is served and to a receiver that is the command's own."""
 
+import json
 import re
 from collections.abc import Mapping
 from http.server import HTTPServer
@@ -11,10 +12,10 @@ import pytest
 
 from less_sync.bins.commands.fleet_listen import HOST, Receiver, handler
 from less_sync.fleet.settings import WebhookSettings
-from less_sync.fleet.webhooks.signature import secret_text
+from less_sync.fleet.webhooks.signature import parse_secret, secret_text, signed_headers
 from less_sync.fleet.workers.delivery import Deliveries
 from tests.fleet.commands import good, listed, run
-from tests.fleet.receivers import LOOPBACK
+from tests.fleet.receivers import LOOPBACK, answering, receiver
 from tests.fleet.rig import Fleet
 from tests.fleet.test_webhook_listen import SECRET, listening
 
@@ -80,6 +81,73 @@ async def test_webhooks_are_listed_and_removed_by_url_or_id(fleet: Fleet) -> Non
     assert "off: endpoint answered 410" in await good(fleet, "webhook", "list")
 
 
+async def test_one_that_is_off_gets_what_waited_when_it_is_on_again(fleet: Fleet) -> None:
+    async with receiver() as there:
+        await good(fleet, "webhook", "add", there.url)
+        await fleet.execute("UPDATE webhooks SET first_failure_at = now()")
+        assert await good(fleet, "webhook", "disable", there.url) == f"disabled {there.url}\n"
+        await good(fleet, "webhook", "test", there.url)
+        await delivered(fleet)
+        assert "off: by hand" in await good(fleet, "webhook", "list")
+        assert there.received == []
+        (row,) = await listed(fleet, "webhook", "list")
+        assert await listed(fleet, "webhook", "enable", row["id"]) == [
+            {"message": "webhook updated", "id": row["id"]}
+        ]
+        await delivered(fleet)
+        assert len(there.received) == 1
+    (row,) = await listed(fleet, "webhook", "list")
+    assert (row["enabled"], row["failing_since"]) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "signatures", "left_s"), [((), 2, 86_400), (("90m",), 2, 5400), (("0",), 1, None)]
+)
+async def test_another_secret_is_told_once_and_the_old_one_signs_as_long_as_asked(
+    fleet: Fleet, overlap: tuple[str, ...], signatures: int, left_s: int | None
+) -> None:
+    async with receiver() as there:
+        await good(fleet, "webhook", "add", there.url, LESS_SYNC_WEBHOOK_SECRET=TEXT)
+        made = await run(fleet, "webhook", "rotate", there.url, *(f"--overlap={one}" for one in overlap))
+        assert made.exit_code == 0
+        new = parse_secret(made.stdout.removeprefix("secret:  ").strip())
+        assert ("signs no more" in made.stderr) == (left_s is None)
+        await good(fleet, "webhook", "test", there.url)
+        await delivered(fleet)
+        (request,) = there.received
+    secrets = [new, SECRET][:signatures]
+    which, at = request.headers["webhook-id"], int(request.headers["webhook-timestamp"])
+    expected = dict(signed_headers(which, at, request.body, secrets))["webhook-signature"]
+    assert sorted(request.headers["webhook-signature"].split()) == sorted(expected.split())
+    left = "SELECT extract(epoch FROM previous_secret_until - updated_at)::int FROM webhooks"
+    assert await fleet.value(left) == left_s
+
+
+async def test_one_delivery_is_shown_with_what_was_sent_each_attempt_and_what_came_back(fleet: Fleet) -> None:
+    async with receiver(answering(500, body=b"no \x1b[31m room")) as there:
+        await good(fleet, "webhook", "add", there.url)
+        delivery = (await good(fleet, "webhook", "test", there.url)).split()[-1]
+        await delivered(fleet)
+        waits = await good(fleet, "webhook", "delivery", delivery)
+        there.behaviour = answering(204)
+        await good(fleet, "webhook", "redeliver", delivery)
+        await delivered(fleet)
+        shown = await good(fleet, "webhook", "delivery", delivery)
+    lines = [line.split(maxsplit=1) for line in waits.splitlines()]
+    names = ["id", "webhook", "event", "status", "created", "next", "attempt", "payload", "response"]
+    assert [name for name, _ in lines] == names
+    told = dict(lines)
+    assert (told["id"], told["status"]) == (delivery, "pending")
+    assert re.fullmatch(r"1  \S+ \S+ UTC  .*500.*, [\d,]+ ms", told["attempt"])
+    assert json.loads(told["payload"]) == json.loads(there.received[0].body)
+    assert told["response"] == r"no \x1b[31m room"
+    lines = [line.split(maxsplit=1) for line in shown.splitlines()]
+    assert [name for name, _ in lines] == [*names[:5], "ended", "attempt", "attempt", *names[7:]]
+    assert dict(lines)["status"] == "delivered"
+    (row,) = await listed(fleet, "webhook", "delivery", delivery)
+    assert [attempt["status"] for attempt in row["history"]] == [500, 204]
+
+
 async def test_deliveries_that_wait_or_failed_say_why(fleet: Fleet) -> None:
     await good(fleet, "webhook", "add", URL)
     await good(fleet, "webhook", "test", URL)
@@ -98,6 +166,11 @@ WRONG: Final = (
     (("add",), 2, "URL"),
     (("remove", str(uuid4()), "--yes"), 1, "webhook not found"),
     (("test", URL), 1, f"there is no webhook {URL}"),
+    (("enable", str(uuid4())), 1, "webhook not found"),
+    (("disable", URL), 1, f"there is no webhook {URL}"),
+    (("rotate", URL, "--overlap", "soon"), 2, "90m"),
+    (("delivery", "../x"), 2, "'../x' is not the id of a delivery"),
+    (("delivery", str(uuid4())), 1, "delivery not found"),
     (("deliveries", "--status", "lost"), 2, "lost"),
     (("deliveries", "--event", "x"), 1, "event_type: must be one of"),
     (("redeliver", "first"), 2, "'first' is not the id of a delivery"),
