@@ -8,6 +8,7 @@ from less_sync.bins.commands.exit_codes import exit_codes
 from less_sync.bins.commands.fleet_agents import add_agents
 from less_sync.bins.commands.fleet_alerts import add_alerts
 from less_sync.bins.commands.fleet_deliveries import add_deliveries
+from less_sync.bins.commands.fleet_enrolments import add_enrolments
 from less_sync.bins.commands.fleet_figures import add_figures
 from less_sync.bins.commands.fleet_operators import add_operators
 from less_sync.bins.commands.fleet_report import show_report
@@ -61,6 +62,7 @@ def add_fleet(app: typer.Typer) -> None:
         show_report
     )
     add_figures(fleet)
+    add_enrolments(fleet)
     add_agents(fleet)
     add_alerts(fleet)
     add_deliveries(add_webhooks(fleet))
