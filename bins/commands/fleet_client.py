@@ -52,11 +52,15 @@ Query = Mapping[str, str | Sequence[str]]
 
 
 class FleetProblem(Exception):
-    """A command cannot have what it asked for: `str()` says why, and it exits with `exit_code`."""
+    """A command cannot have what it asked for: `str()` says why, and it exits with `exit_code`.
 
-    def __init__(self, message: str, exit_code: int = FAILURE) -> None:
+    `status` is that of the plane's answer, if it refused.
+    """
+
+    def __init__(self, message: str, exit_code: int = FAILURE, status: int | None = None) -> None:
         super().__init__(message)
         self.exit_code: Final = exit_code
+        self.status: Final = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,8 +331,8 @@ def _content(response: "httpx.Response", content: bytes) -> dict[str, Any]:
         return answer
     told = answer.get("error") if isinstance(answer, dict) else None
     if status in (401, 403):
-        raise FleetProblem(f"not allowed: {told or status}", NOT_ALLOWED)
-    raise FleetProblem(str(told) if told else f"the plane answered {status}")
+        raise FleetProblem(f"not allowed: {told or status}", NOT_ALLOWED, status)
+    raise FleetProblem(str(told) if told else f"the plane answered {status}", status=status)
 
 
 def _no_address() -> FleetProblem:

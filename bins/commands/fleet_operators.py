@@ -18,10 +18,13 @@ from less_sync.bins.commands.fleet_client import (
     asks_plane,
     tell,
 )
+from less_sync.bins.commands.fleet_shown import Yes, confirm, is_id, told
 from less_sync.bins.errors import print_error
+from less_sync.client.folder.paths import shown
 
 PASSWORD_BYTES_MAX: Final = 4096
 LISTED: Final = 50
+CONFLICT: Final = 409
 _USERS: Final = "/platform/v1/users"
 _AUDIT: Final = "/platform/v1/audit"
 
@@ -37,7 +40,15 @@ def add_operators(fleet: typer.Typer) -> None:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for name, command in (("create", create), ("passwd", passwd), ("list", list_)):
+    for name, command in (
+        ("create", create),
+        ("list", list_),
+        ("passwd", passwd),
+        ("role", role),
+        ("disable", disable),
+        ("enable", enable),
+        ("remove", remove),
+    ):
         admin.command(name, epilog=EXIT_CODES)(asks_plane(command))
     fleet.add_typer(admin)
     fleet.command(epilog=EXIT_CODES, short_help="Show who changed what at the plane, or verify the trail.")(
@@ -67,13 +78,44 @@ def passwd(username: Username, *, plane: FleetClient, json: bool) -> None:
     This unlocks the account and ends its sessions. The password is asked for twice, or read from standard
     input: its first line.
     """
-    found = next((one for one in plane.rows(_USERS, "users") if one.get("username") == username), None)
-    if found is None:
-        raise FleetProblem(f"there is no operator {username}")
-    user = plane.ask("PATCH", f"{_USERS}/{found.get('id')}", body={"password": _new_password()}).get(
-        "user", {}
-    )
+    found = _found(plane, username)
+    user = plane.ask("PATCH", f"{_USERS}/{found['id']}", body={"password": _new_password()}).get("user", {})
     tell(json, user, f"changed the password of {username}, whose sessions have ended")
+
+
+def role(
+    username: Username,
+    wanted: Annotated[str, typer.Argument(metavar="ROLE", help="viewer, operator or admin.")],
+    *,
+    plane: FleetClient,
+    json: bool,
+) -> None:
+    """Let an operator of the plane do more, or less.
+
+    This ends the operator's sessions.
+    """
+    _change(plane, username, {"role": wanted}, wanted, as_json=json)
+
+
+def disable(username: Username, *, plane: FleetClient, json: bool) -> None:
+    """Let an operator of the plane sign in no more, and end the sessions."""
+    _change(plane, username, {"disabled": True}, "disabled", as_json=json)
+
+
+def enable(username: Username, *, plane: FleetClient, json: bool) -> None:
+    """Let an operator of the plane sign in again."""
+    _change(plane, username, {"disabled": False}, "enabled", as_json=json)
+
+
+def remove(username: Username, *, yes: Yes = False, plane: FleetClient, json: bool) -> None:
+    """Remove an operator of the plane, and end the sessions.
+
+    Asks first. What the operator did stays in the trail.
+    """
+    found = _found(plane, username)
+    confirm(f"Remove {shown(username)}, {shown(str(found.get('role')))}?", yes=yes)
+    answer = _keeping_an_admin(plane, "DELETE", found)
+    tell(json, {**answer, "id": found["id"]}, f"removed {username}")
 
 
 def list_(*, plane: FleetClient, json: bool) -> None:
@@ -166,6 +208,46 @@ def verify(newest_first: Iterable[Mapping[str, Any]]) -> Verdict:
     if newer is not None and newer["prev_hash"] != FIRST.hex():
         broken = broken if broken[0] == newer["id"] else (newer["id"], "rows before it are missing")
     return Verdict(count, last, *broken)
+
+
+def _found(plane: FleetClient, username: str) -> dict[str, Any]:
+    for one in plane.rows(_USERS, "users"):
+        if told(one, _named)["username"] == username:
+            return one
+    raise FleetProblem(f"there is no operator {username}; `less-sync fleet admin list` lists them")
+
+
+def _named(user: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(user["username"], str) or not is_id(user["id"]):
+        raise ValueError("an operator without a name or id")
+    return user
+
+
+def _change(
+    plane: FleetClient, username: str, change: Mapping[str, object], state: str, *, as_json: bool
+) -> None:
+    """Change an operator, and say what they are now; a change that is none ends no session."""
+    found = _found(plane, username)
+    answer = _keeping_an_admin(plane, "PATCH", found, change)
+    same = all(found.get(name) == wanted for name, wanted in change.items())
+    words = "already" if same else "now" if state == "enabled" else "now, and signed out"
+    tell(as_json, told(answer, lambda one: dict(one["user"])), f"{username} is {state} {words}")
+
+
+def _keeping_an_admin(
+    plane: FleetClient, method: str, found: Mapping[str, Any], body: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """What the plane answers; it lets nobody take its last enabled admin, by 409."""
+    try:
+        return plane.ask(method, f"{_USERS}/{found['id']}", body=body)
+    except FleetProblem as problem:
+        if problem.status != CONFLICT:
+            raise
+        raise FleetProblem(
+            f"nothing was changed: {found['username']} is the last admin who may sign in; "
+            "make or enable another one first",
+            status=problem.status,
+        ) from None
 
 
 def _tell_verdict(verdict: Verdict, *, as_json: bool) -> None:

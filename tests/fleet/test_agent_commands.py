@@ -273,8 +273,8 @@ async def test_a_wrong_key_is_not_allowed_and_the_key_of_dev_mode_is_found(
     assert await good(fleet, "alerts", *key_file, key=None) == "no alerts: all is well\n"
 
 
-_LISTS: Final = ("agents", "alerts", "webhooks", "deliveries", "enrolment_tokens")
-_NONE: Final[Mapping[str, Any]] = {"name": "x", "agent_id": "../x", "url": "x", "id": "../x"}
+_LISTS: Final = ("agents", "alerts", "webhooks", "deliveries", "enrolment_tokens", "users")
+_NONE: Final[Mapping[str, Any]] = {"name": "x", "agent_id": "../x", "username": "x", "url": "x", "id": "../x"}
 STRANGE: Final[Sequence[Mapping[str, Any]]] = (
     {**dict.fromkeys((*_LISTS, "agent", "alert", "webhook", "delivery", "token", "total", "by_status"), 7)},
     {
@@ -294,6 +294,7 @@ ASKED: Final = (
     *(("alerts",), ("alerts", "ack", ID), ("webhook", "list"), ("webhook", "deliveries")),
     *(("webhook", "add", "x"), ("webhook", "test", "x"), ("webhook", "test", ID)),
     *(("webhook", "disable", "x"), ("webhook", "rotate", ID), ("webhook", "delivery", ID)),
+    *(("admin", "role", "x", "viewer"), ("admin", "disable", "x"), ("admin", "remove", "x", "--yes")),
 )
 
 

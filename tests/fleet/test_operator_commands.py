@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from less_sync.bins.commands.fleet_operators import Verdict, verify
-from tests.fleet.commands import run
+from tests.fleet.commands import good, listed, run
 from tests.fleet.people import PASSWORD, cheap_passwords, employ, log_in
 from tests.fleet.rig import Fleet
 
@@ -43,6 +43,56 @@ async def test_an_operator_is_made_listed_and_given_another_password(fleet: Flee
         assert PASSWORD not in shown.output
 
 
+async def test_a_role_and_whether_somebody_may_sign_in_are_changed_and_end_sessions(fleet: Fleet) -> None:
+    await employ(fleet, "ada")
+    bob = await employ(fleet, "bob", "viewer")
+    for arguments, told, signs_in, sessions in (
+        (("role", "bob", "viewer"), "bob is viewer already\n", True, 1),
+        (("role", "bob", "operator"), "bob is operator now, and signed out\n", True, 0),
+        (("disable", "bob"), "bob is disabled now, and signed out\n", True, 0),
+        (("disable", "bob"), "bob is disabled already\n", False, 0),
+        (("enable", "bob"), "bob is enabled now\n", False, 0),
+        (("enable", "bob"), "bob is enabled already\n", True, 1),
+    ):
+        assert ((await log_in(fleet, "bob")).status_code == 200) == signs_in, arguments
+        assert await good(fleet, "admin", *arguments) == told
+        assert await fleet.value("SELECT count(*) FROM operator_sessions") == sessions, arguments
+    (row,) = await listed(fleet, "admin", "role", "bob", "admin")
+    assert row == {"id": bob, "username": "bob", "role": "admin", "disabled": False} | {
+        "last_login_at": row["last_login_at"]
+    }
+
+
+async def test_an_operator_is_removed_and_stays_in_the_trail(fleet: Fleet) -> None:
+    await employ(fleet, "ada")
+    bob = await employ(fleet, "bob", "viewer")
+    await log_in(fleet, "bob")
+    unasked = await run(fleet, "admin", "remove", "bob")
+    assert (unasked.exit_code, unasked.stdout, "give --yes" in unasked.stderr) == (2, "", True)
+    assert await fleet.value("SELECT count(*) FROM operators") == 2
+    assert await good(fleet, "admin", "remove", "bob", "--yes") == "removed bob\n"
+    assert [row["username"] for row in await listed(fleet, "admin", "list")] == ["ada"]
+    assert await fleet.value("SELECT count(*) FROM operator_sessions") == 0
+    (row,) = await listed(fleet, "audit", "--action", "operator.delete")
+    assert (row["subject_id"], row["detail"]) == (bob, {"username": "bob", "role": "viewer"})
+
+
+@pytest.mark.parametrize(
+    "arguments", [("role", "ada", "viewer"), ("disable", "ada"), ("remove", "ada", "--yes")]
+)
+async def test_the_last_admin_who_may_sign_in_stays_one(fleet: Fleet, arguments: tuple[str, ...]) -> None:
+    await employ(fleet, "ada")
+    await employ(fleet, "bob")
+    await good(fleet, "admin", "disable", "bob")
+    refused = await run(fleet, "admin", *arguments)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "nothing was changed: ada is the last admin who may sign in" in refused.stderr
+    assert await fleet.value("SELECT count(*) FROM operators WHERE role = 'admin' AND NOT disabled") == 1
+    assert await good(fleet, "admin", "role", "ada", "admin") == "ada is admin already\n"
+    await good(fleet, "admin", "enable", "bob")
+    await good(fleet, "admin", *arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "given", "code", "text"),
     [
@@ -53,6 +103,9 @@ async def test_an_operator_is_made_listed_and_given_another_password(fleet: Flee
         (("admin", "create", "A"), f"{PASSWORD}\n", 1, "username: must have 3 to 64"),
         (("admin", "create", "ada", "--role", "owner"), f"{PASSWORD}\n", 1, "role: must be one of"),
         (("admin", "passwd", "nobody"), f"{PASSWORD}\n", 1, "there is no operator nobody"),
+        (("admin", "role", "nobody", "viewer"), None, 1, "there is no operator nobody"),
+        (("admin", "remove", "nobody", "--yes"), None, 1, "there is no operator nobody"),
+        (("admin", "role", "ada"), None, 2, "ROLE"),
         (("audit", "verifi"), None, 2, "verify"),
         (("audit", "verify", "--actor", "x"), None, 2, "all rows"),
         (("audit", "--since", "yesterday"), None, 1, "since: expected a time"),
@@ -66,6 +119,12 @@ async def test_what_is_wrong_is_told_and_has_its_exit_code(
     assert result.exit_code == code
     assert text in result.stderr
     assert await fleet.value("SELECT count(*) FROM operators") == 0
+
+
+async def test_a_role_that_is_none_is_told(fleet: Fleet) -> None:
+    await employ(fleet, "ada")
+    result = await run(fleet, "admin", "role", "ada", "owner")
+    assert (result.exit_code, "role: must be one of" in result.stderr) == (1, True)
 
 
 async def test_a_wrong_key_is_not_allowed_and_a_missing_one_wrong_usage(fleet: Fleet, tmp_path: Path) -> None:
