@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import httpcore
 
@@ -19,6 +19,11 @@ from less_sync.fleet.reporter.messages import (
 
 REQUEST_S_MAX: Final = 10.0
 ANSWER_BYTES_MAX: Final = 64 * 1024
+RECEIVED_BYTES_MAX: Final = 2 * ANSWER_BYTES_MAX
+"""Of an answer as it comes: with heads, those of interim answers too, and the framing of chunks."""
+READ_BYTES_MAX: Final = 4 * 1024
+"""At a time: the parser takes in one go what was read, however many small pieces that is, and clients wait
+meanwhile."""
 RETRY_AFTER_S_MAX: Final = 3600.0
 REASON_CHARS_MAX: Final = 200
 
@@ -35,6 +40,38 @@ class Refused(Exception):
         self.status: Final = status
         self.retry_after_s: Final = retry_after_s
         """0 unless the plane asked for it; `RETRY_AFTER_S_MAX` at most."""
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection of which `RECEIVED_BYTES_MAX` are read at most, a little at a time."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream: Final = stream
+        self._left_bytes = RECEIVED_BYTES_MAX
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        part = await self._stream.read(min(max_bytes, READ_BYTES_MAX), timeout)
+        self._left_bytes -= len(part)
+        if self._left_bytes < 0:
+            raise NoAnswer("the answer is too long")
+        return part
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 class _Network(httpcore.AsyncNetworkBackend):
@@ -65,7 +102,7 @@ class _Network(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         stream = await self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
         self._opened.append(stream)
-        return stream
+        return _Stream(stream)
 
 
 class Plane:

@@ -73,6 +73,13 @@ async def babble(_asked: Asked, writer: asyncio.StreamWriter) -> None:
     await writer.drain()
 
 
+async def never_begin(_asked: Asked, writer: asyncio.StreamWriter) -> None:
+    """Send interim answers without end (RFC 9110 15.2)."""
+    while True:
+        writer.write(b"HTTP/1.1 100 X\r\n\r\n" * 1000)
+        await writer.drain()
+
+
 async def never_end(_asked: Asked, writer: asyncio.StreamWriter) -> None:
     """Begin an answer that has no end."""
     writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")

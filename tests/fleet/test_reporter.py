@@ -25,6 +25,7 @@ from tests.fleet.stub_plane import (
     babble,
     hang,
     hang_up,
+    never_begin,
     never_end,
     says,
     status,
@@ -143,7 +144,7 @@ def redirect(plane: StubPlane) -> Behaviour:
 @pytest.mark.parametrize(
     "behaviour",
     [
-        *(hang, hang_up, babble, never_end, redirect),
+        *(hang, hang_up, babble, never_begin, never_end, redirect),
         *(status(number) for number in (204, 301, 400, 500, 502)),
         *(status(200, body=body) for body in (b"no json", b"[]", b"\xff", TAKEN.ljust(ANSWER_BYTES_MAX + 1))),
         status(302, body=TAKEN),
@@ -175,6 +176,17 @@ async def test_whatever_is_wrong_is_told_once_and_tried_again(
     assert all("elsewhere" not in asked.target for asked in plane.asked)
     # What was tried is not sent later: one heartbeat a try, each with a number of its own.
     assert [beat["sequence"] for beat in plane.beats] == list(range(1, len(plane.beats) + 1))
+
+
+@pytest.mark.parametrize("behaviour", [never_begin, never_end])
+async def test_an_answer_without_end_is_given_up_by_its_size(
+    behaviour: Behaviour, plane: StubPlane, tmp_path: Path
+) -> None:
+    async with running(plane, tmp_path) as one:
+        await one.clock.wait_s()
+        plane.next.append(behaviour)
+        await one.clock.next_wait_s()
+        assert one.log.told[-1][2]["reason"] == "the answer is too long"
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
