@@ -205,7 +205,7 @@ class Plane:
             return min(float(told[:10]), RETRY_AFTER_S_MAX)
         try:
             moment = parsedate_to_datetime(told)
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)

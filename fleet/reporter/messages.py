@@ -172,5 +172,5 @@ def _interval_s(told: int) -> int:
 def _decoded(body: bytes, type_: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise NotUnderstood("the answer is not what a fleet plane says") from None

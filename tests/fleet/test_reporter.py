@@ -223,7 +223,11 @@ async def test_a_plane_says_when_to_come_again(
 
 
 @pytest.mark.parametrize(
-    "told", ["Retry-After: -1", "Retry-After: soon", "Retry-After: \xb2", "Retry-After:"]
+    "told",
+    [
+        *("Retry-After: -1", "Retry-After: soon", "Retry-After: \xb2", "Retry-After:"),
+        f"Retry-After: Thu, 01 Jan {'9' * 20} 00:02:00 GMT",
+    ],
 )
 async def test_a_senseless_wish_is_passed_over(told: str, plane: StubPlane, tmp_path: Path) -> None:
     async with running(plane, tmp_path) as one:

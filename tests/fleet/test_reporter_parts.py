@@ -46,10 +46,13 @@ def test_a_token_that_could_not_be_sent_is_refused(token: object) -> None:
         read_registered(json.dumps(answer).encode())
 
 
+DEEP = b'{"heartbeat_interval_seconds":60,"commands":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+
+
 def test_an_answer_of_any_size_and_form_is_read_or_refused() -> None:
     beaten = read_beaten(b'{"heartbeat_interval_seconds":60,"desired":{"state":7,"version":[]}}')
     assert (beaten.draining, beaten.desired_version, beaten.rotate_token) == (None, None, False)
-    for body in (b"null", b"7", b'{"heartbeat_interval_seconds":60,"desired":7}', b"[" * 5000):
+    for body in (b"null", b"7", b'{"heartbeat_interval_seconds":60,"desired":7}', b"[" * 5000, DEEP):
         with pytest.raises(NotUnderstood):
             read_beaten(body)
     assert is_version("10.20.30-rc.1")
