@@ -63,15 +63,8 @@ class Beaten(NamedTuple):
     rotate_token: bool
 
 
-class _Registration(msgspec.Struct, frozen=True, kw_only=True):
+class _Registration(Identity, frozen=True, kw_only=True):
     instance_id: str
-    name: str
-    kind: str
-    hostname: str | None
-    os: str
-    arch: str
-    version: str
-    labels: dict[str, str]
 
 
 class _Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
