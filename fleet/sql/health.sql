@@ -16,9 +16,14 @@ SELECT count(*) AS living, count(*) FILTER (WHERE active) AS active,
   count(*) FILTER (WHERE active AND silent) AS leaving, count(*) FILTER (WHERE silent) AS silent
 FROM looked;
 
--- name: lock_health
--- Whether this transaction is the only one that sweeps this schema.
-SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || '.health', 0));
+-- name: go_on
+-- Whether this transaction is the only one that sweeps this schema, and follows the claim, or the batch before it,
+-- within $1 seconds; no row when not. The run counts as taken anew, so that a long one is not overtaken.
+WITH locked AS MATERIALIZED (
+  SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || '.health', 0)) AS mine)
+UPDATE worker_state SET last_run_at = now() FROM locked
+WHERE locked.mine AND name = 'health' AND last_run_at > now() - make_interval(secs => $1::float8)
+RETURNING TRUE;
 
 -- name: sweep
 -- At most $3 agents that were silent for too long, $1 and $2 intervals of their own. A row that a heartbeat holds
@@ -40,8 +45,9 @@ RETURNING a.agent_id, a.name, a.kind, a.version, s.old, s.new, a.last_heartbeat_
   extract(epoch FROM now() - a.last_heartbeat_at)::float8 AS silent_s;
 
 -- name: calm_agents
--- Agents with a live alert of some kinds that was not seen again for an hour.
+-- Agents with a live alert of some kinds that was not seen again for an hour. One that is about to be seen again is
+-- locked, and left out.
 SELECT kind, subject_id FROM alerts
 WHERE status <> 'resolved' AND subject_type = 'agent' AND kind = ANY($1::text[])
   AND last_seen_at < now() - interval '1 hour'
-LIMIT $2;
+LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED;

@@ -61,11 +61,15 @@ class HealthChecker:
         return False
 
     async def _batch(self, plane: "Plane") -> bool:
-        """Whether there may be more; False also when another instance is at it, which then does it all."""
+        """Whether there may be more; False also when another instance is at it, which then does it all.
+
+        And when nobody listened since the claim, or the batch before: the process was stopped, or the
+        database away. That ends the run, and the next one blames nobody for it.
+        """
+        limits, mass, silent = plane.settings.health, self._mass, True
         async with plane.database.transaction() as connection:
-            if not await value(connection, "lock_health"):
+            if not await value(connection, "go_on", float(BLIND_INTERVALS * limits.interval_s)):
                 return False
-            limits, mass, silent = plane.settings.health, self._mass, True
             if mass is None:
                 found = await row(connection, "count_silent", limits.stale_after, limits.inactive_after)
                 assert found is not None  # it counts
@@ -123,8 +127,10 @@ async def _sweep(connection: "Connection", limits: HealthSettings, *, tell: bool
 async def _calm(plane: "Plane") -> None:
     """End the alerts that have no end of their own, when nothing has raised them again for an hour."""
     async with plane.database.transaction() as connection:
-        for alert in await rows(connection, "calm_agents", [agents.FLAPPING, agents.DUPLICATE], CALM_MAX):
-            await resolve_alerts(connection, [alert["kind"]], "agent", [alert["subject_id"]])
+        calm = await rows(connection, "calm_agents", [agents.FLAPPING, agents.DUPLICATE], CALM_MAX)
+        for kind in sorted({alert["kind"] for alert in calm}):
+            subjects = [alert["subject_id"] for alert in calm if alert["kind"] == kind]
+            await resolve_alerts(connection, [kind], "agent", subjects)
     plane.deliveries_due.set()
 
 

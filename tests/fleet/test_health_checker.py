@@ -121,6 +121,47 @@ async def test_nobody_is_stale_for_the_planes_own_absence(fleet: Fleet) -> None:
     assert await statuses(fleet) == {"sync-1": "stale"}
 
 
+async def test_nobody_is_stale_for_an_absence_in_the_middle_of_a_run(fleet: Fleet) -> None:
+    """The process is stopped between two batches, or the database is away, as heartbeats cannot come."""
+    await fleet.execute(_MANY, health.BATCH, 200.0)
+    await fleet.execute("UPDATE agents SET name = 'silent'")
+    await fleet.register()
+    await fleet.execute(
+        "INSERT INTO worker_state (name, last_run_at, owner) VALUES ('health', now() - interval '30 s', '')"
+    )
+    worker = health.health(fleet.plane)
+    assert await worker.work(fleet.plane)
+    await fleet.execute("UPDATE agents SET last_heartbeat_at = last_heartbeat_at - interval '1 hour'")
+    await fleet.execute("UPDATE worker_state SET last_run_at = last_run_at - interval '1 hour'")
+    for _ in range(2):
+        assert not await worker.work(fleet.plane)
+        assert (await statuses(fleet))["sync-1"] == "active"
+
+
+async def test_a_clock_that_is_set_back_ends_no_looking(fleet: Fleet) -> None:
+    agent = await fleet.register()
+    await fleet.execute(
+        "INSERT INTO worker_state (name, last_run_at, owner) VALUES ('health', now() + interval '1 hour', '')"
+    )
+    await silent(fleet, agent.agent_id, 200)
+    worker = health.health(fleet.plane)
+    await worker.work(fleet.plane)
+    assert await statuses(fleet) == {"sync-1": "stale"}
+
+
+async def test_an_alert_that_is_being_raised_again_is_not_taken_for_calm(fleet: Fleet) -> None:
+    await fleet.execute(
+        """INSERT INTO alerts (id, kind, severity, subject_type, subject_id, title, last_seen_at)
+           SELECT gen_random_uuid(), 'agent.flapping', 'warning', 'agent', name, '', now() - interval '2 h'
+           FROM unnest('{busy,calm}'::text[]) AS name"""
+    )
+    async with fleet.plane.database.transaction() as connection:
+        await connection.execute("UPDATE alerts SET last_seen_at = now() WHERE subject_id = 'busy'")
+        await run(fleet)
+    live = await fleet.rows("SELECT subject_id FROM alerts WHERE status <> 'resolved'")
+    assert [alert["subject_id"] for alert in live] == ["busy"]
+
+
 async def test_the_first_run_ever_blames_nobody(fleet: Fleet) -> None:
     agent = await fleet.register()
     await silent(fleet, agent.agent_id, 3600)
