@@ -135,6 +135,8 @@ class Reporter:
         """Whether the plane wants it, and has been obeyed."""
         self._disobeyed = False
         """Whether it was told of that something else that the plane wants could not be done."""
+        self._unkept = False
+        """Whether what is on disk is older than what is used."""
         self._over = False
 
     async def run(self) -> None:
@@ -208,6 +210,8 @@ class Reporter:
             return self._grid.wait_s(self._times.clock())
         self._succeeded(beaten.interval_s)
         self.standing.beaten += 1
+        if self._unkept:
+            await self._keep(self._kept)
         await self._obey(beaten)
         return self._grid.wait_s(self._times.clock())
 
@@ -289,11 +293,15 @@ class Reporter:
         self._log.info("the token for the fleet plane is a new one")
 
     async def _keep(self, kept: Kept) -> None:
-        """Put it on disk, then use it. Where that fails it is used all the same, until the process ends."""
+        """Put it on disk, then use it. Where that fails it is used all the same, and kept when that is possible."""
         try:
             await self._state.save(kept)
         except StateError as error:
-            self._log.warning("what the fleet plane said is not kept", reason=str(error))
+            if not self._unkept:
+                self._log.warning("what the fleet plane said is not kept", reason=str(error))
+            self._unkept = True
+        else:
+            self._unkept = False
         self._kept = kept
 
     def _refused(self, error: Refused) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from less_sync.client.durable import replace
 from less_sync.fleet.reporter.client import ANSWER_BYTES_MAX, REQUEST_S_MAX, Plane
 from less_sync.fleet.reporter.report import Report
 from less_sync.fleet.reporter.reporter import Served
@@ -486,15 +487,23 @@ async def test_a_full_disk_costs_the_memory_of_the_token_and_no_heartbeat(
         await one.clock.wait_s()
     (tmp_path / STATE_FILE).write_bytes(msgspec.json.encode({"instance_id": AGENT}))
 
-    def full(_path: Path, _content: bytes) -> None:
-        raise OSError(28, "No space left on device")
+    room = False
 
-    async with running(plane, tmp_path, state=state_file(tmp_path, replace=full)) as one:
+    def write(path: Path, content: bytes) -> None:
+        if not room:
+            raise OSError(28, "No space left on device")
+        replace(path, content)
+
+    async with running(plane, tmp_path, state=state_file(tmp_path, replace=write)) as one:
         await one.clock.wait_s()
-        await one.clock.next_wait_s()
-        assert plane.asked[-1].credential == plane.tokens[-1]
+        for _ in range(2):
+            await one.clock.next_wait_s()
+            assert plane.asked[-1].credential == plane.tokens[-1]
         assert one.log.of("warning") == ["what the fleet plane said is not kept"]
-    assert kept(tmp_path) == {"instance_id": AGENT}
+        assert kept(tmp_path) == {"instance_id": AGENT}
+        room = True
+        await one.clock.next_wait_s()
+        assert kept(tmp_path)["token"] == plane.tokens[-1], "kept once there is room"
 
 
 async def test_a_token_is_shown_to_the_plane_alone_that_gave_it(plane: StubPlane, tmp_path: Path) -> None:
