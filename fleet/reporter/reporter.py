@@ -293,7 +293,7 @@ class Reporter:
         self._log.info("the token for the fleet plane is a new one")
 
     async def _keep(self, kept: Kept) -> None:
-        """Put it on disk, then use it. Where that fails it is used all the same, and kept when that is possible."""
+        """Put it on disk, then use it. Where that fails it is used all the same, and kept once it can be."""
         try:
             await self._state.save(kept)
         except StateError as error:
