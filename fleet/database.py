@@ -30,7 +30,9 @@ _SESSION: Final = {
     "jit": "off",
     "statement_timeout": "30s",
     "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "60s",
+    # Below the limit for locks: an instance that is stopped within a transaction, the trail's lock in hand,
+    # lets the changes of the others wait and not fail.
+    "idle_in_transaction_session_timeout": "5s",
     # What runs for a connection that was ended here ends soon, too.
     "client_connection_check_interval": "5s",
     "tcp_keepalives_idle": "60",

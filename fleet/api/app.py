@@ -33,7 +33,7 @@ from less_sync.fleet.api.call import ANONYMOUS, Answer, Call
 from less_sync.fleet.api.rights import RIGHTS
 from less_sync.fleet.api.routing import Place, Route, Router
 from less_sync.fleet.errors import Refused
-from less_sync.storage import StorageError, Unavailable
+from less_sync.storage import LOCK_NOT_AVAILABLE, REPEATABLE, StorageError, Unavailable
 
 if TYPE_CHECKING:
     from less_sync.fleet.plane import Plane
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 BODY_STALL_S: Final = 10.0
 """How long each piece of a body may take to come."""
 UNAVAILABLE_RETRY_S: Final = 5
+BUSY_RETRY_S: Final = 1
+_PASSING: Final = REPEATABLE | {LOCK_NOT_AVAILABLE, "0A000"}
+"""Faults of a database that undid everything and may do it when asked again. The last is what a prepared
+statement meets in a transaction after a migration of a later release (PostgreSQL: feature not supported)."""
 _COMMON: Final = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -108,18 +112,25 @@ class FleetApp:
                 return await self._routed(call, place, receive)
         except Refused as refused:
             return _refusal(call, self._authenticator.counted(refused, call.address))
-        except TimeoutError:
+        except TimeoutError as fault:
             # One of the route's own is a fault like any other.
             if limit.expired():
                 return _refusal(call, Refused(504, "request timed out"))
-            _log.exception("request failed", request_id=str(call.request_id))
-            return _refusal(call, Refused(500, "internal error"))
+            return self._failed(call, fault)
         except Unavailable:
             return _refusal(call, Refused(503, "database unavailable", retry_after_s=UNAVAILABLE_RETRY_S))
+        except StorageError as error:
+            if error.sqlstate not in _PASSING:
+                return self._failed(call, error.__cause__ or error)
+            _log.warning("request undone", request_id=str(call.request_id), fault=str(error))
+            return _refusal(call, Refused(503, "database busy", retry_after_s=BUSY_RETRY_S))
         except Exception as error:
-            fault = error.__cause__ if isinstance(error, StorageError) and error.__cause__ else error
-            _log.error("request failed", request_id=str(call.request_id), exc_info=fault)
-            return _refusal(call, Refused(500, "internal error"))
+            return self._failed(call, error)
+
+    def _failed(self, call: Call, fault: BaseException) -> Answer:
+        """What nobody foresaw: told whole in the log, and to the client not at all."""
+        _log.error("request failed", request_id=str(call.request_id), exc_info=fault)
+        return _refusal(call, Refused(500, "internal error"))
 
     async def _routed(self, call: Call, place: Place | None, receive: Receive) -> Answer:
         route = None

@@ -62,3 +62,13 @@ async def test_a_refusal_within_a_transaction_is_told_though_the_database_fell_s
     assert clock() - began_s < 5
     gate.speak()
     assert await database.value("ping") is not None
+
+
+async def test_who_is_stopped_within_a_transaction_lets_go_before_others_give_up(database: Database) -> None:
+    """An instance that is suspended holds the lock that all changes take."""
+    async with database.connection() as connection:
+        limits = [
+            await connection.fetchval("SELECT extract(epoch FROM current_setting($1)::interval)", name)
+            for name in ("idle_in_transaction_session_timeout", "lock_timeout")
+        ]
+    assert 0 < limits[0] < limits[1]

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from less_sync.fleet.api.auth import csrf_token
 from tests.fleet.people import PASSWORD, cheap_passwords, employ, log_in, signed_in
 from tests.fleet.raw import AUTHORIZED, Wire, ask
-from tests.fleet.rig import KEY, Fleet
+from tests.fleet.rig import KEY, Fleet, open_fleet
 
 pytestmark = pytest.mark.anyio
 USERS = "/platform/v1/users"
@@ -301,6 +301,24 @@ async def test_a_request_that_takes_too_long_is_504_and_has_changed_nothing(flee
     slow = await ask(fleet, f"POST {USERS}", AUTHORIZED, JSON, "Content-Length: 20", body=b'{"username"')
     assert slow.status == 504
     assert (await fleet.client.delete(f"{USERS}/{who}")).status_code == 200
+
+
+async def test_what_the_database_undoes_is_503_and_good_when_it_is_asked_again(
+    fleet_database_url: str,
+) -> None:
+    """A later release migrates the schema while this one serves: its prepared statements are planned anew."""
+    async with open_fleet(fleet_database_url) as fleet:
+        path = f"{USERS}/{await employ(fleet, 'ada', 'viewer')}"
+        change = {"role": "operator"}
+        assert (await fleet.client.patch(path, json=change)).status_code == 200
+        await fleet.execute("ALTER TABLE operators ALTER username TYPE VARCHAR")
+        busy = await fleet.client.patch(path, json=change)
+        assert (busy.status_code, busy.json()["code"], busy.headers["retry-after"]) == (
+            503,
+            "unavailable",
+            "1",
+        )
+        assert (await fleet.client.patch(path, json=change)).status_code == 200
 
 
 async def test_a_request_is_one_line_of_the_log_with_nothing_secret_in_it(fleet: Fleet) -> None:
