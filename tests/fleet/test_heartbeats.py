@@ -9,7 +9,9 @@ from uuid import uuid4
 import pytest
 
 from less_sync.fleet.heartbeat_limit import PER_INTERVAL_MAX
+from less_sync.fleet.identifiers import AGENT_TOKEN, new_token
 from less_sync.fleet.reports import REPORT
+from tests.fleet.raw import ask
 from tests.fleet.rig import KEY, Agent, Fleet
 
 pytestmark = pytest.mark.anyio
@@ -299,3 +301,16 @@ async def test_nothing_of_a_heartbeat_but_known_figures_is_kept(fleet: Fleet) ->
     kept = json.dumps(await fleet.rows("SELECT * FROM agents, heartbeats"), default=str)
     assert "do not keep" not in kept
     assert "192.0.2.1" not in kept
+
+
+async def test_of_a_stranger_no_long_body_is_waited_for(fleet: Fleet) -> None:
+    fleet.use(request_timeout_s=2)
+    agent = await fleet.register()
+    long = "Content-Length: 60000"
+    begun = b'{"report":{}, "more":"' + b"x" * 10_000
+    stranger = f"Authorization: Bearer {new_token(AGENT_TOKEN)}"
+    json_ = "Content-Type: application/json"
+    heard = await ask(fleet, f"POST {agent.path}/heartbeat", stranger, json_, long, body=begun)
+    assert (heard.status, json.loads(heard.body)["error"]) == (401, "invalid credentials")
+    body = agent.heartbeat() | {"of a newer agent": "x" * 50_000}
+    assert (await agent.send(body)).json()["status"] == "ok"
