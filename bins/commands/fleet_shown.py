@@ -157,5 +157,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise FleetProblem("nobody can be asked here: give --yes", USAGE)
-    if not typer.confirm(question, err=True):
+    # Not by the prompt of the command library, which takes Ctrl-C for an answer.
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise FleetProblem("nothing was changed")

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from less_sync.fleet.database import Database
 from less_sync.fleet.line import DEFAULT_SCHEMA
+from less_sync.storage import Unavailable
 from tests.storage.gate import Gate
 
 pytestmark = pytest.mark.anyio
@@ -72,3 +74,19 @@ async def test_who_is_stopped_within_a_transaction_lets_go_before_others_give_up
             for name in ("idle_in_transaction_session_timeout", "lock_timeout")
         ]
     assert 0 < limits[0] < limits[1]
+
+
+@pytest.mark.parametrize("transaction", [False, True])
+async def test_a_connection_that_ends_under_the_driver_is_an_unavailable_database(
+    database: Database, *, transaction: bool
+) -> None:
+    """What the driver raises when a server shuts down between two messages, and the connection is gone."""
+
+    async def lose() -> None:
+        async with (database.transaction if transaction else database.connection)() as connection:
+            connection.terminate()
+            raise asyncpg.InternalClientError
+
+    with pytest.raises(Unavailable):
+        await lose()
+    assert await database.value("ping") is not None
