@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from less_sync.fleet.api.body import INTEGER_MAX, Fields, wrong
+from less_sync.fleet.api.body import INTEGER_MAX, Fields, integer, wrong
 from less_sync.fleet.api.call import Call
 from less_sync.fleet.errors import FieldProblem
 from less_sync.fleet.reports import REPORT, UPTIME, Kind
@@ -93,11 +93,10 @@ def _report(fields: Fields) -> dict[str, Any]:
 
 
 def _integer(value: object) -> int:
-    if type(value) is not int:
-        raise wrong("expected an integer")
-    if value < 0:
+    number = integer(value)
+    if number < 0:
         raise wrong("must not be negative")
-    return value
+    return number
 
 
 def _number(value: object) -> float:

@@ -156,14 +156,10 @@ class Fields:
         """An integer within bounds; None when it is absent or null."""
 
         def check(value: object) -> int:
-            # 7.0 is an integer too (JSON Schema 2020-12, 6.1.1), and how some languages write one.
-            if type(value) is float and value.is_integer():
-                value = int(value)
-            if type(value) is not int:
-                raise _Wrong("expected an integer")
-            if not low <= value <= high:
+            number = integer(value)
+            if not low <= number <= high:
                 raise _Wrong(f"must be between {low} and {high}")
-            return value
+            return number
 
         return self._optional(name, check, required)
 
@@ -245,6 +241,18 @@ class _Wrong(Exception):
 def wrong(message: str, below: str = "") -> Exception:
     """What a check of `Fields.custom` raises; `below` follows the field's name, as `[0]` or `.key` does."""
     return _Wrong(message, below)
+
+
+def integer(value: object) -> int:
+    """An integer, also one that is written as 7.0, as some languages do (JSON Schema 2020-12, 6.1.1).
+
+    For `Fields.custom` and the like: raises as `wrong`.
+    """
+    if type(value) is int:
+        return value
+    if type(value) is float and value.is_integer():
+        return int(value)
+    raise _Wrong("expected an integer")
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:

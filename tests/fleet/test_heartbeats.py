@@ -220,6 +220,13 @@ async def test_all_problems_of_a_heartbeat_are_told_at_once(fleet: Fleet) -> Non
     ]
 
 
+async def test_a_figure_that_is_whole_is_an_integer_however_it_is_written(fleet: Fleet) -> None:
+    agent = await fleet.register()
+    assert (await agent.beat({"connections": 7.0})).status_code == 200
+    kept = (await fleet.client.get(agent.path)).json()["agent"]["report"]["connections"]
+    assert (kept, type(kept)) == (7, int)
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
