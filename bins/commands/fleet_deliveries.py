@@ -64,7 +64,7 @@ def deliveries(
 
 
 def delivery(delivery: DeliveryId, *, plane: FleetClient, json: bool) -> None:
-    """Show one delivery: what was sent, each attempt, and what came back.
+    """Show one delivery: what was sent, and what came back.
 
     Of answers the plane keeps the beginning of the last one.
     """

@@ -18,7 +18,6 @@ from less_sync.bins.commands.fleet_client import (
 )
 from less_sync.bins.commands.fleet_shown import labels_of, minute, print_figures, told
 from less_sync.bins.commands.token import parse_ttl
-from less_sync.sync.client import is_this_machine
 
 NAMED: Final = 6
 """Versions, regions and such that one line names."""
@@ -66,6 +65,8 @@ def enrol(
     It goes before, or into the environment of, `less-sync serve` or `less-sync volume` on the machine of the
     server. The token in it is told this once, and is of no use once the server has it.
     """
+    from less_sync.sync.client import is_this_machine
+
     url = plane.url if server_url is None else plane_url(server_url, insecure=True)
     body = {
         "label": name,

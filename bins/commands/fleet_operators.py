@@ -98,7 +98,7 @@ def role(
 
 
 def disable(username: Username, *, plane: FleetClient, json: bool) -> None:
-    """Let an operator of the plane sign in no more, and end the sessions."""
+    """Let an operator sign in no more, and end the sessions."""
     _change(plane, username, {"disabled": True}, "disabled", as_json=json)
 
 
