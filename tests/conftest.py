@@ -220,10 +220,10 @@ async def _server_url() -> AsyncIterator[str]:
 async def _drop_leftovers(admin: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Drop what dead test runs left: each living one holds a connection that is named like its databases."""
     rows = await admin.fetch(
-        """SELECT datname FROM pg_database
-           WHERE starts_with(datname, $1) AND pg_has_role(datdba, 'MEMBER') AND NOT EXISTS (
-               SELECT FROM pg_stat_activity
-               WHERE starts_with(application_name, $1) AND starts_with(datname, application_name))""",
+        """SELECT d.datname FROM pg_database d
+           WHERE starts_with(d.datname, $1) AND pg_has_role(d.datdba, 'MEMBER') AND NOT EXISTS (
+               SELECT FROM pg_stat_activity a
+               WHERE starts_with(a.application_name, $1) AND starts_with(d.datname, a.application_name))""",
         _PREFIX,
     )
     for row in rows:
